@@ -1,0 +1,43 @@
+package desired
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Failure is one row that the kernel refused, traced back to its owner. What
+// applies rows returns failures joined with errors.Join.
+type Failure struct {
+	Owner Owner
+	Key   Key
+	Err   error
+}
+
+// Error says what could not be done for whom.
+func (f *Failure) Error() string {
+	return fmt.Sprintf("%s: %s: %v", f.Owner, f.Key.Name, f.Err)
+}
+
+// Unwrap returns the kernel's error.
+func (f *Failure) Unwrap() error { return f.Err }
+
+// Failures returns every *Failure in err's tree. An error that carries none
+// cannot be attributed to a row.
+func Failures(err error) []*Failure {
+	var out []*Failure
+	var one *Failure
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			out = append(out, Failures(e)...)
+		}
+	} else if errors.As(err, &one) {
+		out = append(out, one)
+	}
+	return out
+}
+
+// Report is what a resync found and did.
+type Report struct {
+	Drift  []string // one line for each thing that was missing, wrong or left over
+	Writes int      // changes made to the kernel; 0 if everything was as wanted
+}

@@ -1,0 +1,221 @@
+// Package bridge is the driver of bridge networks: a Linux bridge on the host,
+// and for each endpoint a veth pair from the bridge into the container.
+//
+//	host:  docker0 ── veth…  ╎  eth0  :container
+//
+// It writes rows and performs no effect.
+package bridge
+
+import (
+	"fmt"
+	"iter"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/driver"
+	"github.com/linkspan/linkspan/internal/firewall"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// Option keys of the driver.
+const (
+	OptionName       = "com.docker.network.bridge.name"
+	OptionICC        = "com.docker.network.bridge.enable_icc"
+	OptionMasquerade = "com.docker.network.bridge.enable_ip_masquerade"
+	OptionHostIP     = "com.docker.network.bridge.host_binding_ipv4"
+	OptionDefault    = "com.docker.network.bridge.default_bridge"
+	OptionInhibit    = "com.docker.network.bridge.inhibit_ipv4"
+)
+
+// linkLocal is on every bridge with IPv6, so that containers have a gateway
+// address that does not depend on the subnet.
+var linkLocal = netip.MustParsePrefix("fe80::1/64")
+
+// Driver is the bridge driver.
+type Driver struct{}
+
+// Name implements driver.Driver.
+func (Driver) Name() string { return model.DriverBridge }
+
+// Traits implements driver.Driver.
+func (Driver) Traits() driver.Traits {
+	return driver.Traits{Addresses: true, Gateway: true, Names: true, OnePool: true}
+}
+
+// config is a network's options, parsed.
+type config struct {
+	bridge     string
+	adopt      bool
+	mtu        int
+	icc        bool
+	masquerade bool
+	inhibit    bool // the bridge gets no IPv4 address
+}
+
+// Name returns the bridge device of a network.
+func Name(n model.Network) string {
+	if name := n.Options[OptionName]; name != "" {
+		return name
+	}
+	return "br-" + model.Short(n.ID)
+}
+
+func parse(n model.Network) (config, error) {
+	c := config{bridge: Name(n), icc: true, masquerade: true}
+	if len(c.bridge) > 15 || strings.ContainsAny(c.bridge, "/ \t\n") || c.bridge == "." || c.bridge == ".." {
+		return c, model.Errorf(model.Invalid, "invalid bridge name %q: a network interface's name has at most 15 characters and neither slashes nor spaces", c.bridge)
+	}
+	for _, o := range []struct {
+		key string
+		to  *bool
+	}{{OptionICC, &c.icc}, {OptionMasquerade, &c.masquerade}, {OptionInhibit, &c.inhibit}} {
+		text, given := n.Options[o.key]
+		if !given {
+			continue
+		}
+		value, err := strconv.ParseBool(text)
+		if err != nil {
+			return c, model.Errorf(model.Invalid, "failed to parse %s value: %v (%s)", o.key, text, err)
+		}
+		*o.to = value
+	}
+	if ip := n.Options[OptionHostIP]; ip != "" {
+		if _, err := netip.ParseAddr(ip); err != nil {
+			return c, model.Errorf(model.Invalid, "failed to parse %s value: %v (%s)", OptionHostIP, ip, "invalid ip")
+		}
+	}
+	var err error
+	c.mtu, err = driver.MTU(n)
+	c.adopt = n.Options[OptionName] != ""
+	return c, err
+}
+
+// Validate implements driver.Driver.
+func (Driver) Validate(n model.Network, others iter.Seq[model.Network]) error {
+	if _, err := parse(n); err != nil {
+		return err
+	}
+	for _, f := range []model.Family{model.IPv4, model.IPv6} {
+		if _, ok := n.Pool(f); n.Enabled(f) && !ok {
+			return model.Errorf(model.Invalid, "ipv%d pool is empty", f)
+		}
+	}
+	for other := range others {
+		if other.Driver != model.DriverBridge || other.ConfigOnly || other.ID == n.ID {
+			continue
+		}
+		if why := conflict(n, other); why != "" {
+			return model.Errorf(model.Forbidden, "cannot create network %s (%s): conflicts with network %s (%s): %s",
+				n.ID, Name(n), other.ID, Name(other), why)
+		}
+	}
+	return nil
+}
+
+// conflict says in Docker's words why two bridge networks cannot both exist.
+func conflict(a, b model.Network) string {
+	if Name(a) == Name(b) {
+		return "networks have same bridge name"
+	}
+	for _, f := range []model.Family{model.IPv4, model.IPv6} {
+		p, okA := a.Pool(f)
+		q, okB := b.Pool(f)
+		if okA && okB && p.Subnet.Overlaps(q.Subnet) {
+			return fmt.Sprintf("networks have overlapping IPv%d", f)
+		}
+	}
+	return ""
+}
+
+// Plan implements driver.Driver.
+func (Driver) Plan(v driver.View) ([]desired.Row, error) {
+	c, err := parse(v.Network)
+	if err != nil {
+		return nil, err
+	}
+	if v.Endpoint != nil {
+		return planEndpoint(c, v)
+	}
+	rows := []desired.Row{desired.Link{
+		Name: c.bridge, Type: desired.LinkBridge, MTU: c.mtu, Adopt: c.adopt,
+		MAC: driver.MAC("bridge", string(v.Network.ID)),
+	}}
+	border := firewall.Border{Bridge: c.bridge, Internal: v.Network.Internal, ICC: c.icc}
+	for _, f := range []model.Family{model.IPv4, model.IPv6} {
+		pool, ok := v.Network.Pool(f)
+		if !ok || !v.Network.Enabled(f) {
+			continue
+		}
+		if pool.Gateway.IsValid() && !(f == model.IPv4 && c.inhibit) {
+			rows = append(rows, desired.Addr{Link: c.bridge, Prefix: netip.PrefixFrom(pool.Gateway, pool.Subnet.Bits())})
+		}
+		if c.masquerade {
+			border.Masquerade = append(border.Masquerade, pool.Subnet)
+		}
+	}
+	rows = append(rows, familySysctls(c.bridge, v.Network)...)
+	return append(rows, firewall.Network(border)...), nil
+}
+
+// familySysctls sets up the host's side of the bridge: the engine never learns
+// routes from a container's router advertisements, and a bridge without IPv6
+// does not speak it.
+func familySysctls(bridge string, n model.Network) []desired.Row {
+	if !n.IPv6 {
+		return []desired.Row{desired.Sysctl{Path: "net/ipv6/conf/" + bridge + "/disable_ipv6", Value: "1"}}
+	}
+	set := func(name, value string) desired.Row {
+		return desired.Sysctl{Path: "net/ipv6/conf/" + bridge + "/" + name, Value: value}
+	}
+	return []desired.Row{
+		set("accept_ra", "0"), set("accept_dad", "0"), set("disable_ipv6", "0"),
+		desired.Addr{Link: bridge, Prefix: linkLocal},
+	}
+}
+
+// HostEnd returns the name of the host's end of an endpoint's veth pair. Each
+// start of the container has its own, so that the previous one may still be
+// dying.
+func HostEnd(e model.Endpoint, generation uint64) string {
+	return driver.IfName("veth", string(e.ID), strconv.FormatUint(generation, 10))
+}
+
+func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
+	e, ns := *v.Endpoint, model.NamespaceOf(v.Sandbox.Container)
+	host := HostEnd(e, v.Sandbox.Generation)
+	rows := []desired.Row{desired.Link{
+		Name: host, Type: desired.LinkVeth, MTU: c.mtu, Master: c.bridge, Group: desired.PortGroup,
+		Peer: &desired.Peer{Namespace: ns, Name: e.Interface, MAC: e.MAC},
+	}}
+	var addrs []netip.Addr
+	for _, f := range []model.Family{model.IPv4, model.IPv6} {
+		if a := e.Address(f); a.IsValid() {
+			pool, _ := v.Network.Pool(f)
+			rows = append(rows, desired.Addr{Namespace: ns, Link: e.Interface, Prefix: netip.PrefixFrom(a, pool.Subnet.Bits())})
+			addrs = append(addrs, a)
+		}
+	}
+	for _, a := range e.LinkLocal {
+		bits := 16
+		if a.Is6() {
+			bits = 64
+		}
+		rows = append(rows, desired.Addr{Namespace: ns, Link: e.Interface, Prefix: netip.PrefixFrom(a, bits)})
+		addrs = append(addrs, a)
+	}
+	disable := "0"
+	if !v.Network.IPv6 {
+		disable = "1"
+	}
+	rows = append(rows,
+		desired.Sysctl{Path: "net/ipv6/conf/" + host + "/disable_ipv6", Value: "1"},
+		desired.Sysctl{Namespace: ns, Path: "net/ipv6/conf/" + e.Interface + "/disable_ipv6", Value: disable})
+	custom, err := driver.EndpointSysctls(e, ns)
+	if err != nil {
+		return nil, err
+	}
+	rows = append(rows, custom...)
+	return append(rows, firewall.Port(firewall.Attachment{Port: host, Bridge: c.bridge, MAC: e.MAC, Addrs: addrs})...), nil
+}

@@ -1,0 +1,143 @@
+// Package driver says what a kind of network is: a Driver answers questions
+// about a network and writes the rows it wants; it never acts.
+//
+// A driver is pure: equal Views give equal rows. It cannot be wrong about the
+// order of effects, because it has none. To add one, write a package beside
+// bridge and add a line to package all.
+package driver
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"iter"
+	"strconv"
+	"strings"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// Driver is one kind of network.
+type Driver interface {
+	// Name is what `docker network create --driver` calls it.
+	Name() string
+	// Traits says what the engine must know of the kind as a whole.
+	Traits() Traits
+	// Validate checks a new network's options and pools, and that it does not
+	// collide with the others. Errors carry Docker's text.
+	Validate(n model.Network, others iter.Seq[model.Network]) error
+	// Plan returns the rows of a network, or with v.Endpoint those of one
+	// endpoint that is up.
+	Plan(v View) ([]desired.Row, error)
+}
+
+// Traits are properties of a kind of network.
+type Traits struct {
+	Addresses bool // its endpoints have addresses from pools
+	Gateway   bool // a gateway address is reserved, and the default route leads there
+	Single    bool // one network of this kind exists, for ever
+	Names     bool // endpoints are found by name on networks that are not predefined
+	OnePool   bool // at most one subnet of each family
+}
+
+// View is what a driver sees: facts of the host, a network and, when an
+// endpoint's rows are wanted, the endpoint and its sandbox.
+type View struct {
+	Host     facts.Host
+	Network  model.Network
+	Endpoint *model.Endpoint
+	Sandbox  model.Sandbox
+}
+
+// Set is the drivers there are, in the order they are listed to users.
+type Set []Driver
+
+// Find returns the driver called name.
+func (s Set) Find(name string) (Driver, error) {
+	for _, d := range s {
+		if d.Name() == name {
+			return d, nil
+		}
+	}
+	return nil, model.Errorf(model.NotFound, "plugin %q not found", name)
+}
+
+// Option keys that every driver understands.
+const (
+	OptionMTU             = "com.docker.network.driver.mtu"
+	OptionInterfacePrefix = "com.docker.network.container_iface_prefix"
+	OptionInterface       = "com.docker.network.endpoint.ifname"
+	OptionSysctls         = "com.docker.network.endpoint.sysctls"
+)
+
+// maxIfName is the longest name of an interface: IFNAMSIZ less the final NUL.
+const maxIfName = 15
+
+// IfName computes the name of an interface from what it belongs to: prefix and
+// as many hexadecimal digits of the SHA-256 of parts as there is room for, 11
+// at the most. A restarted engine computes the same name.
+func IfName(prefix string, parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	digits := min(11, maxIfName-len(prefix))
+	return prefix + hex.EncodeToString(sum[:])[:digits]
+}
+
+// MAC computes a unicast, locally administered MAC address (IEEE 802, bits 0
+// and 1 of the first octet) from what it belongs to.
+func MAC(parts ...string) string {
+	sum := sha256.Sum256([]byte("mac\x00" + strings.Join(parts, "\x00")))
+	sum[0] = sum[0]&^1 | 2
+	octets := make([]string, 6)
+	for i := range octets {
+		octets[i] = fmt.Sprintf("%02x", sum[i])
+	}
+	return strings.Join(octets, ":")
+}
+
+// MTU returns the network's MTU in bytes; 0 means the kernel's default.
+func MTU(n model.Network) (int, error) {
+	text, given := n.Options[OptionMTU]
+	if !given {
+		return 0, nil
+	}
+	mtu, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, model.Errorf(model.Invalid, "failed to parse %s value: %v (%s)", OptionMTU, text, err)
+	}
+	if mtu < 0 {
+		return 0, model.Errorf(model.Invalid, "invalid MTU number: %d", mtu)
+	}
+	return mtu, nil
+}
+
+// InterfacePrefix returns what the names of the network's interfaces begin
+// with inside containers.
+func InterfacePrefix(n model.Network) string {
+	if p := n.Options[OptionInterfacePrefix]; p != "" {
+		return p
+	}
+	return "eth"
+}
+
+// EndpointSysctls returns the settings asked for with an endpoint's sysctls
+// option, IFNAME replaced by its interface.
+func EndpointSysctls(e model.Endpoint, namespace string) ([]desired.Row, error) {
+	var rows []desired.Row
+	for _, setting := range strings.Split(e.DriverOpts[OptionSysctls], ",") {
+		if setting == "" {
+			continue
+		}
+		name, value, ok := strings.Cut(setting, "=")
+		parts := strings.Split(name, ".")
+		if !ok || len(parts) != 5 || parts[0] != "net" || parts[3] != "IFNAME" ||
+			(parts[1] != "ipv4" && parts[1] != "ipv6" && parts[1] != "mpls") {
+			return nil, model.Errorf(model.Invalid, "unrecognised network interface sysctl '%s'; "+
+				"represent 'net.X.Y.ethN.Z=V' as 'net.X.Y.IFNAME.Z=V', 'X' must be 'ipv4', 'ipv6' or 'mpls'", setting)
+		}
+		parts[3] = e.Interface
+		rows = append(rows, desired.Sysctl{Namespace: namespace, Path: strings.Join(parts, "/"), Value: value})
+	}
+	return rows, nil
+}

@@ -1,0 +1,275 @@
+// Package engine is the hub: it takes ops one after the other, makes the model
+// and the kernel follow, and lets everyone read the result without a lock.
+//
+//	Do ─▶ queue ─▶ run ─▶ compile ─▶ commit ─▶ apply ─▶ publish ─▶ answer
+//
+// It knows order and nothing else: what a network is, drivers decide; how a
+// link is made, the hands know.
+package engine
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/driver"
+	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/ops"
+	"github.com/linkspan/linkspan/internal/plan"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+// Hand makes one part of the world follow the desired state. Each takes the
+// rows of the kinds it knows and ignores the others.
+type Hand interface {
+	// Apply makes the world follow the deltas. Twice is the same as once. What
+	// could not be done comes back as joined *desired.Failure.
+	Apply(ctx context.Context, deltas []desired.Delta) error
+	// Resync looks at everything and repairs what differs.
+	Resync(ctx context.Context, want desired.State) (desired.Report, error)
+	// Check looks as Resync does and changes nothing.
+	Check(ctx context.Context, want desired.State) (desired.Report, error)
+}
+
+// Store keeps the model.
+type Store interface {
+	Load(ctx context.Context) (*state.Snapshot, error)
+	// Commit writes the changes that lead to a revision, all or none, durably.
+	Commit(ctx context.Context, revision uint64, changes []state.Change) error
+}
+
+// Observer learns facts of the host.
+type Observer interface {
+	Observe(ctx context.Context) (facts.Host, error)
+}
+
+// Options are what an engine is made of.
+type Options struct {
+	Store    Store
+	Hands    []Hand // applied in this order
+	Observer Observer
+	Networks ops.NetworkMaker
+	Logger   *slog.Logger
+	// Reached, if set, is called when a turn reaches a stage: "commit", "apply",
+	// "publish" or "answer". It serves tests that stop the process there.
+	Reached func(stage string)
+	// Compiled, if set, is told how many owners a turn compiled.
+	Compiled func(owners int)
+}
+
+// Limits of the queue. Beyond queueLength callers wait for a place; a turn
+// takes at most turnLength ops, so that its commit and its kernel transaction
+// stay small enough to be undone.
+const (
+	queueLength = 1024
+	turnLength  = 256
+	// turnTimeout bounds the work of one turn in the kernel.
+	turnTimeout = 2 * time.Minute
+	// retryAfter is the pause between attempts to make a kernel follow that is
+	// late.
+	retryAfter = time.Second
+)
+
+// view is what readers see: the model and what it asks of the kernel, of one
+// moment.
+type view struct {
+	snapshot *state.Snapshot
+	desired  desired.State
+	facts    facts.Host
+}
+
+// Engine runs ops. Its methods may be called from any goroutine.
+type Engine struct {
+	options Options
+	now     atomic.Pointer[view] // readers load; only the turn stores
+	queue   chan *request
+	stop    context.CancelFunc
+	done    chan struct{}
+	closing sync.Once
+	// late is what the kernel still owes after a turn that could not be undone;
+	// only the turn uses it.
+	late bool
+}
+
+// request is an op on its way, or a task to be run between turns.
+type request struct {
+	ctx    context.Context
+	op     ops.Op
+	task   func(context.Context) error
+	answer chan answer
+}
+
+type answer struct {
+	snapshot *state.Snapshot
+	err      error
+}
+
+// Open loads the model, makes the world follow it and returns the running
+// engine. This is the only way to start: after a crash, an upgrade or a reboot
+// the same happens as on a new host.
+func Open(ctx context.Context, o Options) (*Engine, error) {
+	snapshot, err := o.Store.Load(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load the model: %w", err)
+	}
+	e := &Engine{options: o, queue: make(chan *request, queueLength), done: make(chan struct{})}
+	e.now.Store(&view{snapshot: snapshot})
+	if err := e.observe(ctx); err != nil {
+		return nil, err
+	}
+	if err := e.recompile(); err != nil {
+		return nil, err
+	}
+	if _, err := e.resync(ctx); err != nil {
+		// A kernel that refuses something must not keep the daemon from
+		// answering; what is missing is retried by the next resync.
+		e.options.Logger.Error("the kernel does not follow the model", "op", "engine.open", "err", err)
+		e.late = true
+	}
+	var run context.Context
+	run, e.stop = context.WithCancel(context.WithoutCancel(ctx))
+	go e.loop(run)
+	return e, nil
+}
+
+// Do runs an op and returns the snapshot in which it took effect, once kernel
+// and names follow. If ctx ends while the op waits in the queue it is not run;
+// once it runs it is finished.
+func (e *Engine) Do(ctx context.Context, op ops.Op) (*state.Snapshot, error) {
+	return e.submit(&request{ctx: ctx, op: op, answer: make(chan answer, 1)})
+}
+
+// Snapshot returns the model as it is now.
+func (e *Engine) Snapshot() *state.Snapshot { return e.now.Load().snapshot }
+
+// Plan returns what the model asks of the kernel now.
+func (e *Engine) Plan() desired.State { return e.now.Load().desired }
+
+// Facts returns what is known of the host.
+func (e *Engine) Facts() facts.Host { return e.now.Load().facts }
+
+// Drivers returns the kinds of networks there are.
+func (e *Engine) Drivers() driver.Set { return e.options.Networks.Drivers }
+
+// Networks returns what makes networks, the host's routes of this moment taken
+// into account.
+func (e *Engine) Networks() ops.NetworkMaker { return e.options.Networks }
+
+// Observe looks at the host again. Ops submitted afterwards see what it found.
+func (e *Engine) Observe(ctx context.Context) error {
+	_, err := e.submit(&request{ctx: ctx, task: e.observe, answer: make(chan answer, 1)})
+	return err
+}
+
+// Resync looks at everything in the kernel and repairs what differs.
+func (e *Engine) Resync(ctx context.Context) (desired.Report, error) {
+	var report desired.Report
+	_, err := e.submit(&request{ctx: ctx, answer: make(chan answer, 1), task: func(ctx context.Context) (err error) {
+		report, err = e.resync(ctx)
+		return err
+	}})
+	return report, err
+}
+
+// Check looks at everything in the kernel and says what differs.
+func (e *Engine) Check(ctx context.Context) (desired.Report, error) {
+	var report desired.Report
+	_, err := e.submit(&request{ctx: ctx, answer: make(chan answer, 1), task: func(ctx context.Context) (err error) {
+		report, err = e.over(func(h Hand) (desired.Report, error) { return h.Check(ctx, e.Plan()) })
+		return err
+	}})
+	return report, err
+}
+
+// Close ends the engine after the turn that runs. The kernel stays as it is.
+func (e *Engine) Close() {
+	e.closing.Do(e.stop)
+	<-e.done
+}
+
+func (e *Engine) submit(r *request) (*state.Snapshot, error) {
+	select {
+	case e.queue <- r:
+	case <-r.ctx.Done():
+		return nil, r.ctx.Err()
+	case <-e.done:
+		return nil, closed()
+	}
+	select {
+	case a := <-r.answer:
+		return a.snapshot, a.err
+	case <-e.done:
+		return nil, closed()
+	}
+}
+
+func closed() error { return model.Errorf(model.Unavailable, "the engine is shutting down") }
+
+// loop is the one writer.
+func (e *Engine) loop(ctx context.Context) {
+	defer close(e.done)
+	for {
+		var first *request
+		var retry <-chan time.Time
+		if e.late {
+			retry = time.After(retryAfter)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-retry:
+			e.catchUp(ctx)
+			continue
+		case first = <-e.queue:
+		}
+		batch := []*request{first}
+		for first.task == nil && len(batch) < turnLength {
+			select {
+			case next := <-e.queue:
+				batch = append(batch, next)
+				if next.task == nil {
+					continue
+				}
+			default:
+			}
+			break
+		}
+		e.serve(ctx, batch)
+	}
+}
+
+// serve runs the ops of a batch as one turn, and a task that closes it after
+// them.
+func (e *Engine) serve(ctx context.Context, batch []*request) {
+	ctx, cancel := context.WithTimeout(ctx, turnTimeout)
+	defer cancel()
+	var waiting []*request
+	for _, r := range batch {
+		switch {
+		case r.ctx.Err() != nil:
+			r.answer <- answer{nil, r.ctx.Err()}
+		case r.task == nil:
+			waiting = append(waiting, r)
+		}
+	}
+	e.turn(ctx, waiting)
+	if last := batch[len(batch)-1]; last.task != nil && last.ctx.Err() == nil {
+		last.answer <- answer{e.Snapshot(), last.task(ctx)}
+	}
+}
+
+func (e *Engine) reached(stage string) {
+	if e.options.Reached != nil {
+		e.options.Reached(stage)
+	}
+}
+
+// compileWith returns what plan needs to compile a snapshot.
+func (e *Engine) compileWith(s *state.Snapshot) plan.Input {
+	return plan.Input{Snapshot: s, Facts: e.Facts(), Drivers: e.Drivers()}
+}

@@ -1,0 +1,180 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/plan"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+// outcome is what a run of ops made of the model, before anything is done.
+type outcome struct {
+	next    *state.Snapshot
+	changes []state.Change
+	ran     []*request                   // those whose op succeeded
+	owners  map[*request][]desired.Owner // whose rows each of them may have changed
+	later   []*request                   // those that touch what another of this turn touched
+}
+
+// turn runs a batch of ops as one: one commit, one apply. Ops that fail by
+// themselves are answered at once; those that the kernel refuses are evicted,
+// and the rest runs again without them.
+func (e *Engine) turn(ctx context.Context, batch []*request) {
+	for len(batch) > 0 {
+		out := e.run(batch)
+		if len(out.ran) == 0 {
+			return
+		}
+		refused, err := e.realise(ctx, out)
+		if err != nil {
+			batch = append(e.evict(ctx, out, refused, err), out.later...)
+			continue
+		}
+		e.reached("answer")
+		for _, r := range out.ran {
+			r.answer <- answer{out.next, nil}
+		}
+		batch = out.later
+	}
+}
+
+// run runs the ops one after the other, each on what the one before left. An op
+// that fails leaves nothing. One that touches an owner which an earlier op of
+// this turn touched waits for the next: so every row has one op to answer for
+// it, and a container that stops and starts again goes through both.
+func (e *Engine) run(batch []*request) outcome {
+	out := outcome{next: e.Snapshot(), owners: map[*request][]desired.Owner{}}
+	touched := map[desired.Owner]bool{}
+	for _, r := range batch {
+		tx := state.Begin(out.next, e.Facts())
+		if err := protect(func() error { return r.op(tx) }); err != nil {
+			r.answer <- answer{nil, err}
+			continue
+		}
+		next, changes := tx.Commit()
+		owners := plan.Owners(changes)
+		again := slices.ContainsFunc(owners, func(o desired.Owner) bool { return touched[o] })
+		for _, o := range owners {
+			touched[o] = true
+		}
+		if again {
+			out.later = append(out.later, r)
+			continue
+		}
+		out.ran, out.owners[r] = append(out.ran, r), owners
+		out.next, out.changes = next, state.Merge(out.changes, changes)
+	}
+	return out
+}
+
+// protect turns a panic of an op into an error, so that one bad request does
+// not take the daemon with it.
+func protect(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = model.Errorf(model.Internal, "op panicked: %v", p)
+		}
+	}()
+	return f()
+}
+
+// refusal is an error with the owners whose rows caused it; none if it cannot
+// be attributed.
+type refusal []desired.Owner
+
+// realise makes store and kernel follow an outcome, and publishes it. If it
+// fails, store and kernel are as before.
+func (e *Engine) realise(ctx context.Context, out outcome) (refusal, error) {
+	before := e.now.Load()
+	owners := plan.Owners(out.changes)
+	next, err := e.compileWith(out.next).Update(before.desired, owners)
+	if err != nil {
+		return nil, err
+	}
+	if e.options.Compiled != nil {
+		e.options.Compiled(len(owners))
+	}
+	if err := e.options.Store.Commit(ctx, out.next.Revision, out.changes); err != nil {
+		return nil, fmt.Errorf("store the request: %w", err)
+	}
+	e.reached("commit")
+	deltas := desired.Diff(before.desired, next, owners)
+	if err := e.apply(ctx, deltas); err != nil {
+		return attribute(err), errors.Join(err, e.undo(ctx, out, deltas))
+	}
+	e.reached("apply")
+	e.now.Store(&view{out.next, next, before.facts})
+	e.reached("publish")
+	return nil, nil
+}
+
+// apply lets every hand follow the deltas.
+func (e *Engine) apply(ctx context.Context, deltas []desired.Delta) error {
+	for _, h := range e.options.Hands {
+		if err := h.Apply(ctx, deltas); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// undo applies the previous state. There is no other kind of rollback. If even
+// that fails, the model is right and the kernel is late: a resync goes on
+// trying.
+func (e *Engine) undo(ctx context.Context, out outcome, deltas []desired.Delta) error {
+	var failed []error
+	if err := e.options.Store.Commit(ctx, e.Snapshot().Revision, state.Invert(out.changes)); err != nil {
+		failed = append(failed, fmt.Errorf("take the request back from the store: %w", err))
+	}
+	back := make([]desired.Delta, len(deltas))
+	for i, d := range deltas {
+		back[i] = d.Invert()
+	}
+	for _, h := range slices.Backward(e.options.Hands) {
+		if err := h.Apply(ctx, back); err != nil {
+			e.late = true
+			failed = append(failed, fmt.Errorf("undo: %w", err))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func attribute(err error) refusal {
+	var out refusal
+	for _, f := range desired.Failures(err) {
+		if !slices.Contains(out, f.Owner) {
+			out = append(out, f.Owner)
+		}
+	}
+	return out
+}
+
+// evict answers the ops that a refused turn failed for, and returns those that
+// are to be run again. What cannot be attributed is retried op by op, so that
+// the guilty one is alone when it fails.
+func (e *Engine) evict(ctx context.Context, out outcome, refused refusal, err error) []*request {
+	if len(out.ran) == 1 {
+		out.ran[0].answer <- answer{nil, err}
+		return nil
+	}
+	var rest []*request
+	for _, r := range out.ran {
+		if slices.ContainsFunc(out.owners[r], func(o desired.Owner) bool { return slices.Contains(refused, o) }) {
+			r.answer <- answer{nil, err}
+		} else {
+			rest = append(rest, r)
+		}
+	}
+	if len(rest) < len(out.ran) {
+		return rest
+	}
+	for _, r := range out.ran {
+		e.turn(ctx, []*request{r})
+	}
+	return nil
+}

@@ -1,0 +1,147 @@
+package engine
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/linkspan/linkspan/internal/kernel/fake"
+	"github.com/linkspan/linkspan/internal/ops"
+	"github.com/linkspan/linkspan/internal/plan"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+// describe prints the records of a snapshot.
+func describe(s *state.Snapshot) string {
+	var b strings.Builder
+	for n := range s.Networks() {
+		fmt.Fprintf(&b, "%+v\n", n)
+	}
+	for sb := range s.Sandboxes() {
+		fmt.Fprintf(&b, "%+v\n", sb)
+	}
+	for e := range s.Endpoints() {
+		fmt.Fprintf(&b, "%+v\n", e)
+	}
+	return b.String()
+}
+
+const (
+	walks   = 200
+	walkLen = 60
+	// mostOwners is how many owners one op of the walk can touch: a sandbox and
+	// its endpoints, of which there is at most one on each of five networks; or a
+	// network with the endpoints and sandboxes of five stopped containers.
+	mostOwners = 11
+)
+
+// TestPathIndependence walks at random through what users do and checks after
+// every step that the incremental plan equals the full one, and at the end that
+// the kernel equals one built from nothing: the state counts, not the way.
+func TestPathIndependence(t *testing.T) {
+	for seed := range uint64(walks) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.compiled = nil
+			rng := rand.New(rand.NewPCG(seed, 1))
+			done := 0
+			for range walkLen {
+				if _, err := r.Do(t.Context(), r.randomOp(rng)); err == nil {
+					done++
+				}
+				full, err := plan.Input{Snapshot: r.Snapshot(), Facts: r.Facts(), Drivers: r.Drivers()}.Full()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got, want := r.Plan().String(), full.String(); got != want {
+					t.Fatalf("incremental plan:\n%s\nfull plan:\n%s", got, want)
+				}
+			}
+			if done < walkLen/4 {
+				t.Errorf("only %d of %d ops succeeded: the walk goes nowhere", done, walkLen)
+			}
+			for _, n := range r.compiled {
+				if n > mostOwners {
+					t.Errorf("a turn compiled %d owners, want at most %d", n, mostOwners)
+				}
+			}
+			checkFresh(t, r)
+		})
+	}
+}
+
+func checkFresh(t *testing.T, r *rig) {
+	t.Helper()
+	fresh := &fake.Kernel{}
+	if _, err := fresh.Resync(t.Context(), r.Plan()); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := r.kernel.String(), fresh.String(); got != want {
+		t.Errorf("the kernel:\n%s\none built from nothing:\n%s", got, want)
+	}
+	if report, err := r.Resync(t.Context()); err != nil || report.Writes != 0 {
+		t.Errorf("a second look wrote %d times (%v): %v", report.Writes, err, report.Drift)
+	}
+}
+
+// randomOp draws one request; many of them are refused, as users' are.
+func (r *rig) randomOp(rng *rand.Rand) ops.Op {
+	nets := []string{"bridge", "red", "green", "blue", "six"}
+	box := string(rune('a' + rng.IntN(5)))
+	net := nets[rng.IntN(len(nets))]
+	switch rng.IntN(12) {
+	case 0, 1:
+		n := network(net)
+		n.Internal, n.IPv6 = net == "blue", net == "six"
+		return r.Networks().Create(n)
+	case 2:
+		return ops.RemoveNetwork(net)
+	case 3, 4:
+		return ops.CreateSandbox(sandbox(box), r.someMemberships(rng, nets))
+	case 5:
+		return ops.RemoveSandbox(sandboxID(box))
+	case 6, 7:
+		return ops.StartSandbox(sandboxID(box))
+	case 8:
+		return ops.StopSandbox(sandboxID(box))
+	case 9:
+		spec := r.on(net)
+		spec.Priority, spec.Aliases = rng.IntN(3), []string{"alias"}
+		if net == "bridge" {
+			spec.Aliases = nil
+		}
+		return ops.Connect(sandboxID(box), spec)
+	case 10:
+		return ops.Disconnect(sandboxID(box), net, rng.IntN(2) == 0)
+	}
+	return ops.RenameSandbox(sandboxID(box), box+fmt.Sprint(rng.IntN(3)))
+}
+
+func (r *rig) someMemberships(rng *rand.Rand, nets []string) []ops.EndpointSpec {
+	var out []ops.EndpointSpec
+	for _, i := range rng.Perm(len(nets))[:1+rng.IntN(2)] {
+		out = append(out, r.on(nets[i]))
+	}
+	return out
+}
+
+// TestAttachCompilesTwoOwners: what an attach costs does not depend on how many
+// endpoints there are.
+func TestAttachCompilesTwoOwners(t *testing.T) {
+	r := newRig(t)
+	for i := range 50 {
+		name := fmt.Sprint("box", i)
+		r.must(t, ops.CreateSandbox(sandbox(name), []ops.EndpointSpec{r.on("bridge")}))
+		r.compiled = nil
+		r.must(t, ops.StartSandbox(sandboxID(name)))
+		if len(r.compiled) != 1 || r.compiled[0] != 2 {
+			t.Fatalf("with %d endpoints there, attaching one compiled %v owners, want one turn of 2", i, r.compiled)
+		}
+	}
+	if got := len(slices.Collect(r.Snapshot().Endpoints())); got != 50 {
+		t.Errorf("%d endpoints, want 50", got)
+	}
+}

@@ -1,0 +1,55 @@
+// Package firewall decides who may talk to whom, as policy intents: what shall
+// hold, never by which rules. Each backend renders the intents its own way.
+//
+// It is pure. The defaults are safe: what no intent allows does not pass.
+package firewall
+
+import (
+	"net/netip"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// Border is what a bridge network as a whole is allowed.
+type Border struct {
+	Bridge     string
+	Internal   bool           // nothing gets in or out
+	ICC        bool           // its containers may talk to one another
+	Masquerade []netip.Prefix // subnets that leave under the host's address
+}
+
+// Network returns the policies of a network. A network without a way out needs
+// no masquerade.
+func Network(b Border) []desired.Row {
+	rows := []desired.Row{desired.Isolate{Bridge: b.Bridge, Internal: b.Internal, ICC: b.ICC}}
+	if b.Internal {
+		return rows
+	}
+	for _, subnet := range b.Masquerade {
+		rows = append(rows, desired.Masquerade{Bridge: b.Bridge, Subnet: subnet.Masked()})
+	}
+	return rows
+}
+
+// Attachment is a bridge port and who is behind it.
+type Attachment struct {
+	Port   string
+	Bridge string
+	MAC    string
+	Addrs  []netip.Addr
+}
+
+// Port returns the policies of one bridge port.
+func Port(a Attachment) []desired.Row {
+	return []desired.Row{desired.Pin(a)}
+}
+
+// Host returns the policies of the machine itself: where the engine switched
+// forwarding on, it does not thereby make a router of the host.
+func Host(h model.Host) []desired.Row {
+	if h.Router || !h.Forwarding4 && !h.Forwarding6 {
+		return nil
+	}
+	return []desired.Row{desired.Guard{DropForeign4: h.Forwarding4, DropForeign6: h.Forwarding6}}
+}

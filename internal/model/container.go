@@ -1,0 +1,168 @@
+package model
+
+import (
+	"io"
+	"time"
+)
+
+// ContainerSpec is all a runtime needs to make one container: the hub's words to
+// the runtime. Defaults (capabilities, seccomp, masked paths) are the runtime's;
+// fields say what differs from them.
+type ContainerSpec struct {
+	ID       ContainerID
+	Image    ImageID
+	Hostname string
+	Domain   string
+	// Netns is the path of the network namespace; empty means the host's own.
+	Netns          string
+	HostPID        bool
+	HostIPC        bool
+	HostUTS        bool
+	Process        Process
+	Mounts         []Mount
+	Devices        []Device
+	ReadonlyRootfs bool
+	Privileged     bool
+	CapAdd         []string // "NET_ADMIN", "CAP_NET_ADMIN" or "ALL"
+	CapDrop        []string
+	SecurityOpts   []string // "no-new-privileges", "seccomp=unconfined", "apparmor=unconfined"
+	Sysctls        map[string]string
+	Resources      Resources
+	ShmSize        int64 // bytes; 0 means 64 MiB
+	CgroupParent   string
+	Init           bool // a small init reaps zombies as process 1
+}
+
+// Process is a program to run: a container's first, or an exec's.
+type Process struct {
+	Args        []string
+	Env         []string // "K=V"
+	Dir         string   // working directory; empty means "/"
+	User        string   // "name", "uid", "name:group", "uid:gid"; resolved inside the container
+	ExtraGroups []string
+	TTY         bool
+	Width       uint // size of the terminal in characters; 0 leaves the kernel's default
+	Height      uint
+	Stdin       bool // keep standard input open
+	Privileged  bool // for an exec: all of the daemon's own capabilities
+	OOMScoreAdj int
+	Rlimits     []Rlimit
+}
+
+// Rlimit is one of setrlimit(2)'s limits, by the name `--ulimit` uses ("nofile").
+type Rlimit struct {
+	Name string
+	Soft int64
+	Hard int64
+}
+
+// Mount is a bind mount or tmpfs.
+type Mount struct {
+	Type        string // "bind" or "tmpfs"
+	Source      string // absolute path on the host for a bind
+	Target      string // absolute path in the container
+	ReadOnly    bool
+	Propagation string // "rprivate" (default), "rslave", "rshared", …
+	Options     []string
+}
+
+// Device is a host device made available to a container.
+type Device struct {
+	Source, Target, Permissions string // "/dev/net/tun", "/dev/net/tun", "rwm"
+}
+
+// Resources are cgroup limits; zero means no limit.
+type Resources struct {
+	Memory            int64 // bytes
+	MemorySwap        int64 // bytes of memory and swap together; -1 unlimited
+	MemoryReservation int64
+	NanoCPUs          int64 // billionths of a CPU
+	CPUShares         int64
+	CPUQuota          int64 // microseconds per period
+	CPUPeriod         int64
+	CpusetCpus        string
+	CpusetMems        string
+	Pids              int64
+}
+
+// Exit is how a process ended.
+type Exit struct {
+	Code      int
+	At        time.Time
+	OOMKilled bool
+}
+
+// StreamOptions say which standard streams a process gets.
+type StreamOptions struct {
+	TTY   bool // one terminal instead of pipes: no separate standard error
+	Stdin bool
+}
+
+// Streams are the engine's ends of a process's standard streams. Stdin is nil
+// unless it was asked for, Stderr is nil with a terminal. Stdout and Stderr read
+// io.EOF only after the process's last byte; whoever holds them closes them.
+type Streams struct {
+	Stdin  io.WriteCloser
+	Stdout io.ReadCloser
+	Stderr io.ReadCloser
+}
+
+// TaskState is what the runtime says about a container's process.
+type TaskState string
+
+// The states. A container without a process at all is TaskNone.
+const (
+	TaskNone    TaskState = "none"
+	TaskCreated TaskState = "created"
+	TaskRunning TaskState = "running"
+	TaskPaused  TaskState = "paused"
+	TaskStopped TaskState = "stopped"
+	TaskUnknown TaskState = "unknown"
+)
+
+// TaskStatus is what the runtime knows of one of our containers. Exit is set
+// only in state TaskStopped, Pid only while there is a process.
+type TaskStatus struct {
+	ID    ContainerID
+	Pid   int
+	State TaskState
+	Exit  Exit
+}
+
+// Image is a stored image as `docker image inspect` knows it.
+type Image struct {
+	ID           ImageID // digest of its configuration
+	Tags         []string
+	Digests      []string
+	Created      time.Time
+	Size         int64 // bytes on disk, unpacked
+	Architecture string
+	OS           string
+	Variant      string
+	Author       string
+	Comment      string
+	Layers       []string // diff IDs, lowest first
+	Config       ImageConfig
+	History      []ImageHistory
+}
+
+// ImageConfig is what an image says about running it.
+type ImageConfig struct {
+	User         string
+	Env          []string
+	Entrypoint   []string
+	Cmd          []string
+	WorkingDir   string
+	ExposedPorts []string // "80/tcp", sorted
+	Volumes      []string
+	Labels       map[string]string
+	StopSignal   string
+}
+
+// ImageHistory is one step of an image's making.
+type ImageHistory struct {
+	Created    time.Time
+	CreatedBy  string
+	Comment    string
+	EmptyLayer bool
+}

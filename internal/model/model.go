@@ -1,0 +1,274 @@
+// Package model holds the nouns a Docker user knows: networks, endpoints,
+// sandboxes, containers, images and the one error type.
+//
+// It is data: nothing here performs I/O, and values refer to one another by ID,
+// never by pointer. Addresses are net/netip values; the zero value means "none".
+package model
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Typed identifiers. All of them are 64 lower-case hexadecimal digits, except
+// that an ImageID is a digest such as "sha256:…".
+type (
+	NetworkID   string
+	EndpointID  string
+	SandboxID   string
+	ContainerID string
+	ImageID     string
+)
+
+// ShortLen is how many digits of an ID the docker CLI shows.
+const ShortLen = 12
+
+// Short returns the first ShortLen digits of an ID, or all of a shorter one.
+func Short[T ~string](id T) string {
+	return string(id[:min(len(id), ShortLen)])
+}
+
+// Family selects IPv4 or IPv6.
+type Family uint8
+
+// The two address families.
+const (
+	IPv4 Family = 4
+	IPv6 Family = 6
+)
+
+// FamilyOf tells the family of a; addresses mapped into IPv6 count as IPv4.
+func FamilyOf(a netip.Addr) Family {
+	if a.Unmap().Is4() {
+		return IPv4
+	}
+	return IPv6
+}
+
+// Names of the networks that are always there.
+const (
+	NetworkBridge = "bridge"
+	NetworkHost   = "host"
+	NetworkNone   = "none"
+)
+
+// Names of the built-in drivers.
+const (
+	DriverBridge = "bridge"
+	DriverHost   = "host"
+	DriverNull   = "null"
+)
+
+// Predefined tells whether name is reserved for a network of the engine itself.
+func Predefined(name string) bool {
+	return name == NetworkBridge || name == NetworkHost || name == NetworkNone || name == "default"
+}
+
+// Network is a network as its user asked for it, with the pools it was given.
+type Network struct {
+	ID         NetworkID
+	Name       string
+	Driver     string
+	Scope      string // "local"
+	Created    time.Time
+	IPv4, IPv6 bool
+	Internal   bool
+	Attachable bool
+	ConfigOnly bool
+	ConfigFrom string // name of the config-only network its settings came from
+	IPAM       IPAM
+	Options    map[string]string // driver options as given; parsed once by the driver
+	Labels     map[string]string
+}
+
+// Predefined tells whether the network is one of bridge, host and none.
+func (n Network) Predefined() bool { return Predefined(n.Name) }
+
+// Pool returns the network's first pool of family f.
+func (n Network) Pool(f Family) (Pool, bool) {
+	for _, p := range n.IPAM.Pools {
+		if FamilyOf(p.Subnet.Addr()) == f {
+			return p, true
+		}
+	}
+	return Pool{}, false
+}
+
+// Enabled tells whether the network carries family f.
+func (n Network) Enabled(f Family) bool {
+	if f == IPv4 {
+		return n.IPv4
+	}
+	return n.IPv6
+}
+
+// IPAM is where a network's addresses come from.
+type IPAM struct {
+	Driver  string // "default"
+	Options map[string]string
+	Pools   []Pool
+}
+
+// Pool is one subnet of a network. Before a network is created every field but
+// those the user named is zero; afterwards Subnet is always set, and Gateway is
+// set wherever the driver wants one.
+type Pool struct {
+	Subnet  netip.Prefix
+	Range   netip.Prefix // addresses given out by itself come from here; zero: from all of Subnet
+	Gateway netip.Addr
+	Aux     map[string]netip.Addr // reserved by name
+}
+
+// SandboxMode says whose network namespace a container uses.
+type SandboxMode string
+
+// The modes. A container in "container:NAME" mode has no sandbox of its own.
+const (
+	SandboxOwn  SandboxMode = "own"
+	SandboxHost SandboxMode = "host"
+)
+
+// Sandbox is the network life of one container: its namespace and what is set
+// for the container as a whole.
+type Sandbox struct {
+	ID         SandboxID
+	Container  ContainerID
+	Name       string // the container's name, without a slash
+	Mode       SandboxMode
+	Up         bool   // its namespace exists
+	Generation uint64 // counts starts; names of interfaces depend on it
+	Hostname   string
+	Domainname string
+	DNS        Resolving
+	// Pending are memberships whose network is not there: it was not at creation,
+	// or it was removed while the container was stopped. Starting needs them all.
+	Pending []EndpointSpec
+}
+
+// Resolving says how a container's look-ups leave its networks, once --dns and
+// --dns-option, the daemon's defaults and the host's resolv.conf are combined.
+type Resolving struct {
+	Servers []netip.Addr // asked from inside the sandbox; empty means the host's
+	NDots   int          // above 0, single labels stay local
+}
+
+// Endpoint is a container's membership of a network. It exists from the
+// container's creation on; only while Up does it have an interface.
+type Endpoint struct {
+	ID         EndpointID
+	Network    NetworkID
+	Sandbox    SandboxID
+	Up         bool
+	Order      int    // place among its sandbox's endpoints, the oldest lowest
+	Interface  string // name inside the container: "eth0"
+	MAC        string // "02:42:…", lower case
+	Addr4      netip.Addr
+	Addr6      netip.Addr
+	Static4    bool // Addr4 was asked for by the user: a claim, held while stopped
+	Static6    bool
+	StaticMAC  bool
+	LinkLocal  []netip.Addr
+	Aliases    []string // as the user gave them
+	Links      []Link
+	Priority   int // --gw-priority
+	DriverOpts map[string]string
+	DownSince  uint64 // revision at which it went down; orders soft claims by age
+}
+
+// EndpointSpec is a membership as the user asks for it.
+type EndpointSpec struct {
+	ID         EndpointID
+	Network    string // name, ID or the beginning of an ID
+	IPv4, IPv6 netip.Addr
+	LinkLocal  []netip.Addr
+	MAC        string
+	Aliases    []string
+	Links      []Link
+	Priority   int
+	DriverOpts map[string]string
+}
+
+// Spec returns what the user asked for in e, on a network called network.
+func (e Endpoint) Spec(network string) EndpointSpec {
+	s := EndpointSpec{
+		ID: e.ID, Network: network, LinkLocal: e.LinkLocal, Aliases: e.Aliases, Links: e.Links,
+		Priority: e.Priority, DriverOpts: e.DriverOpts,
+	}
+	if e.Static4 {
+		s.IPv4 = e.Addr4
+	}
+	if e.Static6 {
+		s.IPv6 = e.Addr6
+	}
+	if e.StaticMAC {
+		s.MAC = e.MAC
+	}
+	return s
+}
+
+// Address returns the endpoint's address of family f; invalid if it has none.
+func (e Endpoint) Address(f Family) netip.Addr {
+	if f == IPv4 {
+		return e.Addr4
+	}
+	return e.Addr6
+}
+
+// WithAddress returns e holding a as its address of family f.
+func (e Endpoint) WithAddress(f Family, a netip.Addr, static bool) Endpoint {
+	if f == IPv4 {
+		e.Addr4, e.Static4 = a, static
+	} else {
+		e.Addr6, e.Static6 = a, static
+	}
+	return e
+}
+
+// Static tells whether the address of family f was asked for by the user.
+func (e Endpoint) Static(f Family) bool {
+	if f == IPv4 {
+		return e.Static4
+	}
+	return e.Static6
+}
+
+// Link is `--link Target:Alias`: a private name for another container.
+type Link struct {
+	Target string // container name or ID as given
+	Alias  string
+}
+
+// DNSNames returns the names an endpoint answers to on a user-defined network,
+// in the order Docker shows them: container name, aliases, short ID, hostname.
+// The first is the one that a PTR query gets.
+func DNSNames(s Sandbox, e Endpoint) []string {
+	all := append([]string{s.Name}, e.Aliases...)
+	all = append(all, Short(s.Container), s.Hostname)
+	var out []string
+	for _, name := range all {
+		if name != "" && !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// NetnsDir is where named network namespaces are kept, as iproute2 does; so
+// `ip netns exec` works on any container.
+const NetnsDir = "/run/netns"
+
+// NamespaceOf returns the name, below NetnsDir, of a container's own network
+// namespace.
+func NamespaceOf(c ContainerID) string { return Short(c) }
+
+// Host is what the engine does to the machine as a whole.
+type Host struct {
+	// BootID is the boot in which the rest was decided.
+	BootID string
+	// Forwarding4 and Forwarding6 say that the engine switched forwarding on.
+	Forwarding4, Forwarding6 bool
+	// Router lets the machine forward foreign traffic too when the engine
+	// switched forwarding on (--ip-forward-no-drop).
+	Router bool
+}

@@ -1,0 +1,176 @@
+package ops
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/linkspan/linkspan/internal/driver"
+	"github.com/linkspan/linkspan/internal/ipam"
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+// newEndpoint checks a membership against its network and returns the endpoint,
+// down, holding the addresses that the user asked for.
+func newEndpoint(sb model.Sandbox, n model.Network, spec EndpointSpec) (model.Endpoint, error) {
+	if n.ConfigOnly {
+		return model.Endpoint{}, model.Errorf(model.Forbidden, "cannot create endpoint on configuration-only network")
+	}
+	if err := checkEndpoint(n, spec); err != nil {
+		return model.Endpoint{}, err
+	}
+	e := model.Endpoint{
+		ID: spec.ID, Network: n.ID, Sandbox: sb.ID,
+		MAC: spec.MAC, StaticMAC: spec.MAC != "",
+		LinkLocal: spec.LinkLocal, Aliases: spec.Aliases, Links: spec.Links,
+		Priority: spec.Priority, DriverOpts: spec.DriverOpts,
+	}
+	if spec.IPv4.IsValid() {
+		e = e.WithAddress(model.IPv4, spec.IPv4, true)
+	}
+	if spec.IPv6.IsValid() {
+		e = e.WithAddress(model.IPv6, spec.IPv6, true)
+	}
+	return e, nil
+}
+
+// attach brings an endpoint up: it gets an interface name, a MAC address and an
+// address of each family that its network carries.
+func attach(tx *state.Tx, e model.Endpoint) error {
+	n, ok := tx.View().Network(e.Network)
+	if !ok {
+		return model.Errorf(model.NotFound, "network %s not found", model.Short(e.Network))
+	}
+	e.Up, e.DownSince = true, 0
+	if n.Driver == model.DriverHost || n.Driver == model.DriverNull {
+		tx.PutEndpoint(e)
+		return nil
+	}
+	if !e.StaticMAC {
+		e.MAC = driver.MAC(string(e.ID))
+	}
+	var err error
+	for _, f := range families {
+		if !n.Enabled(f) {
+			e = e.WithAddress(f, netip.Addr{}, false)
+			continue
+		}
+		if e, err = address(tx, n, e, f); err != nil {
+			return err
+		}
+	}
+	if e.Interface, err = interfaceName(tx, n, e); err != nil {
+		return err
+	}
+	tx.PutEndpoint(e)
+	return nil
+}
+
+// address gives e an address of family f: the one it claims, or the next free
+// one.
+func address(tx *state.Tx, n model.Network, e model.Endpoint, f model.Family) (model.Endpoint, error) {
+	if claimed := e.Address(f); claimed.IsValid() {
+		holder, held := holderOf(tx, n, e, claimed)
+		switch {
+		case !held:
+			return e, nil
+		case e.Static(f):
+			return e, &model.Error{Op: "endpoint.attach", Subject: "network " + n.Name, Kind: model.Forbidden,
+				Err: fmt.Errorf("Address already in use"), //nolint:staticcheck // Docker's words
+				Who: fmt.Sprintf("%s is held by %s", claimed, holder)}
+		}
+		e = e.WithAddress(f, netip.Addr{}, false)
+	}
+	for _, pool := range poolsOf(n, f) {
+		a, ok := ipam.Address(ipam.Request{
+			Subnet: pool.Subnet, Range: pool.Range, Cursor: tx.View().Cursor(n.ID, f),
+			Taken: func(a netip.Addr) bool { return reserved(tx, n, pool, a) },
+		})
+		if ok {
+			tx.PutCursor(n.ID, a)
+			return e.WithAddress(f, a, false), nil
+		}
+	}
+	if a, ok := reclaim(tx, n, f); ok {
+		return e.WithAddress(f, a, false), nil
+	}
+	if len(poolsOf(n, f)) == 0 {
+		return e, nil
+	}
+	return e, noAddress(n, f)
+}
+
+// holderOf says who else uses an address now: the gateway or an endpoint that
+// is up. A claim of one that is down does not count.
+func holderOf(tx *state.Tx, n model.Network, e model.Endpoint, a netip.Addr) (string, bool) {
+	if pool, ok := n.Pool(model.FamilyOf(a)); ok && pool.Gateway == a {
+		return "the gateway of network " + n.Name, true
+	}
+	for other := range tx.View().Holders(n.ID, a) {
+		if other.Up && other.ID != e.ID {
+			sb, _ := tx.View().Sandbox(other.Sandbox)
+			return fmt.Sprintf("container %s (%s)", sb.Name, model.Short(sb.Container)), true
+		}
+	}
+	return "", false
+}
+
+// reserved tells whether an address is not to be given out by itself.
+func reserved(tx *state.Tx, n model.Network, p model.Pool, a netip.Addr) bool {
+	if a == p.Gateway || auxiliary(p, a) {
+		return true
+	}
+	for range tx.View().Holders(n.ID, a) {
+		return true
+	}
+	return false
+}
+
+// reclaim takes the address of the endpoint that has been down the longest
+// among those that were given theirs by themselves. It is the way out of a full
+// pool: a container that never starts again does not block one that starts now.
+func reclaim(tx *state.Tx, n model.Network, f model.Family) (netip.Addr, bool) {
+	var oldest model.Endpoint
+	for e := range tx.View().EndpointsOn(n.ID) {
+		soft := !e.Up && e.Address(f).IsValid() && !e.Static(f)
+		if soft && (oldest.ID == "" || e.DownSince < oldest.DownSince) {
+			oldest = e
+		}
+	}
+	if oldest.ID == "" {
+		return netip.Addr{}, false
+	}
+	a := oldest.Address(f)
+	tx.PutEndpoint(oldest.WithAddress(f, netip.Addr{}, false))
+	return a, true
+}
+
+// interfaceName returns the name of e's interface: the one asked for, or the
+// lowest free one.
+func interfaceName(tx *state.Tx, n model.Network, e model.Endpoint) (string, error) {
+	used := map[string]bool{"lo": true}
+	for other := range tx.View().EndpointsOf(e.Sandbox) {
+		if other.Up && other.ID != e.ID {
+			used[other.Interface] = true
+		}
+	}
+	if name := e.DriverOpts[driver.OptionInterface]; name != "" {
+		if used[name] {
+			return "", model.Errorf(model.Conflict, "interface name %q is already used in this container", name)
+		}
+		return name, nil
+	}
+	for i := 0; ; i++ {
+		if name := fmt.Sprintf("%s%d", driver.InterfacePrefix(n), i); !used[name] {
+			return name, nil
+		}
+	}
+}
+
+func nextOrder(tx *state.Tx, id model.SandboxID) int {
+	next := 0
+	for e := range tx.View().EndpointsOf(id) {
+		next = max(next, e.Order+1)
+	}
+	return next
+}

@@ -1,0 +1,87 @@
+package ops
+
+import (
+	"fmt"
+
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+// Connect returns the op for `docker network connect`: the sandbox joins one
+// more network, at once if it is up.
+func Connect(id model.SandboxID, spec EndpointSpec) Op {
+	return func(tx *state.Tx) error {
+		sb, err := sandboxNamed(tx, id)
+		if err != nil {
+			return err
+		}
+		n, err := tx.View().FindNetwork(spec.Network)
+		if err != nil {
+			return err
+		}
+		if err := joinable(tx, sb, n); err != nil {
+			return err
+		}
+		e, err := newEndpoint(sb, n, spec)
+		if err != nil {
+			return err
+		}
+		e.Order = nextOrder(tx, id)
+		if sb.Up {
+			return attach(tx, e)
+		}
+		tx.PutEndpoint(e)
+		return nil
+	}
+}
+
+// joinable refuses memberships that cannot be, whatever their settings.
+func joinable(tx *state.Tx, sb model.Sandbox, n model.Network) error {
+	switch {
+	case n.Driver == model.DriverHost:
+		return model.Errorf(model.Invalid, "cannot connect container to host network - container must be created in host network mode")
+	case sb.Mode == model.SandboxHost:
+		return model.Errorf(model.Invalid, "container sharing network namespace with another container or host cannot be connected to any other network")
+	}
+	if _, already := tx.View().EndpointAt(sb.ID, n.ID); already {
+		return model.Errorf(model.Forbidden, "endpoint with name %s already exists in network %s", sb.Name, n.Name)
+	}
+	for e := range tx.View().EndpointsOf(sb.ID) {
+		other, _ := tx.View().Network(e.Network)
+		if other.Driver == model.DriverNull || n.Driver == model.DriverNull {
+			return model.Errorf(model.Invalid, "container cannot be connected to multiple networks with one of the networks in private (none) mode")
+		}
+	}
+	return nil
+}
+
+// Disconnect returns the op for `docker network disconnect`.
+func Disconnect(id model.SandboxID, network string, force bool) Op {
+	return func(tx *state.Tx) error {
+		sb, err := sandboxNamed(tx, id)
+		if err != nil {
+			return err
+		}
+		n, err := tx.View().FindNetwork(network)
+		if err != nil {
+			return err
+		}
+		if n.Driver == model.DriverHost {
+			return model.Errorf(model.Invalid, "cannot disconnect container from host network - container was created in host network mode")
+		}
+		e, ok := tx.View().EndpointAt(id, n.ID)
+		if !ok && force {
+			return nil
+		}
+		if !ok {
+			the := ""
+			if !sb.Up {
+				the = "the "
+			}
+			return &model.Error{Op: "network.disconnect", Subject: "network " + n.Name, Kind: model.Internal,
+				Err: fmt.Errorf("container %s is not connected to %snetwork %s", sb.Container, the, n.Name)}
+		}
+		tx.DeleteEndpoint(e.ID)
+		return nil
+	}
+}

@@ -1,0 +1,261 @@
+package ops
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/linkspan/linkspan/internal/driver"
+	"github.com/linkspan/linkspan/internal/ipam"
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+// NetworkMaker is what creating a network needs beside the request.
+type NetworkMaker struct {
+	Drivers driver.Set
+	Bases   []ipam.Base // where subnets come from that nobody asked for
+	Host    HostSettings
+}
+
+// Create returns the op that creates n. n.ID and n.Created are set by the
+// caller; pools hold only what the user asked for.
+func (m NetworkMaker) Create(n model.Network) Op {
+	return func(tx *state.Tx) error {
+		if n.Driver == "" {
+			n.Driver = model.DriverBridge
+		}
+		n.Scope = "local"
+		if err := m.admit(tx, n); err != nil {
+			return err
+		}
+		n, err := fromTemplate(tx, n)
+		if err != nil {
+			return err
+		}
+		if n.ConfigOnly {
+			n.Driver = model.DriverNull
+			tx.PutNetwork(n)
+			return checkPools(n)
+		}
+		return m.put(tx, n)
+	}
+}
+
+// put gives a network its pools and stores it.
+func (m NetworkMaker) put(tx *state.Tx, n model.Network) error {
+	d, err := m.Drivers.Find(n.Driver)
+	if err != nil {
+		return err
+	}
+	traits := d.Traits()
+	if traits.Addresses {
+		if !n.IPv4 && !n.IPv6 {
+			return model.Errorf(model.Invalid, "IPv4 or IPv6 must be enabled")
+		}
+		if n, err = m.allocate(tx, n, traits); err != nil {
+			return err
+		}
+	} else {
+		n.IPAM.Pools = nil
+	}
+	if err := d.Validate(n, tx.View().Networks()); err != nil {
+		return err
+	}
+	m.Host.forward6(tx, n)
+	tx.PutNetwork(n)
+	return nil
+}
+
+// admit refuses what no driver needs to look at.
+func (m NetworkMaker) admit(tx *state.Tx, n model.Network) error {
+	switch {
+	case strings.TrimSpace(n.Name) == "":
+		return model.Errorf(model.Invalid, "invalid name: name is empty")
+	case model.Predefined(n.Name):
+		return model.Errorf(model.Forbidden, "operation is not permitted on predefined %s network ", n.Name)
+	case len(n.Name) > maxName:
+		return model.Errorf(model.Invalid, "invalid name: %q… is too long (maximum %d bytes)", n.Name[:32], maxName)
+	case n.Driver == "overlay":
+		return model.Errorf(model.Forbidden, `This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.`)
+	}
+	if other, exists := tx.View().NetworkNamed(n.Name); exists {
+		return &model.Error{Op: "network.create", Subject: "network " + n.Name, Kind: model.Conflict,
+			Err: fmt.Errorf("network with name %s already exists", n.Name),
+			Who: "it has the ID " + model.Short(other.ID)}
+	}
+	if n.ConfigOnly && (n.Internal || n.Attachable) {
+		return model.Errorf(model.Forbidden, "configuration network can only contain network specific fields. "+
+			"Network operator fields like [ ingress | internal | attachable | scope ] are not supported.")
+	}
+	if n.ConfigOnly {
+		return nil
+	}
+	d, err := m.Drivers.Find(n.Driver)
+	if err != nil {
+		return err
+	}
+	if d.Traits().Single {
+		return model.Errorf(model.Forbidden, "only one instance of %q network is allowed", n.Driver)
+	}
+	return nil
+}
+
+// maxName bounds the names of networks: they are written into DNS answers,
+// logs and labels. No user's network comes near it.
+const maxName = 4096
+
+// fromTemplate fills in the settings of the config-only network that n names.
+func fromTemplate(tx *state.Tx, n model.Network) (model.Network, error) {
+	if n.ConfigFrom == "" {
+		return n, nil
+	}
+	switch template, ok := tx.View().NetworkNamed(n.ConfigFrom); {
+	case n.ConfigOnly:
+		return n, model.Errorf(model.Forbidden, "a configuration network cannot depend on another configuration network")
+	case len(n.IPAM.Pools) > 0:
+		return n, model.Errorf(model.Forbidden, "user-specified configurations are not supported if the network depends on a configuration network")
+	case len(n.Options) > 0:
+		return n, model.Errorf(model.Forbidden, "network driver options are not supported if the network depends on a configuration network")
+	case !ok || !template.ConfigOnly:
+		return n, model.Errorf(model.NotFound, "configuration network %q does not exist", n.ConfigFrom)
+	default:
+		n.IPAM, n.Options, n.IPv4, n.IPv6 = template.IPAM, template.Options, template.IPv4, template.IPv6
+		return n, nil
+	}
+}
+
+// allocate settles the subnets and gateways of n.
+func (m NetworkMaker) allocate(tx *state.Tx, n model.Network, traits driver.Traits) (model.Network, error) {
+	if n.IPAM.Driver == "" {
+		n.IPAM.Driver = "default"
+	}
+	if n.IPAM.Driver != "default" && n.IPAM.Driver != "null" {
+		return n, model.Errorf(model.NotFound, "plugin %q not found", n.IPAM.Driver)
+	}
+	if err := checkPools(n); err != nil {
+		return n, err
+	}
+	var pools []model.Pool
+	for _, f := range families {
+		if !n.Enabled(f) {
+			continue
+		}
+		asked := poolsOf(n, f)
+		if len(asked) > 1 && traits.OnePool {
+			return n, model.Errorf(model.Forbidden, "%s driver doesn't support multiple subnets", n.Driver)
+		}
+		if len(asked) == 0 && n.IPAM.Driver == "default" {
+			asked = []model.Pool{{}}
+		}
+		for _, p := range asked {
+			p, err := m.pool(tx, f, p, pools)
+			if err != nil {
+				return n, err
+			}
+			if traits.Gateway && !p.Gateway.IsValid() {
+				if p.Gateway, err = firstFree(n, p); err != nil {
+					return n, err
+				}
+			}
+			pools = append(pools, p)
+		}
+	}
+	n.IPAM.Pools = pools
+	return n, nil
+}
+
+// pool settles one subnet: the one asked for if it is free, else the lowest
+// free one.
+func (m NetworkMaker) pool(tx *state.Tx, f model.Family, p model.Pool, own []model.Pool) (model.Pool, error) {
+	bits := 0
+	if p.Subnet.IsValid() && p.Subnet.Addr().IsUnspecified() && p.Subnet.Bits() > 0 {
+		bits = p.Subnet.Bits() // "any subnet of this size"
+	} else if p.Subnet.IsValid() {
+		return p, free(tx, p.Subnet, own)
+	}
+	taken := append([]netip.Prefix(nil), tx.Facts().OnLink...)
+	for _, a := range tx.Facts().Resolvers {
+		taken = append(taken, netip.PrefixFrom(a, a.BitLen()))
+	}
+	for other := range tx.View().Networks() {
+		if other.ConfigOnly {
+			continue
+		}
+		for _, q := range other.IPAM.Pools {
+			taken = append(taken, q.Subnet)
+		}
+	}
+	bases := m.Bases
+	if ula := tx.Facts().UniqueLocal; ula.IsValid() {
+		bases = append(append([]ipam.Base(nil), bases...), ipam.Base{Prefix: ula, Bits: 64})
+	}
+	subnet, ok := ipam.Subnet(f, bases, bits, taken)
+	if !ok && bits != 0 {
+		return p, model.Errorf(model.Invalid, "invalid address pool")
+	}
+	if !ok {
+		return p, &model.Error{Op: "network.create", Kind: model.Invalid,
+			Err: fmt.Errorf("all predefined address pools have been fully subnetted"),
+			Way: "remove networks that are not in use (docker network prune), name a subnet with --subnet, or add pools with --default-address-pool",
+		}
+	}
+	p.Subnet = subnet
+	return p, nil
+}
+
+// free refuses a subnet that overlaps one in use.
+func free(tx *state.Tx, subnet netip.Prefix, own []model.Pool) error {
+	for other := range tx.View().Networks() {
+		if other.ConfigOnly {
+			continue
+		}
+		for _, q := range other.IPAM.Pools {
+			if q.Subnet.Overlaps(subnet) {
+				return &model.Error{Op: "network.create", Kind: model.Forbidden,
+					Err: fmt.Errorf("invalid pool request: Pool overlaps with other one on this address space"),
+					Who: fmt.Sprintf("%s belongs to network %s", q.Subnet, other.Name)}
+			}
+		}
+	}
+	for _, q := range own {
+		if q.Subnet.Overlaps(subnet) {
+			return model.Errorf(model.Forbidden, "invalid pool request: Pool overlaps with other one on this address space")
+		}
+	}
+	return nil
+}
+
+// firstFree returns the address that becomes a pool's gateway.
+func firstFree(n model.Network, p model.Pool) (netip.Addr, error) {
+	a, ok := ipam.Address(ipam.Request{Subnet: p.Subnet, Range: p.Range, Taken: func(a netip.Addr) bool { return auxiliary(p, a) }})
+	if !ok {
+		return a, noAddress(n, model.FamilyOf(p.Subnet.Addr()))
+	}
+	return a, nil
+}
+
+func auxiliary(p model.Pool, a netip.Addr) bool {
+	for _, aux := range p.Aux {
+		if aux == a {
+			return true
+		}
+	}
+	return false
+}
+
+func noAddress(n model.Network, f model.Family) error {
+	return &model.Error{Op: "endpoint.attach", Subject: "network " + n.Name, Kind: model.Internal,
+		Err: fmt.Errorf("no available IPv%d addresses on this network's address pools: %s (%s)", f, n.Name, n.ID),
+		Way: "disconnect containers that are not needed, or use a network with a larger subnet"}
+}
+
+func poolsOf(n model.Network, f model.Family) []model.Pool {
+	var out []model.Pool
+	for _, p := range n.IPAM.Pools {
+		if model.FamilyOf(p.Subnet.Addr()) == f {
+			out = append(out, p)
+		}
+	}
+	return out
+}

@@ -1,0 +1,56 @@
+// Package ops holds what a user can ask, one file for each verb. An op is a
+// pure function on a transaction: it reads the model, refuses with Docker's
+// words or writes what shall be.
+//
+// Ops perform no I/O and make no choice by chance: IDs and times are arguments,
+// so that an op that lost a race can be run again.
+package ops
+
+import (
+	"errors"
+
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+// Op is one request. An op that returns an error must be taken not to have
+// happened: its transaction is dropped.
+type Op func(*state.Tx) error
+
+// EndpointSpec is a membership as the user asks for it.
+type EndpointSpec = model.EndpointSpec
+
+// All returns an op that runs several as one: all happen or none does.
+func All(ops ...Op) Op {
+	return func(tx *state.Tx) error {
+		for _, op := range ops {
+			if err := op(tx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// families in the order in which addresses are given out.
+var families = []model.Family{model.IPv4, model.IPv6}
+
+// withPrefix puts words before the first line of err, keeping its kind.
+func withPrefix(prefix string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var e *model.Error
+	if errors.As(err, &e) {
+		return &model.Error{Op: e.Op, Subject: e.Subject, Kind: model.KindOf(err), Err: errors.New(prefix + e.Err.Error()), Who: e.Who, Way: e.Way}
+	}
+	return model.Errorf(model.Internal, "%s%w", prefix, err)
+}
+
+func sandboxNamed(tx *state.Tx, id model.SandboxID) (model.Sandbox, error) {
+	sb, ok := tx.View().Sandbox(id)
+	if !ok {
+		return sb, model.Errorf(model.NotFound, "sandbox %s not found", model.Short(id))
+	}
+	return sb, nil
+}

@@ -1,0 +1,71 @@
+package ops
+
+import (
+	"reflect"
+
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+// Predefine returns the op that makes the networks that are always there:
+// none, host, and bridge unless its Name is empty. bridge follows the daemon's
+// flags, except while containers use it.
+func (m NetworkMaker) Predefine(bridge, host, none model.Network) Op {
+	return func(tx *state.Tx) error {
+		for _, n := range []model.Network{none, host} {
+			if _, ok := tx.View().NetworkNamed(n.Name); !ok {
+				if err := m.put(tx, n); err != nil {
+					return err
+				}
+			}
+		}
+		old, exists := tx.View().NetworkNamed(model.NetworkBridge)
+		if exists && busy(tx, old) {
+			return nil
+		}
+		if bridge.Name == "" {
+			return m.dropBridge(tx, old, exists)
+		}
+		if exists {
+			return m.reconfigure(tx, old, bridge)
+		}
+		return m.put(tx, bridge)
+	}
+}
+
+// reconfigure replaces the settings of an idle default bridge, keeping its ID,
+// and its subnet where no other was asked for.
+func (m NetworkMaker) reconfigure(tx *state.Tx, old, want model.Network) error {
+	want.ID, want.Created = old.ID, old.Created
+	if len(want.IPAM.Pools) == 0 && want.IPv6 == old.IPv6 {
+		want.IPAM = old.IPAM
+	}
+	if reflect.DeepEqual(old, want) {
+		return nil
+	}
+	// Its old pools are not in its own way.
+	bare := old
+	bare.IPAM.Pools = nil
+	tx.PutNetwork(bare)
+	return m.put(tx, want)
+}
+
+func (m NetworkMaker) dropBridge(tx *state.Tx, old model.Network, exists bool) error {
+	if !exists {
+		return nil
+	}
+	for e := range tx.View().EndpointsOn(old.ID) {
+		tx.DeleteEndpoint(e.ID)
+	}
+	tx.DeleteNetwork(old.ID)
+	return nil
+}
+
+func busy(tx *state.Tx, n model.Network) bool {
+	for e := range tx.View().EndpointsOn(n.ID) {
+		if e.Up {
+			return true
+		}
+	}
+	return false
+}

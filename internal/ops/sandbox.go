@@ -1,0 +1,79 @@
+package ops
+
+import (
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+// CreateSandbox returns the op for `docker create`: it records the sandbox and
+// its memberships. Addresses that the user asked for are claimed from here on;
+// whether they are in use matters only at start.
+func CreateSandbox(sb model.Sandbox, endpoints []EndpointSpec) Op {
+	return func(tx *state.Tx) error {
+		if _, exists := tx.View().Sandbox(sb.ID); exists {
+			return model.Errorf(model.Conflict, "sandbox %s exists already", model.Short(sb.ID))
+		}
+		sb.Up, sb.Generation, sb.Pending = false, 0, nil
+		for i, spec := range endpoints {
+			n, err := tx.View().FindNetwork(spec.Network)
+			if model.KindOf(err) == model.NotFound {
+				sb.Pending = append(sb.Pending, spec)
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			e, err := newEndpoint(sb, n, spec)
+			if err != nil {
+				return withPrefix("invalid config for network "+n.Name+": ", err)
+			}
+			e.Order = i
+			tx.PutEndpoint(e)
+		}
+		tx.PutSandbox(sb)
+		return nil
+	}
+}
+
+// RemoveSandbox returns the op for `docker rm`: the sandbox, its memberships
+// and its claims are forgotten. One that is gone already is success.
+func RemoveSandbox(id model.SandboxID) Op {
+	return func(tx *state.Tx) error {
+		for e := range tx.View().EndpointsOf(id) {
+			tx.DeleteEndpoint(e.ID)
+		}
+		tx.DeleteSandbox(id)
+		return nil
+	}
+}
+
+// RenameSandbox returns the op for `docker rename`: the container answers to
+// its new name on all its networks and to the old one no more.
+func RenameSandbox(id model.SandboxID, name string) Op {
+	return func(tx *state.Tx) error {
+		sb, err := sandboxNamed(tx, id)
+		if err != nil {
+			return err
+		}
+		sb.Name = name
+		tx.PutSandbox(sb)
+		// What an endpoint answers to is planned with the endpoint.
+		for e := range tx.View().EndpointsOf(id) {
+			tx.PutEndpoint(e)
+		}
+		return nil
+	}
+}
+
+// SetResolving returns the op that changes how a sandbox's look-ups leave it.
+func SetResolving(id model.SandboxID, r model.Resolving) Op {
+	return func(tx *state.Tx) error {
+		sb, err := sandboxNamed(tx, id)
+		if err != nil {
+			return err
+		}
+		sb.DNS = r
+		tx.PutSandbox(sb)
+		return nil
+	}
+}

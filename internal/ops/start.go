@@ -1,0 +1,65 @@
+package ops
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+// StartSandbox returns the op for `docker start`: the sandbox comes up with all
+// its endpoints. One that is up already is success.
+func StartSandbox(id model.SandboxID) Op {
+	return func(tx *state.Tx) error {
+		sb, err := sandboxNamed(tx, id)
+		if err != nil || sb.Up {
+			return err
+		}
+		pending := sb.Pending
+		sb.Pending = nil
+		sb.Up = true
+		sb.Generation++
+		for _, spec := range pending {
+			n, err := tx.View().FindNetwork(spec.Network)
+			if err != nil {
+				return err
+			}
+			e, err := newEndpoint(sb, n, spec)
+			if err != nil {
+				return withPrefix("invalid config for network "+n.Name+": ", err)
+			}
+			e.Order = nextOrder(tx, id)
+			tx.PutEndpoint(e)
+		}
+		tx.PutSandbox(sb)
+		endpoints := slices.SortedFunc(tx.View().EndpointsOf(id), func(a, b model.Endpoint) int {
+			return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.ID, b.ID))
+		})
+		for _, e := range endpoints {
+			if err := attach(tx, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// StopSandbox returns the op for `docker stop`: the sandbox goes down. Its
+// endpoints keep their addresses as claims: those the user asked for, and
+// softly also the others. One that is down already is success.
+func StopSandbox(id model.SandboxID) Op {
+	return func(tx *state.Tx) error {
+		sb, ok := tx.View().Sandbox(id)
+		if !ok || !sb.Up {
+			return nil
+		}
+		sb.Up = false
+		tx.PutSandbox(sb)
+		for e := range tx.View().EndpointsOf(id) {
+			e.Up, e.Interface, e.DownSince = false, "", tx.View().Revision+1
+			tx.PutEndpoint(e)
+		}
+		return nil
+	}
+}

@@ -1,0 +1,155 @@
+// Package plan compiles a snapshot and facts of the host into desired kernel
+// state. Read Compile first: it is the whole engine on one screen.
+//
+//	snapshot ─┐
+//	          ├─▶ Owners ─▶ Compile ─▶ rows ─▶ desired.State
+//	facts ────┘
+//
+// It is pure: equal arguments give equal rows, in equal order.
+package plan
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/driver"
+	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/firewall"
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+// Input is everything a compilation sees.
+type Input struct {
+	Snapshot *state.Snapshot
+	Facts    facts.Host
+	Drivers  driver.Set
+}
+
+// Compile returns the rows that one owner wants. An owner that is gone, or not
+// up, wants nothing.
+func (in Input) Compile(owner desired.Owner) ([]desired.Row, error) {
+	kind, id, _ := strings.Cut(string(owner), "/")
+	switch kind {
+	case "host":
+		return in.host(), nil
+	case "network":
+		return in.network(model.NetworkID(id))
+	case "sandbox":
+		return in.sandbox(model.SandboxID(id)), nil
+	case "endpoint":
+		return in.endpoint(model.EndpointID(id))
+	}
+	return nil, model.Errorf(model.Internal, "plan: unknown owner %q", owner)
+}
+
+// Update returns prev with the rows of owners compiled anew.
+func (in Input) Update(prev desired.State, owners []desired.Owner) (desired.State, error) {
+	next := prev
+	var err error
+	// First nobody of them wants anything, so that a row may pass from one owner
+	// to another.
+	for _, owner := range owners {
+		if next, err = next.Replace(owner, nil); err != nil {
+			return prev, err
+		}
+	}
+	for _, owner := range owners {
+		rows, err := in.Compile(owner)
+		if err != nil {
+			return prev, err
+		}
+		if next, err = next.Replace(owner, rows); err != nil {
+			return prev, err
+		}
+	}
+	return next, nil
+}
+
+// Full compiles every owner of the snapshot.
+func (in Input) Full() (desired.State, error) {
+	owners := []desired.Owner{desired.HostOwner}
+	for n := range in.Snapshot.Networks() {
+		owners = append(owners, desired.OwnerOf("network", n.ID))
+	}
+	for sb := range in.Snapshot.Sandboxes() {
+		owners = append(owners, desired.OwnerOf("sandbox", sb.ID))
+	}
+	for e := range in.Snapshot.Endpoints() {
+		owners = append(owners, desired.OwnerOf("endpoint", e.ID))
+	}
+	return in.Update(desired.State{}, owners)
+}
+
+// Owners returns whose rows a set of changed records can change, in order. Its
+// length does not depend on how many networks and endpoints there are.
+func Owners(changes []state.Change) []desired.Owner {
+	var out []desired.Owner
+	add := func(o desired.Owner) {
+		if !slices.Contains(out, o) {
+			out = append(out, o)
+		}
+	}
+	for _, c := range changes {
+		switch c.Kind {
+		case state.KindHost:
+			add(desired.HostOwner)
+		case state.KindNetwork, state.KindSandbox:
+			add(desired.Owner(string(c.Kind) + "/" + c.ID))
+		case state.KindEndpoint:
+			add(desired.OwnerOf("endpoint", model.EndpointID(c.ID)))
+			for _, v := range []any{c.Old, c.New} {
+				if e, ok := v.(model.Endpoint); ok {
+					add(desired.OwnerOf("sandbox", e.Sandbox))
+				}
+			}
+		}
+	}
+	return out
+}
+
+func (in Input) host() []desired.Row {
+	h := in.Snapshot.Host()
+	var rows []desired.Row
+	if h.Forwarding4 {
+		rows = append(rows, desired.Sysctl{Path: "net/ipv4/ip_forward", Value: "1"})
+	}
+	if h.Forwarding6 {
+		rows = append(rows, desired.Sysctl{Path: "net/ipv6/conf/all/forwarding", Value: "1"})
+	}
+	return append(rows, firewall.Host(h)...)
+}
+
+func (in Input) network(id model.NetworkID) ([]desired.Row, error) {
+	n, ok := in.Snapshot.Network(id)
+	if !ok || n.ConfigOnly {
+		return nil, nil
+	}
+	d, err := in.Drivers.Find(n.Driver)
+	if err != nil {
+		return nil, err
+	}
+	return d.Plan(driver.View{Host: in.Facts, Network: n})
+}
+
+func (in Input) endpoint(id model.EndpointID) ([]desired.Row, error) {
+	e, ok := in.Snapshot.Endpoint(id)
+	if !ok || !e.Up {
+		return nil, nil
+	}
+	n, _ := in.Snapshot.Network(e.Network)
+	sb, _ := in.Snapshot.Sandbox(e.Sandbox)
+	d, err := in.Drivers.Find(n.Driver)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := d.Plan(driver.View{Host: in.Facts, Network: n, Endpoint: &e, Sandbox: sb})
+	if err != nil {
+		return nil, err
+	}
+	if d.Traits().Names {
+		rows = append(rows, names(n, sb, e)...)
+	}
+	return rows, nil
+}

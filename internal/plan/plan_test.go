@@ -1,0 +1,182 @@
+package plan_test
+
+import (
+	"bufio"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/tools/txtar"
+
+	"github.com/linkspan/linkspan/internal/driver/all"
+	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/ipam"
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/ops"
+	"github.com/linkspan/linkspan/internal/plan"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// TestGolden compiles what each story in testdata asks for and compares every
+// row with the one written down. A story is a txtar archive: "ops" holds one
+// request a line, "desired" the rows, "refused" the errors.
+func TestGolden(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no stories: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			archive, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sections := map[string]*[]byte{}
+			for i := range archive.Files {
+				sections[archive.Files[i].Name] = &archive.Files[i].Data
+			}
+			want, refused := tell(t, string(*sections["ops"]))
+			for name, got := range map[string]string{"desired": want, "refused": refused} {
+				switch section := sections[name]; {
+				case section == nil && got != "" && !*update:
+					t.Errorf("the story has no %q, got:\n%s", name, got)
+				case section != nil && *update:
+					*section = []byte(got)
+				case section != nil && string(*section) != got:
+					t.Errorf("%s:\n%s\nwant:\n%s", name, got, *section)
+				}
+			}
+			if *update {
+				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// tell runs the requests of a story and returns the rows and the errors.
+func tell(t *testing.T, story string) (rows, refused string) {
+	t.Helper()
+	s := state.Empty()
+	f := facts.Host{Instance: "golden", UniqueLocal: netip.MustParsePrefix("fd00:1::/48"), BootID: "boot", ForwardingOff4: true, ForwardingOff6: true}
+	var errors strings.Builder
+	lines := bufio.NewScanner(strings.NewReader(story))
+	for lines.Scan() {
+		words := strings.Fields(lines.Text())
+		if len(words) == 0 {
+			continue
+		}
+		tx := state.Begin(s, f)
+		if err := request(t, words)(tx); err != nil {
+			fmt.Fprintf(&errors, "%s: %v\n", lines.Text(), err)
+			continue
+		}
+		s, _ = tx.Commit()
+	}
+	want, err := plan.Input{Snapshot: s, Facts: f, Drivers: all.Drivers()}.Full()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return want.String(), errors.String()
+}
+
+var maker = ops.NetworkMaker{Drivers: all.Drivers(), Bases: ipam.DefaultBases(), Host: ops.HostSettings{Forward4: true, Forward6: true}}
+
+// request reads one line: VERB NAME [KEY=VALUE…].
+func request(t *testing.T, words []string) ops.Op {
+	t.Helper()
+	args := map[string]string{}
+	var order []string
+	for _, w := range words[2:] {
+		k, v, _ := strings.Cut(w, "=")
+		args[k] = v
+		order = append(order, k)
+	}
+	name := words[1]
+	switch words[0] {
+	case "host":
+		return ops.SetHost(maker.Host)
+	case "network":
+		return maker.Create(networkFrom(name, args))
+	case "remove-network":
+		return ops.RemoveNetwork(name)
+	case "container":
+		var specs []ops.EndpointSpec
+		for _, k := range order {
+			if net, ok := strings.CutPrefix(k, "@"); ok {
+				specs = append(specs, membership(name, net, args[k]))
+			}
+		}
+		return ops.CreateSandbox(sandboxNamed(name), specs)
+	case "start":
+		return ops.StartSandbox(sandboxNamed(name).ID)
+	case "stop":
+		return ops.StopSandbox(sandboxNamed(name).ID)
+	case "rename":
+		return ops.RenameSandbox(sandboxNamed(name).ID, args["to"])
+	case "connect":
+		return ops.Connect(sandboxNamed(name).ID, membership(name, args["to"], args["with"]))
+	case "disconnect":
+		return ops.Disconnect(sandboxNamed(name).ID, args["from"], false)
+	}
+	t.Fatalf("unknown request %q", words)
+	return nil
+}
+
+func digits(name string) string {
+	return (fmt.Sprintf("%x", name) + strings.Repeat("0", 64))[:64]
+}
+
+func sandboxNamed(name string) model.Sandbox {
+	return model.Sandbox{ID: model.SandboxID(digits("s" + name)), Container: model.ContainerID(digits("c" + name)),
+		Name: name, Hostname: "h-" + name, Mode: model.SandboxOwn}
+}
+
+func networkFrom(name string, args map[string]string) model.Network {
+	n := model.Network{ID: model.NetworkID(digits(name)), Name: name, Created: time.Unix(0, 0), IPv4: args["ipv4"] != "false",
+		IPv6: args["ipv6"] == "true", Internal: args["internal"] == "true", Options: map[string]string{}, Driver: args["driver"]}
+	pool := model.Pool{}
+	if s := args["subnet"]; s != "" {
+		pool.Subnet = netip.MustParsePrefix(s)
+		if g := args["gateway"]; g != "" {
+			pool.Gateway = netip.MustParseAddr(g)
+		}
+		if r := args["range"]; r != "" {
+			pool.Range = netip.MustParsePrefix(r)
+		}
+		n.IPAM.Pools = []model.Pool{pool}
+	}
+	for k, v := range args {
+		if strings.HasPrefix(k, "com.") {
+			n.Options[k] = v
+		}
+	}
+	return n
+}
+
+// membership reads the settings of one: "ip:10.0.0.7,alias:db,prio:2".
+func membership(name, network, settings string) ops.EndpointSpec {
+	spec := ops.EndpointSpec{ID: model.EndpointID(digits("e" + name + network)), Network: network}
+	for _, setting := range strings.Split(settings, ",") {
+		k, v, _ := strings.Cut(setting, ":")
+		switch k {
+		case "ip":
+			spec.IPv4 = netip.MustParseAddr(v)
+		case "alias":
+			spec.Aliases = append(spec.Aliases, v)
+		case "prio":
+			fmt.Sscan(v, &spec.Priority)
+		case "ifname":
+			spec.DriverOpts = map[string]string{"com.docker.network.endpoint.ifname": v}
+		}
+	}
+	return spec
+}

@@ -1,0 +1,277 @@
+package state
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	iradix "github.com/hashicorp/go-immutable-radix/v2"
+
+	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// Kind names a class of records in a Change.
+type Kind string
+
+// The classes of records.
+const (
+	KindHost     Kind = "host"
+	KindNetwork  Kind = "network"
+	KindSandbox  Kind = "sandbox"
+	KindEndpoint Kind = "endpoint"
+	KindCursor   Kind = "cursor"
+)
+
+// Change is one record that differs between two snapshots. Old or New is nil
+// where the record is not there; otherwise both are of the class's type:
+// model.Host, model.Network, model.Sandbox, model.Endpoint or netip.Addr.
+type Change struct {
+	Kind     Kind
+	ID       string
+	Old, New any
+}
+
+// Tx edits a private copy of a snapshot. It is used by one goroutine and then
+// either committed or forgotten.
+type Tx struct {
+	base  *Snapshot
+	now   Snapshot
+	facts facts.Host
+	wrote map[touch]struct{}
+}
+
+type touch struct {
+	kind Kind
+	id   string
+}
+
+// Begin returns a transaction on s that sees the given facts.
+func Begin(s *Snapshot, f facts.Host) *Tx {
+	return &Tx{base: s, now: *s, facts: f, wrote: map[touch]struct{}{}}
+}
+
+// Facts returns what is known of the host.
+func (tx *Tx) Facts() facts.Host { return tx.facts }
+
+// View returns the model as the transaction left it so far. It stays as it is
+// when the transaction goes on.
+func (tx *Tx) View() *Snapshot {
+	view := tx.now
+	return &view
+}
+
+// PutHost stores what the engine does to the machine as a whole.
+func (tx *Tx) PutHost(h model.Host) {
+	tx.now.host = h
+	tx.touch(KindHost, "host")
+}
+
+// PutNetwork stores n under its ID.
+func (tx *Tx) PutNetwork(n model.Network) {
+	if old, ok := tx.now.Network(n.ID); ok {
+		tx.unindex("name", old.Name)
+	}
+	tx.now.networks = put(tx.now.networks, string(n.ID), n)
+	tx.index(string(n.ID), "name", n.Name)
+	tx.touch(KindNetwork, string(n.ID))
+}
+
+// DeleteNetwork removes a network; its endpoints must be gone.
+func (tx *Tx) DeleteNetwork(id model.NetworkID) {
+	if old, ok := tx.now.Network(id); ok {
+		tx.unindex("name", old.Name)
+		tx.now.networks = drop(tx.now.networks, string(id))
+		tx.touch(KindNetwork, string(id))
+		for _, f := range []model.Family{model.IPv4, model.IPv6} {
+			if tx.now.Cursor(id, f).IsValid() {
+				tx.now.cursor = drop(tx.now.cursor, string(cursorKey(id, f)))
+				tx.touch(KindCursor, string(cursorKey(id, f)))
+			}
+		}
+	}
+}
+
+// PutSandbox stores sb under its ID.
+func (tx *Tx) PutSandbox(sb model.Sandbox) {
+	if old, ok := tx.now.Sandbox(sb.ID); ok {
+		tx.unindex("container", string(old.Container))
+	}
+	tx.now.sandbox = put(tx.now.sandbox, string(sb.ID), sb)
+	tx.index(string(sb.ID), "container", string(sb.Container))
+	tx.touch(KindSandbox, string(sb.ID))
+}
+
+// DeleteSandbox removes a sandbox; its endpoints must be gone.
+func (tx *Tx) DeleteSandbox(id model.SandboxID) {
+	if old, ok := tx.now.Sandbox(id); ok {
+		tx.unindex("container", string(old.Container))
+		tx.now.sandbox = drop(tx.now.sandbox, string(id))
+		tx.touch(KindSandbox, string(id))
+	}
+}
+
+// PutEndpoint stores e under its ID.
+func (tx *Tx) PutEndpoint(e model.Endpoint) {
+	if old, ok := tx.now.Endpoint(e.ID); ok {
+		tx.unindexEndpoint(old)
+	}
+	tx.now.endpoint = put(tx.now.endpoint, string(e.ID), e)
+	for _, words := range endpointIndex(e) {
+		tx.index(string(e.ID), words...)
+	}
+	tx.touch(KindEndpoint, string(e.ID))
+}
+
+// DeleteEndpoint removes an endpoint.
+func (tx *Tx) DeleteEndpoint(id model.EndpointID) {
+	if old, ok := tx.now.Endpoint(id); ok {
+		tx.unindexEndpoint(old)
+		tx.now.endpoint = drop(tx.now.endpoint, string(id))
+		tx.touch(KindEndpoint, string(id))
+	}
+}
+
+// PutCursor remembers the address last given out on a network.
+func (tx *Tx) PutCursor(network model.NetworkID, a netip.Addr) {
+	key := string(cursorKey(network, model.FamilyOf(a)))
+	tx.now.cursor = put(tx.now.cursor, key, a)
+	tx.touch(KindCursor, key)
+}
+
+// Commit returns the next snapshot and the records that changed, in the order
+// of their class and ID. The transaction must not be used afterwards.
+func (tx *Tx) Commit() (*Snapshot, []Change) {
+	next := tx.now
+	next.Revision = tx.base.Revision + 1
+	return &next, tx.Changes()
+}
+
+// Changes returns the records written so far.
+func (tx *Tx) Changes() []Change {
+	out := make([]Change, 0, len(tx.wrote))
+	for t := range tx.wrote {
+		c := Change{t.kind, t.id, tx.base.record(t), tx.now.record(t)}
+		if c.Old != nil || c.New != nil {
+			out = append(out, c)
+		}
+	}
+	slices.SortFunc(out, func(a, b Change) int {
+		if a.Kind != b.Kind {
+			return cmp.Compare(a.Kind, b.Kind)
+		}
+		return cmp.Compare(a.ID, b.ID)
+	})
+	return out
+}
+
+// Merge returns the records that differ after a and then b: what two
+// transactions in a row changed.
+func Merge(a, b []Change) []Change {
+	at := map[touch]int{}
+	out := slices.Clone(a)
+	for i, c := range out {
+		at[touch{c.Kind, c.ID}] = i
+	}
+	for _, c := range b {
+		if i, ok := at[touch{c.Kind, c.ID}]; ok {
+			out[i].New = c.New
+		} else {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Invert returns the records that lead back.
+func Invert(changes []Change) []Change {
+	out := make([]Change, len(changes))
+	for i, c := range changes {
+		out[i] = Change{c.Kind, c.ID, c.New, c.Old}
+	}
+	return out
+}
+
+// Restore returns a transaction's worth of records as a snapshot: what a store
+// loaded. Records of an unknown class are a programming error.
+func Restore(revision uint64, records []Change) *Snapshot {
+	tx := Begin(Empty(), facts.Host{})
+	for _, r := range records {
+		switch v := r.New.(type) {
+		case model.Host:
+			tx.PutHost(v)
+		case model.Network:
+			tx.PutNetwork(v)
+		case model.Sandbox:
+			tx.PutSandbox(v)
+		case model.Endpoint:
+			tx.PutEndpoint(v)
+		case netip.Addr:
+			tx.now.cursor = put(tx.now.cursor, r.ID, v)
+		}
+	}
+	next := tx.now
+	next.Revision = revision
+	return &next
+}
+
+// record returns what a snapshot holds under t, or nil.
+func (s *Snapshot) record(t touch) any {
+	var v any
+	var ok bool
+	switch t.kind {
+	case KindHost:
+		return s.host
+	case KindNetwork:
+		v, ok = s.networks.Get([]byte(t.id))
+	case KindSandbox:
+		v, ok = s.sandbox.Get([]byte(t.id))
+	case KindEndpoint:
+		v, ok = s.endpoint.Get([]byte(t.id))
+	case KindCursor:
+		v, ok = s.cursor.Get([]byte(t.id))
+	}
+	if !ok {
+		return nil
+	}
+	return v
+}
+
+// endpointIndex returns the words under which an endpoint can be found. An
+// endpoint that is down still holds its addresses: they are claims.
+func endpointIndex(e model.Endpoint) [][]string {
+	id := string(e.ID)
+	words := [][]string{{"sandbox", string(e.Sandbox), id}, {"network", string(e.Network), id}}
+	for _, a := range []netip.Addr{e.Addr4, e.Addr6} {
+		if a.IsValid() {
+			words = append(words, []string{"address", string(e.Network), a.String(), id})
+		}
+	}
+	return words
+}
+
+func (tx *Tx) unindexEndpoint(e model.Endpoint) {
+	for _, words := range endpointIndex(e) {
+		tx.unindex(words...)
+	}
+}
+
+func (tx *Tx) index(id string, words ...string) {
+	tx.now.index = put(tx.now.index, string(indexKey(words...)), id)
+}
+
+func (tx *Tx) unindex(words ...string) {
+	tx.now.index = drop(tx.now.index, string(indexKey(words...)))
+}
+
+func (tx *Tx) touch(k Kind, id string) { tx.wrote[touch{k, id}] = struct{}{} }
+
+func put[T any](t *iradix.Tree[T], key string, v T) *iradix.Tree[T] {
+	next, _, _ := t.Insert([]byte(key), v)
+	return next
+}
+
+func drop[T any](t *iradix.Tree[T], key string) *iradix.Tree[T] {
+	next, _, _ := t.Delete([]byte(key))
+	return next
+}

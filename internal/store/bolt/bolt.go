@@ -1,0 +1,188 @@
+// Package bolt keeps the engine's state in one bbolt file.
+//
+// A commit is durable (fsync) when it returns, and happens whole or not at all.
+// It decides nothing and touches nothing but its file.
+package bolt
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/state"
+	"github.com/linkspan/linkspan/internal/store"
+)
+
+// The buckets beside one for each class of records.
+var (
+	bucketMeta       = []byte("meta")
+	bucketContainers = []byte("containers")
+
+	keySchema   = []byte("schema")
+	keyInstance = []byte("instance")
+	keyRevision = []byte("revision")
+)
+
+// lockTimeout is how long to wait for another process to let go of the file: a
+// daemon that is replaced needs a moment to end.
+const lockTimeout = 5 * time.Second
+
+// batchDelay is how long a container's record waits for others to share its
+// fsync.
+const batchDelay = 500 * time.Microsecond
+
+// Store is an open file.
+type Store struct {
+	db       *bbolt.DB
+	instance string
+}
+
+// Open opens the file at path, making it and its folder if they are missing.
+// It fails if the file was written by a newer version, or is in use.
+func Open(path string) (*Store, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
+		return nil, err
+	}
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout})
+	if errors.Is(err, bbolt.ErrTimeout) {
+		return nil, model.Errorf(model.Conflict, "%s is in use by another process: only one daemon can have a data root", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	db.MaxBatchDelay = batchDelay
+	s := &Store{db: db}
+	if err := db.Update(s.prepare); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), db.Close())
+	}
+	return s, nil
+}
+
+// prepare makes the buckets and checks the schema.
+func (s *Store) prepare(tx *bbolt.Tx) error {
+	meta, err := tx.CreateBucketIfNotExists(bucketMeta)
+	if err != nil {
+		return err
+	}
+	names := [][]byte{bucketContainers}
+	for _, kind := range store.Kinds {
+		names = append(names, []byte(kind))
+	}
+	for _, name := range names {
+		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+			return err
+		}
+	}
+	if raw := meta.Get(keySchema); raw != nil {
+		if version := binary.BigEndian.Uint64(raw); version > store.Schema {
+			return fmt.Errorf("it was written by a newer version of the engine (schema %d, this one knows %d): "+
+				"install that version again, or move the data root away to begin anew", version, store.Schema)
+		}
+	}
+	if meta.Get(keyInstance) == nil {
+		id := make([]byte, 16)
+		rand.Read(id)
+		if err := meta.Put(keyInstance, []byte(hex.EncodeToString(id))); err != nil {
+			return err
+		}
+	}
+	s.instance = string(meta.Get(keyInstance))
+	return meta.Put(keySchema, number(store.Schema))
+}
+
+// Instance returns the ID of this store, drawn when it was made: 32 hexadecimal
+// digits.
+func (s *Store) Instance() string { return s.instance }
+
+// Close closes the file.
+func (s *Store) Close() error { return s.db.Close() }
+
+// Load returns the snapshot that was committed last.
+func (s *Store) Load(context.Context) (*state.Snapshot, error) {
+	var records []state.Change
+	var revision uint64
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		if raw := tx.Bucket(bucketMeta).Get(keyRevision); raw != nil {
+			revision = binary.BigEndian.Uint64(raw)
+		}
+		for _, kind := range store.Kinds {
+			err := tx.Bucket([]byte(kind)).ForEach(func(id, raw []byte) error {
+				v, err := store.Decode(kind, raw)
+				if err != nil {
+					return fmt.Errorf("%s %s: %w", kind, id, err)
+				}
+				records = append(records, state.Change{Kind: kind, ID: string(id), New: v})
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return state.Restore(revision, records), nil
+}
+
+// Commit writes the changes that lead to a revision, in one transaction.
+func (s *Store) Commit(_ context.Context, revision uint64, changes []state.Change) error {
+	return s.db.Update(func(tx *bbolt.Tx) error {
+		for _, c := range changes {
+			bucket := tx.Bucket([]byte(c.Kind))
+			if c.New == nil {
+				if err := bucket.Delete([]byte(c.ID)); err != nil {
+					return err
+				}
+				continue
+			}
+			raw, err := store.Encode(c.New)
+			if err != nil {
+				return err
+			}
+			if err := bucket.Put([]byte(c.ID), raw); err != nil {
+				return err
+			}
+		}
+		return tx.Bucket(bucketMeta).Put(keyRevision, number(revision))
+	})
+}
+
+// LoadContainers returns the records of all containers.
+func (s *Store) LoadContainers(context.Context) (map[model.ContainerID][]byte, error) {
+	out := map[model.ContainerID][]byte{}
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketContainers).ForEach(func(id, raw []byte) error {
+			out[model.ContainerID(id)] = append([]byte(nil), raw...)
+			return nil
+		})
+	})
+	return out, err
+}
+
+// PutContainer stores the record of a container. Calls made at the same time
+// share one transaction.
+func (s *Store) PutContainer(_ context.Context, id model.ContainerID, record []byte) error {
+	return s.db.Batch(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketContainers).Put([]byte(id), record)
+	})
+}
+
+// DeleteContainer removes the record of a container; a missing one is success.
+func (s *Store) DeleteContainer(_ context.Context, id model.ContainerID) error {
+	return s.db.Batch(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketContainers).Delete([]byte(id))
+	})
+}
+
+func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
