@@ -5,6 +5,10 @@ import (
 	"fmt"
 )
 
+// ErrLost is what applying rows returns, wrapped, when more is missing than the
+// rows say: somebody else removed what they belong into. Only a resync helps.
+var ErrLost = errors.New("more was lost than these rows")
+
 // Failure is one row that the kernel refused, traced back to its owner. What
 // applies rows returns failures joined with errors.Join.
 type Failure struct {

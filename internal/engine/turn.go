@@ -104,7 +104,7 @@ func (e *Engine) realise(ctx context.Context, out outcome) (refusal, error) {
 	}
 	e.reached("commit")
 	deltas := desired.Diff(before.desired, next, owners)
-	if err := e.apply(ctx, deltas); err != nil {
+	if err := e.apply(ctx, deltas, next); err != nil {
 		return attribute(err), errors.Join(err, e.undo(ctx, out, deltas))
 	}
 	e.reached("apply")
@@ -113,10 +113,16 @@ func (e *Engine) realise(ctx context.Context, out outcome) (refusal, error) {
 	return nil, nil
 }
 
-// apply lets every hand follow the deltas.
-func (e *Engine) apply(ctx context.Context, deltas []desired.Delta) error {
+// apply lets every hand follow the deltas. A hand that finds more missing than
+// they say is given all of next.
+func (e *Engine) apply(ctx context.Context, deltas []desired.Delta, next desired.State) error {
 	for _, h := range e.options.Hands {
-		if err := h.Apply(ctx, deltas); err != nil {
+		err := h.Apply(ctx, deltas)
+		if errors.Is(err, desired.ErrLost) {
+			e.options.Logger.Warn("somebody removed what is ours", "op", "engine.apply", "err", err)
+			_, err = h.Resync(ctx, next)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -136,7 +142,11 @@ func (e *Engine) undo(ctx context.Context, out outcome, deltas []desired.Delta) 
 		back[i] = d.Invert()
 	}
 	for _, h := range slices.Backward(e.options.Hands) {
-		if err := h.Apply(ctx, back); err != nil {
+		err := h.Apply(ctx, back)
+		if errors.Is(err, desired.ErrLost) {
+			_, err = h.Resync(ctx, e.Plan())
+		}
+		if err != nil {
 			e.late = true
 			failed = append(failed, fmt.Errorf("undo: %w", err))
 		}

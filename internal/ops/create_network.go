@@ -2,6 +2,7 @@ package ops
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 
@@ -16,6 +17,8 @@ type NetworkMaker struct {
 	Drivers driver.Set
 	Bases   []ipam.Base // where subnets come from that nobody asked for
 	Host    HostSettings
+	// Defaults are options that new networks begin with, by driver.
+	Defaults map[string]map[string]string
 }
 
 // Create returns the op that creates n. n.ID and n.Created are set by the
@@ -38,8 +41,20 @@ func (m NetworkMaker) Create(n model.Network) Op {
 			tx.PutNetwork(n)
 			return checkPools(n)
 		}
+		if n.ConfigFrom == "" {
+			n.Options = withDefaults(n.Options, m.Defaults[n.Driver])
+		}
 		return m.put(tx, n)
 	}
+}
+
+func withDefaults(options, defaults map[string]string) map[string]string {
+	out := maps.Clone(defaults)
+	if out == nil {
+		return options
+	}
+	maps.Copy(out, options)
+	return out
 }
 
 // put gives a network its pools and stores it.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/state"
@@ -53,7 +54,7 @@ func Open(path string) (*Store, error) {
 		return nil, err
 	}
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, berrors.ErrTimeout) {
 		return nil, model.Errorf(model.Conflict, "%s is in use by another process: only one daemon can have a data root", path)
 	}
 	if err != nil {

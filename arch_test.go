@@ -1,0 +1,309 @@
+// Package linkspan_test holds the house together: who may import whom, how big
+// things may grow, and that every package says what it promises.
+package linkspan_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/linkspan/linkspan/"
+
+// layers is the import table: what packages of a folder may import of ours. An
+// entry stands for the folder and all below it; the longest match counts. The
+// test reads the sources itself, so that a cached pass cannot hide a violation.
+var layers = map[string][]string{
+	// words: data, no behaviour
+	"internal/model":   {},
+	"internal/facts":   {"internal/model"},
+	"internal/desired": {"internal/model"},
+	"internal/state":   {"internal/model", "internal/facts"},
+
+	// thought: pure
+	"internal/ipam":       {words},
+	"internal/names":      {words},
+	"internal/firewall":   {words},
+	"internal/driver":     {words, "internal/firewall"},
+	"internal/driver/all": {"internal/driver"},
+	"internal/ops":        {words, "internal/ipam", "internal/driver"},
+	"internal/plan":       {words, "internal/driver", "internal/firewall", "internal/names"},
+
+	// hands: each does one kind of effect and knows only words
+	"internal/kernel":   {words, "internal/kernel"},
+	"internal/store":    {words, "internal/store"},
+	"internal/resolver": {words, "internal/resolver"},
+	"internal/runtime":  {words, "internal/runtime"},
+
+	// hub
+	"internal/engine":   {words, thought},
+	"internal/workload": {words, thought, "internal/engine"},
+
+	// doors
+	"internal/config":    {},
+	"internal/dockerapi": {words, hub, "internal/ops", "internal/driver"},
+	"internal/cli":       {words},
+
+	// cmd wires; lab and demo are outside and use the doors
+	"cmd":   {"internal"},
+	"lab":   {"lab"},
+	"demo":  {"lab"},
+	"bench": {},
+}
+
+// Groups of folders in the table.
+const (
+	words   = "words"
+	thought = "thought"
+	hub     = "hub"
+)
+
+var groups = map[string][]string{
+	words:   {"internal/model", "internal/facts", "internal/desired", "internal/state"},
+	thought: {"internal/ipam", "internal/names", "internal/firewall", "internal/driver", "internal/ops", "internal/plan"},
+	hub:     {"internal/engine", "internal/workload"},
+}
+
+// pure are packages that pure code must not import: effects, clocks, chance.
+var pure = []string{"os", "os/exec", "net/http", "math/rand", "math/rand/v2", "crypto/rand", "sync", "sync/atomic", "syscall", "log/slog"}
+
+// Ratchets: may shrink, never grow.
+const (
+	maxFunction  = 70
+	maxFile      = 500
+	maxDriver    = 400
+	maxInterface = 5
+	maxEngine    = 10
+)
+
+// source is one parsed file that is not a test.
+type source struct {
+	path, folder string
+	file         *ast.File
+	lines        int
+	set          *token.FileSet
+}
+
+func sources(t *testing.T) []source {
+	t.Helper()
+	var out []source
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && path != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || d.Name() == "bin") {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		set := token.NewFileSet()
+		f, err := parser.ParseFile(set, path, nil, parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		out = append(out, source{path, filepath.ToSlash(filepath.Dir(path)), f, set.File(f.Pos()).LineCount(), set})
+		return nil
+	})
+	if err != nil || len(out) == 0 {
+		t.Fatalf("read the sources: %d files, %v", len(out), err)
+	}
+	return out
+}
+
+// layerOf returns the entry of the table that a folder falls under.
+func layerOf(folder string) (string, bool) {
+	for at := folder; at != "."; at = filepath.ToSlash(filepath.Dir(at)) {
+		if _, ok := layers[at]; ok {
+			return at, true
+		}
+	}
+	return "", false
+}
+
+func allowed(layer, folder, imported string) bool {
+	if imported == layer || strings.HasPrefix(imported, folder+"/") {
+		return true
+	}
+	for _, entry := range layers[layer] {
+		for _, may := range append(groups[entry], entry) {
+			if imported == may || strings.HasPrefix(imported, may+"/") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func TestImportsRunDown(t *testing.T) {
+	seen := map[string]bool{}
+	for _, s := range sources(t) {
+		layer, known := layerOf(s.folder)
+		if !known {
+			t.Errorf("%s: folder %s is not in the import table: add it where it belongs", s.path, s.folder)
+			continue
+		}
+		seen[layer] = true
+		for _, i := range s.file.Imports {
+			path, _ := strconv.Unquote(i.Path.Value)
+			ours, isOurs := strings.CutPrefix(path, module)
+			if isOurs && !allowed(layer, s.folder, ours) {
+				t.Errorf("%s imports %s, which %s may not", s.path, ours, layer)
+			}
+			if slices.Contains(append(groups[words], groups[thought]...), layer) && slices.Contains(pure, path) {
+				t.Errorf("%s imports %s: words and thought are pure", s.path, path)
+			}
+		}
+	}
+	if len(seen) < 10 {
+		t.Errorf("only %d layers were seen: the test looks in the wrong place", len(seen))
+	}
+}
+
+// TestPureCodeHasNoClock: what is pure takes times as arguments.
+func TestPureCodeHasNoClock(t *testing.T) {
+	for _, s := range sources(t) {
+		layer, _ := layerOf(s.folder)
+		if !slices.Contains(append(groups[words], groups[thought]...), layer) {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			if sel, ok := n.(*ast.SelectorExpr); ok && sel.Sel.Name == "Now" {
+				if id, ok := sel.X.(*ast.Ident); ok && id.Name == "time" {
+					t.Errorf("%s calls time.Now", s.set.Position(n.Pos()))
+				}
+			}
+			return true
+		})
+	}
+}
+
+// oneDoor maps packages to the only folders that may import them.
+var oneDoor = map[string][]string{
+	"github.com/vishvananda/netlink":        {"internal/kernel", "lab"},
+	"github.com/google/nftables":            {"internal/kernel/nft"},
+	"github.com/containerd/containerd":      {"internal/runtime"},
+	"os/exec":                               {"internal/runtime", "internal/kernel/iptables", "internal/keeper", "lab", "demo"},
+	"golang.org/x/sys/unix":                 {"internal/kernel", "internal/store", "internal/resolver", "internal/runtime", "lab"},
+	"go.etcd.io/bbolt":                      {"internal/store"},
+	"github.com/miekg/dns":                  {"internal/resolver", "lab"},
+	"github.com/moby/moby/api":              {"internal/workload", "internal/dockerapi"},
+	"github.com/prometheus/client_golang":   {"internal/dockerapi", "cmd"},
+	"github.com/hashicorp/go-immutable-rad": {"internal/desired", "internal/state", "internal/resolver"},
+}
+
+func TestOneDoor(t *testing.T) {
+	for _, s := range sources(t) {
+		for _, i := range s.file.Imports {
+			path, _ := strconv.Unquote(i.Path.Value)
+			for prefix, folders := range oneDoor {
+				if !strings.HasPrefix(path, prefix) {
+					continue
+				}
+				if !slices.ContainsFunc(folders, func(f string) bool { return strings.HasPrefix(s.folder, f) }) {
+					t.Errorf("%s imports %s: only %v may", s.path, path, folders)
+				}
+			}
+		}
+	}
+}
+
+func TestSizes(t *testing.T) {
+	for _, s := range sources(t) {
+		limit := maxFile
+		if strings.HasPrefix(s.folder, "internal/driver/") {
+			limit = maxDriver
+		}
+		if s.lines > limit {
+			t.Errorf("%s has %d lines, at most %d are allowed", s.path, s.lines, limit)
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				if lines := s.set.Position(n.End()).Line - s.set.Position(n.Pos()).Line + 1; lines > maxFunction {
+					t.Errorf("%s: %s has %d lines, at most %d are allowed", s.path, n.Name.Name, lines, maxFunction)
+				}
+				if p := n.Type.Params.NumFields(); p > 5 {
+					t.Errorf("%s: %s has %d parameters, at most 5 are allowed", s.path, n.Name.Name, p)
+				}
+				if n.Name.Name == "init" && n.Recv == nil {
+					t.Errorf("%s: init() is not used in this house", s.path)
+				}
+			case *ast.TypeSpec:
+				if i, ok := n.Type.(*ast.InterfaceType); ok && i.Methods.NumFields() > maxInterface {
+					t.Errorf("%s: interface %s has %d methods, at most %d are allowed", s.path, n.Name.Name, i.Methods.NumFields(), maxInterface)
+				}
+			}
+			return true
+		})
+	}
+}
+
+func TestEngineStaysNarrow(t *testing.T) {
+	count := 0
+	for _, s := range sources(t) {
+		if s.folder != "internal/engine" {
+			continue
+		}
+		for _, d := range s.file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv != nil && f.Name.IsExported() && receiver(f) == "Engine" {
+				count++
+			}
+		}
+	}
+	if count == 0 || count > maxEngine {
+		t.Errorf("engine.Engine has %d methods, between 1 and %d are allowed", count, maxEngine)
+	}
+}
+
+func receiver(f *ast.FuncDecl) string {
+	switch t := f.Recv.List[0].Type.(type) {
+	case *ast.StarExpr:
+		if id, ok := t.X.(*ast.Ident); ok {
+			return id.Name
+		}
+	case *ast.Ident:
+		return t.Name
+	}
+	return ""
+}
+
+func TestEveryPackageSaysWhatItPromises(t *testing.T) {
+	docs := map[string]int{}
+	for _, s := range sources(t) {
+		docs[s.folder] += 0
+		if s.file.Doc != nil && strings.HasPrefix(s.file.Doc.Text(), "Package ") || s.file.Doc != nil && s.file.Name.Name == "main" {
+			docs[s.folder]++
+		}
+	}
+	for folder, n := range docs {
+		if n != 1 {
+			t.Errorf("%s has %d package comments, want one", folder, n)
+		}
+	}
+}
+
+// TestNoLooseMaps: untyped maps stay at the door.
+func TestNoLooseMaps(t *testing.T) {
+	for _, s := range sources(t) {
+		if strings.HasPrefix(s.folder, "internal/dockerapi") {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			m, ok := n.(*ast.MapType)
+			if !ok {
+				return true
+			}
+			if value, ok := m.Value.(*ast.Ident); ok && value.Name == "any" {
+				t.Errorf("%s: map[…]any at %s: give it a type", s.path, s.set.Position(m.Pos()))
+			}
+			return true
+		})
+	}
+}

@@ -1,0 +1,4 @@
+// Package bench holds the benchmarks of the whole engine on a real kernel. They
+// run in network namespaces of their own and compare within one run; nothing
+// here is asserted by `make test`.
+package bench

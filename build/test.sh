@@ -1,0 +1,12 @@
+#!/bin/bash
+# test.sh ARG…   runs "go test -v ARG…", shows one line for each package and everything about what failed, and ends with
+#                "N passed, N failed" alone on a line (kept in bin/test.summary; all output is in bin/test.log)
+#
+# Environment: GO (the go command; default: what go.sh finds), LINKSPAND_BIN (the daemon for the tests that need one).
+set -uo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+mkdir -p bin
+rm -f bin/test.summary
+"${GO:-$("$here/go.sh" find)}" test -v "$@" 2>&1 | tee bin/test.log | awk -f "$here/test.awk" -v summary=bin/test.summary
+status=("${PIPESTATUS[@]}")
+[ "${status[0]}" = 0 ] && [ "${status[2]}" = 0 ]

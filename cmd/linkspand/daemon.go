@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/linkspan/linkspan/internal/config"
+	"github.com/linkspan/linkspan/internal/engine"
+	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/kernel"
+	"github.com/linkspan/linkspan/internal/kernel/nft"
+	"github.com/linkspan/linkspan/internal/resolver"
+	"github.com/linkspan/linkspan/internal/runtime"
+	"github.com/linkspan/linkspan/internal/store/bolt"
+	"github.com/linkspan/linkspan/internal/workload"
+)
+
+// closingTime bounds what the daemon still does when it is told to end.
+const closingTime = 15 * time.Second
+
+// daemon is the parts, put together.
+type daemon struct {
+	config  config.Config
+	log     *slog.Logger
+	store   *bolt.Store
+	engine  *engine.Engine
+	runtime *runtime.Runtime
+	manager *workload.Manager
+	// closers end the parts, the last first. Containers, and what is in the
+	// kernel, stay.
+	closers []func(context.Context) error
+}
+
+// start brings everything up, from the store to the containers' output. On
+// failure it leaves nothing open.
+func start(ctx context.Context, c config.Config, log *slog.Logger) (*daemon, error) {
+	d := &daemon{config: c, log: log}
+	for _, step := range []func(context.Context) error{d.claim, d.openStore, d.openEngine, d.openRuntime, d.openManager} {
+		if err := step(ctx); err != nil {
+			return nil, errors.Join(err, d.close(ctx))
+		}
+	}
+	return d, nil
+}
+
+// later remembers how to end a part that was started.
+func (d *daemon) later(f func(context.Context) error) { d.closers = append(d.closers, f) }
+
+func (d *daemon) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closingTime)
+	defer cancel()
+	var failed []error
+	for _, f := range slices.Backward(d.closers) {
+		failed = append(failed, f(ctx))
+	}
+	return errors.Join(failed...)
+}
+
+// claim makes this daemon the only one in its network namespace and folders.
+func (d *daemon) claim(context.Context) error {
+	lock, err := beAlone()
+	if err != nil {
+		return err
+	}
+	d.later(func(context.Context) error { return lock.Close() })
+	for _, dir := range []string{d.config.DataRoot, d.config.ExecRoot} {
+		if err := os.MkdirAll(dir, 0o711); err != nil {
+			return err
+		}
+	}
+	remove, err := writePidfile(d.config.Pidfile)
+	if err != nil {
+		return err
+	}
+	d.later(func(context.Context) error { remove(); return nil })
+	return nil
+}
+
+func (d *daemon) openStore(context.Context) (err error) {
+	d.store, err = bolt.Open(filepath.Join(d.config.DataRoot, "state.db"))
+	if err == nil {
+		d.later(func(context.Context) error { return d.store.Close() })
+	}
+	return err
+}
+
+// instanceLen is how much of the store's ID marks kernel objects: an alias has
+// room for it beside the owner.
+const instanceLen = 12
+
+// openEngine makes the kernel follow the store, and sets up the networks that
+// are always there.
+func (d *daemon) openEngine(ctx context.Context) error {
+	instance := d.store.Instance()[:instanceLen]
+	firewall, err := nft.New(nft.Options{Instance: instance, Logger: d.log})
+	if err != nil {
+		return fmt.Errorf("open the firewall: %w", err)
+	}
+	d.later(func(context.Context) error { return firewall.Close() })
+	k, err := kernel.New(kernel.Options{Instance: instance, Logger: d.log, Firewall: firewall})
+	if err != nil {
+		return fmt.Errorf("open the kernel: %w", err)
+	}
+	d.later(func(context.Context) error { return k.Close() })
+	names := resolver.New(resolver.Options{
+		Opener: sockets{k.Netns()}, HostServers: resolver.NewHostFile("/etc/resolv.conf").Servers, Logger: d.log,
+	})
+	d.later(func(context.Context) error { return names.Close() })
+	networks, err := maker(d.config)
+	if err != nil {
+		return err
+	}
+	d.engine, err = engine.Open(ctx, engine.Options{
+		Store: d.store, Hands: []engine.Hand{k, names}, Networks: networks, Logger: d.log,
+		Observer: observer{k, uniqueLocal(d.store.Instance())}, Reached: failpoint(),
+	})
+	if err != nil {
+		return err
+	}
+	d.later(func(context.Context) error { d.engine.Close(); return nil })
+	op, err := predefine(d.config, networks)
+	if err != nil {
+		return err
+	}
+	if _, err := d.engine.Do(ctx, op); err != nil {
+		return fmt.Errorf("set up the default networks: %w", err)
+	}
+	return nil
+}
+
+// observer adds to the kernel's facts what follows from the engine's identity.
+type observer struct {
+	kernel      *kernel.Kernel
+	uniqueLocal netip.Prefix
+}
+
+// Observe implements engine.Observer.
+func (o observer) Observe(ctx context.Context) (facts.Host, error) {
+	f, err := o.kernel.Observe(ctx)
+	f.UniqueLocal = o.uniqueLocal
+	return f, err
+}
+
+// uniqueLocal returns the /48 of an engine: fd00::/8 and forty bits drawn from
+// its ID (RFC 4193 section 3.2).
+func uniqueLocal(id string) netip.Prefix {
+	sum := sha256.Sum256([]byte(id))
+	var a [16]byte
+	a[0] = 0xfd
+	copy(a[1:6], sum[len(sum)-5:])
+	return netip.PrefixFrom(netip.AddrFrom16(a), 48)
+}
+
+func (d *daemon) openRuntime(ctx context.Context) (err error) {
+	d.runtime, err = runtime.Open(ctx, runtime.Options{
+		Address: d.config.Containerd, DataRoot: d.config.DataRoot, ExecRoot: d.config.ExecRoot, Logger: d.log,
+	})
+	if err != nil {
+		return fmt.Errorf("open the container runtime: %w", err)
+	}
+	d.later(func(context.Context) error { return d.runtime.Close() })
+	return nil
+}
+
+// openManager loads the containers and takes up those that run.
+func (d *daemon) openManager(ctx context.Context) (err error) {
+	c, r := d.config, d.runtime
+	d.manager, err = workload.New(workload.Options{
+		Engine: d.engine, Containers: r, Tasks: r, Control: r, Execs: r, Images: r, Transfer: r, Logs: logs{},
+		Store: d.store, Root: c.DataRoot, ExecRoot: c.ExecRoot,
+		Defaults: workload.Defaults{
+			DNS: c.DNS, DNSSearch: c.DNSSearch, DNSOptions: c.DNSOptions, HostGateway: c.HostGatewayIPs,
+			LogDriver: c.LogDriver, LogOptions: c.LogOptions,
+		},
+		LiveRestore: c.LiveRestore, Logger: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	d.later(d.manager.Close)
+	if err := d.manager.Restore(ctx); err != nil {
+		return fmt.Errorf("take up the containers: %w", err)
+	}
+	return nil
+}

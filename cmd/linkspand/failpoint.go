@@ -1,0 +1,31 @@
+package main
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+)
+
+// failpointEnv names a stage of the engine's turn, and which time it is reached:
+// "commit:3". The process then ends as by kill -9, which is how the tests look
+// at what a crash there leaves.
+const failpointEnv = "LINKSPAND_FAILPOINT"
+
+// failpoint returns what the engine calls at each stage; nil if no failpoint is
+// set.
+func failpoint() func(stage string) {
+	want, count, ok := strings.Cut(os.Getenv(failpointEnv), ":")
+	nth, err := strconv.ParseInt(count, 10, 64)
+	if !ok || err != nil {
+		return nil
+	}
+	var reached atomic.Int64
+	return func(stage string) {
+		if stage == want && reached.Add(1) == nth {
+			syscall.Kill(os.Getpid(), syscall.SIGKILL) //nolint:errcheck // it cannot fail on oneself
+			select {}                                  // until the signal arrives
+		}
+	}
+}

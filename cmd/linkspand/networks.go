@@ -1,0 +1,137 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/linkspan/linkspan/internal/config"
+	"github.com/linkspan/linkspan/internal/driver"
+	"github.com/linkspan/linkspan/internal/driver/all"
+	"github.com/linkspan/linkspan/internal/driver/bridge"
+	"github.com/linkspan/linkspan/internal/ipam"
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/ops"
+)
+
+// maker returns what makes networks by the daemon's settings.
+func maker(c config.Config) (ops.NetworkMaker, error) {
+	defaults, err := networkDefaults(c.NetworkOptions)
+	m := ops.NetworkMaker{
+		Drivers:  all.Drivers(),
+		Bases:    ipam.DefaultBases(),
+		Host:     ops.HostSettings{Forward4: c.Forward, Forward6: c.Forward, Router: c.NoDrop},
+		Defaults: defaults,
+	}
+	if len(c.Pools) > 0 {
+		m.Bases = nil
+		for _, p := range c.Pools {
+			m.Bases = append(m.Bases, ipam.Base{Prefix: p.Base, Bits: p.Size})
+		}
+	}
+	return m, err
+}
+
+// predefine returns the op that makes the networks that are always there.
+func predefine(c config.Config, m ops.NetworkMaker) (ops.Op, error) {
+	b, err := defaultBridge(c)
+	if err != nil {
+		return nil, err
+	}
+	host := predefined(model.NetworkHost, model.DriverHost)
+	none := predefined(model.NetworkNone, model.DriverNull)
+	return ops.All(ops.SetHost(m.Host), m.Predefine(b, host, none)), nil
+}
+
+func predefined(name, driverName string) model.Network {
+	id := make([]byte, 32)
+	rand.Read(id)
+	return model.Network{
+		ID: model.NetworkID(hex.EncodeToString(id)), Name: name, Driver: driverName, Scope: "local",
+		Created: time.Now().UTC(), IPv4: true, IPAM: model.IPAM{Driver: "default"},
+	}
+}
+
+// defaultBridge returns the network "bridge" as the flags describe it; one
+// without a name if there shall be none.
+func defaultBridge(c config.Config) (model.Network, error) {
+	if c.Bridge == "none" {
+		return model.Network{}, nil
+	}
+	n := predefined(model.NetworkBridge, model.DriverBridge)
+	n.IPv6 = c.IPv6 || c.BIP6.IsValid() || c.FixedCIDR6.IsValid()
+	device := "docker0"
+	if c.Bridge != "" {
+		device = c.Bridge
+	}
+	hostIP := "0.0.0.0"
+	if c.PublishIP.IsValid() {
+		hostIP = c.PublishIP.String()
+	}
+	n.Options = map[string]string{
+		bridge.OptionDefault:    "true",
+		bridge.OptionICC:        strconv.FormatBool(c.ICC),
+		bridge.OptionMasquerade: strconv.FormatBool(c.Masquerade),
+		bridge.OptionHostIP:     hostIP,
+		bridge.OptionName:       device,
+		driver.OptionMTU:        strconv.Itoa(c.MTU),
+	}
+	for _, f := range []struct {
+		bip, fixed netip.Prefix
+		gateway    netip.Addr
+		key        string
+	}{{c.BIP, c.FixedCIDR, c.Gateway4, "DefaultGatewayIPv4"}, {c.BIP6, c.FixedCIDR6, c.Gateway6, "DefaultGatewayIPv6"}} {
+		pool, err := bridgePool(f.bip, f.fixed, f.gateway, f.key)
+		if err != nil {
+			return n, err
+		}
+		if pool.Subnet.IsValid() {
+			n.IPAM.Pools = append(n.IPAM.Pools, pool)
+		}
+	}
+	return n, nil
+}
+
+// bridgePool returns the pool that --bip, --fixed-cidr and --default-gateway
+// describe in one family; without a subnet if none of them was given.
+func bridgePool(bip, fixed netip.Prefix, gateway netip.Addr, key string) (model.Pool, error) {
+	var p model.Pool
+	switch {
+	case bip.IsValid():
+		p.Subnet, p.Gateway = bip.Masked(), bip.Addr()
+		if fixed.IsValid() {
+			p.Range = fixed.Masked()
+		}
+	case fixed.IsValid():
+		p.Subnet = fixed.Masked()
+	}
+	if gateway.IsValid() {
+		if !p.Subnet.IsValid() || !p.Subnet.Contains(gateway) {
+			return p, fmt.Errorf("default gateway ip must be part of the network")
+		}
+		p.Aux = map[string]netip.Addr{key: gateway}
+	}
+	return p, nil
+}
+
+// networkDefaults returns the options that new networks of each driver begin
+// with (--default-network-opt driver=key=value).
+func networkDefaults(settings []string) (map[string]map[string]string, error) {
+	out := map[string]map[string]string{}
+	for _, s := range settings {
+		name, option, ok := strings.Cut(s, "=")
+		key, value, ok2 := strings.Cut(option, "=")
+		if !ok || !ok2 {
+			return nil, fmt.Errorf("invalid default network option %q: write driver=key=value", s)
+		}
+		if out[name] == nil {
+			out[name] = map[string]string{}
+		}
+		out[name][key] = value
+	}
+	return out, nil
+}

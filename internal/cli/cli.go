@@ -1,0 +1,115 @@
+// Package cli holds the linkspan command's own verbs: they show what the daemon
+// wants of the kernel and what differs.
+//
+// It speaks to the daemon's private socket and decides nothing.
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// DefaultSocket is where a daemon with the default --exec-root listens for
+// linkspan.
+const DefaultSocket = "/run/linkspan/private.sock"
+
+// timeout bounds one request: a look at the whole kernel of a large host takes
+// seconds, not minutes.
+const timeout = time.Minute
+
+const usage = `linkspan shows and repairs what the Linkspan daemon does to the network.
+
+Usage: linkspan [--socket PATH] COMMAND
+
+Commands:
+  network plan     what the networks ask of the kernel, one object on a line
+  network diff     what differs between that and the kernel; exit status 1 if anything does
+  network repair   make the kernel so
+  state            everything the daemon knows, as text
+  version          the daemon's version
+
+Containers and networks are managed with the docker command.
+`
+
+// verb is one command: the request it makes and what its answer means.
+type verb struct {
+	method, path string
+	// differs says that any output at all means exit status 1.
+	differs bool
+}
+
+var verbs = map[string]verb{
+	"network plan":   {http.MethodGet, "/linkspan/v1/plan", false},
+	"network diff":   {http.MethodGet, "/linkspan/v1/diff", true},
+	"network repair": {http.MethodPost, "/linkspan/v1/resync", false},
+	"state":          {http.MethodGet, "/debug/state", false},
+	"version":        {http.MethodGet, "/linkspan/v1/version", false},
+}
+
+// Run runs one command and returns its exit status: 0, 1 if a difference was
+// found, 2 if something went wrong.
+func Run(ctx context.Context, args []string, out, errs io.Writer) int {
+	flags := pflag.NewFlagSet("linkspan", pflag.ContinueOnError)
+	flags.SetOutput(errs)
+	flags.Usage = func() { fmt.Fprint(errs, usage) }
+	socket := flags.String("socket", cmp.Or(os.Getenv("LINKSPAN_SOCKET"), DefaultSocket), "the daemon's private socket")
+	if err := flags.Parse(args); err != nil {
+		return 2
+	}
+	name := strings.Join(flags.Args(), " ")
+	v, known := verbs[name]
+	if !known {
+		if name != "" && name != "help" {
+			fmt.Fprintf(errs, "linkspan: unknown command %q\n\n", name)
+		}
+		fmt.Fprint(errs, usage)
+		return 2
+	}
+	body, err := request(ctx, *socket, v)
+	if err != nil {
+		fmt.Fprintf(errs, "linkspan: %v\n", err)
+		return 2
+	}
+	fmt.Fprint(out, body)
+	if v.differs && body != "" {
+		return 1
+	}
+	return 0
+}
+
+func request(ctx context.Context, socket string, v verb) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	client := http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		},
+	}}
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, v.method, "http://linkspan"+v.path, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return "", fmt.Errorf("%w\nIs the daemon running, and is this its private socket? (--socket, or LINKSPAN_SOCKET)", err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return "", err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(body)))
+	}
+	return string(body), nil
+}

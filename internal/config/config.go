@@ -1,0 +1,256 @@
+// Package config turns dockerd's flags and daemon.json keys into one typed
+// Config, so that linkspand starts wherever dockerd did.
+//
+// It decides nothing about networks. What it does not know, or knows and cannot
+// do yet, it says; nothing is passed over in silence.
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// Config is everything a user can set about the daemon.
+type Config struct {
+	Hosts      []string // where the API listens: unix:///path, tcp://host:port
+	Group      string   // group of unix sockets
+	DataRoot   string
+	ExecRoot   string
+	Pidfile    string
+	Containerd string // socket of a running containerd; empty: a child of our own
+	LogLevel   string
+	LogFormat  string // "text" or "json"
+
+	Bridge         string // an existing bridge for the default network, or "none"
+	BIP, BIP6      netip.Prefix
+	FixedCIDR      netip.Prefix
+	FixedCIDR6     netip.Prefix
+	Gateway4       netip.Addr
+	Gateway6       netip.Addr
+	IPv6           bool
+	ICC            bool
+	Masquerade     bool
+	PublishIP      netip.Addr // default host address of published ports
+	MTU            int        // bytes; of the default bridge
+	Pools          []Pool
+	NetworkOptions []string // driver=key=value
+
+	Forward   bool // switch IP forwarding on
+	NoDrop    bool // --ip-forward-no-drop
+	Firewall4 bool // --iptables
+	Firewall6 bool // --ip6tables
+	Backend   string
+
+	DNS            []netip.Addr
+	DNSSearch      []string
+	DNSOptions     []string
+	HostGatewayIPs []netip.Addr
+
+	LiveRestore     bool
+	ShutdownTimeout int // seconds
+	LogDriver       string
+	LogOptions      map[string]string
+	Labels          []string
+}
+
+// Pool is one --default-address-pool: subnets with Size bits are cut from Base.
+type Pool struct {
+	Base netip.Prefix
+	Size int
+}
+
+// DefaultConfigFile is read if it is there; a file named with --config-file must
+// be there.
+const DefaultConfigFile = "/etc/docker/daemon.json"
+
+// backendNFTables is the firewall backend that there is.
+const backendNFTables = "nftables"
+
+// Parse reads the arguments and the configuration file they lead to.
+func Parse(args []string) (Config, error) {
+	c := Config{LogOptions: map[string]string{}}
+	flags := pflag.NewFlagSet("linkspand", pflag.ContinueOnError)
+	file := c.define(flags)
+	defineUnsupported(flags)
+	if err := flags.Parse(args); err != nil {
+		return c, err
+	}
+	if flags.NArg() > 0 {
+		return c, fmt.Errorf("unexpected argument %q: linkspand takes flags only", flags.Arg(0))
+	}
+	if err := readFile(flags, *file); err != nil {
+		return c, err
+	}
+	if err := refuseUnsupported(flags); err != nil {
+		return c, err
+	}
+	return c.finish()
+}
+
+// define declares the flags that have an effect.
+func (c *Config) define(flags *pflag.FlagSet) (file *string) {
+	file = flags.String("config-file", DefaultConfigFile, "configuration file of the daemon")
+	flags.StringArrayVarP(&c.Hosts, "host", "H", nil, "socket to listen on: unix:///path or tcp://host:port")
+	flags.StringVarP(&c.Group, "group", "G", "docker", "group of the unix socket")
+	flags.StringVar(&c.DataRoot, "data-root", "/var/lib/linkspan", "folder for what must outlive a reboot")
+	flags.StringVar(&c.ExecRoot, "exec-root", "/run/linkspan", "folder for what must not outlive a reboot")
+	flags.StringVarP(&c.Pidfile, "pidfile", "p", "/run/linkspand.pid", "file for the process ID")
+	flags.StringVar(&c.Containerd, "containerd", "", "socket of a running containerd; without it the daemon starts its own")
+	flags.StringVarP(&c.LogLevel, "log-level", "l", "info", "debug, info, warn or error")
+	flags.StringVar(&c.LogFormat, "log-format", "text", "text or json")
+	flags.BoolP("debug", "D", false, "same as --log-level debug")
+
+	flags.StringVarP(&c.Bridge, "bridge", "b", "", "existing bridge for the default network, or none")
+	flags.Var(prefixValue{&c.BIP}, "bip", "address and subnet of the default bridge")
+	flags.Var(prefixValue{&c.BIP6}, "bip6", "IPv6 address and subnet of the default bridge")
+	flags.Var(prefixValue{&c.FixedCIDR}, "fixed-cidr", "addresses on the default bridge come from here")
+	flags.Var(prefixValue{&c.FixedCIDR6}, "fixed-cidr-v6", "IPv6 addresses on the default bridge come from here")
+	flags.Var(addrValue{&c.Gateway4}, "default-gateway", "gateway of the default bridge's containers")
+	flags.Var(addrValue{&c.Gateway6}, "default-gateway-v6", "IPv6 gateway of the default bridge's containers")
+	flags.BoolVar(&c.IPv6, "ipv6", false, "IPv6 on the default bridge")
+	flags.BoolVar(&c.ICC, "icc", true, "containers on the default bridge may talk to one another")
+	flags.BoolVar(&c.Masquerade, "ip-masq", true, "the default bridge's traffic leaves under the host's address")
+	flags.Var(addrValue{&c.PublishIP}, "ip", "default host address of published ports")
+	flags.IntVar(&c.MTU, "mtu", 1500, "MTU of the default bridge in bytes")
+	flags.Var(poolsValue{&c.Pools}, "default-address-pool", "base=CIDR,size=BITS: where subnets come from; may be repeated")
+	flags.StringArrayVar(&c.NetworkOptions, "default-network-opt", nil, "driver=key=value: default options of new networks")
+
+	flags.BoolVar(&c.Forward, "ip-forward", true, "switch IP forwarding on")
+	flags.BoolVar(&c.NoDrop, "ip-forward-no-drop", false, "do not drop foreign traffic when forwarding was switched on")
+	flags.BoolVar(&c.Firewall4, "iptables", true, "manage the IPv4 firewall")
+	flags.BoolVar(&c.Firewall6, "ip6tables", true, "manage the IPv6 firewall")
+	flags.StringVar(&c.Backend, "firewall-backend", backendNFTables, "nftables")
+
+	flags.Var(addrsValue{&c.DNS}, "dns", "DNS server of containers; may be repeated")
+	flags.StringArrayVar(&c.DNSSearch, "dns-search", nil, "search domain of containers; may be repeated")
+	flags.StringArrayVar(&c.DNSOptions, "dns-opt", nil, "resolver option of containers; may be repeated")
+	flags.Var(addrsValue{&c.HostGatewayIPs}, "host-gateway-ip", "address that host-gateway stands for")
+
+	flags.BoolVar(&c.LiveRestore, "live-restore", true, "containers outlive the daemon")
+	flags.IntVar(&c.ShutdownTimeout, "shutdown-timeout", 15, "seconds to wait for containers when the daemon ends with live-restore off")
+	flags.StringVar(&c.LogDriver, "log-driver", "json-file", "json-file or none")
+	flags.StringToStringVar(&c.LogOptions, "log-opt", nil, "options of the log driver")
+	flags.StringArrayVar(&c.Labels, "label", nil, "key=value label of the daemon")
+	return file
+}
+
+// finish checks what concerns more than one setting and fills in the rest.
+func (c Config) finish() (Config, error) {
+	if len(c.Hosts) == 0 {
+		c.Hosts = []string{"unix:///run/docker.sock"}
+	}
+	for _, path := range []*string{&c.DataRoot, &c.ExecRoot} {
+		abs, err := filepath.Abs(*path)
+		if err != nil {
+			return c, err
+		}
+		*path = abs
+	}
+	switch {
+	case c.Backend == "iptables":
+		return c, fmt.Errorf("firewall-backend is set to iptables: this version has the nftables backend only; leave the option out or set it to nftables")
+	case c.Backend != backendNFTables && c.Backend != "":
+		return c, fmt.Errorf(`invalid firewall-backend: allowed values are "iptables" and "nftables"`)
+	case c.Bridge != "" && c.BIP.IsValid():
+		return c, fmt.Errorf("You specified -b & --bip, mutually exclusive options. Please specify only one") //nolint:staticcheck // dockerd's words
+	case c.Bridge != "" && c.BIP6.IsValid():
+		return c, fmt.Errorf("You specified -b & --bip6, mutually exclusive options. Please specify only one") //nolint:staticcheck // dockerd's words
+	case !c.Firewall4 && !c.ICC:
+		return c, fmt.Errorf("You specified --iptables=false with --icc=false. ICC=false uses iptables to function. Please set --icc or --iptables to true") //nolint:staticcheck // dockerd's words
+	case !c.Firewall4 || !c.Firewall6:
+		return c, fmt.Errorf("--iptables=false and --ip6tables=false are not supported: networks without a firewall would be open to each other")
+	case !c.LiveRestore:
+		return c, fmt.Errorf("live-restore=false is not supported yet: containers outlive the daemon")
+	case c.LogDriver != "json-file" && c.LogDriver != "none":
+		return c, fmt.Errorf("logger: no log driver named '%s' is registered", c.LogDriver)
+	case c.MTU < 0:
+		return c, fmt.Errorf("invalid MTU number: %d", c.MTU)
+	}
+	return c, nil
+}
+
+// Values of types that pflag does not know.
+
+type prefixValue struct{ to *netip.Prefix }
+
+func (v prefixValue) Type() string { return "CIDR" }
+
+func (v prefixValue) String() string {
+	if v.to == nil || !v.to.IsValid() {
+		return ""
+	}
+	return v.to.String()
+}
+
+func (v prefixValue) Set(text string) (err error) {
+	*v.to, err = netip.ParsePrefix(text)
+	return err
+}
+
+type addrValue struct{ to *netip.Addr }
+
+func (v addrValue) Type() string { return "IP" }
+
+func (v addrValue) String() string {
+	if v.to == nil || !v.to.IsValid() {
+		return ""
+	}
+	return v.to.String()
+}
+
+func (v addrValue) Set(text string) (err error) {
+	if *v.to, err = netip.ParseAddr(text); err != nil {
+		return fmt.Errorf("%s is not an ip address", text)
+	}
+	return nil
+}
+
+type addrsValue struct{ to *[]netip.Addr }
+
+func (v addrsValue) Type() string { return "IP" }
+
+func (v addrsValue) String() string { return "" }
+
+func (v addrsValue) Set(text string) error {
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		return fmt.Errorf("%s is not an ip address", text)
+	}
+	*v.to = append(*v.to, a)
+	return nil
+}
+
+type poolsValue struct{ to *[]Pool }
+
+func (v poolsValue) Type() string { return "base=CIDR,size=BITS" }
+
+func (v poolsValue) String() string { return "" }
+
+func (v poolsValue) Set(text string) error {
+	var p Pool
+	for _, field := range strings.Split(text, ",") {
+		key, value, _ := strings.Cut(field, "=")
+		var err error
+		switch key {
+		case "base":
+			p.Base, err = netip.ParsePrefix(value)
+		case "size":
+			p.Size, err = strconv.Atoi(value)
+		default:
+			err = fmt.Errorf("unknown field %q: write base=CIDR,size=BITS", key)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if !p.Base.IsValid() || p.Size < p.Base.Bits() || p.Size > p.Base.Addr().BitLen() {
+		return fmt.Errorf("invalid pool %q: size must be between the base's %d and %d bits", text, max(p.Base.Bits(), 0), p.Base.Addr().BitLen())
+	}
+	*v.to = append(*v.to, p)
+	return nil
+}

@@ -1,0 +1,207 @@
+package resolver
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"net/netip"
+
+	"github.com/miekg/dns"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// answerTTL is how long clients may keep the address of a local name, in
+// seconds; Docker's value.
+const answerTTL = 600
+
+// writer builds one reply at a time in memory that it keeps.
+type writer struct {
+	buf   []byte
+	addrs []netip.Addr // scratch for shuffling
+}
+
+// keepReply is the largest buffer a writer holds on to, in bytes.
+const keepReply = 4096
+
+// answer replies to q from what is known here; false means that others are to
+// be asked. The reply, valid until the writer's next, is no longer than limit.
+func (t *table) answer(v *view, q *query, w *writer, limit int) ([]byte, bool) {
+	if q.qtype == dns.TypeAXFR || q.qtype == dns.TypeIXFR {
+		return w.status(q, dns.RcodeRefused), true // an answer may be many messages
+	}
+	if q.class != dns.ClassINET || !q.exact {
+		return nil, false
+	}
+	if a, ok := reverseAddr(q.name()); ok {
+		return t.answerReverse(v, q, w, a)
+	}
+	addrs, found := t.find(v, q.name(), familyOf(q.qtype))
+	switch {
+	case found == known:
+		return w.addresses(q, addrs, limit), true
+	case found == vacant:
+		return w.status(q, dns.RcodeNameError), true
+	case v.row.NDots > 0 && singleLabel(q):
+		// The client goes on to its search domains; the bare name is not for
+		// the world (Docker's rule).
+		return w.status(q, dns.RcodeSuccess), true
+	}
+	return nil, false
+}
+
+func (t *table) answerReverse(v *view, q *query, w *writer, a netip.Addr) ([]byte, bool) {
+	target := t.findReverse(v, a)
+	switch {
+	case target == nil:
+		return nil, false
+	case q.qtype != dns.TypePTR:
+		return w.status(q, dns.RcodeSuccess), true
+	}
+	w.begin(q, dns.RcodeSuccess)
+	w.record(dns.TypePTR, target)
+	return w.finish(q), true
+}
+
+func familyOf(qtype uint16) model.Family {
+	switch qtype {
+	case dns.TypeA:
+		return model.IPv4
+	case dns.TypeAAAA:
+		return model.IPv6
+	}
+	return 0
+}
+
+func singleLabel(q *query) bool {
+	if familyOf(q.qtype) == 0 || q.length == 0 {
+		return false
+	}
+	for _, c := range q.name() {
+		if c == '.' {
+			return false
+		}
+	}
+	return true
+}
+
+// reject replies to a packet that is not to be answered; nil means not at all.
+func (w *writer) reject(q *query, v verdict) []byte {
+	switch v {
+	case malformed:
+		q.end, q.edns = headerSize, false // what follows the header cannot be trusted
+		return w.status(q, dns.RcodeFormatError)
+	case notImplemented:
+		q.end, q.edns = headerSize, false
+		return w.status(q, dns.RcodeNotImplemented)
+	case badVersion:
+		return w.status(q, dns.RcodeBadVers)
+	}
+	return nil
+}
+
+// status is a reply without records.
+func (w *writer) status(q *query, rcode int) []byte {
+	w.begin(q, rcode)
+	if q.edns {
+		// The upper bits of the code live in OPT.
+		return w.opt(q, rcode)
+	}
+	return w.buf
+}
+
+// addresses is a reply with as many of addrs as fit, in random order: whichever
+// is first gets the client, and each is first equally often.
+func (w *writer) addresses(q *query, addrs []netip.Addr, limit int) []byte {
+	w.begin(q, dns.RcodeSuccess)
+	if len(addrs) == 0 {
+		return w.finish(q)
+	}
+	size := 12 + addrs[0].BitLen()/8
+	room := (limit - len(w.buf) - optSize) / size
+	if room < len(addrs) {
+		w.buf[2] |= bitTC >> 8
+	}
+	w.addrs = append(w.addrs[:0], addrs...)
+	for i := range min(room, len(addrs)) {
+		j := i + rand.IntN(len(addrs)-i)
+		w.addrs[i], w.addrs[j] = w.addrs[j], w.addrs[i]
+		w.address(w.addrs[i])
+	}
+	return w.finish(q)
+}
+
+func (w *writer) address(a netip.Addr) {
+	if a.Is4() {
+		raw := a.As4()
+		w.record(dns.TypeA, raw[:])
+	} else {
+		raw := a.As16()
+		w.record(dns.TypeAAAA, raw[:])
+	}
+}
+
+// begin writes the header and the question, the latter as it came: clients may
+// check the case of its letters.
+func (w *writer) begin(q *query, rcode int) {
+	if cap(w.buf) == 0 || cap(w.buf) > keepReply {
+		w.buf = make([]byte, 0, plainUDP)
+	}
+	questions := uint16(1)
+	if q.end <= headerSize {
+		questions = 0
+	}
+	bits := bitQR | bitRA | q.bits&(opcodeMask|bitRD|bitCD) | uint16(rcode&rcodeMask)
+	w.buf = appendHeader(w.buf[:0], q.id, bits, questions)
+	if questions == 1 {
+		w.buf = append(w.buf, q.msg[headerSize:q.end]...)
+	}
+}
+
+func appendHeader(buf []byte, id, bits, questions uint16) []byte {
+	buf = binary.BigEndian.AppendUint16(buf, id)
+	buf = binary.BigEndian.AppendUint16(buf, bits)
+	buf = binary.BigEndian.AppendUint16(buf, questions)
+	return append(buf, 0, 0, 0, 0, 0, 0)
+}
+
+// record adds an answer about the name in the question.
+func (w *writer) record(kind uint16, data []byte) {
+	const question = 0xc000 | headerSize // a pointer to the question's name
+	w.buf = binary.BigEndian.AppendUint16(w.buf, question)
+	w.buf = binary.BigEndian.AppendUint16(w.buf, kind)
+	w.buf = binary.BigEndian.AppendUint16(w.buf, dns.ClassINET)
+	w.buf = binary.BigEndian.AppendUint32(w.buf, answerTTL)
+	w.buf = binary.BigEndian.AppendUint16(w.buf, uint16(len(data)))
+	w.buf = append(w.buf, data...)
+	answers := w.buf[6:8]
+	binary.BigEndian.PutUint16(answers, binary.BigEndian.Uint16(answers)+1)
+}
+
+func (w *writer) finish(q *query) []byte {
+	if q.edns {
+		return w.opt(q, dns.RcodeSuccess)
+	}
+	return w.buf
+}
+
+// opt closes the reply to a query that had OPT with one of ours.
+func (w *writer) opt(q *query, rcode int) []byte {
+	w.buf = appendOPT(w.buf, ednsUDP, uint32(rcode>>4)<<24|flagDO(q.do))
+	w.buf[11] = 1 // the count of additional records
+	return w.buf
+}
+
+func appendOPT(buf []byte, size uint16, ttl uint32) []byte {
+	buf = append(buf, 0)
+	buf = binary.BigEndian.AppendUint16(buf, dns.TypeOPT)
+	buf = binary.BigEndian.AppendUint16(buf, size)
+	buf = binary.BigEndian.AppendUint32(buf, ttl)
+	return append(buf, 0, 0)
+}
+
+func flagDO(do bool) uint32 {
+	if do {
+		return bitDO
+	}
+	return 0
+}

@@ -1,0 +1,58 @@
+package resolver
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Bounds of one sandbox, so that none can use up what belongs to all.
+const (
+	maxForwards = 1024 // queries out at a name server; Docker's number
+	maxConns    = 128  // TCP connections
+)
+
+// Bounds of the server.
+const (
+	maxForwardsTotal = 4096
+	maxConnsTotal    = 4096
+)
+
+// Time allowed.
+const (
+	// answerTime is for a forwarded query as a whole. Clients ask again after
+	// 5 s (resolv.conf(5), timeout); an error that comes later helps nobody.
+	answerTime = 4500 * time.Millisecond
+	// patience is how long one name server may be silent before the next is
+	// asked as well.
+	patience    = 1500 * time.Millisecond
+	idleTime    = 10 * time.Second // between the queries of a TCP connection
+	messageTime = 2 * time.Second  // for one message on it, either way
+)
+
+// gate lets at most max in at a time and never makes anybody wait.
+type gate struct {
+	max    int64
+	inside atomic.Int64
+}
+
+func (g *gate) enter() bool {
+	if g.inside.Add(1) <= g.max {
+		return true
+	}
+	g.inside.Add(-1)
+	return false
+}
+
+func (g *gate) leave() { g.inside.Add(-1) }
+
+// seldom says yes at most once in an interval, for log lines that a sandbox can
+// cause at will.
+type seldom struct {
+	interval time.Duration
+	last     atomic.Int64 // Unix time in nanoseconds
+}
+
+func (s *seldom) now() bool {
+	now, last := time.Now().UnixNano(), s.last.Load()
+	return now-last >= int64(s.interval) && s.last.CompareAndSwap(last, now)
+}

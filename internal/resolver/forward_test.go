@@ -1,0 +1,307 @@
+package resolver
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/linkspan/linkspan/internal/desired"
+)
+
+// says answers every query with one TXT record.
+func says(text string) dns.HandlerFunc {
+	return func(w dns.ResponseWriter, q *dns.Msg) {
+		r := new(dns.Msg).SetReply(q)
+		r.Answer = []dns.RR{&dns.TXT{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: 5}, Txt: []string{text}}}
+		w.WriteMsg(r)
+	}
+}
+
+func fails(rcode int) dns.HandlerFunc {
+	return func(w dns.ResponseWriter, q *dns.Msg) { w.WriteMsg(new(dns.Msg).SetRcode(q, rcode)) }
+}
+
+func silence(dns.ResponseWriter, *dns.Msg) {}
+
+func TestWhoIsAsked(t *testing.T) {
+	own := func(servers ...string) desired.Resolver {
+		r := resolverOn("net")
+		r.Servers = addrs(servers...)
+		return r
+	}
+	internal := func(r desired.Resolver) desired.Resolver { r.Internal = true; return r }
+	for _, c := range []struct {
+		what  string
+		row   desired.Resolver
+		host  []string
+		want  string
+		asked string
+	}{
+		{"the host's", own(), []string{"192.0.2.1"}, "NOERROR one", "host udp 192.0.2.1:53"},
+		{"its own, from inside", own("192.0.2.2"), []string{"192.0.2.1"}, "NOERROR two", "box udp 192.0.2.2:53"},
+		{"SERVFAIL: the next", own("192.0.2.3", "192.0.2.2"), nil, "NOERROR two", "box udp 192.0.2.3:53,box udp 192.0.2.2:53"},
+		{"REFUSED: the next", own("192.0.2.4", "192.0.2.2"), nil, "NOERROR two", "box udp 192.0.2.4:53,box udp 192.0.2.2:53"},
+		{"unreachable: the next", own("192.0.2.99", "192.0.2.2"), nil, "NOERROR two", "box udp 192.0.2.99:53,box udp 192.0.2.2:53"},
+		{"silent: the next", own("192.0.2.5", "192.0.2.2"), nil, "NOERROR two", "box udp 192.0.2.5:53,box udp 192.0.2.2:53"},
+		{"NXDOMAIN is an answer", own("192.0.2.6", "192.0.2.2"), nil, "NXDOMAIN", "box udp 192.0.2.6:53"},
+		{"all fail", own("192.0.2.3", "192.0.2.4"), nil, "SERVFAIL", "box udp 192.0.2.3:53,box udp 192.0.2.4:53"},
+		{"three at most", own("192.0.2.3", "192.0.2.3", "192.0.2.3", "192.0.2.2"), nil, "SERVFAIL", "box udp 192.0.2.3:53,box udp 192.0.2.3:53,box udp 192.0.2.3:53"},
+		{"never itself", own("127.0.0.11", "192.0.2.2"), nil, "NOERROR two", "box udp 192.0.2.2:53"},
+		{"nobody but itself", own("127.0.0.11"), []string{"192.0.2.1"}, "SERVFAIL", ""},
+		{"nobody", own(), nil, "SERVFAIL", ""},
+		{"internal: not the host's", internal(own()), []string{"192.0.2.1"}, "SERVFAIL", ""},
+		{"internal: its own", internal(own("192.0.2.2")), []string{"192.0.2.1"}, "NOERROR two", "box udp 192.0.2.2:53"},
+		{"no question in the refusal", own("192.0.2.7", "192.0.2.2"), nil, "NOERROR two", "box udp 192.0.2.7:53,box udp 192.0.2.2:53"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			o := newLoopback()
+			for address, h := range map[string]dns.HandlerFunc{
+				"192.0.2.1": says("one"), "192.0.2.2": says("two"),
+				"192.0.2.3": fails(dns.RcodeServerFailure), "192.0.2.4": fails(dns.RcodeRefused),
+				"192.0.2.5": silence, "192.0.2.6": fails(dns.RcodeNameError),
+				"192.0.2.7": func(w dns.ResponseWriter, q *dns.Msg) {
+					w.WriteMsg(&dns.Msg{MsgHdr: dns.MsgHdr{Id: q.Id, Response: true, Rcode: dns.RcodeRefused}})
+				},
+			} {
+				o.upstream(t, address, h)
+			}
+			apply(t, serverFor(t, o, c.host...), wanted(c.row))
+			if got := brief(ask(t, o, "udp", "world.test", dns.TypeTXT)); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+			if got := strings.Join(o.asked(), ","); got != c.asked {
+				t.Errorf("asked %q, want %q", got, c.asked)
+			}
+		})
+	}
+}
+
+func TestForwardTCP(t *testing.T) {
+	o := newLoopback()
+	o.upstream(t, "192.0.2.1", says("one"))
+	apply(t, serverFor(t, o, "192.0.2.1"), wanted(resolverOn("net")))
+	if got := brief(ask(t, o, "tcp", "world.test", dns.TypeTXT)); got != "NOERROR one" {
+		t.Errorf("got %q", got)
+	}
+	if got := o.asked(); !slices.Equal(got, []string{"host tcp 192.0.2.1:53"}) {
+		t.Errorf("asked %v", got)
+	}
+}
+
+// big answers with more than fits a plain datagram, and over UDP sends it all
+// the same.
+func big(w dns.ResponseWriter, q *dns.Msg) {
+	r := new(dns.Msg).SetReply(q)
+	for i := range 90 {
+		r.Answer = append(r.Answer, &dns.TXT{
+			Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: 5},
+			Txt: []string{fmt.Sprintf("%040d", i)},
+		})
+	}
+	if opt := q.IsEdns0(); opt != nil {
+		r.SetEdns0(4096, opt.Do())
+	}
+	w.WriteMsg(r)
+}
+
+func TestForwardedAnswersFit(t *testing.T) {
+	o := newLoopback()
+	o.upstream(t, "192.0.2.1", big)
+	apply(t, serverFor(t, o, "192.0.2.1"), wanted(resolverOn("net")))
+	for _, c := range []struct {
+		network   string
+		edns      uint16
+		size      int
+		truncated bool
+	}{
+		{"udp", 0, 512, true}, {"udp", 1232, 1232, true}, {"udp", 4096, 4096, true}, {"tcp", 0, 65535, false},
+	} {
+		m := new(dns.Msg).SetQuestion("world.test.", dns.TypeTXT)
+		if c.edns > 0 {
+			m.SetEdns0(c.edns, false)
+		}
+		r := send(t, o, c.network, m)
+		if r.Truncated != c.truncated || (len(r.Answer) == 90) == c.truncated {
+			t.Errorf("%s %d: %d records, truncated %t", c.network, c.edns, len(r.Answer), r.Truncated)
+		}
+		r.Compress = true
+		if raw, err := r.Pack(); err != nil || c.truncated && r.Len() > c.size {
+			t.Errorf("%s %d: %d bytes, %v", c.network, c.edns, len(raw), err)
+		}
+	}
+}
+
+// TestStrayAnswers sends what an attacker could before the true answer.
+func TestStrayAnswers(t *testing.T) {
+	o := newLoopback()
+	var bare atomic.Bool
+	o.upstream(t, "192.0.2.1", func(w dns.ResponseWriter, q *dns.Msg) {
+		if q.Extra == nil && len(q.Answer) == 0 {
+			bare.Store(true)
+		}
+		good := new(dns.Msg).SetReply(q)
+		for i := range 6 {
+			bad := good.Copy()
+			switch i {
+			case 0:
+				bad.Id++
+			case 1:
+				bad.Question[0].Name = "other.test."
+			case 2:
+				bad.Question[0].Qtype = dns.TypeA
+			case 3:
+				bad.Response = false
+			case 4:
+				bad.Question = nil
+			case 5:
+				w.Write([]byte("short"))
+				continue
+			}
+			w.WriteMsg(bad)
+		}
+		good.Question[0].Name = strings.ToUpper(good.Question[0].Name)
+		good.Rcode = dns.RcodeNameError
+		w.WriteMsg(good)
+	})
+	apply(t, serverFor(t, o, "192.0.2.1"), wanted(resolverOn("net")))
+	if got := brief(ask(t, o, "udp", "world.test", dns.TypeTXT)); got != "NXDOMAIN" {
+		t.Errorf("got %q", got)
+	}
+	if !bare.Load() {
+		t.Error("a query without EDNS was given some")
+	}
+}
+
+func TestTooManyQueriesAreRefused(t *testing.T) {
+	o := newLoopback()
+	s := serverFor(t, o, "192.0.2.1")
+	o.upstream(t, "192.0.2.1", silence)
+	apply(t, s, wanted(resolverOn("net"), name("net", "web", "e1", "172.18.0.2")))
+	l := s.listeners["box"]
+	l.forwards.inside.Store(maxForwards)
+	for _, network := range []string{"udp", "tcp"} {
+		if got := brief(ask(t, o, network, "world.test", dns.TypeA)); got != "REFUSED" {
+			t.Errorf("%s: got %q", network, got)
+		}
+	}
+	if got := brief(ask(t, o, "udp", "web", dns.TypeA)); got != "NOERROR 172.18.0.2" {
+		t.Errorf("local names: got %q", got)
+	}
+	l.forwards.inside.Store(0)
+	s.forward.total.inside.Store(maxForwardsTotal)
+	if got := brief(ask(t, o, "udp", "world.test", dns.TypeA)); got != "REFUSED" {
+		t.Errorf("got %q", got)
+	}
+	if n := l.forwards.inside.Load(); n != 0 {
+		t.Errorf("a refused query is counted: %d", n)
+	}
+}
+
+func TestSilentServersGetASecondPlace(t *testing.T) {
+	var h health
+	servers := addrs("192.0.2.1", "192.0.2.2", "192.0.2.3")
+	check := func(want ...int) {
+		t.Helper()
+		got := h.order(servers)
+		for i, n := range want {
+			if got[i] != servers[n-1] {
+				t.Errorf("got %v, want order %v", got, want)
+				return
+			}
+		}
+	}
+	check(1, 2, 3)
+	h.note(servers[1], servers[:1])
+	check(1, 2, 3)
+	h.note(servers[1], servers[:1])
+	check(2, 3, 1)
+	h.note(servers[0], nil)
+	check(1, 2, 3)
+	for i := range 1000 {
+		h.note(servers[0], []netip.Addr{netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})})
+	}
+	if len(h.ranks) > maxRanks+1 {
+		t.Errorf("%d servers are remembered", len(h.ranks))
+	}
+}
+
+func TestConnectionsAreBounded(t *testing.T) {
+	o := newLoopback()
+	s := serverFor(t, o)
+	apply(t, s, wanted(resolverOn("net"), name("net", "web", "e1", "172.18.0.2")))
+	l := s.listeners["box"]
+	var conns []net.Conn
+	defer func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	}()
+	for range maxConns {
+		c, err := net.Dial("tcp4", o.tcp["box"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, c)
+	}
+	await(t, "all are accepted", func() bool { return l.conns.inside.Load() == maxConns })
+	extra, err := net.Dial("tcp4", o.tcp["box"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer extra.Close()
+	extra.SetDeadline(time.Now().Add(5 * time.Second))
+	if n, err := extra.Read(make([]byte, 1)); err == nil || n != 0 {
+		t.Error("one connection too many is served")
+	} else if ne, ok := err.(net.Error); ok && ne.Timeout() {
+		t.Error("one connection too many is kept")
+	}
+	conns[0].Close()
+	await(t, "one is let go", func() bool { return l.conns.inside.Load() < maxConns })
+	if got := brief(ask(t, o, "tcp", "web", dns.TypeA)); got != "NOERROR 172.18.0.2" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestReadHostServers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "resolv.conf")
+	if got, err := ReadHostServers(path); err != nil || got != nil {
+		t.Errorf("no file: %v, %v", got, err)
+	}
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct{ text, want string }{
+		{"", "[]"},
+		{"nameserver 192.0.2.1\nsearch a\nnameserver\t2001:db8::1  # two\n", "[192.0.2.1 2001:db8::1]"},
+		{"# nameserver 192.0.2.9\n;nameserver 192.0.2.9\nnameserver\nnameserver nonsense\nnameserverx 192.0.2.9\nnameserver fe80::1%eth0", "[fe80::1%eth0]"},
+		{strings.Repeat("nameserver 192.0.2.1\n", 9), "[192.0.2.1 192.0.2.1 192.0.2.1]"},
+		{"nameserver 127.0.0.53\r\n", "[127.0.0.53]"},
+	} {
+		write(c.text)
+		if got, err := ReadHostServers(path); err != nil || fmt.Sprint(got) != c.want {
+			t.Errorf("%q: got %v, %v", c.text, got, err)
+		}
+	}
+	h := NewHostFile(path)
+	first := h.Servers()
+	write("nameserver 192.0.2.7\nnameserver 192.0.2.8\n")
+	if got := h.Servers(); !slices.Equal(got, first) {
+		t.Errorf("looked twice within a second: %v", got)
+	}
+	h.looked = time.Time{}
+	if got := fmt.Sprint(h.Servers()); got != "[192.0.2.7 192.0.2.8]" {
+		t.Errorf("after a change: %v", got)
+	}
+}

@@ -1,0 +1,223 @@
+package resolver
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/linkspan/linkspan/internal/desired"
+)
+
+func TestMalformedPackets(t *testing.T) {
+	plain, _ := new(dns.Msg).SetQuestion("web.", dns.TypeA).Pack()
+	change := func(at int, to ...byte) []byte {
+		out := bytes.Clone(plain)
+		copy(out[at:], to)
+		return out
+	}
+	edns := func(version uint8, times int) []byte {
+		m := new(dns.Msg).SetQuestion("web.", dns.TypeA)
+		for range times {
+			opt := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
+			opt.SetVersion(version)
+			m.Extra = append(m.Extra, opt)
+		}
+		out, _ := m.Pack()
+		return out
+	}
+	for _, c := range []struct {
+		what string
+		msg  []byte
+		want int // -1: no answer
+	}{
+		{"empty", nil, -1},
+		{"short", plain[:11], -1},
+		{"a response", change(2, 0x81), -1},
+		{"no question", change(4, 0, 0), dns.RcodeFormatError},
+		{"two questions", change(4, 0, 2), dns.RcodeFormatError},
+		{"an answer", change(6, 0, 1), dns.RcodeFormatError},
+		{"many extras", change(10, 0xff, 0xff), dns.RcodeFormatError},
+		{"extras that are not there", change(10, 0, 1), dns.RcodeFormatError},
+		{"header alone", plain[:12], dns.RcodeFormatError},
+		{"cut in the name", plain[:14], dns.RcodeFormatError},
+		{"cut in the type", plain[:18], dns.RcodeFormatError},
+		{"pointer to itself", change(12, 0xc0, 12), dns.RcodeFormatError},
+		{"odd label type", change(12, 0x41), dns.RcodeFormatError},
+		{"label beyond the end", change(12, 63), dns.RcodeFormatError},
+		{"UPDATE", change(2, 5<<3), dns.RcodeNotImplemented},
+		{"two OPTs", edns(0, 2), dns.RcodeFormatError},
+		{"EDNS version 1", edns(1, 1), dns.RcodeBadVers},
+		{"name too long", append(append(change(5, 1)[:12], bytes.Repeat([]byte{1, 'a'}, 128)...), 0, 0, 1, 0, 1), dns.RcodeFormatError},
+		{"longest name", append(append(change(5, 1)[:12], bytes.Repeat([]byte{1, 'a'}, 127)...), 0, 0, 1, 0, 1), dns.RcodeServerFailure},
+		{"good", plain, dns.RcodeSuccess},
+	} {
+		l := loose()
+		var q query
+		var w writer
+		reply := l.datagram(t.Context(), c.msg, netip.AddrPort{}, &q, &w)
+		if (reply == nil) != (c.want < 0) {
+			t.Errorf("%s: reply %x", c.what, reply)
+		}
+		if reply == nil {
+			continue
+		}
+		var m dns.Msg
+		if err := m.Unpack(reply); err != nil || m.Rcode != c.want || !m.Response || m.Id != binary.BigEndian.Uint16(c.msg) {
+			t.Errorf("%s: %v %s", c.what, err, &m)
+		}
+	}
+}
+
+// loose is a listener without sockets that has nobody to ask.
+func loose() *listener {
+	s := New(Options{})
+	s.applyNames(wanted(
+		primary(name("net", "web", "e1", "172.18.0.2", "fd00::2")),
+		name("net", "pool", "e1", "172.18.0.2", "fd00::2"),
+		name("net", "pool", "e2", "172.18.0.3", "fd00::3"),
+	))
+	l := &listener{server: s, namespace: "box", log: s.log, serving: &s.serving}
+	l.view.Store(newView(desired.Resolver{Namespace: "box", Networks: resolverOn("net").Networks}))
+	return l
+}
+
+// FuzzPacket throws bytes at the handler. Whatever they are, a reply must be
+// well-formed, echo the ID, fit the client, and agree with what the library
+// makes of the same query.
+func FuzzPacket(f *testing.F) {
+	for _, name := range []string{"web.", "WEB.net.", "pool.", ".", "2.0.18.172.in-addr.arpa.", `a\.b.`, `\000.`} {
+		for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypePTR, dns.TypeMX, dns.TypeAXFR} {
+			m := new(dns.Msg).SetQuestion(name, qtype)
+			raw, _ := m.Pack()
+			f.Add(raw)
+			m.SetEdns0(1232, true)
+			raw, _ = m.Pack()
+			f.Add(raw)
+		}
+	}
+	l := loose()
+	var q query
+	var w writer
+	f.Fuzz(func(t *testing.T, msg []byte) {
+		if len(msg) > maxQuery {
+			return
+		}
+		reply := l.datagram(t.Context(), msg, netip.AddrPort{}, &q, &w)
+		if reply == nil {
+			return
+		}
+		var out dns.Msg
+		if err := out.Unpack(reply); err != nil {
+			t.Fatalf("reply %x: %v", reply, err)
+		}
+		if out.Id != binary.BigEndian.Uint16(msg) || !out.Response || len(reply) > q.udpLimit() {
+			t.Fatalf("reply %s of %d bytes", &out, len(reply))
+		}
+		if q.parse(msg) != good {
+			return
+		}
+		qname, _, err := dns.UnpackDomainName(msg, headerSize)
+		if err != nil || out.Question[0].Name != qname || out.Question[0].Qtype != q.qtype {
+			t.Fatalf("question %v, %v; want %s", out.Question, err, qname)
+		}
+		if q.exact && canonicalWire(t, qname) != string(q.name()) {
+			t.Fatalf("name %q, want %q", q.name(), canonicalWire(t, qname))
+		}
+		e := newErrand(&q, "udp", q.udpLimit())
+		if err := new(dns.Msg).Unpack(e.msg); err != nil {
+			t.Fatalf("errand %x: %v", e.msg, err)
+		}
+	})
+}
+
+// canonicalWire turns the library's escaped name into plain bytes.
+func canonicalWire(t *testing.T, escaped string) string {
+	t.Helper()
+	wire := make([]byte, maxName)
+	n, err := dns.PackDomainName(escaped, wire, 0, nil, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []byte
+	for at := 0; wire[at] != 0 && at < n; at += 1 + int(wire[at]) {
+		if at > 0 {
+			out = append(out, '.')
+		}
+		for _, c := range wire[at+1 : at+1+int(wire[at])] {
+			out = append(out, lower(c))
+		}
+	}
+	return string(out)
+}
+
+// FuzzDelivery throws bytes at the client side as a name server's reply.
+func FuzzDelivery(f *testing.F) {
+	good, _ := new(dns.Msg).SetReply(new(dns.Msg).SetQuestion("world.test.", dns.TypeTXT)).Pack()
+	f.Add(good)
+	f.Add(append(bytes.Clone(good), make([]byte, 600)...))
+	var q query
+	raw, _ := new(dns.Msg).SetQuestion("world.test.", dns.TypeTXT).Pack()
+	q.parse(raw)
+	e := newErrand(&q, "udp", plainUDP)
+	f.Fuzz(func(t *testing.T, reply []byte) {
+		if len(reply) < 2 {
+			return
+		}
+		msg := append(bytes.Clone(reply[:2]), e.msg[2:]...)
+		if !answers(reply, msg, e.end) {
+			return
+		}
+		got := e.deliver(bytes.Clone(reply))
+		if len(got) > plainUDP || len(got) < headerSize || binary.BigEndian.Uint16(got) != e.id {
+			t.Fatalf("delivered %x", got)
+		}
+	})
+}
+
+func TestTCPClientsThatMisbehave(t *testing.T) {
+	o := newLoopback()
+	s := serverFor(t, o)
+	apply(t, s, wanted(resolverOn("net"), name("net", "web", "e1", "172.18.0.2")))
+	for what, raw := range map[string][]byte{
+		"a huge length":  {0xff, 0xff, 1, 2, 3},
+		"no query":       {0, 3, 1, 2, 3},
+		"an empty query": {0, 0},
+	} {
+		conn, err := net.Dial("tcp4", o.tcp["box"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.SetDeadline(time.Now().Add(5 * time.Second))
+		conn.Write(raw)
+		if n, err := conn.Read(make([]byte, 1)); n != 0 || err == nil {
+			t.Errorf("%s: answered", what)
+		} else if ne, ok := err.(net.Error); ok && ne.Timeout() {
+			t.Errorf("%s: the connection stays open", what)
+		}
+		conn.Close()
+	}
+	// Several queries on one connection, the first in two pieces.
+	conn, err := net.Dial("tcp4", o.tcp["box"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	raw, _ := new(dns.Msg).SetQuestion("web.", dns.TypeA).Pack()
+	framed := append(binary.BigEndian.AppendUint16(nil, uint16(len(raw))), raw...)
+	conn.Write(framed[:5])
+	conn.Write(append(bytes.Clone(framed[5:]), framed...))
+	for range 2 {
+		c := dns.Conn{Conn: conn}
+		m, err := c.ReadMsg()
+		if err != nil && err != io.EOF || brief(m) != "NOERROR 172.18.0.2" {
+			t.Fatalf("got %v, %v", m, err)
+		}
+	}
+}

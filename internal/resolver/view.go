@@ -1,0 +1,161 @@
+package resolver
+
+import (
+	"bytes"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// ownAddress is where a sandbox finds the resolver.
+var ownAddress = netip.AddrFrom4([4]byte{127, 0, 0, 11})
+
+// maxServers is how many name servers a query is sent to, as in resolv.conf(5).
+const maxServers = 3
+
+// view is what one sandbox sees: its Resolver row, made ready for look-ups. It
+// is immutable.
+type view struct {
+	row      desired.Resolver
+	networks [][]byte
+	links    map[string][]string // alias: names its target may be known by
+	servers  []netip.Addr        // asked from inside
+}
+
+func newView(row desired.Resolver) *view {
+	v := &view{row: row, links: make(map[string][]string, len(row.Links))}
+	for _, id := range row.Networks {
+		v.networks = append(v.networks, []byte(id))
+	}
+	for _, l := range row.Links {
+		v.links[canonical(l.Alias)] = targets(l.Target)
+	}
+	for _, a := range row.Servers {
+		// Our own address would have the query come back to us, for ever.
+		if a.IsValid() && a.Unmap() != ownAddress && len(v.servers) < maxServers {
+			v.servers = append(v.servers, a)
+		}
+	}
+	return v
+}
+
+// targets returns the names under which the target of a link may be known. One
+// given by a long ID is known by its short one.
+func targets(given string) []string {
+	name := canonical(strings.TrimPrefix(given, "/"))
+	if len(name) > model.ShortLen && strings.Trim(name, "0123456789abcdef") == "" {
+		return []string{name, model.Short(name)}
+	}
+	return []string{name}
+}
+
+// finding is what the table knows about a name.
+type finding uint8
+
+const (
+	unknown finding = iota
+	// known: the name exists, be it without an address of the family asked for.
+	known
+	// vacant: the name is a link whose target is not there. It is taken all the
+	// same: the world is not asked, and a name of the world does not replace it.
+	vacant
+)
+
+// find looks a name in canonical form up as v's sandbox sees it: in all of its
+// networks, then as "name.network" with every dot as the border, the last one
+// first. It returns the addresses of the wanted family (0 wants none) in the
+// first network that has any.
+func (t *table) find(v *view, name []byte, family model.Family) ([]netip.Addr, finding) {
+	result := unknown
+	for cut := len(name); cut > 0; cut = bytes.LastIndexByte(name[:cut], '.') {
+		var network []byte // nil: any
+		if cut < len(name) {
+			network = name[cut+1:]
+		}
+		addrs, f := t.findIn(v, name[:cut], network, family)
+		if len(addrs) > 0 {
+			return addrs, known
+		}
+		if f == known || result == unknown {
+			result = f
+		}
+	}
+	return nil, result
+}
+
+// findIn looks up a name in one network of v, or in all of them if network is
+// nil. A link hides the name that it is an alias of.
+func (t *table) findIn(v *view, name, network []byte, family model.Family) ([]netip.Addr, finding) {
+	result := unknown
+	links, linked := v.links[string(name)]
+	if linked && network == nil {
+		result = vacant
+	}
+	for _, id := range v.networks {
+		z, ok := t.zones.Get(id)
+		if !ok || network != nil && z.network != string(network) {
+			continue
+		}
+		var h *holders
+		if linked {
+			h = z.first(links)
+		} else {
+			h, _ = z.names.Get(name)
+		}
+		if h == nil {
+			continue
+		}
+		result = known
+		if addrs := h.of(family); len(addrs) > 0 {
+			return addrs, known
+		}
+	}
+	return nil, result
+}
+
+func (z *zone) first(names []string) *holders {
+	for _, name := range names {
+		if h, ok := z.names.Get([]byte(name)); ok {
+			return h
+		}
+	}
+	return nil
+}
+
+func (h *holders) of(family model.Family) []netip.Addr {
+	switch family {
+	case model.IPv4:
+		return h.v4
+	case model.IPv6:
+		return h.v6
+	}
+	return nil
+}
+
+// findReverse returns the name, in wire form, of an address on one of v's
+// networks; nil if there is none.
+func (t *table) findReverse(v *view, a netip.Addr) (target []byte) {
+	prefix := a.As16()
+	for _, id := range v.networks {
+		z, ok := t.zones.Get(id)
+		if !ok {
+			continue
+		}
+		z.reverse.Root().WalkPrefix(prefix[:], func(_ []byte, wire []byte) bool {
+			target = wire
+			return true
+		})
+		if target != nil {
+			break
+		}
+	}
+	return target
+}
+
+func sameResolver(a, b desired.Resolver) bool {
+	return a.Namespace == b.Namespace && a.Internal == b.Internal && a.NDots == b.NDots &&
+		slices.Equal(a.Networks, b.Networks) && slices.Equal(a.Links, b.Links) && slices.Equal(a.Servers, b.Servers)
+}

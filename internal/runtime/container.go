@@ -1,0 +1,220 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/typeurl/v2"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	tasks "github.com/containerd/containerd/api/services/tasks/v1"
+	tasktypes "github.com/containerd/containerd/api/types/task"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+const (
+	labelImage     = "linkspan/image"     // on a container: the ID of its image
+	labelContainer = "linkspan/container" // on a snapshot: whose it is
+	labelRoot      = "containerd.io/gc.root"
+)
+
+// Create makes a container from a stored image: its writable snapshot and its
+// record. Nothing runs yet. Errors: NotFound for the image, Invalid for what
+// cannot be done, Conflict if the ID is taken.
+func (r *Runtime) Create(ctx context.Context, spec model.ContainerSpec) error {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	image, err := r.imageByID(ctx, spec.Image)
+	if err != nil {
+		return err
+	}
+	rootfs, err := r.prepareSnapshot(ctx, spec.ID, image.chain)
+	if err != nil {
+		return err
+	}
+	if err := r.createRecord(ctx, spec, rootfs); err != nil {
+		clean, cancel := r.call(context.WithoutCancel(ctx))
+		defer cancel()
+		return errors.Join(err, r.removeSnapshot(clean, string(spec.ID)))
+	}
+	return nil
+}
+
+// prepareSnapshot makes the writable layer. The label makes it a root of the
+// garbage collector by itself; a lease for the time until the container refers
+// to it would cost two more commits.
+func (r *Runtime) prepareSnapshot(ctx context.Context, id model.ContainerID, parent string) ([]mount.Mount, error) {
+	store := r.client.SnapshotService(r.snapshotter)
+	out, err := store.Prepare(ctx, string(id), parent, snapshots.WithLabels(map[string]string{
+		labelContainer: string(id),
+		labelRoot:      time.Now().UTC().Format(time.RFC3339),
+	}))
+	return out, faultf("create", describe(id), "prepare snapshot", err)
+}
+
+func (r *Runtime) createRecord(ctx context.Context, spec model.ContainerSpec, rootfs []mount.Mount) error {
+	var who specs.User
+	err := mount.WithReadonlyTempMount(ctx, rootfs, func(root string) (err error) {
+		who, err = resolveUser(root, spec.Process.User, spec.Process.ExtraGroups)
+		return err
+	})
+	if err != nil {
+		return fault("create", describe(spec.ID), err)
+	}
+	oci, err := buildSpec(spec, who, r.host)
+	if err != nil {
+		return err
+	}
+	packed, err := typeurl.MarshalAny(oci)
+	if err != nil {
+		return fmt.Errorf("pack specification: %w", err)
+	}
+	_, err = r.client.ContainerService().Create(ctx, containers.Container{
+		ID:          string(spec.ID),
+		Labels:      map[string]string{labelImage: string(spec.Image)},
+		Image:       string(spec.Image),
+		Runtime:     containers.RuntimeInfo{Name: ociRuntime},
+		Spec:        packed,
+		Snapshotter: r.snapshotter,
+		SnapshotKey: string(spec.ID),
+	})
+	return faultf("create", describe(spec.ID), "create container", err)
+}
+
+// Delete removes a container that has no process: its record, snapshot and
+// FIFOs. What is gone already is no error.
+func (r *Runtime) Delete(ctx context.Context, id model.ContainerID) error {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	r.forgetAll(id)
+	if err := r.client.ContainerService().Delete(ctx, string(id)); err != nil && !isNotFound(err) {
+		return fault("delete", describe(id), err)
+	}
+	if err := r.removeSnapshot(ctx, string(id)); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(r.fifoDir(id)); err != nil {
+		return fmt.Errorf("remove streams: %w", err)
+	}
+	return nil
+}
+
+func (r *Runtime) removeSnapshot(ctx context.Context, key string) error {
+	err := r.client.SnapshotService(r.snapshotter).Remove(ctx, key)
+	if isNotFound(err) {
+		return nil
+	}
+	return faultf("delete", key, "remove snapshot", err)
+}
+
+// sweepSnapshots removes writable layers whose container was never recorded: a
+// crash between the two steps of Create or of Delete leaves one.
+func (r *Runtime) sweepSnapshots(ctx context.Context) error {
+	have, err := r.client.ContainerService().List(ctx)
+	if err != nil {
+		return faultf("open", "", "list containers", err)
+	}
+	owned := make(map[string]bool, len(have))
+	for _, c := range have {
+		owned[c.SnapshotKey] = true
+	}
+	var stray []string
+	walk := func(_ context.Context, info snapshots.Info) error {
+		if info.Labels[labelContainer] != "" && !owned[info.Name] {
+			stray = append(stray, info.Name)
+		}
+		return nil
+	}
+	if err := r.client.SnapshotService(r.snapshotter).Walk(ctx, walk); err != nil {
+		return faultf("open", "", "list snapshots", err)
+	}
+	for _, key := range stray {
+		r.log.Info("removing a snapshot without a container", "op", "runtime.sweep", "container", key)
+		if err := r.removeSnapshot(ctx, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// List returns all our containers with the state of their processes.
+func (r *Runtime) List(ctx context.Context) ([]model.TaskStatus, error) {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	have, err := r.client.ContainerService().List(ctx)
+	if err != nil {
+		return nil, fault("list", "", err)
+	}
+	running, err := r.tasks().List(ctx, &tasks.ListTasksRequest{})
+	if err != nil {
+		return nil, fault("list", "", err)
+	}
+	byID := make(map[string]*tasktypes.Process, len(running.Tasks))
+	for _, t := range running.Tasks {
+		byID[t.ID] = t
+	}
+	out := make([]model.TaskStatus, 0, len(have))
+	for _, c := range have {
+		one := model.TaskStatus{ID: model.ContainerID(c.ID), State: model.TaskNone}
+		if t := byID[c.ID]; t != nil {
+			one = r.status(ctx, one.ID, t)
+		}
+		out = append(out, one)
+	}
+	return out, nil
+}
+
+// Status returns the state of one container; NotFound if there is none.
+func (r *Runtime) Status(ctx context.Context, id model.ContainerID) (model.TaskStatus, error) {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	answer, err := r.tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
+	if err == nil {
+		return r.status(ctx, id, answer.Process), nil
+	}
+	if !isNotFound(err) {
+		return model.TaskStatus{}, fault("status", describe(id), err)
+	}
+	if _, err := r.client.ContainerService().Get(ctx, string(id)); err != nil {
+		return model.TaskStatus{}, fault("status", describe(id), err)
+	}
+	return model.TaskStatus{ID: id, State: model.TaskNone}, nil
+}
+
+// status translates containerd's words.
+func (r *Runtime) status(ctx context.Context, id model.ContainerID, p *tasktypes.Process) model.TaskStatus {
+	out := model.TaskStatus{ID: id, Pid: int(p.Pid), State: model.TaskUnknown}
+	switch p.Status {
+	case tasktypes.Status_CREATED:
+		out.State = model.TaskCreated
+	case tasktypes.Status_RUNNING:
+		out.State = model.TaskRunning
+	case tasktypes.Status_PAUSED, tasktypes.Status_PAUSING:
+		out.State = model.TaskPaused
+	case tasktypes.Status_STOPPED:
+		out.State, out.Pid = model.TaskStopped, 0
+		out.Exit = model.Exit{Code: int(p.ExitStatus), At: p.ExitedAt.AsTime(), OOMKilled: r.oomKilled(ctx, id)}
+	case tasktypes.Status_UNKNOWN:
+	}
+	return out
+}
+
+// loadSpec reads the OCI specification that Create stored.
+func (r *Runtime) loadSpec(ctx context.Context, id model.ContainerID) (containers.Container, *specs.Spec, error) {
+	c, err := r.client.ContainerService().Get(ctx, string(id))
+	if err != nil {
+		return c, nil, fault("load", describe(id), err)
+	}
+	var s specs.Spec
+	if err := typeurl.UnmarshalTo(c.Spec, &s); err != nil {
+		return c, nil, fmt.Errorf("read the specification of %s: %w", describe(id), err)
+	}
+	return c, &s, nil
+}

@@ -1,0 +1,147 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/containerd/typeurl/v2"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	tasks "github.com/containerd/containerd/api/services/tasks/v1"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// Exec prepares a further process in a running container and returns our ends of
+// its streams; StartExec lets it run. What p leaves empty comes from the
+// container: user, directory, environment.
+func (r *Runtime) Exec(ctx context.Context, id model.ContainerID, exec string, p model.Process) (*model.Streams, error) {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	if exec == "" || strings.ContainsAny(exec, "/.") {
+		return nil, model.Errorf(model.Invalid, "invalid exec id %q", exec)
+	}
+	_, s, err := r.loadSpec(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	process, err := r.execProcess(ctx, id, s.Process, p)
+	if err != nil {
+		return nil, err
+	}
+	packed, err := typeurl.MarshalAnyToProto(process)
+	if err != nil {
+		return nil, fmt.Errorf("pack process: %w", err)
+	}
+	key := procKey{container: id, exec: exec}
+	f := r.fifoPaths(key, model.StreamOptions{TTY: p.TTY, Stdin: p.Stdin})
+	if err := f.create(); err != nil {
+		return nil, err
+	}
+	streams, g, err := r.openStreams(key, f, true)
+	if err != nil {
+		return nil, err
+	}
+	_, err = r.tasks().Exec(ctx, &tasks.ExecProcessRequest{ContainerID: string(id), ExecID: exec,
+		Stdin: f.stdin, Stdout: f.stdout, Stderr: f.stderr, Terminal: p.TTY, Spec: packed})
+	if err != nil {
+		closeStreams(streams)
+		g.close()
+		f.remove()
+		return nil, fault("exec", describe(id), err)
+	}
+	r.keep(key, g)
+	return streams, nil
+}
+
+// execProcess returns the OCI process of an exec: the container's own with what
+// p says in its place.
+func (r *Runtime) execProcess(ctx context.Context, id model.ContainerID, own *specs.Process, p model.Process) (*specs.Process, error) {
+	if len(p.Args) == 0 {
+		return nil, model.Errorf(model.Invalid, "No exec command specified")
+	}
+	limits, err := rlimits(p.Rlimits)
+	if err != nil {
+		return nil, err
+	}
+	out := *own
+	out.Args, out.Terminal, out.ConsoleSize, out.OOMScoreAdj = p.Args, p.TTY, consoleSize(p), nil
+	out.Env = slices.Clone(own.Env)
+	if p.TTY {
+		out.Env = mergeEnvironment(out.Env, []string{"TERM=xterm"})
+	}
+	out.Env = mergeEnvironment(out.Env, p.Env)
+	if p.Dir != "" {
+		out.Cwd = workingDir(p.Dir)
+	}
+	if len(limits) > 0 {
+		out.Rlimits = limits
+	}
+	if p.User != "" || len(p.ExtraGroups) > 0 {
+		if out.User, err = r.execUser(ctx, id, p); err != nil {
+			return nil, err
+		}
+	}
+	list := own.Capabilities.Bounding
+	if p.Privileged {
+		list = r.host.capabilities
+	}
+	out.Capabilities = capabilitySets(list, out.User.UID)
+	return &out, nil
+}
+
+// execUser resolves a user in the container as it is now, not as its image was.
+func (r *Runtime) execUser(ctx context.Context, id model.ContainerID, p model.Process) (specs.User, error) {
+	answer, err := r.tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
+	if err != nil {
+		return specs.User{}, fault("exec", describe(id), err)
+	}
+	return resolveUser(fmt.Sprintf("/proc/%d/root", answer.Process.Pid), p.User, p.ExtraGroups)
+}
+
+// StartExec lets an exec run and returns its pid, as the host numbers it.
+func (r *Runtime) StartExec(ctx context.Context, id model.ContainerID, exec string) (int, error) {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	answer, err := r.tasks().Start(ctx, &tasks.StartRequest{ContainerID: string(id), ExecID: exec})
+	// Also after an error: whoever reads the streams must see their end.
+	r.begun(procKey{container: id, exec: exec})
+	if err != nil {
+		return 0, fault("exec", describe(id), err)
+	}
+	return int(answer.Pid), nil
+}
+
+// ResizeExec sets the size of an exec's terminal, in characters.
+func (r *Runtime) ResizeExec(ctx context.Context, id model.ContainerID, exec string, width, height uint) error {
+	return r.resize(ctx, procKey{container: id, exec: exec}, width, height)
+}
+
+// KillExec sends a signal to an exec.
+func (r *Runtime) KillExec(ctx context.Context, id model.ContainerID, exec string, sig syscall.Signal) error {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	_, err := r.tasks().Kill(ctx, &tasks.KillRequest{ContainerID: string(id), ExecID: exec, Signal: uint32(sig)})
+	return fault("exec", describe(id), err)
+}
+
+// DeleteExec removes the state of an exec that has ended or never started. Its
+// FIFOs go too; streams that are open can still be read to their end.
+func (r *Runtime) DeleteExec(ctx context.Context, id model.ContainerID, exec string) (model.Exit, error) {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	answer, err := r.tasks().DeleteProcess(ctx, &tasks.DeleteProcessRequest{ContainerID: string(id), ExecID: exec})
+	if err != nil && !isNotFound(err) {
+		return model.Exit{}, fault("exec", describe(id), err)
+	}
+	key := procKey{container: id, exec: exec}
+	r.forget(key)
+	r.fifoPaths(key, model.StreamOptions{Stdin: true}).remove()
+	if err != nil {
+		return model.Exit{}, fault("exec", describe(id), err)
+	}
+	return model.Exit{Code: int(answer.ExitStatus), At: answer.ExitedAt.AsTime()}, nil
+}

@@ -1,0 +1,74 @@
+package runtime
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/containerd/v2/contrib/apparmor"
+	hostapparmor "github.com/containerd/containerd/v2/pkg/apparmor"
+	"github.com/containerd/containerd/v2/pkg/cap"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	cgroupRoot      = "/sys/fs/cgroup"
+	apparmorProfile = "linkspan-default"
+)
+
+// hostFacts is what the translation of a container depends on besides the
+// container. It is read once, when the runtime opens.
+type hostFacts struct {
+	capabilities      []string // the daemon's own, effective
+	cgroup2           bool     // the unified hierarchy only
+	swapLimit         bool     // memory and swap can be limited together
+	recursiveReadOnly bool     // mount_setattr(2) exists
+	apparmor          bool
+	apparmorProfile   string // "" if it could not be loaded
+	netSysctls        map[string]string
+	oomScore          int    // the daemon's own oom_score_adj
+	initPath          string // a static init for --init; "" if there is none
+}
+
+// readHostFacts looks at the machine.
+func readHostFacts(initPath string, log *slog.Logger) (hostFacts, error) {
+	own, err := cap.Current()
+	if err != nil {
+		return hostFacts{}, fmt.Errorf("read own capabilities: %w", err)
+	}
+	h := hostFacts{capabilities: own, initPath: initPath, netSysctls: map[string]string{}}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(cgroupRoot, &fs); err == nil {
+		h.cgroup2 = fs.Type == unix.CGROUP2_SUPER_MAGIC
+	}
+	// cgroup v2 always accounts swap, if the kernel has swap at all.
+	h.swapLimit = h.cgroup2 || exists(filepath.Join(cgroupRoot, "memory", "memory.memsw.limit_in_bytes"))
+	h.recursiveReadOnly = unix.MountSetattr(-1, "", 0, &unix.MountAttr{}) != unix.ENOSYS
+	for key, value := range map[string]string{
+		"net.ipv4.ip_unprivileged_port_start": "0",
+		"net.ipv4.ping_group_range":           "0 2147483647",
+	} {
+		if exists("/proc/sys/" + strings.ReplaceAll(key, ".", "/")) {
+			h.netSysctls[key] = value
+		}
+	}
+	if raw, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil {
+		h.oomScore, _ = strconv.Atoi(strings.TrimSpace(string(raw))) // zero is the kernel's default
+	}
+	if h.apparmor = hostapparmor.HostSupports(); h.apparmor {
+		if err := apparmor.LoadDefaultProfile(apparmorProfile); err != nil {
+			log.Warn("apparmor profile not loaded, containers run without one", "op", "runtime.open", "err", err)
+		} else {
+			h.apparmorProfile = apparmorProfile
+		}
+	}
+	return h, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

@@ -1,0 +1,218 @@
+package runtime
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/platforms"
+	digest "github.com/opencontainers/go-digest"
+	chains "github.com/opencontainers/image-spec/identity"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// factsLimit bounds how many images are remembered.
+const factsLimit = 4096
+
+// imageFact is what the content of an image says: it can never change.
+type imageFact struct {
+	image  model.Image // without tags and digests
+	chain  string      // key of the snapshot that is all its layers
+	target ocispec.Descriptor
+}
+
+// imageFacts remembers facts by the digest of the manifest or index.
+type imageFacts struct {
+	mu   sync.Mutex
+	byID map[digest.Digest]imageFact
+}
+
+func newImageFacts() *imageFacts { return &imageFacts{byID: map[digest.Digest]imageFact{}} }
+
+func (f *imageFacts) get(target digest.Digest) (imageFact, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fact, ok := f.byID[target]
+	return fact, ok
+}
+
+func (f *imageFacts) put(target digest.Digest, fact imageFact) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.byID) >= factsLimit {
+		clear(f.byID)
+	}
+	f.byID[target] = fact
+}
+
+func (f *imageFacts) drop(target digest.Digest) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.byID, target)
+}
+
+// byImage finds the fact of an image by its ID.
+func (f *imageFacts) byImage(id model.ImageID) (imageFact, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, fact := range f.byID {
+		if fact.image.ID == id {
+			return fact, true
+		}
+	}
+	return imageFact{}, false
+}
+
+// fact returns what the content of an image says.
+func (r *Runtime) fact(ctx context.Context, target ocispec.Descriptor) (imageFact, error) {
+	if fact, ok := r.facts.get(target.Digest); ok {
+		return fact, nil
+	}
+	manifest, err := r.manifest(ctx, target)
+	if err != nil {
+		return imageFact{}, err
+	}
+	raw, err := content.ReadBlob(ctx, r.client.ContentStore(), manifest.Config)
+	if err != nil {
+		return imageFact{}, faultf("image", target.Digest.String(), "read configuration", err)
+	}
+	image, diffs, err := parseConfig(raw)
+	if err != nil {
+		return imageFact{}, err
+	}
+	image.ID = model.ImageID(manifest.Config.Digest)
+	target.Annotations = nil // names that an archive gave; records are what names
+	fact := imageFact{image: image, chain: chains.ChainID(diffs).String(), target: target}
+	// An image that is not unpacked yet has no size, which is not to be remembered.
+	if fact.image.Size, err = r.unpackedSize(ctx, diffs); err != nil {
+		return fact, nil //nolint:nilerr // see above
+	}
+	r.facts.put(target.Digest, fact)
+	return fact, nil
+}
+
+// manifest reads the manifest for this machine or, where the image has none for
+// it, the one there is.
+func (r *Runtime) manifest(ctx context.Context, target ocispec.Descriptor) (ocispec.Manifest, error) {
+	store := r.client.ContentStore()
+	manifest, err := images.Manifest(ctx, store, target, platforms.Default())
+	if isNotFound(err) {
+		manifest, err = images.Manifest(ctx, store, target, platforms.All)
+	}
+	return manifest, faultf("image", target.Digest.String(), "read manifest", err)
+}
+
+// unpackedSize adds up the layers' sizes in bytes.
+func (r *Runtime) unpackedSize(ctx context.Context, diffs []digest.Digest) (int64, error) {
+	store := r.client.SnapshotService(r.snapshotter)
+	var sum int64
+	for i := range diffs {
+		usage, err := store.Usage(ctx, chains.ChainID(diffs[:i+1]).String())
+		if err != nil {
+			return 0, faultf("image", "", "size of layer", err)
+		}
+		sum += usage.Size
+	}
+	return sum, nil
+}
+
+// parseConfig reads an image's configuration (OCI image-spec, config.md).
+func parseConfig(raw []byte) (model.Image, []digest.Digest, error) {
+	var c struct {
+		ocispec.Image
+		Comment string `json:"comment"`
+	}
+	if err := json.Unmarshal(raw, &c); err != nil {
+		return model.Image{}, nil, &model.Error{Op: "image.config", Kind: model.Invalid,
+			Err: fmt.Errorf("image configuration: %w", err)}
+	}
+	out := model.Image{
+		Architecture: c.Architecture, OS: c.OS, Variant: c.Variant, Author: c.Author, Comment: c.Comment,
+		Config: model.ImageConfig{
+			User: c.Config.User, Env: c.Config.Env, Entrypoint: c.Config.Entrypoint, Cmd: c.Config.Cmd,
+			WorkingDir: c.Config.WorkingDir, Labels: c.Config.Labels, StopSignal: c.Config.StopSignal,
+			ExposedPorts: slices.Sorted(maps.Keys(c.Config.ExposedPorts)),
+			Volumes:      slices.Sorted(maps.Keys(c.Config.Volumes)),
+		},
+	}
+	if c.Created != nil {
+		out.Created = *c.Created
+	}
+	for _, d := range c.RootFS.DiffIDs {
+		if err := d.Validate(); err != nil {
+			return model.Image{}, nil, &model.Error{Op: "image.config", Kind: model.Invalid,
+				Err: fmt.Errorf("layer %q: %w", d, err)}
+		}
+		out.Layers = append(out.Layers, d.String())
+	}
+	for _, h := range c.History {
+		one := model.ImageHistory{CreatedBy: h.CreatedBy, Comment: h.Comment, EmptyLayer: h.EmptyLayer}
+		if h.Created != nil {
+			one.Created = *h.Created
+		}
+		out.History = append(out.History, one)
+	}
+	return out, c.RootFS.DiffIDs, nil
+}
+
+// imageEntry is an image with the records that name it.
+type imageEntry struct {
+	imageFact
+	records []images.Image
+}
+
+// view returns the image as a user knows it.
+func (e imageEntry) view() model.Image {
+	out := e.image
+	for _, rec := range e.records {
+		switch {
+		case isKeeper(rec.Name):
+		case hasDigest(rec.Name):
+			out.Digests = append(out.Digests, familiar(rec.Name))
+		default:
+			out.Tags = append(out.Tags, familiar(rec.Name))
+		}
+	}
+	slices.Sort(out.Tags)
+	slices.Sort(out.Digests)
+	return out
+}
+
+// catalog returns all images, the newest first.
+func (r *Runtime) catalog(ctx context.Context) ([]imageEntry, error) {
+	records, err := r.client.ImageService().List(ctx)
+	if err != nil {
+		return nil, fault("images", "", err)
+	}
+	byID := map[model.ImageID]*imageEntry{}
+	for _, rec := range records {
+		fact, err := r.fact(ctx, rec.Target)
+		if err != nil {
+			// One damaged image must not hide the others.
+			r.log.Warn("unreadable image "+rec.Name, "op", "runtime.images", "err", err)
+			continue
+		}
+		entry := byID[fact.image.ID]
+		if entry == nil {
+			entry = &imageEntry{imageFact: fact}
+			byID[fact.image.ID] = entry
+		}
+		entry.records = append(entry.records, rec)
+	}
+	out := make([]imageEntry, 0, len(byID))
+	for _, entry := range byID {
+		out = append(out, *entry)
+	}
+	slices.SortFunc(out, func(a, b imageEntry) int {
+		return cmp.Or(b.image.Created.Compare(a.image.Created), cmp.Compare(a.image.ID, b.image.ID))
+	})
+	return out, nil
+}

@@ -1,0 +1,255 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/images/archive"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// Images returns all stored images, the newest first.
+func (r *Runtime) Images(ctx context.Context) ([]model.Image, error) {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	all, err := r.catalog(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]model.Image, 0, len(all))
+	for _, e := range all {
+		out = append(out, e.view())
+	}
+	return out, nil
+}
+
+// Image returns the image that ref names: a name, an ID or the beginning of one.
+// A name goes before an ID. Errors: NotFound with Docker's text, Invalid for a
+// malformed name, Conflict for a beginning that several IDs share.
+func (r *Runtime) Image(ctx context.Context, ref string) (model.Image, error) {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	all, err := r.catalog(ctx)
+	if err != nil {
+		return model.Image{}, err
+	}
+	e, _, err := findImage(all, ref)
+	if err != nil {
+		return model.Image{}, err
+	}
+	return e.view(), nil
+}
+
+// imageByID returns an image whose full ID is known.
+func (r *Runtime) imageByID(ctx context.Context, id model.ImageID) (imageFact, error) {
+	if fact, ok := r.facts.byImage(id); ok {
+		return fact, nil
+	}
+	all, err := r.catalog(ctx)
+	if err != nil {
+		return imageFact{}, err
+	}
+	for _, e := range all {
+		if e.image.ID == id {
+			return e.imageFact, nil
+		}
+	}
+	return imageFact{}, noSuchImage(string(id))
+}
+
+// findImage looks ref up in all. record is the name it matched, "" if it was an
+// ID.
+func findImage(all []imageEntry, ref string) (e imageEntry, record string, err error) {
+	digits, maybeID := idPrefix(ref)
+	if maybeID && len(digits) == 64 {
+		return byPrefix(all, ref, digits)
+	}
+	if name, err := normalize(ref); err == nil {
+		for _, e := range all {
+			for _, rec := range e.records {
+				if !isKeeper(rec.Name) && (rec.Name == name || namesTarget(rec, name)) {
+					return e, rec.Name, nil
+				}
+			}
+		}
+	}
+	if maybeID {
+		return byPrefix(all, ref, digits)
+	}
+	return imageEntry{}, "", noSuchImage(ref)
+}
+
+// namesTarget tells whether name is "repository@digest" of what rec, a tag in
+// the same repository, points to.
+func namesTarget(rec images.Image, name string) bool {
+	repo, want, ok := strings.Cut(name, "@")
+	if !ok || rec.Target.Digest.String() != want {
+		return false
+	}
+	have, _ := repository(rec.Name)
+	return have == repo
+}
+
+func byPrefix(all []imageEntry, ref, digits string) (imageEntry, string, error) {
+	var found []imageEntry
+	for _, e := range all {
+		if strings.HasPrefix(string(e.image.ID), "sha256:"+digits) {
+			found = append(found, e)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return imageEntry{}, "", noSuchImage(ref)
+	case 1:
+		return found[0], "", nil
+	}
+	return imageEntry{}, "", &model.Error{Op: "image.get", Subject: ref, Kind: model.Conflict,
+		Err: errors.New("ambiguous reference: several images have an ID that begins with " + digits),
+		Way: "give more digits of the ID, or a name"}
+}
+
+// Tag gives the image src names a further name. A name that another image has
+// moves over.
+func (r *Runtime) Tag(ctx context.Context, src, ref string) error {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	name, err := tagTarget(ref)
+	if err != nil {
+		return err
+	}
+	all, err := r.catalog(ctx)
+	if err != nil {
+		return err
+	}
+	e, _, err := findImage(all, src)
+	if err != nil {
+		return err
+	}
+	return r.putRecord(ctx, images.Image{Name: name, Target: e.target})
+}
+
+// putRecord stores a record, in place of one of the same name.
+func (r *Runtime) putRecord(ctx context.Context, img images.Image) error {
+	store := r.client.ImageService()
+	_, err := store.Create(ctx, img)
+	if err != nil && kindOf(err) == model.Conflict {
+		_, err = store.Update(ctx, img, "target")
+	}
+	return fault("tag", img.Name, err)
+}
+
+// Remove takes away the name ref or, if that was the last or ref is an ID, the
+// image itself. It returns the names taken away and the IDs deleted. An ID with
+// several names is a Conflict without force. Whether a container uses the image
+// is for the caller to find out first.
+func (r *Runtime) Remove(ctx context.Context, ref string, force bool) (untagged, deleted []string, err error) {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	all, err := r.catalog(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	e, record, err := findImage(all, ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	tags := slices.DeleteFunc(slices.Clone(e.records), func(i images.Image) bool { return isKeeper(i.Name) })
+	if record != "" && len(tags) > 1 {
+		err := r.client.ImageService().Delete(ctx, record)
+		return []string{familiar(record)}, nil, fault("remove", ref, err)
+	}
+	if len(tags) > 1 && !force && severalRepositories(tags) {
+		return nil, nil, model.Errorf(model.Conflict,
+			"conflict: unable to delete %s (must be forced) - image is referenced in multiple repositories",
+			model.Short(strings.TrimPrefix(string(e.image.ID), "sha256:")))
+	}
+	for _, rec := range tags {
+		untagged = append(untagged, familiar(rec.Name))
+	}
+	return untagged, []string{string(e.image.ID)}, r.removeEntry(ctx, e)
+}
+
+func severalRepositories(tags []images.Image) bool {
+	first, _ := repository(tags[0].Name)
+	return slices.ContainsFunc(tags, func(i images.Image) bool {
+		name, _ := repository(i.Name)
+		return name != first
+	})
+}
+
+// removeEntry deletes all records of an image, the keeper last, and waits for
+// the content to be collected.
+func (r *Runtime) removeEntry(ctx context.Context, e imageEntry) error {
+	store := r.client.ImageService()
+	records := slices.Clone(e.records)
+	slices.SortStableFunc(records, func(a, b images.Image) int {
+		if isKeeper(a.Name) == isKeeper(b.Name) {
+			return 0
+		}
+		if isKeeper(a.Name) {
+			return 1
+		}
+		return -1
+	})
+	for i, rec := range records {
+		var opts []images.DeleteOpt
+		if i == len(records)-1 {
+			opts = append(opts, images.SynchronousDelete())
+		}
+		if err := store.Delete(ctx, rec.Name, opts...); err != nil && !isNotFound(err) {
+			return fault("remove", rec.Name, err)
+		}
+		r.facts.drop(rec.Target.Digest)
+	}
+	return nil
+}
+
+// Save writes images as an archive that both `docker load` and OCI tools read. A
+// name without a tag stands for all tags of that repository; an ID is saved
+// without names.
+func (r *Runtime) Save(ctx context.Context, refs []string, w io.Writer) error {
+	ctx = r.scope(ctx)
+	all, err := r.catalog(ctx)
+	if err != nil {
+		return err
+	}
+	opts := []archive.ExportOpt{archive.WithAllPlatforms(), archive.WithSkipMissing(r.client.ContentStore())}
+	for _, ref := range refs {
+		more, err := exportOptions(all, ref)
+		if err != nil {
+			return err
+		}
+		opts = append(opts, more...)
+	}
+	return fault("save", strings.Join(refs, " "), r.client.Export(ctx, w, opts...))
+}
+
+// exportOptions selects what one argument of `docker save` names.
+func exportOptions(all []imageEntry, ref string) ([]archive.ExportOpt, error) {
+	if repo, only := repository(ref); only {
+		var tags []images.Image
+		for _, e := range all {
+			for _, rec := range e.records {
+				if name, _ := repository(rec.Name); name == repo && !isKeeper(rec.Name) {
+					tags = append(tags, rec)
+				}
+			}
+		}
+		if len(tags) > 0 {
+			return []archive.ExportOpt{archive.WithImages(tags)}, nil
+		}
+	}
+	e, record, err := findImage(all, ref)
+	if err != nil {
+		return nil, err
+	}
+	if record == "" {
+		return []archive.ExportOpt{archive.WithManifest(e.target)}, nil
+	}
+	return []archive.ExportOpt{archive.WithManifest(e.target, record)}, nil
+}

@@ -1,0 +1,129 @@
+package runtime
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/pkg/archive/compression"
+	"github.com/containerd/platforms"
+	digest "github.com/opencontainers/go-digest"
+	imagespecs "github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// Import makes an image of one layer from the tar file of a root file system, as
+// `docker import` does. ref may be empty: then the image has no name. changes
+// are Dockerfile instructions, of which those that set the configuration are
+// allowed.
+func (r *Runtime) Import(ctx context.Context, rootfs io.Reader, ref string, changes []string) (model.Image, error) {
+	name := ""
+	if ref != "" {
+		var err error
+		if name, err = tagTarget(ref); err != nil {
+			return model.Image{}, err
+		}
+	}
+	config, err := applyChanges(changes)
+	if err != nil {
+		return model.Image{}, err
+	}
+	ctx, done, err := r.client.WithLease(r.scope(ctx)) // what is written stays until records refer to it
+	if err != nil {
+		return model.Image{}, faultf("import", ref, "lease", err)
+	}
+	defer done(context.WithoutCancel(ctx)) //nolint:errcheck // a lease expires by itself
+	layer, err := r.writeLayer(ctx, rootfs)
+	if err != nil {
+		return model.Image{}, err
+	}
+	target, err := r.writeImage(ctx, layer, config)
+	if err != nil {
+		return model.Image{}, err
+	}
+	records := []images.Image{{Name: keeperName(target.Digest), Target: target}}
+	if name != "" {
+		records = append(records, images.Image{Name: name, Target: target})
+	}
+	for _, rec := range records {
+		if err := r.putRecord(ctx, rec); err != nil {
+			return model.Image{}, err
+		}
+	}
+	if err := r.unpack(ctx, records[0]); err != nil {
+		return model.Image{}, err
+	}
+	out, err := r.loaded(ctx, records)
+	if err != nil {
+		return model.Image{}, err
+	}
+	return out[0], nil
+}
+
+// writeLayer stores a tar file, uncompressed, so that its digest is the layer's
+// diff ID too.
+func (r *Runtime) writeLayer(ctx context.Context, rootfs io.Reader) (ocispec.Descriptor, error) {
+	plain, err := compression.DecompressStream(rootfs)
+	if err != nil {
+		return ocispec.Descriptor{}, &model.Error{Op: "image.import", Kind: model.Invalid,
+			Err: fmt.Errorf("root file system archive: %w", err)}
+	}
+	defer plain.Close()
+	w, err := content.OpenWriter(ctx, r.client.ContentStore(),
+		content.WithRef(fmt.Sprintf("import-%d", time.Now().UnixNano())))
+	if err != nil {
+		return ocispec.Descriptor{}, faultf("import", "", "write layer", err)
+	}
+	defer w.Close()
+	size, err := io.Copy(w, plain)
+	if err != nil {
+		return ocispec.Descriptor{}, faultf("import", "", "write layer", err)
+	}
+	sum := w.Digest()
+	if err := w.Commit(ctx, size, sum); err != nil && kindOf(err) != model.Conflict {
+		return ocispec.Descriptor{}, faultf("import", "", "write layer", err)
+	}
+	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: sum, Size: size}, nil
+}
+
+// writeImage stores configuration and manifest of an image of one layer.
+func (r *Runtime) writeImage(ctx context.Context, layer ocispec.Descriptor, c ocispec.ImageConfig) (ocispec.Descriptor, error) {
+	now := time.Now().UTC()
+	host := platforms.DefaultSpec()
+	config, err := r.writeJSON(ctx, ocispec.MediaTypeImageConfig, ocispec.Image{
+		Created: &now, Config: c,
+		Platform: ocispec.Platform{Architecture: host.Architecture, OS: host.OS, Variant: host.Variant},
+		RootFS:   ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{layer.Digest}},
+		History:  []ocispec.History{{Created: &now, Comment: "Imported from -"}},
+	}, nil)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	return r.writeJSON(ctx, ocispec.MediaTypeImageManifest, ocispec.Manifest{
+		Versioned: imagespecs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
+		Config: config, Layers: []ocispec.Descriptor{layer},
+	}, map[string]string{ // by which the collector finds what the manifest refers to
+		"containerd.io/gc.ref.content.config": config.Digest.String(),
+		"containerd.io/gc.ref.content.l.0":    layer.Digest.String(),
+	})
+}
+
+// writeJSON stores one document.
+func (r *Runtime) writeJSON(ctx context.Context, kind string, document any, labels map[string]string) (ocispec.Descriptor, error) {
+	raw, err := json.Marshal(document)
+	if err != nil {
+		return ocispec.Descriptor{}, fmt.Errorf("write image: %w", err)
+	}
+	desc := ocispec.Descriptor{MediaType: kind, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
+	err = content.WriteBlob(ctx, r.client.ContentStore(), "import-"+desc.Digest.String(),
+		bytes.NewReader(raw), desc, content.WithLabels(maps.Clone(labels)))
+	return desc, faultf("import", "", "write image", err)
+}

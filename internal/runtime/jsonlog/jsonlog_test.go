@@ -1,0 +1,286 @@
+package jsonlog
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+)
+
+func clock() func() time.Time {
+	now := time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
+	return func() time.Time {
+		now = now.Add(time.Second)
+		return now
+	}
+}
+
+func open(t *testing.T, o Options) (*Log, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "c-json.log")
+	o.Now = clock()
+	l, err := Open(path, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l, path
+}
+
+func texts(t *testing.T, r *Reader) []string {
+	t.Helper()
+	defer r.Close()
+	var out []string
+	for {
+		e, err := r.Next(t.Context())
+		if errors.Is(err, io.EOF) {
+			return out
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, string(e.Line))
+	}
+}
+
+func read(t *testing.T, path string, o ReadOptions) []string {
+	t.Helper()
+	r, err := Read(path, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return texts(t, r)
+}
+
+func TestFormatIsDockers(t *testing.T) {
+	e := Entry{Time: time.Date(2024, 5, 6, 7, 8, 9, 123456789, time.FixedZone("x", 3600)), Stream: "stderr",
+		Line: []byte("a\"b\\c\t<&>\x01é\xff\u2028\n")}
+	want := `{"log":"a\"b\\c\t\u003c\u0026\u003e\u0001é\ufffd\u2028\n","stream":"stderr","time":"2024-05-06T06:08:09.123456789Z"}` + "\n"
+	if got := string(e.Append(nil)); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestCopySplitsLikeDocker(t *testing.T) {
+	long := strings.Repeat("x", chunkLimit)
+	for name, tc := range map[string]struct {
+		in   string
+		want []string
+	}{
+		"lines":        {"a\nb\n", []string{"a\n", "b\n"}},
+		"no line feed": {"a\nb", []string{"a\n", "b"}},
+		"empty lines":  {"\n\n", []string{"\n", "\n"}},
+		"nothing":      {"", nil},
+		"long":         {long + "yz\nb\n", []string{long, "yz\n", "b\n"}},
+		"just full":    {long + "\n", []string{long, "\n"}},
+		"after a line": {"a\n" + long + "b\n", []string{"a\n", long, "b\n"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, from := range []io.Reader{strings.NewReader(tc.in), iotest.OneByteReader(strings.NewReader(tc.in)),
+				iotest.DataErrReader(strings.NewReader(tc.in))} {
+				l, path := open(t, Options{})
+				if err := l.Copy("stdout", from); err != nil {
+					t.Fatal(err)
+				}
+				if got := read(t, path, ReadOptions{Tail: -1}); fmt.Sprint(got) != fmt.Sprint(tc.want) {
+					t.Errorf("%d entries, want %d", len(got), len(tc.want))
+				}
+			}
+		})
+	}
+}
+
+func TestCopyGoesOnWhenTheLogFails(t *testing.T) {
+	l, _ := open(t, Options{})
+	l.Close()
+	from := strings.NewReader(strings.Repeat("line\n", 10000))
+	if err := l.Copy("stdout", from); !errors.Is(err, os.ErrClosed) || from.Len() != 0 {
+		t.Errorf("error %v, %d bytes unread", err, from.Len())
+	}
+}
+
+func TestTailSinceUntil(t *testing.T) {
+	l, path := open(t, Options{MaxSize: 400, MaxFiles: 3})
+	for i := range 12 { // entry i is i+1 seconds after the clock's start
+		if err := l.Write(Entry{Stream: "stdout", Line: fmt.Appendf(nil, "%d\n", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start := time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
+	for name, tc := range map[string]struct {
+		o    ReadOptions
+		want string
+	}{
+		"all":          {ReadOptions{Tail: -1}, "[0 1 2 3 4 5 6 7 8 9 10 11]"},
+		"none":         {ReadOptions{Tail: 0}, "[]"},
+		"one":          {ReadOptions{Tail: 1}, "[11]"},
+		"across files": {ReadOptions{Tail: 7}, "[5 6 7 8 9 10 11]"},
+		"too many":     {ReadOptions{Tail: 100}, "[0 1 2 3 4 5 6 7 8 9 10 11]"},
+		"since":        {ReadOptions{Tail: -1, Since: start.Add(10 * time.Second)}, "[9 10 11]"},
+		"until":        {ReadOptions{Tail: -1, Until: start.Add(2 * time.Second)}, "[0 1]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := read(t, path, tc.o)
+			if s := strings.ReplaceAll(fmt.Sprint(got), "\n", ""); s != tc.want {
+				t.Errorf("got %s, want %s", s, tc.want)
+			}
+		})
+	}
+}
+
+func TestRotationKeepsNoMoreThanItMay(t *testing.T) {
+	l, path := open(t, Options{MaxSize: 200, MaxFiles: 2})
+	for i := range 100 {
+		if err := l.Write(Entry{Stream: "stdout", Line: fmt.Appendf(nil, "%d\n", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, _ := filepath.Glob(path + "*")
+	if len(files) != 2 {
+		t.Errorf("files %v, want 2", files)
+	}
+	for _, f := range files {
+		if info, err := os.Stat(f); err != nil || info.Size() > 200 {
+			t.Errorf("%s: %v %v", f, info, err)
+		}
+	}
+	if got := read(t, path, ReadOptions{Tail: 1}); len(got) != 1 || got[0] != "99\n" {
+		t.Errorf("last %q", got)
+	}
+}
+
+func TestFollowIsWokenAndSurvivesRotation(t *testing.T) {
+	const entries = 500
+	l, _ := open(t, Options{MaxSize: 1000, MaxFiles: 100})
+	r, err := l.Read(ReadOptions{Follow: true, Tail: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan []string, 1)
+	go func() { got <- texts(t, r) }()
+	for i := range entries {
+		if err := l.Write(Entry{Stream: "stdout", Line: fmt.Appendf(nil, "%d\n", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.Close()
+	select {
+	case lines := <-got:
+		if len(lines) != entries || lines[entries-1] != fmt.Sprintf("%d\n", entries-1) {
+			t.Errorf("%d entries, want %d", len(lines), entries)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the follower sleeps on")
+	}
+}
+
+func TestFollowerThatPausesSkipsWhatIsGone(t *testing.T) {
+	l, _ := open(t, Options{MaxSize: 300, MaxFiles: 2})
+	r, err := l.Read(ReadOptions{Follow: true, Tail: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 200 {
+		if err := l.Write(Entry{Stream: "stdout", Line: fmt.Appendf(nil, "%d\n", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.Close()
+	got := texts(t, r)
+	if len(got) > 20 || got[0] != "0\n" || got[len(got)-1] != "199\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestFollowEnds(t *testing.T) {
+	l, _ := open(t, Options{})
+	r, err := l.Read(ReadOptions{Follow: true, Tail: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := r.Next(ctx)
+		done <- err
+	}()
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled follower: %v", err)
+	}
+	until, err := l.Read(ReadOptions{Follow: true, Tail: -1, Until: time.Now().Add(10 * time.Millisecond)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := texts(t, until); got != nil {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestDamageIsPassedOver(t *testing.T) {
+	good := string(Entry{Time: time.Unix(1, 0), Stream: "stdout", Line: []byte("good\n")}.Append(nil))
+	path := filepath.Join(t.TempDir(), "log")
+	damaged := "not json\n" + good + "{}\n" + strings.Repeat("z", 3*lineLimit) + "\n" + good + good[:20]
+	if err := os.WriteFile(path, []byte(damaged), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, path, ReadOptions{Tail: -1}); len(got) != 2 {
+		t.Errorf("got %d entries, want 2", len(got))
+	}
+	l, err := Open(path, Options{}) // after the half line a new one begins
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := l.Write(Entry{Stream: "stdout", Line: []byte("new\n")}); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, path, ReadOptions{Tail: 1}); len(got) != 1 || got[0] != "new\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(`{"log":"hello\n","stream":"stdout","time":"2024-05-06T07:08:09.123456789Z"}`))
+	f.Add([]byte(`{"log":null}`))
+	f.Add([]byte("\xff{"))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		e, err := Parse(line)
+		if err != nil {
+			if !errors.Is(err, ErrFormat) {
+				t.Fatalf("error %v does not wrap ErrFormat", err)
+			}
+			return
+		}
+		if y := e.Time.UTC().Year(); y < 0 || y > 9999 {
+			return // RFC 3339 cannot write it
+		}
+		again, err := Parse(e.Append(nil))
+		if err != nil || !bytes.Equal(again.Line, e.Line) || again.Stream != e.Stream || !again.Time.Equal(e.Time) {
+			t.Fatalf("%+v became %+v: %v", e, again, err)
+		}
+	})
+}
+
+func FuzzAppend(f *testing.F) {
+	f.Add([]byte("a\x00\xff<\n"))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		raw := Entry{Stream: "stdout", Line: line}.Append(nil)
+		if !json.Valid(raw) || bytes.IndexByte(raw, '\n') != len(raw)-1 {
+			t.Fatalf("not one line of JSON: %q", raw)
+		}
+		e, err := Parse(raw)
+		if err != nil || string(e.Line) != string([]rune(string(line))) {
+			t.Fatalf("%q became %q: %v", line, e.Line, err)
+		}
+	})
+}

@@ -1,0 +1,258 @@
+package runtime
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// testHost is a host on which nothing is missing.
+func testHost() hostFacts {
+	return hostFacts{
+		capabilities:      append(defaultCapabilities(), "CAP_NET_ADMIN", "CAP_SYS_ADMIN"),
+		swapLimit:         true,
+		recursiveReadOnly: true,
+		initPath:          "/usr/bin/tini",
+		netSysctls:        map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"},
+	}
+}
+
+func testSpec() model.ContainerSpec {
+	return model.ContainerSpec{ID: "c1", Hostname: "box", Netns: "/run/netns/c1",
+		Process: model.Process{Args: []string{"sh"}}}
+}
+
+func built(t *testing.T, spec model.ContainerSpec, host hostFacts) *specs.Spec {
+	t.Helper()
+	s, err := buildSpec(spec, specs.User{}, host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func same(t *testing.T, what string, got, want any) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+func TestDefaultConfinementIsDockers(t *testing.T) {
+	s := built(t, testSpec(), testHost())
+	caps := []string{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW",
+		"CAP_SETGID", "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT",
+		"CAP_KILL", "CAP_AUDIT_WRITE"}
+	same(t, "capabilities", s.Process.Capabilities,
+		&specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps})
+	same(t, "masked", s.Linux.MaskedPaths, []string{"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore",
+		"/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/timer_list",
+		"/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware"})
+	same(t, "read-only", s.Linux.ReadonlyPaths,
+		[]string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"})
+	same(t, "namespaces", s.Linux.Namespaces, []specs.LinuxNamespace{{Type: "mount"}, {Type: "uts"}, {Type: "pid"},
+		{Type: "ipc"}, {Type: "network", Path: "/run/netns/c1"}})
+	same(t, "sysctls", s.Linux.Sysctl, map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"})
+	same(t, "environment", s.Process.Env, []string{defaultPath, "HOSTNAME=box"})
+	same(t, "cgroup", s.Linux.CgroupsPath, "/linkspan/c1")
+	if s.Linux.Seccomp == nil || s.Linux.Seccomp.DefaultAction != specs.ActErrno {
+		t.Error("no seccomp profile")
+	}
+	if s.Process.Rlimits != nil || s.Process.NoNewPrivileges || s.Root.Readonly {
+		t.Error("set without being asked for")
+	}
+	if first := s.Linux.Resources.Devices[0]; first.Allow || first.Access != "rwm" {
+		t.Errorf("devices are not denied first: %+v", first)
+	}
+}
+
+func TestPrivilegedSpec(t *testing.T) {
+	spec, host := testSpec(), testHost()
+	spec.Privileged, spec.CapDrop = true, []string{"ALL"}
+	s := built(t, spec, host)
+	same(t, "capabilities", s.Process.Capabilities.Effective, host.capabilities)
+	if s.Linux.Seccomp != nil || s.Linux.MaskedPaths != nil || s.Linux.ReadonlyPaths != nil {
+		t.Error("still confined")
+	}
+	for _, m := range s.Mounts {
+		if strings.HasPrefix(m.Destination, "/sys") && slices.Contains(m.Options, "ro") {
+			t.Errorf("%s is read-only", m.Destination)
+		}
+	}
+	same(t, "devices", s.Linux.Resources.Devices, []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}})
+}
+
+func TestCapabilityChanges(t *testing.T) {
+	all := testHost().capabilities
+	without := func(name string) []string {
+		return slices.DeleteFunc(defaultCapabilities(), func(c string) bool { return c == name })
+	}
+	for name, tc := range map[string]struct {
+		add, drop []string
+		want      []string
+	}{
+		"add":              {[]string{"net_admin"}, nil, append(defaultCapabilities(), "CAP_NET_ADMIN")},
+		"add what is":      {[]string{"CAP_CHOWN"}, nil, defaultCapabilities()},
+		"drop":             {nil, []string{"CAP_NET_RAW"}, without("CAP_NET_RAW")},
+		"drop all":         {nil, []string{"all"}, nil},
+		"drop all but one": {[]string{"CHOWN"}, []string{"ALL"}, []string{"CAP_CHOWN"}},
+		"all":              {[]string{"ALL"}, nil, all},
+		"all but one": {[]string{"ALL"}, []string{"SYS_ADMIN"},
+			slices.DeleteFunc(slices.Clone(all), func(c string) bool { return c == "CAP_SYS_ADMIN" })},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := capabilities(model.ContainerSpec{CapAdd: tc.add, CapDrop: tc.drop}, all)
+			if err != nil {
+				t.Fatal(err)
+			}
+			same(t, "capabilities", got, tc.want)
+		})
+	}
+	_, err := capabilities(model.ContainerSpec{CapAdd: []string{"FLY"}}, all)
+	if model.KindOf(err) != model.Invalid || err.Error() != `invalid CapAdd: unknown capability: "CAP_FLY"` {
+		t.Errorf("error %v", err)
+	}
+	if sets := capabilitySets(all, 1000); sets.Effective != nil || sets.Permitted != nil || len(sets.Bounding) == 0 {
+		t.Errorf("sets of a user %+v", sets)
+	}
+}
+
+func TestHostNamespaces(t *testing.T) {
+	spec, host := testSpec(), testHost()
+	spec.Netns, spec.HostPID, spec.HostIPC, spec.HostUTS = "", true, true, true
+	spec.Domain = "example.org"
+	s := built(t, spec, host)
+	same(t, "namespaces", s.Linux.Namespaces, []specs.LinuxNamespace{{Type: "mount"}})
+	same(t, "sysctls", s.Linux.Sysctl, map[string]string{})
+	if s.Hostname != "" {
+		t.Error("hostname set in the host's namespace")
+	}
+	shm := s.Mounts[slices.IndexFunc(s.Mounts, func(m specs.Mount) bool { return m.Destination == "/dev/shm" })]
+	same(t, "shm", shm, specs.Mount{Destination: "/dev/shm", Type: "bind", Source: "/dev/shm",
+		Options: []string{"rbind", "nosuid", "noexec", "nodev"}})
+	host.cgroup2 = true
+	s = built(t, testSpec(), host)
+	if !slices.Contains(s.Linux.Namespaces, specs.LinuxNamespace{Type: "cgroup"}) {
+		t.Error("no cgroup namespace with cgroup v2")
+	}
+}
+
+func TestMounts(t *testing.T) {
+	spec, host := testSpec(), testHost()
+	spec.Mounts = []model.Mount{
+		{Type: "bind", Source: "/h/deep", Target: "/data/../data/deep/", ReadOnly: true},
+		{Type: "bind", Source: "/h", Target: "/data", Propagation: "rslave"},
+		{Type: "tmpfs", Target: "/dev/shm", Options: []string{"exec"}},
+	}
+	s := built(t, spec, host)
+	same(t, "last mounts", s.Mounts[len(s.Mounts)-3:], []specs.Mount{
+		{Destination: "/data", Type: "bind", Source: "/h", Options: []string{"rbind", "rw", "rslave"}},
+		{Destination: "/data/deep", Type: "bind", Source: "/h/deep", Options: []string{"rbind", "ro", "rro", "rprivate"}},
+		{Destination: "/dev/shm", Type: "tmpfs", Source: "tmpfs", Options: []string{"noexec", "nosuid", "nodev", "exec"}},
+	}[:])
+	if s.Linux.RootfsPropagation != "rslave" {
+		t.Errorf("propagation %q", s.Linux.RootfsPropagation)
+	}
+	shm := 0
+	for _, m := range s.Mounts {
+		if m.Destination == "/dev/shm" {
+			shm++
+		}
+	}
+	if shm != 1 {
+		t.Errorf("%d mounts on /dev/shm", shm)
+	}
+	for _, bad := range []model.Mount{
+		{Type: "bind", Source: "/h", Target: "data"}, {Type: "bind", Source: "h", Target: "/data"},
+		{Type: "bind", Source: "/h", Target: "/data/.."}, {Type: "overlay", Target: "/data"},
+	} {
+		spec.Mounts = []model.Mount{bad}
+		if _, err := buildSpec(spec, specs.User{}, host); model.KindOf(err) != model.Invalid {
+			t.Errorf("%+v: %v, want Invalid", bad, err)
+		}
+	}
+}
+
+func TestResources(t *testing.T) {
+	host := testHost()
+	var got specs.LinuxResources
+	applyLimits(&got, model.Resources{}, host)
+	same(t, "no limits", got, specs.LinuxResources{})
+	applyLimits(&got, model.Resources{Memory: 1 << 20, MemorySwap: -1, NanoCPUs: 15e8, CPUShares: 2,
+		CpusetCpus: "0-1", Pids: 7}, host)
+	if *got.Memory.Limit != 1<<20 || *got.Memory.Swap != -1 || *got.CPU.Quota != 150000 || *got.CPU.Period != 100000 ||
+		*got.CPU.Shares != 2 || got.CPU.Cpus != "0-1" || *got.Pids.Limit != 7 {
+		t.Errorf("limits %+v", got)
+	}
+	host.swapLimit = false
+	applyLimits(&got, model.Resources{MemorySwap: 5, Memory: 4}, host)
+	if got.Memory.Swap != nil || *got.Memory.Limit != 4 {
+		t.Errorf("swap limited where it cannot be: %+v", got.Memory)
+	}
+}
+
+func TestRlimits(t *testing.T) {
+	got, err := rlimits([]model.Rlimit{{Name: "nofile", Soft: 10, Hard: 20}, {Name: "core", Soft: -1, Hard: -1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "limits", got, []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 10, Hard: 20},
+		{Type: "RLIMIT_CORE", Soft: math.MaxUint64, Hard: math.MaxUint64}})
+	for _, bad := range []model.Rlimit{{Name: "No File"}, {Name: "nofile", Soft: -1, Hard: 5}} {
+		if _, err := rlimits([]model.Rlimit{bad}); model.KindOf(err) != model.Invalid {
+			t.Errorf("%+v: %v, want Invalid", bad, err)
+		}
+	}
+}
+
+func TestSecurityOpts(t *testing.T) {
+	for opt, want := range map[string]security{
+		"no-new-privileges":       {noNewPrivileges: true},
+		"no-new-privileges:true":  {noNewPrivileges: true},
+		"no-new-privileges=false": {},
+		"seccomp=unconfined":      {noSeccomp: true},
+		"apparmor=unconfined":     {apparmor: "unconfined"},
+		"systempaths=unconfined":  {noMasks: true},
+		"label=disable":           {},
+	} {
+		if got, err := parseSecurity([]string{opt}); err != nil || got != want {
+			t.Errorf("%s: %+v %v, want %+v", opt, got, err, want)
+		}
+	}
+	for opt, kind := range map[string]model.Kind{"wings=on": model.Invalid, "no-new-privileges=maybe": model.Invalid,
+		`seccomp={"defaultAction":"SCMP_ACT_ALLOW"}`: model.NotImplemented} {
+		if _, err := parseSecurity([]string{opt}); model.KindOf(err) != kind {
+			t.Errorf("%s: %v", opt, err)
+		}
+	}
+}
+
+func TestCgroupPathStaysInside(t *testing.T) {
+	for parent, want := range map[string]string{"": "/linkspan/c1", "/a": "/a/c1", "a/b": "/a/b/c1", "../../x": "/x/c1"} {
+		if got := cgroupPath(model.ContainerSpec{ID: "c1", CgroupParent: parent}); got != want {
+			t.Errorf("%q: %s, want %s", parent, got, want)
+		}
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	got := environment("box", true, []string{"A=1", "PATH=/bin", "TERM", "A=2", "EMPTY="})
+	same(t, "environment", got, []string{"PATH=/bin", "HOSTNAME=box", "A=2", "EMPTY="})
+}
+
+func TestInit(t *testing.T) {
+	spec, host := testSpec(), testHost()
+	spec.Init = true
+	s := built(t, spec, host)
+	same(t, "args", s.Process.Args, []string{"/sbin/docker-init", "--", "sh"})
+	host.initPath = ""
+	if _, err := buildSpec(spec, specs.User{}, host); model.KindOf(err) != model.Invalid {
+		t.Errorf("init without a program: %v", err)
+	}
+}

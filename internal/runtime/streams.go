@@ -1,0 +1,267 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	tasks "github.com/containerd/containerd/api/services/tasks/v1"
+	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// closeStdinTimeout bounds the request that tells a shim that input has ended.
+const closeStdinTimeout = 10 * time.Second
+
+// procKey names a process: a container's first, or one of its execs.
+type procKey struct {
+	container model.ContainerID
+	exec      string // "" for the first
+}
+
+// fifos are the paths of a process's FIFOs (fifo(7)); "" where it has none.
+type fifos struct {
+	stdin, stdout, stderr string
+	tty                   bool
+}
+
+// guards are FIFO ends that we hold open and never use. A reader would see the
+// end of output before the shim has opened its end, and a writer would find
+// nobody to write to; as long as a guard is open neither happens.
+type guards struct {
+	mu      sync.Mutex
+	writers []*os.File // until the shim has opened stdout and stderr
+	reader  *os.File   // until the process is gone: the shim opens stdin late
+	started chan struct{}
+	once    sync.Once
+}
+
+// begun closes the writers: the shim has its own ends now, so that end of output
+// is what the shim says.
+func (g *guards) begun() {
+	g.once.Do(func() { close(g.started) })
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, f := range g.writers {
+		f.Close() //nolint:errcheck // nothing was written
+	}
+	g.writers = nil
+}
+
+func (g *guards) close() {
+	g.begun()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.reader != nil {
+		g.reader.Close() //nolint:errcheck // nothing was written
+		g.reader = nil
+	}
+}
+
+// fifoDir is where the FIFOs of a container and its execs lie.
+func (r *Runtime) fifoDir(id model.ContainerID) string {
+	return filepath.Join(r.opts.ExecRoot, "io", string(id))
+}
+
+// fifoPaths computes the names of a process's FIFOs, so that a restarted daemon
+// knows them.
+func (r *Runtime) fifoPaths(key procKey, o model.StreamOptions) fifos {
+	name := key.exec
+	if name == "" {
+		name = "init"
+	}
+	base := filepath.Join(r.fifoDir(key.container), name)
+	out := fifos{stdout: base + "-stdout", tty: o.TTY}
+	if o.Stdin {
+		out.stdin = base + "-stdin"
+	}
+	if !o.TTY {
+		out.stderr = base + "-stderr"
+	}
+	return out
+}
+
+// create makes the FIFOs anew. What a crash left under the same name is removed
+// first: somebody may still hold its other end.
+func (f fifos) create() error {
+	if err := os.MkdirAll(filepath.Dir(f.stdout), 0o700); err != nil {
+		return fmt.Errorf("streams: %w", err)
+	}
+	for _, path := range f.all() {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("streams: %w", err)
+		}
+		if err := unix.Mkfifo(path, 0o600); err != nil {
+			return fmt.Errorf("streams: make %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+func (f fifos) remove() {
+	for _, path := range f.all() {
+		os.Remove(path) //nolint:errcheck // Delete removes the directory in any case
+	}
+}
+
+func (f fifos) all() []string {
+	var out []string
+	for _, path := range []string{f.stdin, f.stdout, f.stderr} {
+		if path != "" {
+			out = append(out, path)
+		}
+	}
+	return out
+}
+
+// openStreams opens our ends of FIFOs that exist. With guarded output, end of
+// output is not seen before guards.begun: for a process that is yet to be made.
+func (r *Runtime) openStreams(key procKey, f fifos, guarded bool) (*model.Streams, *guards, error) {
+	g := &guards{started: make(chan struct{})}
+	out := &model.Streams{}
+	fail := func(err error) (*model.Streams, *guards, error) {
+		closeStreams(out)
+		g.close()
+		return nil, nil, fmt.Errorf("streams: %w", err)
+	}
+	for _, one := range []struct {
+		path string
+		to   *io.ReadCloser
+	}{{f.stdout, &out.Stdout}, {f.stderr, &out.Stderr}} {
+		if one.path == "" {
+			continue
+		}
+		end, err := openFIFO(one.path, os.O_RDONLY)
+		if err != nil {
+			return fail(err)
+		}
+		*one.to = end
+		if guarded {
+			guard, err := openFIFO(one.path, os.O_WRONLY)
+			if err != nil {
+				return fail(err)
+			}
+			g.writers = append(g.writers, guard)
+		}
+	}
+	if f.stdin != "" {
+		var err error
+		if g.reader, err = openFIFO(f.stdin, os.O_RDONLY); err != nil {
+			return fail(err)
+		}
+		end, err := openFIFO(f.stdin, os.O_WRONLY)
+		if err != nil {
+			return fail(err)
+		}
+		out.Stdin = &stdin{File: end, runtime: r, key: key, started: g.started}
+	}
+	return out, g, nil
+}
+
+// openFIFO opens one end without waiting for the other; the file is served by
+// the poller, so Close wakes a blocked Read or Write.
+func openFIFO(path string, flag int) (*os.File, error) {
+	return os.OpenFile(path, flag|unix.O_NONBLOCK, 0)
+}
+
+func closeStreams(s *model.Streams) {
+	for _, c := range []io.Closer{s.Stdin, s.Stdout, s.Stderr} {
+		if c != nil {
+			c.Close() //nolint:errcheck // nothing was written
+		}
+	}
+}
+
+// stdin is our end of a process's input.
+type stdin struct {
+	*os.File
+	runtime *Runtime
+	key     procKey
+	started <-chan struct{}
+	once    sync.Once
+	err     error
+}
+
+// Close ends the process's input. The shim holds a writing end of its own, lest
+// our death be taken for the end; so it must be told, and can be told only once
+// the process has started.
+func (s *stdin) Close() error {
+	s.once.Do(func() {
+		s.err = s.File.Close()
+		select {
+		case <-s.started:
+			s.runtime.closeInput(s.key)
+		default:
+			s.runtime.spawn(func() {
+				<-s.started // closed by start, deletion or Close, whichever comes first
+				s.runtime.closeInput(s.key)
+			})
+		}
+	})
+	return s.err
+}
+
+// closeInput tells the shim. A process that has ended has no input to close.
+func (r *Runtime) closeInput(key procKey) {
+	ctx, cancel := context.WithTimeout(r.scope(context.Background()), closeStdinTimeout)
+	defer cancel()
+	_, err := r.tasks().CloseIO(ctx, &tasks.CloseIORequest{
+		ContainerID: string(key.container), ExecID: key.exec, Stdin: true})
+	if err != nil && !isNotFound(err) {
+		r.log.Debug("close stdin", "container", model.Short(key.container), "op", "runtime.stdin", "err", err)
+	}
+}
+
+// keep remembers the guards of a process.
+func (r *Runtime) keep(key procKey, g *guards) {
+	r.mu.Lock()
+	old := r.procs[key]
+	r.procs[key] = g
+	r.mu.Unlock()
+	if old != nil {
+		old.close()
+	}
+}
+
+// begun notes that the shim has opened its ends of a process's FIFOs.
+func (r *Runtime) begun(key procKey) {
+	r.mu.Lock()
+	g := r.procs[key]
+	r.mu.Unlock()
+	if g != nil {
+		g.begun()
+	}
+}
+
+// forget closes what keep remembered.
+func (r *Runtime) forget(key procKey) {
+	r.mu.Lock()
+	g := r.procs[key]
+	delete(r.procs, key)
+	r.mu.Unlock()
+	if g != nil {
+		g.close()
+	}
+}
+
+// forgetAll does so for a container and all its execs.
+func (r *Runtime) forgetAll(id model.ContainerID) {
+	r.mu.Lock()
+	var all []*guards
+	for key, g := range r.procs {
+		if key.container == id {
+			all = append(all, g)
+			delete(r.procs, key)
+		}
+	}
+	r.mu.Unlock()
+	for _, g := range all {
+		g.close()
+	}
+}

@@ -1,0 +1,237 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/typeurl/v2"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	tasks "github.com/containerd/containerd/api/services/tasks/v1"
+	tasktypes "github.com/containerd/containerd/api/types/task"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// NewTask makes a container's first process, which waits to be started, and
+// returns our ends of its streams and its pid. The caller reads the streams to
+// their end, without a pause: the process stops when the FIFO is full.
+func (r *Runtime) NewTask(ctx context.Context, id model.ContainerID, o model.StreamOptions) (*model.Streams, int, error) {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	rootfs, err := r.client.SnapshotService(r.snapshotter).Mounts(ctx, string(id))
+	if err != nil {
+		return nil, 0, faultf("start", describe(id), "mount snapshot", err)
+	}
+	key := procKey{container: id}
+	f := r.fifoPaths(key, o)
+	if err := f.create(); err != nil {
+		return nil, 0, err
+	}
+	streams, g, err := r.openStreams(key, f, true)
+	if err != nil {
+		return nil, 0, err
+	}
+	answer, err := r.tasks().Create(ctx, &tasks.CreateTaskRequest{
+		ContainerID: string(id), Rootfs: mount.ToProto(rootfs),
+		Stdin: f.stdin, Stdout: f.stdout, Stderr: f.stderr, Terminal: f.tty,
+	})
+	if err != nil {
+		closeStreams(streams)
+		g.close()
+		f.remove()
+		return nil, 0, faultf("start", describe(id), "failed to create task for container", err)
+	}
+	r.keep(key, g)
+	return streams, int(answer.Pid), nil
+}
+
+// Start lets the process of NewTask run.
+func (r *Runtime) Start(ctx context.Context, id model.ContainerID) error {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	_, err := r.tasks().Start(ctx, &tasks.StartRequest{ContainerID: string(id)})
+	if err != nil {
+		return faultf("start", describe(id), "failed to start container", err)
+	}
+	r.begun(procKey{container: id})
+	return nil
+}
+
+// Reattach opens the streams of a process that an earlier daemon started. Output
+// that it wrote meanwhile waits in the FIFO, up to its size (64 KiB), while the
+// process lives; of a process that has ended it reads io.EOF at once. There is
+// one reader: two would share the output out between them.
+func (r *Runtime) Reattach(ctx context.Context, id model.ContainerID) (*model.Streams, int, error) {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	answer, err := r.tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
+	if err != nil {
+		return nil, 0, fault("reattach", describe(id), err)
+	}
+	p := answer.Process
+	key := procKey{container: id}
+	f := fifos{stdin: p.Stdin, stdout: p.Stdout, stderr: p.Stderr, tty: p.Terminal}
+	streams, g, err := r.openStreams(key, f, false)
+	if err != nil {
+		return nil, 0, err
+	}
+	if p.Status != tasktypes.Status_CREATED {
+		g.begun()
+	}
+	r.keep(key, g)
+	return streams, int(p.Pid), nil
+}
+
+// Kill sends a signal to a container's first process, or to all of them. A
+// process that has ended is NotFound.
+func (r *Runtime) Kill(ctx context.Context, id model.ContainerID, sig syscall.Signal, all bool) error {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	_, err := r.tasks().Kill(ctx, &tasks.KillRequest{ContainerID: string(id), Signal: uint32(sig), All: all})
+	return fault("kill", describe(id), err)
+}
+
+// Pause stops all processes of a container where they are.
+func (r *Runtime) Pause(ctx context.Context, id model.ContainerID) error {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	_, err := r.tasks().Pause(ctx, &tasks.PauseTaskRequest{ContainerID: string(id)})
+	return fault("pause", describe(id), err)
+}
+
+// Resume lets paused processes go on.
+func (r *Runtime) Resume(ctx context.Context, id model.ContainerID) error {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	_, err := r.tasks().Resume(ctx, &tasks.ResumeTaskRequest{ContainerID: string(id)})
+	return fault("resume", describe(id), err)
+}
+
+// Pids returns the processes in a container, as the host numbers them.
+func (r *Runtime) Pids(ctx context.Context, id model.ContainerID) ([]int, error) {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	answer, err := r.tasks().ListPids(ctx, &tasks.ListPidsRequest{ContainerID: string(id)})
+	if err != nil {
+		return nil, fault("pids", describe(id), err)
+	}
+	out := make([]int, 0, len(answer.Processes))
+	for _, p := range answer.Processes {
+		out = append(out, int(p.Pid))
+	}
+	return out, nil
+}
+
+// Resize sets the size of the container's terminal, in characters.
+func (r *Runtime) Resize(ctx context.Context, id model.ContainerID, width, height uint) error {
+	return r.resize(ctx, procKey{container: id}, width, height)
+}
+
+func (r *Runtime) resize(ctx context.Context, key procKey, width, height uint) error {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	_, err := r.tasks().ResizePty(ctx, &tasks.ResizePtyRequest{ContainerID: string(key.container),
+		ExecID: key.exec, Width: uint32(width), Height: uint32(height)})
+	return fault("resize", describe(key.container), err)
+}
+
+// CloseStdin ends the input of a container's first process. Closing
+// Streams.Stdin does the same.
+func (r *Runtime) CloseStdin(ctx context.Context, id model.ContainerID) error {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	_, err := r.tasks().CloseIO(ctx, &tasks.CloseIORequest{ContainerID: string(id), Stdin: true})
+	return fault("stdin", describe(id), err)
+}
+
+// Update changes the limits of a container, of its process if it has one and for
+// its next start. Zero leaves a limit as it is.
+func (r *Runtime) Update(ctx context.Context, id model.ContainerID, res model.Resources) error {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	record, s, err := r.loadSpec(ctx, id)
+	if err != nil {
+		return err
+	}
+	var changed specs.LinuxResources
+	applyLimits(&changed, res, r.host)
+	if err := r.updateTask(ctx, id, &changed); err != nil {
+		return err
+	}
+	applyLimits(s.Linux.Resources, res, r.host)
+	if record.Spec, err = typeurl.MarshalAny(s); err != nil {
+		return fmt.Errorf("pack specification: %w", err)
+	}
+	_, err = r.client.ContainerService().Update(ctx, record, "spec")
+	return fault("update", describe(id), err)
+}
+
+func (r *Runtime) updateTask(ctx context.Context, id model.ContainerID, changed *specs.LinuxResources) error {
+	packed, err := typeurl.MarshalAnyToProto(changed)
+	if err != nil {
+		return fmt.Errorf("pack limits: %w", err)
+	}
+	_, err = r.tasks().Update(ctx, &tasks.UpdateTaskRequest{ContainerID: string(id), Resources: packed})
+	if isNotFound(err) {
+		return nil // it does not run
+	}
+	return fault("update", describe(id), err)
+}
+
+// DeleteTask removes the process state of a container and tells how the process
+// ended, killing it first if it has not. Read the streams to their end before:
+// the shim waits only two seconds for a reader.
+func (r *Runtime) DeleteTask(ctx context.Context, id model.ContainerID) (model.Exit, error) {
+	status, err := r.Status(ctx, id)
+	if err != nil {
+		return model.Exit{}, err
+	}
+	if status.State == model.TaskNone {
+		return model.Exit{}, &model.Error{Op: "runtime.deletetask", Subject: describe(id),
+			Kind: model.NotFound, Err: fmt.Errorf("no process: %w", os.ErrNotExist)}
+	}
+	if status.State != model.TaskStopped {
+		if err := r.end(ctx, id); err != nil {
+			return model.Exit{}, err
+		}
+	}
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	oom := r.oomKilled(ctx, id) // before its cgroup goes
+	answer, err := r.tasks().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: string(id)})
+	if err != nil {
+		return model.Exit{}, fault("deletetask", describe(id), err)
+	}
+	r.forgetAll(id)
+	if err := os.RemoveAll(r.fifoDir(id)); err != nil {
+		return model.Exit{}, fmt.Errorf("remove streams: %w", err)
+	}
+	return model.Exit{Code: int(answer.ExitStatus), At: answer.ExitedAt.AsTime(), OOMKilled: oom}, nil
+}
+
+// end kills a container's processes and waits until the first has ended.
+func (r *Runtime) end(ctx context.Context, id model.ContainerID) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	done, err := r.Wait(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := r.Kill(ctx, id, syscall.SIGKILL, true); err != nil && model.KindOf(err) != model.NotFound {
+		return err
+	}
+	// A frozen process (cgroup v1) dies only once it is thawed.
+	if err := r.Resume(ctx, id); err != nil {
+		r.log.Debug("resume before the end", "container", model.Short(id), "op", "runtime.end", "err", err)
+	}
+	if _, ok := <-done; !ok {
+		return faultf("deletetask", describe(id), "waiting for the process to end",
+			errors.Join(ctx.Err(), os.ErrDeadlineExceeded))
+	}
+	return nil
+}

@@ -1,0 +1,123 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/linkspan/linkspan/lab/images"
+)
+
+// Host is a machine on which an engine can be started.
+type Host struct {
+	*Machine
+	options Options
+	engine  *engine // the one that runs or ran last; nil before the first Start
+	pristine
+}
+
+// buildHost starts engine host i: on the LAN, with world as its gateway and DNS server.
+func (l *Lab) buildHost(ctx context.Context, i int) error {
+	m := &Machine{Name: fmt.Sprintf("h%d", i)}
+	m.Addr4, m.Addr6 = hostAddrs(i)
+	h := &Host{Machine: m, options: l.options}
+	l.hosts = append(l.hosts, h)
+	resolv := fmt.Sprintf("nameserver %s\n", worldAddr4)
+	if err := l.newMachine(m, map[string]string{"hosts": hostsFile(m), "resolv.conf": resolv}); err != nil {
+		return err
+	}
+	if err := l.plug(ctx, m); err != nil {
+		return err
+	}
+	if err := m.ip(ctx, "route add default via "+worldAddr4, "route add default via "+worldAddr6); err != nil {
+		return err
+	}
+	return h.setBridgeNF(ctx)
+}
+
+// setBridgeNF applies Options.BridgeNF. The settings belong to the network namespace (Linux 5.3).
+func (h *Host) setBridgeNF(ctx context.Context) error {
+	if h.options.BridgeNF == BridgeNFDefault {
+		return nil
+	}
+	value := "0"
+	if h.options.BridgeNF == BridgeNFOn {
+		value = "1"
+	}
+	_, err := h.Run(ctx, "sysctl", "-qw",
+		"net.bridge.bridge-nf-call-iptables="+value, "net.bridge.bridge-nf-call-ip6tables="+value)
+	return err
+}
+
+// SetResolvConf replaces the text of the host's /etc/resolv.conf.
+func (h *Host) SetResolvConf(text string) error {
+	return os.WriteFile(h.file("resolv.conf"), []byte(text), 0o644) // in place: the file is bind-mounted
+}
+
+// Socket is the path, on the real machine and on the host, of the unix socket the engine serves.
+func (h *Host) Socket() string { return h.file("docker.sock") }
+
+// DockerCommand prepares the docker client, talking to this host's engine. It runs on the real machine, so that files
+// it is given are found.
+func (h *Host) DockerCommand(ctx context.Context, args ...string) (*exec.Cmd, error) {
+	client := h.options.Docker
+	if client == "" {
+		found, err := FindDocker()
+		if err != nil {
+			return nil, err
+		}
+		client = found
+	}
+	cmd := exec.CommandContext(ctx, client, args...)
+	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+h.Socket(), "DOCKER_CONFIG="+h.file("client"))
+	killAsGroup(cmd)
+	return cmd, nil
+}
+
+// Docker runs the docker client against this host's engine and returns what it printed on standard output, without
+// the last newline. The error of a command that failed carries what it said on standard error.
+func (h *Host) Docker(ctx context.Context, args ...string) (string, error) {
+	cmd, err := h.DockerCommand(ctx, args...)
+	if err != nil {
+		return "", err
+	}
+	return output(cmd, "docker on "+h.Name, args)
+}
+
+// Load builds those of the test images that are not in the cache yet and loads them into the host's engine.
+func (h *Host) Load(ctx context.Context, names ...string) error {
+	dir, err := images.CacheDir()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		archive, err := images.Ensure(ctx, dir, name)
+		if err != nil {
+			return err
+		}
+		if _, err := h.Docker(ctx, "load", "--quiet", "--input", archive); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// FindDocker returns the path of the docker client: the one on PATH, else the one that "make deps" unpacked into the
+// lab's cache folder.
+func FindDocker() (string, error) {
+	if path, err := exec.LookPath("docker"); err == nil {
+		return path, nil
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(cache, "linkspan-lab", "bin", "docker")
+	if _, err := os.Stat(path); err != nil {
+		return "", errors.Join(errors.New("no docker client on PATH and none in the cache (make deps unpacks one)"), err)
+	}
+	return path, nil
+}

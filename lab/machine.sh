@@ -1,0 +1,35 @@
+# The first process of a machine of the lab, started in fresh namespaces as: bash -c THIS machine NAME DIR
+# It arranges the file systems, says "up", and then stays for two reasons: to reap the orphans of the machine, and to
+# hold the namespaces. It ends when its standard input does, that is when the program that built the lab is gone.
+set -eu
+name=$1 dir=$2
+
+# What the real machine mounts is seen here, never the other way round.
+mount --make-rslave /
+mount -t proc proc /proc
+echo "$name" >/proc/sys/kernel/hostname
+
+# /sys must show this machine's interfaces; the cgroups stay those of the real machine.
+mkdir "$dir/cgroup"
+mount --rbind /sys/fs/cgroup "$dir/cgroup"
+umount -l /sys
+mount -t sysfs sysfs /sys
+mount --rbind "$dir/cgroup" /sys/fs/cgroup
+umount -l "$dir/cgroup"
+rmdir "$dir/cgroup"
+
+# A private /run, so that the sockets and the state of two engines never meet.
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir -m 755 /run/netns
+mkdir -m 1777 /run/lock
+
+mount --bind "$dir/resolv.conf" /etc/resolv.conf
+mount --bind "$dir/hosts" /etc/hosts
+
+# From now on everything is shared within the machine, as it is on one that systemd has booted. (Not earlier: taking
+# /sys away would take the cgroups away from where they were kept meanwhile, too.)
+mount --make-rshared /
+
+echo up
+exec >/dev/null
+while read -r _; do :; done
