@@ -6,17 +6,15 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/engine"
 	"github.com/linkspan/linkspan/internal/ipam"
 	"github.com/linkspan/linkspan/internal/kernel"
 	"github.com/linkspan/linkspan/internal/kernel/fake"
+	"github.com/linkspan/linkspan/internal/kernel/kerneltest"
 	"github.com/linkspan/linkspan/internal/kernel/nft"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
@@ -110,47 +108,22 @@ func id[T ~string](kind string, i int) T { return T(fmt.Sprintf("%02x%010x%052x"
 
 // realHands returns the kernel of a fresh network namespace.
 func realHands(b *testing.B) []engine.Hand {
-	if os.Geteuid() != 0 {
-		b.Skip("needs root")
+	host := kerneltest.New(b)
+	file, err := os.Open(host.Netns)
+	if err != nil {
+		b.Fatal(err)
 	}
-	host := freshNamespace(b)
 	log := slog.New(slog.DiscardHandler)
-	firewall, err := nft.New(nft.Options{Instance: "bench", Logger: log, NetNS: int(host.Fd())})
+	firewall, err := nft.New(nft.Options{Instance: "bench", Logger: log, NetNS: int(file.Fd())})
 	if err != nil {
 		b.Fatal(err)
 	}
 	k, err := kernel.New(kernel.Options{
-		Instance: "bench", Logger: log, NetnsDir: filepath.Join(b.TempDir(), "netns"), Firewall: firewall,
-		HostNetns: fmt.Sprintf("/proc/self/fd/%d", host.Fd()),
+		Instance: "bench", Logger: log, NetnsDir: host.Dir, Firewall: firewall, HostNetns: host.Netns,
 	})
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { k.Close(); firewall.Close(); host.Close() })
+	b.Cleanup(func() { k.Close(); firewall.Close(); file.Close() })
 	return []engine.Hand{k}
-}
-
-// freshNamespace returns a network namespace of the benchmark's own. Its thread
-// ends with it, so that no other code ever runs there.
-func freshNamespace(b *testing.B) *os.File {
-	b.Helper()
-	made := make(chan *os.File)
-	go func() {
-		runtime.LockOSThread()
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			b.Error(err)
-			close(made)
-			return
-		}
-		f, err := os.Open("/proc/thread-self/ns/net")
-		if err != nil {
-			b.Error(err)
-		}
-		made <- f
-	}()
-	f := <-made
-	if f == nil {
-		b.FailNow()
-	}
-	return f
 }

@@ -48,7 +48,6 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	log.Info("ready", "op", "daemon.start", "hosts", c.Hosts, "version", version)
 	return d.serve(ctx)
 }
 

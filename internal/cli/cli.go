@@ -35,7 +35,6 @@ Commands:
   network diff     what differs between that and the kernel; exit status 1 if anything does
   network repair   make the kernel so
   state            everything the daemon knows, as text
-  version          the daemon's version
 
 Containers and networks are managed with the docker command.
 `
@@ -43,7 +42,7 @@ Containers and networks are managed with the docker command.
 // verb is one command: the request it makes and what its answer means.
 type verb struct {
 	method, path string
-	// differs says that any output at all means exit status 1.
+	// differs says that any difference found means exit status 1.
 	differs bool
 }
 
@@ -52,7 +51,6 @@ var verbs = map[string]verb{
 	"network diff":   {http.MethodGet, "/linkspan/v1/diff", true},
 	"network repair": {http.MethodPost, "/linkspan/v1/resync", false},
 	"state":          {http.MethodGet, "/debug/state", false},
-	"version":        {http.MethodGet, "/linkspan/v1/version", false},
 }
 
 // Run runs one command and returns its exit status: 0, 1 if a difference was
@@ -74,19 +72,22 @@ func Run(ctx context.Context, args []string, out, errs io.Writer) int {
 		fmt.Fprint(errs, usage)
 		return 2
 	}
-	body, err := request(ctx, *socket, v)
+	a, err := request(ctx, *socket, v)
 	if err != nil {
 		fmt.Fprintf(errs, "linkspan: %v\n", err)
 		return 2
 	}
-	fmt.Fprint(out, body)
-	if v.differs && body != "" {
+	fmt.Fprint(out, a.body)
+	if v.differs && a.drift != "0" {
 		return 1
 	}
 	return 0
 }
 
-func request(ctx context.Context, socket string, v verb) (string, error) {
+// answer is what the daemon said; drift counts differences.
+type answer struct{ body, drift string }
+
+func request(ctx context.Context, socket string, v verb) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	client := http.Client{Transport: &http.Transport{
@@ -97,19 +98,19 @@ func request(ctx context.Context, socket string, v verb) (string, error) {
 	defer client.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, v.method, "http://linkspan"+v.path, nil)
 	if err != nil {
-		return "", err
+		return answer{}, err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return "", fmt.Errorf("%w\nIs the daemon running, and is this its private socket? (--socket, or LINKSPAN_SOCKET)", err)
+		return answer{}, fmt.Errorf("%w\nIs the daemon running, and is this its private socket? (--socket, or LINKSPAN_SOCKET)", err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return "", err
+		return answer{}, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(body)))
+		return answer{}, fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(body)))
 	}
-	return string(body), nil
+	return answer{string(body), resp.Header.Get("Linkspan-Drift")}, nil
 }

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/linkspan/linkspan/internal/dockerapi"
+)
+
+// serve answers requests until ctx ends, then closes everything but the
+// containers.
+func (d *daemon) serve(ctx context.Context) error {
+	err := d.answer(ctx)
+	d.log.Info("ending; containers go on", "op", "daemon.stop")
+	return errors.Join(err, d.close(ctx))
+}
+
+func (d *daemon) answer(ctx context.Context) error {
+	metrics := prometheus.NewRegistry()
+	observe := d.register(metrics)
+	api := dockerapi.New(dockerapi.Options{
+		Backends: dockerapi.BackendsOf(d.manager, d.engine), Info: d.info(ctx), Logger: d.log, Observe: observe,
+	})
+	private := dockerapi.Debug(dockerapi.DebugOptions{Engine: d.engine, Metrics: metrics, Logger: d.log})
+	var public []net.Listener
+	for _, host := range d.config.Hosts {
+		l, err := dockerapi.Listen(host, d.config.Group)
+		public = append(public, l...)
+		if err != nil {
+			return errors.Join(err, closeAll(public))
+		}
+	}
+	own, err := dockerapi.Listen("unix://"+filepath.Join(d.config.ExecRoot, "private.sock"), "")
+	if err != nil {
+		return errors.Join(err, closeAll(public))
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failed := make(chan error, 2)
+	for _, s := range []struct {
+		handler   http.Handler
+		listeners []net.Listener
+	}{{api, public}, {private, own}} {
+		go func() {
+			failed <- dockerapi.Serve(ctx, s.handler, d.log, s.listeners...)
+			cancel() // one that fails ends the other
+		}()
+	}
+	d.log.Info("ready", "op", "daemon.start", "hosts", d.config.Hosts, "version", version)
+	return errors.Join(<-failed, <-failed)
+}
+
+func closeAll(listeners []net.Listener) error {
+	var failed []error
+	for _, l := range listeners {
+		failed = append(failed, l.Close())
+	}
+	return errors.Join(failed...)
+}
+
+// register adds the daemon's metrics and returns what measures requests.
+func (d *daemon) register(r *prometheus.Registry) func(route string, status int, took time.Duration) {
+	requests := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "linkspan_api_request_seconds", Help: "Time that requests to the API took.",
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
+	}, []string{"route", "status"})
+	r.MustRegister(requests, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	gauge := func(name, help string, value func() float64) {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+	}
+	gauge("linkspan_networks", "Networks there are.", func() float64 { return count(d.engine.Snapshot().Networks()) })
+	gauge("linkspan_endpoints", "Memberships of containers in networks, those of stopped ones included.",
+		func() float64 { return count(d.engine.Snapshot().Endpoints()) })
+	gauge("linkspan_model_revision", "Revision of the model: how many changes there were.",
+		func() float64 { return float64(d.engine.Snapshot().Revision) })
+	gauge("linkspan_containers_running", "Containers that run.", func() float64 {
+		running, _, _ := d.manager.Counts()
+		return float64(running)
+	})
+	return func(route string, status int, took time.Duration) {
+		requests.WithLabelValues(route, strconv.Itoa(status)).Observe(took.Seconds())
+	}
+}
+
+func count[T any](seq func(yield func(T) bool)) float64 {
+	n := 0
+	seq(func(T) bool { n++; return true })
+	return float64(n)
+}
+
+// info is what the daemon says about itself.
+func (d *daemon) info(ctx context.Context) dockerapi.Info {
+	i := dockerapi.Info{
+		Version: version, ID: d.store.Instance(), DataRoot: d.config.DataRoot, FirewallBackend: d.config.Backend,
+		LogDriver: d.config.LogDriver, Labels: d.config.Labels, LiveRestore: d.config.LiveRestore,
+		Debug: d.config.LogLevel == "debug", ContainerdAddress: d.config.Containerd,
+	}
+	for _, b := range d.engine.Networks().Bases {
+		i.Pools = append(i.Pools, dockerapi.AddressPool{Base: b.Prefix, Size: b.Bits})
+	}
+	if v, err := d.runtime.Version(ctx); err == nil {
+		i.Components = append(i.Components, dockerapi.Component{Name: "containerd", Version: v})
+	}
+	if os.Getenv(failpointEnv) != "" {
+		i.Warnings = append(i.Warnings, "WARNING: a failpoint is set: this daemon will kill itself")
+	}
+	return i
+}

@@ -1,0 +1,21 @@
+package dockerapi
+
+import "context"
+
+// closingKey is where Serve keeps the context that ends when the daemon does.
+type closingKey struct{}
+
+// withClosing lets requests below ctx know when the daemon is about to end.
+func withClosing(ctx, closing context.Context) context.Context {
+	return context.WithValue(ctx, closingKey{}, closing)
+}
+
+// untilClosing returns a context that ends with ctx, and already when the daemon
+// is about to end: for answers that go on for ever, which would else hold it up.
+func untilClosing(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	if closing, ok := ctx.Value(closingKey{}).(context.Context); ok {
+		context.AfterFunc(closing, cancel)
+	}
+	return ctx, cancel
+}

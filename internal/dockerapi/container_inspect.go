@@ -1,0 +1,127 @@
+package dockerapi
+
+import (
+	"net/http"
+	"net/netip"
+	"slices"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// legacyInspect is what clients until 1.51 read of a container.
+type legacyInspect struct {
+	container.InspectResponse
+	Config          *legacyConfig
+	NetworkSettings *legacyNetworkSettings
+}
+
+// legacyConfig has the field that 1.44 moved to the endpoints.
+type legacyConfig struct {
+	*container.Config
+	MacAddress network.HardwareAddr `json:",omitempty"`
+	OnBuild    []string             // shown even if empty
+}
+
+// legacyNetworkSettings has the fields that 1.52 dropped: those of the default
+// bridge network, from the time when there was no other.
+type legacyNetworkSettings struct {
+	Bridge                 string
+	SandboxID              string
+	SandboxKey             string
+	Ports                  network.PortMap
+	HairpinMode            bool
+	LinkLocalIPv6Address   string
+	LinkLocalIPv6PrefixLen int
+	SecondaryIPAddresses   []legacyAddress
+	SecondaryIPv6Addresses []legacyAddress
+	EndpointID             string
+	Gateway                netip.Addr
+	GlobalIPv6Address      netip.Addr
+	GlobalIPv6PrefixLen    int
+	IPAddress              netip.Addr
+	IPPrefixLen            int
+	IPv6Gateway            netip.Addr
+	MacAddress             network.HardwareAddr
+	Networks               map[string]*network.EndpointSettings
+}
+
+type legacyAddress struct {
+	Addr      string
+	PrefixLen int
+}
+
+func (s *server) inspectContainer(w http.ResponseWriter, r *request) error {
+	answer, err := s.Containers.Inspect(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	if r.version >= 52 {
+		return writeJSON(w, http.StatusOK, answer)
+	}
+	return writeJSON(w, http.StatusOK, inspectAsLegacy(r.version, answer))
+}
+
+// inspectAsLegacy shows a container as version v did.
+func inspectAsLegacy(v version, now container.InspectResponse) legacyInspect {
+	out := legacyInspect{InspectResponse: now}
+	if now.Config != nil {
+		out.Config = &legacyConfig{Config: now.Config, OnBuild: now.Config.OnBuild}
+	}
+	if now.NetworkSettings == nil {
+		return out
+	}
+	out.NetworkSettings = &legacyNetworkSettings{
+		SandboxID: now.NetworkSettings.SandboxID, SandboxKey: now.NetworkSettings.SandboxKey,
+		Ports: now.NetworkSettings.Ports, Networks: now.NetworkSettings.Networks,
+	}
+	if e := now.NetworkSettings.Networks[model.NetworkBridge]; e != nil {
+		n := out.NetworkSettings
+		n.EndpointID, n.MacAddress = e.EndpointID, e.MacAddress
+		n.IPAddress, n.IPPrefixLen, n.Gateway = e.IPAddress, e.IPPrefixLen, e.Gateway
+		n.GlobalIPv6Address, n.GlobalIPv6PrefixLen, n.IPv6Gateway = e.GlobalIPv6Address, e.GlobalIPv6PrefixLen, e.IPv6Gateway
+	}
+	if v < 45 {
+		out.NetworkSettings.Networks = withShortID(now)
+	}
+	if v < 44 && out.Config != nil && now.HostConfig != nil {
+		if e := now.NetworkSettings.Networks[mainNetwork(now.HostConfig.NetworkMode)]; e != nil {
+			out.Config.MacAddress = e.MacAddress
+		}
+	}
+	return out
+}
+
+// mainNetwork returns the network that a mode stands for.
+func mainNetwork(mode container.NetworkMode) string {
+	if mode == "" || mode.IsDefault() {
+		return model.NetworkBridge
+	}
+	return string(mode)
+}
+
+// withShortID returns the memberships with the container's short ID and host
+// name among the aliases, where clients until 1.44 look for them.
+func withShortID(now container.InspectResponse) map[string]*network.EndpointSettings {
+	out := make(map[string]*network.EndpointSettings, len(now.NetworkSettings.Networks))
+	for name, e := range now.NetworkSettings.Networks {
+		if e == nil || !container.NetworkMode(name).IsUserDefined() {
+			out[name] = e
+			continue
+		}
+		shown := e.Copy()
+		more := []string{model.Short(now.ID)}
+		if now.Config != nil && now.Config.Hostname != "" {
+			more = append(more, now.Config.Hostname)
+		}
+		for _, alias := range more {
+			if !slices.Contains(shown.Aliases, alias) {
+				shown.Aliases = append(shown.Aliases, alias)
+			}
+		}
+		out[name] = shown
+	}
+	return out
+}

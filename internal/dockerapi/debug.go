@@ -1,0 +1,119 @@
+package dockerapi
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+// DebugOptions is what the private socket shows.
+type DebugOptions struct {
+	Engine  Inspector
+	Metrics prometheus.Gatherer
+	Logger  *slog.Logger
+}
+
+// looking is how long a look at the whole kernel may take.
+const looking = time.Minute
+
+// debugServer answers on the private socket.
+type debugServer struct {
+	DebugOptions
+}
+
+// Debug returns the handler for the private socket, which must be root's alone:
+// it profiles the daemon and repairs the host.
+//
+//	/metrics              what Prometheus collects
+//	/debug/pprof/         profiles of the daemon
+//	/debug/state          the model and the plan, as text
+//	/linkspan/v1/plan     GET: what the kernel shall have, a row a line
+//	/linkspan/v1/diff     GET: what the kernel has otherwise, a difference a line
+//	/linkspan/v1/resync   POST: repair that
+func Debug(o DebugOptions) http.Handler {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	d := &debugServer{o}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("GET /debug/state", d.state)
+	mux.HandleFunc("GET /linkspan/v1/plan", d.plan)
+	mux.HandleFunc("GET /linkspan/v1/diff", d.report(o.Engine.Check, "differs"))
+	mux.HandleFunc("POST /linkspan/v1/resync", d.report(o.Engine.Resync, "repaired"))
+	return mux
+}
+
+func (d *debugServer) plan(w http.ResponseWriter, r *http.Request) {
+	d.text(w, r, d.Engine.Plan().String())
+}
+
+// report answers with what a look at the kernel found. The header
+// Linkspan-Drift has the number of lines, so that scripts need not count.
+func (d *debugServer) report(look func(context.Context) (desired.Report, error), verb string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), looking)
+		defer cancel()
+		found, err := look(ctx)
+		if err != nil {
+			http.Error(w, err.Error(), statusOf(err))
+			return
+		}
+		w.Header().Set("Linkspan-Drift", fmt.Sprint(len(found.Drift)))
+		var out bytes.Buffer
+		for _, line := range found.Drift {
+			fmt.Fprintf(&out, "%s: %s\n", verb, line)
+		}
+		fmt.Fprintf(&out, "%d differences, %d writes\n", len(found.Drift), found.Writes)
+		d.text(w, r, out.String())
+	}
+}
+
+// state prints the model, a record a line, and the plan.
+func (d *debugServer) state(w http.ResponseWriter, r *http.Request) {
+	s := d.Engine.Snapshot()
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "revision %d\n\n", s.Revision)
+	for _, n := range byAge(s) {
+		fmt.Fprintf(&out, "network %s %s driver=%s ipv4=%t ipv6=%t internal=%t pools=%v options=%v\n",
+			model.Short(n.ID), n.Name, n.Driver, n.IPv4, n.IPv6, n.Internal, n.IPAM.Pools, n.Options)
+	}
+	out.WriteByte('\n')
+	for sb := range s.Sandboxes() {
+		fmt.Fprintf(&out, "sandbox %s container=%s name=%s mode=%s up=%t generation=%d\n",
+			model.Short(sb.ID), model.Short(sb.Container), sb.Name, sb.Mode, sb.Up, sb.Generation)
+		printEndpoints(&out, s, sb.ID)
+	}
+	fmt.Fprintf(&out, "\n%s", d.Engine.Plan())
+	d.text(w, r, out.String())
+}
+
+func printEndpoints(out *bytes.Buffer, s *state.Snapshot, id model.SandboxID) {
+	for e := range s.EndpointsOf(id) {
+		fmt.Fprintf(out, "  endpoint %s network=%s up=%t interface=%s mac=%s addresses=[%s %s] aliases=%q priority=%d\n",
+			model.Short(e.ID), model.Short(e.Network), e.Up, e.Interface, e.MAC, e.Addr4, e.Addr6, e.Aliases, e.Priority)
+	}
+}
+
+func (d *debugServer) text(w http.ResponseWriter, r *http.Request, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if _, err := w.Write([]byte(text)); err != nil {
+		d.Logger.Debug("answer not written", "op", r.URL.Path, "err", err)
+	}
+}

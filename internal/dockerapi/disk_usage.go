@@ -1,0 +1,119 @@
+package dockerapi
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/moby/moby/api/types/build"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/image"
+	"github.com/moby/moby/api/types/system"
+	"github.com/moby/moby/api/types/volume"
+
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/workload"
+)
+
+// usage is /system/df in the old form, the new form, or, in 1.52, both.
+type usage struct {
+	system.DiskUsage
+	*legacyUsage
+}
+
+// legacyUsage is what 1.53 no longer has.
+type legacyUsage struct {
+	LayersSize int64
+	Images     []legacyImageSummary
+	Containers []container.Summary
+	Volumes    []volume.Volume
+	BuildCache []build.CacheRecord
+	// BuilderSize was dropped in 1.42; clients that look for it find nothing used.
+	BuilderSize int64
+}
+
+func (s *server) diskUsage(w http.ResponseWriter, r *request) error {
+	asked := r.query["type"]
+	for _, kind := range asked {
+		if !slices.Contains([]string{"container", "image", "volume", "build-cache"}, kind) {
+			return model.Errorf(model.Invalid, "unknown object type: %s", kind)
+		}
+	}
+	wants := func(kind string) bool { return len(asked) == 0 || slices.Contains(asked, kind) }
+	images, err := s.summaries(r, nil)
+	if err != nil {
+		return err
+	}
+	containers, err := s.Containers.List(r.Context(), workload.ListOptions{All: true, Size: true, Filters: workload.Filters{}})
+	if err != nil {
+		return err
+	}
+	answer := usage{}
+	if r.version >= 52 {
+		answer.DiskUsage = newUsage(images, containers, wants, r.flag("verbose"))
+	}
+	if r.version <= 52 && !r.flag("verbose") {
+		answer.legacyUsage = oldUsage(images, containers, wants)
+	}
+	return writeJSON(w, http.StatusOK, answer)
+}
+
+func newUsage(images []legacyImageSummary, containers []container.Summary, wants func(string) bool, verbose bool) system.DiskUsage {
+	var out system.DiskUsage
+	if wants("image") {
+		u := &image.DiskUsage{TotalCount: int64(len(images))}
+		for _, i := range images {
+			u.TotalSize += i.Size
+			if i.Containers > 0 {
+				u.ActiveCount++
+			} else {
+				u.Reclaimable += i.Size
+			}
+			if verbose {
+				u.Items = append(u.Items, i.Summary)
+			}
+		}
+		out.ImageUsage = u
+	}
+	if wants("container") {
+		u := &container.DiskUsage{TotalCount: int64(len(containers))}
+		for _, c := range containers {
+			u.TotalSize += c.SizeRw
+			if c.State == container.StateRunning || c.State == container.StatePaused {
+				u.ActiveCount++
+			} else {
+				u.Reclaimable += c.SizeRw
+			}
+		}
+		if verbose {
+			u.Items = containers
+		}
+		out.ContainerUsage = u
+	}
+	if wants("volume") {
+		out.VolumeUsage = &volume.DiskUsage{}
+	}
+	if wants("build-cache") {
+		out.BuildCacheUsage = &build.DiskUsage{}
+	}
+	return out
+}
+
+func oldUsage(images []legacyImageSummary, containers []container.Summary, wants func(string) bool) *legacyUsage {
+	out := &legacyUsage{}
+	if wants("image") {
+		out.Images = images
+		for _, i := range images {
+			out.LayersSize += i.Size
+		}
+	}
+	if wants("container") {
+		out.Containers = containers
+	}
+	if wants("volume") {
+		out.Volumes = []volume.Volume{}
+	}
+	if wants("build-cache") {
+		out.BuildCache = []build.CacheRecord{}
+	}
+	return out
+}

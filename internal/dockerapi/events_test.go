@@ -1,0 +1,159 @@
+package dockerapi
+
+import (
+	"bufio"
+	"encoding/json"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/moby/moby/api/types/events"
+
+	"github.com/linkspan/linkspan/internal/workload"
+)
+
+func started() events.Message {
+	return events.Message{Type: "container", Action: "start", Scope: "local", Time: 5, TimeNano: 5e9,
+		Actor: events.Actor{ID: id("1"), Attributes: map[string]string{"name": "web", "image": "busybox:latest", "env": "test"}}}
+}
+
+func TestMatchEvent(t *testing.T) {
+	health := started()
+	health.Action = "exec_start: /bin/sh"
+	net := events.Message{Type: "network", Action: "connect", Scope: "local",
+		Actor: events.Actor{ID: id("b"), Attributes: map[string]string{"name": "bridge", "container": id("1")}}}
+	image := events.Message{Type: "image", Action: "tag", Actor: events.Actor{ID: "sha256:1", Attributes: map[string]string{"name": "host:5000/a/b:1"}}}
+	for _, c := range []struct {
+		filters string
+		event   events.Message
+		want    bool
+	}{
+		{``, started(), true},
+		{`{"type":["network"]}`, started(), false},
+		{`{"type":["network","container"]}`, started(), true},
+		{`{"event":["start"]}`, started(), true},
+		{`{"event":["star"]}`, started(), false},
+		{`{"event":["exec_start"]}`, health, true},
+		{`{"event":["exec_start: /bin/sh"]}`, health, true},
+		{`{"container":["web"]}`, started(), true},
+		{`{"container":["we"]}`, started(), true},
+		{`{"container":["1111"]}`, started(), true},
+		{`{"container":["db"]}`, started(), false},
+		{`{"network":["bridge"]}`, net, true},
+		{`{"network":["other"]}`, net, false},
+		{`{"image":["busybox"]}`, started(), true},
+		{`{"image":["busybox:latest"]}`, started(), true},
+		{`{"image":["busy"]}`, started(), false},
+		{`{"image":["host:5000/a/b"]}`, image, true},
+		{`{"label":["env"]}`, started(), true},
+		{`{"label":["env=test"]}`, started(), true},
+		{`{"label":["env=prod"]}`, started(), false},
+		{`{"scope":["swarm"]}`, started(), false},
+		{`{"unheard":["of"]}`, started(), true},
+	} {
+		f, err := parseFilters(c.filters)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := matchEvent(f, c.event); got != c.want {
+			t.Errorf("%s on %s %s: %t", c.filters, c.event.Type, c.event.Action, got)
+		}
+	}
+}
+
+func TestEventStream(t *testing.T) {
+	b := newBench(t)
+	b.Publish(started())
+	b.subscribed = make(chan struct{}, 1)
+	conn, _, answer := dial(t, b, "GET /v1.51/events?since=1&filters="+url.QueryEscape(`{"type":["container"]}`)+" HTTP/1.1\r\nHost: x\r\n\r\n")
+	if answer.StatusCode != 200 || answer.Header.Get("Content-Type") != "application/json" {
+		t.Fatalf("%d %v", answer.StatusCode, answer.Header)
+	}
+	lines := bufio.NewReader(answer.Body)
+	read := func() (e legacyEvent) {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(line, &e); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		return e
+	}
+	if e := read(); e.Status != "start" || e.ID != id("1") || e.From != "busybox:latest" || e.TimeNano != 5e9 {
+		t.Errorf("past: %+v", e)
+	}
+	<-b.subscribed
+	other := started()
+	other.Type = "network"
+	b.Publish(other)
+	again := started()
+	again.Action = "die"
+	b.Publish(again)
+	if e := read(); e.Action != "die" {
+		t.Errorf("live: %+v", e)
+	}
+	conn.Close()
+}
+
+func TestEventForms(t *testing.T) {
+	for _, c := range []struct{ version, accept, kind, line string }{
+		{"1.56", "", "application/json", `{"Type":"container","Action":"start"`},
+		{"1.56", "application/json-seq, application/x-ndjson", "application/json-seq", "\x1e" + `{"Type":"container"`},
+		{"1.56", "text/html, application/jsonl", "application/jsonl", `{"Type":"container"`},
+		{"1.52", "application/jsonl", "application/json", `{"Type":"container"`},
+		{"1.51", "application/x-ndjson", "application/json", `{"status":"start","id":"` + id("1")},
+	} {
+		b := newBench(t)
+		b.Publish(started())
+		conn, _, answer := dial(t, b, "GET /v"+c.version+"/events?since=1 HTTP/1.1\r\nHost: x\r\nAccept: "+c.accept+"\r\n\r\n")
+		line, err := bufio.NewReader(answer.Body).ReadString('\n')
+		if err != nil || answer.Header.Get("Content-Type") != c.kind || !strings.HasPrefix(line, c.line) {
+			t.Errorf("%+v: %v %q", c, answer.Header, line)
+		}
+		conn.Close()
+	}
+}
+
+func TestEventRefusals(t *testing.T) {
+	b := newBench(t)
+	b.want(t, 400, "`since` time (20) cannot be after `until` time (10)", "GET", "/events?since=20&until=10")
+	b.want(t, 400, `invalid timestamp: \"x\"`, "GET", "/events?since=x")
+	b.want(t, 400, `invalid filter`, "GET", "/events?filters=x")
+}
+
+func TestLegacyEventOfANetworkHasNoID(t *testing.T) {
+	e := started()
+	e.Type = events.NetworkEventType
+	if got := asLegacy(e); got.ID != "" || got.Status != "" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func FuzzFilters(f *testing.F) {
+	for _, seed := range []string{"", `{"label":["a=b"]}`, `{"label":{"a=b":true}}`, `{"a":null}`, `{"dangling":["x"]}`, `[]`, `{"name":["(("]}`} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		filters, err := parseFilters(text)
+		if err != nil {
+			if statusOf(err) != 400 {
+				t.Fatalf("%q: %v", text, err)
+			}
+			return
+		}
+		// Whatever was understood must be the same when it comes again.
+		raw, err := json.Marshal(filters)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := parseFilters(string(raw))
+		if err != nil || len(again) != len(filters) {
+			t.Fatalf("%q: %v, then %v %v", text, filters, again, err)
+		}
+		matchEvent(filters, started())
+		matchPattern(filters, "name", "web")
+		_, _, _ = truth(filters, "dangling")
+		_ = workload.Filters(filters).Check("name")
+	})
+}

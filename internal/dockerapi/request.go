@@ -1,0 +1,168 @@
+package dockerapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+const (
+	// maxBody is the longest JSON body that is read, in bytes. Docker has no limit;
+	// no client's request comes near this one.
+	maxBody = 8 << 20
+	// maxPath is the longest path. Names of networks may have 4096 bytes, which
+	// escaping makes three times as many.
+	maxPath = 16 << 10
+	// maxName is the longest name that something is created under, as for networks.
+	maxName = 4096
+	// bodyPatience is how long a client may take over one piece of its body.
+	bodyPatience = 2 * time.Minute
+)
+
+// request is an HTTP request of a known version.
+type request struct {
+	*http.Request
+	version version
+	query   url.Values
+	control *http.ResponseController
+}
+
+// flag reads a query parameter as Docker does: everything but these words is
+// true.
+func (r *request) flag(name string) bool {
+	switch r.query.Get(name) {
+	case "", "0", "no", "false", "none":
+		return false
+	}
+	return true
+}
+
+// flagOr is flag for a parameter that has a default.
+func (r *request) flagOr(name string, otherwise bool) bool {
+	if !r.query.Has(name) {
+		return otherwise
+	}
+	return r.flag(name)
+}
+
+// number reads a query parameter that may be missing: then the answer is nil.
+func (r *request) number(name string) (*int, error) {
+	text := r.query.Get(name)
+	if text == "" {
+		return nil, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return nil, model.Errorf(model.Invalid, "invalid value for %s: %q is not a number", name, text)
+	}
+	return &n, nil
+}
+
+// size reads a terminal's width and height.
+func (r *request) size() (width, height uint, err error) {
+	for _, p := range []struct {
+		name, what string
+		to         *uint
+	}{{"h", "height", &height}, {"w", "width", &width}} {
+		n, err := strconv.ParseUint(r.query.Get(p.name), 10, 16)
+		if err != nil {
+			return 0, 0, model.Errorf(model.Invalid, "invalid resize %s %q: %w", p.what, r.query.Get(p.name), err)
+		}
+		*p.to = uint(n)
+	}
+	return width, height, nil
+}
+
+// decode reads a JSON body into out. An empty body leaves out as it is: whether
+// that makes sense is for whom it is passed on to.
+func (r *request) decode(out any) error {
+	if err := checkContentType(r.Request); err != nil {
+		return err
+	}
+	if r.Body == nil || r.ContentLength == 0 {
+		return nil
+	}
+	body := http.MaxBytesReader(nil, r.stream(), maxBody)
+	raw, err := io.ReadAll(body)
+	if err != nil {
+		return unreadable(err)
+	}
+	return decodeJSON(raw, out)
+}
+
+// decodeJSON reads one JSON value that is all of raw.
+func decodeJSON(raw []byte, out any) error {
+	// Unmarshal would do, but says of trailing data what Docker does not.
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	if err := decoder.Decode(out); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = errors.New("got EOF while reading request body")
+		}
+		return model.Errorf(model.Invalid, "invalid JSON: %w", err)
+	}
+	if decoder.More() {
+		return model.Errorf(model.Invalid, "unexpected content after JSON")
+	}
+	return nil
+}
+
+// unreadable is the answer to a body that did not come whole.
+func unreadable(err error) error {
+	var long *http.MaxBytesError
+	if errors.As(err, &long) {
+		return fmt.Errorf("request body is larger than %d bytes: %w", long.Limit, err)
+	}
+	return model.Errorf(model.Invalid, "invalid JSON: %w", err)
+}
+
+// checkContentType refuses a body that does not claim to be JSON.
+func checkContentType(r *http.Request) error {
+	text := r.Header.Get("Content-Type")
+	if text == "" && (r.Body == nil || r.ContentLength == 0) {
+		return nil
+	}
+	kind, _, err := mime.ParseMediaType(text)
+	switch {
+	case err != nil:
+		return model.Errorf(model.Invalid, "malformed Content-Type header (%s): %w", text, err)
+	case kind != "application/json":
+		return model.Errorf(model.Invalid, "unsupported Content-Type header (%s): must be 'application/json'", text)
+	}
+	return nil
+}
+
+// stream returns the body without a limit on its length, for archives; each
+// piece of it has to come in time.
+func (r *request) stream() io.ReadCloser {
+	if r.Body == nil {
+		return http.NoBody
+	}
+	return &patientBody{r.Body, r.control}
+}
+
+// patientBody gives the client a deadline for every read.
+type patientBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+}
+
+// Read implements io.Reader. Once the body has ended the deadline is lifted:
+// afterwards the server reads on only to learn that the client went away.
+func (b *patientBody) Read(p []byte) (int, error) {
+	// A connection that knows no deadlines (in tests) is read without.
+	_ = b.control.SetReadDeadline(time.Now().Add(bodyPatience))
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}

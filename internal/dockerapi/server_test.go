@@ -1,0 +1,213 @@
+package dockerapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+func TestVersions(t *testing.T) {
+	b := newBench(t)
+	b.want(t, 400, "client version 1.23 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version", "GET", "/v1.23/_ping")
+	b.want(t, 400, "client version 1.99 is too new. Maximum supported API version is 1.56", "GET", "/v1.99/_ping")
+	b.want(t, 400, "client version 2.0 is too new", "GET", "/v2.0/_ping")
+	b.want(t, 400, "client version 1 is too old", "GET", "/v1/_ping")
+	for _, path := range []string{"/v1.x/_ping", "/v1.99999999/_ping", "/v1.40", "/v", "/", "/vexed", "/v1.40/", "/v1.40/nothing", "/containers/x/nothing"} {
+		b.want(t, 404, `{"message":"page not found"}`, "GET", path)
+	}
+	b.want(t, 404, "page not found", "PATCH", "/containers/json")
+	for v := oldestVersion; v <= newestVersion; v++ {
+		b.want(t, 200, "OK", "GET", fmt.Sprintf("/v%s/_ping", v))
+	}
+}
+
+func TestPing(t *testing.T) {
+	b := newBench(t)
+	for _, method := range []string{"GET", "HEAD"} {
+		w := b.ask(method, "/_ping", "")
+		for key, want := range map[string]string{
+			"Api-Version": "1.56", "Ostype": "linux", "Docker-Experimental": "false", "Server": "Linkspan/0.1.0 (linux)",
+			"Swarm": "inactive", "Cache-Control": "no-cache, no-store, must-revalidate",
+		} {
+			if got := w.Header().Get(key); got != want {
+				t.Errorf("%s: %s: %q, want %q", method, key, got, want)
+			}
+		}
+		if want := map[string]string{"GET": "OK", "HEAD": ""}[method]; w.Code != 200 || w.Body.String() != want {
+			t.Errorf("%s: %d %q", method, w.Code, w.Body)
+		}
+	}
+	if got := b.ask("GET", "/v1.23/_ping", "").Header().Get("Api-Version"); got != "1.56" {
+		t.Errorf("a refused client cannot learn the version: %q", got)
+	}
+}
+
+func TestStatusOfEveryKind(t *testing.T) {
+	b := newBench(t)
+	for kind, status := range map[model.Kind]int{
+		model.Internal: 500, model.Invalid: 400, model.NotFound: 404, model.Conflict: 409, model.Forbidden: 403,
+		model.NotModified: 304, model.Unavailable: 503, model.NotImplemented: 501,
+	} {
+		b.err = &model.Error{Kind: kind, Err: errors.New(`<no> "good"`), Who: "c2 has it", Way: "stop c2"}
+		w := b.ask("POST", "/containers/c1/start", "")
+		want := `{"message":"<no> \"good\"\nc2 has it\nstop c2"}` + "\n"
+		if kind == model.NotModified {
+			want = ""
+		}
+		if w.Code != status || w.Body.String() != want {
+			t.Errorf("kind %d: %d %s, want %d %s", kind, w.Code, w.Body, status, want)
+		}
+	}
+	b.err = errors.New("plain")
+	b.want(t, 500, "plain", "POST", "/containers/c1/start")
+	b.err = fmt.Errorf("set up: %w", model.Errorf(model.Forbidden, "Address already in use"))
+	b.want(t, 403, "set up: Address already in use", "POST", "/containers/c1/start")
+}
+
+func TestBodies(t *testing.T) {
+	b := newBench(t)
+	send := func(contentType, body string) (int, string) {
+		r := httptest.NewRequest("POST", "/networks/create", strings.NewReader(body))
+		r.Header.Set("Content-Type", contentType)
+		w := httptest.NewRecorder()
+		b.ServeHTTP(w, r)
+		var answer struct{ Message string }
+		_ = json.Unmarshal(w.Body.Bytes(), &answer)
+		return w.Code, answer.Message
+	}
+	for _, c := range []struct {
+		kind, body string
+		status     int
+		message    string
+	}{
+		{"text/plain", `{"Name":"x"}`, 400, "unsupported Content-Type header (text/plain): must be 'application/json'"},
+		{"", `{"Name":"x"}`, 400, "malformed Content-Type header (): mime: no media type"},
+		{"application/json", `{"Name":`, 400, "invalid JSON: unexpected EOF"},
+		{"application/json", "  ", 400, "invalid JSON: got EOF while reading request body"},
+		{"application/json", `{"Name":"x"}{}`, 400, "unexpected content after JSON"},
+		{"application/json", `{"Name":7}`, 400, "invalid JSON: json: cannot unmarshal number"},
+		{"application/json", `{"Name":"x","IPAM":{"Config":[{"Subnet":"nonsense"}]}}`, 400, `invalid JSON: netip.ParsePrefix("nonsense")`},
+		{"application/json", `{"Name":"x","IPAM":{"Config":[{"Gateway":"nonsense"}]}}`, 400, `invalid JSON: ParseAddr("nonsense")`},
+		{"application/json", `{"Name":"` + strings.Repeat("x", 100_000) + `"}`, 400, "invalid name: "},
+		{"application/json", `{"Name":"` + strings.Repeat("x", maxBody) + `"}`, 413, "request body is larger than 8388608 bytes"},
+		{"application/json", "null", 400, "invalid name: name is empty"},
+		{"application/json; charset=utf-8", `{"Name":"fine"}`, 201, ""},
+	} {
+		status, message := send(c.kind, c.body)
+		if status != c.status || !strings.HasPrefix(message, c.message) {
+			t.Errorf("%q %.60q: %d %.200q, want %d %q", c.kind, c.body, status, message, c.status, c.message)
+		}
+	}
+}
+
+// TestEmptyBodies: whatever is posted without a body must not be our fault.
+func TestEmptyBodies(t *testing.T) {
+	b := newBench(t)
+	for _, path := range []string{
+		"/networks/create", "/networks/bridge/connect", "/networks/bridge/disconnect", "/networks/prune", "/containers/create",
+		"/containers/x/start", "/containers/x/update", "/containers/x/exec", "/containers/prune",
+		"/images/load", "/images/create", "/images/prune", "/build", "/volumes/create", "/auth", "/commit",
+	} {
+		if w := b.ask("POST", path, ""); w.Code >= 500 && w.Code != 501 {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+	b.want(t, 400, "config cannot be empty in order to create a container", "POST", "/containers/create")
+	b.want(t, 400, "No exec command specified", "POST", "/containers/x/exec")
+}
+
+func TestLongNames(t *testing.T) {
+	b := newBench(t)
+	long := strings.Repeat("n", 100_000)
+	b.want(t, 400, "at most 4096 are allowed", "POST", "/containers/create?name="+long, `{"Image":"busybox"}`)
+	b.want(t, 400, "at most 4096 are allowed", "POST", "/containers/c/rename?name="+long)
+	b.want(t, 400, "the request's path has", "GET", "/networks/"+long)
+	if got := b.noted(); got != "" {
+		t.Errorf("passed on: %.100s", got)
+	}
+}
+
+func TestNamesAreUnescaped(t *testing.T) {
+	b := newBench(t)
+	b.want(t, 204, "", "POST", "/v1.50/containers/"+url.PathEscape("a b/c?d")+"/start")
+	b.want(t, 204, "", "POST", "/containers/"+url.PathEscape("ü")+"/pause")
+	if got := b.noted(); got != "start a b/c?d; pause ü" {
+		t.Error(got)
+	}
+}
+
+func TestPanicIsAnswered(t *testing.T) {
+	b := newBench(t)
+	b.waiting = nil
+	b.Handler.(*server).Containers = nil
+	b.want(t, 500, "internal error", "GET", "/containers/x/json")
+	b.want(t, 200, "OK", "GET", "/_ping")
+}
+
+func TestObserve(t *testing.T) {
+	b := newBench(t)
+	var seen []string
+	b.Handler.(*server).Observe = func(route string, status int, _ time.Duration) {
+		seen = append(seen, fmt.Sprint(route, " ", status))
+	}
+	b.ask("GET", "/v1.40/networks/bridge", "")
+	b.ask("GET", "/v1.40/networks/nobody", "")
+	b.ask("GET", "/nowhere", "")
+	want := "[GET /networks/{id...} 200 GET /networks/{id...} 404  404]"
+	if fmt.Sprint(seen) != want {
+		t.Errorf("%v, want %s", seen, want)
+	}
+}
+
+func TestAbsentFeatures(t *testing.T) {
+	b := newBench(t)
+	for _, path := range []string{"/services", "/services/x", "/nodes", "/tasks", "/swarm", "/secrets", "/configs"} {
+		b.want(t, 503, `{"message":"This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again."}`, "GET", path)
+	}
+	b.want(t, 200, `{"Volumes":[],"Warnings":[]}`, "GET", "/volumes")
+	b.want(t, 404, "get x: no such volume", "GET", "/volumes/x")
+	b.want(t, 404, "get x: no such volume", "DELETE", "/volumes/x")
+	b.want(t, 204, "", "DELETE", "/volumes/x?force=1")
+	b.want(t, 200, `"VolumesDeleted":[]`, "POST", "/volumes/prune")
+	b.want(t, 200, `[]`, "GET", "/plugins")
+	b.want(t, 200, `"CachesDeleted":[]`, "POST", "/build/prune")
+	for _, path := range []string{"POST /build", "POST /volumes/create", "POST /swarm/init", "POST /commit", "GET /containers/x/stats", "GET /images/search", "GET /distribution/a/b/json", "POST /auth", "GET /containers/x/attach/ws"} {
+		method, path, _ := strings.Cut(path, " ")
+		b.want(t, 501, "not supported", method, path)
+	}
+}
+
+func TestParseVersionNeverServesAnother(t *testing.T) {
+	for _, text := range []string{"1.024", "01.40"} {
+		if v, err := parseVersion(text); err == nil && (v < oldestVersion || v > newestVersion) {
+			t.Errorf("%s: %v", text, v)
+		}
+	}
+}
+
+func TestCancelledRequestIsNotLogged(t *testing.T) {
+	b := newBench(t)
+	var logged bytes.Buffer
+	s := b.Handler.(*server)
+	s.log = textLogger(&logged)
+	b.err = fmt.Errorf("stop: %w", context.Canceled)
+	b.want(t, http.StatusInternalServerError, "stop", "POST", "/containers/x/stop")
+	if logged.Len() > 0 {
+		t.Error(logged.String())
+	}
+	b.err = errors.New("disk on fire")
+	b.want(t, 500, "disk on fire", "POST", "/containers/x/stop")
+	if !strings.Contains(logged.String(), "disk on fire") {
+		t.Errorf("not logged: %q", logged.String())
+	}
+}

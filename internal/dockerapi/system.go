@@ -1,0 +1,198 @@
+package dockerapi
+
+import (
+	"maps"
+	"net/http"
+	"net/netip"
+	"os"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/moby/moby/api/types/registry"
+	"github.com/moby/moby/api/types/swarm"
+	"github.com/moby/moby/api/types/system"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// Info is what the daemon says about itself.
+type Info struct {
+	Version   string // "0.1.0"
+	GitCommit string
+	BuildTime string
+	// ID tells daemons apart; it outlives restarts.
+	ID              string
+	DataRoot        string
+	FirewallBackend string // "nftables"
+	LogDriver       string
+	Labels          []string
+	LiveRestore     bool
+	Debug           bool
+	Pools           []AddressPool
+	Components      []Component // "containerd", "runc": besides the daemon itself
+	// ContainerdAddress is the socket of the runtime in use.
+	ContainerdAddress string
+	Warnings          []string
+}
+
+// AddressPool is where subnets are cut from, each with Size bits.
+type AddressPool struct {
+	Base netip.Prefix
+	Size int
+}
+
+// Component is a program that the daemon is made of.
+type Component struct {
+	Name, Version, GitCommit string
+}
+
+// indexServer is what clients file their credentials for Docker Hub under.
+const indexServer = "https://index.docker.io/v1/"
+
+func (s *server) systemRoutes() []route {
+	return []route{
+		{"GET /_ping", s.ping},
+		{"GET /version", s.getVersion},
+		{"GET /info", s.getInfo},
+		{"GET /events", s.getEvents},
+		{"GET /system/df", s.diskUsage},
+		{"POST /auth", unsupported("logging in to registries is not supported yet")},
+	}
+}
+
+// ping answers with what clients choose their version by.
+func (s *server) ping(w http.ResponseWriter, r *request) error {
+	h := w.Header()
+	h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
+	h.Set("Pragma", "no-cache")
+	h.Set("Builder-Version", "1")
+	h.Set("Swarm", string(swarm.LocalNodeStateInactive))
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	if r.Method == http.MethodHead {
+		h.Set("Content-Length", "0")
+		return empty(w, http.StatusOK)
+	}
+	_, err := w.Write([]byte("OK"))
+	return err
+}
+
+func (s *server) getVersion(w http.ResponseWriter, _ *request) error {
+	host := readHost(os.DirFS("/"))
+	answer := system.VersionResponse{
+		Platform: system.PlatformInfo{Name: "Linkspan"},
+		Version:  s.Info.Version, APIVersion: newestVersion.String(), MinAPIVersion: oldestVersion.String(),
+		Os: runtime.GOOS, Arch: runtime.GOARCH, GitCommit: s.Info.GitCommit, GoVersion: runtime.Version(),
+		KernelVersion: host.kernel, BuildTime: s.Info.BuildTime,
+	}
+	answer.Components = []system.ComponentVersion{{Name: "Engine", Version: s.Info.Version, Details: map[string]string{
+		"ApiVersion": answer.APIVersion, "MinAPIVersion": answer.MinAPIVersion, "Os": answer.Os, "Arch": answer.Arch,
+		"GitCommit": answer.GitCommit, "GoVersion": answer.GoVersion, "KernelVersion": answer.KernelVersion,
+		"BuildTime": answer.BuildTime, "Experimental": "false",
+	}}}
+	for _, c := range s.Info.Components {
+		answer.Components = append(answer.Components, system.ComponentVersion{
+			Name: c.Name, Version: c.Version, Details: map[string]string{"GitCommit": c.GitCommit},
+		})
+	}
+	return writeJSON(w, http.StatusOK, answer)
+}
+
+func (s *server) getInfo(w http.ResponseWriter, r *request) error {
+	images, err := s.Images.Images(r.Context())
+	if err != nil {
+		return err
+	}
+	host := readHost(os.DirFS("/"))
+	info := s.hostInfo(host)
+	info.ContainersRunning, info.ContainersPaused, info.ContainersStopped = s.Usage.Counts()
+	info.Containers = info.ContainersRunning + info.ContainersPaused + info.ContainersStopped
+	info.Images = len(images)
+	s.describe(&info)
+	if r.version < 49 {
+		info.FirewallBackend = nil
+	}
+	return writeJSON(w, http.StatusOK, info)
+}
+
+// hostInfo fills in what is the machine's.
+func (s *server) hostInfo(host hostFacts) system.Info {
+	info := system.Info{
+		MemoryLimit: host.memoryControl, SwapLimit: host.swapControl, PidsLimit: host.processControl,
+		CPUCfsPeriod: host.cpuControl, CPUCfsQuota: host.cpuControl, CPUShares: host.cpuControl, CPUSet: host.cpusetControl,
+		IPv4Forwarding: host.forwarding4, OomKillDisable: host.cgroupVersion == "1" && host.memoryControl,
+		NGoroutines: runtime.NumGoroutine(), SystemTime: time.Now().Format(time.RFC3339Nano),
+		CgroupDriver: "cgroupfs", CgroupVersion: host.cgroupVersion,
+		KernelVersion: host.kernel, OperatingSystem: host.system, OSVersion: host.systemVersion,
+		OSType: runtime.GOOS, Architecture: machine(), NCPU: runtime.NumCPU(), MemTotal: host.memory, Name: host.name,
+		SecurityOptions: []string{},
+	}
+	if fds, err := os.ReadDir("/proc/self/fd"); err == nil {
+		info.NFd = len(fds)
+	}
+	if host.apparmor {
+		info.SecurityOptions = append(info.SecurityOptions, "name=apparmor")
+	}
+	if host.seccomp {
+		info.SecurityOptions = append(info.SecurityOptions, "name=seccomp,profile=builtin")
+	}
+	if host.cgroupVersion == "2" {
+		info.SecurityOptions = append(info.SecurityOptions, "name=cgroupns")
+	}
+	return info
+}
+
+// describe fills in what is the daemon's.
+func (s *server) describe(info *system.Info) {
+	own := s.Info
+	info.ID, info.Debug, info.ServerVersion, info.DockerRootDir = own.ID, own.Debug, own.Version, own.DataRoot
+	info.Driver, info.DriverStatus = "overlayfs", [][2]string{{"driver-type", "io.containerd.snapshotter.v1"}}
+	info.LoggingDriver, info.LiveRestoreEnabled, info.Warnings = own.LogDriver, own.LiveRestore, own.Warnings
+	info.Labels = append([]string{}, own.Labels...)
+	info.Plugins = system.PluginsInfo{
+		Volume: []string{"local"}, Network: s.driverNames(), Log: []string{"json-file", "none"},
+	}
+	info.DefaultRuntime, info.InitBinary = "runc", "docker-init"
+	info.Runtimes = map[string]system.RuntimeWithStatus{"runc": {Runtime: system.Runtime{Path: "runc"}}}
+	for _, c := range own.Components {
+		switch c.Name {
+		case "containerd":
+			info.ContainerdCommit.ID = c.GitCommit
+		case "runc":
+			info.RuncCommit.ID = c.GitCommit
+		}
+	}
+	if own.ContainerdAddress != "" {
+		info.Containerd = &system.ContainerdInfo{Address: own.ContainerdAddress,
+			Namespaces: system.ContainerdNamespaces{Containers: "linkspan", Plugins: "linkspan"}}
+	}
+	info.Swarm = swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive, RemoteManagers: []swarm.Peer{}}
+	info.FirewallBackend = &system.FirewallInfo{Driver: own.FirewallBackend}
+	for _, p := range own.Pools {
+		info.DefaultAddressPools = append(info.DefaultAddressPools, system.NetworkAddressPool{Base: p.Base, Size: p.Size})
+	}
+	info.IndexServerAddress = indexServer
+	info.RegistryConfig = &registry.ServiceConfig{
+		InsecureRegistryCIDRs: []netip.Prefix{netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("127.0.0.0/8")},
+		IndexConfigs:          map[string]*registry.IndexInfo{"docker.io": {Name: "docker.io", Mirrors: []string{}, Secure: true, Official: true}},
+		Mirrors:               []string{},
+	}
+	info.CDISpecDirs = []string{}
+	if info.Warnings == nil {
+		info.Warnings = []string{}
+	}
+}
+
+// driverNames returns the kinds of networks there are, sorted.
+func (s *server) driverNames() []string {
+	names := map[string]bool{}
+	for _, d := range s.Networks.Networks().Drivers {
+		names[d.Name()] = true
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// unsupported returns the handler of what Docker has and this engine has not.
+func unsupported(words string) handler {
+	return func(http.ResponseWriter, *request) error { return model.Errorf(model.NotImplemented, "%s", words) }
+}

@@ -1,0 +1,85 @@
+package kernel_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/kerneltest"
+)
+
+// BenchmarkAttach measures one endpoint's rows (namespace, veth pair, bridge
+// port, addresses, routes, sysctls, neighbour) beside others that are there
+// already. Detaching is not part of it.
+func BenchmarkAttach(b *testing.B) {
+	const round = 20 // endpoints attached before they are detached again
+	// A bridge has room for 1023 ports.
+	for _, others := range []int{1, 1000} {
+		b.Run(fmt.Sprintf("others=%d", others), func(b *testing.B) {
+			l := newLab(b)
+			base := kerneltest.Attached(b, others)
+			l.apply(b, desired.State{}, base)
+			now, i := base, others
+			for b.Loop() {
+				b.StopTimer()
+				if i == others+round {
+					l.detach(b, now, base)
+					now, i = base, others
+				}
+				next := kerneltest.Attach(b, now, i)
+				attach := desired.Diff(now, next, []desired.Owner{kerneltest.SandboxOwner(i), kerneltest.EndpointOwner(i)})
+				now, i = next, i+1
+				b.StartTimer()
+				if err := l.Apply(b.Context(), attach); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.StopTimer()
+			l.detach(b, now, desired.State{})
+		})
+	}
+}
+
+// detach applies and waits until the kernel has taken down what dies.
+func (l lab) detach(b *testing.B, from, to desired.State) {
+	l.apply(b, from, to)
+	for o := range from.Kind(desired.KindLink) {
+		if _, stays := to.Get(o.Row.Key()); !stays {
+			eventually(b, "the port is gone", func() bool { return !l.exists(b, o.Row.(desired.Link).Name) })
+		}
+	}
+}
+
+// BenchmarkDetach measures the other way.
+func BenchmarkDetach(b *testing.B) {
+	l := newLab(b)
+	with := kerneltest.Attached(b, 1)
+	l.apply(b, desired.State{}, with)
+	next := kerneltest.Attach(b, with, 1)
+	attach, detach := kerneltest.Diff(with, next), kerneltest.Diff(next, with)
+	for b.Loop() {
+		b.StopTimer()
+		if err := l.Apply(b.Context(), attach); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+		if err := l.Apply(b.Context(), detach); err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		eventually(b, "the port is gone", func() bool { return !l.exists(b, kerneltest.Port(1)) })
+		b.StartTimer()
+	}
+}
+
+// BenchmarkResync measures a resync that finds everything as wanted.
+func BenchmarkResync(b *testing.B) {
+	l := newLab(b)
+	want := kerneltest.Attached(b, 100)
+	l.apply(b, desired.State{}, want)
+	for b.Loop() {
+		if r, err := l.Resync(b.Context(), want); err != nil || r.Writes != 0 {
+			b.Fatal(r, err)
+		}
+	}
+}

@@ -1,0 +1,215 @@
+// Package kernel makes the Linux kernel as a desired.State says: it is the only
+// code that changes it. Apply follows differences, Resync compares everything of
+// ours with what is there; both may be repeated at will, and what is as wanted
+// is never written.
+//
+// It must not decide anything: rows say what, and the order is the table of
+// phases in this file. It must not touch what does not bear one of the marks
+// that the folders below declare ("Ours: …").
+//
+//	deltas ──▶ turn ──phase by phase──▶ netns link sysctl addr route neigh ──▶ rtnl ──▶ kernel
+//	                                    nft (policies), conntrack
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync/atomic"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/conntrack"
+	"github.com/linkspan/linkspan/internal/kernel/netns"
+	"github.com/linkspan/linkspan/internal/kernel/rtnl"
+)
+
+// Options are what a Kernel needs to know.
+type Options struct {
+	Instance string // marks objects as this engine's; must not be empty
+	Logger   *slog.Logger
+	NetnsDir string // directory of named namespaces; netns.DefaultDir if empty
+	Firewall Firewall
+	// HostNetns is the file of the namespace that rows call the host's; the
+	// process's own if empty.
+	HostNetns string
+	// ResolvConf is the host's resolv.conf(5); /etc/resolv.conf if empty.
+	ResolvConf string
+}
+
+// Firewall makes policies so. Its deltas and rows are those of
+// desired.KindPolicy; its errors follow the rules of Kernel's.
+type Firewall interface {
+	Apply(ctx context.Context, deltas []desired.Delta) error
+	Resync(ctx context.Context, want []desired.Row) (desired.Report, error)
+	Check(ctx context.Context, want []desired.Row) (desired.Report, error)
+}
+
+// Kernel is the kernel of one network namespace and of the named ones below it.
+type Kernel struct {
+	instance   string
+	log        *slog.Logger
+	firewall   Firewall
+	resolvConf string
+	hostFile   *os.File
+	netns      *netns.Dir
+	flusher    *conntrack.Flusher
+	writes     atomic.Int64
+
+	turns chan struct{} // holds one token: one turn at a time
+	host  *rtnl.Conn    // belongs to whoever has the turn
+}
+
+// New opens the host's namespace. It changes nothing.
+func New(o Options) (*Kernel, error) {
+	if o.Instance == "" || o.Firewall == nil || o.Logger == nil {
+		return nil, errors.New("kernel: options need an instance, a logger and a firewall")
+	}
+	if o.HostNetns == "" {
+		o.HostNetns = "/proc/self/ns/net"
+	}
+	if o.ResolvConf == "" {
+		o.ResolvConf = "/etc/resolv.conf"
+	}
+	file, err := os.Open(o.HostNetns)
+	if err != nil {
+		return nil, fmt.Errorf("open the host's network namespace: %w", err)
+	}
+	k := &Kernel{
+		instance: o.Instance, log: o.Logger, firewall: o.Firewall, resolvConf: o.ResolvConf,
+		hostFile: file, turns: make(chan struct{}, 1),
+	}
+	k.netns = netns.New(netns.Options{Dir: o.NetnsDir, Host: file, Logger: o.Logger})
+	k.flusher = conntrack.NewFlusher(func(f func() error) error {
+		return k.netns.Enter(context.Background(), file, f)
+	}, o.Logger)
+	if k.host, err = k.dial(context.Background(), file); err != nil {
+		k.flusher.Close()
+		k.netns.Close()
+		return nil, errors.Join(err, file.Close())
+	}
+	k.turns <- struct{}{}
+	return k, nil
+}
+
+// dial opens a conversation with a namespace.
+func (k *Kernel) dial(ctx context.Context, namespace *os.File) (conn *rtnl.Conn, err error) {
+	err = k.netns.Enter(ctx, namespace, func() (err error) {
+		conn, err = rtnl.Open(&k.writes)
+		return err
+	})
+	return conn, err
+}
+
+// Close waits for namespaces and connections that are still being removed, and
+// gives back what New opened. The Kernel must not be used afterwards.
+func (k *Kernel) Close() error {
+	<-k.turns
+	k.flusher.Close()
+	k.netns.Close()
+	k.host.Close()
+	return k.hostFile.Close()
+}
+
+// Netns gives access to the named namespaces, for sockets that must live inside
+// one.
+func (k *Kernel) Netns() *netns.Dir { return k.netns }
+
+// Writes counts the changes made to the kernel so far. Those of the firewall, and
+// connections that were forgotten, are not in it.
+func (k *Kernel) Writes() int { return int(k.writes.Load()) }
+
+// phase is one step of a turn: all rows of one kind, namespace by namespace.
+// What a phase does not do is nil.
+type phase struct {
+	name string
+	kind desired.Kind
+	find func(*turn, group) (found, error) // what differs from the kernel
+	put  func(*turn, group)                // make new and changed rows so
+	drop func(*turn, group)                // remove what is no longer wanted
+}
+
+// phases is the order of things. A link is down until its sysctls, its bridge
+// and its addresses are set; the firewall knows it before it exists. Removal
+// runs through the table backwards.
+func phases() []phase {
+	return []phase{
+		{"namespaces", desired.KindNamespace, nil, (*turn).putNamespaces, (*turn).dropNamespaces},
+		{"links", desired.KindLink, (*turn).findLinks, (*turn).putLinks, (*turn).dropLinks},
+		{"sysctls", desired.KindSysctl, (*turn).findSysctls, (*turn).putSysctls, nil},
+		{"masters", desired.KindLink, nil, (*turn).putMasters, nil},
+		{"addresses", desired.KindAddr, (*turn).findAddrs, (*turn).putAddrs, (*turn).dropAddrs},
+		{"links up", desired.KindLink, nil, (*turn).putUp, nil},
+		{"routes", desired.KindRoute, (*turn).findRoutes, (*turn).putRoutes, (*turn).dropRoutes},
+		{"neighbours", desired.KindNeigh, (*turn).findNeighs, (*turn).putNeighs, (*turn).dropNeighs},
+	}
+}
+
+// Apply makes the kernel follow the deltas: additions and changes phase by
+// phase, then removals. Rows that are not the kernel's (names, resolvers) are
+// ignored. What cannot be done is returned as *desired.Failure values joined by
+// errors.Join; the rest is done, except that a row whose owner has already
+// failed is left to the caller's compensation. An error without a Failure means
+// that nothing after it was done.
+func (k *Kernel) Apply(ctx context.Context, deltas []desired.Delta) error {
+	t, err := k.begin(ctx, deltas)
+	if err != nil {
+		return err
+	}
+	defer t.end()
+	put, drop := split(deltas)
+	if !t.policies(put[desired.KindPolicy]) {
+		return t.err()
+	}
+	for _, p := range phases() {
+		t.run(put[p.kind], p.put)
+	}
+	t.dropAll(drop)
+	t.policies(drop[desired.KindPolicy])
+	t.forget(drop[desired.KindAddr])
+	return t.err()
+}
+
+// Resync makes the kernel as want says, whatever it was before, and removes what
+// is left over of ours. It reports what it found; a second call finds nothing
+// and writes nothing. Failures are as for Apply.
+func (k *Kernel) Resync(ctx context.Context, want desired.State) (desired.Report, error) {
+	return k.compare(ctx, want, false)
+}
+
+// Check reports what Resync would do, and writes nothing.
+func (k *Kernel) Check(ctx context.Context, want desired.State) (desired.Report, error) {
+	return k.compare(ctx, want, true)
+}
+
+func (k *Kernel) compare(ctx context.Context, want desired.State, dry bool) (desired.Report, error) {
+	t, err := k.begin(ctx, nil)
+	if err != nil {
+		return desired.Report{}, err
+	}
+	defer t.end()
+	t.repair = true
+	before := k.Writes()
+	report, firewallErr := t.comparePolicies(want, dry)
+	t.note(firewallErr)
+
+	strays := map[desired.Kind][]desired.Delta{}
+	wanted := map[desired.Kind][]desired.Delta{}
+	wanted[desired.KindNamespace], strays[desired.KindNamespace] = t.findNamespaces(want)
+	for _, p := range phases() {
+		if p.find != nil {
+			wanted[p.kind], strays[p.kind] = t.search(p, want)
+		}
+		if !dry {
+			t.run(wanted[p.kind], p.put)
+		}
+	}
+	if !dry {
+		t.markDoomed(strays[desired.KindNamespace])
+		t.dropAll(strays)
+	}
+	report.Drift = append(report.Drift, t.drift...)
+	report.Writes += k.Writes() - before
+	return report, t.err()
+}

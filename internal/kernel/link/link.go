@@ -1,0 +1,242 @@
+// Package link reads and writes network interfaces: bridges, veth pairs and the
+// links that are adopted (rtnetlink(7), RTM_*LINK).
+//
+// It must not touch a link that is not ours, except that an adopted one is
+// brought up and used as a master. Whether a link is a port of the right bridge
+// and up is asked for in steps of their own (SetMaster, SetUp), because sysctls
+// and addresses come in between.
+//
+// Ours: links whose alias (IFLA_IFALIAS) begins with "linkspan:<instance>:". The
+// kernel takes no alias while it creates a link, so one that a crash left
+// without is known by our interface group (ports) or by the MAC address that
+// only we compute (bridges). Namespaces of ours bear the same alias on their lo.
+//
+// What has gone wrong here: a bridge whose MTU was given at creation forgets it
+// when its last port leaves; one whose MTU was set afterwards keeps it
+// (BROPT_MTU_SET_BY_USER).
+package link
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"strings"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/rtnl"
+)
+
+// headerLen is the size of struct ifinfomsg.
+const headerLen = unix.SizeofIfInfomsg
+
+// skipStatistics is RTEXT_FILTER_SKIP_STATS: counters are most of a link's
+// message and nothing here reads them.
+const skipStatistics = 1 << 3
+
+// Info is a link as the kernel has it.
+type Info struct {
+	Index     int
+	Name      string
+	Type      string // "" for links without a kind, such as lo and hardware
+	Alias     string
+	MAC       string // lower case
+	MTU       int    // bytes
+	Group     uint32
+	Master    int // index of the bridge it is a port of, or 0
+	PeerIndex int // for a veth, the index of the other end in its own namespace
+	Up        bool
+}
+
+// Mark returns the alias of a link that the instance holds for owner.
+func Mark(instance string, owner desired.Owner) string {
+	return markPrefix(instance) + string(owner)
+}
+
+// Owner returns whom a link of the instance is held for, and whether it is the
+// instance's at all.
+func Owner(instance string, i Info) (desired.Owner, bool) {
+	owner, ours := strings.CutPrefix(i.Alias, markPrefix(instance))
+	return desired.Owner(owner), ours
+}
+
+// Dying tells whether a link of the instance was retired: it has no function and
+// vanishes together with the namespace of its other end.
+func Dying(instance string, i Info) bool { return i.Alias == retiredMark(instance) }
+
+func markPrefix(instance string) string { return "linkspan:" + instance + ":" }
+
+func retiredMark(instance string) string { return markPrefix(instance) + "dying" }
+
+// Get returns the link of that name. The error is unix.ENODEV if there is none.
+func Get(c *rtnl.Conn, name string) (Info, error) {
+	msg, err := c.Get(rtnl.Request{Type: unix.RTM_GETLINK, Header: header(0, 0, 0), Attrs: func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.IFLA_EXT_MASK, skipStatistics)
+		ae.String(unix.IFLA_IFNAME, name)
+	}})
+	if err != nil {
+		return Info{}, err
+	}
+	return parse(msg)
+}
+
+// ByIndex returns the link of that index. The error is unix.ENODEV if there is
+// none.
+func ByIndex(c *rtnl.Conn, index int) (Info, error) {
+	msg, err := c.Get(rtnl.Request{Type: unix.RTM_GETLINK, Header: header(index, 0, 0), Attrs: func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.IFLA_EXT_MASK, skipStatistics)
+	}})
+	if err != nil {
+		return Info{}, err
+	}
+	return parse(msg)
+}
+
+// List returns every link of the namespace.
+func List(c *rtnl.Conn) ([]Info, error) {
+	msgs, err := c.Dump(rtnl.Request{Type: unix.RTM_GETLINK, Header: header(0, 0, 0), Attrs: func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.IFLA_EXT_MASK, skipStatistics)
+	}})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Info, 0, len(msgs))
+	for _, msg := range msgs {
+		i, err := parse(msg)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, i)
+	}
+	return out, nil
+}
+
+// Claim marks the namespace as ours and brings its loopback interface up, in one
+// message.
+func Claim(c *rtnl.Conn, mark string) error {
+	return set(c, "lo", change{flags: unix.IFF_UP, mask: unix.IFF_UP, attrs: func(ae *netlink.AttributeEncoder) {
+		ae.Bytes(unix.IFLA_IFALIAS, []byte(mark))
+	}})
+}
+
+// SetMaster makes the link a port of the bridge with that index, or of none if
+// it is 0.
+func SetMaster(c *rtnl.Conn, name string, master int) error {
+	return set(c, name, change{attrs: func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.IFLA_MASTER, uint32(master))
+	}})
+}
+
+// SetUp brings the link up.
+func SetUp(c *rtnl.Conn, name string) error {
+	return set(c, name, change{flags: unix.IFF_UP, mask: unix.IFF_UP})
+}
+
+// Delete removes the link, and with it the other end of a veth pair; the
+// kernel takes about 20 ms for it. A link that is gone or not ours is left
+// alone.
+func Delete(c *rtnl.Conn, instance string, row desired.Link) error {
+	return ifOurs(c, instance, row, func() error {
+		return gone(c.Change(rtnl.Request{Type: unix.RTM_DELLINK, Header: header(0, 0, 0), Attrs: func(ae *netlink.AttributeEncoder) {
+			ae.String(unix.IFLA_IFNAME, row.Name)
+		}}))
+	})
+}
+
+// Retire takes a veth's end off its bridge and down, and marks it so that it is
+// not taken for a leftover until it dies together with the namespace of its
+// other end. It costs one message where Delete costs 20 ms.
+func Retire(c *rtnl.Conn, instance string, row desired.Link) error {
+	return ifOurs(c, instance, row, func() error {
+		return gone(set(c, row.Name, change{mask: unix.IFF_UP, attrs: func(ae *netlink.AttributeEncoder) {
+			ae.Uint32(unix.IFLA_MASTER, 0)
+			ae.Bytes(unix.IFLA_IFALIAS, []byte(retiredMark(instance)))
+		}}))
+	})
+}
+
+func ifOurs(c *rtnl.Conn, instance string, row desired.Link, f func() error) error {
+	have, err := Get(c, row.Name)
+	if errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, ours := Owner(instance, have); !ours && !halfMade(have, row) {
+		return nil
+	}
+	return f()
+}
+
+// gone makes removal of what is missing a success.
+func gone(err error) error {
+	if errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	return err
+}
+
+// change is what one RTM_SETLINK message alters.
+type change struct {
+	flags, mask uint32
+	attrs       func(*netlink.AttributeEncoder)
+}
+
+func set(c *rtnl.Conn, name string, ch change) error {
+	return c.Change(rtnl.Request{Type: unix.RTM_SETLINK, Header: header(0, ch.flags, ch.mask), Attrs: func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.IFLA_IFNAME, name)
+		if ch.attrs != nil {
+			ch.attrs(ae)
+		}
+	}})
+}
+
+// header is a struct ifinfomsg. Index 0 leaves it to IFLA_IFNAME which link is
+// meant.
+func header(index int, flags, mask uint32) []byte {
+	b := make([]byte, headerLen)
+	binary.NativeEndian.PutUint32(b[4:], uint32(index))
+	binary.NativeEndian.PutUint32(b[8:], flags)
+	binary.NativeEndian.PutUint32(b[12:], mask)
+	return b
+}
+
+func parse(msg []byte) (Info, error) {
+	var i Info
+	err := rtnl.Attributes(msg, headerLen, func(ad *netlink.AttributeDecoder) {
+		switch ad.Type() {
+		case unix.IFLA_IFNAME:
+			i.Name = ad.String()
+		case unix.IFLA_IFALIAS:
+			i.Alias = ad.String()
+		case unix.IFLA_ADDRESS:
+			i.MAC = net.HardwareAddr(ad.Bytes()).String()
+		case unix.IFLA_MTU:
+			i.MTU = int(ad.Uint32())
+		case unix.IFLA_GROUP:
+			i.Group = ad.Uint32()
+		case unix.IFLA_MASTER:
+			i.Master = int(ad.Uint32())
+		case unix.IFLA_LINK:
+			i.PeerIndex = int(ad.Uint32())
+		case unix.IFLA_LINKINFO:
+			ad.Nested(func(info *netlink.AttributeDecoder) error {
+				for info.Next() {
+					if info.Type() == unix.IFLA_INFO_KIND {
+						i.Type = info.String()
+					}
+				}
+				return info.Err()
+			})
+		}
+	})
+	if err != nil {
+		return Info{}, err
+	}
+	i.Index = int(int32(binary.NativeEndian.Uint32(msg[4:])))
+	i.Up = binary.NativeEndian.Uint32(msg[8:])&unix.IFF_UP != 0
+	return i, nil
+}

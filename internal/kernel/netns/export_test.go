@@ -1,0 +1,4 @@
+package netns
+
+// MaxInside is exported for the test of the bound.
+const MaxInside = maxInside

@@ -1,0 +1,206 @@
+// Package netns makes, lists and removes the network namespaces of sandboxes,
+// and is the only door into one: Do. A namespace is a bind mount of its nsfs
+// file below the directory that `ip netns` uses, so every container can be
+// looked into with the tools of the host (ip-netns(8), network_namespaces(7)).
+//
+// It must not configure anything inside a namespace; who creates one is called
+// back to do that before the namespace gets its name.
+//
+// Ours: a namespace that the caller of Create marked from inside before it was
+// mounted (see link.Claim). The directory is shared with everybody who uses
+// `ip netns add`; a namespace without the mark is never removed.
+package netns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+const (
+	// DefaultDir is where ip-netns(8) keeps namespaces.
+	DefaultDir = "/run/netns"
+	// maxInside bounds the threads that are away in other namespaces.
+	maxInside = 8
+	// maxRemovals bounds the queue of namespaces waiting to be unmounted; a
+	// caller that finds it full waits.
+	maxRemovals = 256
+	// nameMax is NAME_MAX of limits.h, in bytes.
+	nameMax = 255
+)
+
+// Options say where namespaces live.
+type Options struct {
+	Dir    string   // DefaultDir if empty
+	Host   *os.File // the namespace that the empty name stands for; owned by the caller
+	Logger *slog.Logger
+}
+
+// Dir is a directory of named namespaces.
+type Dir struct {
+	path   string
+	host   *os.File
+	log    *slog.Logger
+	inside chan struct{} // places for threads that are away
+
+	removals chan string
+	idle     sync.WaitGroup // the remover
+
+	mu       sync.Mutex // guards the fields below
+	prepared bool
+	leaving  map[string]chan struct{} // closed when the removal is done
+}
+
+// New returns the directory. Nothing is written before the first Create.
+func New(o Options) *Dir {
+	if o.Dir == "" {
+		o.Dir = DefaultDir
+	}
+	d := &Dir{
+		path: o.Dir, host: o.Host, log: o.Logger,
+		inside:   make(chan struct{}, maxInside),
+		removals: make(chan string, maxRemovals),
+		leaving:  map[string]chan struct{}{},
+	}
+	d.idle.Go(d.removeLoop)
+	return d
+}
+
+// Close waits for the removals under way. The Dir must not be used afterwards.
+func (d *Dir) Close() {
+	close(d.removals)
+	d.idle.Wait()
+}
+
+// Path returns the file of a namespace, which a runtime can be given.
+func (d *Dir) Path(name string) string { return filepath.Join(d.path, name) }
+
+// Open returns a namespace's file; the empty name is the host's. The error is
+// fs.ErrNotExist if there is no such namespace, or if it is being removed.
+func (d *Dir) Open(name string) (*os.File, error) {
+	if name == "" {
+		fd, err := unix.FcntlInt(d.host.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return nil, fmt.Errorf("open the host's network namespace: %w", err)
+		}
+		return os.NewFile(uintptr(fd), d.host.Name()), nil
+	}
+	if err := check(name); err != nil {
+		return nil, err
+	}
+	if d.isLeaving(name) || !isNamespace(d.Path(name)) {
+		return nil, fmt.Errorf("network namespace %s: %w", name, fs.ErrNotExist)
+	}
+	return openFile(d.Path(name))
+}
+
+// List names the namespaces in the directory, ours and others', without those
+// being removed.
+func (d *Dir) List() ([]string, error) {
+	entries, err := os.ReadDir(d.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, e := range entries {
+		if !d.isLeaving(e.Name()) && isNamespace(d.Path(e.Name())) {
+			out = append(out, e.Name())
+		}
+	}
+	return out, nil
+}
+
+// Create makes a namespace. setUp is given its file, to close, before the namespace
+// has a name, on a thread inside it, so that a crash leaves either nothing or a
+// namespace that was set up. The error is fs.ErrExist if the name is taken. A removal of the same name
+// that is still under way is waited for.
+func (d *Dir) Create(ctx context.Context, name string, setUp func(*os.File) error) error {
+	if err := check(name); err != nil {
+		return err
+	}
+	if err := d.awaitRemoval(ctx, name); err != nil {
+		return err
+	}
+	if err := d.prepare(); err != nil {
+		return fmt.Errorf("prepare %s: %w", d.path, err)
+	}
+	path := d.Path(name)
+	if isNamespace(path) {
+		return fmt.Errorf("network namespace %s: %w", name, fs.ErrExist)
+	}
+	mountPoint, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0)
+	if err != nil {
+		return err
+	}
+	mountPoint.Close()
+	err = d.visit(ctx, visit{
+		arrive: func() error { return unix.Unshare(unix.CLONE_NEWNET) },
+		inside: func() error { return publish(path, setUp) },
+	})
+	if err != nil {
+		return errors.Join(fmt.Errorf("create network namespace %s: %w", name, err), os.Remove(path))
+	}
+	return nil
+}
+
+// publish gives the calling thread's new namespace its name.
+func publish(path string, setUp func(*os.File) error) error {
+	file, err := openFile(self)
+	if err != nil {
+		return err
+	}
+	if err := setUp(file); err != nil {
+		return err
+	}
+	return unix.Mount(self, path, "none", unix.MS_BIND, "")
+}
+
+// prepare makes the directory a shared mount, as ip-netns(8) does, so that
+// namespaces are seen, and later unmounted, in every mount namespace that was
+// copied from ours.
+func (d *Dir) prepare() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.prepared {
+		return nil
+	}
+	if err := os.MkdirAll(d.path, 0o755); err != nil {
+		return err
+	}
+	err := unix.Mount("", d.path, "none", unix.MS_SHARED|unix.MS_REC, "")
+	if errors.Is(err, unix.EINVAL) { // not a mount point yet
+		if err = unix.Mount(d.path, d.path, "none", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+			return err
+		}
+		err = unix.Mount("", d.path, "none", unix.MS_SHARED|unix.MS_REC, "")
+	}
+	d.prepared = err == nil
+	return err
+}
+
+// check refuses names that lead out of the directory.
+func check(name string) error {
+	if name == "." || name == ".." || name != filepath.Base(name) || !fs.ValidPath(name) || len(name) > nameMax {
+		return model.Errorf(model.Invalid, "invalid network namespace name %q", name)
+	}
+	return nil
+}
+
+// isNamespace tells whether path is a mounted namespace rather than the empty
+// file that a crash or a reboot left.
+func isNamespace(path string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) == nil && st.Type == unix.NSFS_MAGIC
+}

@@ -1,0 +1,186 @@
+package netns_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/kernel/kerneltest"
+	"github.com/linkspan/linkspan/internal/kernel/netns"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+func closeFile(f *os.File) error { return f.Close() }
+
+// open returns a directory on a host of the test's own.
+func open(t *testing.T) (*netns.Dir, kerneltest.Host) {
+	t.Helper()
+	host := kerneltest.New(t)
+	file, err := os.Open(host.Netns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := netns.New(netns.Options{Dir: host.Dir, Host: file, Logger: slog.New(slog.DiscardHandler)})
+	t.Cleanup(func() {
+		d.Close()
+		file.Close()
+	})
+	return d, host
+}
+
+// here is the identity of the calling thread's namespace.
+func here(t *testing.T) uint64 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat("/proc/thread-self/ns/net", &st); err != nil {
+		t.Error(err)
+	}
+	return st.Ino
+}
+
+func inside(t *testing.T, d *netns.Dir, name string) (ino uint64) {
+	t.Helper()
+	if err := d.Do(t.Context(), name, func() error { ino = here(t); return nil }); err != nil {
+		t.Error(err)
+	}
+	return ino
+}
+
+func TestCreateAndDelete(t *testing.T) {
+	d, host := open(t)
+	var made uint64
+	err := d.Create(t.Context(), "a", func(f *os.File) error {
+		made = here(t)
+		return f.Close()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := inside(t, d, "a"); got != made || got == inside(t, d, "") || inside(t, d, "") == here(t) {
+		t.Errorf("in namespace %d, made %d, host %d, test %d", got, made, inside(t, d, ""), here(t))
+	}
+	if err := d.Create(t.Context(), "a", closeFile); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("created twice: %v", err)
+	}
+	for range 2 {
+		if err := d.Delete("a"); err != nil {
+			t.Error(err)
+		}
+	}
+	if names, err := d.List(); err != nil || len(names) != 0 {
+		t.Errorf("list after delete: %v, %v", names, err)
+	}
+	if _, err := d.Open("a"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("open after delete: %v", err)
+	}
+	// The name can be had again at once.
+	if err := d.Create(t.Context(), "a", closeFile); err != nil {
+		t.Error(err)
+	}
+	if inside(t, d, "a") == made {
+		t.Error("the same namespace came back")
+	}
+	if err := os.WriteFile(filepath.Join(host.Dir, "plain"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if names, err := d.List(); err != nil || len(names) != 1 || names[0] != "a" {
+		t.Errorf("list: %v, %v", names, err)
+	}
+}
+
+// TestFailedSetUp leaves no name behind.
+func TestFailedSetUp(t *testing.T) {
+	d, host := open(t)
+	broken := errors.New("broken")
+	err := d.Create(t.Context(), "a", func(f *os.File) error { return errors.Join(f.Close(), broken) })
+	if !errors.Is(err, broken) {
+		t.Errorf("create: %v", err)
+	}
+	if entries, err := os.ReadDir(host.Dir); err != nil || len(entries) != 0 {
+		t.Errorf("left: %v, %v", entries, err)
+	}
+}
+
+// TestLeftoverFile: a reboot or a crash leaves an empty file where a namespace
+// was mounted.
+func TestLeftoverFile(t *testing.T) {
+	d, host := open(t)
+	if err := os.WriteFile(filepath.Join(host.Dir, "a"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Create(t.Context(), "a", closeFile); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNamesStayInside(t *testing.T) {
+	d, _ := open(t)
+	for _, name := range []string{".", "..", "../a", "a/b", "/etc/passwd", "a/", "\xff"} {
+		for verb, err := range map[string]error{
+			"create": d.Create(t.Context(), name, closeFile),
+			"delete": d.Delete(name),
+			"do":     d.Do(t.Context(), name, func() error { return nil }),
+		} {
+			if model.KindOf(err) != model.Invalid {
+				t.Errorf("%s %q: %v", verb, name, err)
+			}
+		}
+	}
+}
+
+// TestManyAtOnce has threads come and go; each finds itself where it should be
+// and none stays away.
+func TestManyAtOnce(t *testing.T) {
+	d, _ := open(t)
+	names := []string{"a", "b", "c"}
+	want := map[string]uint64{"": inside(t, d, "")}
+	for _, name := range names {
+		if err := d.Create(t.Context(), name, closeFile); err != nil {
+			t.Fatal(err)
+		}
+		want[name] = inside(t, d, name)
+	}
+	home := here(t)
+	var all sync.WaitGroup
+	for range 50 {
+		for name, ino := range want {
+			all.Go(func() {
+				if got := inside(t, d, name); got != ino {
+					t.Errorf("in %q: namespace %d instead of %d", name, got, ino)
+				}
+				if got := here(t); got != home {
+					t.Errorf("back in namespace %d instead of %d", got, home)
+				}
+			})
+		}
+	}
+	all.Wait()
+}
+
+// TestWaitForAPlace: the wait is the caller's to bound.
+func TestWaitForAPlace(t *testing.T) {
+	d, _ := open(t)
+	release := make(chan struct{})
+	var all, arrived sync.WaitGroup
+	for range netns.MaxInside {
+		arrived.Add(1)
+		all.Go(func() {
+			d.Do(t.Context(), "", func() error { arrived.Done(); <-release; return nil })
+		})
+	}
+	arrived.Wait()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := d.Do(ctx, "", func() error { return nil }); !errors.Is(err, context.Canceled) {
+		t.Errorf("got in: %v", err)
+	}
+	close(release)
+	all.Wait()
+}

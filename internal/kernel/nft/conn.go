@@ -1,0 +1,299 @@
+package nft
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// answerTimeout bounds the wait for one answer where the caller's context
+	// has no deadline of its own. The kernel answers within milliseconds.
+	answerTimeout = 10 * time.Second
+
+	// socketBuffer is asked for in both directions, in bytes: a whole chunk
+	// must fit a single sendmsg, and its refusals the receive queue.
+	socketBuffer = 4 << 20
+
+	// receiveSize holds the largest datagram that the kernel builds for a dump.
+	receiveSize = 64 << 10
+)
+
+// errInterrupted says that the ruleset changed while it was being read.
+var errInterrupted = errors.New("ruleset changed while it was read")
+
+// message is one nf_tables request without its netlink header.
+type message struct {
+	kind   uint16 // unix.NFT_MSG_*
+	flags  uint16 // beyond NLM_F_REQUEST
+	family byte
+	attrs  attrs
+	what   subject
+}
+
+// subject is what a message is about, for errors.
+type subject struct{ table, kind, name string }
+
+func (s subject) String() string { return strings.TrimSpace(s.table + " " + s.kind + " " + s.name) }
+
+// refusal is one message of a batch that the kernel would not have.
+type refusal struct {
+	index int // in the batch
+	err   error
+}
+
+// conn is a lasting nfnetlink socket. It speaks the protocol itself because
+// only the sequence numbers of a batch's answers say which row was refused.
+// It is not safe for concurrent use.
+//
+// See Documentation/userspace-api/netlink/intro.rst and
+// net/netfilter/nfnetlink.c of the kernel.
+type conn struct {
+	nl  *netlink.Conn
+	raw syscall.RawConn
+	seq uint32
+	buf []byte
+}
+
+// dial opens a socket in the namespace that the descriptor netns refers to, or
+// in the current one if it is 0.
+func dial(netns int) (*conn, error) {
+	nl, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: netns})
+	if err != nil {
+		return nil, fmt.Errorf("open nfnetlink socket: %w", err)
+	}
+	// None of these is vital: a kernel without them gives shorter error texts
+	// and smaller buffers.
+	_ = nl.SetOption(netlink.ExtendedAcknowledge, true)
+	_ = nl.SetOption(netlink.CapAcknowledge, true)
+	_ = nl.SetReadBuffer(socketBuffer)
+	_ = nl.SetWriteBuffer(socketBuffer)
+	raw, err := nl.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open nfnetlink socket: %w", err), nl.Close())
+	}
+	return &conn{nl: nl, raw: raw, buf: make([]byte, receiveSize)}, nil
+}
+
+func (c *conn) close() error { return c.nl.Close() }
+
+// commit sends msgs as one transaction: either all of them hold afterwards or
+// none. The refusals name the messages at fault; err alone says that the
+// transaction as a whole failed, or that its outcome is unknown.
+func (c *conn) commit(ctx context.Context, msgs []message) ([]refusal, error) {
+	if len(msgs) == 0 {
+		return nil, nil
+	}
+	first := c.seq + 1 // of the batch's opening message
+	last := first + uint32(len(msgs))
+	c.seq = last + 1
+	b := appendBatchMark(nil, unix.NFNL_MSG_BATCH_BEGIN, first)
+	for i, m := range msgs {
+		// Refusals come without being asked for; one acknowledgement, of the
+		// last message, ends the wait. A receive queue cannot overflow with it.
+		if i == len(msgs)-1 {
+			m.flags |= unix.NLM_F_ACK
+		}
+		b = appendMessage(b, m, first+1+uint32(i))
+	}
+	b = appendBatchMark(b, unix.NFNL_MSG_BATCH_END, last+1)
+	if err := c.send(ctx, b); err != nil {
+		return nil, err
+	}
+	var refused []refusal
+	for {
+		done, err := c.receive(func(h header, body []byte) error {
+			return answer(h, body, first, last, &refused)
+		}, func(h header) bool { return h.seq == last })
+		if err != nil || done {
+			return refused, err
+		}
+	}
+}
+
+// answer takes in one message that arrived for the batch whose opening message
+// has the sequence number first, and whose last change has last.
+func answer(h header, body []byte, first, last uint32, refused *[]refusal) error {
+	if h.kind != unix.NLMSG_ERROR || h.seq < first {
+		return nil // late answer to an earlier request
+	}
+	err := kernelError(h, body)
+	if err == nil {
+		return nil
+	}
+	if h.seq == first || h.seq > last { // the commit itself failed
+		return err
+	}
+	*refused = append(*refused, refusal{int(h.seq - first - 1), err})
+	return nil
+}
+
+// dump asks for every object of a kind and hands each one's attributes to
+// visit. It fails with errInterrupted if the answer may be inconsistent.
+func (c *conn) dump(ctx context.Context, m message, visit func(body []byte) error) error {
+	c.seq++
+	seq := c.seq
+	m.flags |= unix.NLM_F_DUMP
+	if err := c.send(ctx, appendMessage(nil, m, seq)); err != nil {
+		return err
+	}
+	interrupted := false
+	for {
+		done, err := c.receive(func(h header, body []byte) error {
+			if h.seq != seq {
+				return nil
+			}
+			interrupted = interrupted || h.flags&unix.NLM_F_DUMP_INTR != 0
+			switch {
+			case h.kind == unix.NLMSG_ERROR:
+				return kernelError(h, body)
+			case h.kind < unix.NLMSG_MIN_TYPE || len(body) < nfgenSize:
+				return nil
+			}
+			return visit(body[nfgenSize:])
+		}, func(h header) bool {
+			return h.seq == seq && (h.kind == unix.NLMSG_DONE || h.kind == unix.NLMSG_ERROR)
+		})
+		if err != nil {
+			return err
+		}
+		if done && interrupted {
+			return errInterrupted
+		}
+		if done {
+			return nil
+		}
+	}
+}
+
+func (c *conn) send(ctx context.Context, b []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(answerTimeout)
+	}
+	if err := c.nl.SetDeadline(deadline); err != nil {
+		return fmt.Errorf("set deadline: %w", err)
+	}
+	var sent error
+	err := c.raw.Write(func(fd uintptr) bool {
+		sent = unix.Sendto(int(fd), b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+		return !errors.Is(sent, unix.EAGAIN)
+	})
+	if err := errors.Join(err, sent); err != nil {
+		return fmt.Errorf("send to nf_tables: %w", err)
+	}
+	return nil
+}
+
+// receive reads one datagram and calls visit for each message in it, until one
+// of them is the last.
+func (c *conn) receive(visit func(header, []byte) error, last func(header) bool) (bool, error) {
+	n, err := c.datagram()
+	if err != nil {
+		return false, fmt.Errorf("receive from nf_tables: %w", err)
+	}
+	done := false
+	for b := c.buf[:n]; len(b) >= unix.NLMSG_HDRLEN; {
+		h := parseHeader(b)
+		if h.size < unix.NLMSG_HDRLEN || h.size > len(b) {
+			return false, fmt.Errorf("receive from nf_tables: message of %d bytes in %d", h.size, len(b))
+		}
+		if err := visit(h, b[unix.NLMSG_HDRLEN:h.size]); err != nil {
+			return false, err
+		}
+		done = done || last(h)
+		b = b[min(align(h.size), len(b)):]
+	}
+	return done, nil
+}
+
+func (c *conn) datagram() (n int, err error) {
+	waited := c.raw.Read(func(fd uintptr) bool {
+		n, _, err = unix.Recvfrom(int(fd), c.buf, 0)
+		return !errors.Is(err, unix.EAGAIN)
+	})
+	return n, errors.Join(waited, err)
+}
+
+// header is a struct nlmsghdr.
+type header struct {
+	size  int // with the header itself
+	kind  uint16
+	flags uint16
+	seq   uint32
+}
+
+const nfgenSize = 4 // struct nfgenmsg: family, version, resource ID
+
+func parseHeader(b []byte) header {
+	return header{
+		size:  int(binary.NativeEndian.Uint32(b)),
+		kind:  binary.NativeEndian.Uint16(b[4:]),
+		flags: binary.NativeEndian.Uint16(b[6:]),
+		seq:   binary.NativeEndian.Uint32(b[8:]),
+	}
+}
+
+func appendMessage(b []byte, m message, seq uint32) []byte {
+	kind := unix.NFNL_SUBSYS_NFTABLES<<8 | m.kind
+	b = appendHeader(b, header{unix.NLMSG_HDRLEN + nfgenSize + len(m.attrs), kind, m.flags, seq})
+	b = append(b, m.family, unix.NFNETLINK_V0, 0, 0)
+	return append(b, m.attrs...)
+}
+
+func appendBatchMark(b []byte, kind uint16, seq uint32) []byte {
+	b = appendHeader(b, header{unix.NLMSG_HDRLEN + nfgenSize, kind, 0, seq})
+	b = append(b, unix.AF_UNSPEC, unix.NFNETLINK_V0)
+	return binary.BigEndian.AppendUint16(b, unix.NFNL_SUBSYS_NFTABLES)
+}
+
+func appendHeader(b []byte, h header) []byte {
+	b = binary.NativeEndian.AppendUint32(b, uint32(h.size))
+	b = binary.NativeEndian.AppendUint16(b, h.kind)
+	b = binary.NativeEndian.AppendUint16(b, h.flags|unix.NLM_F_REQUEST)
+	b = binary.NativeEndian.AppendUint32(b, h.seq)
+	return append(b, 0, 0, 0, 0)
+}
+
+// kernelError reads an NLMSG_ERROR: nil for an acknowledgement, else the errno
+// with the kernel's own words where it gives any.
+func kernelError(h header, body []byte) error {
+	const flagCapped, flagTLVs = 0x100, 0x200 // NLM_F_CAPPED, NLM_F_ACK_TLVS
+	if len(body) < 4+unix.NLMSG_HDRLEN {
+		return fmt.Errorf("nf_tables error of %d bytes: %w", len(body), unix.EBADMSG)
+	}
+	code := int32(binary.NativeEndian.Uint32(body))
+	if code == 0 {
+		return nil
+	}
+	errno := unix.Errno(-code)
+	skip := 4 + unix.NLMSG_HDRLEN
+	if h.flags&flagCapped == 0 {
+		skip = 4 + align(parseHeader(body[4:]).size)
+	}
+	if h.flags&flagTLVs == 0 || skip < 0 || skip > len(body) {
+		return errno
+	}
+	ad, err := netlink.NewAttributeDecoder(body[skip:])
+	if err != nil {
+		return errno
+	}
+	for ad.Next() {
+		if ad.Type() == unix.NLMSGERR_ATTR_MSG {
+			return fmt.Errorf("%s: %w", ad.String(), errno)
+		}
+	}
+	return errno
+}
+
+func align(n int) int { return (n + unix.NLMSG_ALIGNTO - 1) &^ (unix.NLMSG_ALIGNTO - 1) }

@@ -1,0 +1,228 @@
+package nft
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/desired"
+)
+
+// place is somewhere that frames come from and arrive at: a namespace at the
+// other end of a cable to the host.
+type place struct {
+	name   string
+	host   string // the host's end of the cable
+	bridge string // that the host's end is a port of; empty for another machine
+	mac    string
+	ip4    string
+	ip6    string
+	ours   bool // in our interface group
+	pinned bool
+}
+
+const uplinkMAC = "02:00:00:00:ff:01" // of the host, on every cable to another machine
+
+// places are two containers on a network, one without policy and one plugged in
+// by hand there; one on another network; two on an internal one; two that may
+// not talk to one another; and two other machines.
+func places() []place {
+	return []place{
+		{"a1", "va1", "br-a", "02:00:00:00:0a:01", "10.1.0.11", "fd01::11", true, true},
+		{"a2", "va2", "br-a", "02:00:00:00:0a:02", "10.1.0.12", "fd01::12", true, true},
+		{"dead", "vdead", "br-a", "02:00:00:00:0a:03", "10.1.0.13", "fd01::13", true, false},
+		{"manual", "vman", "br-a", "02:00:00:00:0a:04", "10.1.0.14", "fd01::14", false, false},
+		{"b1", "vb1", "br-b", "02:00:00:00:0b:01", "10.2.0.11", "fd02::11", true, true},
+		{"i1", "vi1", "br-i", "02:00:00:00:01:01", "10.3.0.11", "fd03::11", true, true},
+		{"i2", "vi2", "br-i", "02:00:00:00:01:02", "10.3.0.12", "fd03::12", true, true},
+		{"q1", "vq1", "br-q", "02:00:00:00:09:01", "10.4.0.11", "fd04::11", true, true},
+		{"q2", "vq2", "br-q", "02:00:00:00:09:02", "10.4.0.12", "fd04::12", true, true},
+		{"out", "eth0", "", "02:00:00:00:ff:02", "192.0.2.2", "2001:db8::2", false, false},
+		{"far", "eth1", "", "02:00:00:00:ff:03", "198.51.100.2", "2001:db8:1::2", false, false},
+	}
+}
+
+func (p place) group() uint32 {
+	if p.ours {
+		return desired.PortGroup
+	}
+	return 0
+}
+
+// gatewayMAC is where the host is reached from the place.
+func (p place) gatewayMAC() string {
+	if p.bridge == "" {
+		return uplinkMAC
+	}
+	return "02:00:00:00:00:" + map[string]string{"br-a": "0a", "br-b": "0b", "br-i": "01", "br-q": "09"}[p.bridge]
+}
+
+// device is what routing sees at the host's end.
+func (p place) device() string {
+	if p.bridge == "" {
+		return p.host
+	}
+	return p.bridge
+}
+
+func labRows(guard bool) []desired.Row {
+	rows := []desired.Row{
+		desired.Isolate{Bridge: "br-a", ICC: true},
+		desired.Isolate{Bridge: "br-b", ICC: true},
+		desired.Isolate{Bridge: "br-i", ICC: true, Internal: true},
+		desired.Isolate{Bridge: "br-q"},
+		desired.Guard{DropForeign4: guard, DropForeign6: guard},
+	}
+	for i, bridge := range []string{"br-a", "br-b", "br-q"} {
+		n := []int{1, 2, 4}[i]
+		rows = append(rows,
+			desired.Masquerade{Bridge: bridge, Subnet: prefix(fmt.Sprintf("10.%d.0.0/24", n))},
+			desired.Masquerade{Bridge: bridge, Subnet: prefix(fmt.Sprintf("fd0%d::/64", n))})
+	}
+	for _, p := range places() {
+		if p.pinned {
+			rows = append(rows, desired.Pin{Port: p.host, Bridge: p.bridge, MAC: p.mac, Addrs: addrs(p.ip4, p.ip6)})
+		}
+	}
+	return rows
+}
+
+// lab is the places for real.
+type lab struct {
+	t     *testing.T
+	host  *namespace
+	sinks map[string]*sink // by place
+	taps  map[string]int   // packet sockets, by place
+}
+
+func newLab(t *testing.T, bridgeNetfilter bool) *lab {
+	l := &lab{t: t, host: newNamespace(t), sinks: map[string]*sink{}, taps: map[string]int{}}
+	l.host.sysctl("net/ipv4/ip_forward", "1")
+	l.host.sysctl("net/ipv6/conf/all/forwarding", "1")
+	call := "0"
+	if bridgeNetfilter {
+		call = "1"
+	}
+	l.host.sysctl("net/bridge/bridge-nf-call-iptables", call)
+	l.host.sysctl("net/bridge/bridge-nf-call-ip6tables", call)
+	bridges := map[string]bool{}
+	for _, p := range places() {
+		if p.bridge != "" && !bridges[p.bridge] {
+			bridges[p.bridge] = true
+			l.host.bridge(p.bridge, p.gatewayMAC(), gateway(p.ip4, 24), gateway(p.ip6, 64))
+		}
+		l.add(p)
+	}
+	l.tap("host", l.host, "br-a")
+	return l
+}
+
+// gateway is the first address of the subnet.
+func gateway(ip string, bits int) string {
+	first := netip.PrefixFrom(netip.MustParseAddr(ip), bits).Masked().Addr().Next()
+	return netip.PrefixFrom(first, bits).String()
+}
+
+func (l *lab) add(p place) {
+	n := newNamespace(l.t)
+	n.sysctl("net/ipv6/conf/all/disable_ipv6", "1") // it would only add noise
+	cable(l.host, p.host, uplinkMAC, n, "eth0", p.mac)
+	n.up("eth0")
+	if p.bridge != "" {
+		l.host.enslave(p.host, p.bridge, p.group())
+	} else {
+		l.host.address(p.host, gateway(p.ip4, 24), gateway(p.ip6, 64))
+	}
+	l.host.neighbour(p.device(), p.ip4, p.mac)
+	l.host.neighbour(p.device(), p.ip6, p.mac)
+	l.tap(p.name, n, "eth0")
+}
+
+// tap opens a packet socket on an interface and collects what arrives there.
+func (l *lab) tap(name string, n *namespace, device string) {
+	l.t.Helper()
+	link, err := n.link.LinkByName(device)
+	n.must(err)
+	var fd int
+	n.do(func() (err error) {
+		all := int(binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, unix.ETH_P_ALL)))
+		if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, all); err != nil {
+			return err
+		}
+		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 20000}); err != nil {
+			return err
+		}
+		return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: uint16(all), Ifindex: link.Attrs().Index})
+	})
+	s := &sink{seen: map[int][]byte{}, done: make(chan struct{})}
+	l.sinks[name], l.taps[name] = s, fd
+	stop := make(chan struct{})
+	go s.collect(fd, stop)
+	l.t.Cleanup(func() {
+		close(stop)
+		<-s.done
+		unix.Close(fd)
+	})
+}
+
+func (l *lab) send(from string, frame []byte) {
+	l.t.Helper()
+	if _, err := unix.Write(l.taps[from], frame); err != nil {
+		l.t.Fatalf("send from %s: %v", from, err)
+	}
+}
+
+// arrives waits until a frame with the mark was seen at a place.
+func (l *lab) arrives(id int, at string) []byte {
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); {
+		if frame := l.sinks[at].frame(id); frame != nil {
+			return frame
+		}
+		time.Sleep(time.Millisecond) // poll
+	}
+	return nil
+}
+
+// sink remembers frames by their mark.
+type sink struct {
+	done chan struct{}
+	mu   sync.Mutex
+	seen map[int][]byte
+}
+
+func (s *sink) collect(fd int, stop <-chan struct{}) {
+	defer close(s.done)
+	b := make([]byte, 2048)
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		n, from, err := unix.Recvfrom(fd, b, 0)
+		if err != nil {
+			continue // nothing for a while
+		}
+		if ll, ok := from.(*unix.SockaddrLinklayer); !ok || ll.Pkttype == unix.PACKET_OUTGOING {
+			continue
+		}
+		start := mark(0)[:4]
+		if i := bytes.Index(b[:n], start); i >= 0 && i+8 <= n {
+			s.mu.Lock()
+			s.seen[int(binary.BigEndian.Uint32(b[i+4:]))] = bytes.Clone(b[:n])
+			s.mu.Unlock()
+		}
+	}
+}
+
+func (s *sink) frame(id int) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seen[id]
+}

@@ -1,0 +1,132 @@
+package nft
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// The small language that rules are written in. A load puts a property of the
+// packet into a register; a match compares; a rule is matches and a verdict:
+//
+//	drop("why", in("internal", iifName))
+
+type (
+	load  func(register uint32) expr.Any
+	match []expr.Any
+)
+
+func meta(key expr.MetaKey) load {
+	return func(reg uint32) expr.Any { return &expr.Meta{Key: key, Register: reg} }
+}
+
+func payload(base expr.PayloadBase, offset, size uint32) load {
+	return func(reg uint32) expr.Any {
+		return &expr.Payload{DestRegister: reg, Base: base, Offset: offset, Len: size}
+	}
+}
+
+func linkField(offset, size uint32) load { return payload(expr.PayloadBaseLLHeader, offset, size) }
+
+func networkField(offset, size uint32) load {
+	return payload(expr.PayloadBaseNetworkHeader, offset, size)
+}
+
+func transportField(offset, size uint32) load {
+	return payload(expr.PayloadBaseTransportHeader, offset, size)
+}
+
+// What rules look at. Offsets are those of the headers' RFCs: 826 (ARP), 791,
+// 8200, 4861 (neighbour discovery).
+func iifName(reg uint32) expr.Any  { return meta(expr.MetaKeyIIFNAME)(reg) }
+func oifName(reg uint32) expr.Any  { return meta(expr.MetaKeyOIFNAME)(reg) }
+func iifGroup(reg uint32) expr.Any { return meta(expr.MetaKeyIIFGROUP)(reg) }
+func oifGroup(reg uint32) expr.Any { return meta(expr.MetaKeyOIFGROUP)(reg) }
+func family(reg uint32) expr.Any   { return meta(expr.MetaKeyNFPROTO)(reg) }
+func protocol(reg uint32) expr.Any { return meta(expr.MetaKeyL4PROTO)(reg) }
+
+func etherSource(reg uint32) expr.Any { return linkField(6, 6)(reg) }
+func etherType(reg uint32) expr.Any   { return linkField(12, 2)(reg) }
+
+func arpHardware(reg uint32) expr.Any  { return networkField(0, 2)(reg) }
+func arpProtocol(reg uint32) expr.Any  { return networkField(2, 2)(reg) }
+func arpLengths(reg uint32) expr.Any   { return networkField(4, 2)(reg) }
+func arpOperation(reg uint32) expr.Any { return networkField(6, 2)(reg) }
+func arpSenderMAC(reg uint32) expr.Any { return networkField(8, 6)(reg) }
+func arpSenderIP(reg uint32) expr.Any  { return networkField(14, 4)(reg) }
+func arpTargetIP(reg uint32) expr.Any  { return networkField(24, 4)(reg) }
+
+func ip4Source(reg uint32) expr.Any { return networkField(12, 4)(reg) }
+func ip6Source(reg uint32) expr.Any { return networkField(8, 16)(reg) }
+
+func sourcePort(reg uint32) expr.Any { return transportField(0, 2)(reg) }
+func icmp6Type(reg uint32) expr.Any  { return transportField(0, 1)(reg) }
+func ndTarget(reg uint32) expr.Any   { return transportField(8, 16)(reg) }
+
+func compare(l load, op expr.CmpOp, data []byte) match {
+	return match{l(unix.NFT_REG_1), &expr.Cmp{Op: op, Register: unix.NFT_REG_1, Data: data}}
+}
+
+func is(l load, data ...byte) match { return compare(l, expr.CmpOpEq, data) }
+
+func isNot(l load, data ...byte) match { return compare(l, expr.CmpOpNeq, data) }
+
+// under matches a value within the prefix that base and mask describe,
+// notUnder every other.
+func under(l load, base, mask []byte) match { return masked(l, expr.CmpOpEq, base, mask) }
+
+func notUnder(l load, base, mask []byte) match { return masked(l, expr.CmpOpNeq, base, mask) }
+
+func masked(l load, op expr.CmpOp, base, mask []byte) match {
+	return match{
+		l(unix.NFT_REG_1),
+		&expr.Bitwise{
+			SourceRegister: unix.NFT_REG_1, DestRegister: unix.NFT_REG_1,
+			Len: uint32(len(mask)), Mask: mask, Xor: make([]byte, len(mask)),
+		},
+		&expr.Cmp{Op: op, Register: unix.NFT_REG_1, Data: base},
+	}
+}
+
+// in matches if the concatenation of loads is an element of the set. Every load
+// but the last must be 16 bytes long, a whole register.
+func in(set string, loads ...load) match { return lookup(set, false, loads) }
+
+func notIn(set string, loads ...load) match { return lookup(set, true, loads) }
+
+func lookup(set string, invert bool, loads []load) match {
+	var m match
+	for i, l := range loads {
+		m = append(m, l(unix.NFT_REG_1+uint32(i)))
+	}
+	return append(m, &expr.Lookup{SourceRegister: unix.NFT_REG_1, SetName: set, Invert: invert})
+}
+
+// answering matches packets of connections that were let through before.
+func answering() match {
+	state := func(reg uint32) expr.Any { return &expr.Ct{Register: reg, Key: expr.CtKeySTATE} }
+	mask := native32(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED)
+	return masked(state, expr.CmpOpNeq, make([]byte, 4), mask)
+}
+
+func drop(why string, when ...match) rule {
+	return decide(why, &expr.Verdict{Kind: expr.VerdictDrop}, when)
+}
+
+func accept(why string, when ...match) rule {
+	return decide(why, &expr.Verdict{Kind: expr.VerdictAccept}, when)
+}
+
+func jump(why, chain string, when ...match) rule {
+	return decide(why, &expr.Verdict{Kind: expr.VerdictJump, Chain: chain}, when)
+}
+
+func masquerade(why string, when ...match) rule { return decide(why, &expr.Masq{}, when) }
+
+func decide(why string, verdict expr.Any, when []match) rule {
+	return rule{comment: why, exprs: append(slices.Concat(when...), verdict)}
+}
+
+func native32(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }

@@ -1,0 +1,149 @@
+package nft
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// element is one element of a set, comparable. In a set of intervals, key is the
+// first address of one and after the first behind it; empty if there is none.
+type element struct {
+	set   string
+	key   string
+	after string
+}
+
+// render turns one policy row into the elements that stand for it alone. It is
+// pure, and no element stands for two rows. What follows from a network's row
+// and a port's together is membership's part.
+func render(row desired.Row) ([]element, error) {
+	switch r := row.(type) {
+	case desired.Isolate:
+		return renderIsolate(r)
+	case desired.Masquerade:
+		return renderMasquerade(r)
+	case desired.Pin:
+		return renderPin(r)
+	case desired.Guard:
+		return renderGuard(r), nil
+	}
+	return nil, model.Errorf(model.NotImplemented, "nftables cannot express %q", row)
+}
+
+func renderIsolate(r desired.Isolate) ([]element, error) {
+	bridge, err := nameKey(r.Bridge)
+	if err != nil {
+		return nil, err
+	}
+	out := []element{{set: setBridges, key: bridge}}
+	if r.Internal {
+		out = append(out, element{set: setInternal, key: bridge})
+	}
+	if r.ICC {
+		out = append(out, element{set: setIntra, key: bridge + bridge})
+	}
+	return out, nil
+}
+
+func renderMasquerade(r desired.Masquerade) ([]element, error) {
+	if !r.Subnet.IsValid() {
+		return nil, model.Errorf(model.Invalid, "masquerade: no subnet")
+	}
+	first := r.Subnet.Masked().Addr()
+	set := setMasq6
+	if first.Is4() {
+		set = setMasq4
+	}
+	out := element{set: set, key: addrKey(first)}
+	if after := lastAddr(r.Subnet).Next(); after.IsValid() {
+		out.after = addrKey(after)
+	}
+	return []element{out}, nil
+}
+
+func renderPin(r desired.Pin) ([]element, error) {
+	port, err := nameKey(r.Port)
+	if err != nil {
+		return nil, err
+	}
+	mac, err := net.ParseMAC(r.MAC)
+	if err != nil || len(mac) != typeEther.size() {
+		return nil, model.Errorf(model.Invalid, "pin %s: MAC address %q", r.Port, r.MAC)
+	}
+	out := []element{
+		{set: setPinned, key: port},
+		{set: setPinMAC, key: port + string(mac) + "\x00\x00"}, // padded to whole registers
+	}
+	for _, a := range r.Addrs {
+		switch a = a.Unmap(); {
+		case a.Is4():
+			out = append(out, element{set: setPinIP4, key: port + addrKey(a)})
+		case a.Is6():
+			out = append(out, element{set: setPinIP6, key: port + addrKey(a)})
+		default:
+			return nil, model.Errorf(model.Invalid, "pin %s: no address", r.Port)
+		}
+	}
+	return out, nil
+}
+
+func renderGuard(r desired.Guard) []element {
+	var out []element
+	if r.DropForeign4 {
+		out = append(out, element{set: setGuard, key: string([]byte{unix.NFPROTO_IPV4})})
+	}
+	if r.DropForeign6 {
+		out = append(out, element{set: setGuard, key: string([]byte{unix.NFPROTO_IPV6})})
+	}
+	return out
+}
+
+// nameKey refuses names that the kernel would cut short: the cut name could be
+// another interface's.
+func nameKey(name string) (string, error) {
+	if name == "" || len(name) >= unix.IFNAMSIZ {
+		return "", model.Errorf(model.Invalid, "interface name %q: must have 1 to %d bytes", name, unix.IFNAMSIZ-1)
+	}
+	return string(ifname(name)), nil
+}
+
+func addrKey(a netip.Addr) string { return string(a.WithZone("").AsSlice()) }
+
+func lastAddr(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().AsSlice()
+	for bit := p.Bits(); bit < len(b)*8; bit++ {
+		b[bit/8] |= 0x80 >> (bit % 8)
+	}
+	last, _ := netip.AddrFromSlice(b)
+	return last
+}
+
+// index finds the table and set of an element by the set's name.
+type index map[string]located
+
+type located struct {
+	table table
+	set   set
+}
+
+func indexOf(tables []table) index {
+	idx := index{}
+	for _, t := range tables {
+		for _, s := range t.sets {
+			idx[s.name] = located{t, s}
+		}
+	}
+	return idx
+}
+
+// text prints an element as nft would name it.
+func (idx index) text(e element) string {
+	at := idx[e.set]
+	return fmt.Sprintf("%s: set %s: %s", at.table, e.set, at.set.text(e))
+}

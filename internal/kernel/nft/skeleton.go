@@ -1,0 +1,330 @@
+package nft
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/desired"
+)
+
+// tableName is the name of our tables, one of family inet and one of family
+// bridge.
+const tableName = "linkspan"
+
+// The sets, by the names that rules and elements use. No name occurs in both
+// tables.
+const (
+	setBridges  = "bridges"
+	setInternal = "internal"
+	setIntra    = "intra"
+	setMasq4    = "masq4"
+	setMasq6    = "masq6"
+	setGuard    = "guard"
+
+	setPinned = "pinned"
+	setPinMAC = "pin_mac"
+	setPinIP4 = "pin_ip4"
+	setPinIP6 = "pin_ip6"
+	setNoICC  = "no_icc"
+)
+
+// table is everything in one of our tables except the elements of its sets,
+// which are all that changes from day to day.
+type table struct {
+	family  byte
+	name    string
+	comment string
+	sets    []set
+	chains  []chain
+}
+
+func (t table) String() string {
+	switch t.family {
+	case unix.NFPROTO_BRIDGE:
+		return "table bridge " + t.name
+	case unix.NFPROTO_IPV4:
+		return "table ip " + t.name
+	}
+	return "table inet " + t.name
+}
+
+// datatype is a type of nft's, by the number that it goes by in set
+// descriptions (nft's include/datatype.h).
+type datatype uint32
+
+const (
+	typeNFProto datatype = 2
+	typeIPv4    datatype = 7
+	typeIPv6    datatype = 8
+	typeEther   datatype = 9
+	typeIfname  datatype = 41
+)
+
+// size is the length of a value in bytes.
+func (t datatype) size() int {
+	switch t {
+	case typeIPv4:
+		return net.IPv4len
+	case typeIPv6:
+		return net.IPv6len
+	case typeEther:
+		return 6
+	case typeIfname:
+		return unix.IFNAMSIZ
+	}
+	return 1
+}
+
+// set is a named set.
+type set struct {
+	name     string
+	comment  string
+	key      []datatype // concatenated
+	interval bool
+	deny     bool // an element forbids: added before, and removed after, those that allow
+}
+
+func (s set) keyMagic() (magic uint32) {
+	const bitsPerType = 6
+	for _, t := range s.key {
+		magic = magic<<bitsPerType | uint32(t)
+	}
+	return magic
+}
+
+// keyLen is the length of a key in bytes. The parts of a concatenation fill
+// whole 32-bit registers; a part alone is not padded.
+func (s set) keyLen() (n uint32) {
+	if len(s.key) == 1 {
+		return uint32(s.key[0].size())
+	}
+	for _, t := range s.key {
+		n += uint32(align(t.size()))
+	}
+	return n
+}
+
+func (s set) flags() uint32 {
+	if s.interval {
+		return unix.NFT_SET_INTERVAL
+	}
+	return 0
+}
+
+// base says where packets enter a base chain. Policies are always accept: the
+// tables say what is dropped, and an accept here does not overrule a drop in
+// somebody else's chain. The zero base is a chain that is jumped to.
+type base struct {
+	kind     string // "filter" or "nat"
+	hook     uint32
+	priority int32
+}
+
+type chain struct {
+	name  string
+	base  base
+	rules []rule
+}
+
+type rule struct {
+	comment string
+	exprs   []expr.Any
+}
+
+// skeleton is the constant part of the ruleset, for the instance of the engine
+// that owns it.
+func skeleton(instance string) []table {
+	mark := "linkspan"
+	if instance != "" {
+		mark = "linkspan:" + instance
+	}
+	return []table{inetTable(mark), bridgeTable(mark)}
+}
+
+func inetTable(mark string) table {
+	const priorityFilter, priorityNATSource = 0, 100
+	return table{
+		family: unix.NFPROTO_INET, name: tableName, comment: mark,
+		sets: []set{
+			{name: setBridges, comment: "bridges of ours", key: []datatype{typeIfname}, deny: true},
+			{name: setInternal, comment: "bridges with no way in or out", key: []datatype{typeIfname}, deny: true},
+			{name: setIntra, comment: "bridges whose containers may talk to one another", key: []datatype{typeIfname, typeIfname}},
+			{name: setMasq4, comment: "subnets that leave under the host's address", key: []datatype{typeIPv4}, interval: true},
+			{name: setMasq6, comment: "subnets that leave under the host's address", key: []datatype{typeIPv6}, interval: true},
+			{name: setGuard, comment: "families not forwarded between foreign interfaces", key: []datatype{typeNFProto}, deny: true},
+		},
+		chains: []chain{
+			{"forward", base{"filter", unix.NF_INET_FORWARD, priorityFilter}, forwardRules()},
+			{"postrouting", base{"nat", unix.NF_INET_POST_ROUTING, priorityNATSource}, masqueradeRules()},
+		},
+	}
+}
+
+// forwardRules keeps the border of every network of ours. The order matters:
+// an internal network is closed before established connections are let
+// through, so that no connection from before it was internal, and none made up,
+// gets out.
+func forwardRules() []rule {
+	return []rule{
+		accept("within one network (frames that br_netfilter shows to this chain)", in(setIntra, iifName, oifName)),
+		drop("out of an internal network", in(setInternal, iifName)),
+		drop("into an internal network", in(setInternal, oifName)),
+		accept("answers to what was let through", answering()),
+		drop("unpublished ports, other networks, direct routing", in(setBridges, oifName)),
+		accept("out of a network", in(setBridges, iifName)),
+		drop("neither side is ours and forwarding is on only for us", in(setGuard, family)),
+	}
+}
+
+func masqueradeRules() []rule {
+	return []rule{
+		accept("stays on this host", is(oifName, ifname("lo")...)),
+		accept("stays in our networks, with its true source", in(setBridges, oifName)),
+		masquerade("leaves under the host's address", is(family, unix.NFPROTO_IPV4), in(setMasq4, ip4Source)),
+		masquerade("leaves under the host's address", is(family, unix.NFPROTO_IPV6), in(setMasq6, ip6Source)),
+	}
+}
+
+func bridgeTable(mark string) table {
+	const priorityFilter = -200 // NF_BR_PRI_FILTER_BRIDGED: before br_netfilter looks
+	// Bridge hooks (NF_BR_*) go by the same numbers as those of inet.
+	filter := func(hook uint32) base { return base{"filter", hook, priorityFilter} }
+	return table{
+		family: unix.NFPROTO_BRIDGE, name: tableName, comment: mark,
+		sets: []set{
+			{name: setPinned, comment: "ports that have a policy", key: []datatype{typeIfname}},
+			{name: setPinMAC, comment: "the MAC address of each port", key: []datatype{typeIfname, typeEther}},
+			{name: setPinIP4, comment: "the IPv4 addresses of each port", key: []datatype{typeIfname, typeIPv4}},
+			{name: setPinIP6, comment: "the IPv6 addresses of each port", key: []datatype{typeIfname, typeIPv6}},
+			{name: setNoICC, comment: "ports of networks with icc=false", key: []datatype{typeIfname}, deny: true},
+		},
+		chains: []chain{
+			{"port", base{}, portRules()},
+			{"prerouting", filter(unix.NF_INET_PRE_ROUTING), []rule{
+				jump("frames from a port of ours; foreign ports are left alone", "port", fromOurs()),
+			}},
+			{"forward", filter(unix.NF_INET_FORWARD), []rule{
+				withoutPolicy(),
+				drop("between containers, icc=false", in(setNoICC, iifName), toOurs(), isNot(etherType, 0x08, 0x06)),
+			}},
+			{"output", filter(unix.NF_INET_LOCAL_OUT), []rule{withoutPolicy()}},
+		},
+	}
+}
+
+func fromOurs() match { return is(iifGroup, native32(desired.PortGroup)...) }
+func toOurs() match   { return is(oifGroup, native32(desired.PortGroup)...) }
+
+func withoutPolicy() rule {
+	return drop("to a port that has no policy", toOurs(), notIn(setPinned, oifName))
+}
+
+// portRules lets through what a container may say in its own name. Everything
+// else from a port of ours is dropped: without a pin, that is everything.
+//
+// The EtherType is read from the frame itself rather than from the packet's
+// metadata, which for a VLAN tagged frame names the protocol inside the tag.
+func portRules() []rule {
+	return slices.Concat(
+		[]rule{drop("MAC address that is not this port's", notIn(setPinMAC, iifName, etherSource))},
+		portARPRules(),
+		portIPv4Rules(),
+		portIPv6Rules(),
+		[]rule{drop("whatever else: foreign source, VLAN tag, other protocol")},
+	)
+}
+
+func isARP() match  { return is(etherType, 0x08, 0x06) }
+func isIPv4() match { return is(etherType, 0x08, 0x00) }
+func isIPv6() match { return is(etherType, 0x86, 0xdd) }
+
+func portARPRules() []rule {
+	// Ethernet and IPv4 in their usual lengths: in any other form of ARP the
+	// addresses would stand elsewhere than where the rules look.
+	usual := slices.Concat(isARP(), is(arpHardware, 0, 1), is(arpProtocol, 0x08, 0x00), is(arpLengths, 6, 4))
+	probe := slices.Concat(usual, is(arpOperation, 0, 1), is(arpSenderIP, 0, 0, 0, 0))
+	return []rule{
+		drop("ARP in the name of another MAC address", isARP(), notIn(setPinMAC, iifName, arpSenderMAC)),
+		accept("ARP in its own name", usual, in(setPinIP4, iifName, arpSenderIP)),
+		accept("ARP probe for its own address (RFC 5227)", probe, in(setPinIP4, iifName, arpTargetIP)),
+	}
+}
+
+func portIPv4Rules() []rule {
+	const bootps = 67 // RFC 2131
+	return []rule{
+		drop("DHCP server", isIPv4(), is(protocol, unix.IPPROTO_UDP), is(sourcePort, 0, bootps)),
+		accept("IPv4 from its own address", isIPv4(), in(setPinIP4, iifName, ip4Source)),
+	}
+}
+
+func portIPv6Rules() []rule {
+	const (
+		routerAdvertisement, neighbourAdvertisement, redirect = 134, 136, 137 // RFC 4861
+		dhcpServer                                            = 547           // RFC 8415
+	)
+	linkLocal, mask := []byte{0xfe, 0x80, 15: 0}, []byte{0xff, 0xc0, 15: 0} // fe80::/10
+	icmp := func(kind byte) match {
+		return slices.Concat(isIPv6(), is(protocol, unix.IPPROTO_ICMPV6), is(icmp6Type, kind))
+	}
+	return []rule{
+		drop("router advertisement", icmp(routerAdvertisement)),
+		drop("redirect", icmp(redirect)),
+		drop("DHCPv6 server", isIPv6(), is(protocol, unix.IPPROTO_UDP), is(sourcePort, dhcpServer>>8, dhcpServer&0xff)),
+		drop("neighbour advertisement for another's address", icmp(neighbourAdvertisement),
+			notUnder(ndTarget, linkLocal, mask), notIn(setPinIP6, iifName, ndTarget)),
+		accept("IPv6 from its own address", isIPv6(), in(setPinIP6, iifName, ip6Source)),
+		accept("IPv6 on the link", isIPv6(), under(ip6Source, linkLocal, mask)),
+		accept("duplicate address detection, group membership", isIPv6(),
+			is(ip6Source, make([]byte, 16)...), is(protocol, unix.IPPROTO_ICMPV6)),
+	}
+}
+
+// ifname is an interface name as the kernel compares it: padded with zeros.
+func ifname(name string) []byte {
+	b := make([]byte, unix.IFNAMSIZ)
+	copy(b, name)
+	return b
+}
+
+// text prints an element of the set as nft does, for drift reports and goldens.
+func (s set) text(e element) string {
+	if s.interval {
+		return s.keyText(e.key) + " up to " + s.keyText(e.after)
+	}
+	return s.keyText(e.key)
+}
+
+func (s set) keyText(key string) string {
+	var parts []string
+	for _, t := range s.key {
+		if len(key) < t.size() {
+			return fmt.Sprintf("%s %x", strings.Join(parts, " . "), key)
+		}
+		parts = append(parts, t.text(key[:t.size()]))
+		key = key[min(align(t.size()), len(key)):]
+	}
+	return strings.Join(parts, " . ")
+}
+
+func (t datatype) text(v string) string {
+	switch t {
+	case typeIfname:
+		return strings.TrimRight(v, "\x00")
+	case typeIPv4, typeIPv6:
+		a, _ := netip.AddrFromSlice([]byte(v))
+		return a.String()
+	case typeEther:
+		return net.HardwareAddr(v).String()
+	}
+	if v[0] == unix.NFPROTO_IPV4 {
+		return "ipv4"
+	}
+	return "ipv6"
+}

@@ -1,0 +1,202 @@
+package nft
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"testing"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/desired"
+)
+
+// tracer runs frames through the ruleset that rows are rendered to, by reading
+// the very expressions that are sent to the kernel.
+type tracer struct {
+	tables []table
+	idx    index
+	sets   map[string]map[element]bool
+}
+
+func newTracer(t *testing.T, rows []desired.Row) tracer {
+	t.Helper()
+	tables := skeleton("test")
+	sets, _, err := wanted(rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tracer{tables, indexOf(tables), sets}
+}
+
+// hop is one frame at one hook.
+type hop struct {
+	frame              []byte
+	iif, oif           string
+	iifGroup, oifGroup uint32
+	state              uint32 // of its connection; 0 is new
+}
+
+type verdict string
+
+const (
+	verdictAccept     verdict = "accept"
+	verdictDrop       verdict = "drop"
+	verdictMasquerade verdict = "masquerade"
+	verdictNone       verdict = ""
+)
+
+// run returns what a chain makes of a frame; without a verdict of its own, the
+// policy.
+func (tr tracer) run(family byte, chain string, h hop) verdict {
+	for _, t := range tr.tables {
+		if t.family == family {
+			if v := tr.chain(t, chain, h); v != verdictNone {
+				return v
+			}
+			return verdictAccept
+		}
+	}
+	panic("no such table")
+}
+
+func (tr tracer) chain(t table, name string, h hop) verdict {
+	for _, c := range t.chains {
+		if c.name != name {
+			continue
+		}
+		for _, r := range c.rules {
+			if v := tr.rule(t, r, h); v != verdictNone {
+				return v
+			}
+		}
+		return verdictNone
+	}
+	panic("no such chain: " + name)
+}
+
+// registers are the four of 16 bytes each, numbered from 1.
+type registers [4 * 16]byte
+
+func (r *registers) from(n uint32) []byte { return r[(n-1)*16:] }
+
+func (tr tracer) rule(t table, r rule, h hop) verdict {
+	var reg registers
+	for _, e := range r.exprs {
+		ok := true
+		switch e := e.(type) {
+		case *expr.Meta:
+			ok = put(&reg, e.Register, h.meta(e.Key))
+		case *expr.Payload:
+			ok = put(&reg, e.DestRegister, h.payload(e))
+		case *expr.Ct:
+			ok = put(&reg, e.Register, native32(cmp.Or(h.state, expr.CtStateBitNEW)))
+		case *expr.Bitwise:
+			for i := range e.Mask {
+				reg.from(e.DestRegister)[i] = reg.from(e.SourceRegister)[i]&e.Mask[i] ^ e.Xor[i]
+			}
+		case *expr.Cmp:
+			ok = bytes.Equal(reg.from(e.Register)[:len(e.Data)], e.Data) == (e.Op == expr.CmpOpEq)
+		case *expr.Lookup:
+			ok = tr.has(e.SetName, reg.from(e.SourceRegister)) != e.Invert
+		case *expr.Masq:
+			return verdictMasquerade
+		case *expr.Verdict:
+			return tr.decide(t, e, h)
+		default:
+			panic(fmt.Sprintf("the tracer does not know %T", e))
+		}
+		if !ok {
+			return verdictNone
+		}
+	}
+	return verdictNone
+}
+
+func (tr tracer) decide(t table, v *expr.Verdict, h hop) verdict {
+	switch v.Kind {
+	case expr.VerdictAccept:
+		return verdictAccept
+	case expr.VerdictDrop:
+		return verdictDrop
+	case expr.VerdictJump:
+		return tr.chain(t, v.Chain, h)
+	}
+	panic(fmt.Sprintf("the tracer does not know verdict %d", v.Kind))
+}
+
+func (tr tracer) has(name string, key []byte) bool {
+	at := tr.idx[name].set
+	k := string(key[:at.keyLen()])
+	if !at.interval {
+		return tr.sets[name][element{set: name, key: k}]
+	}
+	for e := range tr.sets[name] {
+		if e.key <= k && (e.after == "" || k < e.after) {
+			return true
+		}
+	}
+	return false
+}
+
+// put fills a register, whole words, unless the packet has no such thing.
+func put(reg *registers, n uint32, v []byte) bool {
+	if v == nil {
+		return false
+	}
+	clear(reg.from(n)[:align(len(v))])
+	copy(reg.from(n), v)
+	return true
+}
+
+func (h hop) meta(key expr.MetaKey) []byte {
+	switch key {
+	case expr.MetaKeyIIFNAME:
+		return ifname(h.iif)
+	case expr.MetaKeyOIFNAME:
+		return ifname(h.oif)
+	case expr.MetaKeyIIFGROUP:
+		return native32(h.iifGroup)
+	case expr.MetaKeyOIFGROUP:
+		return native32(h.oifGroup)
+	case expr.MetaKeyNFPROTO:
+		if h.kind() == etherIPv6 {
+			return []byte{unix.NFPROTO_IPV6}
+		}
+		return []byte{unix.NFPROTO_IPV4}
+	case expr.MetaKeyL4PROTO:
+		switch h.kind() {
+		case etherIPv4:
+			return h.frame[23:24]
+		case etherIPv6:
+			return h.frame[20:21]
+		}
+		return nil
+	}
+	panic(fmt.Sprintf("the tracer does not know meta key %d", key))
+}
+
+func (h hop) kind() uint16 { return binary.BigEndian.Uint16(h.frame[12:]) }
+
+func (h hop) payload(e *expr.Payload) []byte {
+	start := uint32(0)
+	switch e.Base {
+	case expr.PayloadBaseNetworkHeader:
+		start = 14
+	case expr.PayloadBaseTransportHeader:
+		switch h.kind() {
+		case etherIPv4:
+			start = 14 + uint32(h.frame[14]&0xf)*4
+		case etherIPv6:
+			start = 14 + 40
+		default:
+			return nil
+		}
+	}
+	if start += e.Offset; start+e.Len > uint32(len(h.frame)) {
+		return nil
+	}
+	return h.frame[start : start+e.Len]
+}

@@ -1,0 +1,122 @@
+package kernel
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/kernel/link"
+	"github.com/linkspan/linkspan/internal/kernel/route"
+	"github.com/linkspan/linkspan/internal/kernel/sysctl"
+)
+
+// maxResolvers bounds what is read of resolv.conf(5); the C library uses three.
+const maxResolvers = 16
+
+// Observe learns about the host: which prefixes it reaches directly, not counting
+// interfaces of ours, its name servers, whether it forwards, and which boot this
+// is. It changes nothing.
+func (k *Kernel) Observe(ctx context.Context) (facts.Host, error) {
+	t, err := k.begin(ctx, nil)
+	if err != nil {
+		return facts.Host{}, err
+	}
+	defer t.end()
+	h := facts.Host{Instance: k.instance, BootID: bootID()}
+	if h.OnLink, err = t.onLinkPrefixes(); err != nil {
+		return facts.Host{}, fmt.Errorf("read the host's routes: %w", err)
+	}
+	if h.Resolvers, err = readResolvers(k.resolvConf); err != nil {
+		return facts.Host{}, err
+	}
+	err = k.netns.Enter(ctx, k.hostFile, func() error {
+		tree := sysctl.Open()
+		defer tree.Close()
+		h.ForwardingOff4 = off(tree, "net/ipv4/ip_forward")
+		h.ForwardingOff6 = off(tree, "net/ipv6/conf/all/forwarding")
+		return nil
+	})
+	return h, err
+}
+
+// bootID returns random(4)'s identity of this boot, empty if there is none.
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// off tells whether a sysctl exists and is 0.
+func off(tree *sysctl.Tree, path string) bool {
+	value, err := tree.Get(path)
+	return err == nil && value == "0"
+}
+
+// onLinkPrefixes lists where the host gets without a gateway. Default routes,
+// link-local and multicast prefixes say nothing about who is where.
+func (t *turn) onLinkPrefixes() ([]netip.Prefix, error) {
+	conn := t.spaces[desired.HostNamespace].conn
+	links, err := link.List(conn)
+	if err != nil {
+		return nil, err
+	}
+	skip := map[int]bool{}
+	for _, l := range links {
+		_, ours := link.Owner(t.k.instance, l)
+		skip[l.Index] = ours || l.Group == desired.PortGroup
+	}
+	routes, err := route.All(conn)
+	if err != nil {
+		return nil, err
+	}
+	var out []netip.Prefix
+	for _, r := range routes {
+		p := r.Destination
+		if r.OnLink() && !skip[r.Index] && p.Bits() > 0 && !p.Addr().IsLinkLocalUnicast() && !p.Addr().IsMulticast() {
+			out = append(out, p)
+		}
+	}
+	slices.SortFunc(out, netip.Prefix.Compare)
+	return slices.Compact(out), nil
+}
+
+func readResolvers(path string) ([]netip.Addr, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return parseResolvers(f), nil
+}
+
+// parseResolvers returns the name servers of a resolv.conf(5), in order and
+// without zones. What it does not understand it passes over, as the C library
+// does.
+func parseResolvers(r io.Reader) []netip.Addr {
+	var out []netip.Addr
+	lines := bufio.NewScanner(r)
+	for lines.Scan() && len(out) < maxResolvers {
+		words := strings.Fields(lines.Text())
+		if len(words) < 2 || words[0] != "nameserver" {
+			continue
+		}
+		if a, err := netip.ParseAddr(words[1]); err == nil {
+			out = append(out, a.WithZone("").Unmap())
+		}
+	}
+	return out
+}

@@ -1,0 +1,281 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/addr"
+	"github.com/linkspan/linkspan/internal/kernel/link"
+	"github.com/linkspan/linkspan/internal/kernel/neigh"
+	"github.com/linkspan/linkspan/internal/kernel/route"
+	"github.com/linkspan/linkspan/internal/kernel/rtnl"
+	"github.com/linkspan/linkspan/internal/kernel/sysctl"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// policies hands one half of the policy deltas to the firewall, without those
+// whose owner has failed, and reports whether the turn goes on.
+func (t *turn) policies(deltas []desired.Delta) bool {
+	var todo []desired.Delta
+	for _, d := range deltas {
+		if !t.failed[d.Owner] {
+			todo = append(todo, d)
+		}
+	}
+	if len(todo) > 0 && !t.fatal {
+		t.note(t.k.firewall.Apply(t.ctx, todo))
+	}
+	return !t.fatal
+}
+
+func (t *turn) comparePolicies(want desired.State, dry bool) (desired.Report, error) {
+	var rows []desired.Row
+	for o := range want.Kind(desired.KindPolicy) {
+		rows = append(rows, o.Row)
+	}
+	if dry {
+		return t.k.firewall.Check(t.ctx, rows)
+	}
+	return t.k.firewall.Resync(t.ctx, rows)
+}
+
+func (t *turn) putNamespaces(g group) {
+	for _, d := range g.deltas {
+		t.try(d, func() error { return t.putNamespace(d) })
+	}
+}
+
+// putNamespace makes a namespace and keeps it open for the rows inside.
+func (t *turn) putNamespace(d desired.Delta) error {
+	s := &space{name: d.New.(desired.Namespace).Name, index: map[string]int{}}
+	err := t.k.netns.Create(t.ctx, s.name, func(file *os.File) (err error) {
+		s.file = file
+		if s.conn, err = rtnl.Open(&t.k.writes); err != nil {
+			return err
+		}
+		return link.Claim(s.conn, link.Mark(t.k.instance, d.Owner))
+	})
+	if err == nil {
+		t.k.writes.Add(1)
+		t.keep(s)
+		return nil
+	}
+	s.close()
+	if errors.Is(err, fs.ErrExist) {
+		return t.reclaim(s.name, d.Owner)
+	}
+	return err
+}
+
+// reclaim takes over a namespace that is there already and ours: it is marked
+// for its owner and its loopback interface is up afterwards. A container that may
+// configure its own network can remove the mark, so a repair does without it.
+func (t *turn) reclaim(name string, owner desired.Owner) error {
+	return t.in(name, func(s *space) error {
+		lo, err := link.Get(s.conn, "lo")
+		if err != nil {
+			return err
+		}
+		mark := link.Mark(t.k.instance, owner)
+		if lo.Alias == mark && lo.Up {
+			return nil
+		}
+		if _, ours := link.Owner(t.k.instance, lo); !ours && !t.repair {
+			return &model.Error{
+				Kind: model.Conflict,
+				Err:  fmt.Errorf("network namespace %s already exists", name),
+				Who:  "it was not made by this engine",
+				Way:  "remove it: ip netns delete " + name,
+			}
+		}
+		return link.Claim(s.conn, mark)
+	})
+}
+
+func (t *turn) dropNamespaces(g group) {
+	for _, d := range g.deltas {
+		t.try(d, func() error { return t.dropNamespace(d.Old.(desired.Namespace).Name) })
+	}
+}
+
+func (t *turn) dropNamespace(name string) error {
+	ours := false
+	err := t.in(name, func(s *space) error {
+		lo, err := link.Get(s.conn, "lo")
+		_, ours = link.Owner(t.k.instance, lo)
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !ours {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	t.shut(name)
+	t.k.writes.Add(1)
+	return t.k.netns.Delete(name)
+}
+
+// putSysctls writes the values of one namespace in one visit.
+func (t *turn) putSysctls(g group) {
+	visit := func(s *space) error {
+		return t.k.netns.Enter(t.ctx, s.file, func() error {
+			tree := sysctl.Open()
+			defer tree.Close()
+			for _, d := range g.deltas {
+				t.try(d, func() error { return t.putSysctl(tree, d.New.(desired.Sysctl)) })
+			}
+			return nil
+		})
+	}
+	if err := t.in(g.space, visit); err != nil {
+		for _, d := range g.deltas {
+			t.try(d, func() error { return err })
+		}
+	}
+}
+
+func (t *turn) putSysctl(tree *sysctl.Tree, row desired.Sysctl) error {
+	wrote, err := tree.Put(row.Path, row.Value)
+	if wrote {
+		t.k.writes.Add(1)
+	}
+	return err
+}
+
+func (t *turn) putAddrs(g group) {
+	t.each(g, func(s *space, d desired.Delta) error {
+		row := d.New.(desired.Addr)
+		// The previous holder's connections must not be the new one's.
+		if err := t.k.flusher.Await(t.ctx, []netip.Addr{row.Prefix.Addr()}); err != nil {
+			return err
+		}
+		index, err := t.indexOf(s, row.Link)
+		if err == nil {
+			err = addr.Put(s.conn, index, row.Prefix)
+		}
+		return about(err, "address %s on %s", row.Prefix, row.Link)
+	})
+}
+
+func (t *turn) dropAddrs(g group) {
+	t.eachGone(g, func(s *space, d desired.Delta) error {
+		row := d.Old.(desired.Addr)
+		return t.onLink(s, row.Link, func(index int) error { return addr.Delete(s.conn, index, row.Prefix) })
+	})
+}
+
+func (t *turn) putRoutes(g group) {
+	t.each(g, func(s *space, d desired.Delta) error {
+		row := d.New.(desired.Route)
+		spec, err := t.route(s, row)
+		if err == nil {
+			err = t.putRoute(s, spec)
+		}
+		return about(err, "route to %s", row.Destination)
+	})
+}
+
+// putRoute sets a route, and waits for the kernel to notice that the link has a
+// carrier if that is why it does not know the gateway's subnet yet (IPv6 only:
+// linkwatch runs up to a second late). Asking for the link makes kernels from 6.8
+// on look at once.
+func (t *turn) putRoute(s *space, spec route.Spec) error {
+	err := route.Put(s.conn, spec)
+	for wait := time.Millisecond; errors.Is(err, unix.EHOSTUNREACH) && spec.Index != 0 && wait < time.Second; wait *= 2 {
+		if _, linkErr := link.ByIndex(s.conn, spec.Index); linkErr != nil {
+			return err
+		}
+		if err = route.Put(s.conn, spec); !errors.Is(err, unix.EHOSTUNREACH) {
+			break
+		}
+		select {
+		case <-time.After(wait):
+		case <-t.ctx.Done():
+			return t.ctx.Err()
+		}
+	}
+	return err
+}
+
+// route says what a row means to the kernel.
+func (t *turn) route(s *space, row desired.Route) (route.Spec, error) {
+	spec := route.Spec{Destination: row.Destination, Gateway: row.Gateway, Replace: s.name != desired.HostNamespace}
+	if row.Link == "" {
+		return spec, nil
+	}
+	var err error
+	spec.Index, err = t.indexOf(s, row.Link)
+	return spec, err
+}
+
+func (t *turn) dropRoutes(g group) {
+	t.eachGone(g, func(s *space, d desired.Delta) error {
+		row := d.Old.(desired.Route)
+		if t.isDoomed(s, row.Link) {
+			return nil
+		}
+		return about(route.Delete(s.conn, row.Destination), "route to %s", row.Destination)
+	})
+}
+
+func (t *turn) putNeighs(g group) {
+	t.each(g, func(s *space, d desired.Delta) error {
+		row := d.New.(desired.Neigh)
+		index, err := t.indexOf(s, row.Link)
+		if err == nil {
+			err = neigh.Put(s.conn, neigh.Info{Index: index, IP: row.IP, MAC: row.MAC})
+		}
+		return about(err, "neighbour %s on %s", row.IP, row.Link)
+	})
+}
+
+func (t *turn) dropNeighs(g group) {
+	t.eachGone(g, func(s *space, d desired.Delta) error {
+		row := d.Old.(desired.Neigh)
+		return t.onLink(s, row.Link, func(index int) error { return neigh.Delete(s.conn, index, row.IP) })
+	})
+}
+
+// onLink removes something from a link, unless the link goes as a whole or is
+// gone.
+func (t *turn) onLink(s *space, name string, f func(index int) error) error {
+	if t.isDoomed(s, name) {
+		return nil
+	}
+	index, err := t.indexOf(s, name)
+	if errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return f(index)
+}
+
+// forget has the connections of container addresses removed that are gone. It
+// comes last, when no packet can make a new one.
+func (t *turn) forget(drop []desired.Delta) {
+	var gone []netip.Addr
+	for _, d := range drop {
+		if row := d.Old.(desired.Addr); row.Namespace != desired.HostNamespace {
+			gone = append(gone, row.Prefix.Addr())
+		}
+	}
+	t.k.flusher.Forget(gone)
+}
+
+// about says what an error is about.
+func about(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), err)
+}

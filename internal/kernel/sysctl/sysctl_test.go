@@ -1,0 +1,62 @@
+package sysctl_test
+
+import (
+	"errors"
+	"io/fs"
+	"testing"
+
+	"github.com/linkspan/linkspan/internal/kernel/kerneltest"
+	"github.com/linkspan/linkspan/internal/kernel/sysctl"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+func TestPathsStayInside(t *testing.T) {
+	tree := sysctl.Open()
+	defer tree.Close()
+	for _, path := range []string{
+		"", "net", "net/ipv4", "kernel/hostname", "/proc/sys/net/ipv4/ip_forward", "net/../kernel/hostname",
+		"net/ipv4/../../kernel/hostname", "net//ipv4/ip_forward", "net/ipv4/ip_forward/", "net/ipv4/\x00",
+	} {
+		if _, err := tree.Put(path, "1"); model.KindOf(err) != model.Invalid {
+			t.Errorf("%q: %v", path, err)
+		}
+	}
+}
+
+func TestPut(t *testing.T) {
+	kerneltest.New(t).Do(t, func() {
+		tree := sysctl.Open()
+		defer tree.Close()
+		for _, c := range []struct {
+			path, value string
+			wrote       bool
+		}{
+			{"net/ipv4/ip_forward", "1", true},
+			{"net/ipv4/ip_forward", "1", false},
+			{"net/ipv4/ip_forward", " 0\n", true},
+			{"net/ipv4/ip_local_port_range", "2000 3000", true},
+			{"net/ipv4/ip_local_port_range", "2000  3000", false},
+			{"net/ipv6/conf/all/forwarding", "1", true},
+		} {
+			if drift := tree.Drift(c.path, c.value); (drift != "") != c.wrote {
+				t.Errorf("%s = %q: drift %q", c.path, c.value, drift)
+			}
+			if wrote, err := tree.Put(c.path, c.value); err != nil || wrote != c.wrote {
+				t.Errorf("%s = %q: wrote %t, %v", c.path, c.value, wrote, err)
+			}
+		}
+		if _, err := tree.Put("net/ipv4/conf/nowhere/forwarding", "1"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a missing interface: %v", err)
+		}
+		if drift := tree.Drift("net/ipv4/conf/nowhere/forwarding", "1"); drift != "missing" {
+			t.Errorf("a missing interface: drift %q", drift)
+		}
+		if _, err := tree.Put("net/ipv4/ip_forward", "many"); err == nil {
+			t.Error("a value that is no number is accepted")
+		}
+		// A sysctl that can only be written has no value to compare.
+		if wrote, err := tree.Put("net/ipv4/route/flush", "1"); err != nil || !wrote {
+			t.Errorf("net/ipv4/route/flush: wrote %t, %v", wrote, err)
+		}
+	})
+}

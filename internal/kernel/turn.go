@@ -1,0 +1,368 @@
+package kernel
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/link"
+	"github.com/linkspan/linkspan/internal/kernel/rtnl"
+)
+
+const (
+	// maxWorkers is how many namespaces are worked on at a time. Most of the
+	// work is under the kernel's RTNL lock, so more would only wait there.
+	maxWorkers = 4
+	// maxSpaces is how many namespaces a turn keeps open: each costs two file
+	// descriptors.
+	maxSpaces = 256
+)
+
+// turn is one run through the phases.
+type turn struct {
+	k   *Kernel
+	ctx context.Context // of the call that the turn is
+
+	// repair says that what is wanted and there is ours, marked or not.
+	repair bool
+	// Of the removals in this turn, what takes other rows along with it.
+	doomedSpaces map[string]bool
+	doomedLinks  map[place]desired.Link // both ends of a veth pair
+
+	mu     sync.Mutex // guards the fields below
+	spaces map[string]*space
+	links  map[place]link.State // as the links phase left them
+	failed map[desired.Owner]bool
+	errs   []error
+	fatal  bool
+	drift  []string
+}
+
+// place is a link by name.
+type place struct{ space, link string }
+
+// space is a namespace that is open during a turn.
+type space struct {
+	name  string
+	file  *os.File
+	conn  *rtnl.Conn
+	users int
+	index map[string]int // of links, by name; guarded by turn.mu
+}
+
+// group is the rows of one phase in one namespace.
+type group struct {
+	space  string
+	deltas []desired.Delta
+}
+
+// begin waits for the turn of the caller.
+func (k *Kernel) begin(ctx context.Context, deltas []desired.Delta) (*turn, error) {
+	select {
+	case <-k.turns:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	t := &turn{
+		k: k, ctx: ctx,
+		doomedSpaces: map[string]bool{}, doomedLinks: map[place]desired.Link{},
+		spaces: map[string]*space{}, links: map[place]link.State{}, failed: map[desired.Owner]bool{},
+	}
+	t.spaces[desired.HostNamespace] = &space{file: k.hostFile, conn: k.host, users: 1, index: map[string]int{}}
+	t.markDoomed(deltas)
+	return t, nil
+}
+
+// end closes what the turn opened and lets the next one begin.
+func (t *turn) end() {
+	for name, s := range t.spaces {
+		if name != desired.HostNamespace {
+			s.close()
+		}
+	}
+	t.k.turns <- struct{}{}
+}
+
+// markDoomed notes what is about to be removed whole, so that nothing inside is
+// removed one by one.
+func (t *turn) markDoomed(deltas []desired.Delta) {
+	for _, d := range deltas {
+		if d.New != nil {
+			continue
+		}
+		switch row := d.Old.(type) {
+		case desired.Namespace:
+			t.doomedSpaces[row.Name] = true
+		case desired.Link:
+			if !row.Adopt {
+				t.doomedLinks[place{row.Namespace, row.Name}] = row
+				if row.Peer != nil {
+					t.doomedLinks[place{row.Peer.Namespace, row.Peer.Name}] = row
+				}
+			}
+		}
+	}
+}
+
+// split parts deltas into what is to be made and what is to be removed.
+func split(deltas []desired.Delta) (put, drop map[desired.Kind][]desired.Delta) {
+	put, drop = map[desired.Kind][]desired.Delta{}, map[desired.Kind][]desired.Delta{}
+	for _, d := range deltas {
+		to := put
+		if d.New == nil {
+			to = drop
+		}
+		to[d.Key().Kind] = append(to[d.Key().Kind], d)
+	}
+	return put, drop
+}
+
+// dropAll removes, phase by phase in reverse.
+func (t *turn) dropAll(drop map[desired.Kind][]desired.Delta) {
+	for _, p := range slices.Backward(phases()) {
+		t.run(drop[p.kind], p.drop)
+	}
+}
+
+// run calls f for the deltas of each namespace, several namespaces at a time.
+// The host and one container, which is what an attach is, are not worth the
+// thread switches.
+func (t *turn) run(deltas []desired.Delta, f func(*turn, group)) {
+	if f == nil || len(deltas) == 0 {
+		return
+	}
+	all := groups(deltas)
+	if len(all) <= 2 {
+		for _, g := range all {
+			f(t, g)
+		}
+		return
+	}
+	var workers errgroup.Group
+	workers.SetLimit(maxWorkers)
+	for _, g := range all {
+		workers.Go(func() error { f(t, g); return nil })
+	}
+	_ = workers.Wait() // f keeps its errors in the turn
+}
+
+func groups(deltas []desired.Delta) []group {
+	at := map[string]int{}
+	var out []group
+	for _, d := range deltas {
+		name := spaceOf(cmp.Or(d.New, d.Old))
+		i, known := at[name]
+		if !known {
+			i = len(out)
+			at[name] = i
+			out = append(out, group{space: name})
+		}
+		out[i].deltas = append(out[i].deltas, d)
+	}
+	return out
+}
+
+// spaceOf returns the namespace that a row is in.
+func spaceOf(row desired.Row) string {
+	switch r := row.(type) {
+	case desired.Namespace:
+		return r.Name
+	case desired.Link:
+		return r.Namespace
+	case desired.Sysctl:
+		return r.Namespace
+	case desired.Addr:
+		return r.Namespace
+	case desired.Route:
+		return r.Namespace
+	case desired.Neigh:
+		return r.Namespace
+	}
+	return desired.HostNamespace
+}
+
+// each calls f for every delta of the group in its namespace and keeps what
+// fails.
+func (t *turn) each(g group, f func(*space, desired.Delta) error) {
+	err := t.in(g.space, func(s *space) error {
+		for _, d := range g.deltas {
+			t.try(d, func() error { return f(s, d) })
+		}
+		return nil
+	})
+	if err == nil {
+		return
+	}
+	for _, d := range g.deltas {
+		t.try(d, func() error { return err })
+	}
+}
+
+// eachGone is each for removals: a namespace that is no longer there, or will not
+// be, has nothing to remove.
+func (t *turn) eachGone(g group, f func(*space, desired.Delta) error) {
+	if t.doomedSpaces[g.space] {
+		return
+	}
+	if err := t.in(g.space, func(*space) error { return nil }); errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	t.each(g, f)
+}
+
+// try runs f unless the delta's owner has failed before, so that one fault is
+// told once.
+func (t *turn) try(d desired.Delta, f func() error) {
+	t.mu.Lock()
+	skip := t.failed[d.Owner] || t.fatal
+	t.mu.Unlock()
+	if skip {
+		return
+	}
+	if err := t.ctx.Err(); err != nil {
+		t.note(err)
+		return
+	}
+	if err := f(); err != nil {
+		t.note(&desired.Failure{Owner: d.Owner, Key: d.Key(), Err: err})
+	}
+}
+
+// note keeps an error. One that cannot be attributed to a row ends the turn.
+func (t *turn) note(err error) {
+	if err == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	failures := desired.Failures(err)
+	for _, f := range failures {
+		t.failed[f.Owner] = true
+		t.errs = append(t.errs, f)
+	}
+	if len(failures) == 0 && !t.fatal {
+		t.fatal = true
+		t.errs = append(t.errs, err)
+	}
+}
+
+func (t *turn) err() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return errors.Join(t.errs...)
+}
+
+// in calls f with the namespace open. The error is fs.ErrNotExist if it is not
+// there.
+func (t *turn) in(name string, f func(*space) error) error {
+	s, err := t.open(name)
+	if err != nil {
+		return err
+	}
+	defer t.release(s)
+	return f(s)
+}
+
+func (t *turn) open(name string) (*space, error) {
+	t.mu.Lock()
+	s, known := t.spaces[name]
+	if known {
+		s.users++
+	}
+	t.mu.Unlock()
+	if known {
+		return s, nil
+	}
+	file, err := t.k.netns.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	s = &space{name: name, file: file, users: 1, index: map[string]int{}}
+	if s.conn, err = t.k.dial(t.ctx, file); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return t.keep(s), nil
+}
+
+// keep adds an open namespace to the turn, or closes it in favour of the one
+// that another worker opened meanwhile.
+func (t *turn) keep(s *space) *space {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if other, known := t.spaces[s.name]; known {
+		s.close()
+		other.users++
+		return other
+	}
+	t.spaces[s.name] = s
+	return s
+}
+
+// release lets go of a namespace, and closes it if too many are open.
+func (t *turn) release(s *space) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.users--
+	if s.users == 0 && len(t.spaces) > maxSpaces {
+		delete(t.spaces, s.name)
+		s.close()
+	}
+}
+
+// shut closes a namespace before it is removed.
+func (t *turn) shut(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s, known := t.spaces[name]; known && name != desired.HostNamespace {
+		delete(t.spaces, name)
+		s.close()
+	}
+}
+
+// close gives back what the namespace has been opened with so far.
+func (s *space) close() {
+	if s.conn != nil {
+		s.conn.Close()
+	}
+	if s.file != nil {
+		s.file.Close()
+	}
+}
+
+// indexOf returns the index of a link, looked up once in a turn.
+func (t *turn) indexOf(s *space, name string) (int, error) {
+	t.mu.Lock()
+	index, known := s.index[name]
+	t.mu.Unlock()
+	if known {
+		return index, nil
+	}
+	i, err := link.Get(s.conn, name)
+	if err != nil {
+		return 0, err
+	}
+	t.mu.Lock()
+	s.index[name] = i.Index
+	t.mu.Unlock()
+	return i.Index, nil
+}
+
+// isDoomed tells whether a link is removed in this turn.
+func (t *turn) isDoomed(s *space, name string) bool {
+	_, doomed := t.doomedLinks[place{s.name, name}]
+	return doomed
+}
+
+// forgetIndex is for links that were made anew.
+func (t *turn) forgetIndex(s *space, name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(s.index, name)
+}

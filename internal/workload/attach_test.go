@@ -1,0 +1,236 @@
+package workload
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// buffer collects what a client is shown.
+type buffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// attach begins an attach and returns once it is registered.
+func (b *bench) attach(id string, o AttachOptions, s Streams) <-chan error {
+	b.t.Helper()
+	box, err := b.find(id)
+	must(b.t, err)
+	clients := func() int {
+		box.output.mu.Lock()
+		defer box.output.mu.Unlock()
+		return len(box.output.clients)
+	}
+	before := clients()
+	done := make(chan error, 1)
+	go func() { done <- b.Attach(ctx, id, o, s) }()
+	soon(b.t, "attached", func() bool { return clients() > before })
+	return done
+}
+
+func TestAttachBeforeStart(t *testing.T) {
+	b := newBench(t)
+	id := b.create("one", func(r *CreateRequest) { r.Config.OpenStdin, r.Config.StdinOnce = true, true })
+	var out, errs buffer
+	done := b.attach(id, AttachOptions{Stdin: true, Stdout: true, Stderr: true, Stream: true},
+		Streams{Stdin: strings.NewReader("typed"), Stdout: &out, Stderr: &errs})
+	must(t, b.Start(ctx, id))
+	p := b.runtime.process(id)
+	soon(t, "input arrives and is closed", func() bool {
+		p.in.mu.Lock()
+		defer p.in.mu.Unlock()
+		return p.in.text.String() == "typed" && p.in.closed
+	})
+	io.WriteString(p.out, "said")
+	io.WriteString(p.err, "complained")
+	b.end(id, 0)
+	must(t, receive(t, done))
+	if out.String() != "said" || errs.String() != "complained" {
+		t.Fatalf("out %q, err %q", out.String(), errs.String())
+	}
+}
+
+func TestAttachReplaysWithoutGap(t *testing.T) {
+	b := newBench(t)
+	id := b.run("one", nil)
+	p := b.runtime.process(id)
+	io.WriteString(p.out, "before\n")
+	var out buffer
+	done := b.attach(id, AttachOptions{Stdout: true, Stream: true, Logs: true}, Streams{Stdout: &out})
+	io.WriteString(p.out, "after\n")
+	b.end(id, 0)
+	must(t, receive(t, done))
+	if out.String() != "before\nafter\n" {
+		t.Fatalf("got %q", out.String())
+	}
+}
+
+func TestDetach(t *testing.T) {
+	b := newBench(t)
+	id := b.run("one", func(r *CreateRequest) { r.Config.OpenStdin, r.Config.Tty = true, true })
+	in, typed := io.Pipe()
+	done := b.attach(id, AttachOptions{Stdin: true, Stdout: true, Stream: true, DetachKeys: "ctrl-a,x"},
+		Streams{Stdin: in, Stdout: io.Discard})
+	io.WriteString(typed, "ab\x01c\x01x")
+	if err := receive(t, done); !errors.Is(err, ErrDetached) {
+		t.Fatal(err)
+	}
+	if got := b.runtime.process(id).in.String(); got != "ab\x01c" {
+		t.Fatalf("the process was sent %q", got)
+	}
+	if !b.inspect(id).State.Running {
+		t.Fatal("detaching ended it")
+	}
+	refused(t, b.Attach(ctx, id, AttachOptions{DetachKeys: "ctrl-1"}, Streams{}), model.Invalid, "Invalid detach keys (ctrl-1) provided")
+}
+
+// stuck is a client that never takes anything.
+type stuck struct{ release chan struct{} }
+
+func (s stuck) Write([]byte) (int, error) {
+	<-s.release
+	return 0, errBroken
+}
+
+func TestSlowClientIsCutOff(t *testing.T) {
+	b := newBench(t)
+	id := b.create("one", nil)
+	box, err := b.find(id)
+	must(t, err)
+	box.output.patience = 5 * time.Millisecond
+	must(t, b.Start(ctx, id))
+	slow := stuck{make(chan struct{})}
+	defer close(slow.release)
+	var out buffer
+	done := b.attach(id, AttachOptions{Stdout: true, Stream: true}, Streams{Stdout: slow})
+	good := b.attach(id, AttachOptions{Stdout: true, Stream: true}, Streams{Stdout: &out})
+	p := b.runtime.process(id)
+	piece := strings.Repeat("x", readSize-1) + "\n"
+	total := 0
+	for range 2 * clientQueue {
+		n, err := io.WriteString(p.out, piece) // waits for the pump
+		must(t, err)
+		total += n
+	}
+	refused(t, receive(t, done), model.Unavailable, "not read fast enough")
+	b.end(id, 0)
+	must(t, receive(t, good))
+	if got := len(out.String()); got != total {
+		t.Fatalf("the other client got %d of %d bytes", got, total)
+	}
+}
+
+func TestLogs(t *testing.T) {
+	b := newBench(t)
+	id := b.run("one", nil)
+	p := b.runtime.process(id)
+	var out, errs buffer
+	done := make(chan error, 1)
+	go func() {
+		done <- b.Logs(ctx, id, LogOptions{Stdout: true, Stderr: true, Follow: true, Tail: -1}, Streams{Stdout: &out, Stderr: &errs})
+	}()
+	io.WriteString(p.out, "half ")
+	io.WriteString(p.out, "line\n"+strings.Repeat("y", maxLine+5)+"\nrest")
+	io.WriteString(p.err, "oops\n")
+	b.end(id, 0)
+	must(t, receive(t, done))
+	want := "half line\n" + strings.Repeat("y", maxLine+5) + "\nrest"
+	if out.String() != want || errs.String() != "oops\n" {
+		t.Fatalf("out %d bytes, want %d; err %q", len(out.String()), len(want), errs.String())
+	}
+	var stamped buffer
+	must(t, b.Logs(ctx, id, LogOptions{Stderr: true, Timestamps: true, Tail: -1}, Streams{Stdout: io.Discard, Stderr: &stamped}))
+	if _, err := time.Parse(timestamp, strings.Fields(stamped.String())[0]); err != nil || !strings.HasSuffix(stamped.String(), " oops\n") {
+		t.Fatalf("with timestamps: %q", stamped.String())
+	}
+	refused(t, b.Logs(ctx, id, LogOptions{}, Streams{}), model.Invalid, "you must choose at least one stream")
+	quiet := b.create("quiet", func(r *CreateRequest) { r.Host.LogConfig.Type = "none" })
+	refused(t, b.Logs(ctx, quiet, LogOptions{Stdout: true}, Streams{}), model.NotImplemented, "does not support reading")
+}
+
+func TestParseDetachKeys(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "\x10\x11", "ctrl-a": "\x01", "ctrl-z,q": "\x1aq", "a,b,c": "abc", "ctrl-@": "\x00", "ctrl-[": "\x1b", "ctrl-_": "\x1f",
+	} {
+		got, err := parseDetachKeys(text)
+		if err != nil || string(got) != want {
+			t.Errorf("%q: %q, %v; want %q", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"ctrl-", "ctrl-A", "ab", ",", "ctrl-1", "a,,b"} {
+		if _, err := parseDetachKeys(text); model.KindOf(err) != model.Invalid {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func FuzzParseDetachKeys(f *testing.F) {
+	f.Add("ctrl-p,ctrl-q")
+	f.Add("a,,ctrl-")
+	f.Fuzz(func(t *testing.T, text string) {
+		keys, err := parseDetachKeys(text)
+		if err == nil && (len(keys) == 0 || len(keys) != strings.Count(text, ",")+1 && text != "") {
+			t.Fatalf("%q: %q", text, keys)
+		}
+	})
+}
+
+func FuzzEscape(f *testing.F) {
+	f.Add([]byte("ab\x10\x10\x11cd"), []byte("\x10\x11"), 3)
+	f.Add([]byte("aaab"), []byte("aab"), 1)
+	f.Fuzz(func(t *testing.T, typed, keys []byte, cut int) {
+		if len(keys) == 0 || len(keys) > 8 || cut < 0 || cut > len(typed) {
+			return
+		}
+		e := escape{keys: keys}
+		pass, detached := e.feed(typed[:cut])
+		if !detached {
+			var more []byte
+			more, detached = e.feed(typed[cut:])
+			pass = append(pass, more...)
+		}
+		at := bytes.Index(typed, keys)
+		if detached != (at >= 0) {
+			t.Fatalf("typed %q, keys %q: detached %t", typed, keys, detached)
+		}
+		if want := typed; detached {
+			if want = typed[:at]; !bytes.Equal(pass, want) {
+				t.Fatalf("typed %q, keys %q: passed %q", typed, keys, pass)
+			}
+		} else if got := append(pass, e.held...); !bytes.Equal(got, want) {
+			t.Fatalf("typed %q, keys %q: passed and held %q", typed, keys, got)
+		}
+	})
+}
+
+func TestAttachEndsWithClient(t *testing.T) {
+	b := newBench(t)
+	id := b.run("one", nil)
+	short, cancel := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() {
+		done <- b.Attach(short, id, AttachOptions{Stdout: true, Stream: true}, Streams{Stdout: io.Discard})
+	}()
+	cancel()
+	must(t, receive(t, done))
+}

@@ -1,0 +1,144 @@
+package workload
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// box is a container in memory. The record is only changed by whoever has the
+// turn; mu lets others read it meanwhile.
+type box struct {
+	id     model.ContainerID
+	turn   turn
+	output *fan // clients attached; outlives runs
+
+	mu      sync.Mutex
+	rec     record
+	run     *run            // nil while there is no process
+	execs   map[string]bool // IDs of execs that are not forgotten
+	waiters map[*waiter]bool
+	made    bool // the runtime has a container of this ID
+	gone    bool // removed: whoever still holds the box must not use it
+}
+
+func newBox(r record) *box {
+	return &box{
+		id: r.ID, turn: newTurn(), output: newFan(), rec: r,
+		execs: map[string]bool{}, waiters: map[*waiter]bool{},
+	}
+}
+
+// snapshot returns the record as it is now.
+func (b *box) snapshot() record {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.rec
+}
+
+// edit changes the record. The caller has the turn.
+func (b *box) edit(change func(*record)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	change(&b.rec)
+}
+
+// current returns the run, or nil while there is no process.
+func (b *box) current() *run {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.run
+}
+
+// turn is a lock that can be waited for with a deadline.
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+// take waits until the turn is free or ctx ends.
+func (t turn) take(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return model.Errorf(model.Unavailable, "waiting for another operation on the container: %w", context.Cause(ctx))
+	}
+}
+
+// must is take without a deadline, for what cannot be given up, such as
+// recording an exit.
+func (t turn) must() { t <- struct{}{} }
+
+func (t turn) give() { <-t }
+
+// find looks a container up as Docker does: by full ID, then by name with or
+// without a slash, then by a prefix of the ID that is not ambiguous.
+func (m *Manager) find(ref string) (*box, error) {
+	if ref == "" {
+		return nil, model.Errorf(model.Invalid, "No container name or ID supplied")
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if b, ok := m.boxes[model.ContainerID(ref)]; ok {
+		return b, nil
+	}
+	if b, ok := m.boxes[m.names[strings.TrimPrefix(ref, "/")]]; ok {
+		return b, nil
+	}
+	var found []*box
+	for id, b := range m.boxes {
+		if strings.HasPrefix(string(id), ref) {
+			found = append(found, b)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return nil, model.Errorf(model.NotFound, "No such container: %s", ref)
+	}
+	return nil, model.Errorf(model.Invalid, "multiple IDs found with provided prefix: %s", ref)
+}
+
+// take finds a container and takes its turn; the caller gives it back.
+func (m *Manager) take(ctx context.Context, ref string) (*box, error) {
+	b, err := m.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.turn.take(ctx); err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	gone := b.gone
+	b.mu.Unlock()
+	if gone {
+		b.turn.give()
+		return nil, model.Errorf(model.NotFound, "No such container: %s", ref)
+	}
+	return b, nil
+}
+
+// all returns every container, the newest first.
+func (m *Manager) all() []*box {
+	m.mu.Lock()
+	out := slices.Collect(maps.Values(m.boxes))
+	m.mu.Unlock()
+	slices.SortFunc(out, func(a, b *box) int {
+		// Created and ID never change.
+		if c := b.rec.Created.Compare(a.rec.Created); c != 0 {
+			return c
+		}
+		return strings.Compare(string(a.id), string(b.id))
+	})
+	return out
+}
+
+// notRunning is the refusal of verbs that need a process.
+func notRunning(id model.ContainerID) error {
+	return model.Errorf(model.Conflict, "container %s is not running", id)
+}

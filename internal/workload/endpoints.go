@@ -1,0 +1,153 @@
+package workload
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/moby/moby/api/types/network"
+
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/ops"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+// endpointSpecs returns the memberships that a container is created with. The
+// network of its mode comes first, the others by name.
+func (m *Manager) endpointSpecs(r record, nets *network.NetworkingConfig) []ops.EndpointSpec {
+	given := map[string]*network.EndpointSettings{}
+	if nets != nil {
+		given = nets.EndpointsConfig
+	}
+	// The mode and a membership may name one network in two ways, by name and by ID.
+	s, first := m.o.Engine.Snapshot(), string(r.mode())
+	id := func(ref string) string {
+		if n, err := s.FindNetwork(ref); err == nil {
+			return string(n.ID)
+		}
+		return ref
+	}
+	names := slices.Sorted(maps.Keys(given))
+	for _, name := range names {
+		if id(name) == id(first) {
+			first = name
+			break
+		}
+	}
+	out := []ops.EndpointSpec{endpointSpec(first, given[first])}
+	for _, name := range names {
+		if name != first {
+			out = append(out, endpointSpec(name, given[name]))
+		}
+	}
+	return out
+}
+
+// endpointSpec translates one membership; settings may be nil.
+func endpointSpec(networkRef string, s *network.EndpointSettings) ops.EndpointSpec {
+	out := ops.EndpointSpec{ID: model.EndpointID(newID()), Network: networkRef}
+	if s == nil {
+		return out
+	}
+	if s.IPAMConfig != nil {
+		out.IPv4, out.IPv6 = s.IPAMConfig.IPv4Address, s.IPAMConfig.IPv6Address
+		out.LinkLocal = slices.Clone(s.IPAMConfig.LinkLocalIPs)
+	}
+	if len(s.MacAddress) > 0 {
+		out.MAC = s.MacAddress.String()
+	}
+	out.Aliases, out.Priority, out.DriverOpts = slices.Clone(s.Aliases), s.GwPriority, maps.Clone(s.DriverOpts)
+	for _, link := range s.Links {
+		target, alias, ok := strings.Cut(link, ":")
+		if !ok {
+			alias = target
+		}
+		out.Links = append(out.Links, model.Link{Target: target, Alias: alias})
+	}
+	return out
+}
+
+// endpointsOf returns a sandbox's endpoints in the order in which they joined.
+func endpointsOf(s *state.Snapshot, id model.SandboxID) []model.Endpoint {
+	if id == "" {
+		return nil
+	}
+	return slices.SortedFunc(s.EndpointsOf(id), func(a, b model.Endpoint) int {
+		return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.ID, b.ID))
+	})
+}
+
+// settingsOf returns what Docker shows of every membership of a container, by
+// the network's name. Addresses are shown only while the endpoint is up.
+func (m *Manager) settingsOf(r record) map[string]*network.EndpointSettings {
+	out := map[string]*network.EndpointSettings{}
+	s := m.o.Engine.Snapshot()
+	sb, ok := s.Sandbox(r.Sandbox)
+	if !ok {
+		return out
+	}
+	for _, e := range endpointsOf(s, sb.ID) {
+		if n, ok := s.Network(e.Network); ok {
+			out[n.Name] = settings(sb, n, e)
+		}
+	}
+	for _, spec := range sb.Pending {
+		out[spec.Network] = wanted(spec)
+	}
+	return out
+}
+
+// wanted returns what the user asked for, without anything that came of it.
+func wanted(spec model.EndpointSpec) *network.EndpointSettings {
+	out := &network.EndpointSettings{
+		Aliases: spec.Aliases, DriverOpts: spec.DriverOpts, GwPriority: spec.Priority,
+	}
+	if spec.IPv4.IsValid() || spec.IPv6.IsValid() || len(spec.LinkLocal) > 0 {
+		out.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: spec.IPv4, IPv6Address: spec.IPv6, LinkLocalIPs: spec.LinkLocal}
+	}
+	out.MacAddress = hardware(spec.MAC)
+	for _, link := range spec.Links {
+		out.Links = append(out.Links, link.Target+":"+link.Alias)
+	}
+	return out
+}
+
+func settings(sb model.Sandbox, n model.Network, e model.Endpoint) *network.EndpointSettings {
+	out := wanted(e.Spec(n.Name))
+	out.NetworkID = string(n.ID)
+	if n.Driver != model.DriverHost && n.Driver != model.DriverNull && !n.Predefined() {
+		out.DNSNames = model.DNSNames(sb, e)
+	}
+	if !e.Up {
+		return out
+	}
+	out.EndpointID = string(e.ID)
+	out.MacAddress = hardware(e.MAC)
+	out.IPAddress, out.Gateway, out.IPPrefixLen = addressing(n, e, model.IPv4)
+	out.GlobalIPv6Address, out.IPv6Gateway, out.GlobalIPv6PrefixLen = addressing(n, e, model.IPv6)
+	return out
+}
+
+// addressing returns an endpoint's address of family f with the gateway and the
+// prefix length of its network.
+func addressing(n model.Network, e model.Endpoint, f model.Family) (address, gateway netip.Addr, bits int) {
+	pool, ok := n.Pool(f)
+	address = e.Address(f)
+	if !ok || !address.IsValid() {
+		return netip.Addr{}, netip.Addr{}, 0
+	}
+	if !n.Internal {
+		gateway = pool.Gateway
+	}
+	return address, gateway, pool.Subnet.Bits()
+}
+
+func hardware(mac string) network.HardwareAddr {
+	var out network.HardwareAddr
+	if err := out.UnmarshalText([]byte(mac)); err != nil {
+		return nil // checked when it was asked for
+	}
+	return out
+}

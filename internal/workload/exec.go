@@ -1,0 +1,293 @@
+package workload
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// execKept is how long the outcome of an exec can be asked for.
+const execKept = 5 * time.Minute
+
+// execution is one `docker exec`. It is forgotten with its container, or some
+// time after its end when the next one is created.
+type execution struct {
+	id      string
+	box     *box
+	request container.ExecCreateRequest
+	output  *fan
+
+	mu      sync.Mutex
+	started bool
+	running bool
+	pid     int
+	exit    *int
+	ended   time.Time
+}
+
+// CreateExec prepares a further process in a running container.
+func (m *Manager) CreateExec(_ context.Context, ref string, r container.ExecCreateRequest) (string, error) {
+	b, err := m.find(ref)
+	if err != nil {
+		return "", err
+	}
+	if err := execable(b); err != nil {
+		return "", err
+	}
+	if len(r.Cmd) == 0 {
+		return "", refuse("No exec command specified")
+	}
+	if _, err := parseDetachKeys(r.DetachKeys); err != nil {
+		return "", err
+	}
+	if err := checkEnv(r.Env); err != nil {
+		return "", err
+	}
+	m.forgetExecs(b)
+	e := &execution{id: newID(), box: b, request: r, output: newFan()}
+	b.mu.Lock()
+	gone := b.gone
+	if !gone {
+		b.execs[e.id] = true
+	}
+	b.mu.Unlock()
+	if gone {
+		return "", model.Errorf(model.NotFound, "No such container: %s", ref)
+	}
+	m.mu.Lock()
+	m.execs[e.id] = e
+	m.mu.Unlock()
+	m.sayExec(e, events.ActionExecCreate)
+	return e.id, nil
+}
+
+func execable(b *box) error {
+	rec := b.snapshot()
+	switch {
+	case b.current() == nil && rec.State.Restarting:
+		return model.Errorf(model.Conflict, "container %s is restarting, wait until the container is running", b.id)
+	case b.current() == nil:
+		return notRunning(b.id)
+	case rec.State.Paused:
+		return model.Errorf(model.Conflict, "container %s is paused, unpause the container before exec", b.id)
+	}
+	return nil
+}
+
+// forgetExecs drops what ended some time ago.
+func (m *Manager) forgetExecs(b *box) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for id, e := range m.execs {
+		e.mu.Lock()
+		old := e.exit != nil && time.Since(e.ended) > execKept
+		e.mu.Unlock()
+		if old && e.box == b {
+			delete(m.execs, id)
+			b.mu.Lock()
+			delete(b.execs, id)
+			b.mu.Unlock()
+		}
+	}
+}
+
+func (m *Manager) findExec(id string) (*execution, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, ok := m.execs[id]
+	if !ok {
+		return nil, model.Errorf(model.NotFound, "No such exec instance: %s", id)
+	}
+	return e, nil
+}
+
+// StartExec lets a prepared process run. Unless detached it returns when the
+// output has ended and the exit code is known, when the client goes, or with
+// ErrDetached.
+func (m *Manager) StartExec(ctx context.Context, id string, o ExecStart, s Streams) error {
+	e, err := m.findExec(id)
+	if err != nil {
+		return err
+	}
+	if o.DetachKeys == "" {
+		o.DetachKeys = e.request.DetachKeys
+	}
+	keys, err := parseDetachKeys(o.DetachKeys)
+	if err != nil {
+		return err
+	}
+	if !e.request.Tty {
+		keys = nil
+	}
+	if err := e.begin(); err != nil {
+		return err
+	}
+	c := &client{}
+	if !o.Detach {
+		c.stdout = e.request.AttachStdout && s.Stdout != nil
+		c.stderr = e.request.AttachStderr && s.Stderr != nil && !e.request.Tty
+	}
+	e.output.join(c)
+	defer e.output.leave(c)
+	if err := m.runExec(context.WithoutCancel(ctx), e, o); err != nil {
+		code, kind := failureCode(err)
+		e.finish(code)
+		if kind == model.Invalid {
+			return model.Errorf(kind, "%w", err)
+		}
+		return err
+	}
+	if o.Detach {
+		return nil
+	}
+	if !e.request.AttachStdin {
+		s.Stdin = nil
+	}
+	err = serve(ctx, session{client: c, streams: s, input: e.output.input, keys: keys, closeInput: !e.request.Tty})
+	if errors.Is(err, ErrDetached) {
+		m.sayExec(e, events.ActionExecDetach)
+	}
+	return err
+}
+
+// begin claims the one start that an exec has.
+func (e *execution) begin() error {
+	if err := execable(e.box); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.started {
+		return model.Errorf(model.Conflict, "exec %s has already been started", e.id)
+	}
+	e.started = true
+	return nil
+}
+
+// runExec makes the process and follows it to its end in the background.
+func (m *Manager) runExec(ctx context.Context, e *execution, o ExecStart) error {
+	cid := e.box.id
+	streams, err := m.o.Execs.Exec(ctx, cid, e.id, e.process(o))
+	if err != nil {
+		return err
+	}
+	discard := &lineLog{log: m.log, partial: map[string][]byte{}}
+	var readers sync.WaitGroup
+	for name, from := range map[string]io.ReadCloser{stdoutName: streams.Stdout, stderrName: streams.Stderr} {
+		if from != nil {
+			readers.Go(func() { drain(e.output, name, from, discard) })
+		}
+	}
+	r := &run{streams: streams, log: discard, drained: make(chan struct{})}
+	m.work.Go(func() { readers.Wait(); close(r.drained) })
+	if streams.Stdin != nil {
+		e.output.setStdin(streams.Stdin)
+	}
+	exits, err := m.o.Execs.WaitExec(m.closed, cid, e.id)
+	if err == nil {
+		var pid int
+		if pid, err = m.o.Execs.StartExec(ctx, cid, e.id); err == nil {
+			e.mu.Lock()
+			e.running, e.pid = true, pid
+			e.mu.Unlock()
+		}
+	}
+	if err != nil {
+		r.close()
+		m.deleteExec(e)
+		return err
+	}
+	m.sayExec(e, events.ActionExecStart)
+	m.work.Go(func() { m.watchExec(e, r, exits) })
+	return nil
+}
+
+func (e *execution) process(o ExecStart) model.Process {
+	q := e.request
+	p := model.Process{Args: q.Cmd, Env: q.Env, Dir: q.WorkingDir, User: q.User, TTY: q.Tty,
+		Stdin: q.AttachStdin && !o.Detach, Privileged: q.Privileged, Width: o.Width, Height: o.Height}
+	if q.ConsoleSize != nil && o.Height == 0 {
+		p.Height, p.Width = q.ConsoleSize[0], q.ConsoleSize[1]
+	}
+	return p
+}
+
+// watchExec records the end of an exec before its clients see the end of output:
+// they ask for the exit code next.
+func (m *Manager) watchExec(e *execution, r *run, exits <-chan model.Exit) {
+	exit, ok := <-exits
+	if !ok {
+		r.letGo() // the manager was closed
+		return
+	}
+	m.drained(e.box, r)
+	e.finish(exit.Code)
+	e.output.end()
+	r.close()
+	m.deleteExec(e)
+	m.sayExec(e, events.ActionExecDie, "exitCode", strconv.Itoa(exit.Code))
+}
+
+func (m *Manager) deleteExec(e *execution) {
+	ctx, cancel := m.cleanup()
+	defer cancel()
+	if _, err := m.o.Execs.DeleteExec(ctx, e.box.id, e.id); err != nil && model.KindOf(err) != model.NotFound {
+		m.log.Warn("exec not forgotten", "container", model.Short(e.box.id), "op", "exec.delete", "err", err)
+	}
+}
+
+func (e *execution) finish(code int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.running, e.pid, e.exit, e.ended = false, 0, &code, time.Now()
+}
+
+// InspectExec tells how an exec stands.
+func (m *Manager) InspectExec(_ context.Context, id string) (container.ExecInspectResponse, error) {
+	e, err := m.findExec(id)
+	if err != nil {
+		return container.ExecInspectResponse{}, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	keys, _ := parseDetachKeys(e.request.DetachKeys) //nolint:errcheck // checked by CreateExec
+	return container.ExecInspectResponse{
+		ID: e.id, Running: e.running, ExitCode: e.exit, Pid: e.pid, ContainerID: string(e.box.id),
+		OpenStdin: e.request.AttachStdin, OpenStdout: e.request.AttachStdout, OpenStderr: e.request.AttachStderr,
+		CanRemove: e.exit != nil, DetachKeys: keys,
+		ProcessConfig: &container.ExecProcessConfig{Tty: e.request.Tty, Entrypoint: e.request.Cmd[0],
+			Arguments: slices.Clone(e.request.Cmd[1:]), Privileged: &e.request.Privileged, User: e.request.User},
+	}, nil
+}
+
+// ResizeExec sets the size of an exec's terminal, in characters.
+func (m *Manager) ResizeExec(ctx context.Context, id string, width, height uint) error {
+	e, err := m.findExec(id)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	running := e.running
+	e.mu.Unlock()
+	if !running {
+		return model.Errorf(model.Conflict, "exec %s is not running", id)
+	}
+	return m.o.Execs.ResizeExec(ctx, e.box.id, id, width, height)
+}
+
+func (m *Manager) sayExec(e *execution, action events.Action, pairs ...string) {
+	if action == events.ActionExecCreate || action == events.ActionExecStart {
+		action += events.Action(": " + strings.Join(e.request.Cmd, " "))
+	}
+	m.say(e.box, action, append(pairs, "execID", e.id)...)
+}

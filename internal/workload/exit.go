@@ -1,0 +1,209 @@
+package workload
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+const (
+	// drainLimit is how long output may go on after the process has ended: somebody
+	// outside the container holds its end of the stream.
+	drainLimit = 12 * time.Second
+
+	// exitUnseen is the code of a process that ended with the machine or the
+	// runtime, as with Docker.
+	exitUnseen = 255
+
+	restartFirst = 100 * time.Millisecond
+	restartLast  = time.Minute
+	// restartCalm is the running time after which a restart counts as successful.
+	restartCalm = 10 * time.Second
+)
+
+// watch waits for the end of a run and records it.
+func (m *Manager) watch(b *box, r *run, exits <-chan model.Exit) {
+	exit, ok := <-exits
+	if !ok {
+		r.letGo() // the manager was closed; the container runs on
+		return
+	}
+	m.drained(b, r)
+	b.turn.must()
+	again := m.exited(b, r, exit)
+	auto := b.snapshot().Host.AutoRemove && !again
+	if auto {
+		ctx, cancel := m.cleanup()
+		if err := m.remove(ctx, b, RemoveOptions{Volumes: true}); err != nil {
+			m.log.Error("automatic removal", "container", model.Short(b.id), "op", "container.exit", "err", err)
+		}
+		cancel()
+	}
+	b.turn.give()
+	if again {
+		m.restartLater(b)
+	}
+}
+
+// drained waits until the output of an ended process was read, within limits.
+func (m *Manager) drained(b *box, r *run) {
+	timer := time.NewTimer(drainLimit)
+	defer timer.Stop()
+	select {
+	case <-r.drained:
+	case <-timer.C:
+		m.log.Warn("output goes on after the end", "container", model.Short(b.id), "op", "container.exit")
+	}
+}
+
+// exited makes everything follow the end of a process, in the order in which it
+// may be seen: the network is down before the state says so, the state is stored
+// before anybody who waits is told. It returns whether the restart policy wants
+// another run. The caller has the turn.
+func (m *Manager) exited(b *box, r *run, exit model.Exit) (again bool) {
+	ctx, cancel := m.cleanup()
+	defer cancel()
+	down := make(chan struct{})
+	go func() {
+		defer close(down)
+		m.sandboxDown(ctx, b)
+	}()
+	if _, err := m.o.Tasks.DeleteTask(ctx, b.id); err != nil && model.KindOf(err) != model.NotFound {
+		m.log.Warn("task of an ended container stays", "container", model.Short(b.id), "op", "container.exit", "err", err)
+	}
+	<-down
+	before := b.snapshot()
+	again = wantsRestart(before, exit) && !m.ending.Load() && m.closed.Err() == nil
+	b.mu.Lock()
+	b.run = nil
+	s := &b.rec.State
+	s.Running, s.Paused, s.Restarting = again, false, again
+	s.Pid, s.ExitCode, s.OOMKilled, s.FinishedAt = 0, exit.Code, exit.OOMKilled, exit.At.UTC()
+	if again {
+		b.rec.RestartCount++
+	}
+	b.mu.Unlock()
+	m.saveLogged(ctx, b, "container.exit")
+	if exit.OOMKilled {
+		m.say(b, events.ActionOOM)
+	}
+	m.say(b, events.ActionDie, "exitCode", strconv.Itoa(exit.Code),
+		"execDuration", seconds(exit.At.Sub(before.State.StartedAt)))
+	m.sayNetworks(events.ActionDisconnect, b)
+	b.output.end()
+	close(r.ended)
+	b.wake(int64(exit.Code), "", false)
+	r.close() // costs a request where there is an input: nobody waits for it here
+	return again
+}
+
+// wantsRestart tells whether the restart policy asks for another run.
+func wantsRestart(r record, exit model.Exit) bool {
+	policy := r.Host.RestartPolicy
+	switch {
+	case r.Stopped, policy.IsNone():
+		return false
+	case policy.IsOnFailure():
+		return exit.Code != 0 && (policy.MaximumRetryCount == 0 || r.RestartCount < policy.MaximumRetryCount)
+	}
+	return true
+}
+
+// restartLater starts the container again after a pause that doubles with every
+// run that ended early. A stop, a removal or the manager's end cancels it.
+func (m *Manager) restartLater(b *box) {
+	rec := b.snapshot()
+	pause := restartFirst
+	if rec.State.FinishedAt.Sub(rec.State.StartedAt) < restartCalm {
+		pause = min(restartFirst<<min(max(rec.RestartCount-1, 0), 16), restartLast)
+	}
+	m.work.Go(func() {
+		timer := time.NewTimer(pause)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-m.closed.Done():
+			return
+		}
+		b.turn.must()
+		defer b.turn.give()
+		if b.isGone() || !b.snapshot().State.Restarting {
+			return
+		}
+		b.edit(func(r *record) { r.State.Running, r.State.Restarting = false, false })
+		ctx, cancel := m.cleanup()
+		defer cancel()
+		if err := m.start(ctx, b); err != nil {
+			m.log.Warn("restart", "container", model.Short(b.id), "op", "container.restart", "err", err)
+		}
+	})
+}
+
+// waiter is somebody who waits for an exit or a removal.
+type waiter struct {
+	removal bool // only a removal will do
+	tell    chan container.WaitResponse
+}
+
+// Wait returns a channel that yields once the condition holds: not-running at
+// once if there is no process, next-exit only after a run that ends from now on,
+// removed when the container is gone. Whoever gets the channel misses nothing
+// that happens afterwards. It is closed without a word when ctx ends.
+func (m *Manager) Wait(ctx context.Context, ref string, condition container.WaitCondition) (<-chan container.WaitResponse, error) {
+	switch condition {
+	case "", container.WaitConditionNotRunning, container.WaitConditionNextExit, container.WaitConditionRemoved:
+	default:
+		return nil, model.Errorf(model.Invalid, "invalid condition: %q", condition)
+	}
+	b, err := m.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	w := &waiter{removal: condition == container.WaitConditionRemoved, tell: make(chan container.WaitResponse, 1)}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := condition == "" || condition == container.WaitConditionNotRunning
+	if b.gone || now && !b.rec.State.Running {
+		w.tell <- container.WaitResponse{StatusCode: int64(b.rec.State.ExitCode)}
+		close(w.tell)
+		return w.tell, nil
+	}
+	b.waiters[w] = true
+	context.AfterFunc(ctx, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.waiters[w] {
+			delete(b.waiters, w)
+			close(w.tell)
+		}
+	})
+	return w.tell, nil
+}
+
+// wake tells those who wait for an exit or, if removed, all.
+func (b *box) wake(code int64, problem string, removed bool) {
+	response := container.WaitResponse{StatusCode: code}
+	if problem != "" {
+		response.Error = &container.WaitExitError{Message: problem}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for w := range b.waiters {
+		if removed || !w.removal {
+			w.tell <- response // there is room for one, and there is only this one
+			close(w.tell)
+			delete(b.waiters, w)
+		}
+	}
+}
+
+func (b *box) isGone() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.gone
+}

@@ -1,0 +1,238 @@
+package workload
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/names"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+// files are the paths of what a container sees as /etc/hostname, /etc/hosts and
+// /etc/resolv.conf. In container: mode they are symbolic links to the other's,
+// set anew by every start, so that what the runtime keeps stays true.
+type files struct {
+	hostname, hosts, resolvConf string
+}
+
+func (m *Manager) filesOf(id model.ContainerID) files {
+	dir := m.dir(id)
+	return files{
+		hostname:   filepath.Join(dir, "hostname"),
+		hosts:      filepath.Join(dir, "hosts"),
+		resolvConf: filepath.Join(dir, "resolv.conf"),
+	}
+}
+
+// writeFiles writes a container's files at start; edits of the last run are
+// lost, as with Docker. They are written in place: they may be mounted, and a
+// mount is of the inode.
+func (m *Manager) writeFiles(b *box, where netns) error {
+	rec, f := b.snapshot(), m.filesOf(b.id)
+	if rec.mode().IsContainer() {
+		theirs := m.filesOf(where.owner)
+		return errors.Join(relink(theirs.hostname, f.hostname), relink(theirs.hosts, f.hosts), relink(theirs.resolvConf, f.resolvConf))
+	}
+	s := m.o.Engine.Snapshot()
+	hosts, err := m.hosts(rec, s)
+	if err != nil {
+		return err
+	}
+	resolv, err := m.resolvConf(rec, s)
+	if err != nil {
+		return err
+	}
+	b.edit(func(r *record) { r.ResolvHash = hash(resolv) })
+	return errors.Join(
+		os.WriteFile(f.hostname, []byte(rec.Config.Hostname+"\n"), 0o644),
+		os.WriteFile(f.hosts, hosts, 0o644),
+		os.WriteFile(f.resolvConf, resolv, 0o644),
+	)
+}
+
+// refreshFiles makes the files of a running container follow a change of its
+// networks: lines come and go in hosts, and resolv.conf is replaced unless the
+// user has changed it. The network has changed already, so that a failure is
+// only logged.
+func (m *Manager) refreshFiles(ctx context.Context, b *box, before, after *state.Snapshot) {
+	rec, f := b.snapshot(), m.filesOf(b.id)
+	err := errors.Join(m.refreshHosts(rec, f.hosts, before, after), m.refreshResolvConf(b, f.resolvConf, after))
+	if err != nil {
+		m.log.Error("files of a container not refreshed", "container", model.Short(b.id), "op", "network.connect", "err", err)
+	}
+	m.saveLogged(ctx, b, "network.connect")
+}
+
+func (m *Manager) refreshHosts(rec record, path string, before, after *state.Snapshot) error {
+	old, now := ownEntries(rec, before), ownEntries(rec, after)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	next := names.AddLines(names.RemoveLines(text, without(old, now)), without(now, old))
+	if slices.Equal(next, text) {
+		return nil
+	}
+	return os.WriteFile(path, next, 0o644)
+}
+
+func (m *Manager) refreshResolvConf(b *box, path string, after *state.Snapshot) error {
+	rec := b.snapshot()
+	text, err := os.ReadFile(path)
+	if err != nil || hash(text) != rec.ResolvHash {
+		return err
+	}
+	next, err := m.resolvConf(rec, after)
+	if err != nil || slices.Equal(next, text) {
+		return err
+	}
+	b.edit(func(r *record) { r.ResolvHash = hash(next) })
+	return os.WriteFile(path, next, 0o644)
+}
+
+// without returns the entries of a that b lacks.
+func without(a, b []names.HostEntry) []names.HostEntry {
+	return slices.DeleteFunc(slices.Clone(a), func(e names.HostEntry) bool {
+		return slices.ContainsFunc(b, func(o names.HostEntry) bool { return o.String() == e.String() })
+	})
+}
+
+func hash(text []byte) string {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+// ownEntries returns the lines of a container's own addresses.
+func ownEntries(r record, s *state.Snapshot) []names.HostEntry {
+	var addresses []netip.Addr
+	for _, e := range endpointsOf(s, r.Sandbox) {
+		if e.Up {
+			addresses = append(addresses, e.Addr4, e.Addr6)
+		}
+	}
+	return names.OwnEntries(r.Config.Hostname, r.Config.Domainname, addresses...)
+}
+
+// hosts returns a container's /etc/hosts. In the host's namespace it is the
+// host's own, unless the user adds to it.
+func (m *Manager) hosts(r record, s *state.Snapshot) ([]byte, error) {
+	if r.mode().IsHost() && len(r.Host.ExtraHosts) == 0 {
+		text, err := os.ReadFile(m.o.Host.Hosts)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("the host's hosts file: %w", err)
+		}
+		return text, nil
+	}
+	var wanted []names.ExtraHost
+	for _, text := range r.Host.ExtraHosts {
+		extra, err := names.ParseExtraHost(text)
+		if err != nil {
+			return nil, err
+		}
+		wanted = append(wanted, extra)
+	}
+	extra, err := names.ResolveExtraHosts(wanted, m.hostGateways(s))
+	if err != nil {
+		return nil, err
+	}
+	ipv6 := !m.o.Host.NoIPv6 && r.Host.Sysctls["net.ipv6.conf.all.disable_ipv6"] != "1"
+	return names.Hosts(names.HostsFile{IPv6: ipv6, Extra: extra, Own: ownEntries(r, s)}), nil
+}
+
+// hostGateways returns what `host-gateway` stands for: the daemon's setting, or
+// the addresses of the default bridge.
+func (m *Manager) hostGateways(s *state.Snapshot) []netip.Addr {
+	if len(m.o.Defaults.HostGateway) > 0 {
+		return m.o.Defaults.HostGateway
+	}
+	bridge, ok := s.NetworkNamed(model.NetworkBridge)
+	if !ok {
+		return nil
+	}
+	var out []netip.Addr
+	for _, f := range []model.Family{model.IPv4, model.IPv6} {
+		if pool, ok := bridge.Pool(f); ok && bridge.Enabled(f) && pool.Gateway.IsValid() {
+			out = append(out, pool.Gateway)
+		}
+	}
+	return out
+}
+
+// hostResolvConf returns the text of the host's resolv.conf, and where it is. A
+// host without one is a host without servers.
+func (m *Manager) hostResolvConf() (text []byte, path string, err error) {
+	path = m.o.Host.ResolvConf
+	text, err = os.ReadFile(path)
+	if err == nil {
+		if other := names.HostPath(text); other != names.HostResolvConf {
+			path = other
+			text, err = os.ReadFile(path)
+		}
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	return text, path, err
+}
+
+// resolvConf returns a container's /etc/resolv.conf.
+func (m *Manager) resolvConf(r record, s *state.Snapshot) ([]byte, error) {
+	text, path, err := m.hostResolvConf()
+	if err != nil {
+		return nil, fmt.Errorf("the host's resolv.conf: %w", err)
+	}
+	f := names.ResolvConfFile{Mode: names.ModeLegacy, Host: text, Path: path, Overrides: m.overrides(r)}
+	if r.mode().IsHost() {
+		f.Mode = names.ModeHost
+	}
+	for _, e := range endpointsOf(s, r.Sandbox) {
+		if n, ok := s.Network(e.Network); ok && !n.Predefined() {
+			f.Mode = names.ModeInternal
+		}
+		f.IPv6 = f.IPv6 || e.Addr6.IsValid()
+	}
+	return names.Render(f).Text, nil
+}
+
+// overrides returns the container's settings, the daemon's where it has none.
+func (m *Manager) overrides(r record) names.Overrides {
+	out := names.Overrides{Servers: r.Host.DNS, Search: r.Host.DNSSearch, Options: r.Host.DNSOptions}
+	if len(out.Servers) == 0 {
+		out.Servers = m.o.Defaults.DNS
+	}
+	if len(out.Search) == 0 {
+		out.Search = m.o.Defaults.DNSSearch
+	}
+	if len(out.Options) == 0 {
+		out.Options = m.o.Defaults.DNSOptions
+	}
+	return out
+}
+
+// resolving returns how the engine's resolver serves a container, should it join
+// a network that has one.
+func (m *Manager) resolving(r record) model.Resolving {
+	text, path, err := m.hostResolvConf()
+	if err != nil {
+		m.log.Warn("the host's resolv.conf", "container", model.Short(r.ID), "op", "container.start", "err", err)
+	}
+	got := names.Render(names.ResolvConfFile{Mode: names.ModeInternal, Host: text, Path: path, Overrides: m.overrides(r)})
+	out := model.Resolving{NDots: got.NDots}
+	if !got.FromHost {
+		out.Servers = got.Servers
+	}
+	return out
+}
+
+func sameResolving(s *state.Snapshot, id model.SandboxID, r model.Resolving) bool {
+	sb, ok := s.Sandbox(id)
+	return ok && sb.DNS.NDots == r.NDots && slices.Equal(sb.DNS.Servers, r.Servers)
+}

@@ -1,0 +1,180 @@
+package workload
+
+import (
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+func TestList(t *testing.T) {
+	b := newBench(t)
+	one := b.run("one", func(r *CreateRequest) { r.Config.Labels = map[string]string{"a": "b"} })
+	two := b.run("two", func(r *CreateRequest) { r.Host.NetworkMode = "web" })
+	three := b.create("three", nil)
+	b.end(one, 3)
+	for _, c := range []struct {
+		name string
+		o    ListOptions
+		want []string
+	}{
+		{"running", ListOptions{}, []string{two}},
+		{"all", ListOptions{All: true}, []string{three, two, one}},
+		{"limit", ListOptions{Limit: 2}, []string{three, two}},
+		{"name", ListOptions{All: true, Filters: Filters{"name": {"^/t"}}}, []string{three, two}},
+		{"id", ListOptions{All: true, Filters: Filters{"id": {one[:12]}}}, []string{one}},
+		{"status", ListOptions{Filters: Filters{"status": {"created", "exited"}}}, []string{three, one}},
+		{"exited", ListOptions{Filters: Filters{"exited": {"3"}}}, []string{one}},
+		{"label", ListOptions{All: true, Filters: Filters{"label": {"a=b", "from"}}}, []string{one}},
+		{"network", ListOptions{All: true, Filters: Filters{"network": {"web"}}}, []string{two}},
+		{"ancestor", ListOptions{All: true, Filters: Filters{"ancestor": {"busybox:latest"}, "name": {"one"}}}, []string{one}},
+		{"before", ListOptions{All: true, Filters: Filters{"before": {"three"}}}, []string{two, one}},
+		{"since", ListOptions{All: true, Filters: Filters{"since": {"one"}, "before": {"three"}}}, []string{two}},
+		{"expose", ListOptions{Filters: Filters{"expose": {"80/tcp"}}}, []string{two}},
+		{"expose another", ListOptions{Filters: Filters{"expose": {"81-90/tcp"}}}, nil},
+	} {
+		got, err := b.List(ctx, c.o)
+		must(t, err)
+		var ids []string
+		for _, s := range got {
+			ids = append(ids, s.ID)
+		}
+		equal(t, c.name, ids, c.want)
+	}
+	_, err := b.List(ctx, ListOptions{Filters: Filters{"odd": {"1"}}})
+	refused(t, err, model.Invalid, "invalid filter 'odd'")
+	_, err = b.List(ctx, ListOptions{Filters: Filters{"status": {"odd"}}})
+	refused(t, err, model.Invalid, "invalid value for state (odd)")
+	got, err := b.List(ctx, ListOptions{})
+	must(t, err)
+	if s := got[0]; s.Names[0] != "/two" || s.Command != "sh" || len(s.Ports) != 1 || s.HostConfig.NetworkMode != "web" || s.Status == "" {
+		t.Fatalf("summary %+v", s)
+	}
+	if running, paused, stopped := b.Counts(); running != 1 || paused != 0 || stopped != 2 {
+		t.Fatalf("counts %d %d %d", running, paused, stopped)
+	}
+}
+
+func TestStatusText(t *testing.T) {
+	now := time.Now()
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	for want, s := range map[string]progress{
+		"Created":                      {},
+		"Up 3 seconds":                 {Running: true, StartedAt: ago(3 * time.Second)},
+		"Up 2 hours (Paused)":          {Running: true, Paused: true, StartedAt: ago(2 * time.Hour)},
+		"Restarting (1) 4 minutes ago": {Running: true, Restarting: true, ExitCode: 1, StartedAt: ago(time.Hour), FinishedAt: ago(4 * time.Minute)},
+		"Exited (0) 2 minutes ago":     {StartedAt: ago(time.Hour), FinishedAt: ago(2 * time.Minute)},
+	} {
+		if got := statusText(record{State: s}, now); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestTop(t *testing.T) {
+	b := newBench(t)
+	id := b.create("one", nil)
+	_, err := b.Top(ctx, id, nil)
+	refused(t, err, model.Conflict, "is not running")
+	must(t, b.Start(ctx, id))
+	got, err := b.Top(ctx, id, []string{"-ef"})
+	must(t, err)
+	if len(got.Titles) != 8 || len(got.Processes) != 1 || got.Processes[0][1] != strconv.Itoa(os.Getpid()) || got.Processes[0][2] != strconv.Itoa(os.Getppid()) {
+		t.Fatalf("%+v", got)
+	}
+	_, err = b.Top(ctx, id, []string{"aux"})
+	refused(t, err, model.NotImplemented, "ps aux")
+}
+
+func TestParseProcess(t *testing.T) {
+	boot := time.Date(2024, 5, 6, 7, 8, 0, 0, time.Local)
+	line := "42 (a) b (c) S 7 42 42 34817 42 4194304 0 0 0 0 150 50 0 0 20 0 1 0 6000 0 0 0"
+	p, err := parseProcess(line, boot)
+	must(t, err)
+	equal(t, "row", p.row(boot.Add(2*time.Minute)), []string{"", "42", "7", "3", "07:09", "pts/1", "00:00:02", "[a) b (c]"})
+	for _, bad := range []string{"", "42", "42 (x) S 1", ")("} {
+		if _, err := parseProcess(bad, boot); err == nil {
+			t.Errorf("%q was read", bad)
+		}
+	}
+}
+
+func FuzzParseProcess(f *testing.F) {
+	f.Add("42 (a) S 7 42 42 34817 42 4194304 0 0 0 0 150 50 0 0 20 0 1 0 6000 0 0 0")
+	f.Fuzz(func(t *testing.T, line string) {
+		if p, err := parseProcess(line, time.Unix(0, 0)); err == nil && len(p.row(time.Unix(1, 0))) != 8 {
+			t.Fatalf("%q", line)
+		}
+	})
+}
+
+func TestEvents(t *testing.T) {
+	b := newBench(t)
+	any := func(events.Message) bool { return true }
+	for i := range eventsKept + 10 {
+		b.Publish(events.Message{Type: events.NetworkEventType, Action: events.Action(strconv.Itoa(i))})
+	}
+	past, _ := b.Subscribe(ctx, time.Unix(1, 0), time.Time{}, any)
+	if len(past) != eventsKept || past[0].Action != "10" || past[0].Scope != "local" || past[0].Time == 0 {
+		t.Fatalf("%d events, the first %+v", len(past), past[0])
+	}
+	none, live := b.Subscribe(ctx, time.Time{}, time.Time{}, func(e events.Message) bool { return e.Type == events.ContainerEventType })
+	if len(none) != 0 {
+		t.Fatal("the past was not asked for")
+	}
+	b.Publish(events.Message{Type: events.NetworkEventType, Action: "other"})
+	id := b.create("one", func(r *CreateRequest) { r.Config.Labels = map[string]string{"l": "v"} })
+	if got := receive(t, live); got.Action != "create" || got.Actor.ID != id || got.Actor.Attributes["name"] != "one" ||
+		got.Actor.Attributes["l"] != "v" || got.Actor.Attributes["image"] != "busybox" {
+		t.Fatalf("%+v", got)
+	}
+	_, ended := b.Subscribe(ctx, time.Time{}, time.Now().Add(-time.Second), any)
+	if _, ok := <-ended; ok {
+		t.Fatal("a subscription until a moment that has passed goes on")
+	}
+	_, slow := b.Subscribe(ctx, time.Time{}, time.Time{}, any)
+	for range eventsBehind + 1 {
+		b.Publish(events.Message{})
+	}
+	n := 0
+	for range slow {
+		n++
+	}
+	if n != eventsBehind {
+		t.Fatalf("a slow subscriber got %d before it was cut off", n)
+	}
+}
+
+func TestParseMoment(t *testing.T) {
+	now := time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
+	for text, want := range map[string]time.Time{
+		"10m": now.Add(-10 * time.Minute), "1700000000": time.Unix(1700000000, 0),
+		"1700000000.5": time.Unix(1700000000, 500000000), "2024-01-02T03:04:05Z": time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC),
+	} {
+		if got, err := ParseMoment(text, now); err != nil || !got.Equal(want) {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+	if _, err := ParseMoment("yesterday", now); model.KindOf(err) != model.Invalid {
+		t.Errorf("yesterday: %v", err)
+	}
+}
+
+func TestCreateDuringRun(t *testing.T) {
+	b := newBench(t)
+	id := b.run("one", nil)
+	if users := b.ImageUsers("sha256:0123456789abcdef"); !users[model.ContainerID(id)] {
+		t.Fatalf("users %v", users)
+	}
+	if tty, err := b.IsTTY(id); err != nil || tty {
+		t.Fatalf("tty %t %v", tty, err)
+	}
+	if got := b.inspect(id).State.Status; got != container.StateRunning {
+		t.Fatal(got)
+	}
+}

@@ -1,0 +1,86 @@
+package workload
+
+import (
+	"context"
+	"errors"
+	"io"
+	"path/filepath"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// timestamp is RFC 3339 with nine digits always, so that lines align.
+const timestamp = "2006-01-02T15:04:05.000000000Z07:00"
+
+func (m *Manager) logPath(id model.ContainerID) string {
+	return filepath.Join(m.dir(id), string(id)+"-json.log")
+}
+
+// readLog reads a container's log: the live one while the container runs.
+func (m *Manager) readLog(b *box, q LogQuery) (LogReader, error) {
+	if b.snapshot().Host.LogConfig.Type == "none" {
+		return nil, model.Errorf(model.NotImplemented, "configured logging driver does not support reading")
+	}
+	if r := b.current(); r != nil && r.log.to != nil {
+		if in, err := r.log.to.Read(q); err == nil {
+			return in, nil
+		}
+		// It was closed in between.
+	}
+	return m.o.Logs.Read(m.logPath(b.id), q)
+}
+
+// Logs writes a container's output to out, one Write for each entry, and with
+// Follow what comes until the container ends or ctx does.
+func (m *Manager) Logs(ctx context.Context, ref string, o LogOptions, out Streams) error {
+	b, err := m.find(ref)
+	if err != nil {
+		return err
+	}
+	if !o.Stdout && !o.Stderr {
+		return refuse("Bad parameters: you must choose at least one stream")
+	}
+	in, err := m.readLog(b, LogQuery{Since: o.Since, Until: o.Until, Tail: o.Tail, Follow: o.Follow})
+	if err != nil {
+		return err
+	}
+	defer in.Close() //nolint:errcheck // nothing was written
+	if o.Follow && !o.Until.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, o.Until)
+		defer cancel()
+	}
+	for {
+		e, err := in.Next(ctx)
+		switch {
+		case errors.Is(err, io.EOF), ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		}
+		if err := writeEntry(e, o, out); err != nil {
+			return err
+		}
+	}
+}
+
+// writeEntry writes one entry, if its stream was asked for.
+func writeEntry(e LogEntry, o LogOptions, out Streams) error {
+	to := out.Stdout
+	asked := o.Stdout
+	if e.Stream == stderrName {
+		to, asked = out.Stderr, o.Stderr
+	}
+	if !asked || to == nil {
+		return nil
+	}
+	var line []byte
+	if o.Timestamps {
+		line = append(e.Time.UTC().AppendFormat(line, timestamp), ' ')
+	}
+	if o.Details {
+		line = append(line, ' ')
+	}
+	_, err := to.Write(append(line, e.Text...))
+	return err
+}

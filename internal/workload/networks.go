@@ -1,0 +1,71 @@
+package workload
+
+import (
+	"context"
+
+	"github.com/moby/moby/api/types/events"
+	"github.com/moby/moby/api/types/network"
+
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/ops"
+)
+
+// sharedNetworking is the refusal to change the networks of a container that has
+// none of its own.
+const sharedNetworking = "container sharing network namespace with another container or host cannot be connected to any other network"
+
+// Connect makes a container a member of one more network: at once if it runs,
+// from its next start on otherwise. settings may be nil.
+func (m *Manager) Connect(ctx context.Context, ref, networkRef string, settings *network.EndpointSettings) error {
+	b, err := m.take(ctx, ref)
+	if err != nil {
+		return err
+	}
+	defer b.turn.give()
+	rec := b.snapshot()
+	if rec.Sandbox == "" {
+		return refuse(sharedNetworking)
+	}
+	ctx = context.WithoutCancel(ctx)
+	before := m.o.Engine.Snapshot()
+	s, err := m.o.Engine.Do(ctx, ops.Connect(rec.Sandbox, endpointSpec(networkRef, settings)))
+	if err != nil {
+		return err
+	}
+	n, err := s.FindNetwork(networkRef)
+	if err != nil || b.current() == nil {
+		return nil //nolint:nilerr // the network went away again, which is its own request
+	}
+	m.refreshFiles(ctx, b, before, s)
+	m.sayNetwork(events.ActionConnect, n, b.id)
+	return nil
+}
+
+// Disconnect ends a membership. With force one that is not there is success.
+func (m *Manager) Disconnect(ctx context.Context, ref, networkRef string, force bool) error {
+	b, err := m.take(ctx, ref)
+	if err != nil {
+		return err
+	}
+	defer b.turn.give()
+	rec := b.snapshot()
+	before := m.o.Engine.Snapshot()
+	n, err := before.FindNetwork(networkRef)
+	if err != nil {
+		return err
+	}
+	if rec.Sandbox == "" {
+		if force {
+			return nil
+		}
+		return model.Errorf(model.Internal, "container %s is not connected to network %s", b.id, n.Name)
+	}
+	ctx = context.WithoutCancel(ctx)
+	after, err := m.o.Engine.Do(ctx, ops.Disconnect(rec.Sandbox, networkRef, force))
+	if err != nil || b.current() == nil {
+		return err
+	}
+	m.refreshFiles(ctx, b, before, after)
+	m.sayNetwork(events.ActionDisconnect, n, b.id)
+	return nil
+}

@@ -1,0 +1,237 @@
+package workload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
+
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/ops"
+)
+
+// Remove removes a container. One that runs is refused (Conflict) unless Force.
+func (m *Manager) Remove(ctx context.Context, ref string, o RemoveOptions) error {
+	b, err := m.find(ref)
+	if err != nil {
+		return err
+	}
+	if o.Force {
+		if err := m.endForRemoval(ctx, b); err != nil {
+			return err
+		}
+	}
+	if err := b.turn.take(ctx); err != nil {
+		return err
+	}
+	defer b.turn.give()
+	if b.isGone() {
+		if o.Force { // by --rm, which was quicker
+			return nil
+		}
+		return model.Errorf(model.NotFound, "No such container: %s", ref)
+	}
+	if rec := b.snapshot(); rec.State.Running {
+		return model.Errorf(model.Conflict, "cannot remove container %q: container is %s: stop the container before removing or force remove",
+			"/"+rec.Name, rec.status())
+	}
+	return m.remove(context.WithoutCancel(ctx), b, o)
+}
+
+// endForRemoval kills what runs, and sees to it that nothing runs again.
+func (m *Manager) endForRemoval(ctx context.Context, b *box) error {
+	r, err := m.beginStop(ctx, b, true)
+	if err != nil && model.KindOf(err) != model.NotModified {
+		return err
+	}
+	if r == nil {
+		return nil
+	}
+	return m.end(context.WithoutCancel(ctx), b, r)
+}
+
+// remove is Remove of a container without a process, with the turn held. The
+// record goes first: what a crash leaves after that is swept by Restore.
+func (m *Manager) remove(ctx context.Context, b *box, o RemoveOptions) error {
+	if err := m.o.Store.DeleteContainer(ctx, b.id); err != nil {
+		return fmt.Errorf("delete record of container %s: %w", model.Short(b.id), err)
+	}
+	b.mu.Lock()
+	b.gone = true
+	b.rec.State.Restarting, b.rec.State.Running = false, false
+	rec, made := b.rec, b.made
+	execs := b.execs
+	b.execs = nil
+	b.mu.Unlock()
+	m.mu.Lock()
+	delete(m.boxes, b.id)
+	if m.names[rec.Name] == b.id {
+		delete(m.names, rec.Name)
+	}
+	for id := range execs {
+		delete(m.execs, id)
+	}
+	m.mu.Unlock()
+	err := m.dismantle(ctx, rec, made)
+	if o.Volumes {
+		err = errors.Join(err, m.removeVolumes(rec))
+	}
+	b.output.end()
+	m.say(b, events.ActionDestroy)
+	b.wake(int64(rec.State.ExitCode), rec.State.Error, true)
+	return err
+}
+
+// dismantle removes everything of a container but its record and its volumes.
+// made says whether the runtime knows it. What is gone already is success.
+func (m *Manager) dismantle(ctx context.Context, rec record, made bool) error {
+	var network, runtime error
+	var both sync.WaitGroup
+	if rec.Sandbox != "" {
+		both.Go(func() { _, network = m.o.Engine.Do(ctx, ops.RemoveSandbox(rec.Sandbox)) })
+	}
+	if made {
+		both.Go(func() { runtime = m.o.Containers.Delete(ctx, rec.ID) })
+	}
+	both.Wait()
+	return errors.Join(network, runtime, os.RemoveAll(m.dir(rec.ID)))
+}
+
+// Rename gives a container another name; its networks know it by that name from
+// then on.
+func (m *Manager) Rename(ctx context.Context, ref, name string) error {
+	name = strings.TrimPrefix(name, "/")
+	if ref == "" || name == "" {
+		return refuse("Neither old nor new names may be empty")
+	}
+	b, err := m.take(ctx, ref)
+	if err != nil {
+		return err
+	}
+	defer b.turn.give()
+	old := b.snapshot()
+	if old.Name == name {
+		return refuse("Renaming a container with the same name as its current name")
+	}
+	if _, err := m.reserve(name, b.id); err != nil {
+		return model.Errorf(model.KindOf(err), "Error when allocating new name: %w", err)
+	}
+	ctx = context.WithoutCancel(ctx)
+	if err := m.rename(ctx, b, name); err != nil {
+		b.edit(func(r *record) { r.Name = old.Name })
+		m.release(name, b.id)
+		return err
+	}
+	m.release(old.Name, b.id)
+	m.say(b, events.ActionRename, "oldName", "/"+old.Name)
+	return nil
+}
+
+func (m *Manager) rename(ctx context.Context, b *box, name string) error {
+	if id := b.snapshot().Sandbox; id != "" {
+		if _, err := m.o.Engine.Do(ctx, ops.RenameSandbox(id, name)); err != nil {
+			return err
+		}
+	}
+	b.edit(func(r *record) { r.Name = name })
+	return m.save(ctx, b)
+}
+
+// Update changes limits and the restart policy.
+func (m *Manager) Update(ctx context.Context, ref string, c container.UpdateConfig) (container.UpdateResponse, error) {
+	var none container.UpdateResponse
+	if err := container.ValidateRestartPolicy(c.RestartPolicy); err != nil {
+		return none, model.Errorf(model.Invalid, "%w", err)
+	}
+	b, err := m.take(ctx, ref)
+	if err != nil {
+		return none, err
+	}
+	defer b.turn.give()
+	host := *b.snapshot().Host
+	if host.AutoRemove && !c.RestartPolicy.IsNone() {
+		return none, refuse("Restart policy cannot be updated because AutoRemove is enabled for the container")
+	}
+	updateResources(&host.Resources, c.Resources)
+	if c.RestartPolicy.Name != "" {
+		host.RestartPolicy = c.RestartPolicy
+	}
+	b.mu.Lock()
+	made := b.made
+	b.mu.Unlock()
+	if changed := resources(c.Resources); made && changed != (model.Resources{}) {
+		if err := m.o.Containers.Update(ctx, b.id, changed); err != nil {
+			return none, model.Errorf(model.KindOf(err), "Cannot update container %s: %w", b.id, err)
+		}
+	}
+	b.edit(func(r *record) { r.Host = &host })
+	if err := m.save(context.WithoutCancel(ctx), b); err != nil {
+		return none, err
+	}
+	m.say(b, events.ActionUpdate)
+	return container.UpdateResponse{Warnings: []string{}}, nil
+}
+
+// updateResources takes over what changed says; zero says nothing.
+func updateResources(r *container.Resources, changed container.Resources) {
+	for _, n := range []struct {
+		to   *int64
+		from int64
+	}{
+		{&r.Memory, changed.Memory}, {&r.MemorySwap, changed.MemorySwap}, {&r.MemoryReservation, changed.MemoryReservation},
+		{&r.NanoCPUs, changed.NanoCPUs}, {&r.CPUShares, changed.CPUShares}, {&r.CPUQuota, changed.CPUQuota}, {&r.CPUPeriod, changed.CPUPeriod},
+	} {
+		if n.from != 0 {
+			*n.to = n.from
+		}
+	}
+	if changed.CpusetCpus != "" {
+		r.CpusetCpus = changed.CpusetCpus
+	}
+	if changed.CpusetMems != "" {
+		r.CpusetMems = changed.CpusetMems
+	}
+	if changed.PidsLimit != nil {
+		r.PidsLimit = changed.PidsLimit
+	}
+}
+
+// Prune removes the containers that do not run and that the filters (until,
+// label, label!) choose.
+func (m *Manager) Prune(ctx context.Context, f Filters) (container.PruneReport, error) {
+	report := container.PruneReport{}
+	if err := f.Check("until", "label", "label!"); err != nil {
+		return report, err
+	}
+	until, err := f.until(time.Now())
+	if err != nil {
+		return report, err
+	}
+	for _, b := range m.all() {
+		rec := b.snapshot()
+		labels := rec.Config.Labels
+		skip := !until.IsZero() && rec.Created.After(until) || !f.MatchLabels("label", labels) ||
+			f.Has("label!") && f.MatchLabels("label!", labels)
+		if rec.State.Running || skip {
+			continue
+		}
+		err := m.Remove(ctx, string(b.id), RemoveOptions{})
+		switch {
+		case err == nil:
+			report.ContainersDeleted = append(report.ContainersDeleted, string(b.id))
+		case ctx.Err() != nil:
+			return report, context.Cause(ctx)
+		case model.KindOf(err) != model.Conflict && model.KindOf(err) != model.NotFound: // started or removed meanwhile
+			m.log.Warn("prune", "container", model.Short(b.id), "op", "container.prune", "err", err)
+		}
+	}
+	m.Publish(events.Message{Type: events.ContainerEventType, Action: events.ActionPrune,
+		Actor: events.Actor{Attributes: map[string]string{"reclaimed": "0"}}})
+	return report, nil
+}

@@ -1,0 +1,77 @@
+package workload
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+)
+
+// ErrDetached is what Attach and StartExec return when the user typed the detach
+// keys: the process goes on, and nothing is wrong.
+var ErrDetached = errors.New("read escape sequence")
+
+// CreateRequest asks for a container. Name may be empty; the rest may be nil,
+// except Config.
+type CreateRequest struct {
+	Name       string
+	Config     *container.Config
+	Host       *container.HostConfig
+	Networking *network.NetworkingConfig
+}
+
+// StopOptions say how to end a container. Signal empty means the container's
+// own; Timeout nil means the container's own, in seconds, below 0 is for ever.
+type StopOptions struct {
+	Signal  string
+	Timeout *int
+
+	unasked bool // by the daemon: the restart policy stays in force
+}
+
+// RemoveOptions say what goes with a container. Volumes removes its anonymous
+// volumes.
+type RemoveOptions struct {
+	Force, Volumes bool
+}
+
+// ListOptions choose containers. Limit above 0 asks for that many of the newest,
+// running or not.
+type ListOptions struct {
+	All     bool
+	Limit   int
+	Size    bool
+	Filters Filters
+}
+
+// LogOptions choose output. Zero times are no bounds; Tail below 0 is
+// everything. Details adds the container's log attributes to each line.
+type LogOptions struct {
+	Stdout, Stderr, Follow, Timestamps, Details bool
+	Since, Until                                time.Time
+	Tail                                        int
+}
+
+// AttachOptions say which streams to attach. Logs replays what was written so
+// far; without Stream that is all. DetachKeys empty means ctrl-p,ctrl-q.
+type AttachOptions struct {
+	Stdin, Stdout, Stderr, Stream, Logs bool
+	DetachKeys                          string
+}
+
+// Streams are a client's ends. On a terminal everything goes to Stdout. A nil
+// member is not attached.
+type Streams struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+}
+
+// ExecStart says how to start an exec. Width and Height are characters, 0 for
+// the kernel's default.
+type ExecStart struct {
+	Detach, TTY   bool
+	Width, Height uint
+	DetachKeys    string
+}

@@ -1,0 +1,262 @@
+package workload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/ops"
+)
+
+// stopsAtOnce bounds how many containers are stopped at the same time.
+const stopsAtOnce = 32
+
+// Restore loads the records and makes everything agree with what the runtime
+// runs: live processes are taken over with their output, ends that nobody saw
+// are recorded, and what has no record is removed. Call it once, after the
+// engine is open and before anything else. Errors: records that cannot be read;
+// what concerns one container only is logged.
+func (m *Manager) Restore(ctx context.Context) error {
+	records, err := m.o.Store.LoadContainers(ctx)
+	if err != nil {
+		return fmt.Errorf("load records of containers: %w", err)
+	}
+	for id, raw := range records {
+		rec, err := decodeRecord(id, raw)
+		if err != nil {
+			return err
+		}
+		m.boxes[id] = newBox(rec)
+		m.names[rec.Name] = id
+	}
+	list, err := m.o.Containers.List(ctx)
+	if err != nil {
+		return fmt.Errorf("list containers of the runtime: %w", err)
+	}
+	tasks := map[model.ContainerID]model.TaskStatus{}
+	for _, t := range list {
+		tasks[t.ID] = t
+		if b, ok := m.boxes[t.ID]; ok {
+			b.made = true
+		} else {
+			m.sweepContainer(ctx, t)
+		}
+	}
+	m.sweepSandboxes(ctx)
+	m.sweepDirectories()
+	for _, b := range m.all() {
+		m.restore(ctx, b, tasks[b.id])
+	}
+	return nil
+}
+
+// sweepContainer removes a container of the runtime that has no record: one
+// whose creation or removal was cut short.
+func (m *Manager) sweepContainer(ctx context.Context, t model.TaskStatus) {
+	m.log.Info("removing a container without a record", "container", model.Short(t.ID), "op", "container.restore")
+	var err error
+	if t.State != model.TaskNone {
+		_, err = m.o.Tasks.DeleteTask(ctx, t.ID)
+	}
+	if err = errors.Join(err, m.o.Containers.Delete(ctx, t.ID)); err != nil {
+		m.log.Error("container without a record stays", "container", model.Short(t.ID), "op", "container.restore", "err", err)
+	}
+}
+
+// sweepSandboxes removes sandboxes of containers that are not.
+func (m *Manager) sweepSandboxes(ctx context.Context) {
+	for sb := range m.o.Engine.Snapshot().Sandboxes() {
+		if b, ok := m.boxes[sb.Container]; ok && b.rec.Sandbox == sb.ID {
+			continue
+		}
+		m.log.Info("removing a sandbox without a container", "container", model.Short(sb.Container), "op", "container.restore")
+		if _, err := m.o.Engine.Do(ctx, ops.RemoveSandbox(sb.ID)); err != nil {
+			m.log.Error("sandbox without a container stays", "container", model.Short(sb.Container), "op", "container.restore", "err", err)
+		}
+	}
+}
+
+// sweepDirectories removes files of containers that are not. Only names that are
+// IDs are ours.
+func (m *Manager) sweepDirectories() {
+	entries, err := os.ReadDir(filepath.Join(m.o.Root, "containers"))
+	if err != nil {
+		return // nothing was ever created
+	}
+	for _, e := range entries {
+		id := model.ContainerID(e.Name())
+		if len(id) != 64 || strings.Trim(string(id), "0123456789abcdef") != "" || m.boxes[id] != nil {
+			continue
+		}
+		if err := os.RemoveAll(m.dir(id)); err != nil {
+			m.log.Error("files without a container stay", "container", model.Short(id), "op", "container.restore", "err", err)
+		}
+	}
+}
+
+// restore brings one container up to date.
+func (m *Manager) restore(ctx context.Context, b *box, t model.TaskStatus) {
+	b.turn.must()
+	defer b.turn.give()
+	rec := b.snapshot()
+	log := m.log.With("container", model.Short(b.id), "op", "container.restore")
+	switch t.State {
+	case model.TaskRunning, model.TaskPaused, model.TaskUnknown:
+		err := m.adopt(ctx, b, t)
+		if err == nil {
+			return
+		}
+		log.Error("running container not taken over, ending it", "err", err)
+		m.settle(b, model.Exit{Code: exitUnseen, At: time.Now()})
+	case model.TaskStopped:
+		if rec.State.Running || rec.State.StartedAt.IsZero() {
+			m.settle(b, t.Exit)
+			break
+		}
+		if _, err := m.o.Tasks.DeleteTask(ctx, b.id); err != nil {
+			log.Warn("ended task stays", "err", err)
+		}
+	default: // created and never started, or none at all
+		if rec.State.Running && !rec.State.Restarting {
+			m.settle(b, model.Exit{Code: exitUnseen, At: time.Now()})
+			break
+		}
+		if t.State == model.TaskCreated {
+			if _, err := m.o.Tasks.DeleteTask(ctx, b.id); err != nil {
+				log.Warn("half a start stays", "err", err)
+			}
+		}
+		m.downIfUp(ctx, b)
+	}
+	m.afterRestore(ctx, b)
+}
+
+// adopt takes over a live process: its output is read on, its end is awaited.
+func (m *Manager) adopt(ctx context.Context, b *box, t model.TaskStatus) error {
+	streams, pid, err := m.o.Tasks.Reattach(ctx, b.id)
+	if err != nil {
+		return err
+	}
+	r := m.newRun(b, streams)
+	exits, err := m.o.Tasks.Wait(m.closed, b.id)
+	if err != nil {
+		r.close()
+		return err
+	}
+	b.mu.Lock()
+	b.run = r
+	s := &b.rec.State
+	started := s.StartedAt
+	if !s.Running || started.IsZero() { // the daemon ended between start and record
+		started = time.Now().UTC()
+	}
+	changed := !s.Running || s.Pid != pid || s.Paused != (t.State == model.TaskPaused)
+	*s = progress{Running: true, Paused: t.State == model.TaskPaused, Pid: pid, StartedAt: started, FinishedAt: s.FinishedAt}
+	b.mu.Unlock()
+	if changed {
+		m.saveLogged(ctx, b, "container.restore")
+	}
+	if id := b.snapshot().Sandbox; id != "" {
+		if sb, ok := m.o.Engine.Snapshot().Sandbox(id); ok && !sb.Up {
+			m.log.Warn("a running container has no network", "container", model.Short(b.id), "op", "container.restore")
+		}
+	}
+	m.work.Go(func() { m.watch(b, r, exits) })
+	return nil
+}
+
+// settle records an end that nobody saw.
+func (m *Manager) settle(b *box, exit model.Exit) {
+	r := &run{streams: &model.Streams{}, ended: make(chan struct{})}
+	b.mu.Lock()
+	if b.rec.State.StartedAt.IsZero() {
+		b.rec.State.StartedAt = exit.At.UTC()
+	}
+	b.mu.Unlock()
+	m.exited(b, r, exit)
+}
+
+// downIfUp takes down a sandbox that a crash left up without a process.
+func (m *Manager) downIfUp(ctx context.Context, b *box) {
+	if sb, ok := m.o.Engine.Snapshot().Sandbox(b.snapshot().Sandbox); ok && sb.Up {
+		m.sandboxDown(ctx, b)
+	}
+}
+
+// afterRestore does what an end asks for: removal with --rm, or another run.
+// unless-stopped is what the user's stop outlives.
+func (m *Manager) afterRestore(ctx context.Context, b *box) {
+	rec := b.snapshot()
+	switch {
+	case rec.Host.AutoRemove && !rec.State.StartedAt.IsZero():
+		if err := m.remove(ctx, b, RemoveOptions{Volumes: true}); err != nil {
+			m.log.Error("automatic removal", "container", model.Short(b.id), "op", "container.restore", "err", err)
+		}
+	case rec.State.Restarting, !rec.State.StartedAt.IsZero() && wantsBoot(rec):
+		b.edit(func(r *record) { r.State.Running, r.State.Restarting = true, true })
+		m.restartLater(b)
+	}
+}
+
+// wantsBoot tells whether a container that does not run is to be started with
+// the daemon.
+func wantsBoot(r record) bool {
+	policy := r.Host.RestartPolicy
+	return policy.IsAlways() || policy.IsUnlessStopped() && !r.Stopped
+}
+
+// Close lets go of all containers. They run on if the daemon restores them,
+// otherwise they are stopped first, each with its own signal and patience.
+func (m *Manager) Close(ctx context.Context) error {
+	var errs []error
+	if !m.o.LiveRestore {
+		errs = m.stopAll(ctx)
+	}
+	m.close()
+	for _, b := range m.all() {
+		b.output.end()
+	}
+	idle := make(chan struct{})
+	go func() {
+		m.work.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+	case <-ctx.Done():
+		errs = append(errs, fmt.Errorf("close: work goes on: %w", context.Cause(ctx)))
+	}
+	return errors.Join(errs...)
+}
+
+// stopAll stops what runs, some at a time. The user did not ask for it: restart
+// policies stay in force.
+func (m *Manager) stopAll(ctx context.Context) []error {
+	m.ending.Store(true)
+	var mu sync.Mutex
+	var errs []error
+	var all sync.WaitGroup
+	places := make(chan struct{}, stopsAtOnce)
+	for _, b := range m.all() {
+		if b.current() == nil {
+			continue
+		}
+		places <- struct{}{}
+		all.Go(func() {
+			defer func() { <-places }()
+			if err := m.stop(ctx, b, StopOptions{unasked: true}); err != nil && model.KindOf(err) != model.NotModified {
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, err)
+			}
+		})
+	}
+	all.Wait()
+	return errs
+}

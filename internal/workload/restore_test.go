@@ -1,0 +1,147 @@
+package workload
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/ops"
+)
+
+// reopen ends the daemon, lets change happen, and starts it again.
+func (b *bench) reopen(change func()) {
+	b.t.Helper()
+	b.shut()
+	if change != nil {
+		change()
+	}
+	b.open()
+}
+
+func TestRestoreAdoptsRunning(t *testing.T) {
+	b := newBench(t)
+	id := b.run("one", func(r *CreateRequest) { r.Config.OpenStdin = true })
+	before := b.inspect(id)
+	b.reopen(nil)
+	if b.runtime.process(id).in.closed {
+		t.Fatal("the end of the daemon was the end of input")
+	}
+	after := b.inspect(id)
+	if !after.State.Running || after.State.Pid != before.State.Pid || after.State.StartedAt != before.State.StartedAt ||
+		after.NetworkSettings.Networks["bridge"].IPAddress != before.NetworkSettings.Networks["bridge"].IPAddress {
+		t.Fatalf("before %+v, after %+v", before.State, after.State)
+	}
+	var out buffer
+	done := b.attach(id, AttachOptions{Stdout: true, Stream: true}, Streams{Stdout: &out})
+	io.WriteString(b.runtime.process(id).out, "still here")
+	b.end(id, 9)
+	must(t, receive(t, done))
+	if out.String() != "still here" {
+		t.Fatalf("output %q", out.String())
+	}
+	if got := b.inspect(id).State.ExitCode; got != 9 {
+		t.Fatalf("exit code %d", got)
+	}
+}
+
+func TestRestoreRecordsUnseenEnds(t *testing.T) {
+	b := newBench(t)
+	seen := b.run("seen", nil)
+	lost := b.run("lost", nil)
+	temporary := b.run("temporary", func(r *CreateRequest) { r.Host.AutoRemove = true })
+	paused := b.run("paused", nil)
+	b.reopen(func() {
+		b.runtime.finish(b.runtime.process(seen), 6)
+		b.runtime.finish(b.runtime.process(temporary), 0)
+		delete(b.runtime.tasks, model.ContainerID(lost)) // a reboot
+		must(t, b.runtime.Pause(ctx, model.ContainerID(paused)))
+	})
+	if got := b.inspect(seen).State; got.Status != container.StateExited || got.ExitCode != 6 {
+		t.Errorf("seen: %+v", got)
+	}
+	if got := b.inspect(lost).State; got.Status != container.StateExited || got.ExitCode != exitUnseen {
+		t.Errorf("lost: %+v", got)
+	}
+	if got := b.inspect(paused).State.Status; got != container.StatePaused {
+		t.Errorf("paused: %s", got)
+	}
+	_, err := b.Inspect(ctx, temporary)
+	refused(t, err, model.NotFound, "No such container")
+	for _, id := range []string{seen, lost} {
+		if sb, _ := b.engine.Snapshot().SandboxOf(model.ContainerID(id)); sb.Up {
+			t.Errorf("the sandbox of %s is up", id[:12])
+		}
+		must(t, b.Start(ctx, id))
+	}
+}
+
+func TestRestoreSweeps(t *testing.T) {
+	b := newBench(t)
+	kept := b.create("kept", nil)
+	half := model.ContainerID(newID())
+	b.reopen(func() {
+		// A creation and a removal that were cut short, and a start between sandbox and task.
+		must(t, b.runtime.Create(ctx, model.ContainerSpec{ID: half}))
+		_, _, err := b.runtime.NewTask(ctx, half, model.StreamOptions{})
+		must(t, err)
+		sb := model.Sandbox{ID: model.SandboxID(newID()), Container: half, Name: "half", Mode: model.SandboxOwn}
+		_, err = b.engine.Do(ctx, ops.CreateSandbox(sb, nil))
+		must(t, err)
+		must(t, os.MkdirAll(filepath.Join(b.root, "data", "containers", string(half)), 0o700))
+		must(t, os.MkdirAll(filepath.Join(b.root, "data", "containers", "not-ours"), 0o700))
+		own, _ := b.engine.Snapshot().SandboxOf(model.ContainerID(kept))
+		_, err = b.engine.Do(ctx, ops.StartSandbox(own.ID))
+		must(t, err)
+	})
+	if len(b.runtime.made) != 0 || len(b.runtime.tasks) != 0 {
+		t.Errorf("the runtime has %v", b.runtime.made)
+	}
+	if _, ok := b.engine.Snapshot().SandboxOf(half); ok {
+		t.Error("the sandbox is left")
+	}
+	if exists(b.dir(half)) || !exists(b.dir("not-ours")) || !exists(b.dir(model.ContainerID(kept))) {
+		t.Error("only the files of containers that are not go")
+	}
+	if sb, ok := b.engine.Snapshot().SandboxOf(model.ContainerID(kept)); !ok || sb.Up {
+		t.Errorf("the sandbox of the kept one: %+v", sb)
+	}
+	must(t, b.Start(ctx, kept))
+}
+
+func TestRestoreRestartPolicies(t *testing.T) {
+	b := newBench(t)
+	policy := func(name container.RestartPolicyMode) func(*CreateRequest) {
+		return func(r *CreateRequest) { r.Host.RestartPolicy.Name = name }
+	}
+	unless := b.run("unless", policy(container.RestartPolicyUnlessStopped))
+	stopped := b.run("stopped", policy(container.RestartPolicyUnlessStopped))
+	plain := b.run("plain", nil)
+	must(t, b.Stop(ctx, stopped, StopOptions{}))
+	b.Manager.o.LiveRestore = false // everything ends with the daemon
+	b.reopen(nil)
+	soon(t, "the policy holds", func() bool { return b.inspect(unless).State.Status == container.StateRunning })
+	for _, id := range []string{stopped, plain} {
+		if got := b.inspect(id).State.Status; got != container.StateExited {
+			t.Errorf("%s is %s", id[:12], got)
+		}
+	}
+}
+
+func TestRestoreRefusesNewerRecords(t *testing.T) {
+	b := newBench(t)
+	id := model.ContainerID(b.create("one", nil))
+	raw := b.store.records[id]
+	for _, bad := range []string{`{"Version":99}`, `{"Version":1}`, `nonsense`} {
+		if _, err := decodeRecord(id, []byte(bad)); err == nil {
+			t.Errorf("%s was read", bad)
+		}
+	}
+	rec, err := decodeRecord(id, raw)
+	if err != nil || rec.Name != "one" || rec.Config.Image != "busybox" {
+		t.Fatalf("%+v, %v", rec, err)
+	}
+}

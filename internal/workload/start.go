@@ -1,0 +1,289 @@
+package workload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/moby/moby/api/types/events"
+
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/ops"
+)
+
+const (
+	// verbTimeout bounds a verb that its caller cannot break off any more, and
+	// every clean-up.
+	verbTimeout = 2 * time.Minute
+)
+
+// Exit codes of containers whose process could not be started, as shells have
+// them (POSIX.1-2017, 2.8.2) and Docker's for everything else.
+const (
+	exitNotExecutable = 126
+	exitNotFound      = 127
+	exitUnknown       = 128
+)
+
+// Start starts a container that does not run. NotModified if it runs already.
+func (m *Manager) Start(ctx context.Context, ref string) error {
+	b, err := m.take(ctx, ref)
+	if err != nil {
+		return err
+	}
+	defer b.turn.give()
+	b.edit(func(r *record) { r.Stopped, r.RestartCount = false, 0 })
+	return m.start(ctx, b)
+}
+
+// start is Start with the turn held. A client that goes away half-way changes
+// nothing: what was begun is done.
+func (m *Manager) start(ctx context.Context, b *box) error {
+	switch s := b.snapshot().State; {
+	case s.Paused:
+		return model.Errorf(model.Conflict, "cannot start a paused container, try unpause instead")
+	case b.current() != nil:
+		return model.Errorf(model.NotModified, "container %s is already running", b.id)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), verbTimeout)
+	defer cancel()
+	l, err := m.launch(ctx, b)
+	if err != nil {
+		return m.startFailed(b, l, err)
+	}
+	b.mu.Lock()
+	b.run = l.run
+	b.rec.State = progress{Running: true, Pid: l.pid, StartedAt: time.Now().UTC(), FinishedAt: b.rec.State.FinishedAt}
+	b.mu.Unlock()
+	m.saveLogged(ctx, b, "container.start")
+	m.sayNetworks(events.ActionConnect, b)
+	m.say(b, events.ActionStart)
+	m.work.Go(func() { m.watch(b, l.run, l.exits) })
+	return nil
+}
+
+// launched is what a start has made so far.
+type launched struct {
+	run   *run
+	pid   int
+	exits <-chan model.Exit
+}
+
+// launch brings a container's network and process up. After an error the caller
+// calls startFailed with whatever there is.
+func (m *Manager) launch(ctx context.Context, b *box) (launched, error) {
+	rec := b.snapshot()
+	where, err := m.netns(rec)
+	if err != nil {
+		return launched{}, err
+	}
+	f := m.filesOf(rec.ID)
+	// The network and the file system do not need each other.
+	up := make(chan error, 1)
+	go func() { up <- m.sandboxUp(ctx, rec) }()
+	made := m.ensureMade(ctx, b, m.spec(rec, where, f))
+	if err := <-up; err != nil {
+		return launched{}, networkingError(err)
+	}
+	if made != nil {
+		return launched{}, made
+	}
+	if err := m.writeFiles(b, where); err != nil {
+		return launched{}, networkingError(err)
+	}
+	streams, pid, err := m.o.Tasks.NewTask(ctx, b.id, model.StreamOptions{TTY: rec.Config.Tty, Stdin: rec.Config.OpenStdin})
+	if err != nil {
+		return launched{}, err
+	}
+	l := launched{run: m.newRun(b, streams), pid: pid}
+	// Waiting begins before the process does: no exit can be missed.
+	if l.exits, err = m.o.Tasks.Wait(m.closed, b.id); err != nil {
+		return l, err
+	}
+	return l, m.o.Tasks.Start(ctx, b.id)
+}
+
+func (m *Manager) sandboxUp(ctx context.Context, r record) error {
+	if r.Sandbox == "" {
+		return nil
+	}
+	op := ops.StartSandbox(r.Sandbox)
+	if now := m.resolving(r); !sameResolving(m.o.Engine.Snapshot(), r.Sandbox, now) {
+		op = ops.All(ops.SetResolving(r.Sandbox, now), op) // the host's file has changed
+	}
+	_, err := m.o.Engine.Do(ctx, op)
+	return err
+}
+
+// ensureMade makes the runtime's container at its first start.
+func (m *Manager) ensureMade(ctx context.Context, b *box, spec model.ContainerSpec) error {
+	b.mu.Lock()
+	made := b.made
+	b.mu.Unlock()
+	if made {
+		return nil
+	}
+	if err := m.o.Containers.Create(ctx, spec); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	b.made = true
+	b.mu.Unlock()
+	return nil
+}
+
+// networkingError puts Docker's words before an error of the engine, keeping its
+// kind.
+func networkingError(err error) error {
+	return model.Errorf(model.KindOf(err), "failed to set up container networking: %w", err)
+}
+
+// startFailed takes back what a start has made, records why, and returns the
+// error for the caller.
+func (m *Manager) startFailed(b *box, l launched, cause error) error {
+	ctx, cancel := m.cleanup()
+	defer cancel()
+	if _, err := m.o.Tasks.DeleteTask(ctx, b.id); err != nil && model.KindOf(err) != model.NotFound {
+		m.log.Warn("task of a failed start stays", "container", model.Short(b.id), "op", "container.start", "err", err)
+	}
+	if l.run != nil {
+		l.run.close()
+		<-l.run.drained
+		close(l.run.ended)
+	}
+	m.sandboxDown(ctx, b)
+	code, kind := failureCode(cause)
+	b.edit(func(r *record) {
+		r.State.Error, r.State.ExitCode = firstLine(cause), code
+		r.State.Running, r.State.Restarting, r.State.Pid = false, false, 0
+	})
+	m.saveLogged(ctx, b, "container.start")
+	b.output.end()
+	if b.snapshot().Host.AutoRemove {
+		if err := m.remove(ctx, b, RemoveOptions{Volumes: true}); err != nil {
+			m.log.Error("automatic removal", "container", model.Short(b.id), "op", "container.start", "err", err)
+		}
+	}
+	if model.KindOf(cause) == model.Internal && kind != model.Internal {
+		return model.Errorf(kind, "%w", cause)
+	}
+	return cause
+}
+
+// failureCode returns the exit code that stands for an error at start, and its
+// kind, by the words of the OCI runtime: it has no other language.
+func failureCode(err error) (int, model.Kind) {
+	text := err.Error()
+	for _, c := range []struct {
+		words string
+		code  int
+	}{
+		{"executable file not found", exitNotFound},
+		{"no such file or directory", exitNotFound},
+		{"permission denied", exitNotExecutable},
+		{"is a directory", exitNotExecutable},
+		{"exec format error", exitNotExecutable},
+	} {
+		if strings.Contains(text, "exec") && strings.Contains(text, c.words) {
+			return c.code, model.Invalid
+		}
+	}
+	return exitUnknown, model.KindOf(err)
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
+
+// sandboxDown takes a container's network down. The engine goes on trying what
+// the kernel refused, so that a failure is only logged.
+func (m *Manager) sandboxDown(ctx context.Context, b *box) {
+	id := b.snapshot().Sandbox
+	if id == "" {
+		return
+	}
+	if _, err := m.o.Engine.Do(ctx, ops.StopSandbox(id)); err != nil {
+		m.log.Error("sandbox not taken down", "container", model.Short(b.id), "op", "sandbox.stop", "err", err)
+	}
+}
+
+// cleanup returns a context for what must be done even if the caller has gone.
+func (m *Manager) cleanup() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), verbTimeout)
+}
+
+// netns is where a container's network is, and what belongs to whoever owns it.
+type netns struct {
+	path                 string // empty: the host's
+	owner                model.ContainerID
+	hostname, domainname string
+}
+
+// netns finds the network namespace for a start. In container: mode the other's
+// namespace is reached by a link that every start sets anew, because the path is
+// part of what the runtime keeps.
+func (m *Manager) netns(r record) (netns, error) {
+	own := netns{owner: r.ID, hostname: r.Config.Hostname, domainname: r.Config.Domainname}
+	switch mode := r.mode(); {
+	case mode.IsHost():
+		return own, nil
+	case !mode.IsContainer():
+		own.path = filepath.Join(model.NetnsDir, model.NamespaceOf(r.ID))
+		return own, nil
+	}
+	other, err := m.shared(r)
+	if err != nil {
+		return netns{}, err
+	}
+	out := netns{owner: other.ID, hostname: other.Config.Hostname, domainname: other.Config.Domainname}
+	if other.mode().IsContainer() {
+		further, err := m.netns(other)
+		if err != nil {
+			return netns{}, err
+		}
+		out.owner, out.hostname, out.domainname = further.owner, further.hostname, further.domainname
+		if further.path == "" {
+			return out, nil
+		}
+	}
+	if other.mode().IsHost() {
+		return out, nil
+	}
+	out.path = filepath.Join(m.dir(r.ID), "netns")
+	return out, relink(fmt.Sprintf("/proc/%d/ns/net", other.State.Pid), out.path)
+}
+
+// shared returns the record of the container whose network r uses.
+func (m *Manager) shared(r record) (record, error) {
+	b, err := m.find(r.mode().ConnectedContainer())
+	if err != nil {
+		return record{}, model.Errorf(model.KindOf(err), "joining network namespace of container: %w", err)
+	}
+	if b.id == r.ID {
+		return record{}, model.Errorf(model.Internal, "cannot join own network namespace")
+	}
+	other := b.snapshot()
+	switch {
+	case other.State.Restarting:
+		return record{}, model.Errorf(model.Conflict, "container %s is restarting, wait until the container is running", other.ID)
+	case !other.State.Running:
+		return record{}, model.Errorf(model.Conflict, "cannot join network namespace of a non running container: container %s is %s", other.ID, other.status())
+	}
+	return other, nil
+}
+
+// relink makes path a symbolic link to target.
+func relink(target, path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("link to network namespace: %w", err)
+	}
+	if err := os.Symlink(target, path); err != nil {
+		return fmt.Errorf("link to network namespace: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,315 @@
+package workload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/moby/moby/api/types/events"
+	"github.com/moby/sys/signal"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+const (
+	defaultStopTimeout = 10 // seconds
+	// killTimeout is how long a killed process may take to be gone.
+	killTimeout = 10 * time.Second
+)
+
+// Stop asks a container's process to end, and kills it after the timeout.
+// NotModified if it does not run.
+func (m *Manager) Stop(ctx context.Context, ref string, o StopOptions) error {
+	b, err := m.find(ref)
+	if err != nil {
+		return err
+	}
+	if err := m.stop(ctx, b, o); err != nil {
+		return err
+	}
+	m.say(b, events.ActionStop)
+	return nil
+}
+
+// stop ends a container's process. The turn is taken only to send the signals:
+// recording the exit needs it.
+func (m *Manager) stop(ctx context.Context, b *box, o StopOptions) error {
+	rec := b.snapshot()
+	sig, timeout, err := m.stopTerms(rec, o)
+	if err != nil {
+		return err
+	}
+	r, err := m.beginStop(ctx, b, !o.unasked)
+	if err != nil || r == nil {
+		return err
+	}
+	if !o.unasked { // a client that goes away does not take its request back
+		ctx = context.WithoutCancel(ctx)
+	}
+	if timeout != 0 {
+		if err := m.signalRun(ctx, b, r, sig); err != nil {
+			return err
+		}
+	}
+	limit := time.Duration(timeout) * time.Second
+	if timeout < 0 {
+		limit = -1
+	}
+	if ended, _ := waitEnded(ctx, r, limit); ended {
+		return nil
+	}
+	// The patience, or that of a daemon that ends, is over.
+	return m.end(context.WithoutCancel(ctx), b, r)
+}
+
+// beginStop marks the container as stopped by the user, if asked, and returns its
+// run; nil if it was only waiting to be restarted.
+func (m *Manager) beginStop(ctx context.Context, b *box, asked bool) (*run, error) {
+	if err := b.turn.take(ctx); err != nil {
+		return nil, err
+	}
+	defer b.turn.give()
+	rec, r := b.snapshot(), b.current()
+	if r == nil && !rec.State.Restarting {
+		return nil, model.Errorf(model.NotModified, "container %s is already stopped", b.id)
+	}
+	b.edit(func(rec *record) {
+		rec.Stopped = rec.Stopped || asked
+		if r == nil {
+			rec.State.Running, rec.State.Restarting = false, false
+		}
+	})
+	m.saveLogged(context.WithoutCancel(ctx), b, "container.stop")
+	if r == nil {
+		b.wake(int64(rec.State.ExitCode), "", false)
+	}
+	return r, nil
+}
+
+// stopTerms returns the signal and the seconds of patience, below 0 for ever.
+func (m *Manager) stopTerms(rec record, o StopOptions) (syscall.Signal, int, error) {
+	sig, timeout := syscall.SIGTERM, defaultStopTimeout
+	if m.o.Defaults.StopTimeout != 0 {
+		timeout = m.o.Defaults.StopTimeout
+	}
+	if rec.Config.StopTimeout != nil {
+		timeout = *rec.Config.StopTimeout
+	}
+	if o.Timeout != nil {
+		timeout = *o.Timeout
+	}
+	name := o.Signal
+	if name == "" {
+		name = rec.Config.StopSignal
+	}
+	if name != "" {
+		var err error
+		if sig, err = parseSignal(name); err != nil {
+			return 0, 0, err
+		}
+	}
+	return sig, timeout, nil
+}
+
+// signalRun sends a signal to the first process of a run. One that has ended is
+// success: the watcher is about to say so.
+func (m *Manager) signalRun(ctx context.Context, b *box, r *run, sig syscall.Signal) error {
+	if err := b.turn.take(ctx); err != nil {
+		return err
+	}
+	defer b.turn.give()
+	if b.current() != r {
+		return nil
+	}
+	err := m.o.Control.Kill(ctx, b.id, sig, false)
+	if err != nil && model.KindOf(err) != model.NotFound {
+		return model.Errorf(model.Internal, "cannot kill container: %s: %w", b.id, err)
+	}
+	m.say(b, events.ActionKill, "signal", strconv.Itoa(int(sig)))
+	if b.snapshot().State.Paused {
+		// A frozen process gets the signal when it is thawed.
+		return m.resume(ctx, b)
+	}
+	return nil
+}
+
+// end kills a run and waits until its end is recorded.
+func (m *Manager) end(ctx context.Context, b *box, r *run) error {
+	if err := m.signalRun(ctx, b, r, syscall.SIGKILL); err != nil {
+		return err
+	}
+	ended, err := waitEnded(ctx, r, killTimeout+drainLimit)
+	if err == nil && !ended {
+		err = model.Errorf(model.Internal, "cannot kill container: %s: %w", b.id,
+			errors.New("tried to kill container, but did not receive an exit event"))
+	}
+	return err
+}
+
+// waitEnded waits for the recorded end of a run; limit below 0 is for ever.
+func waitEnded(ctx context.Context, r *run, limit time.Duration) (bool, error) {
+	var expired <-chan time.Time
+	if limit >= 0 {
+		timer := time.NewTimer(limit)
+		defer timer.Stop()
+		expired = timer.C
+	}
+	select {
+	case <-r.ended:
+		return true, nil
+	case <-expired:
+		return false, nil
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
+}
+
+// Kill sends a signal by name or number; empty is KILL. Conflict if the
+// container does not run.
+func (m *Manager) Kill(ctx context.Context, ref, name string) error {
+	sig := syscall.SIGKILL
+	if name != "" {
+		var err error
+		if sig, err = parseSignal(name); err != nil {
+			return err
+		}
+	}
+	b, err := m.take(ctx, ref)
+	if err != nil {
+		return err
+	}
+	r, rec := b.current(), b.snapshot()
+	if r == nil {
+		b.turn.give()
+		return model.Errorf(model.Conflict, "cannot kill container: %s: %w", ref, notRunning(b.id))
+	}
+	if own, err := stopSignal(rec); sig == syscall.SIGKILL || err == nil && sig == own {
+		b.edit(func(r *record) { r.Stopped = true })
+	}
+	b.turn.give()
+	if err := m.signalRun(ctx, b, r, sig); err != nil || sig != syscall.SIGKILL {
+		return err
+	}
+	_, err = waitEnded(ctx, r, killTimeout)
+	return err
+}
+
+func stopSignal(r record) (syscall.Signal, error) {
+	if r.Config.StopSignal == "" {
+		return syscall.SIGTERM, nil
+	}
+	return parseSignal(r.Config.StopSignal)
+}
+
+func parseSignal(name string) (syscall.Signal, error) {
+	sig, err := signal.ParseSignal(name)
+	if err != nil {
+		return 0, model.Errorf(model.Invalid, "%w", err)
+	}
+	return sig, nil
+}
+
+// Restart stops a container, if it runs, and starts it.
+func (m *Manager) Restart(ctx context.Context, ref string, o StopOptions) error {
+	b, err := m.find(ref)
+	if err != nil {
+		return err
+	}
+	if err := m.stopForRestart(ctx, b, o); err != nil {
+		return err
+	}
+	if err := m.Start(ctx, string(b.id)); err != nil && model.KindOf(err) != model.NotModified {
+		return err
+	}
+	m.say(b, events.ActionRestart)
+	return nil
+}
+
+// stopForRestart keeps --rm from removing what is to be started again.
+func (m *Manager) stopForRestart(ctx context.Context, b *box, o StopOptions) error {
+	keep := b.snapshot().Host
+	if keep.AutoRemove {
+		without := *keep
+		without.AutoRemove = false
+		if err := b.turn.take(ctx); err != nil {
+			return err
+		}
+		b.edit(func(r *record) { r.Host = &without })
+		b.turn.give()
+		defer func() {
+			b.turn.must()
+			b.edit(func(r *record) { r.Host = keep })
+			b.turn.give()
+		}()
+	}
+	err := m.stop(ctx, b, o)
+	if model.KindOf(err) == model.NotModified {
+		return nil
+	}
+	return err
+}
+
+// Pause freezes a container's processes.
+func (m *Manager) Pause(ctx context.Context, ref string) error {
+	b, err := m.take(ctx, ref)
+	if err != nil {
+		return err
+	}
+	defer b.turn.give()
+	switch s := b.snapshot().State; {
+	case b.current() == nil:
+		return notRunning(b.id)
+	case s.Paused:
+		return model.Errorf(model.Conflict, "container %s is already paused", b.id)
+	}
+	if err := m.o.Control.Pause(ctx, b.id); err != nil {
+		return fmt.Errorf("cannot pause container %s: %w", b.id, err)
+	}
+	b.edit(func(r *record) { r.State.Paused = true })
+	m.saveLogged(ctx, b, "container.pause")
+	m.say(b, events.ActionPause)
+	return nil
+}
+
+// Unpause lets a paused container go on.
+func (m *Manager) Unpause(ctx context.Context, ref string) error {
+	b, err := m.take(ctx, ref)
+	if err != nil {
+		return err
+	}
+	defer b.turn.give()
+	if !b.snapshot().State.Paused {
+		return model.Errorf(model.Conflict, "container %s is not paused", b.id)
+	}
+	return m.resume(ctx, b)
+}
+
+// resume is Unpause with the turn held.
+func (m *Manager) resume(ctx context.Context, b *box) error {
+	if err := m.o.Control.Resume(ctx, b.id); err != nil {
+		return fmt.Errorf("cannot unpause container %s: %w", b.id, err)
+	}
+	b.edit(func(r *record) { r.State.Paused = false })
+	m.saveLogged(ctx, b, "container.unpause")
+	m.say(b, events.ActionUnPause)
+	return nil
+}
+
+// Resize sets the size of a container's terminal, in characters.
+func (m *Manager) Resize(ctx context.Context, ref string, width, height uint) error {
+	b, err := m.find(ref)
+	if err != nil {
+		return err
+	}
+	if b.current() == nil {
+		return notRunning(b.id)
+	}
+	if err := m.o.Control.Resize(ctx, b.id, width, height); err != nil {
+		return err
+	}
+	m.say(b, events.ActionResize, "height", strconv.FormatUint(uint64(height), 10), "width", strconv.FormatUint(uint64(width), 10))
+	return nil
+}

@@ -1,0 +1,244 @@
+package workload
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/names"
+)
+
+// maxHostname is what the kernel takes (uname(2): __NEW_UTS_LEN).
+const maxHostname = 64
+
+// validate refuses what cannot be, with Docker's words, before anything is made.
+// The request has its defaults but not yet what its image says.
+func validate(r CreateRequest) error {
+	for _, check := range []func(CreateRequest) error{
+		checkContainerMode, checkModes, checkHostname, checkSysctls, checkPorts,
+		checkExtraHosts, checkEndpoints, checkPolicies,
+	} {
+		if err := check(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func refuse(words string) error { return model.Errorf(model.Invalid, "%s", words) }
+
+// checkContainerMode refuses options that belong to the container whose network
+// is shared.
+func checkContainerMode(r CreateRequest) error {
+	mode := r.Host.NetworkMode
+	if word, target, _ := strings.Cut(string(mode), ":"); word == "container" && target == "" {
+		return refuse("invalid network mode: invalid container format container:<name|id>")
+	}
+	if !mode.IsContainer() {
+		return nil
+	}
+	switch {
+	case r.Config.Hostname != "":
+		return refuse("conflicting options: hostname and the network mode")
+	case len(r.Host.Links) > 0:
+		return refuse("conflicting options: container type network can't be used with links. This would result in undefined behavior")
+	case len(r.Host.DNS) > 0:
+		return refuse("conflicting options: dns and the network mode")
+	case len(r.Host.ExtraHosts) > 0:
+		return refuse("conflicting options: custom host-to-IP mapping and the network mode")
+	case len(r.Host.PortBindings) > 0 || r.Host.PublishAllPorts:
+		return refuse("conflicting options: port publishing and the container type network mode")
+	case len(r.Config.ExposedPorts) > 0:
+		return refuse("conflicting options: port exposing and the container type network mode")
+	}
+	return nil
+}
+
+func checkModes(r CreateRequest) error {
+	h := r.Host
+	switch {
+	case h.UTSMode.IsHost() && r.Config.Hostname != "":
+		return refuse("conflicting options: hostname and the UTS mode")
+	case h.NetworkMode.IsHost() && len(h.Links) > 0:
+		return refuse("conflicting options: host type networking can't be used with links. This would result in undefined behavior")
+	case !h.UTSMode.Valid():
+		return refuse("invalid UTS mode: " + string(h.UTSMode))
+	case !h.PidMode.Valid():
+		return refuse("invalid PID mode: " + string(h.PidMode))
+	case !h.IpcMode.Valid():
+		return refuse("invalid IPC mode: " + string(h.IpcMode))
+	case h.PidMode.IsContainer(), h.IpcMode.IsContainer():
+		return model.Errorf(model.NotImplemented, "sharing another container's PID or IPC namespace is not supported")
+	}
+	return nil
+}
+
+func checkHostname(r CreateRequest) error {
+	if name := r.Config.Hostname; len(name) > maxHostname {
+		return model.Errorf(model.Invalid, "hostname %q is too long (maximum %d bytes)", name, maxHostname)
+	}
+	for _, part := range []string{r.Config.Hostname, r.Config.Domainname} {
+		// It becomes part of /etc/hosts.
+		if strings.ContainsAny(part, " \t\r\n#") {
+			return model.Errorf(model.Invalid, "invalid hostname: %q", part)
+		}
+	}
+	return nil
+}
+
+// checkSysctls refuses settings of one interface, whose name is not known yet.
+func checkSysctls(r CreateRequest) error {
+	for key := range r.Host.Sysctls {
+		parts := strings.Split(key, ".")
+		if len(parts) == 5 && parts[0] == "net" && strings.HasPrefix(parts[3], "eth") {
+			return model.Errorf(model.Invalid, "interface specific sysctl setting %q must be supplied using driver option 'com.docker.network.endpoint.sysctls'", key)
+		}
+	}
+	return nil
+}
+
+func checkPorts(r CreateRequest) error {
+	for port, bindings := range r.Host.PortBindings {
+		if !port.IsValid() || port.Num() == 0 {
+			return model.Errorf(model.Invalid, "invalid port specification: %q", port.String())
+		}
+		for _, b := range bindings {
+			if b.HostPort == "" {
+				continue
+			}
+			if _, err := network.ParsePortRange(b.HostPort); err != nil {
+				return model.Errorf(model.Invalid, "invalid port specification: %q", b.HostPort)
+			}
+		}
+	}
+	return nil
+}
+
+// checkExtraHosts refuses what the docker command refuses, for clients that do
+// not check.
+func checkExtraHosts(r CreateRequest) error {
+	for _, extra := range r.Host.ExtraHosts {
+		if _, err := names.ParseExtraHost(extra); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkEndpoints checks what can be said about memberships without knowing the
+// networks; the engine checks the rest.
+func checkEndpoints(r CreateRequest) error {
+	if r.Networking == nil {
+		return nil
+	}
+	for name, settings := range r.Networking.EndpointsConfig {
+		if settings == nil {
+			return model.Errorf(model.Invalid, "invalid config for network %s: EndpointsConfig is nil", name)
+		}
+		if err := checkSettings(name, settings); err != nil {
+			return model.Errorf(model.Invalid, "invalid config for network %s: %w", name, err)
+		}
+	}
+	mode := r.Host.NetworkMode
+	count := len(r.Networking.EndpointsConfig)
+	if _, own := r.Networking.EndpointsConfig[string(mode)]; count > 0 && !own {
+		count++
+	}
+	switch {
+	case count > 1 && mode.IsNone():
+		return refuse("container cannot be connected to multiple networks with one of the networks in private (none) mode")
+	case count > 1 && (mode.IsHost() || mode.IsContainer()), count > 0 && mode.IsContainer():
+		return refuse("container sharing network namespace with another container or host cannot be connected to any other network")
+	}
+	return nil
+}
+
+// checkSettings checks one membership by the name its user gave the network.
+func checkSettings(name string, s *network.EndpointSettings) error {
+	var complaints []string
+	ipam := s.IPAMConfig
+	if ipam == nil {
+		ipam = &network.EndpointIPAMConfig{}
+	}
+	if !container.NetworkMode(name).IsUserDefined() {
+		if ipam.IPv4Address.IsValid() || ipam.IPv6Address.IsValid() {
+			complaints = append(complaints, "user-specified IP address is supported on user-defined networks only")
+		}
+		if len(s.Aliases) > 0 {
+			complaints = append(complaints, "network-scoped aliases are only supported for user-defined networks")
+		}
+	}
+	if a := ipam.IPv4Address; a.IsValid() && (!a.Is4() || a.IsUnspecified()) {
+		complaints = append(complaints, "invalid IPv4 address: "+a.String())
+	}
+	if a := ipam.IPv6Address; a.IsValid() && (!a.Is6() || a.Is4In6() || a.IsUnspecified()) {
+		complaints = append(complaints, "invalid IPv6 address: "+a.String())
+	}
+	for _, a := range ipam.LinkLocalIPs {
+		if !a.IsLinkLocalUnicast() {
+			complaints = append(complaints, "invalid link-local IP address: "+a.String())
+		}
+	}
+	if len(complaints) == 0 {
+		return nil
+	}
+	return model.Errorf(model.Invalid, "invalid endpoint settings:\n%s", strings.Join(complaints, "\n"))
+}
+
+func checkPolicies(r CreateRequest) error {
+	if err := container.ValidateRestartPolicy(r.Host.RestartPolicy); err != nil {
+		return model.Errorf(model.Invalid, "%w", err)
+	}
+	if r.Host.AutoRemove && !r.Host.RestartPolicy.IsNone() {
+		return refuse("can't create 'AutoRemove' container with restart policy")
+	}
+	if driver := r.Host.LogConfig.Type; !slices.Contains([]string{"", "json-file", "none"}, driver) {
+		return model.Errorf(model.Invalid, "logger: no log driver named '%s' is registered", driver)
+	}
+	if r.Config.StopSignal != "" {
+		if _, err := parseSignal(r.Config.StopSignal); err != nil {
+			return err
+		}
+	}
+	if m := r.Host.Memory; m != 0 && m < 6<<20 {
+		return refuse("Minimum memory limit allowed is 6MB")
+	}
+	if dir := r.Config.WorkingDir; dir != "" && !strings.HasPrefix(dir, "/") {
+		return model.Errorf(model.Invalid, "the working directory '%s' is invalid, it needs to be an absolute path", dir)
+	}
+	return checkEnv(r.Config.Env)
+}
+
+func checkEnv(env []string) error {
+	for _, e := range env {
+		if strings.HasPrefix(e, "=") || e == "" || strings.ContainsRune(e, 0) {
+			return model.Errorf(model.Invalid, "invalid environment variable: %s", e)
+		}
+	}
+	return nil
+}
+
+// warnings returns what Docker remarks on a container that it makes all the same.
+func warnings(r CreateRequest) []string {
+	var out []string
+	if mode := r.Host.NetworkMode; mode.IsHost() && (len(r.Host.PortBindings) > 0 || r.Host.PublishAllPorts) {
+		out = append(out, "Published ports are discarded when using host network mode")
+	} else if mode.IsBridge() && len(r.Host.Links) > 0 {
+		out = append(out, "Links on the default bridge network are deprecated and will be removed in a future release. Use a custom network instead.")
+	}
+	var empty []string
+	for port, bindings := range r.Host.PortBindings {
+		if len(bindings) == 0 {
+			empty = append(empty, port.String())
+		}
+	}
+	if len(empty) > 0 {
+		slices.Sort(empty)
+		out = append(out, fmt.Sprintf("Following container port(s) have an empty list of port-bindings: %s. Such bindings will be discarded in a future version.", strings.Join(empty, ", ")))
+	}
+	return out
+}

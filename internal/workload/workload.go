@@ -1,0 +1,151 @@
+// Package workload is the life cycle of containers as a Docker user knows it:
+// create, start, attach, exec, stop, remove, and what is told about them.
+//
+// It promises that a container's record, its sandbox in the engine and its task
+// in the runtime follow one another, whatever fails and wherever the daemon is
+// killed: every verb either completes or leaves what was there before, and
+// Restore makes the rest so. It must not change the kernel or speak to the
+// runtime's daemon itself: networks go through Engine, processes and images
+// through the small interfaces of hands.go.
+//
+//	Create ─▶ record, sandbox (down), container files, snapshot
+//	Start  ─▶ sandbox up ─▶ files ─▶ task, output pump ─▶ process runs
+//	exit   ─▶ output drained ─▶ task gone ─▶ sandbox down ─▶ record, events, waiters
+//	Remove ─▶ record gone ─▶ sandbox, snapshot and files gone
+//
+// Locks. Every container has one turn (box.turn), which a verb holds while it
+// changes the container and which may be held across calls to the engine and the
+// runtime, because two verbs on one container must not interleave; nobody waits
+// for an exit with the turn held, since recording an exit needs it. Two turns
+// are never held at once. box.mu and Manager.mu guard fields only and are never
+// held across a call out of the package.
+package workload
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// Options is what a Manager is made of. Engine, the hands and Store are needed;
+// the rest has defaults.
+type Options struct {
+	Engine     Engine
+	Containers Containers
+	Tasks      Tasks
+	Control    Control
+	Execs      Execs
+	Images     Images
+	Transfer   ImageTransfer
+	Logs       Logs
+	Store      RecordStore
+
+	Root     string // data root: containers/ and volumes/ are below it
+	ExecRoot string
+	Defaults Defaults
+	Host     HostFiles
+	// StorageDriver is the name that inspect shows; "overlayfs" if empty.
+	StorageDriver string
+	// LiveRestore lets containers run on when the manager is closed.
+	LiveRestore bool
+	Logger      *slog.Logger
+}
+
+// Defaults are the daemon's settings for containers that say nothing themselves.
+type Defaults struct {
+	DNS        []netip.Addr
+	DNSSearch  []string
+	DNSOptions []string
+	// HostGateway is what `host-gateway` stands for; empty means the addresses of
+	// the default bridge's gateway.
+	HostGateway  []netip.Addr
+	LogDriver    string // "json-file" if empty
+	LogOptions   map[string]string
+	CgroupParent string
+	ShmSize      int64 // bytes; 0 means 64 MiB
+	Init         bool
+	StopTimeout  int // seconds; 0 means 10
+}
+
+// HostFiles are the host's own files that containers' files are made from.
+type HostFiles struct {
+	ResolvConf string // "/etc/resolv.conf" if empty
+	Hosts      string // "/etc/hosts" if empty
+	// NoIPv6 says that the kernel has no IPv6: /etc/hosts gets no IPv6 names.
+	NoIPv6 bool
+}
+
+// Manager knows all containers. Its methods may be called from any goroutine.
+type Manager struct {
+	o      Options
+	log    *slog.Logger
+	events eventLog
+	closed context.Context // ends with Close: goroutines of the manager's own live in it
+	close  context.CancelFunc
+	ending atomic.Bool    // containers are being stopped with the daemon: none is restarted
+	work   sync.WaitGroup // goroutines started by the manager
+
+	mu    sync.Mutex
+	boxes map[model.ContainerID]*box
+	names map[string]model.ContainerID // without a slash; reserved before the container exists
+	execs map[string]*execution
+}
+
+// New returns a manager that knows no containers; Restore loads them.
+func New(o Options) (*Manager, error) {
+	switch {
+	case o.Engine == nil || o.Store == nil:
+		return nil, errors.New("workload: engine and store are needed")
+	case o.Containers == nil || o.Tasks == nil || o.Control == nil || o.Execs == nil || o.Images == nil || o.Logs == nil:
+		return nil, errors.New("workload: a hand of the runtime is missing")
+	case !filepath.IsAbs(o.Root):
+		return nil, errors.New("workload: root must be an absolute path")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Host.ResolvConf == "" {
+		o.Host.ResolvConf = "/etc/resolv.conf"
+	}
+	if o.Host.Hosts == "" {
+		o.Host.Hosts = "/etc/hosts"
+	}
+	if o.Defaults.LogDriver == "" {
+		o.Defaults.LogDriver = "json-file"
+	}
+	m := &Manager{
+		o: o, log: o.Logger,
+		boxes: map[model.ContainerID]*box{},
+		names: map[string]model.ContainerID{},
+		execs: map[string]*execution{},
+	}
+	m.closed, m.close = context.WithCancel(context.Background())
+	return m, nil
+}
+
+// Images returns the image hand, for the door's image requests.
+func (m *Manager) Images() Images { return m.o.Images }
+
+// Transfer returns the hand that moves images in and out of the store.
+func (m *Manager) Transfer() ImageTransfer { return m.o.Transfer }
+
+// Counts returns how many containers are running, paused and stopped.
+func (m *Manager) Counts() (running, paused, stopped int) {
+	for _, b := range m.all() {
+		switch s := b.snapshot().State; {
+		case s.Paused:
+			paused++
+		case s.Running:
+			running++
+		default:
+			stopped++
+		}
+	}
+	return running, paused, stopped
+}
