@@ -107,7 +107,7 @@ drawing() {
    │  onhost  (nginx, --network host)     │
    │  alone   (--network none)            │
    │                                      │
-   │  front $(printf '%-14s' "$(gateway front)") back $(printf '%-12s' "$(gateway back)")│
+   │  front $(printf '%-13s' "$(gateway front)") back $(printf '%-11s' "$(gateway back)")│
    │   │                    │             │
    │   ├─ web   (nginx)     ├─ db         │
    │   │   └─ guest         ├─ cache      │

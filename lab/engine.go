@@ -71,6 +71,7 @@ func (h *Host) launch(flags []string) error {
 	cmd := h.Command(context.Background(), args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(path)+":"+os.Getenv("PATH"))
+	cmd.Env = append(cmd.Env, h.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return err

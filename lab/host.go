@@ -14,6 +14,8 @@ import (
 // Host is a machine on which an engine can be started.
 type Host struct {
 	*Machine
+	Env []string // what the next Start adds to the engine's environment, as "NAME=value"
+
 	options Options
 	engine  *engine // the one that runs or ran last; nil before the first Start
 	pristine

@@ -105,7 +105,8 @@ func (d *daemon) openEngine(ctx context.Context) error {
 		return fmt.Errorf("open the firewall: %w", err)
 	}
 	d.later(func(context.Context) error { return firewall.Close() })
-	k, err := kernel.New(kernel.Options{Instance: instance, Logger: d.log, Firewall: firewall})
+	reached := failpoint()
+	k, err := kernel.New(kernel.Options{Instance: instance, Logger: d.log, Firewall: firewall, Reached: reached})
 	if err != nil {
 		return fmt.Errorf("open the kernel: %w", err)
 	}
@@ -120,7 +121,7 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	}
 	d.engine, err = engine.Open(ctx, engine.Options{
 		Store: d.store, Hands: []engine.Hand{k, names}, Networks: networks, Logger: d.log,
-		Observer: observer{k, uniqueLocal(d.store.Instance())}, Reached: failpoint(),
+		Observer: observer{k, uniqueLocal(d.store.Instance())}, Reached: reached,
 	})
 	if err != nil {
 		return err

@@ -8,12 +8,13 @@ import (
 	"syscall"
 )
 
-// failpointEnv names a stage of the engine's turn, and which time it is reached:
+// failpointEnv names a stage of the engine's turn or of the kernel's (engine and
+// kernel have a list of theirs at Options.Reached), and which time it is reached:
 // "commit:3". The process then ends as by kill -9, which is how the tests look
 // at what a crash there leaves.
 const failpointEnv = "LINKSPAND_FAILPOINT"
 
-// failpoint returns what the engine calls at each stage; nil if no failpoint is
+// failpoint returns what engine and kernel call at each stage; nil if no failpoint is
 // set.
 func failpoint() func(stage string) {
 	want, count, ok := strings.Cut(os.Getenv(failpointEnv), ":")

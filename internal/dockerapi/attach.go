@@ -98,7 +98,6 @@ func (s *server) logs(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	out := newStream(w, r, streamType(r.version, tty))
-	defer out.close()
 	to := workload.Streams{Stdout: out, Stderr: out}
 	if !tty {
 		mux := &multiplexer{to: out}

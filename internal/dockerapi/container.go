@@ -193,7 +193,6 @@ func (s *server) waitContainer(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	out := newStream(w, r, "application/json")
-	defer out.close()
 	if err := out.open(); err != nil {
 		return err
 	}

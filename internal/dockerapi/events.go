@@ -48,7 +48,6 @@ func (s *server) getEvents(w http.ResponseWriter, r *request) error {
 	past, live := s.Events.Subscribe(ctx, since, until, func(e events.Message) bool { return matchEvent(f, e) })
 	kind := eventType(r)
 	out := newStream(w, r, kind)
-	defer out.close()
 	if err := out.open(); err != nil {
 		return err
 	}

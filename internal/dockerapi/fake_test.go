@@ -64,6 +64,20 @@ func (m *fakeManager) note(format string, args ...any) error {
 	return m.err
 }
 
+// speaker returns what stands for a process's output.
+func (m *fakeManager) speaker() func(context.Context, workload.Streams) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.output
+}
+
+// set changes the fake while requests may be under way.
+func (m *fakeManager) set(change func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change()
+}
+
 func (m *fakeManager) noted() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -118,20 +132,21 @@ func (m *fakeManager) Attach(ctx context.Context, ref string, o workload.AttachO
 		return m.attachFirst
 	}
 	err := m.note("attach %s %+v", ref, o)
-	if err != nil || m.output == nil {
+	speak := m.speaker()
+	if err != nil || speak == nil {
 		return err
 	}
 	if o.Stream {
 		m.Publish(events.Message{Type: events.ContainerEventType, Action: events.ActionAttach, Actor: events.Actor{ID: m.inspect.ID}})
 	}
-	return m.output(ctx, s)
+	return speak(ctx, s)
 }
 func (m *fakeManager) Logs(ctx context.Context, ref string, o workload.LogOptions, s workload.Streams) error {
 	m.logs = o
-	if m.output == nil {
-		return m.err
+	if speak := m.speaker(); speak != nil {
+		return speak(ctx, s)
 	}
-	return m.output(ctx, s)
+	return m.note("logs")
 }
 func (m *fakeManager) Resize(_ context.Context, ref string, width, height uint) error {
 	return m.note("resize %s %dx%d", ref, width, height)
@@ -142,12 +157,15 @@ func (m *fakeManager) CreateExec(_ context.Context, ref string, r container.Exec
 }
 func (m *fakeManager) StartExec(ctx context.Context, id string, o workload.ExecStart, s workload.Streams) error {
 	err := m.note("start exec %s %+v", id, o)
-	if err != nil || m.output == nil {
+	speak := m.speaker()
+	if err != nil || speak == nil {
 		return err
 	}
-	return m.output(ctx, s)
+	return speak(ctx, s)
 }
 func (m *fakeManager) InspectExec(context.Context, string) (container.ExecInspectResponse, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	return m.execAbout, m.err
 }
 func (m *fakeManager) ResizeExec(_ context.Context, id string, width, height uint) error {

@@ -19,7 +19,6 @@ func (s *server) loadImages(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	out := newStream(w, r, "application/json")
-	defer out.close()
 	encoder := out.encoder()
 	for _, i := range images {
 		s.publishImage(events.ActionLoad, i.ID, string(i.ID))
@@ -61,7 +60,6 @@ func (s *server) makeImage(w http.ResponseWriter, r *request) error {
 	}
 	s.publishImage(events.ActionImport, i.ID, string(i.ID))
 	out := newStream(w, r, "application/json")
-	defer out.close()
 	return out.encoder().Encode(jsonstream.Message{Status: string(i.ID)})
 }
 
@@ -77,12 +75,15 @@ func (s *server) saveImages(w http.ResponseWriter, r *request) error {
 // be shown by breaking off.
 func (s *server) save(w http.ResponseWriter, r *request, names []string) error {
 	for _, name := range names {
-		if _, err := s.Images.Image(r.Context(), name); err != nil && len(names) > 0 && !isRepository(name) {
+		// A name without a tag stands for all tags, and need not be an image's.
+		if withoutTag(name) == name {
+			continue
+		}
+		if _, err := s.Images.Image(r.Context(), name); err != nil {
 			return err
 		}
 	}
 	out := newStream(w, r, "application/x-tar")
-	defer out.close()
 	err := s.Transfer.Save(r.Context(), names, out)
 	if err != nil && out.opened() {
 		s.log.Warn("archive broken off", "op", "image.save", "err", err)
@@ -90,7 +91,3 @@ func (s *server) save(w http.ResponseWriter, r *request, names []string) error {
 	}
 	return err
 }
-
-// isRepository tells whether a name has neither tag nor digest: it may stand for
-// all tags of a repository, and need not be an image's.
-func isRepository(name string) bool { return withoutTag(name) == name }

@@ -38,9 +38,10 @@ func Serve(ctx context.Context, h http.Handler, log *slog.Logger, listeners ...n
 	base, cancel := context.WithCancel(withClosing(context.WithoutCancel(ctx), ctx))
 	defer cancel()
 	server := &http.Server{
-		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-		BaseContext: func(net.Listener) context.Context { return base },
-		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: writePatience,
+		MaxHeaderBytes: maxHeader,
+		BaseContext:    func(net.Listener) context.Context { return base },
+		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	failed := make(chan error, len(listeners))
 	var serving sync.WaitGroup

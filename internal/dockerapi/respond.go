@@ -9,15 +9,11 @@ import (
 	"io"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/moby/moby/api/types/common"
 
 	"github.com/linkspan/linkspan/internal/model"
 )
-
-// writePatience is how long a client may leave one piece of a stream unread.
-const writePatience = 2 * time.Minute
 
 // statusOf is the one table from kinds of errors to statuses.
 func statusOf(err error) int {
@@ -84,7 +80,7 @@ type stream struct {
 	started bool
 }
 
-// newStream returns a stream of the given type. The caller closes it.
+// newStream returns a stream of the given type.
 func newStream(w http.ResponseWriter, r *request, contentType string) *stream {
 	w.Header().Set("Content-Type", contentType)
 	return &stream{w: w, control: r.control}
@@ -104,7 +100,6 @@ func (s *stream) Write(p []byte) (int, error) {
 		s.started = true
 		s.w.WriteHeader(http.StatusOK)
 	}
-	_ = s.control.SetWriteDeadline(time.Now().Add(writePatience)) // in tests there may be none
 	n, err := s.w.Write(p)
 	if err != nil {
 		return n, err
@@ -121,9 +116,6 @@ func (s *stream) opened() bool {
 	defer s.mu.Unlock()
 	return s.started
 }
-
-// close lifts the deadline, which would else outlive the answer.
-func (s *stream) close() { _ = s.control.SetWriteDeadline(time.Time{}) }
 
 // encoder returns an encoder that sends each value at once.
 func (s *stream) encoder() *json.Encoder {

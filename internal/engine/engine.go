@@ -55,8 +55,8 @@ type Options struct {
 	Observer Observer
 	Networks ops.NetworkMaker
 	Logger   *slog.Logger
-	// Reached, if set, is called when a turn reaches a stage: "commit", "apply",
-	// "publish" or "answer". It serves tests that stop the process there.
+	// Reached, if set, is called when a turn reaches a stage: "claim", "commit",
+	// "apply", "publish" or "answer". It serves tests that stop the process there.
 	Reached func(stage string)
 	// Compiled, if set, is told how many owners a turn compiled.
 	Compiled func(owners int)

@@ -26,6 +26,9 @@ type outcome struct {
 // and the rest runs again without them.
 func (e *Engine) turn(ctx context.Context, batch []*request) {
 	for len(batch) > 0 {
+		// What can fail outside (ports, leases) is claimed before anything runs;
+		// nothing is yet.
+		e.reached("claim")
 		out := e.run(batch)
 		if len(out.ran) == 0 {
 			return

@@ -36,6 +36,10 @@ type Options struct {
 	HostNetns string
 	// ResolvConf is the host's resolv.conf(5); /etc/resolv.conf if empty.
 	ResolvConf string
+	// Reached, if set, is called when Apply has gone through a stage: "nft", the
+	// name of a phase ("namespaces", "links" ...), or "removals". It serves tests
+	// that stop the process there.
+	Reached func(stage string)
 }
 
 // Firewall makes policies so. Its deltas and rows are those of
@@ -52,6 +56,7 @@ type Kernel struct {
 	log        *slog.Logger
 	firewall   Firewall
 	resolvConf string
+	reached    func(stage string)
 	hostFile   *os.File
 	netns      *netns.Dir
 	flusher    *conntrack.Flusher
@@ -72,13 +77,16 @@ func New(o Options) (*Kernel, error) {
 	if o.ResolvConf == "" {
 		o.ResolvConf = "/etc/resolv.conf"
 	}
+	if o.Reached == nil {
+		o.Reached = func(string) {}
+	}
 	file, err := os.Open(o.HostNetns)
 	if err != nil {
 		return nil, fmt.Errorf("open the host's network namespace: %w", err)
 	}
 	k := &Kernel{
 		instance: o.Instance, log: o.Logger, firewall: o.Firewall, resolvConf: o.ResolvConf,
-		hostFile: file, turns: make(chan struct{}, 1),
+		reached: o.Reached, hostFile: file, turns: make(chan struct{}, 1),
 	}
 	k.netns = netns.New(netns.Options{Dir: o.NetnsDir, Host: file, Logger: o.Logger})
 	k.flusher = conntrack.NewFlusher(func(f func() error) error {
@@ -162,10 +170,13 @@ func (k *Kernel) Apply(ctx context.Context, deltas []desired.Delta) error {
 	if !t.policies(put[desired.KindPolicy]) {
 		return t.err()
 	}
+	k.reached("nft")
 	for _, p := range phases() {
 		t.run(put[p.kind], p.put)
+		k.reached(p.name)
 	}
 	t.dropAll(drop)
+	k.reached("removals")
 	t.policies(drop[desired.KindPolicy])
 	t.forget(drop[desired.KindAddr])
 	return t.err()

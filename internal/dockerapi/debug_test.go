@@ -1,0 +1,49 @@
+package dockerapi
+
+import (
+	"errors"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/linkspan/linkspan/internal/desired"
+)
+
+func TestDebug(t *testing.T) {
+	b := newBench(t)
+	b.run(t, "1", "web", "bridge")
+	registry := prometheus.NewRegistry()
+	counter := prometheus.NewCounter(prometheus.CounterOpts{Name: "linkspan_things_total", Help: "Things."})
+	if err := errors.Join(registry.Register(counter)); err != nil {
+		t.Fatal(err)
+	}
+	counter.Inc()
+	b.engine.report = desired.Report{Drift: []string{"link docker0: missing"}, Writes: 2}
+	h := Debug(DebugOptions{Engine: b.engine, Metrics: registry})
+	for _, c := range []struct {
+		method, path string
+		status       int
+		want         string
+	}{
+		{"GET", "/metrics", 200, "linkspan_things_total 1"},
+		{"GET", "/debug/state", 200, "sandbox 111111111111 container=111111111111 name=web mode=own up=true"},
+		{"GET", "/debug/state", 200, "addresses=[172.17.0.2 invalid IP]"},
+		{"GET", "/linkspan/v1/plan", 200, ""},
+		{"GET", "/linkspan/v1/diff", 200, "differs: link docker0: missing\n1 differences, 2 writes\n"},
+		{"POST", "/linkspan/v1/resync", 200, "repaired: link docker0: missing\n1 differences, 2 writes\n"},
+		{"GET", "/linkspan/v1/resync", 405, ""},
+		{"GET", "/debug/pprof/cmdline", 200, "dockerapi"},
+		{"GET", "/debug/pprof/", 200, "goroutine"},
+	} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(c.method, c.path, nil))
+		if w.Code != c.status || !strings.Contains(w.Body.String(), c.want) {
+			t.Errorf("%s %s: %d %.500s, want %d %s", c.method, c.path, w.Code, w.Body, c.status, c.want)
+		}
+		if strings.HasSuffix(c.path, "diff") && w.Header().Get("Linkspan-Drift") != "1" {
+			t.Errorf("drift: %q", w.Header().Get("Linkspan-Drift"))
+		}
+	}
+}

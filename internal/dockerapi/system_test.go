@@ -1,0 +1,119 @@
+package dockerapi
+
+import (
+	"encoding/json"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/system"
+)
+
+func TestInfo(t *testing.T) {
+	b := newBench(t)
+	s := b.Handler.(*server)
+	s.Info.Pools = []AddressPool{{netip.MustParsePrefix("172.17.0.0/16"), 16}}
+	s.Info.DataRoot, s.Info.LogDriver = "/var/lib/linkspan", "json-file"
+	s.Info.Components = []Component{{"containerd", "1.6.20", "abc"}, {"runc", "1.1.5", "def"}}
+	var info system.Info
+	if err := json.Unmarshal(b.ask("GET", "/info", "").Body.Bytes(), &info); err != nil {
+		t.Fatal(err)
+	}
+	if info.Containers != 6 || info.ContainersRunning != 3 || info.ContainersPaused != 2 || info.ContainersStopped != 1 || info.Images != 1 {
+		t.Errorf("counts: %+v", info)
+	}
+	if info.Driver != "overlayfs" || strings.Join(info.Plugins.Network, " ") != "bridge host null" || info.FirewallBackend.Driver != "nftables" ||
+		!info.LiveRestoreEnabled || info.DefaultRuntime != "runc" || info.CgroupDriver != "cgroupfs" || info.ServerVersion != "0.1.0" ||
+		info.DefaultAddressPools[0].Base.String() != "172.17.0.0/16" || info.ContainerdCommit.ID != "abc" || info.RuncCommit.ID != "def" ||
+		string(info.Swarm.LocalNodeState) != "inactive" || info.DockerRootDir != "/var/lib/linkspan" {
+		t.Errorf("%+v", info)
+	}
+	if host, err := os.Hostname(); err == nil && info.Name != host || info.NCPU < 1 || info.MemTotal < 1<<20 || info.KernelVersion == "" {
+		t.Errorf("host: %q %d %d %q", info.Name, info.NCPU, info.MemTotal, info.KernelVersion)
+	}
+	if got := b.ask("GET", "/v1.48/info", "").Body.String(); strings.Contains(got, "FirewallBackend") {
+		t.Error("1.48 has FirewallBackend")
+	}
+}
+
+func TestVersionPage(t *testing.T) {
+	b := newBench(t)
+	var v system.VersionResponse
+	if err := json.Unmarshal(b.ask("GET", "/v1.24/version", "").Body.Bytes(), &v); err != nil {
+		t.Fatal(err)
+	}
+	if v.Version != "0.1.0" || v.APIVersion != "1.56" || v.MinAPIVersion != "1.24" || v.Os != "linux" || len(v.Components) != 1 ||
+		v.Components[0].Name != "Engine" || v.Components[0].Details["ApiVersion"] != "1.56" {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestReadHost(t *testing.T) {
+	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
+	v2 := readHost(fstest.MapFS{
+		"etc/os-release":                         file("NAME=Debian\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_ID='12'\n"),
+		"proc/sys/kernel/osrelease":              file("6.1.0-9-amd64\n"),
+		"proc/sys/kernel/hostname":               file("h1\n"),
+		"proc/meminfo":                           file("MemTotal:        2048 kB\nMemFree: 1 kB\n"),
+		"proc/sys/net/ipv4/ip_forward":           file("1\n"),
+		"sys/module/apparmor/parameters/enabled": file("Y\n"),
+		"sys/fs/cgroup/cgroup.controllers":       file("cpuset cpu io memory pids\n"),
+		"proc/sys/kernel/seccomp/actions_avail":  file("kill\n"),
+	})
+	want := hostFacts{kernel: "6.1.0-9-amd64", system: "Debian GNU/Linux 12 (bookworm)", systemVersion: "12", name: "h1", memory: 2 << 20,
+		forwarding4: true, cgroupVersion: "2", seccomp: true, apparmor: true, cpuControl: true, memoryControl: true,
+		swapControl: true, cpusetControl: true, processControl: true}
+	if v2 != want {
+		t.Errorf("%+v\nwant %+v", v2, want)
+	}
+	v1 := readHost(fstest.MapFS{"sys/fs/cgroup/memory/tasks": file(""), "proc/meminfo": file("MemTotal: lots kB")})
+	if want := (hostFacts{system: "Linux", cgroupVersion: "1", memoryControl: true}); v1 != want {
+		t.Errorf("%+v\nwant %+v", v1, want)
+	}
+}
+
+func TestDiskUsage(t *testing.T) {
+	b := newBench(t)
+	b.containers = []container.Summary{{ID: "c1", State: "running", SizeRw: 3}, {ID: "c2", State: "exited", SizeRw: 4}}
+	old := b.ask("GET", "/v1.51/system/df", "").Body.String()
+	if !strings.Contains(old, `"LayersSize":7`) || !strings.Contains(old, `"Volumes":[]`) || strings.Contains(old, "ImageUsage") {
+		t.Errorf("1.51: %s", old)
+	}
+	both := b.ask("GET", "/v1.52/system/df", "").Body.String()
+	if !strings.Contains(both, `"LayersSize":7`) || !strings.Contains(both, `"ContainerUsage":{"ActiveCount":1,"Reclaimable":4,"TotalCount":2,"TotalSize":7}`) {
+		t.Errorf("1.52: %s", both)
+	}
+	now := b.ask("GET", "/v1.53/system/df?type=image&verbose=1", "").Body.String()
+	if strings.Contains(now, "LayersSize") || strings.Contains(now, "ContainerUsage") || !strings.Contains(now, `"Items":[{"Containers":0`) {
+		t.Errorf("1.53: %s", now)
+	}
+	b.want(t, 400, "unknown object type: x", "GET", "/system/df?type=x")
+}
+
+func TestParseTime(t *testing.T) {
+	now := time.Unix(1000, 0)
+	for text, want := range map[string]string{
+		"":                       "0001-01-01T00:00:00Z",
+		"0":                      "0001-01-01T00:00:00Z",
+		"10":                     "1970-01-01T00:00:10Z",
+		"10.5":                   "1970-01-01T00:00:10.5Z",
+		"10.000000001":           "1970-01-01T00:00:10.000000001Z",
+		"10m":                    "1970-01-01T00:06:40Z",
+		"2026-01-02T03:04:05Z":   "2026-01-02T03:04:05Z",
+		"2026-01-02T03:04+01:00": "2026-01-02T02:04:00Z",
+	} {
+		got, err := parseTime(text, now)
+		if err != nil || got.UTC().Format(time.RFC3339Nano) != want {
+			t.Errorf("%q: %s %v, want %s", text, got.UTC().Format(time.RFC3339Nano), err, want)
+		}
+	}
+	for _, text := range []string{"x", "1.0000000001", "1.-5", "1.x", "2026", "99999999999999999999"} {
+		if got, err := parseTime(text, now); err == nil && text != "2026" {
+			t.Errorf("%q: %s", text, got)
+		}
+	}
+}
