@@ -95,7 +95,10 @@ func (h *Host) noExtraMounts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return leftover("mount", added(h.pristine.mounts, now))
+	// The folder of named namespaces stays a mount, as iproute2 leaves it: only
+	// what is inside must be gone.
+	extra := slices.DeleteFunc(added(h.pristine.mounts, now), func(m string) bool { return m == "/run/netns" })
+	return leftover("mount", extra)
 }
 
 // noContainerCgroups finds cgroups of containers.

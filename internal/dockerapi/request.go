@@ -46,14 +46,6 @@ func (r *request) flag(name string) bool {
 	return true
 }
 
-// flagOr is flag for a parameter that has a default.
-func (r *request) flagOr(name string, otherwise bool) bool {
-	if !r.query.Has(name) {
-		return otherwise
-	}
-	return r.flag(name)
-}
-
 // number reads a query parameter that may be missing: then the answer is nil.
 func (r *request) number(name string) (*int, error) {
 	text := r.query.Get(name)
