@@ -28,16 +28,19 @@ func (f *Failure) Unwrap() error { return f.Err }
 // Failures returns every *Failure in err's tree. An error that carries none
 // cannot be attributed to a row.
 func Failures(err error) []*Failure {
-	var out []*Failure
-	var one *Failure
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		for _, e := range joined.Unwrap() {
-			out = append(out, Failures(e)...)
+	switch e := err.(type) {
+	case *Failure:
+		return []*Failure{e}
+	case interface{ Unwrap() error }:
+		return Failures(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		var out []*Failure
+		for _, one := range e.Unwrap() {
+			out = append(out, Failures(one)...)
 		}
-	} else if errors.As(err, &one) {
-		out = append(out, one)
+		return out
 	}
-	return out
+	return nil
 }
 
 // Report is what a resync found and did.

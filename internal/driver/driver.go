@@ -131,7 +131,7 @@ func EndpointSysctls(e model.Endpoint, namespace string) ([]desired.Row, error) 
 		}
 		name, value, ok := strings.Cut(setting, "=")
 		parts := strings.Split(name, ".")
-		if !ok || len(parts) != 5 || parts[0] != "net" || parts[3] != "IFNAME" ||
+		if !ok || strings.Contains(name, "/") || len(parts) != 5 || parts[0] != "net" || parts[3] != "IFNAME" ||
 			(parts[1] != "ipv4" && parts[1] != "ipv6" && parts[1] != "mpls") {
 			return nil, model.Errorf(model.Invalid, "unrecognised network interface sysctl '%s'; "+
 				"represent 'net.X.Y.ethN.Z=V' as 'net.X.Y.IFNAME.Z=V', 'X' must be 'ipv4', 'ipv6' or 'mpls'", setting)

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/state"
@@ -63,6 +64,9 @@ func Disconnect(id model.SandboxID, network string, force bool) Op {
 			return err
 		}
 		n, err := tx.View().FindNetwork(network)
+		if model.KindOf(err) == model.NotFound && forget(tx, sb, network) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -84,4 +88,16 @@ func Disconnect(id model.SandboxID, network string, force bool) Op {
 		tx.DeleteEndpoint(e.ID)
 		return nil
 	}
+}
+
+// forget drops the membership of a network that is not there, and tells whether
+// there was one.
+func forget(tx *state.Tx, sb model.Sandbox, network string) bool {
+	left := slices.DeleteFunc(slices.Clone(sb.Pending), func(s EndpointSpec) bool { return s.Network == network })
+	if len(left) == len(sb.Pending) {
+		return false
+	}
+	sb.Pending = left
+	tx.PutSandbox(sb)
+	return true
 }

@@ -35,7 +35,7 @@ var (
 
 // lockTimeout is how long to wait for another process to let go of the file: a
 // daemon that is replaced needs a moment to end.
-const lockTimeout = 5 * time.Second
+const lockTimeout = 2 * time.Second
 
 // batchDelay is how long a container's record waits for others to share its
 // fsync.
