@@ -187,6 +187,7 @@ func TestPureCodeHasNoClock(t *testing.T) {
 // oneDoor maps packages to the only folders that may import them.
 var oneDoor = map[string][]string{
 	"github.com/vishvananda/netlink":        {"internal/kernel", "lab"},
+	"github.com/mdlayher/netlink":           {"internal/kernel"},
 	"github.com/google/nftables":            {"internal/kernel/nft"},
 	"github.com/containerd/containerd":      {"internal/runtime"},
 	"os/exec":                               {"internal/runtime", "internal/kernel/iptables", "internal/keeper", "lab", "demo"},
