@@ -103,6 +103,8 @@ type Networks interface {
 	Snapshot() *state.Snapshot
 	// Networks returns what makes networks.
 	Networks() ops.NetworkMaker
+	// Observe looks at the host again, for ops to see.
+	Observe(ctx context.Context) error
 }
 
 // Inspector is the engine, as far as the private socket looks into it.

@@ -298,6 +298,8 @@ func (e *fakeEngine) Snapshot() *state.Snapshot {
 	defer e.mu.Unlock()
 	return e.now
 }
+func (e *fakeEngine) Observe(context.Context) error { return nil }
+
 func (e *fakeEngine) Networks() ops.NetworkMaker {
 	return ops.NetworkMaker{Drivers: all.Drivers(), Bases: ipam.DefaultBases()}
 }

@@ -16,14 +16,21 @@ func (s *server) createNetwork(w http.ResponseWriter, r *request) error {
 	if err := r.decode(&body); err != nil {
 		return err
 	}
-	if body.Ingress || body.Scope != "" && body.Scope != "local" {
+	if body.Ingress {
 		return model.Errorf(model.Unavailable, "%s", notManager)
+	}
+	if body.Scope != "" && body.Scope != "local" {
+		return model.Errorf(model.Forbidden, "cannot create a swarm scoped network when swarm is not active")
 	}
 	if r.version < 48 {
 		body.EnableIPv4 = nil // the field did not exist
 	}
 	n := networkFrom(body)
 	n.ID, n.Created = model.NetworkID(newID()), time.Now().UTC()
+	// A subnet that nobody asked for must not overlap a route the host has now.
+	if err := s.Networks.Observe(r.Context()); err != nil {
+		return err
+	}
 	snapshot, err := s.Networks.Do(r.Context(), s.Networks.Networks().Create(n))
 	if err != nil {
 		return err

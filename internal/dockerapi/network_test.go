@@ -157,7 +157,7 @@ func TestCreateNetwork(t *testing.T) {
 		`{"Name":""}`:                                                 `400 invalid name: name is empty`,
 		`{"Name":"x","Driver":"nonsense"}`:                            `404 plugin \"nonsense\" not found`,
 		`{"Name":"x","Driver":"host"}`:                                `403 only one instance of \"host\" network is allowed`,
-		`{"Name":"x","Scope":"swarm"}`:                                `503 This node is not a swarm manager.`,
+		`{"Name":"x","Scope":"swarm"}`:                                `403 cannot create a swarm scoped network when swarm is not active`,
 		`{"Name":"x","Ingress":true}`:                                 `503 This node is not a swarm manager.`,
 		`{"Name":"x","EnableIPv4":false}`:                             `400 IPv4 or IPv6 must be enabled`,
 		`{"Name":"x","IPAM":{"Config":[{"Subnet":"10.8.0.5/24"}]}}`:   `400 invalid network config:\ninvalid subnet 10.8.0.5/24: it should be 10.8.0.0/24`,
