@@ -25,6 +25,8 @@ import (
 type Kernel struct {
 	mu      sync.Mutex // guards all of it
 	objects map[desired.Key]desired.Row
+	hung    map[place]map[desired.Key]bool // what vanishes with a place
+	ends    map[place]desired.Link         // links by where they can be found
 	writes  int
 	fail    int // the write that fails, counted from 1; 0 none
 	failed  bool
@@ -187,10 +189,7 @@ func (k *Kernel) put(r desired.Row) error {
 	if err := k.admit(r); err != nil {
 		return err
 	}
-	if k.objects == nil {
-		k.objects = map[desired.Key]desired.Row{}
-	}
-	k.objects[r.Key()] = r
+	k.keep(r)
 	return nil
 }
 

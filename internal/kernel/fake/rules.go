@@ -2,7 +2,7 @@ package fake
 
 import (
 	"fmt"
-	"net/netip"
+	"maps"
 	"strings"
 	"syscall"
 
@@ -57,9 +57,8 @@ func (k *Kernel) admitSysctl(r desired.Sysctl) error {
 	if err := k.needNamespace(r.Namespace); err != nil {
 		return err
 	}
-	parts := strings.Split(r.Path, "/")
-	if len(parts) == 5 && parts[2] == "conf" && parts[3] != "all" && parts[3] != "default" {
-		return k.needLink(r.Namespace, parts[3])
+	if name := interfaceOf(r); name != "" {
+		return k.needLink(r.Namespace, name)
 	}
 	return nil
 }
@@ -83,26 +82,56 @@ func (k *Kernel) needLink(namespace, name string) error {
 
 // linkIn finds a link by where it is, be it an end of a pair or not.
 func (k *Kernel) linkIn(namespace, name string) (desired.Link, bool) {
-	if o, there := k.objects[desired.Link{Namespace: namespace, Name: name}.Key()]; there {
-		return o.(desired.Link), true
-	}
-	for _, o := range k.objects {
-		if l, ok := o.(desired.Link); ok && l.Peer != nil && l.Peer.Namespace == namespace && l.Peer.Name == name {
-			return l, true
-		}
-	}
-	return desired.Link{}, false
+	l, there := k.ends[place{namespace, name}]
+	return l, there
 }
 
 // reachable tells whether a route's gateway is on a subnet of its link.
 func (k *Kernel) reachable(r desired.Route) bool {
-	for _, o := range k.objects {
-		if a, ok := o.(desired.Addr); ok && a.Namespace == r.Namespace && a.Link == r.Link &&
-			netip.PrefixFrom(a.Prefix.Addr(), a.Prefix.Bits()).Masked().Contains(r.Gateway) {
+	for key := range k.hung[place{r.Namespace, r.Link}] {
+		if a, ok := k.objects[key].(desired.Addr); ok && a.Prefix.Masked().Contains(r.Gateway) {
 			return true
 		}
 	}
 	return false
+}
+
+// place is where something can hang: a link, or with an empty name a namespace.
+type place struct{ namespace, link string }
+
+// keep stores an object and notes what it hangs on.
+func (k *Kernel) keep(r desired.Row) {
+	if k.objects == nil {
+		k.objects, k.hung, k.ends = map[desired.Key]desired.Row{}, map[place]map[desired.Key]bool{}, map[place]desired.Link{}
+	}
+	key := r.Key()
+	if old, there := k.objects[key]; there {
+		k.forget(old)
+	}
+	k.objects[key] = r
+	for _, p := range hangsOn(r) {
+		if k.hung[p] == nil {
+			k.hung[p] = map[desired.Key]bool{}
+		}
+		k.hung[p][key] = true
+	}
+	for _, p := range endsOf(r) {
+		k.ends[p] = r.(desired.Link)
+	}
+}
+
+// forget takes an object out, and leaves what hangs on it.
+func (k *Kernel) forget(r desired.Row) {
+	key := r.Key()
+	delete(k.objects, key)
+	for _, p := range hangsOn(r) {
+		if delete(k.hung[p], key); len(k.hung[p]) == 0 {
+			delete(k.hung, p)
+		}
+	}
+	for _, p := range endsOf(r) {
+		delete(k.ends, p)
+	}
 }
 
 // drop removes an object and what hangs on it.
@@ -111,57 +140,70 @@ func (k *Kernel) drop(key desired.Key) {
 	if !there {
 		return
 	}
-	delete(k.objects, key)
-	for other, o := range k.objects {
-		if hangsOn(o, gone) {
-			k.drop(other)
-		}
-	}
-}
-
-// hangsOn tells whether the kernel removes o together with gone.
-func hangsOn(o, gone desired.Row) bool {
+	k.forget(gone)
 	switch gone := gone.(type) {
 	case desired.Namespace:
-		return inNamespace(o, gone.Name)
+		k.dropAll(place{gone.Name, ""}, func(desired.Row) bool { return true })
 	case desired.Link:
-		if onLink(o, gone.Namespace, gone.Name) {
-			return true
+		for _, p := range endsOf(gone) {
+			k.dropAll(p, func(desired.Row) bool { return true })
 		}
-		return gone.Peer != nil && onLink(o, gone.Peer.Namespace, gone.Peer.Name)
 	case desired.Addr:
-		r, ok := o.(desired.Route)
-		return ok && r.Namespace == gone.Namespace && r.Link == gone.Link && gone.Prefix.Masked().Contains(r.Gateway)
+		k.dropAll(place{gone.Namespace, gone.Link}, func(o desired.Row) bool {
+			r, ok := o.(desired.Route)
+			return ok && gone.Prefix.Masked().Contains(r.Gateway)
+		})
 	}
-	return false
 }
 
-func inNamespace(o desired.Row, name string) bool {
-	switch o := o.(type) {
+func (k *Kernel) dropAll(p place, which func(desired.Row) bool) {
+	for key := range maps.Clone(k.hung[p]) {
+		if o, there := k.objects[key]; there && which(o) {
+			k.drop(key)
+		}
+	}
+}
+
+// endsOf returns where a link can be found.
+func endsOf(r desired.Row) []place {
+	l, ok := r.(desired.Link)
+	if !ok {
+		return nil
+	}
+	out := []place{{l.Namespace, l.Name}}
+	if l.Peer != nil {
+		out = append(out, place{l.Peer.Namespace, l.Peer.Name})
+	}
+	return out
+}
+
+// hangsOn returns what an object vanishes with.
+func hangsOn(r desired.Row) []place {
+	switch r := r.(type) {
 	case desired.Link:
-		return o.Namespace == name || o.Peer != nil && o.Peer.Namespace == name
+		out := []place{{r.Namespace, ""}}
+		if r.Peer != nil {
+			out = append(out, place{r.Peer.Namespace, ""})
+		}
+		return out
 	case desired.Addr:
-		return o.Namespace == name
+		return []place{{r.Namespace, r.Link}}
 	case desired.Route:
-		return o.Namespace == name
+		return []place{{r.Namespace, r.Link}}
 	case desired.Neigh:
-		return o.Namespace == name
+		return []place{{r.Namespace, r.Link}}
 	case desired.Sysctl:
-		return o.Namespace == name
+		return []place{{r.Namespace, ""}, {r.Namespace, interfaceOf(r)}}
 	}
-	return false
+	return nil
 }
 
-func onLink(o desired.Row, namespace, link string) bool {
-	switch o := o.(type) {
-	case desired.Addr:
-		return o.Namespace == namespace && o.Link == link
-	case desired.Route:
-		return o.Namespace == namespace && o.Link == link
-	case desired.Neigh:
-		return o.Namespace == namespace && o.Link == link
-	case desired.Sysctl:
-		return o.Namespace == namespace && strings.Contains(o.Path, "/conf/"+link+"/")
+// interfaceOf returns the interface that a setting belongs to; empty if it is
+// the namespace's.
+func interfaceOf(r desired.Sysctl) string {
+	parts := strings.Split(r.Path, "/")
+	if len(parts) == 5 && parts[2] == "conf" && parts[3] != "all" && parts[3] != "default" {
+		return parts[3]
 	}
-	return false
+	return ""
 }
