@@ -5,6 +5,15 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"time"
+)
+
+// A round makes the kernel walk its whole table, and whoever waits for an RCU
+// grace period meanwhile (any change of a link or a rule) waits with it. So a
+// round waits until nothing was asked for a while, unless somebody needs it.
+const (
+	quiet   = 100 * time.Millisecond // since the last request
+	longest = time.Second            // since the first
 )
 
 // Flusher forgets connections in the background.
@@ -12,6 +21,7 @@ type Flusher struct {
 	flush func(gone map[netip.Addr]bool) error
 	log   *slog.Logger
 	kick  chan struct{} // holds a token while there may be something to do
+	need  chan struct{} // holds a token while somebody waits for the next round
 	loop  sync.WaitGroup
 
 	mu      sync.Mutex          // guards the fields below
@@ -29,6 +39,7 @@ func NewFlusher(inside func(func() error) error, log *slog.Logger) *Flusher {
 		},
 		log:     log,
 		kick:    make(chan struct{}, 1),
+		need:    make(chan struct{}, 1),
 		pending: map[netip.Addr]bool{},
 		over:    make(chan struct{}),
 	}
@@ -46,9 +57,15 @@ func (f *Flusher) Forget(addrs []netip.Addr) {
 		f.pending[a] = true
 	}
 	f.mu.Unlock()
+	token(f.kick)
+}
+
+// token puts a token where there is room for one; one that is there already
+// serves both.
+func token(c chan struct{}) {
 	select {
-	case f.kick <- struct{}{}:
-	default: // the loop has not taken the last token yet and will see these too
+	case c <- struct{}{}:
+	default:
 	}
 }
 
@@ -61,6 +78,7 @@ func (f *Flusher) Await(ctx context.Context, addrs []netip.Addr) error {
 		if !busy {
 			return nil
 		}
+		token(f.need)
 		select {
 		case <-over:
 		case <-ctx.Done():
@@ -85,15 +103,36 @@ func (f *Flusher) Close() {
 }
 
 func (f *Flusher) rounds() {
-	for range f.kick {
-		for f.round() {
+	for open := true; open; {
+		if _, open = <-f.kick; open {
+			open = f.settle()
+		}
+		f.round()
+	}
+}
+
+// settle waits for a good moment, and reports whether the flusher goes on
+// afterwards.
+func (f *Flusher) settle() bool {
+	latest := time.After(longest)
+	for {
+		select {
+		case _, open := <-f.kick:
+			if !open {
+				return false
+			}
+		case <-f.need:
+			return true
+		case <-time.After(quiet):
+			return true
+		case <-latest:
+			return true
 		}
 	}
 }
 
-// round removes the connections of what is pending, and reports whether there
-// was anything.
-func (f *Flusher) round() bool {
+// round removes the connections of what is pending.
+func (f *Flusher) round() {
 	f.mu.Lock()
 	f.running, f.pending = f.pending, map[netip.Addr]bool{}
 	now := f.running
@@ -109,5 +148,4 @@ func (f *Flusher) round() bool {
 	f.running = nil
 	close(f.over)
 	f.over = make(chan struct{})
-	return len(now) > 0
 }
