@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +20,7 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/nft"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
+	"github.com/linkspan/linkspan/internal/resolver"
 	"github.com/linkspan/linkspan/internal/store/bolt"
 )
 
@@ -131,6 +133,7 @@ func realHands(b *testing.B) []engine.Hand {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { k.Close(); firewall.Close(); file.Close() })
-	return []engine.Hand{k}
+	names := resolver.New(resolver.Options{Opener: k, HostServers: func() []netip.Addr { return nil }})
+	b.Cleanup(func() { names.Close(); k.Close(); firewall.Close(); file.Close() })
+	return []engine.Hand{k, names}
 }

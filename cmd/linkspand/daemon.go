@@ -112,7 +112,7 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	}
 	d.later(func(context.Context) error { return k.Close() })
 	names := resolver.New(resolver.Options{
-		Opener: sockets{k.Netns()}, HostServers: resolver.NewHostFile("/etc/resolv.conf").Servers, Logger: d.log,
+		Opener: k, HostServers: resolver.NewHostFile("/etc/resolv.conf").Servers, Logger: d.log,
 	})
 	d.later(func(context.Context) error { return names.Close() })
 	networks, err := maker(d.config)

@@ -23,13 +23,11 @@ func (in Input) sandbox(id model.SandboxID) []desired.Row {
 		return nil
 	}
 	ns := model.NamespaceOf(sb.Container)
-	rows := []desired.Row{
-		desired.Namespace{Name: ns},
-		// IPAM made every address unique: duplicate address detection (RFC 4862)
-		// would only delay the start by a second.
-		desired.Sysctl{Namespace: ns, Path: "net/ipv6/conf/default/accept_dad", Value: "0"},
-	}
+	rows := []desired.Row{desired.Namespace{Name: ns}}
 	members := in.members(id)
+	if slices.ContainsFunc(members, func(m member) bool { return m.network.IPv6 }) {
+		rows = append(rows, ipv6Settings(ns)...)
+	}
 	for _, f := range []model.Family{model.IPv4, model.IPv6} {
 		if m, gateway, ok := gatewayOf(members, f); ok {
 			rows = append(rows, desired.Route{
@@ -41,6 +39,17 @@ func (in Input) sandbox(id model.SandboxID) []desired.Row {
 		rows = append(rows, r)
 	}
 	return rows
+}
+
+// ipv6Settings are what interfaces of a sandbox begin with. IPAM made every
+// address unique, so duplicate address detection (RFC 4862 section 5.4) would
+// only delay the start by a second; and no router answers a solicitation
+// (section 6.3.7 of RFC 4861), which would be flooded to every port.
+func ipv6Settings(ns string) []desired.Row {
+	return []desired.Row{
+		desired.Sysctl{Namespace: ns, Path: "net/ipv6/conf/default/accept_dad", Value: "0"},
+		desired.Sysctl{Namespace: ns, Path: "net/ipv6/conf/default/router_solicitations", Value: "0"},
+	}
 }
 
 // members returns the sandbox's endpoints that are up, the one that provides

@@ -209,9 +209,7 @@ func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
 	if !v.Network.IPv6 {
 		disable = "1"
 	}
-	rows = append(rows,
-		desired.Sysctl{Path: "net/ipv6/conf/" + host + "/disable_ipv6", Value: "1"},
-		desired.Sysctl{Namespace: ns, Path: "net/ipv6/conf/" + e.Interface + "/disable_ipv6", Value: disable})
+	rows = append(rows, desired.Sysctl{Namespace: ns, Path: "net/ipv6/conf/" + e.Interface + "/disable_ipv6", Value: disable})
 	custom, err := driver.EndpointSysctls(e, ns)
 	if err != nil {
 		return nil, err

@@ -122,11 +122,35 @@ func Claim(c *rtnl.Conn, mark string) error {
 }
 
 // SetMaster makes the link a port of the bridge with that index, or of none if
-// it is 0.
+// it is 0. A port has no IPv6 link-local address: its packets are the bridge's,
+// and an address would only cost the kernel its detection of duplicates.
 func SetMaster(c *rtnl.Conn, name string, master int) error {
-	return set(c, name, change{attrs: func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.IFLA_MASTER, uint32(master))
+	plug := func(ae *netlink.AttributeEncoder) { ae.Uint32(unix.IFLA_MASTER, uint32(master)) }
+	if master == 0 {
+		return set(c, name, change{attrs: plug})
+	}
+	err := set(c, name, change{attrs: func(ae *netlink.AttributeEncoder) {
+		plug(ae)
+		ae.Nested(unix.IFLA_AF_SPEC, noLinkLocal)
 	}})
+	if errors.Is(err, unix.EAFNOSUPPORT) { // a kernel without IPv6
+		return set(c, name, change{attrs: plug})
+	}
+	return err
+}
+
+// Attributes of linux/if_link.h that an interface's IPv6 side has.
+const (
+	inet6AddrGenMode = 8 // IFLA_INET6_ADDR_GEN_MODE
+	addrGenNone      = 1 // IN6_ADDR_GEN_MODE_NONE
+)
+
+func noLinkLocal(families *netlink.AttributeEncoder) error {
+	families.Nested(unix.AF_INET6, func(ae *netlink.AttributeEncoder) error {
+		ae.Uint8(inet6AddrGenMode, addrGenNone)
+		return nil
+	})
+	return nil
 }
 
 // SetUp brings the link up.
