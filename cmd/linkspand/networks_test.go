@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,7 +14,11 @@ import (
 // parse reads flags as the daemon does, without the machine's own daemon.json.
 func parse(t *testing.T, flags ...string) config.Config {
 	t.Helper()
-	c, err := config.Parse(append([]string{"--data-root=" + filepath.Join(t.TempDir(), "data")}, flags...))
+	file := filepath.Join(t.TempDir(), "daemon.json")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Parse(append([]string{"--config-file=" + file}, flags...))
 	if err != nil {
 		t.Fatal(err)
 	}
