@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -29,6 +30,8 @@ const storyStep = time.Minute
 //	soon SECONDS [!] docker|host|world ARG…   try until it succeeds (or, with "!", fails)
 //	let NAME                         set the variable NAME to what the last command printed, without the last newline
 //	clean HOST                       all containers and networks are gone: nothing else may be left of them
+//
+// In the environment are H1, WORLD and the like (see cmdLab), and LINKSPAN, the linkspan command that lies beside the engine.
 //
 // When a story ends its lab is closed, and what is then left over is an error.
 func RunStories(t *testing.T, dir string, options Options) {
@@ -98,6 +101,7 @@ func cmdLab(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv(strings.ToUpper(h.Name), h.Addr4.String())
 		ts.Setenv(strings.ToUpper(h.Name)+"_6", h.Addr6.String())
 	}
+	ts.Setenv("LINKSPAN", filepath.Join(filepath.Dir(s.options.Engine), "linkspan"))
 	ts.Setenv("WORLD", worldAddr4)
 	ts.Setenv("WORLD_6", worldAddr6)
 	ts.Setenv("BEYOND", beyondAddr4)

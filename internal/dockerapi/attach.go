@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/pkg/stdcopy"
-	"github.com/moby/moby/api/types/events"
 
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/workload"
@@ -28,40 +27,20 @@ func (s *server) streamRoutes() []route {
 // sign that it may; so that must not come before the client is registered.
 func (s *server) attach(w http.ResponseWriter, r *request) error {
 	ref := r.PathValue("id")
-	about, err := s.Containers.Inspect(r.Context(), ref)
+	tty, err := s.Terminals.IsTTY(ref)
 	if err != nil {
 		return err
 	}
+	t := newTakeover(w, r, tty)
+	defer t.close()
 	o := workload.AttachOptions{
 		Stdin: r.flag("stdin"), Stdout: r.flag("stdout"), Stderr: r.flag("stderr"),
 		Stream: r.flag("stream"), Logs: r.flag("logs"), DetachKeys: r.query.Get("detachKeys"),
+		Ready: func() { _ = t.open() }, // the streams' first use reports the same error
 	}
-	t := newTakeover(w, r, about.Config != nil && about.Config.Tty)
-	defer t.close()
 	ctx, cancel := untilClosing(context.WithoutCancel(r.Context()))
 	defer cancel()
-	watching := s.openWhenAttached(ctx, about.ID, t)
-	err = s.Terminals.Attach(ctx, ref, o, t.streams(o.Stdin, o.Stdout, o.Stderr))
-	cancel()
-	<-watching
-	return finish(t, "Error attaching: ", err)
-}
-
-// openWhenAttached takes the connection over once the container says that
-// somebody attached to it. The returned channel is closed when ctx has ended and
-// nothing touches the connection any more.
-func (s *server) openWhenAttached(ctx context.Context, id string, t *takeover) <-chan struct{} {
-	_, live := s.Events.Subscribe(ctx, time.Time{}, time.Time{}, func(e events.Message) bool {
-		return e.Type == events.ContainerEventType && e.Action == events.ActionAttach && e.Actor.ID == id
-	})
-	idle := make(chan struct{})
-	go func() {
-		defer close(idle)
-		if _, attached := <-live; attached {
-			_ = t.open() // the streams' first use reports the same error
-		}
-	}()
-	return idle
+	return finish(t, "Error attaching: ", s.Terminals.Attach(ctx, ref, o, t.streams(o.Stdin, o.Stdout, o.Stderr)))
 }
 
 // finish ends a takeover. An error that came before it is the answer; one that

@@ -131,13 +131,15 @@ func (m *fakeManager) Attach(ctx context.Context, ref string, o workload.AttachO
 	if m.attachFirst != nil {
 		return m.attachFirst
 	}
+	ready := o.Ready
+	o.Ready = nil
 	err := m.note("attach %s %+v", ref, o)
 	speak := m.speaker()
 	if err != nil || speak == nil {
 		return err
 	}
 	if o.Stream {
-		m.Publish(events.Message{Type: events.ContainerEventType, Action: events.ActionAttach, Actor: events.Actor{ID: m.inspect.ID}})
+		ready()
 	}
 	return speak(ctx, s)
 }

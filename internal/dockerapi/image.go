@@ -93,6 +93,10 @@ func (s *server) listImages(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	for i := range list {
+		list[i].RepoTags = matchingNames(f, list[i].RepoTags)
+		list[i].RepoDigests = matchingNames(f, list[i].RepoDigests)
+	}
 	return writeJSON(w, http.StatusOK, list)
 }
 
@@ -158,11 +162,18 @@ func (s *server) imageFilter(r *request, f workload.Filters) (func(model.Image) 
 	}, nil
 }
 
-// matchReference compares names with patterns as in path.Match; a pattern without
-// a tag stands for all tags.
+// matchReference tells whether one of an image's names is asked for.
 func matchReference(f workload.Filters, i model.Image) bool {
-	return f.Match("reference", func(pattern string) bool {
-		return slices.ContainsFunc(append(slices.Clone(i.Tags), i.Digests...), func(name string) bool {
+	return !f.Has("reference") || len(matchingNames(f, i.Tags))+len(matchingNames(f, i.Digests)) > 0
+}
+
+// matchingNames returns the names that the filter reference asks for, by patterns
+// as in path.Match; a pattern without a tag stands for all tags. The other names
+// of the same image are not shown. Never nil.
+func matchingNames(f workload.Filters, names []string) []string {
+	out := []string{}
+	for _, name := range names {
+		asked := f.Match("reference", func(pattern string) bool {
 			for _, form := range []string{name, withoutTag(name)} {
 				if matched, err := path.Match(pattern, form); err == nil && matched {
 					return true
@@ -170,7 +181,11 @@ func matchReference(f workload.Filters, i model.Image) bool {
 			}
 			return false
 		})
-	})
+		if asked {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // labelsMatch applies the filters label and label!.
@@ -231,9 +246,16 @@ func (s *server) tagImage(w http.ResponseWriter, r *request, name string) error 
 		return err
 	}
 	if i, err := s.Images.Image(r.Context(), target); err == nil {
-		s.publishImage("tag", i.ID, target)
+		s.publishImage("tag", i.ID, familiar(target))
 	}
 	return empty(w, http.StatusCreated)
+}
+
+// familiar leaves out of a name what Docker's clients do not show.
+func familiar(name string) string {
+	name, _ = strings.CutPrefix(name, "docker.io/")
+	name, _ = strings.CutPrefix(name, "library/")
+	return name
 }
 
 // withTag joins a repository and a tag or digest.

@@ -53,16 +53,17 @@ func (s *server) remove(r *request, ref string, id model.ImageID, force bool) ([
 
 // inUse refuses to remove an image under containers, in Docker's words: by name
 // only its last name counts, and force overrules everything but a container that
-// runs when the image itself is meant.
+// runs. Docker would take the last name away even then and keep the image without
+// one; the store here does not know images without a name.
 func inUse(ref string, i model.Image, users map[model.ContainerID]bool, force bool) error {
 	byName := !strings.HasPrefix(strings.TrimPrefix(string(i.ID), "sha256:"), strings.TrimPrefix(ref, "sha256:"))
-	if len(users) == 0 || byName && (force || len(i.Tags) > 1) {
+	if len(users) == 0 || byName && len(i.Tags) > 1 {
 		return nil
 	}
 	short := model.Short(strings.TrimPrefix(string(i.ID), "sha256:"))
 	for id, running := range users {
 		switch {
-		case byName:
+		case byName && !force:
 			return model.Errorf(model.Conflict, "conflict: unable to remove repository reference %q (must force) - "+
 				"container %s is using its referenced image %s", ref, model.Short(id), short)
 		case running:

@@ -48,6 +48,7 @@ func TestListImages(t *testing.T) {
 	b.users = map[model.ContainerID]bool{"c": true}
 	b.want(t, 200, `"Containers":1`, "GET", "/v1.51/images/json")
 	b.want(t, 200, `"Containers":-1`, "GET", "/v1.50/images/json")
+	b.images.images[0].Tags = []string{"alpine:latest", "busybox:latest"} // one image, two names: the one asked for is shown
 	b.want(t, 200, `"RepoTags":["busybox:latest"]`, "GET", "/v1.40/images/json?filter=busybox")
 }
 
@@ -88,7 +89,8 @@ func TestRemoveImageInUse(t *testing.T) {
 	}{
 		{"busybox", nil, false, 200, ""},
 		{"busybox", stopped, false, 409, `conflict: unable to remove repository reference \"busybox\" (must force) - container c1 is using its referenced image 1`},
-		{"busybox", running, true, 200, ""},
+		{"busybox", stopped, true, 200, ""},
+		{"busybox", running, true, 409, `conflict: unable to delete 1 (cannot be forced) - image is being used by running container c1`},
 		{"sha256:1", stopped, false, 409, `conflict: unable to delete 1 (must be forced) - image is being used by stopped container c1`},
 		{"sha256:1", stopped, true, 200, ""},
 		{"sha256:1", running, true, 409, `conflict: unable to delete 1 (cannot be forced) - image is being used by running container c1`},

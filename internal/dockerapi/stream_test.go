@@ -75,7 +75,7 @@ func TestAttach(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBench(t)
-			b.inspect = container.InspectResponse{ID: id("1"), Config: &container.Config{Tty: c.tty}}
+			b.tty = c.tty
 			b.output = echo
 			conn, in, answer := dial(t, b, "POST /v"+c.version+"/containers/c1/attach?stream=1&stdin=1&stdout=1&stderr=1&detachKeys=ctrl-x HTTP/1.1\r\n"+c.headers+"\r\n")
 			if answer.StatusCode != c.status || answer.Header.Get("Content-Type") != c.kind || answer.Header.Get("Api-Version") != "1.56" {
@@ -105,7 +105,7 @@ func TestAttach(t *testing.T) {
 			if stdout.String() != wantOut || stderr.String() != wantErr {
 				t.Errorf("stdout %q, stderr %q", stdout.String(), stderr.String())
 			}
-			if got := b.noted(); !strings.Contains(got, "attach c1 {Stdin:true Stdout:true Stderr:true Stream:true Logs:false DetachKeys:ctrl-x}") {
+			if got := b.noted(); !strings.Contains(got, "attach c1 {Stdin:true Stdout:true Stderr:true Stream:true Logs:false DetachKeys:ctrl-x Ready:<nil>}") {
 				t.Error(got)
 			}
 		})

@@ -134,6 +134,13 @@ func (t *turn) findNamespaces(want desired.State) (wrong, strays []desired.Delta
 			t.drift = append(t.drift, row.String()+": left over")
 		}
 	}
+	for _, name := range t.k.netns.Husks() {
+		if !wanted[name] { // else it is mounted on again
+			row := desired.Namespace{Name: name}
+			strays = append(strays, desired.Delta{Old: row})
+			t.drift = append(t.drift, row.String()+": an empty file is left over")
+		}
+	}
 	return wrong, strays
 }
 

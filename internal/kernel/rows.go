@@ -112,10 +112,12 @@ func (t *turn) dropNamespace(name string) error {
 		_, ours = link.Owner(t.k.instance, lo)
 		return err
 	})
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !ours {
+	husk := errors.Is(err, fs.ErrNotExist) && t.k.netns.IsHusk(name)
+	switch {
+	case husk:
+	case errors.Is(err, fs.ErrNotExist) || err == nil && !ours:
 		return nil
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
 	t.shut(name)

@@ -61,11 +61,12 @@ func (r *Runtime) prepareSnapshot(ctx context.Context, id model.ContainerID, par
 
 func (r *Runtime) createRecord(ctx context.Context, spec model.ContainerSpec, rootfs []mount.Mount) error {
 	var who specs.User
-	err := mount.WithReadonlyTempMount(ctx, rootfs, func(root string) (err error) {
-		who, err = resolveUser(root, spec.Process.User, spec.Process.ExtraGroups)
-		return err
+	var unresolved error // kept apart: the mount's helper would put words of its own before Docker's
+	err := mount.WithReadonlyTempMount(ctx, rootfs, func(root string) error {
+		who, unresolved = resolveUser(root, spec.Process.User, spec.Process.ExtraGroups)
+		return nil
 	})
-	if err != nil {
+	if err = errors.Join(unresolved, err); err != nil {
 		return fault("create", describe(spec.ID), err)
 	}
 	oci, err := buildSpec(spec, who, r.host)

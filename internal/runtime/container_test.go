@@ -127,7 +127,7 @@ func TestUserAndEnvironment(t *testing.T) {
 	spec = e.spec("true")
 	spec.Process.User = "nobody-here"
 	err := e.Create(t.Context(), spec)
-	if model.KindOf(err) != model.Invalid || !strings.Contains(err.Error(), "unable to find user nobody-here") {
+	if model.KindOf(err) != model.Invalid || !strings.HasPrefix(err.Error(), "unable to find user nobody-here") {
 		t.Errorf("unknown user: %v", err)
 	}
 }

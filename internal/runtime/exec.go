@@ -106,7 +106,13 @@ func (r *Runtime) execUser(ctx context.Context, id model.ContainerID, p model.Pr
 func (r *Runtime) StartExec(ctx context.Context, id model.ContainerID, exec string) (int, error) {
 	ctx, cancel := r.call(ctx)
 	defer cancel()
+	leave, err := r.starting.enter(ctx, id)
+	if err != nil {
+		r.begun(procKey{container: id, exec: exec})
+		return 0, err
+	}
 	answer, err := r.tasks().Start(ctx, &tasks.StartRequest{ContainerID: string(id), ExecID: exec})
+	leave()
 	// Also after an error: whoever reads the streams must see their end.
 	r.begun(procKey{container: id, exec: exec})
 	if err != nil {

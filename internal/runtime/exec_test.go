@@ -1,7 +1,11 @@
 package runtime
 
 import (
+	"context"
+	"fmt"
+	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -134,4 +138,41 @@ func TestTaskNeverStarted(t *testing.T) {
 	if _, err := e.DeleteTask(t.Context(), spec.ID); model.KindOf(err) != model.NotFound {
 		t.Errorf("second delete: %v, want NotFound", err)
 	}
+}
+
+// TestManyExecs: forty at once take about as long as forty one after the other.
+// Without the gate the shim needs half a minute for them.
+func TestManyExecs(t *testing.T) {
+	e := newEngine(t)
+	c := e.start(e.spec("sleep 1000"))
+	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
+	defer cancel()
+	var all sync.WaitGroup
+	for i := range 40 {
+		all.Go(func() {
+			id := fmt.Sprintf("many%d", i)
+			s, err := e.Exec(ctx, c.ID, id, model.Process{Args: []string{"true"}})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			drain(s.Stdout)
+			drain(s.Stderr)
+			ended, err := e.WaitExec(ctx, c.ID, id)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if _, err := e.StartExec(ctx, c.ID, id); err != nil {
+				t.Error(err)
+			}
+			if exit, ok := <-ended; !ok || exit.Code != 0 {
+				t.Errorf("%s ended with %d (%t)", id, exit.Code, ok)
+			}
+			if _, err := e.DeleteExec(ctx, c.ID, id); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
 }

@@ -50,7 +50,8 @@ func engineMounts(spec model.ContainerSpec) []specs.Mount {
 	out = append(out, specs.Mount{Destination: shmTarget, Type: "tmpfs", Source: "shm",
 		Options: []string{"nosuid", "noexec", "nodev", "mode=1777", fmt.Sprintf("size=%d", size)}})
 	for i := range out {
-		if spec.HostIPC && (out[i].Destination == shmTarget || out[i].Destination == "/dev/mqueue") {
+		// The message queues of the host's namespace come with mounting them in it.
+		if spec.HostIPC && out[i].Destination == shmTarget {
 			out[i] = specs.Mount{Destination: out[i].Destination, Type: "bind", Source: out[i].Destination,
 				Options: []string{"rbind", "nosuid", "noexec", "nodev"}}
 		}

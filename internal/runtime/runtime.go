@@ -69,10 +69,14 @@ type Runtime struct {
 	closed bool
 	// procs holds the FIFO ends we keep open for processes that are.
 	procs map[procKey]*guards
+	// own holds the containers whose task this daemon has begun to make.
+	own map[model.ContainerID]bool
+
+	starting gates // of execs
 }
 
 // Open connects to containerd, starting or adopting a child if that is asked
-// for, and removes snapshots that a crash left without a container.
+// for, and removes snapshots and shims that a crash left without a container.
 func Open(ctx context.Context, o Options) (*Runtime, error) {
 	if o.Namespace == "" {
 		o.Namespace = "linkspan"
@@ -90,7 +94,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 		return nil, err
 	}
 	r := &Runtime{opts: o, log: o.Logger, host: host, facts: newImageFacts(),
-		done: make(chan struct{}), procs: map[procKey]*guards{}}
+		done: make(chan struct{}), procs: map[procKey]*guards{}, own: map[model.ContainerID]bool{}}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	address := o.Address
@@ -129,6 +133,10 @@ func (r *Runtime) connect(ctx context.Context, address string) error {
 	}
 	r.log.Info(fmt.Sprintf("containerd %s answers, snapshots by %s", version.Version, r.snapshotter),
 		"op", "runtime.open")
+	if err := r.sweepShims(ctx, address); err != nil {
+		return err
+	}
+	r.spawn(func() { r.sweepShimsLater(address) })
 	return r.sweepSnapshots(ctx)
 }
 

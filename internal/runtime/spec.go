@@ -59,6 +59,24 @@ func buildSpec(spec model.ContainerSpec, user specs.User, host hostFacts) (*spec
 	return s, nil
 }
 
+// Check refuses what no container could be made of, as far as the specification
+// alone tells: unknown capabilities, security options, limits, and mounts that
+// lead nowhere. Create would refuse the same, but only once the container starts.
+func (r *Runtime) Check(spec model.ContainerSpec) error {
+	_, err := capabilities(spec, r.host.capabilities)
+	if err != nil {
+		return err
+	}
+	if _, err = parseSecurity(spec.SecurityOpts); err != nil {
+		return err
+	}
+	if _, err = rlimits(spec.Process.Rlimits); err != nil {
+		return err
+	}
+	_, err = userMounts(spec.Mounts, r.host)
+	return err
+}
+
 // firstProcess returns process 1 without its rights.
 func firstProcess(spec model.ContainerSpec, user specs.User, host hostFacts) (*specs.Process, error) {
 	p := spec.Process

@@ -44,6 +44,28 @@ func same(t *testing.T, what string, got, want any) {
 	}
 }
 
+// TestCheck: what can never be made is refused before anything is.
+func TestCheck(t *testing.T) {
+	r := &Runtime{host: testHost()}
+	for text, change := range map[string]func(*model.ContainerSpec){
+		"":                          func(*model.ContainerSpec) {},
+		`unknown capability: "CAP_`: func(s *model.ContainerSpec) { s.CapDrop = []string{"bogus"} },
+		"invalid --security-opt 2":  func(s *model.ContainerSpec) { s.SecurityOpts = []string{"bogus"} },
+		"ulimit soft limit must be": func(s *model.ContainerSpec) { s.Process.Rlimits = []model.Rlimit{{Name: "nofile", Soft: 2, Hard: 1}} },
+		"destination can't be '/'":  func(s *model.ContainerSpec) { s.Mounts = []model.Mount{{Type: "tmpfs", Target: "/a/.."}} },
+	} {
+		spec := testSpec()
+		change(&spec)
+		err := r.Check(spec)
+		switch {
+		case text == "" && err != nil:
+			t.Error(err)
+		case text != "" && (model.KindOf(err) != model.Invalid || !strings.Contains(err.Error(), text)):
+			t.Errorf("%v, want: %s", err, text)
+		}
+	}
+}
+
 func TestDefaultConfinementIsDockers(t *testing.T) {
 	s := built(t, testSpec(), testHost())
 	caps := []string{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW",

@@ -27,6 +27,7 @@ func (r *Runtime) NewTask(ctx context.Context, id model.ContainerID, o model.Str
 	if err != nil {
 		return nil, 0, faultf("start", describe(id), "mount snapshot", err)
 	}
+	r.begin(id)
 	key := procKey{container: id}
 	f := r.fifoPaths(key, o)
 	if err := f.create(); err != nil {

@@ -52,6 +52,9 @@ func (m *Manager) Attach(ctx context.Context, ref string, o AttachOptions, s Str
 	if !o.Stream {
 		return nil
 	}
+	if o.Ready != nil {
+		o.Ready()
+	}
 	m.say(b, events.ActionAttach)
 	if !o.Stdin || !rec.Config.OpenStdin {
 		s.Stdin = nil

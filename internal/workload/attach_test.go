@@ -48,6 +48,29 @@ func (b *bench) attach(id string, o AttachOptions, s Streams) <-chan error {
 	return done
 }
 
+// TestAttachReady: whoever waits for Ready before it starts the container misses
+// nothing of what that writes.
+func TestAttachReady(t *testing.T) {
+	b := newBench(t)
+	id := b.create("one", nil)
+	var out buffer
+	ready := make(chan struct{})
+	done := make(chan error, 1)
+	go func() {
+		done <- b.Attach(ctx, id, AttachOptions{Stdout: true, Stream: true, Ready: func() { close(ready) }}, Streams{Stdout: &out})
+	}()
+	<-ready
+	must(t, b.Start(ctx, id))
+	p := b.runtime.process(id)
+	_, err := io.WriteString(p.out, "first words\n")
+	must(t, err)
+	b.runtime.finish(p, 0)
+	must(t, <-done)
+	if out.String() != "first words\n" {
+		t.Fatalf("got %q", out.String())
+	}
+}
+
 func TestAttachBeforeStart(t *testing.T) {
 	b := newBench(t)
 	id := b.create("one", func(r *CreateRequest) { r.Config.OpenStdin, r.Config.StdinOnce = true, true })
@@ -137,6 +160,36 @@ func TestSlowClientIsCutOff(t *testing.T) {
 	must(t, receive(t, good))
 	if got := len(out.String()); got != total {
 		t.Fatalf("the other client got %d of %d bytes", got, total)
+	}
+}
+
+// TestManySlowClients: a container waits for all who do not read together as long
+// as for one of them.
+func TestManySlowClients(t *testing.T) {
+	b := newBench(t)
+	id := b.create("one", nil)
+	box, err := b.find(id)
+	must(t, err)
+	const many = 30
+	box.output.patience = 200 * time.Millisecond
+	must(t, b.Start(ctx, id))
+	slow := stuck{make(chan struct{})}
+	defer close(slow.release)
+	var clients []<-chan error
+	for range many {
+		clients = append(clients, b.attach(id, AttachOptions{Stdout: true, Stream: true}, Streams{Stdout: slow}))
+	}
+	p := b.runtime.process(id)
+	began := time.Now()
+	for range 2 * clientQueue {
+		_, err := io.WriteString(p.out, "word\n")
+		must(t, err)
+	}
+	for _, c := range clients {
+		refused(t, receive(t, c), model.Unavailable, "not read fast enough")
+	}
+	if took := time.Since(began); took > many*box.output.patience/2 {
+		t.Fatalf("it took %s to be rid of %d clients", took, many)
 	}
 }
 

@@ -68,6 +68,9 @@ func (m *Manager) build(ctx context.Context, rec record, nets *network.Networkin
 	if rec.Mounts, err = m.mountPoints(rec); err != nil {
 		return nil, undo(err)
 	}
+	if err := m.o.Containers.Check(m.spec(rec, netns{}, m.filesOf(rec.ID))); err != nil {
+		return nil, undo(err)
+	}
 	if !rec.mode().IsContainer() {
 		rec.Sandbox = model.SandboxID(newID())
 		op := ops.CreateSandbox(m.sandbox(rec), m.endpointSpecs(rec, nets))
@@ -112,7 +115,10 @@ func (m *Manager) complete(r CreateRequest) (CreateRequest, error) {
 		host.NetworkMode = network.NetworkBridge
 	}
 	if host.LogConfig.Type == "" {
-		host.LogConfig = container.LogConfig{Type: m.o.Defaults.LogDriver, Config: maps.Clone(m.o.Defaults.LogOptions)}
+		host.LogConfig.Type = m.o.Defaults.LogDriver
+	}
+	if host.LogConfig.Type == m.o.Defaults.LogDriver {
+		host.LogConfig.Config = mergeMaps(host.LogConfig.Config, m.o.Defaults.LogOptions)
 	}
 	if host.RestartPolicy.Name == "" {
 		host.RestartPolicy.Name = container.RestartPolicyDisabled

@@ -2,6 +2,7 @@ package workload
 
 import (
 	"errors"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -103,6 +104,29 @@ func otherRefusals() []refusal {
 		{"bind source path does not exist: /does/not/exist", func(r *CreateRequest) {
 			r.Host.Mounts = []mount.Mount{{Type: mount.TypeBind, Source: "/does/not/exist", Target: "/x"}}
 		}},
+		{"Duplicate mount point: /x", func(r *CreateRequest) { r.Host.Binds = []string{"/tmp:/x", "/tmp:/x"} }},
+		{"invalid volume specification: '/tmp:/a/..': invalid mount config for type \"bind\": invalid specification: destination can't be '/'",
+			func(r *CreateRequest) { r.Host.Binds = []string{"/tmp:/a/.."} }},
+		{`plugin "nfs" not found`, func(r *CreateRequest) {
+			r.Host.Mounts = []mount.Mount{{Type: mount.TypeVolume, Source: "vol", Target: "/x", VolumeOptions: &mount.VolumeOptions{
+				DriverConfig: &mount.Driver{Name: "nfs"}}}}
+		}},
+		{"No such container: nobody", func(r *CreateRequest) { r.Host.VolumesFrom = []string{"nobody"} }},
+		{`invalid CapAdd: unknown capability: "CAP_BOGUS"`, func(r *CreateRequest) { r.Host.CapAdd = []string{"BOGUS"} }},
+		{"unknown log opt 'odd' for json-file log driver", func(r *CreateRequest) {
+			r.Host.LogConfig = container.LogConfig{Type: "json-file", Config: map[string]string{"odd": "1", "max-size": "1k"}}
+		}},
+		{"failed to initialize logging driver: invalid size: 'big'", func(r *CreateRequest) {
+			r.Host.LogConfig.Config = map[string]string{"max-size": "big"}
+		}},
+		{"failed to initialize logging driver: max-file", func(r *CreateRequest) {
+			r.Host.LogConfig.Config = map[string]string{"max-file": "0"}
+		}},
+		{"unknown or invalid runtime name: odd", func(r *CreateRequest) { r.Host.Runtime = "odd" }},
+		{"invalid isolation 'hyperv' on linux", func(r *CreateRequest) { r.Host.Isolation = "hyperv" }},
+		{"SHM size can not be less than 0", func(r *CreateRequest) { r.Host.ShmSize = -1 }},
+		{"range for oom score adj is [-1000, 1000]", func(r *CreateRequest) { r.Host.OomScoreAdj = -1001 }},
+		{"error looking up volume plugin nfs", func(r *CreateRequest) { r.Host.VolumeDriver = "nfs" }},
 		{"needs to be an absolute path", func(r *CreateRequest) { r.Config.WorkingDir = "x" }},
 	}
 }
@@ -174,6 +198,23 @@ func TestCreateMergesImage(t *testing.T) {
 	}
 }
 
+// TestLogOptions: options given without a driver are for the default one, and what
+// they leave out comes from the daemon's.
+func TestLogOptions(t *testing.T) {
+	b := newBench(t)
+	b.o.Defaults.LogOptions = map[string]string{"max-size": "1m", "max-file": "2"}
+	got := b.inspect(b.create("one", func(r *CreateRequest) {
+		r.Host.LogConfig.Config = map[string]string{"max-size": "10k"}
+	})).HostConfig.LogConfig
+	if got.Type != "json-file" || !maps.Equal(got.Config, map[string]string{"max-size": "10k", "max-file": "2"}) {
+		t.Errorf("json-file: %+v", got)
+	}
+	got = b.inspect(b.create("two", func(r *CreateRequest) { r.Host.LogConfig.Type = "none" })).HostConfig.LogConfig
+	if got.Type != "none" || len(got.Config) != 0 {
+		t.Errorf("another driver: %+v", got)
+	}
+}
+
 func TestCreateWarns(t *testing.T) {
 	b := newBench(t)
 	_, got, err := b.Create(ctx, request("one", func(r *CreateRequest) {
@@ -182,6 +223,23 @@ func TestCreateWarns(t *testing.T) {
 	}))
 	must(t, err)
 	equal(t, "warnings", got, []string{"Published ports are discarded when using host network mode"})
+
+	port := network.MustParsePort("80/tcp")
+	_, got, err = b.Create(ctx, request("two", func(r *CreateRequest) {
+		r.Host.PortBindings = network.PortMap{port: {{HostPort: "8080"}}}
+		r.Host.Links = []string{"one:uno"}
+		r.Host.DeviceCgroupRules = []string{"c 1:3 r"}
+		r.Config.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "true"}}
+	}))
+	must(t, err)
+	equal(t, "warnings", got, []string{
+		"Published ports are not opened by this version yet: reach the container by its address or name",
+		"Links on the default bridge network are deprecated and will be removed in a future release. Use a custom network instead.",
+		"Links on the default bridge network have no effect in this version: use a network of your own, where names are found without them",
+		"Not supported by this version yet, and without effect: health checks, device cgroup rules"})
+	_, got, err = b.Create(ctx, request("three", func(r *CreateRequest) { r.Host.PublishAllPorts = true }))
+	must(t, err)
+	equal(t, "warnings", got, []string{"Published ports are not opened by this version yet: reach the container by its address or name"})
 }
 
 func TestCreateUndone(t *testing.T) {
@@ -251,6 +309,11 @@ func TestMounts(t *testing.T) {
 			t.Errorf("%s: %+v", own, m)
 		}
 	}
+	var listed []string
+	for _, p := range b.inspect(id).Mounts {
+		listed = append(listed, p.Destination)
+	}
+	equal(t, "mounts that inspect lists: not those of --tmpfs", listed, []string{"/anon", "/bound", "/t2", "/vol"})
 	anonymous := got["/anon"].Source
 	must(t, b.Remove(ctx, id, RemoveOptions{Force: true, Volumes: true}))
 	if exists(anonymous) || !exists(got["/vol"].Source) {

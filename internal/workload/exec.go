@@ -16,7 +16,9 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// execKept is how long the outcome of an exec can be asked for.
+// execKept is how long the outcome of an exec can be asked for, and how long one
+// that was made waits to be started: who makes execs and forgets them must not
+// fill the memory.
 const execKept = 5 * time.Minute
 
 // execution is one `docker exec`. It is forgotten with its container, or some
@@ -26,6 +28,7 @@ type execution struct {
 	box     *box
 	request container.ExecCreateRequest
 	output  *fan
+	created time.Time
 
 	mu      sync.Mutex
 	started bool
@@ -54,7 +57,7 @@ func (m *Manager) CreateExec(_ context.Context, ref string, r container.ExecCrea
 		return "", err
 	}
 	m.forgetExecs(b)
-	e := &execution{id: newID(), box: b, request: r, output: newFan()}
+	e := &execution{id: newID(), box: b, request: r, output: newFan(), created: time.Now()}
 	b.mu.Lock()
 	gone := b.gone
 	if !gone {
@@ -84,13 +87,13 @@ func execable(b *box) error {
 	return nil
 }
 
-// forgetExecs drops what ended some time ago.
+// forgetExecs drops what ended some time ago, and what nobody started.
 func (m *Manager) forgetExecs(b *box) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for id, e := range m.execs {
 		e.mu.Lock()
-		old := e.exit != nil && time.Since(e.ended) > execKept
+		old := e.exit != nil && time.Since(e.ended) > execKept || !e.started && time.Since(e.created) > execKept
 		e.mu.Unlock()
 		if old && e.box == b {
 			delete(m.execs, id)
@@ -141,6 +144,9 @@ func (m *Manager) StartExec(ctx context.Context, id string, o ExecStart, s Strea
 	defer e.output.leave(c)
 	if err := m.runExec(context.WithoutCancel(ctx), e, o); err != nil {
 		code, kind := failureCode(err)
+		if code == exitUnknown {
+			code = exitNotExecutable // Docker's for an exec
+		}
 		e.finish(code)
 		if kind == model.Invalid {
 			return model.Errorf(kind, "%w", err)

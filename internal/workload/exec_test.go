@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/moby/moby/api/types/container"
 
@@ -76,6 +77,34 @@ func TestExecRefuses(t *testing.T) {
 	must(t, err)
 	if got.ExitCode == nil || *got.ExitCode != exitNotFound {
 		t.Fatalf("exit code %v", got.ExitCode)
+	}
+
+	e, err = b.CreateExec(ctx, id, container.ExecCreateRequest{Cmd: []string{"true"}, User: "nobody"})
+	must(t, err)
+	b.runtime.failStart = model.Errorf(model.Invalid, "unable to find user nobody: no matching entries in passwd file")
+	refused(t, b.StartExec(ctx, e, ExecStart{}, Streams{}), model.Invalid, "unable to find user nobody")
+	got, err = b.InspectExec(ctx, e)
+	must(t, err)
+	if got.ExitCode == nil || *got.ExitCode != exitNotExecutable {
+		t.Fatalf("exit code of what could not be begun: %v", got.ExitCode)
+	}
+}
+
+// TestExecForgotten: execs that nobody starts do not stay for ever.
+func TestExecForgotten(t *testing.T) {
+	b := newBench(t)
+	id := b.run("one", nil)
+	old, err := b.CreateExec(ctx, id, container.ExecCreateRequest{Cmd: []string{"true"}})
+	must(t, err)
+	e, err := b.findExec(old)
+	must(t, err)
+	e.created = time.Now().Add(-2 * execKept)
+	_, err = b.CreateExec(ctx, id, container.ExecCreateRequest{Cmd: []string{"true"}})
+	must(t, err)
+	_, err = b.InspectExec(ctx, old)
+	refused(t, err, model.NotFound, "No such exec instance")
+	if got := len(b.inspect(id).ExecIDs); got != 1 {
+		t.Fatalf("%d execs are known", got)
 	}
 }
 

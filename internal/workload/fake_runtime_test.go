@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -130,6 +131,13 @@ func (r *fakeRuntime) List(context.Context) ([]model.TaskStatus, error) {
 		out = append(out, one)
 	}
 	return out, nil
+}
+
+func (r *fakeRuntime) Check(spec model.ContainerSpec) error {
+	if slices.Contains(spec.CapAdd, "BOGUS") {
+		return model.Errorf(model.Invalid, "invalid CapAdd: unknown capability: %q", "CAP_BOGUS")
+	}
+	return nil
 }
 
 func (r *fakeRuntime) Update(context.Context, model.ContainerID, model.Resources) error { return nil }

@@ -103,30 +103,39 @@ func (f *fan) write(stream string, data []byte, log *lineLog) {
 	if len(targets) == 0 {
 		return
 	}
-	p := piece{stream, bytes.Clone(data)}
-	for _, c := range targets {
-		f.offer(c, p)
-	}
+	f.offer(targets, piece{stream, bytes.Clone(data)})
 }
 
-// offer puts a piece into a client's queue; a client that leaves it full for too
-// long is cut off.
-func (f *fan) offer(c *client, p piece) {
-	select {
-	case c.queue <- p:
-		return
-	case <-c.cut:
-		return
-	default:
+// offer puts a piece into the clients' queues. Those that leave theirs full for
+// too long are cut off, all at the same time: the container stands still
+// meanwhile, and many who do not read must not hold it up longer than one.
+func (f *fan) offer(targets []*client, p piece) {
+	var full []*client
+	for _, c := range targets {
+		select {
+		case c.queue <- p:
+		case <-c.cut:
+		default:
+			full = append(full, c)
+		}
 	}
-	timer := time.NewTimer(f.patience)
-	defer timer.Stop()
-	select {
-	case c.queue <- p:
-	case <-c.cut:
-	case <-c.finished:
-	case <-timer.C:
-		f.drop(c)
+	if len(full) == 0 {
+		return
+	}
+	patience, over := context.WithTimeout(context.Background(), f.patience)
+	defer over()
+	for _, c := range full {
+		select {
+		case c.queue <- p:
+		case <-c.cut:
+		case <-c.finished:
+		case <-patience.Done():
+			select {
+			case c.queue <- p: // it has read while we waited for another
+			default:
+				f.drop(c)
+			}
+		}
 	}
 }
 

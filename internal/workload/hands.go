@@ -31,6 +31,8 @@ type RecordStore interface {
 // Containers makes and removes the runtime's containers: a snapshot of an image
 // and a configuration, without a process.
 type Containers interface {
+	// Check refuses what Create could never make.
+	Check(spec model.ContainerSpec) error
 	Create(ctx context.Context, spec model.ContainerSpec) error
 	// Delete removes a container without a process, and its file system; one that is
 	// gone is success.

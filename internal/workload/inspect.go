@@ -48,11 +48,14 @@ func stateOf(r record) *container.State {
 	}
 }
 
-// reported returns mounts in the order of their targets; never nil.
+// reported returns the mounts that Docker lists, in the order of their targets;
+// never nil.
 func reported(points []mountPoint) []container.MountPoint {
 	out := make([]container.MountPoint, 0, len(points))
 	for _, p := range points {
-		out = append(out, p.MountPoint)
+		if !p.Unlisted {
+			out = append(out, p.MountPoint)
+		}
 	}
 	slices.SortFunc(out, func(a, b container.MountPoint) int { return cmp.Compare(a.Destination, b.Destination) })
 	return out

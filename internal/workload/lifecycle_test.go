@@ -330,6 +330,8 @@ func TestUpdateAndPrune(t *testing.T) {
 	if h := b.inspect(id).HostConfig; h.Memory != 64<<20 || !h.RestartPolicy.IsAlways() {
 		t.Fatalf("updated: %d %v", h.Memory, h.RestartPolicy)
 	}
+	_, err = b.Update(ctx, id, container.UpdateConfig{Resources: container.Resources{Memory: 1024}})
+	refused(t, err, model.Invalid, "Minimum memory limit allowed is 6MB")
 	old := b.create("old", nil)
 	b.create("kept", func(r *CreateRequest) { r.Config.Labels = map[string]string{"keep": "yes"} })
 	report, err := b.Prune(ctx, Filters{"label!": {"keep=yes"}})

@@ -55,7 +55,9 @@ func (m *Manager) mountPoints(r record) ([]mountPoint, error) {
 		}
 	}
 	for _, target := range slices.Sorted(maps.Keys(r.Host.Tmpfs)) {
-		if err := add(tmpfsPoint(target, r.Host.Tmpfs[target])); err != nil {
+		p, err := tmpfsPoint(target, r.Host.Tmpfs[target])
+		p.Unlisted = true
+		if err := add(p, err); err != nil {
 			return out, err
 		}
 	}
@@ -129,6 +131,9 @@ func (m *Manager) bindPoint(spec string) (p mountPoint, err error) {
 	if err != nil {
 		return p, err
 	}
+	if filepath.Clean(b.target) == "/" {
+		return p, model.Errorf(model.Invalid, "invalid volume specification: '%s': invalid mount config for type %q: invalid specification: destination can't be '/'", spec, mount.TypeBind)
+	}
 	if !filepath.IsAbs(b.source) {
 		p, err = m.volumePoint(b.source, b.target)
 	} else if p, err = hostPoint(b.source, b.target); err == nil {
@@ -168,6 +173,9 @@ func (m *Manager) specPoint(spec mount.Mount) (p mountPoint, err error) {
 			return p, bad("bind source path does not exist: %s", p.Source)
 		}
 	case mount.TypeVolume:
+		if err := checkVolumeOptions(spec.VolumeOptions); err != nil {
+			return p, err
+		}
 		if p, err = m.volumePoint(spec.Source, spec.Target); err != nil {
 			return p, err
 		}
@@ -184,6 +192,21 @@ func (m *Manager) specPoint(spec mount.Mount) (p mountPoint, err error) {
 	}
 	p.RW = !spec.ReadOnly
 	return p, nil
+}
+
+// checkVolumeOptions refuses what would make another volume than the one meant.
+func checkVolumeOptions(o *mount.VolumeOptions) error {
+	switch {
+	case o == nil:
+		return nil
+	case o.Subpath != "":
+		return model.Errorf(model.NotImplemented, "mounting a part of a volume is not supported yet")
+	case o.DriverConfig != nil && o.DriverConfig.Name != "" && o.DriverConfig.Name != "local":
+		return model.Errorf(model.Invalid, "error looking up volume plugin %s: plugin %q not found", o.DriverConfig.Name, o.DriverConfig.Name)
+	case o.DriverConfig != nil && len(o.DriverConfig.Options) > 0:
+		return model.Errorf(model.NotImplemented, "options of the volume driver local are not supported yet")
+	}
+	return nil
 }
 
 func tmpfsOptions(o *mount.TmpfsOptions) []string {
@@ -266,7 +289,8 @@ func (m *Manager) inheritedPoints(r record) ([]mountPoint, error) {
 		ref, mode, _ := strings.Cut(from, ":")
 		other, err := m.find(ref)
 		if err != nil {
-			return nil, err
+			// Not found would make the docker command look for an image.
+			return nil, model.Errorf(model.Invalid, "%s", err.Error())
 		}
 		for _, p := range other.snapshot().Mounts {
 			if p.Type == mount.TypeTmpfs {

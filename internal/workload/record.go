@@ -53,6 +53,7 @@ type mountPoint struct {
 	container.MountPoint
 	Options   []string `json:",omitempty"` // of a tmpfs
 	Anonymous bool     `json:",omitempty"` // a volume that goes with the container
+	Unlisted  bool     `json:",omitempty"` // of --tmpfs: HostConfig tells of it, Mounts does not
 }
 
 // status returns Docker's word for the state.

@@ -158,6 +158,9 @@ func (m *Manager) Update(ctx context.Context, ref string, c container.UpdateConf
 	if host.AutoRemove && !c.RestartPolicy.IsNone() {
 		return none, refuse("Restart policy cannot be updated because AutoRemove is enabled for the container")
 	}
+	if err := checkLimits(c.Resources); err != nil {
+		return none, err
+	}
 	updateResources(&host.Resources, c.Resources)
 	if c.RestartPolicy.Name != "" {
 		host.RestartPolicy = c.RestartPolicy

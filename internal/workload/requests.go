@@ -55,10 +55,13 @@ type LogOptions struct {
 }
 
 // AttachOptions say which streams to attach. Logs replays what was written so
-// far; without Stream that is all. DetachKeys empty means ctrl-p,ctrl-q.
+// far; without Stream that is all. DetachKeys empty means ctrl-p,ctrl-q. Ready,
+// if not nil, is called once nothing that the container writes from then on can
+// escape the client: whoever starts the container waits for that.
 type AttachOptions struct {
 	Stdin, Stdout, Stderr, Stream, Logs bool
 	DetachKeys                          string
+	Ready                               func()
 }
 
 // Streams are a client's ends. On a terminal everything goes to Stdout. A nil

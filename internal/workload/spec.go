@@ -58,8 +58,8 @@ func resources(r container.Resources) model.Resources {
 		NanoCPUs: r.NanoCPUs, CPUShares: r.CPUShares, CPUQuota: r.CPUQuota, CPUPeriod: r.CPUPeriod,
 		CpusetCpus: r.CpusetCpus, CpusetMems: r.CpusetMems,
 	}
-	if r.PidsLimit != nil && *r.PidsLimit > 0 {
-		out.Pids = *r.PidsLimit
+	if r.PidsLimit != nil {
+		out.Pids = max(*r.PidsLimit, -1) // 0 says nothing, below is "no limit" said aloud
 	}
 	return out
 }

@@ -1,10 +1,12 @@
 package workload
 
 import (
-	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 
@@ -20,7 +22,7 @@ const maxHostname = 64
 func validate(r CreateRequest) error {
 	for _, check := range []func(CreateRequest) error{
 		checkContainerMode, checkModes, checkHostname, checkSysctls, checkPorts,
-		checkExtraHosts, checkEndpoints, checkPolicies,
+		checkExtraHosts, checkEndpoints, checkPolicies, checkLogging, checkHost,
 	} {
 		if err := check(r); err != nil {
 			return err
@@ -196,21 +198,63 @@ func checkPolicies(r CreateRequest) error {
 	if r.Host.AutoRemove && !r.Host.RestartPolicy.IsNone() {
 		return refuse("can't create 'AutoRemove' container with restart policy")
 	}
-	if driver := r.Host.LogConfig.Type; !slices.Contains([]string{"", "json-file", "none"}, driver) {
-		return model.Errorf(model.Invalid, "logger: no log driver named '%s' is registered", driver)
-	}
 	if r.Config.StopSignal != "" {
 		if _, err := parseSignal(r.Config.StopSignal); err != nil {
 			return err
 		}
 	}
-	if m := r.Host.Memory; m != 0 && m < 6<<20 {
-		return refuse("Minimum memory limit allowed is 6MB")
-	}
 	if dir := r.Config.WorkingDir; dir != "" && !strings.HasPrefix(dir, "/") {
 		return model.Errorf(model.Invalid, "the working directory '%s' is invalid, it needs to be an absolute path", dir)
 	}
+	if err := checkLimits(r.Host.Resources); err != nil {
+		return err
+	}
 	return checkEnv(r.Config.Env)
+}
+
+func checkLogging(r CreateRequest) error {
+	driver := r.Host.LogConfig.Type
+	if !slices.Contains([]string{"", "json-file", "none"}, driver) {
+		return model.Errorf(model.Invalid, "logger: no log driver named '%s' is registered", driver)
+	}
+	known := []string{"max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"}
+	for _, option := range slices.Sorted(maps.Keys(r.Host.LogConfig.Config)) {
+		if driver != "none" && !slices.Contains(known, option) {
+			return model.Errorf(model.Invalid, "unknown log opt '%s' for json-file log driver", option)
+		}
+	}
+	if size, given := r.Host.LogConfig.Config["max-size"]; given {
+		if _, err := units.RAMInBytes(size); err != nil {
+			return model.Errorf(model.Invalid, "failed to initialize logging driver: %w", err)
+		}
+	}
+	if files, given := r.Host.LogConfig.Config["max-file"]; given {
+		if n, err := strconv.Atoi(files); err != nil || n < 1 {
+			return refuse("failed to initialize logging driver: max-file cannot be less than 1")
+		}
+	}
+	return nil
+}
+
+// checkHost refuses what the machine or the one runtime does not have.
+func checkHost(r CreateRequest) error {
+	h := r.Host
+	switch {
+	case !slices.Contains([]string{"", "runc", "io.containerd.runc.v2"}, h.Runtime):
+		return refuse("unknown or invalid runtime name: " + h.Runtime)
+	case !h.Isolation.IsDefault():
+		return model.Errorf(model.Invalid, "invalid isolation '%s' on linux", h.Isolation)
+	case len(h.DeviceRequests) > 0:
+		d := h.DeviceRequests[0]
+		return model.Errorf(model.NotImplemented, "could not select device driver %q with capabilities: %v", d.Driver, d.Capabilities)
+	case h.ShmSize < 0:
+		return refuse("SHM size can not be less than 0")
+	case h.OomScoreAdj < -1000 || h.OomScoreAdj > 1000:
+		return model.Errorf(model.Invalid, "Invalid value %d, range for oom score adj is [-1000, 1000]", h.OomScoreAdj)
+	case h.VolumeDriver != "" && h.VolumeDriver != "local":
+		return model.Errorf(model.Invalid, "error looking up volume plugin %s: plugin %q not found", h.VolumeDriver, h.VolumeDriver)
+	}
+	return nil
 }
 
 func checkEnv(env []string) error {
@@ -220,25 +264,4 @@ func checkEnv(env []string) error {
 		}
 	}
 	return nil
-}
-
-// warnings returns what Docker remarks on a container that it makes all the same.
-func warnings(r CreateRequest) []string {
-	var out []string
-	if mode := r.Host.NetworkMode; mode.IsHost() && (len(r.Host.PortBindings) > 0 || r.Host.PublishAllPorts) {
-		out = append(out, "Published ports are discarded when using host network mode")
-	} else if mode.IsBridge() && len(r.Host.Links) > 0 {
-		out = append(out, "Links on the default bridge network are deprecated and will be removed in a future release. Use a custom network instead.")
-	}
-	var empty []string
-	for port, bindings := range r.Host.PortBindings {
-		if len(bindings) == 0 {
-			empty = append(empty, port.String())
-		}
-	}
-	if len(empty) > 0 {
-		slices.Sort(empty)
-		out = append(out, fmt.Sprintf("Following container port(s) have an empty list of port-bindings: %s. Such bindings will be discarded in a future version.", strings.Join(empty, ", ")))
-	}
-	return out
 }

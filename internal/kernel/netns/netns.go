@@ -7,8 +7,9 @@
 // back to do that before the namespace gets its name.
 //
 // Ours: a namespace that the caller of Create marked from inside before it was
-// mounted (see link.Claim). The directory is shared with everybody who uses
-// `ip netns add`; a namespace without the mark is never removed.
+// mounted (see link.Claim), and the file of mode 0100 that it is mounted on. The
+// directory is shared with everybody who uses `ip netns add`; what is without the
+// mark is never removed.
 package netns
 
 import (
@@ -20,6 +21,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -36,6 +38,9 @@ const (
 	maxRemovals = 256
 	// nameMax is NAME_MAX of limits.h, in bytes.
 	nameMax = 255
+	// huskMode is the mode of the empty files that our namespaces are mounted on.
+	// Nobody else makes such files, so that one without a mount is known as ours.
+	huskMode = 0o100
 )
 
 // Options say where namespaces live.
@@ -48,6 +53,7 @@ type Options struct {
 // Dir is a directory of named namespaces.
 type Dir struct {
 	path   string
+	born   time.Time
 	host   *os.File
 	log    *slog.Logger
 	inside chan struct{} // places for threads that are away
@@ -66,7 +72,7 @@ func New(o Options) *Dir {
 		o.Dir = DefaultDir
 	}
 	d := &Dir{
-		path: o.Dir, host: o.Host, log: o.Logger,
+		path: o.Dir, born: time.Now(), host: o.Host, log: o.Logger,
 		inside:   make(chan struct{}, maxInside),
 		removals: make(chan string, maxRemovals),
 		leaving:  map[string]chan struct{}{},
@@ -122,6 +128,30 @@ func (d *Dir) List() ([]string, error) {
 	return out, nil
 }
 
+// Husks names the files of ours that no namespace is mounted on any more, or was
+// yet, when the daemon that made them was killed. A file that is younger than this
+// Dir may be another daemon's that is at it just now.
+func (d *Dir) Husks() []string {
+	entries, err := os.ReadDir(d.path)
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, e := range entries {
+		if !d.isLeaving(e.Name()) && d.IsHusk(e.Name()) {
+			out = append(out, e.Name())
+		}
+	}
+	return out
+}
+
+// IsHusk tells whether a name is one that Husks returns.
+func (d *Dir) IsHusk(name string) bool {
+	info, err := os.Lstat(d.Path(name))
+	return err == nil && info.Mode() == huskMode && info.Size() == 0 &&
+		info.ModTime().Before(d.born) && !isNamespace(d.Path(name))
+}
+
 // Create makes a namespace. setUp is given its file, to close, before the namespace
 // has a name, on a thread inside it, so that a crash leaves either nothing or a
 // namespace that was set up. The error is fs.ErrExist if the name is taken. A removal of the same name
@@ -140,7 +170,7 @@ func (d *Dir) Create(ctx context.Context, name string, setUp func(*os.File) erro
 	if isNamespace(path) {
 		return fmt.Errorf("network namespace %s: %w", name, fs.ErrExist)
 	}
-	mountPoint, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0)
+	mountPoint, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, huskMode)
 	if err != nil {
 		return err
 	}

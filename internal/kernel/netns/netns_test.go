@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -183,4 +184,37 @@ func TestWaitForAPlace(t *testing.T) {
 	}
 	close(release)
 	all.Wait()
+}
+
+// TestHusks: only files of ours that were there before are husks.
+func TestHusks(t *testing.T) {
+	host := kerneltest.New(t)
+	for name, mode := range map[string]os.FileMode{"ours": 0o100, "theirs": 0o000, "note": 0o644} {
+		path := filepath.Join(host.Dir, name)
+		if err := errors.Join(os.WriteFile(path, nil, mode), os.Chtimes(path, time.Time{}, time.Now().Add(-time.Minute))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file, err := os.Open(host.Netns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	d := netns.New(netns.Options{Dir: host.Dir, Host: file, Logger: slog.New(slog.DiscardHandler)})
+	defer d.Close()
+	if err := d.Create(t.Context(), "alive", closeFile); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(host.Dir, "just-made"), nil, 0o100); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.Husks(); len(got) != 1 || got[0] != "ours" {
+		t.Errorf("husks: %q", got)
+	}
+	if err := errors.Join(d.Create(t.Context(), "ours", closeFile), d.Delete("alive"), d.Delete("ours")); err != nil {
+		t.Error(err)
+	}
+	if got := d.Husks(); len(got) != 0 {
+		t.Errorf("husks after it was mounted on: %q", got)
+	}
 }

@@ -1,0 +1,34 @@
+package runtime
+
+import (
+	"context"
+	"testing"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+func TestGates(t *testing.T) {
+	var g gates
+	var leave []func()
+	for range execStarts {
+		out, err := g.enter(t.Context(), "c1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		leave = append(leave, out)
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := g.enter(over, "c1"); model.KindOf(err) != model.Unavailable {
+		t.Fatalf("one too many: %v", err)
+	}
+	if _, err := g.enter(t.Context(), "c2"); err != nil {
+		t.Fatalf("another container's gate: %v", err)
+	}
+	leave[0]()
+	if _, err := g.enter(t.Context(), "c1"); err != nil {
+		t.Fatalf("after one left: %v", err)
+	}
+	g.forget("c1")
+	leave[1]() // of one that is forgotten: nobody is hurt
+}

@@ -1,0 +1,42 @@
+package workload
+
+import (
+	"runtime"
+	"testing"
+
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+func TestCheckLimits(t *testing.T) {
+	for _, c := range []struct {
+		text string // of the refusal; empty: taken
+		r    container.Resources
+	}{
+		{"", container.Resources{}},
+		{"", container.Resources{Memory: 6 << 20, MemorySwap: -1, MemoryReservation: 6 << 20, NanoCPUs: int64(runtime.NumCPU()) * 1e9, CpusetCpus: "0-0,1"}},
+		{"", container.Resources{CPUPeriod: 1000, CPUQuota: -1, CpusetMems: "0"}},
+		{"Minimum memory limit allowed is 6MB", container.Resources{Memory: -5}},
+		{"Minimum memoryswap limit should be larger than memory limit", container.Resources{Memory: 8 << 20, MemorySwap: 7 << 20}},
+		{"Minimum memory reservation allowed is 6MB", container.Resources{MemoryReservation: 1}},
+		{"less than memory reservation limit", container.Resources{Memory: 8 << 20, MemoryReservation: 9 << 20}},
+		{"Nano CPUs and CPU Period cannot both be set", container.Resources{NanoCPUs: 1, CPUPeriod: 1000}},
+		{"Nano CPUs and CPU Quota cannot both be set", container.Resources{NanoCPUs: 1, CPUQuota: 1000}},
+		{"range of CPUs is from 0.01 to", container.Resources{NanoCPUs: -5}},
+		{"range of CPUs is from 0.01 to", container.Resources{NanoCPUs: int64(runtime.NumCPU()+1) * 1e9}},
+		{"invalid CPU shares (-5)", container.Resources{CPUShares: -5}},
+		{"CPU cfs period can not be less than 1ms", container.Resources{CPUPeriod: 999}},
+		{"CPU cfs quota can not be less than 1ms", container.Resources{CPUQuota: 999}},
+		{"Invalid value a-b for cpuset cpus", container.Resources{CpusetCpus: "a-b"}},
+		{"Invalid value 3-1 for cpuset cpus", container.Resources{CpusetCpus: "3-1"}},
+		{"Invalid value 0, for cpuset mems", container.Resources{CpusetMems: "0,"}},
+	} {
+		err := checkLimits(c.r)
+		if c.text == "" {
+			must(t, err)
+			continue
+		}
+		refused(t, err, model.Invalid, c.text)
+	}
+}

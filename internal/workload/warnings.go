@@ -1,0 +1,63 @@
+package workload
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// warnings returns what Docker remarks on a container that it makes all the
+// same, and what of the request is kept but has no effect.
+func warnings(r CreateRequest) []string {
+	mode := r.Host.NetworkMode
+	publishes := len(r.Host.PortBindings) > 0 || r.Host.PublishAllPorts
+	var out []string
+	switch {
+	case mode.IsHost() && publishes:
+		out = append(out, "Published ports are discarded when using host network mode")
+	case publishes:
+		out = append(out, "Published ports are not opened by this version yet: reach the container by its address or name")
+	}
+	if mode.IsBridge() && len(r.Host.Links) > 0 {
+		out = append(out, "Links on the default bridge network are deprecated and will be removed in a future release. Use a custom network instead.",
+			"Links on the default bridge network have no effect in this version: use a network of your own, where names are found without them")
+	}
+	var empty []string
+	for port, bindings := range r.Host.PortBindings {
+		if len(bindings) == 0 {
+			empty = append(empty, port.String())
+		}
+	}
+	if len(empty) > 0 {
+		slices.Sort(empty)
+		out = append(out, fmt.Sprintf("Following container port(s) have an empty list of port-bindings: %s. Such bindings will be discarded in a future version.", strings.Join(empty, ", ")))
+	}
+	if idle := withoutEffect(r); len(idle) > 0 {
+		out = append(out, "Not supported by this version yet, and without effect: "+strings.Join(idle, ", "))
+	}
+	return out
+}
+
+// withoutEffect names the options that are stored and shown, and do nothing.
+func withoutEffect(r CreateRequest) []string {
+	h := r.Host
+	var out []string
+	for _, option := range []struct {
+		set  bool
+		name string
+	}{
+		{r.Config.Healthcheck != nil && len(r.Config.Healthcheck.Test) > 0 && r.Config.Healthcheck.Test[0] != "NONE", "health checks"},
+		{h.BlkioWeight != 0 || len(h.BlkioWeightDevice) > 0 || len(h.BlkioDeviceReadBps) > 0 || len(h.BlkioDeviceWriteBps) > 0 ||
+			len(h.BlkioDeviceReadIOps) > 0 || len(h.BlkioDeviceWriteIOps) > 0, "limits on block devices"},
+		{len(h.DeviceCgroupRules) > 0, "device cgroup rules"},
+		{h.MemorySwappiness != nil && *h.MemorySwappiness >= 0, "memory swappiness"},
+		{h.OomKillDisable != nil && *h.OomKillDisable, "disabling the OOM killer"},
+		{h.CPURealtimePeriod != 0 || h.CPURealtimeRuntime != 0, "real-time scheduling"},
+		{len(h.StorageOpt) > 0, "storage options"},
+	} {
+		if option.set {
+			out = append(out, option.name)
+		}
+	}
+	return out
+}
