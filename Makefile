@@ -20,7 +20,7 @@ BENCH ?= .
 export LINKSPAND_BIN = $(CURDIR)/bin/linkspand
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test lab vm accept bench lint fuzz install clean
+.PHONY: help deps build demo test lab crash vm accept bench lint fuzz install clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -48,6 +48,9 @@ test: build ## vet, staticcheck and all tests with the race detector (as root: t
 
 lab: build ## only the lab and the stories that are played in it (as root)
 	@GO='$(GO)' build/test.sh -timeout 20m ./lab/...
+
+crash: build ## kill -9 at every stage and at 30 seeded moments, and the full disk (as root; minutes)
+	@GO='$(GO)' LINKSPAN_CRASH=full build/test.sh -timeout 30m -count 1 -run 'TestCrash|TestFullDisk' ./lab
 
 vm: ## the tests that need another kernel
 	@echo "The VM lane (../shared/vmlane: a Debian kernel under QEMU, for ipvlan, 802.1q, WireGuard, systemd) is not wired in yet." >&2

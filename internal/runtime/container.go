@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/core/mount"
@@ -45,18 +44,6 @@ func (r *Runtime) Create(ctx context.Context, spec model.ContainerSpec) error {
 		return errors.Join(err, r.removeSnapshot(clean, string(spec.ID)))
 	}
 	return nil
-}
-
-// prepareSnapshot makes the writable layer. The label makes it a root of the
-// garbage collector by itself; a lease for the time until the container refers
-// to it would cost two more commits.
-func (r *Runtime) prepareSnapshot(ctx context.Context, id model.ContainerID, parent string) ([]mount.Mount, error) {
-	store := r.client.SnapshotService(r.snapshotter)
-	out, err := store.Prepare(ctx, string(id), parent, snapshots.WithLabels(map[string]string{
-		labelContainer: string(id),
-		labelRoot:      time.Now().UTC().Format(time.RFC3339),
-	}))
-	return out, faultf("create", describe(id), "prepare snapshot", err)
 }
 
 func (r *Runtime) createRecord(ctx context.Context, spec model.ContainerSpec, rootfs []mount.Mount) error {

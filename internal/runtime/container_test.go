@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -358,5 +359,61 @@ func TestExitWhileAway(t *testing.T) {
 	}
 	if exit := c.end(); exit.Code != 5 {
 		t.Errorf("exit %+v, want 5", exit)
+	}
+}
+
+// TestForgottenLayer puts a folder where containerd will want the next layer, as a containerd does that is killed
+// between making a layer and recording it.
+func TestForgottenLayer(t *testing.T) {
+	e := newEngine(t)
+	if e.snapshotter != overlaySnapshots {
+		t.Skipf("the snapshotter is %s", e.snapshotter)
+	}
+	layers := filepath.Join(e.opts.DataRoot, "containerd", "root", "io.containerd.snapshotter.v1.overlayfs", "snapshots")
+	entries, err := os.ReadDir(layers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := 0
+	for _, entry := range entries {
+		n, _ := strconv.Atoi(entry.Name())
+		last = max(last, n)
+	}
+	if err := os.MkdirAll(filepath.Join(layers, strconv.Itoa(last+1), "fs"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if out, exit := e.run(e.spec("echo here")); out != "here\n" || exit.Code != 0 {
+			t.Errorf("printed %q and ended with %d", out, exit.Code)
+		}
+	}
+}
+
+// TestForgottenBundle leaves a bundle whose containerd was killed while it made a task.
+func TestForgottenBundle(t *testing.T) {
+	e := newEngine(t)
+	c := e.start(e.spec("sleep 1000"))
+	bundles := filepath.Join(e.opts.ExecRoot, "containerd", "state", "io.containerd.runtime.v2.task", e.opts.Namespace)
+	forgotten := filepath.Join(bundles, randomID())
+	if err := os.MkdirAll(filepath.Join(forgotten, "rootfs"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.sweepBundles(e.scope(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(forgotten); !os.IsNotExist(err) {
+		t.Errorf("the bundle is still there: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(bundles, string(c.ID))); err != nil {
+		t.Errorf("a bundle in use is gone: %v", err)
+	}
+	if err := e.sweepShims(e.scope(t.Context()), e.child.socket()); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Kill(t.Context(), c.ID, unix.SIGKILL, true); err != nil {
+		t.Fatal(err)
+	}
+	if exit := c.end(); exit.Code != 137 {
+		t.Errorf("ended with %d", exit.Code)
 	}
 }

@@ -65,6 +65,8 @@ type Runtime struct {
 	done chan struct{}  // closed by Close
 	work sync.WaitGroup // goroutines that wait for processes
 
+	layers sync.Mutex // held while stray layers are removed
+
 	mu     sync.Mutex
 	closed bool
 	// procs holds the FIFO ends we keep open for processes that are.
@@ -137,6 +139,9 @@ func (r *Runtime) connect(ctx context.Context, address string) error {
 		return err
 	}
 	r.spawn(func() { r.sweepShimsLater(address) })
+	if err := r.keepSpare(ctx); err != nil {
+		r.log.Warn("no spare snapshot", "op", "runtime.open", "err", err)
+	}
 	return r.sweepSnapshots(ctx)
 }
 

@@ -3,6 +3,7 @@ package runtime
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -84,8 +85,8 @@ func (r *Runtime) sweepShimsLater(address string) {
 		case <-time.After(pause):
 		}
 		ctx, cancel := r.call(context.Background())
-		if err := r.sweepShims(ctx, address); err != nil {
-			r.log.Warn("shims not swept", "op", "runtime.sweep", "err", err)
+		if err := errors.Join(r.sweepShims(ctx, address), r.sweepBundles(ctx)); err != nil {
+			r.log.Warn("shims or bundles not swept", "op", "runtime.sweep", "err", err)
 		}
 		cancel()
 	}

@@ -1,0 +1,82 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	tasks "github.com/containerd/containerd/api/services/tasks/v1"
+	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// sweepBundles removes the bundles that nothing stands for. A containerd that was
+// killed while it made a task has left a bundle without the file that its own
+// clean-up begins with ("open …/runtime: no such file or directory"); the
+// container could never start again. Only a child's bundles are ours to remove.
+//
+// A task that the last daemon's containerd is still about would have a shim by
+// the time of the first call.
+func (r *Runtime) sweepBundles(ctx context.Context) error {
+	if r.child == nil {
+		return nil
+	}
+	plugin := filepath.Join("io.containerd.runtime.v2.task", r.opts.Namespace)
+	bundles := filepath.Join(r.child.exec, "state", plugin)
+	entries, err := os.ReadDir(bundles)
+	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0 {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("list bundles: %w", err)
+	}
+	inUse, err := r.inUse(ctx)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, e := range entries {
+		id := model.ContainerID(e.Name())
+		if inUse[id] || r.hasBegun(id) {
+			continue
+		}
+		r.log.Info("removing a bundle without a task", "op", "runtime.sweep", "container", model.Short(id))
+		failed = append(failed, removeBundle(filepath.Join(bundles, e.Name())),
+			os.RemoveAll(filepath.Join(r.child.data, "root", plugin, e.Name())))
+	}
+	return errors.Join(failed...)
+}
+
+// inUse returns the containers that have a task or a shim.
+func (r *Runtime) inUse(ctx context.Context) (map[model.ContainerID]bool, error) {
+	out := map[model.ContainerID]bool{}
+	for _, s := range findShims(r.opts.Namespace, r.child.socket()) {
+		out[s.container] = true
+	}
+	answer, err := r.tasks().List(ctx, &tasks.ListTasksRequest{})
+	if err != nil {
+		return nil, faultf("open", "", "list tasks", err)
+	}
+	for _, t := range answer.Tasks {
+		out[model.ContainerID(t.ID)] = true
+	}
+	return out, nil
+}
+
+// removeBundle removes a bundle. What is mounted in it is a container's own file
+// system, which must be away before anything is deleted.
+func removeBundle(path string) error {
+	for {
+		err := unix.Unmount(filepath.Join(path, "rootfs"), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) { // not, or no longer, a mount point
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("unmount the file system in bundle %s: %w", path, err)
+		}
+	}
+	return os.RemoveAll(path)
+}

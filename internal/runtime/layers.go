@@ -1,0 +1,74 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// spareKey is an empty snapshot that is there to be removed; see freeLayers.
+const spareKey = "linkspan-spare"
+
+// prepareSnapshot makes the writable layer. The label makes it a root of the
+// garbage collector by itself; a lease for the time until the container refers
+// to it would cost two more commits.
+func (r *Runtime) prepareSnapshot(ctx context.Context, id model.ContainerID, parent string) ([]mount.Mount, error) {
+	store := r.client.SnapshotService(r.snapshotter)
+	prepare := func() ([]mount.Mount, error) {
+		return store.Prepare(ctx, string(id), parent, snapshots.WithLabels(map[string]string{
+			labelContainer: string(id),
+			labelRoot:      time.Now().UTC().Format(time.RFC3339),
+		}))
+	}
+	out, err := prepare()
+	if err != nil && strings.Contains(err.Error(), "file exists") {
+		r.log.Warn("removing a layer that containerd has forgotten", "op", "runtime.layers", "container", model.Short(id), "err", err)
+		if freed := r.freeLayers(ctx); freed != nil {
+			return nil, faultf("create", describe(id), "prepare snapshot", errors.Join(err, freed))
+		}
+		out, err = prepare()
+	}
+	return out, faultf("create", describe(id), "prepare snapshot", err)
+}
+
+// freeLayers has containerd remove the folders of layers that it does not know. A
+// containerd that was killed between making a layer's folder and recording it
+// stumbles over the folder at every new layer ("failed to rename … file exists"):
+// it counts the layers in the same record. Its garbage collector removes such
+// folders, but looks for them only after a snapshot was removed, so that one is
+// kept for the purpose.
+func (r *Runtime) freeLayers(ctx context.Context) error {
+	r.layers.Lock()
+	defer r.layers.Unlock()
+	if err := r.removeSnapshot(ctx, spareKey); err != nil {
+		return err
+	}
+	lease, err := r.client.LeasesService().Create(ctx, leases.WithRandomID(), leases.WithExpiration(time.Hour))
+	if err != nil {
+		return faultf("create", "", "make a lease", err)
+	}
+	// The garbage collector runs before this returns.
+	if err := r.client.LeasesService().Delete(ctx, lease, leases.SynchronousDelete); err != nil {
+		return faultf("create", "", "collect garbage", err)
+	}
+	return r.keepSpare(ctx)
+}
+
+// keepSpare makes the spare snapshot unless it is there.
+func (r *Runtime) keepSpare(ctx context.Context) error {
+	store := r.client.SnapshotService(r.snapshotter)
+	if _, err := store.Stat(ctx, spareKey); !isNotFound(err) {
+		return faultf("open", "", "look for the spare snapshot", err)
+	}
+	_, err := store.View(ctx, spareKey, "", snapshots.WithLabels(map[string]string{
+		labelRoot: time.Now().UTC().Format(time.RFC3339),
+	}))
+	return faultf("open", "", "make the spare snapshot", err)
+}
