@@ -34,6 +34,18 @@ func newEndpoint(sb model.Sandbox, n model.Network, spec EndpointSpec) (model.En
 	return e, nil
 }
 
+// enrol records a container's membership of a network, down, as the last of
+// its own.
+func enrol(tx *state.Tx, sb model.Sandbox, n model.Network, spec EndpointSpec) error {
+	e, err := newEndpoint(sb, n, spec)
+	if err != nil {
+		return withPrefix("invalid config for network "+n.Name+": ", err)
+	}
+	e.Order = nextOrder(tx, sb.ID)
+	tx.PutEndpoint(e)
+	return nil
+}
+
 // attach brings an endpoint up: it gets an interface name, a MAC address and an
 // address of each family that its network carries.
 func attach(tx *state.Tx, e model.Endpoint) error {

@@ -14,7 +14,7 @@ func CreateSandbox(sb model.Sandbox, endpoints []EndpointSpec) Op {
 			return model.Errorf(model.Conflict, "sandbox %s exists already", model.Short(sb.ID))
 		}
 		sb.Up, sb.Generation, sb.Pending = false, 0, nil
-		for i, spec := range endpoints {
+		for _, spec := range endpoints {
 			n, err := tx.View().FindNetwork(spec.Network)
 			if model.KindOf(err) == model.NotFound {
 				sb.Pending = append(sb.Pending, spec)
@@ -23,12 +23,9 @@ func CreateSandbox(sb model.Sandbox, endpoints []EndpointSpec) Op {
 			if err != nil {
 				return err
 			}
-			e, err := newEndpoint(sb, n, spec)
-			if err != nil {
-				return withPrefix("invalid config for network "+n.Name+": ", err)
+			if err := enrol(tx, sb, n, spec); err != nil {
+				return err
 			}
-			e.Order = i
-			tx.PutEndpoint(e)
 		}
 		tx.PutSandbox(sb)
 		return nil

@@ -25,12 +25,9 @@ func StartSandbox(id model.SandboxID) Op {
 			if err != nil {
 				return err
 			}
-			e, err := newEndpoint(sb, n, spec)
-			if err != nil {
-				return withPrefix("invalid config for network "+n.Name+": ", err)
+			if err := enrol(tx, sb, n, spec); err != nil {
+				return err
 			}
-			e.Order = nextOrder(tx, id)
-			tx.PutEndpoint(e)
 		}
 		tx.PutSandbox(sb)
 		endpoints := slices.SortedFunc(tx.View().EndpointsOf(id), func(a, b model.Endpoint) int {

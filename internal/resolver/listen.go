@@ -134,16 +134,9 @@ func (l *listener) datagram(ctx context.Context, msg []byte, from netip.AddrPort
 		return w.reject(q, v)
 	}
 	limit := q.udpLimit()
-	v := l.view.Load()
-	if reply, ok := l.server.table.Load().answer(v, q, w, limit); ok {
+	src, reply, done := l.atOnce(q, w, limit)
+	if done {
 		return reply
-	}
-	src := l.server.forward.sourceOf(l, v)
-	if len(src.servers) == 0 {
-		return w.status(q, dns.RcodeServerFailure)
-	}
-	if !l.enterForward() {
-		return w.status(q, dns.RcodeRefused)
 	}
 	e := newErrand(q, "udp", limit)
 	l.serving.Go(func() {
@@ -152,6 +145,24 @@ func (l *listener) datagram(ctx context.Context, msg []byte, from netip.AddrPort
 		l.send(reply, from)
 	})
 	return nil
+}
+
+// atOnce returns the reply to a query that need not or cannot be forwarded.
+// Otherwise it is not done: src is whom to ask, and a place for it has been
+// entered, which the caller leaves.
+func (l *listener) atOnce(q *query, w *writer, limit int) (src source, reply []byte, done bool) {
+	v := l.view.Load()
+	if reply, ok := l.server.table.Load().answer(v, q, w, limit); ok {
+		return source{}, reply, true
+	}
+	src = l.server.forward.sourceOf(l, v)
+	if len(src.servers) == 0 {
+		return src, w.status(q, dns.RcodeServerFailure), true
+	}
+	if !l.enterForward() {
+		return src, w.status(q, dns.RcodeRefused), true
+	}
+	return src, nil, false
 }
 
 func (l *listener) enterForward() bool {
@@ -268,16 +279,9 @@ func (l *listener) message(ctx context.Context, msg []byte, q *query, w *writer)
 	if v := q.parse(msg); v != good {
 		return w.reject(q, v)
 	}
-	v := l.view.Load()
-	if reply, ok := l.server.table.Load().answer(v, q, w, maxMessage); ok {
+	src, reply, done := l.atOnce(q, w, maxMessage)
+	if done {
 		return reply
-	}
-	src := l.server.forward.sourceOf(l, v)
-	if len(src.servers) == 0 {
-		return w.status(q, dns.RcodeServerFailure)
-	}
-	if !l.enterForward() {
-		return w.status(q, dns.RcodeRefused)
 	}
 	defer l.leaveForward()
 	return l.server.forward.ask(ctx, src, newErrand(q, "tcp", maxMessage))

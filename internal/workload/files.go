@@ -224,12 +224,7 @@ func (m *Manager) resolving(r record) model.Resolving {
 	if err != nil {
 		m.log.Warn("the host's resolv.conf", "container", model.Short(r.ID), "op", "container.start", "err", err)
 	}
-	got := names.Render(names.ResolvConfFile{Mode: names.ModeInternal, Host: text, Path: path, Overrides: m.overrides(r)})
-	out := model.Resolving{NDots: got.NDots}
-	if !got.FromHost {
-		out.Servers = got.Servers
-	}
-	return out
+	return names.Render(names.ResolvConfFile{Mode: names.ModeInternal, Host: text, Path: path, Overrides: m.overrides(r)}).Resolving()
 }
 
 func sameResolving(s *state.Snapshot, id model.SandboxID, r model.Resolving) bool {
