@@ -15,7 +15,6 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/link"
 	"github.com/linkspan/linkspan/internal/kernel/neigh"
 	"github.com/linkspan/linkspan/internal/kernel/route"
-	"github.com/linkspan/linkspan/internal/kernel/sysctl"
 )
 
 // found is how one namespace differs from what is wanted of it.
@@ -245,7 +244,7 @@ func (t *turn) findSysctls(g group) (f found, err error) {
 	}
 	err = t.in(g.space, func(s *space) error {
 		return t.k.netns.Enter(t.ctx, s.file, func() error {
-			tree := sysctl.Open()
+			tree := t.k.sysctls.Open()
 			defer tree.Close()
 			for _, d := range g.deltas {
 				row := d.New.(desired.Sysctl)

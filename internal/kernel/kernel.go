@@ -17,12 +17,14 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/conntrack"
 	"github.com/linkspan/linkspan/internal/kernel/netns"
 	"github.com/linkspan/linkspan/internal/kernel/rtnl"
+	"github.com/linkspan/linkspan/internal/kernel/sysctl"
 )
 
 // Options are what a Kernel needs to know.
@@ -59,6 +61,7 @@ type Kernel struct {
 	reached    func(stage string)
 	hostFile   *os.File
 	netns      *netns.Dir
+	sysctls    sysctl.Source
 	flusher    *conntrack.Flusher
 	writes     atomic.Int64
 
@@ -116,6 +119,7 @@ func (k *Kernel) Close() error {
 	<-k.turns
 	k.flusher.Close()
 	k.netns.Close()
+	k.sysctls.Close()
 	k.host.Close()
 	return k.hostFile.Close()
 }
@@ -167,11 +171,11 @@ func (k *Kernel) Apply(ctx context.Context, deltas []desired.Delta) error {
 	}
 	defer t.end()
 	put, drop := split(deltas)
-	if !t.policies(put[desired.KindPolicy]) {
+	t.begins(put)
+	if t.isFatal() {
 		return t.err()
 	}
-	k.reached("nft")
-	for _, p := range phases() {
+	for _, p := range phases()[1:] {
 		t.run(put[p.kind], p.put)
 		k.reached(p.name)
 	}
@@ -180,6 +184,19 @@ func (k *Kernel) Apply(ctx context.Context, deltas []desired.Delta) error {
 	t.policies(drop[desired.KindPolicy])
 	t.forget(drop[desired.KindAddr])
 	return t.err()
+}
+
+// begins does what comes first: the policies, and the first phase. Both take the
+// kernel most of a millisecond, and an empty namespace needs no policy, so they
+// go side by side.
+func (t *turn) begins(put map[desired.Kind][]desired.Delta) {
+	first := phases()[0]
+	var spaces sync.WaitGroup
+	spaces.Go(func() { t.run(put[first.kind], first.put) })
+	t.policies(put[desired.KindPolicy])
+	spaces.Wait()
+	t.k.reached("nft")
+	t.k.reached(first.name)
 }
 
 // Resync makes the kernel as want says, whatever it was before, and removes what

@@ -39,7 +39,7 @@ func (k *Kernel) Observe(ctx context.Context) (facts.Host, error) {
 		return facts.Host{}, err
 	}
 	err = k.netns.Enter(ctx, k.hostFile, func() error {
-		tree := sysctl.Open()
+		tree := k.sysctls.Open()
 		defer tree.Close()
 		h.ForwardingOff4 = off(tree, "net/ipv4/ip_forward")
 		h.ForwardingOff6 = off(tree, "net/ipv6/conf/all/forwarding")

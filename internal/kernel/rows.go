@@ -21,18 +21,17 @@ import (
 )
 
 // policies hands one half of the policy deltas to the firewall, without those
-// whose owner has failed, and reports whether the turn goes on.
-func (t *turn) policies(deltas []desired.Delta) bool {
+// whose owner has failed.
+func (t *turn) policies(deltas []desired.Delta) {
 	var todo []desired.Delta
 	for _, d := range deltas {
-		if !t.failed[d.Owner] {
+		if !t.skips(d) {
 			todo = append(todo, d)
 		}
 	}
-	if len(todo) > 0 && !t.fatal {
+	if len(todo) > 0 {
 		t.note(t.k.firewall.Apply(t.ctx, todo))
 	}
-	return !t.fatal
 }
 
 func (t *turn) comparePolicies(want desired.State, dry bool) (desired.Report, error) {
@@ -129,7 +128,7 @@ func (t *turn) dropNamespace(name string) error {
 func (t *turn) putSysctls(g group) {
 	visit := func(s *space) error {
 		return t.k.netns.Enter(t.ctx, s.file, func() error {
-			tree := sysctl.Open()
+			tree := t.k.sysctls.Open()
 			defer tree.Close()
 			for _, d := range g.deltas {
 				t.try(d, func() error { return t.putSysctl(tree, d.New.(desired.Sysctl)) })

@@ -220,10 +220,7 @@ func (t *turn) eachGone(g group, f func(*space, desired.Delta) error) {
 // try runs f unless the delta's owner has failed before, so that one fault is
 // told once.
 func (t *turn) try(d desired.Delta, f func() error) {
-	t.mu.Lock()
-	skip := t.failed[d.Owner] || t.fatal
-	t.mu.Unlock()
-	if skip {
+	if t.skips(d) {
 		return
 	}
 	if err := t.ctx.Err(); err != nil {
@@ -233,6 +230,20 @@ func (t *turn) try(d desired.Delta, f func() error) {
 	if err := f(); err != nil {
 		t.note(&desired.Failure{Owner: d.Owner, Key: d.Key(), Err: err})
 	}
+}
+
+// skips tells whether nothing more is to be done for the delta.
+func (t *turn) skips(d desired.Delta) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.failed[d.Owner] || t.fatal
+}
+
+// isFatal tells whether the turn has met an error that no row explains.
+func (t *turn) isFatal() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.fatal
 }
 
 // note keeps an error. One that cannot be attributed to a row ends the turn.

@@ -8,8 +8,8 @@
 //
 // What has gone wrong here: every namespace has its own net/ipv6 under the one
 // net, and the kernel finds the right one by trying them all
-// (proc_sys_compare); with a thousand namespaces that is slow enough to do it
-// only once for all the values of a namespace.
+// (proc_sys_compare). So the values of a namespace are reached in one visit, and
+// by a mount of proc of our own (Source).
 package sysctl
 
 import (
@@ -25,21 +25,19 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-const root = "/proc/sys/"
-
 // Tree is the sysctls of one namespace, for as long as a thread is there.
 type Tree struct {
-	dirs map[string]*os.File // by path below root, two levels: "net/ipv6"
+	proc *os.File            // nil for /proc
+	dirs map[string]*os.File // by path below sys, two levels: "net/ipv6"
+	done func()
 }
-
-// Open returns the sysctls of the calling thread's namespace.
-func Open() *Tree { return &Tree{dirs: map[string]*os.File{}} }
 
 // Close closes what was opened.
 func (t *Tree) Close() {
 	for _, d := range t.dirs {
 		d.Close()
 	}
+	t.done()
 }
 
 // Put writes value to path ("net/ipv4/ip_forward") unless it is there already,
@@ -95,7 +93,7 @@ func (t *Tree) Get(path string) (string, error) {
 	b := make([]byte, os.Getpagesize())
 	n, err := unix.Read(int(f.Fd()), b)
 	if err != nil {
-		return "", &fs.PathError{Op: "read", Path: root + path, Err: err}
+		return "", &fs.PathError{Op: "read", Path: path, Err: err}
 	}
 	return strings.TrimSpace(string(b[:n])), nil
 }
@@ -110,12 +108,19 @@ func (t *Tree) open(p string, mode int) (*os.File, error) {
 	dir, known := t.dirs[top]
 	if !known {
 		var err error
-		if dir, err = openAt(unix.AT_FDCWD, root+top, unix.O_DIRECTORY|unix.O_RDONLY); err != nil {
+		if dir, err = t.openTop(top); err != nil {
 			return nil, err
 		}
 		t.dirs[top] = dir
 	}
 	return openAt(int(dir.Fd()), parts[2], mode)
+}
+
+func (t *Tree) openTop(p string) (*os.File, error) {
+	if t.proc == nil {
+		return openAt(unix.AT_FDCWD, "/proc/sys/"+p, unix.O_DIRECTORY|unix.O_RDONLY)
+	}
+	return openAt(int(t.proc.Fd()), "sys/"+p, unix.O_DIRECTORY|unix.O_RDONLY)
 }
 
 // openAt spares files of /proc the poller, which os.Open would offer them to.

@@ -10,9 +10,17 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
+// open returns the tree of the calling thread's namespace.
+func open(t *testing.T) *sysctl.Tree {
+	t.Helper()
+	var source sysctl.Source
+	tree := source.Open()
+	t.Cleanup(func() { source.Close(); tree.Close() })
+	return tree
+}
+
 func TestPathsStayInside(t *testing.T) {
-	tree := sysctl.Open()
-	defer tree.Close()
+	tree := open(t)
 	for _, path := range []string{
 		"", "net", "net/ipv4", "kernel/hostname", "/proc/sys/net/ipv4/ip_forward", "net/../kernel/hostname",
 		"net/ipv4/../../kernel/hostname", "net//ipv4/ip_forward", "net/ipv4/ip_forward/", "net/ipv4/\x00",
@@ -25,8 +33,7 @@ func TestPathsStayInside(t *testing.T) {
 
 func TestPut(t *testing.T) {
 	kerneltest.New(t).Do(t, func() {
-		tree := sysctl.Open()
-		defer tree.Close()
+		tree := open(t)
 		for _, c := range []struct {
 			path, value string
 			wrote       bool
@@ -58,5 +65,32 @@ func TestPut(t *testing.T) {
 		if wrote, err := tree.Put("net/ipv4/route/flush", "1"); err != nil || !wrote {
 			t.Errorf("net/ipv4/route/flush: wrote %t, %v", wrote, err)
 		}
+	})
+}
+
+// A source goes on with a new mount after many trees, and a tree outlives the
+// mount's turn and the source.
+func TestSource(t *testing.T) {
+	kerneltest.New(t).Do(t, func() {
+		var source sysctl.Source
+		first := source.Open()
+		defer first.Close()
+		for range 200 {
+			tree := source.Open()
+			if _, err := tree.Get("net/ipv4/ip_forward"); err != nil {
+				t.Fatal(err)
+			}
+			tree.Close()
+		}
+		source.Close()
+		if _, err := first.Put("net/ipv4/ip_forward", "1"); err != nil {
+			t.Error(err)
+		}
+		again := source.Open()
+		defer again.Close()
+		if value, err := again.Get("net/ipv4/ip_forward"); err != nil || value != "1" {
+			t.Errorf("ip_forward is %q, %v", value, err)
+		}
+		source.Close()
 	})
 }
