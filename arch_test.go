@@ -28,11 +28,12 @@ var layers = map[string][]string{
 
 	// thought: pure
 	"internal/ipam":       {words},
+	"internal/ports":      {words},
 	"internal/names":      {words},
 	"internal/firewall":   {words},
 	"internal/driver":     {words, "internal/firewall"},
 	"internal/driver/all": {"internal/driver"},
-	"internal/ops":        {words, "internal/ipam", "internal/driver"},
+	"internal/ops":        {words, "internal/ipam", "internal/ports", "internal/driver"},
 	"internal/plan":       {words, "internal/driver", "internal/firewall", "internal/names"},
 
 	// hands: each does one kind of effect and knows only words
@@ -40,10 +41,13 @@ var layers = map[string][]string{
 	"internal/store":    {words, "internal/store"},
 	"internal/resolver": {words, "internal/resolver"},
 	"internal/runtime":  {words, "internal/runtime"},
+	"internal/output":   {words, "internal/output"},
+	"internal/forward":  {words, "internal/forward"},
 
 	// hub
 	"internal/engine":   {words, thought},
 	"internal/workload": {words, thought, "internal/engine"},
+	"internal/keeper":   {words, "internal/keeper/wire"},
 
 	// doors
 	"internal/config":    {},
@@ -66,8 +70,8 @@ const (
 
 var groups = map[string][]string{
 	words:   {"internal/model", "internal/facts", "internal/desired", "internal/state"},
-	thought: {"internal/ipam", "internal/names", "internal/firewall", "internal/driver", "internal/ops", "internal/plan"},
-	hub:     {"internal/engine", "internal/workload"},
+	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/firewall", "internal/driver", "internal/ops", "internal/plan"},
+	hub:     {"internal/engine", "internal/workload", "internal/keeper"},
 }
 
 // pure are packages that pure code must not import: effects, clocks, chance.
@@ -191,7 +195,7 @@ var oneDoor = map[string][]string{
 	"github.com/google/nftables":            {"internal/kernel/nft"},
 	"github.com/containerd/containerd":      {"internal/runtime"},
 	"os/exec":                               {"internal/runtime", "internal/kernel/iptables", "internal/keeper", "lab", "demo"},
-	"golang.org/x/sys/unix":                 {"internal/kernel", "internal/store", "internal/resolver", "internal/runtime", "lab"},
+	"golang.org/x/sys/unix":                 {"internal/kernel", "internal/store", "internal/resolver", "internal/runtime", "internal/output", "internal/forward", "lab"},
 	"go.etcd.io/bbolt":                      {"internal/store"},
 	"github.com/miekg/dns":                  {"internal/resolver", "lab"},
 	"github.com/moby/moby/api":              {"internal/workload", "internal/dockerapi"},

@@ -10,7 +10,7 @@ import (
 
 	"github.com/docker/go-units"
 
-	"github.com/linkspan/linkspan/internal/runtime/jsonlog"
+	"github.com/linkspan/linkspan/internal/output/jsonlog"
 	"github.com/linkspan/linkspan/internal/workload"
 )
 

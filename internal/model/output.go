@@ -1,0 +1,16 @@
+package model
+
+// Pipes are the FIFOs (fifo(7)) that a process writes its output to, by path.
+// With a terminal there is no Stderr.
+type Pipes struct {
+	Stdout string
+	Stderr string
+}
+
+// Output says where a container's output comes from and where it is kept.
+type Output struct {
+	Container ContainerID
+	Pipes     Pipes
+	Log       string            // path of the json-file log; empty: none is kept
+	Options   map[string]string // of the log driver, as in `--log-opt`
+}
