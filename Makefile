@@ -52,10 +52,11 @@ lab: build ## only the lab and the stories that are played in it (as root)
 crash: build ## kill -9 at every stage and at 30 seeded moments, and the full disk (as root; minutes)
 	@GO='$(GO)' LINKSPAN_CRASH=full build/test.sh -timeout 30m -count 1 -run 'TestCrash|TestFullDisk' ./lab
 
-vm: ## the tests that need another kernel
-	@echo "The VM lane (../shared/vmlane: a Debian kernel under QEMU, for ipvlan, 802.1q, WireGuard, systemd) is not wired in yet." >&2
-	@echo "It comes with a later issue. Nothing was tested." >&2
-	@exit 2
+vm: ## install on a Debian 12 under QEMU: systemd, kernel 6.1, restarts, a reboot, a power cut (as root; minutes)
+	@build/deps.sh
+	@build/apt-install.sh qemu-system-x86 e2fsprogs
+	@$(MAKE) --no-print-directory build bin/labhost
+	@build/vm/vm.sh
 
 accept: build ## play the acceptance stories: STORIES="01 02", ACCEPTANCE=folder (as root)
 	@ENGINE='$(LINKSPAND_BIN)' build/accept.sh '$(ACCEPTANCE)' $(STORIES)

@@ -18,6 +18,7 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/fake"
 	"github.com/linkspan/linkspan/internal/kernel/kerneltest"
 	"github.com/linkspan/linkspan/internal/kernel/nft"
+	"github.com/linkspan/linkspan/internal/kernel/sockets"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/resolver"
@@ -133,7 +134,7 @@ func realHands(b *testing.B) []engine.Hand {
 	if err != nil {
 		b.Fatal(err)
 	}
-	names := resolver.New(resolver.Options{Opener: k, HostServers: func() []netip.Addr { return nil }})
+	names := resolver.New(resolver.Options{Opener: sockets.Opener{Namespaces: k.Netns()}, HostServers: func() []netip.Addr { return nil }})
 	b.Cleanup(func() { names.Close(); k.Close(); firewall.Close(); file.Close() })
 	return []engine.Hand{k, names}
 }

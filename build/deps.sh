@@ -5,7 +5,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 bin=${XDG_CACHE_HOME:-$HOME/.cache}/linkspan-lab/bin
 
-engine=(containerd runc nftables iptables iproute2 procps util-linux ca-certificates)
+engine=(containerd runc tini nftables iptables iproute2 procps util-linux ca-certificates)
 building=(make gcc libc6-dev git)
 testing=(dnsmasq-base iputils-ping curl jq socat tcpdump iperf3 mmdebstrap)
 

@@ -10,14 +10,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/linkspan/linkspan/internal/config"
 	"github.com/linkspan/linkspan/internal/engine"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/keeper"
 	"github.com/linkspan/linkspan/internal/kernel"
 	"github.com/linkspan/linkspan/internal/kernel/nft"
-	"github.com/linkspan/linkspan/internal/resolver"
 	"github.com/linkspan/linkspan/internal/runtime"
 	"github.com/linkspan/linkspan/internal/store/bolt"
 	"github.com/linkspan/linkspan/internal/workload"
@@ -31,9 +32,13 @@ type daemon struct {
 	config  config.Config
 	log     *slog.Logger
 	store   *bolt.Store
+	keeper  *keeper.Keeper
 	engine  *engine.Engine
+	running atomic.Pointer[engine.Engine] // engine, for those who look before it is open
 	runtime *runtime.Runtime
 	manager *workload.Manager
+	// notifier is for the service manager that started the daemon.
+	notifier notifier
 	// closers end the parts, the last first. Containers, and what is in the
 	// kernel, stay.
 	closers []func(context.Context) error
@@ -43,7 +48,7 @@ type daemon struct {
 // failure it leaves nothing open.
 func start(ctx context.Context, c config.Config, log *slog.Logger) (*daemon, error) {
 	d := &daemon{config: c, log: log}
-	for _, step := range []func(context.Context) error{d.claim, d.openStore, d.openEngine, d.openRuntime, d.openManager} {
+	for _, step := range []func(context.Context) error{d.openNotifier, d.claim, d.openStore, d.openKeeper, d.openEngine, d.openRuntime, d.openManager} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, d.close(ctx))
 		}
@@ -111,21 +116,19 @@ func (d *daemon) openEngine(ctx context.Context) error {
 		return fmt.Errorf("open the kernel: %w", err)
 	}
 	d.later(func(context.Context) error { return k.Close() })
-	names := resolver.New(resolver.Options{
-		Opener: k, HostServers: resolver.NewHostFile("/etc/resolv.conf").Servers, Logger: d.log,
-	})
-	d.later(func(context.Context) error { return names.Close() })
 	networks, err := maker(d.config)
 	if err != nil {
 		return err
 	}
 	d.engine, err = engine.Open(ctx, engine.Options{
-		Store: d.store, Hands: []engine.Hand{k, names}, Networks: networks, Logger: d.log,
+		Store: d.store, Hands: []engine.Hand{k, d.keeper}, Networks: networks, Logger: d.log,
 		Observer: observer{k, uniqueLocal(d.store.Instance())}, Reached: reached,
+		DirectRouting: d.config.DirectRouting,
 	})
 	if err != nil {
 		return err
 	}
+	d.running.Store(d.engine)
 	d.later(func(context.Context) error { d.engine.Close(); return nil })
 	op, err := predefine(d.config, networks)
 	if err != nil {
@@ -163,6 +166,7 @@ func uniqueLocal(id string) netip.Prefix {
 func (d *daemon) openRuntime(ctx context.Context) (err error) {
 	d.runtime, err = runtime.Open(ctx, runtime.Options{
 		Address: d.config.Containerd, DataRoot: d.config.DataRoot, ExecRoot: d.config.ExecRoot, Logger: d.log,
+		InitPath: d.config.InitPath,
 	})
 	if err != nil {
 		return fmt.Errorf("open the container runtime: %w", err)
@@ -175,11 +179,11 @@ func (d *daemon) openRuntime(ctx context.Context) (err error) {
 func (d *daemon) openManager(ctx context.Context) (err error) {
 	c, r := d.config, d.runtime
 	d.manager, err = workload.New(workload.Options{
-		Engine: d.engine, Containers: r, Tasks: r, Control: r, Execs: r, Images: r, Transfer: r, Logs: logs{},
+		Engine: d.engine, Containers: r, Tasks: r, Control: r, Execs: r, ExecControl: r, Images: r, Transfer: r, Outputs: outputs{d.keeper.Outputs()}, Sweeper: d.keeper.Outputs(), Logs: logs{},
 		Store: d.store, Root: c.DataRoot, ExecRoot: c.ExecRoot,
 		Defaults: workload.Defaults{
 			DNS: c.DNS, DNSSearch: c.DNSSearch, DNSOptions: c.DNSOptions, HostGateway: c.HostGatewayIPs,
-			LogDriver: c.LogDriver, LogOptions: c.LogOptions,
+			LogDriver: c.LogDriver, LogOptions: c.LogOptions, Init: c.Init,
 		},
 		LiveRestore: c.LiveRestore, Logger: d.log,
 	})

@@ -80,19 +80,3 @@ func TestUniqueLocalPrefixBelongsToTheEngine(t *testing.T) {
 		t.Errorf("prefixes %s and %s: want two different /48 of fd00::/8", a, b)
 	}
 }
-
-func TestLogOptions(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "log")
-	l, err := logs{}.Open(path, map[string]string{"max-size": "10k", "max-file": "3", "labels": "x"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Error(err)
-	}
-	for option, value := range map[string]string{"max-size": "lots", "max-file": "x", "odd": "1"} {
-		if _, err := (logs{}).Open(path, map[string]string{option: value}); err == nil || !strings.Contains(err.Error(), option) {
-			t.Errorf("%s=%s: error %v, want one that names the option", option, value, err)
-		}
-	}
-}

@@ -21,6 +21,7 @@ import (
 func (d *daemon) serve(ctx context.Context) error {
 	err := d.answer(ctx)
 	d.log.Info("ending; containers go on", "op", "daemon.stop")
+	d.tell(newsStopping)
 	return errors.Join(err, d.close(ctx))
 }
 
@@ -56,6 +57,7 @@ func (d *daemon) answer(ctx context.Context) error {
 		}()
 	}
 	d.log.Info("ready", "op", "daemon.start", "hosts", d.config.Hosts, "version", version)
+	d.tell(newsReady)
 	return errors.Join(<-failed, <-failed)
 }
 
@@ -102,7 +104,8 @@ func (d *daemon) info(ctx context.Context) dockerapi.Info {
 	i := dockerapi.Info{
 		Version: version, ID: d.store.Instance(), DataRoot: d.config.DataRoot, FirewallBackend: d.config.Backend,
 		LogDriver: d.config.LogDriver, Labels: d.config.Labels, LiveRestore: d.config.LiveRestore,
-		Debug: d.config.LogLevel == "debug", ContainerdAddress: d.config.Containerd,
+		InitPath: d.config.InitPath,
+		Debug:    d.config.LogLevel == "debug", ContainerdAddress: d.config.Containerd,
 	}
 	for _, b := range d.engine.Networks().Bases {
 		i.Pools = append(i.Pools, dockerapi.AddressPool{Base: b.Prefix, Size: b.Bits})

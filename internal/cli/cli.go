@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -34,6 +35,8 @@ Commands:
   network plan     what the networks ask of the kernel, one object on a line
   network diff     what differs between that and the kernel; exit status 1 if anything does
   network repair   make the kernel so
+  port ls          which host ports lead to which containers
+  port who PORT    who has a host port, and who will want it
   state            everything the daemon knows, as text
 
 Containers and networks are managed with the docker command.
@@ -44,13 +47,17 @@ type verb struct {
 	method, path string
 	// differs says that any difference found means exit status 1.
 	differs bool
+	// argument says that one word more is needed; it becomes part of the path.
+	argument bool
 }
 
 var verbs = map[string]verb{
-	"network plan":   {http.MethodGet, "/linkspan/v1/plan", false},
-	"network diff":   {http.MethodGet, "/linkspan/v1/diff", true},
-	"network repair": {http.MethodPost, "/linkspan/v1/resync", false},
-	"state":          {http.MethodGet, "/debug/state", false},
+	"network plan":   {method: http.MethodGet, path: "/linkspan/v1/plan"},
+	"network diff":   {method: http.MethodGet, path: "/linkspan/v1/diff", differs: true},
+	"network repair": {method: http.MethodPost, path: "/linkspan/v1/resync"},
+	"port ls":        {method: http.MethodGet, path: "/linkspan/v1/ports"},
+	"port who":       {method: http.MethodGet, path: "/linkspan/v1/ports/", argument: true},
+	"state":          {method: http.MethodGet, path: "/debug/state"},
 }
 
 // Run runs one command and returns its exit status: 0, 1 if a difference was
@@ -63,8 +70,7 @@ func Run(ctx context.Context, args []string, out, errs io.Writer) int {
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
-	name := strings.Join(flags.Args(), " ")
-	v, known := verbs[name]
+	v, name, known := find(flags.Args())
 	if !known {
 		if name != "" && name != "help" {
 			fmt.Fprintf(errs, "linkspan: unknown command %q\n\n", name)
@@ -82,6 +88,20 @@ func Run(ctx context.Context, args []string, out, errs io.Writer) int {
 		return 1
 	}
 	return 0
+}
+
+// find returns the verb that words name, with the argument among them in its path.
+func find(words []string) (v verb, name string, known bool) {
+	name = strings.Join(words, " ")
+	if v, known = verbs[name]; known {
+		return v, name, !v.argument
+	}
+	if last := len(words) - 1; last > 0 {
+		v, known = verbs[strings.Join(words[:last], " ")]
+		v.path += url.PathEscape(words[last])
+		return v, name, known && v.argument
+	}
+	return verb{}, name, false
 }
 
 // answer is what the daemon said; drift counts differences.

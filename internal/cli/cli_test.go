@@ -24,6 +24,8 @@ func daemon(t *testing.T, drift int) (socket string) {
 		fmt.Fprintf(w, "%d differences\n", drift)
 	})
 	mux.HandleFunc("POST /linkspan/v1/resync", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "refused", http.StatusInternalServerError) })
+	mux.HandleFunc("GET /linkspan/v1/ports", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "the ports") })
+	mux.HandleFunc("GET /linkspan/v1/ports/{port}", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "who has "+r.PathValue("port")) })
 	server := &http.Server{Handler: mux}
 	go server.Serve(l) //nolint:errcheck // it ends with the test
 	t.Cleanup(func() { server.Close() })
@@ -41,6 +43,11 @@ func TestVerbs(t *testing.T) {
 		{clean, "network diff", 0, "0 differences\n", ""},
 		{dirty, "network diff", 1, "2 differences\n", ""},
 		{clean, "network repair", 2, "", "500 Internal Server Error: refused"},
+		{clean, "port ls", 0, "the ports\n", ""},
+		{clean, "port who 8080", 0, "who has 8080\n", ""},
+		{clean, "port who a/b", 0, "who has a/b\n", ""},
+		{clean, "port who", 2, "", `unknown command "port who"`},
+		{clean, "port ls 8080", 2, "", `unknown command "port ls 8080"`},
 		{clean, "network odd", 2, "", `unknown command "network odd"`},
 		{clean, "", 2, "", "Usage: linkspan"},
 		{"/does/not/exist", "network plan", 2, "", "Is the daemon running"},

@@ -40,16 +40,22 @@ type Config struct {
 	Pools          []Pool
 	NetworkOptions []string // driver=key=value
 
-	Forward   bool // switch IP forwarding on
-	NoDrop    bool // --ip-forward-no-drop
-	Firewall4 bool // --iptables
-	Firewall6 bool // --ip6tables
-	Backend   string
+	Forward bool // switch IP forwarding on
+	NoDrop  bool // --ip-forward-no-drop
+	// DirectRouting is --allow-direct-routing: published ports can be reached at
+	// containers' own addresses too.
+	DirectRouting bool
+	Firewall4     bool // --iptables
+	Firewall6     bool // --ip6tables
+	Backend       string
 
 	DNS            []netip.Addr
 	DNSSearch      []string
 	DNSOptions     []string
 	HostGatewayIPs []netip.Addr
+
+	Init     bool   // an init is process 1 of containers that do not say otherwise
+	InitPath string // of the init; empty: docker-init, tini-static or tini in $PATH
 
 	LiveRestore     bool
 	ShutdownTimeout int // seconds
@@ -122,6 +128,7 @@ func (c *Config) define(flags *pflag.FlagSet) (file *string) {
 
 	flags.BoolVar(&c.Forward, "ip-forward", true, "switch IP forwarding on")
 	flags.BoolVar(&c.NoDrop, "ip-forward-no-drop", false, "do not drop foreign traffic when forwarding was switched on")
+	flags.BoolVar(&c.DirectRouting, "allow-direct-routing", false, "published ports can be reached at containers' own addresses too")
 	flags.BoolVar(&c.Firewall4, "iptables", true, "manage the IPv4 firewall")
 	flags.BoolVar(&c.Firewall6, "ip6tables", true, "manage the IPv6 firewall")
 	flags.StringVar(&c.Backend, "firewall-backend", backendNFTables, "nftables")
@@ -131,6 +138,8 @@ func (c *Config) define(flags *pflag.FlagSet) (file *string) {
 	flags.StringArrayVar(&c.DNSOptions, "dns-opt", nil, "resolver option of containers; may be repeated")
 	flags.Var(addrsValue{&c.HostGatewayIPs}, "host-gateway-ip", "address that host-gateway stands for")
 
+	flags.BoolVar(&c.Init, "init", false, "run an init in containers that forwards signals and reaps processes")
+	flags.StringVar(&c.InitPath, "init-path", "", "path of that init; without it docker-init, tini-static or tini in $PATH")
 	flags.BoolVar(&c.LiveRestore, "live-restore", true, "containers outlive the daemon")
 	flags.IntVar(&c.ShutdownTimeout, "shutdown-timeout", 15, "seconds to wait for containers when the daemon ends with live-restore off")
 	flags.StringVar(&c.LogDriver, "log-driver", "json-file", "json-file or none")

@@ -21,14 +21,14 @@ func withFile(t *testing.T, text string) string {
 
 func TestFlagsAndFileMeanTheSame(t *testing.T) {
 	none := withFile(t, "{}")
-	byFlag, err := Parse([]string{none, "--host=unix:///a.sock", "-H", "tcp://127.0.0.1:1", "--bip=10.1.0.1/24", "--icc=false", "--mtu=1400",
+	byFlag, err := Parse([]string{none, "--host=unix:///a.sock", "-H", "tcp://127.0.0.1:1", "--bip=10.1.0.1/24", "--icc=false", "--mtu=1400", "--init", "--init-path=/opt/init",
 		"--dns=192.0.2.1", "--dns=192.0.2.2", "--dns-search=a.test", "--dns-opt=ndots:2", "--log-opt=max-size=1m",
 		"--default-address-pool=base=10.10.0.0/16,size=24", "--default-network-opt=bridge=com.docker.network.driver.mtu=1300"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	byFile, err := Parse([]string{withFile(t, `{
-		"hosts": ["unix:///a.sock", "tcp://127.0.0.1:1"], "bip": "10.1.0.1/24", "icc": false, "mtu": 1400,
+		"hosts": ["unix:///a.sock", "tcp://127.0.0.1:1"], "bip": "10.1.0.1/24", "icc": false, "mtu": 1400, "init": true, "init-path": "/opt/init",
 		"dns": ["192.0.2.1", "192.0.2.2"], "dns-search": ["a.test"], "dns-opts": ["ndots:2"], "log-opts": {"max-size": "1m"},
 		"default-address-pools": [{"base": "10.10.0.0/16", "size": 24}],
 		"default-network-opts": {"bridge": {"com.docker.network.driver.mtu": "1300"}},
@@ -39,7 +39,7 @@ func TestFlagsAndFileMeanTheSame(t *testing.T) {
 	if !reflect.DeepEqual(byFlag, byFile) {
 		t.Errorf("flags:\n%+v\nfile:\n%+v", byFlag, byFile)
 	}
-	if byFlag.BIP != netip.MustParsePrefix("10.1.0.1/24") || byFlag.ICC || byFlag.Pools[0].Size != 24 || len(byFlag.DNS) != 2 {
+	if byFlag.BIP != netip.MustParsePrefix("10.1.0.1/24") || byFlag.ICC || byFlag.Pools[0].Size != 24 || !byFlag.Init || byFlag.InitPath != "/opt/init" || len(byFlag.DNS) != 2 {
 		t.Errorf("not what was asked for: %+v", byFlag)
 	}
 }

@@ -15,7 +15,6 @@ var harmless = map[string]string{
 	"userland-proxy":               "published ports need no proxy process",
 	"userland-proxy-path":          "published ports need no proxy process",
 	"experimental":                 "nothing is hidden behind it",
-	"init-path":                    "the daemon has its own",
 	"raw-logs":                     "logs have no colours",
 	"max-concurrent-downloads":     "images are loaded one at a time",
 	"max-concurrent-uploads":       "images are loaded one at a time",
@@ -35,7 +34,6 @@ var harmless = map[string]string{
 // unsupported are flags of dockerd whose effect a user would miss.
 var unsupported = []string{
 	"bridge-accept-fwmark",
-	"allow-direct-routing",
 	"selinux-enabled",
 	"userns-remap",
 	"default-runtime",
@@ -47,7 +45,6 @@ var unsupported = []string{
 	"cgroup-parent",
 	"seccomp-profile",
 	"no-new-privileges",
-	"init",
 	"storage-opt",
 	"exec-opt",
 	"authorization-plugin",

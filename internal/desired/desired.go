@@ -44,6 +44,8 @@ const (
 	KindNeigh
 	KindName
 	KindResolver
+	KindForward // the user-space forwarder, once what it leads to is there
+	KindReserve // held by whoever claimed them before the commit; nothing to apply
 )
 
 // Key identifies a row: two rows with one Key are two claims on one kernel

@@ -126,6 +126,14 @@ type Resolver struct {
 	Servers   []netip.Addr      // asked from inside the namespace; empty means the host's
 	Internal  bool              // all its networks are internal: the host's servers are not asked
 	NDots     int               // resolver option of the container; above 0 keeps single labels local
+	Routes    []DNSRoute        // domains with name servers of their own
+}
+
+// DNSRoute sends queries for a domain and all below it to name servers of its
+// own, asked from inside the namespace. The longest domain that fits is taken.
+type DNSRoute struct {
+	Domain  string // without the last dot
+	Servers []netip.Addr
 }
 
 // Name is what an endpoint answers to on a network. Rows of several endpoints
@@ -250,8 +258,12 @@ func (r Guard) String() string {
 }
 
 func (r Resolver) String() string {
-	return fmt.Sprintf("resolver %s networks=%v links=%v servers=%v internal=%t ndots=%d",
+	s := fmt.Sprintf("resolver %s networks=%v links=%v servers=%v internal=%t ndots=%d",
 		r.Namespace, short(r.Networks), r.Links, r.Servers, r.Internal, r.NDots)
+	if len(r.Routes) > 0 {
+		s += fmt.Sprintf(" routes=%v", r.Routes)
+	}
+	return s
 }
 
 func (r Name) String() string {

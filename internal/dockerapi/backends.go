@@ -57,6 +57,8 @@ type Execs interface {
 	CreateExec(ctx context.Context, ref string, r container.ExecCreateRequest) (string, error)
 	StartExec(ctx context.Context, id string, o workload.ExecStart, s workload.Streams) error
 	InspectExec(ctx context.Context, id string) (container.ExecInspectResponse, error)
+	// ExecReady refuses an exec whose container does not run, or is paused.
+	ExecReady(id string) error
 	ResizeExec(ctx context.Context, id string, width, height uint) error
 }
 

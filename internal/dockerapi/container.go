@@ -69,6 +69,11 @@ func (s *server) listContainers(w http.ResponseWriter, r *request) error {
 	if list == nil {
 		list = []container.Summary{}
 	}
+	if r.version < 52 {
+		for i := range list {
+			list[i].Health = nil
+		}
+	}
 	return writeJSON(w, http.StatusOK, list)
 }
 

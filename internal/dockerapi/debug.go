@@ -41,6 +41,7 @@ type debugServer struct {
 //	/linkspan/v1/plan     GET: what the kernel shall have, a row a line
 //	/linkspan/v1/diff     GET: what the kernel has otherwise, a difference a line
 //	/linkspan/v1/resync   POST: repair that
+//	/linkspan/v1/ports    GET: published ports, a stretch a line; with /N who has port N
 func Debug(o DebugOptions) http.Handler {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -55,6 +56,8 @@ func Debug(o DebugOptions) http.Handler {
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("GET /debug/state", d.state)
 	mux.HandleFunc("GET /linkspan/v1/plan", d.plan)
+	mux.HandleFunc("GET /linkspan/v1/ports", d.ports)
+	mux.HandleFunc("GET /linkspan/v1/ports/{port}", d.portUsers)
 	mux.HandleFunc("GET /linkspan/v1/diff", d.report(o.Engine.Check, "differs"))
 	mux.HandleFunc("POST /linkspan/v1/resync", d.report(o.Engine.Resync, "repaired"))
 	return mux

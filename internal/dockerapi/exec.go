@@ -47,6 +47,9 @@ func (s *server) startExec(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	if err := s.Execs.ExecReady(id); err != nil {
+		return err
+	}
 	o := workload.ExecStart{Detach: body.Detach, TTY: body.Tty}
 	if body.ConsoleSize != nil && r.version >= 42 {
 		if !body.Tty {

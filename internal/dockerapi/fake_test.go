@@ -40,6 +40,7 @@ type fakeManager struct {
 
 	inspect     container.InspectResponse
 	execAbout   container.ExecInspectResponse
+	execUnready error
 	containers  []container.Summary
 	waiting     chan container.WaitResponse
 	tty         bool
@@ -170,6 +171,7 @@ func (m *fakeManager) InspectExec(context.Context, string) (container.ExecInspec
 	defer m.mu.Unlock()
 	return m.execAbout, m.err
 }
+func (m *fakeManager) ExecReady(string) error { return m.execUnready }
 func (m *fakeManager) ResizeExec(_ context.Context, id string, width, height uint) error {
 	return m.note("resize exec %s %dx%d", id, width, height)
 }

@@ -207,9 +207,21 @@ func (s *server) inspectImage(w http.ResponseWriter, r *request, name string) er
 			User: i.Config.User, Env: i.Config.Env, Entrypoint: i.Config.Entrypoint, Cmd: i.Config.Cmd,
 			WorkingDir: i.Config.WorkingDir, Labels: i.Config.Labels, StopSignal: i.Config.StopSignal,
 			ExposedPorts: asSet(i.Config.ExposedPorts), Volumes: asSet(i.Config.Volumes),
+		}, DockerOCIImageConfigExt: dockerspec.DockerOCIImageConfigExt{
+			Shell: i.Config.Shell, Healthcheck: healthcheckOf(i),
 		}},
 	}
 	return writeJSON(w, http.StatusOK, answer)
+}
+
+// healthcheckOf returns an image's health check in Docker's words.
+func healthcheckOf(i model.Image) *dockerspec.HealthcheckConfig {
+	h := i.Config.Healthcheck
+	if h == nil {
+		return nil
+	}
+	return &dockerspec.HealthcheckConfig{Test: h.Test, Interval: h.Interval, Timeout: h.Timeout,
+		StartPeriod: h.StartPeriod, StartInterval: h.StartInterval, Retries: h.Retries}
 }
 
 func asSet(list []string) map[string]struct{} {

@@ -207,6 +207,8 @@ func TestExecAnswers(t *testing.T) {
 	b.execAbout = container.ExecInspectResponse{ExitCode: &code}
 	b.want(t, 409, "exec command e1 has already run", "POST", "/exec/e1/start", `{}`)
 	b.want(t, 200, `"ExitCode":3`, "GET", "/exec/e1/json")
+	b.execAbout, b.execUnready = container.ExecInspectResponse{}, model.Errorf(model.Conflict, "container c1 is paused, unpause the container before exec")
+	b.want(t, 409, "container c1 is paused, unpause the container before exec", "POST", "/exec/e1/start", `{}`) // not a stream with words in it
 	b.err = model.Errorf(model.NotFound, "No such exec instance: e1")
 	b.want(t, 404, "No such exec instance: e1", "POST", "/exec/e1/start", `{}`)
 }

@@ -1,6 +1,7 @@
 package dockerapi
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
 	"net/netip"
@@ -28,6 +29,7 @@ type Info struct {
 	LogDriver       string
 	Labels          []string
 	LiveRestore     bool
+	InitPath        string // of the init of --init; empty: docker-init in $PATH, or what goes for it
 	Debug           bool
 	Pools           []AddressPool
 	Components      []Component // "containerd", "runc": besides the daemon itself
@@ -152,7 +154,7 @@ func (s *server) describe(info *system.Info) {
 	info.Plugins = system.PluginsInfo{
 		Volume: []string{"local"}, Network: s.driverNames(), Log: []string{"json-file", "none"},
 	}
-	info.DefaultRuntime, info.InitBinary = "runc", "docker-init"
+	info.DefaultRuntime, info.InitBinary = "runc", cmp.Or(own.InitPath, "docker-init")
 	info.Runtimes = map[string]system.RuntimeWithStatus{"runc": {Runtime: system.Runtime{Path: "runc"}}}
 	for _, c := range own.Components {
 		switch c.Name {

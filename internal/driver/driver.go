@@ -8,6 +8,7 @@ package driver
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"iter"
@@ -49,6 +50,9 @@ type View struct {
 	Network  model.Network
 	Endpoint *model.Endpoint
 	Sandbox  model.Sandbox
+	// DirectRouting lets the outside reach published ports at containers' own
+	// addresses (--allow-direct-routing).
+	DirectRouting bool
 }
 
 // Set is the drivers there are, in the order they are listed to users.
@@ -82,6 +86,13 @@ func IfName(prefix string, parts ...string) string {
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
 	digits := min(11, maxIfName-len(prefix))
 	return prefix + hex.EncodeToString(sum[:])[:digits]
+}
+
+// Spread computes a number below n from what it belongs to: different things get
+// different numbers, most likely, and each the same again.
+func Spread(n int, parts ...string) int {
+	sum := sha256.Sum256([]byte("spread\x00" + strings.Join(parts, "\x00")))
+	return int(binary.BigEndian.Uint32(sum[:]) % uint32(n))
 }
 
 // MAC computes a unicast, locally administered MAC address (IEEE 802, bits 0

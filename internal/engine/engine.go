@@ -9,6 +9,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -53,8 +54,12 @@ type Options struct {
 	Store    Store
 	Hands    []Hand // applied in this order
 	Observer Observer
+	Claimer  Claimer // nil: host ports are not reserved against other processes
 	Networks ops.NetworkMaker
-	Logger   *slog.Logger
+	// DirectRouting lets the outside reach published ports at containers' own
+	// addresses (--allow-direct-routing).
+	DirectRouting bool
+	Logger        *slog.Logger
 	// Reached, if set, is called when a turn reaches a stage: "claim", "commit",
 	// "apply", "publish" or "answer". It serves tests that stop the process there.
 	Reached func(stage string)
@@ -181,7 +186,9 @@ func (e *Engine) Check(ctx context.Context) (desired.Report, error) {
 	var report desired.Report
 	_, err := e.submit(&request{ctx: ctx, answer: make(chan answer, 1), task: func(ctx context.Context) (err error) {
 		report, err = e.over(func(h Hand) (desired.Report, error) { return h.Check(ctx, e.Plan()) })
-		return err
+		claims, claimErr := e.claimAll(ctx, true)
+		report.Drift = append(report.Drift, claims.Drift...)
+		return errors.Join(err, claimErr)
 	}})
 	return report, err
 }
@@ -271,5 +278,5 @@ func (e *Engine) reached(stage string) {
 
 // compileWith returns what plan needs to compile a snapshot.
 func (e *Engine) compileWith(s *state.Snapshot) plan.Input {
-	return plan.Input{Snapshot: s, Facts: e.Facts(), Drivers: e.Drivers()}
+	return plan.Input{Snapshot: s, Facts: e.Facts(), Drivers: e.Drivers(), DirectRouting: e.options.DirectRouting}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/ipam"
@@ -23,6 +24,7 @@ type rig struct {
 	*Engine
 	kernel   *fake.Kernel
 	store    *mem.Store
+	claimer  *fakeClaimer
 	compiled []int // owners compiled, turn by turn
 	serial   int
 }
@@ -33,7 +35,8 @@ func (f fixedFacts) Observe(context.Context) (facts.Host, error) { return facts.
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{kernel: &fake.Kernel{}, store: &mem.Store{}}
+	r := &rig{kernel: &fake.Kernel{}, store: &mem.Store{},
+		claimer: &fakeClaimer{held: map[desired.Reserve]bool{}, outside: map[desired.Reserve]string{}}}
 	r.open(t)
 	if _, err := r.Do(t.Context(), r.Networks().Predefine(named("bridge"), named("host"), named("null"))); err != nil {
 		t.Fatal(err)
@@ -56,6 +59,7 @@ func (r *rig) open(t *testing.T) {
 	e, err := Open(context.Background(), Options{
 		Store: r.store, Hands: []Hand{r.kernel},
 		Observer: fixedFacts{Instance: "test", UniqueLocal: netip.MustParsePrefix("fd00:1::/48")},
+		Claimer:  r.claimer,
 		Networks: ops.NetworkMaker{Drivers: all.Drivers(), Bases: ipam.DefaultBases()},
 		Logger:   slog.New(slog.DiscardHandler),
 		Compiled: func(n int) { r.compiled = append(r.compiled, n) },
@@ -74,10 +78,12 @@ func (r *rig) restart(t *testing.T) {
 	r.open(t)
 }
 
-func (r *rig) must(t *testing.T, op ops.Op) {
+func (r *rig) must(t *testing.T, list ...ops.Op) {
 	t.Helper()
-	if _, err := r.Do(t.Context(), op); err != nil {
-		t.Fatal(err)
+	for _, op := range list {
+		if _, err := r.Do(t.Context(), op); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/linkspan/linkspan/internal/desired"
-	"github.com/linkspan/linkspan/internal/plan"
 )
 
 // observe refreshes the facts. What has been planned stays: facts serve the
@@ -28,7 +27,7 @@ func (e *Engine) observe(ctx context.Context) error {
 // recompile plans the whole model anew.
 func (e *Engine) recompile() error {
 	now := *e.now.Load()
-	want, err := plan.Input{Snapshot: now.snapshot, Facts: now.facts, Drivers: e.Drivers()}.Full()
+	want, err := e.compileWith(now.snapshot).Full()
 	if err != nil {
 		return fmt.Errorf("plan the model: %w", err)
 	}
@@ -39,8 +38,11 @@ func (e *Engine) recompile() error {
 
 // resync makes every hand look at everything, and logs what it found.
 func (e *Engine) resync(ctx context.Context) (desired.Report, error) {
+	// Ports are held before anybody is led there, and whoever listens needs them.
+	claims, claimErr := e.claimAll(ctx, false)
 	report, err := e.over(func(h Hand) (desired.Report, error) { return h.Resync(ctx, e.Plan()) })
-	if err == nil {
+	report.Drift = append(claims.Drift, report.Drift...)
+	if err = errors.Join(claimErr, err); err == nil {
 		e.late = false
 	}
 	for _, line := range report.Drift {

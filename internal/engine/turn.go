@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/plan"
 	"github.com/linkspan/linkspan/internal/state"
@@ -24,16 +25,25 @@ type outcome struct {
 // turn runs a batch of ops as one: one commit, one apply. Ops that fail by
 // themselves are answered at once; those that the kernel refuses are evicted,
 // and the rest runs again without them.
+//
+// What can fail outside, host ports, is claimed before anything is stored. If one
+// is taken, the ops run again and know that it is.
 func (e *Engine) turn(ctx context.Context, batch []*request) {
+	var tried tries
 	for len(batch) > 0 {
-		// What can fail outside (ports, leases) is claimed before anything runs;
-		// nothing is yet.
-		e.reached("claim")
-		out := e.run(batch)
+		out := e.run(batch, tried.taken)
 		if len(out.ran) == 0 {
 			return
 		}
 		refused, err := e.realise(ctx, out)
+		var held *desired.Held
+		if errors.As(err, &held) && tried.again(out, refused, held) {
+			batch = append(out.ran, out.later...)
+			continue
+		}
+		if held != nil {
+			err = &model.Error{Op: "port.claim", Kind: model.Internal, Err: err, Who: held.Who}
+		}
 		if err != nil {
 			batch = append(e.evict(ctx, out, refused, err), out.later...)
 			continue
@@ -50,11 +60,13 @@ func (e *Engine) turn(ctx context.Context, batch []*request) {
 // that fails leaves nothing. One that touches an owner which an earlier op of
 // this turn touched waits for the next: so every row has one op to answer for
 // it, and a container that stops and starts again goes through both.
-func (e *Engine) run(batch []*request) outcome {
+func (e *Engine) run(batch []*request, taken []facts.TakenPorts) outcome {
+	known := e.Facts()
+	known.Taken = taken
 	out := outcome{next: e.Snapshot(), owners: map[*request][]desired.Owner{}}
 	touched := map[desired.Owner]bool{}
 	for _, r := range batch {
-		tx := state.Begin(out.next, e.Facts())
+		tx := state.Begin(out.next, known)
 		if err := protect(func() error { return r.op(tx) }); err != nil {
 			r.answer <- answer{nil, err}
 			continue
@@ -102,14 +114,23 @@ func (e *Engine) realise(ctx context.Context, out outcome) (refusal, error) {
 	if e.options.Compiled != nil {
 		e.options.Compiled(len(owners))
 	}
+	deltas := desired.Diff(before.desired, next, owners)
+	claim := claimOf(deltas)
+	if refused, err := e.claim(ctx, claim); err != nil {
+		return refused, err
+	}
+	e.reached("claim")
 	if err := e.options.Store.Commit(ctx, out.next.Revision, out.changes); err != nil {
+		e.unclaim(ctx, claim)
 		return nil, fmt.Errorf("store the request: %w", err)
 	}
 	e.reached("commit")
-	deltas := desired.Diff(before.desired, next, owners)
 	if err := e.apply(ctx, deltas, next); err != nil {
-		return attribute(err), errors.Join(err, e.undo(ctx, out, deltas))
+		undone := e.undo(ctx, out, deltas)
+		e.unclaim(ctx, claim)
+		return attribute(err), errors.Join(err, undone)
 	}
+	e.release(ctx, claim.gone)
 	e.reached("apply")
 	e.now.Store(&view{out.next, next, before.facts})
 	e.reached("publish")
@@ -177,7 +198,7 @@ func (e *Engine) evict(ctx context.Context, out outcome, refused refusal, err er
 	}
 	var rest []*request
 	for _, r := range out.ran {
-		if slices.ContainsFunc(out.owners[r], func(o desired.Owner) bool { return slices.Contains(refused, o) }) {
+		if touches(out.owners[r], refused) {
 			r.answer <- answer{nil, err}
 		} else {
 			rest = append(rest, r)

@@ -112,7 +112,9 @@ func (r *rig) randomOp(rng *rand.Rand) ops.Op {
 	case 2:
 		return ops.RemoveNetwork(net)
 	case 3, 4:
-		return ops.CreateSandbox(sandbox(box), r.someMemberships(rng, nets))
+		sb := sandbox(box)
+		sb.Publish = publish([]string{"", "8000-8002", "8001"}[rng.IntN(3)])
+		return ops.CreateSandbox(sb, r.someMemberships(rng, nets))
 	case 5:
 		return ops.RemoveSandbox(sandboxID(box))
 	case 6, 7:

@@ -5,7 +5,11 @@
 // planned yet, never that a planner waits.
 package facts
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
 
 // Host is what the engine knows about the machine. Values are immutable: a new
 // observation is a new Host.
@@ -26,4 +30,23 @@ type Host struct {
 	// UniqueLocal is the /48 from which IPv6 subnets are taken by default
 	// (RFC 4193), derived from the instance.
 	UniqueLocal netip.Prefix
+	// NoIPv6 says that the host cannot listen on IPv6.
+	NoIPv6 bool
+	// LocalPorts is where the kernel takes ephemeral ports from
+	// (ip_local_port_range); zero if it is not known.
+	LocalPorts model.PortRange
+	// ReservedPorts are never given out by themselves (ip_local_reserved_ports).
+	ReservedPorts []model.PortRange
+	// Taken are host ports that could not be had a moment ago. They are known only
+	// to an op that runs again for that reason.
+	Taken []TakenPorts
+}
+
+// TakenPorts are host ports that somebody outside holds.
+type TakenPorts struct {
+	Protocol model.Protocol
+	Addr     netip.Addr
+	Ports    model.PortRange
+	Why      string // the system's words: "address already in use"
+	Who      string // "process nginx, pid 123"; empty if it is not known
 }

@@ -160,7 +160,8 @@ func phases() []phase {
 
 // Apply makes the kernel follow the deltas: additions and changes phase by
 // phase, then removals. Rows that are not the kernel's (names, resolvers) are
-// ignored. What cannot be done is returned as *desired.Failure values joined by
+// ignored. Ports that are no longer published are closed before anything else.
+// What cannot be done is returned as *desired.Failure values joined by
 // errors.Join; the rest is done, except that a row whose owner has already
 // failed is left to the caller's compensation. An error without a Failure means
 // that nothing after it was done.
@@ -171,6 +172,8 @@ func (k *Kernel) Apply(ctx context.Context, deltas []desired.Delta) error {
 	}
 	defer t.end()
 	put, drop := split(deltas)
+	closing, rest := closings(drop[desired.KindPolicy])
+	put[desired.KindPolicy] = append(closing, put[desired.KindPolicy]...)
 	t.begins(put)
 	if t.isFatal() {
 		return t.err()
@@ -181,8 +184,8 @@ func (k *Kernel) Apply(ctx context.Context, deltas []desired.Delta) error {
 	}
 	t.dropAll(drop)
 	k.reached("removals")
-	t.policies(drop[desired.KindPolicy])
-	t.forget(drop[desired.KindAddr])
+	t.policies(rest)
+	t.forget(drop[desired.KindAddr], put[desired.KindPolicy])
 	return t.err()
 }
 

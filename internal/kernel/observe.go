@@ -43,6 +43,7 @@ func (k *Kernel) Observe(ctx context.Context) (facts.Host, error) {
 		defer tree.Close()
 		h.ForwardingOff4 = off(tree, "net/ipv4/ip_forward")
 		h.ForwardingOff6 = off(tree, "net/ipv6/conf/all/forwarding")
+		observePorts(tree, &h)
 		return nil
 	})
 	return h, err

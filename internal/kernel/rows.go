@@ -12,6 +12,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/addr"
+	"github.com/linkspan/linkspan/internal/kernel/conntrack"
 	"github.com/linkspan/linkspan/internal/kernel/link"
 	"github.com/linkspan/linkspan/internal/kernel/neigh"
 	"github.com/linkspan/linkspan/internal/kernel/route"
@@ -34,6 +35,21 @@ func (t *turn) policies(deltas []desired.Delta) {
 	}
 }
 
+// closings are the removals of policies that let something in. They come first
+// in a turn: what goes is closed before it goes, and what takes a place finds it
+// free.
+func closings(drop []desired.Delta) (closing, rest []desired.Delta) {
+	for _, d := range drop {
+		switch d.Old.(type) {
+		case desired.Publish, desired.Direct:
+			closing = append(closing, d)
+		default:
+			rest = append(rest, d)
+		}
+	}
+	return closing, rest
+}
+
 func (t *turn) comparePolicies(want desired.State, dry bool) (desired.Report, error) {
 	var rows []desired.Row
 	for o := range want.Kind(desired.KindPolicy) {
@@ -42,7 +58,17 @@ func (t *turn) comparePolicies(want desired.State, dry bool) (desired.Report, er
 	if dry {
 		return t.k.firewall.Check(t.ctx, rows)
 	}
-	return t.k.firewall.Resync(t.ctx, rows)
+	report, err := t.k.firewall.Resync(t.ctx, rows)
+	if report.Writes > 0 { // while ports were not there, connections went elsewhere
+		stale := map[desired.Publish]conntrack.Change{}
+		for _, row := range rows {
+			if p, ok := row.(desired.Publish); ok {
+				stale[p] = conntrack.Published
+			}
+		}
+		t.k.flusher.Forget(conntrack.Stale{Ports: stale})
+	}
+	return report, err
 }
 
 func (t *turn) putNamespaces(g group) {
@@ -261,16 +287,27 @@ func (t *turn) onLink(s *space, name string, f func(index int) error) error {
 	return f(index)
 }
 
-// forget has the connections of container addresses removed that are gone. It
-// comes last, when no packet can make a new one.
-func (t *turn) forget(drop []desired.Delta) {
-	var gone []netip.Addr
-	for _, d := range drop {
+// forget has the connections of container addresses removed that are gone, and
+// those that changes of published ports have put in the wrong. It comes last,
+// when no packet can make a new one.
+func (t *turn) forget(addrs, policies []desired.Delta) {
+	stale := conntrack.Stale{Addrs: map[netip.Addr]bool{}, Ports: map[desired.Publish]conntrack.Change{}}
+	for _, d := range addrs {
 		if row := d.Old.(desired.Addr); row.Namespace != desired.HostNamespace {
-			gone = append(gone, row.Prefix.Addr())
+			stale.Addrs[row.Prefix.Addr()] = true
 		}
 	}
-	t.k.flusher.Forget(gone)
+	for _, d := range policies {
+		if p, ok := d.Old.(desired.Publish); ok {
+			stale.Ports[p] = conntrack.Withdrawn
+		}
+	}
+	for _, d := range policies {
+		if p, ok := d.New.(desired.Publish); ok {
+			stale.Ports[p] = conntrack.Published
+		}
+	}
+	t.k.flusher.Forget(stale)
 }
 
 // about says what an error is about.

@@ -96,9 +96,21 @@ type Exit struct {
 type StreamOptions struct {
 	TTY   bool // one terminal instead of pipes: no separate standard error
 	Stdin bool
+	// Open, if set, is called when the pipes exist and the process does not yet: who
+	// reads its output opens them then.
+	Open func(Pipes) error
 }
 
-// Streams are the engine's ends of a process's standard streams. Stdin is nil
+// Task is a container's first process.
+type Task struct {
+	Pid   int
+	Stdin io.WriteCloser // nil unless it was asked for
+	Pipes Pipes          // where its output comes
+	// Started says that it runs, and has opened its ends of the pipes.
+	Started bool
+}
+
+// Streams are the engine's ends of an exec's standard streams. Stdin is nil
 // unless it was asked for, Stderr is nil with a terminal. Stdout and Stderr read
 // io.EOF only after the process's last byte; whoever holds them closes them.
 type Streams struct {
@@ -157,6 +169,21 @@ type ImageConfig struct {
 	Volumes      []string
 	Labels       map[string]string
 	StopSignal   string
+	Shell        []string     // of commands that are one line of text; nil means /bin/sh -c
+	Healthcheck  *Healthcheck // nil if the image has none
+}
+
+// Healthcheck says how to find out whether a container is well. Zero means that
+// whoever comes next decides: the image for a container, the daemon for an image.
+type Healthcheck struct {
+	// Test is {"NONE"}, {"CMD", program, arguments...} or {"CMD-SHELL", line};
+	// empty inherits.
+	Test          []string
+	Interval      time.Duration
+	Timeout       time.Duration
+	StartPeriod   time.Duration
+	StartInterval time.Duration
+	Retries       int
 }
 
 // ImageHistory is one step of an image's making.

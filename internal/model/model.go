@@ -144,6 +144,12 @@ type Sandbox struct {
 	// Pending are memberships whose network is not there: it was not at creation,
 	// or it was removed while the container was stopped. Starting needs them all.
 	Pending []EndpointSpec
+	// Publish are the ports to be published, in the order in which host ports are
+	// chosen for them.
+	Publish []PortSpec `json:",omitempty"`
+	// Ports are open while the sandbox is up. Afterwards they are remembered, and
+	// given again at the next start unless another container needs them.
+	Ports []PortBinding `json:",omitempty"`
 }
 
 // Resolving says how a container's look-ups leave its networks, once --dns and

@@ -28,11 +28,14 @@ func Connect(id model.SandboxID, spec EndpointSpec) Op {
 			return err
 		}
 		e.Order = nextOrder(tx, id)
-		if sb.Up {
-			return attach(tx, e)
+		if !sb.Up {
+			tx.PutEndpoint(e)
+			return nil
 		}
-		tx.PutEndpoint(e)
-		return nil
+		if err := attach(tx, e); err != nil {
+			return err
+		}
+		return publish(tx, id)
 	}
 }
 
@@ -86,7 +89,7 @@ func Disconnect(id model.SandboxID, network string, force bool) Op {
 				Err: fmt.Errorf("container %s is not connected to %snetwork %s", sb.Container, the, n.Name)}
 		}
 		tx.DeleteEndpoint(e.ID)
-		return nil
+		return publish(tx, id)
 	}
 }
 

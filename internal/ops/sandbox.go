@@ -13,7 +13,7 @@ func CreateSandbox(sb model.Sandbox, endpoints []EndpointSpec) Op {
 		if _, exists := tx.View().Sandbox(sb.ID); exists {
 			return model.Errorf(model.Conflict, "sandbox %s exists already", model.Short(sb.ID))
 		}
-		sb.Up, sb.Generation, sb.Pending = false, 0, nil
+		sb.Up, sb.Generation, sb.Pending, sb.Ports = false, 0, nil, nil
 		for _, spec := range endpoints {
 			n, err := tx.View().FindNetwork(spec.Network)
 			if model.KindOf(err) == model.NotFound {

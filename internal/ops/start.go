@@ -38,13 +38,13 @@ func StartSandbox(id model.SandboxID) Op {
 				return err
 			}
 		}
-		return nil
+		return publish(tx, id)
 	}
 }
 
 // StopSandbox returns the op for `docker stop`: the sandbox goes down. Its
 // endpoints keep their addresses as claims: those the user asked for, and
-// softly also the others. One that is down already is success.
+// softly also the others, and their ports. One that is down already is success.
 func StopSandbox(id model.SandboxID) Op {
 	return func(tx *state.Tx) error {
 		sb, ok := tx.View().Sandbox(id)

@@ -25,6 +25,9 @@ type Input struct {
 	Snapshot *state.Snapshot
 	Facts    facts.Host
 	Drivers  driver.Set
+	// DirectRouting lets the outside reach published ports at containers' own
+	// addresses.
+	DirectRouting bool
 }
 
 // Compile returns the rows that one owner wants. An owner that is gone, or not
@@ -37,7 +40,7 @@ func (in Input) Compile(owner desired.Owner) ([]desired.Row, error) {
 	case "network":
 		return in.network(model.NetworkID(id))
 	case "sandbox":
-		return in.sandbox(model.SandboxID(id)), nil
+		return in.sandbox(model.SandboxID(id))
 	case "endpoint":
 		return in.endpoint(model.EndpointID(id))
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/plan"
+	"github.com/linkspan/linkspan/internal/ports"
 	"github.com/linkspan/linkspan/internal/state"
 )
 
@@ -68,10 +69,15 @@ func tell(t *testing.T, story string) (rows, refused string) {
 	s := state.Empty()
 	f := facts.Host{Instance: "golden", UniqueLocal: netip.MustParsePrefix("fd00:1::/48"), BootID: "boot", ForwardingOff4: true, ForwardingOff6: true}
 	var errors strings.Builder
+	direct := false
 	lines := bufio.NewScanner(strings.NewReader(story))
 	for lines.Scan() {
 		words := strings.Fields(lines.Text())
 		if len(words) == 0 {
+			continue
+		}
+		if words[0] == "direct-routing" {
+			direct = true
 			continue
 		}
 		tx := state.Begin(s, f)
@@ -81,7 +87,7 @@ func tell(t *testing.T, story string) (rows, refused string) {
 		}
 		s, _ = tx.Commit()
 	}
-	want, err := plan.Input{Snapshot: s, Facts: f, Drivers: all.Drivers()}.Full()
+	want, err := plan.Input{Snapshot: s, Facts: f, Drivers: all.Drivers(), DirectRouting: direct}.Full()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +121,9 @@ func request(t *testing.T, words []string) ops.Op {
 				specs = append(specs, membership(name, net, args[k]))
 			}
 		}
-		return ops.CreateSandbox(sandboxNamed(name), specs)
+		sb := sandboxNamed(name)
+		sb.Publish = publications(t, args["publish"])
+		return ops.CreateSandbox(sb, specs)
 	case "start":
 		return ops.StartSandbox(sandboxNamed(name).ID)
 	case "stop":
@@ -160,6 +168,38 @@ func networkFrom(name string, args map[string]string) model.Network {
 		}
 	}
 	return n
+}
+
+// publications reads "8080:80,127.0.0.1|9000-9002:80-82/udp"; without an address
+// before the bar they are for all.
+func publications(t *testing.T, text string) []model.PortSpec {
+	t.Helper()
+	var out []model.PortSpec
+	for _, one := range strings.Split(text, ",") {
+		if one == "" {
+			continue
+		}
+		spec := model.PortSpec{Protocol: model.TCP}
+		host, rest, said := strings.Cut(one, "|")
+		if said {
+			spec.Host = netip.MustParseAddr(host)
+		} else {
+			rest = host
+		}
+		rest, protocol, said := strings.Cut(rest, "/")
+		if said {
+			spec.Protocol = model.Protocol(protocol)
+		}
+		left, right, _ := strings.Cut(rest, ":")
+		var err1, err2 error
+		spec.HostPorts, err1 = ports.ParseHostPorts(left)
+		spec.Container, err2 = ports.ParseHostPorts(right)
+		if err1 != nil || err2 != nil {
+			t.Fatal(one, err1, err2)
+		}
+		out = append(out, spec)
+	}
+	return out
 }
 
 // membership reads the settings of one: "ip:10.0.0.7,alias:db,prio:2".

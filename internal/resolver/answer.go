@@ -18,16 +18,17 @@ const answerTTL = 600
 type writer struct {
 	buf   []byte
 	addrs []netip.Addr // scratch for shuffling
+	key   []byte       // scratch for cacheKey
 }
 
 // keepReply is the largest buffer a writer holds on to, in bytes.
 const keepReply = 4096
 
 // answer replies to q from what is known here; false means that others are to
-// be asked. The reply, valid until the writer's next, is no longer than limit.
-func (t *table) answer(v *view, q *query, w *writer, limit int) ([]byte, bool) {
+// be asked. The reply is valid until the writer's next.
+func (t *table) answer(v *view, q *query, w *writer) ([]byte, bool) {
 	if q.qtype == dns.TypeAXFR || q.qtype == dns.TypeIXFR {
-		return w.status(q, dns.RcodeRefused), true // an answer may be many messages
+		return w.status(&q.client, dns.RcodeRefused), true // an answer may be many messages
 	}
 	if q.class != dns.ClassINET || !q.exact {
 		return nil, false
@@ -38,13 +39,13 @@ func (t *table) answer(v *view, q *query, w *writer, limit int) ([]byte, bool) {
 	addrs, found := t.find(v, q.name(), familyOf(q.qtype))
 	switch {
 	case found == known:
-		return w.addresses(q, addrs, limit), true
+		return w.addresses(&q.client, addrs), true
 	case found == vacant:
-		return w.status(q, dns.RcodeNameError), true
+		return w.status(&q.client, dns.RcodeNameError), true
 	case v.row.NDots > 0 && singleLabel(q):
 		// The client goes on to its search domains; the bare name is not for
 		// the world (Docker's rule).
-		return w.status(q, dns.RcodeSuccess), true
+		return w.status(&q.client, dns.RcodeSuccess), true
 	}
 	return nil, false
 }
@@ -55,11 +56,11 @@ func (t *table) answerReverse(v *view, q *query, w *writer, a netip.Addr) ([]byt
 	case target == nil:
 		return nil, false
 	case q.qtype != dns.TypePTR:
-		return w.status(q, dns.RcodeSuccess), true
+		return w.status(&q.client, dns.RcodeSuccess), true
 	}
-	w.begin(q, dns.RcodeSuccess)
+	w.begin(&q.client, dns.RcodeSuccess)
 	w.record(dns.TypePTR, target)
-	return w.finish(q), true
+	return w.finish(&q.client), true
 }
 
 func familyOf(qtype uint16) model.Family {
@@ -88,36 +89,36 @@ func singleLabel(q *query) bool {
 func (w *writer) reject(q *query, v verdict) []byte {
 	switch v {
 	case malformed:
-		q.end, q.edns = headerSize, false // what follows the header cannot be trusted
-		return w.status(q, dns.RcodeFormatError)
+		q.question, q.edns = nil, false // what follows the header cannot be trusted
+		return w.status(&q.client, dns.RcodeFormatError)
 	case notImplemented:
-		q.end, q.edns = headerSize, false
-		return w.status(q, dns.RcodeNotImplemented)
+		q.question, q.edns = nil, false
+		return w.status(&q.client, dns.RcodeNotImplemented)
 	case badVersion:
-		return w.status(q, dns.RcodeBadVers)
+		return w.status(&q.client, dns.RcodeBadVers)
 	}
 	return nil
 }
 
 // status is a reply without records.
-func (w *writer) status(q *query, rcode int) []byte {
-	w.begin(q, rcode)
-	if q.edns {
+func (w *writer) status(c *client, rcode int) []byte {
+	w.begin(c, rcode)
+	if c.edns {
 		// The upper bits of the code live in OPT.
-		return w.opt(q, rcode)
+		return w.opt(c, rcode)
 	}
 	return w.buf
 }
 
 // addresses is a reply with as many of addrs as fit, in random order: whichever
 // is first gets the client, and each is first equally often.
-func (w *writer) addresses(q *query, addrs []netip.Addr, limit int) []byte {
-	w.begin(q, dns.RcodeSuccess)
+func (w *writer) addresses(c *client, addrs []netip.Addr) []byte {
+	w.begin(c, dns.RcodeSuccess)
 	if len(addrs) == 0 {
-		return w.finish(q)
+		return w.finish(c)
 	}
 	size := 12 + addrs[0].BitLen()/8
-	room := (limit - len(w.buf) - optSize) / size
+	room := (c.limit - len(w.buf) - optSize) / size
 	if room < len(addrs) {
 		w.buf[2] |= bitTC >> 8
 	}
@@ -127,7 +128,7 @@ func (w *writer) addresses(q *query, addrs []netip.Addr, limit int) []byte {
 		w.addrs[i], w.addrs[j] = w.addrs[j], w.addrs[i]
 		w.address(w.addrs[i])
 	}
-	return w.finish(q)
+	return w.finish(c)
 }
 
 func (w *writer) address(a netip.Addr) {
@@ -140,21 +141,26 @@ func (w *writer) address(a netip.Addr) {
 	}
 }
 
-// begin writes the header and the question, the latter as it came: clients may
-// check the case of its letters.
-func (w *writer) begin(q *query, rcode int) {
+// begin writes the header and the question.
+func (w *writer) begin(c *client, rcode int) {
+	w.buf = appendReply(w.room(), c, uint16(rcode&rcodeMask))
+}
+
+// room is an empty buffer, not a huge one from earlier.
+func (w *writer) room() []byte {
 	if cap(w.buf) == 0 || cap(w.buf) > keepReply {
-		w.buf = make([]byte, 0, plainUDP)
+		w.buf = make([]byte, 0, keepReply)
 	}
+	return w.buf[:0]
+}
+
+func appendReply(buf []byte, c *client, bits uint16) []byte {
 	questions := uint16(1)
-	if q.end <= headerSize {
+	if c.question == nil {
 		questions = 0
 	}
-	bits := bitQR | bitRA | q.bits&(opcodeMask|bitRD|bitCD) | uint16(rcode&rcodeMask)
-	w.buf = appendHeader(w.buf[:0], q.id, bits, questions)
-	if questions == 1 {
-		w.buf = append(w.buf, q.msg[headerSize:q.end]...)
-	}
+	buf = appendHeader(buf, c.id, bitQR|bitRA|c.bits&(opcodeMask|bitRD|bitCD)|bits, questions)
+	return append(buf, c.question...)
 }
 
 func appendHeader(buf []byte, id, bits, questions uint16) []byte {
@@ -177,17 +183,18 @@ func (w *writer) record(kind uint16, data []byte) {
 	binary.BigEndian.PutUint16(answers, binary.BigEndian.Uint16(answers)+1)
 }
 
-func (w *writer) finish(q *query) []byte {
-	if q.edns {
-		return w.opt(q, dns.RcodeSuccess)
+func (w *writer) finish(c *client) []byte {
+	if c.edns {
+		return w.opt(c, dns.RcodeSuccess)
 	}
 	return w.buf
 }
 
 // opt closes the reply to a query that had OPT with one of ours.
-func (w *writer) opt(q *query, rcode int) []byte {
-	w.buf = appendOPT(w.buf, ednsUDP, uint32(rcode>>4)<<24|flagDO(q.do))
-	w.buf[11] = 1 // the count of additional records
+func (w *writer) opt(c *client, rcode int) []byte {
+	w.buf = appendOPT(w.buf, ednsUDP, uint32(rcode>>4)<<24|flagDO(c.do))
+	extra := w.buf[10:12]
+	binary.BigEndian.PutUint16(extra, binary.BigEndian.Uint16(extra)+1)
 	return w.buf
 }
 

@@ -13,8 +13,8 @@ import (
 )
 
 // crowd is a server that knows n endpoints on one network.
-func crowd(b *testing.B, o *loopback, n int) *Server {
-	s := serverFor(b, o)
+func crowd(b testing.TB, o *loopback, n int, host ...string) *Server {
+	s := serverFor(b, o, host...)
 	rows := []desired.Row{resolverOn("other", "net")}
 	for i := range n {
 		rows = append(rows, primary(name("net", fmt.Sprint("container-", i), fmt.Sprint("e", i), fmt.Sprintf("10.0.%d.%d", i/250, i%250+1))))
@@ -85,6 +85,33 @@ func BenchmarkLocalNames(b *testing.B) {
 				got++
 			}
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "queries/s")
+		})
+	}
+}
+
+// BenchmarkFlood keeps many questions of several clients under way, as a load
+// generator does, and reports queries per second and how much of the time is
+// spent by the process as a whole, clients included.
+func BenchmarkFlood(b *testing.B) {
+	for _, c := range []struct{ what, name string }{{"local", "container-7."}, {"cached", "world.test."}} {
+		b.Run(c.what, func(b *testing.B) {
+			o := newLoopback()
+			o.upstream(b, "192.0.2.1", says("one"))
+			s := crowd(b, o, 1000, "192.0.2.1")
+			s.forward.now = func() time.Time { return time.Unix(1, 0) } // kept for ever
+			raw, _ := new(dns.Msg).SetQuestion(c.name, dns.TypeTXT).Pack()
+			if c.what == "local" {
+				raw, _ = new(dns.Msg).SetQuestion(c.name, dns.TypeA).Pack()
+			}
+			ask(b, o, "udp", c.name, dns.TypeTXT)
+			f := newFlooder(b, o.udp["box"], raw)
+			defer f.close()
+			before := usage(b)
+			b.ReportAllocs()
+			b.ResetTimer()
+			f.run(b, b.N, 256)
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "queries/s")
+			b.ReportMetric(float64((usage(b)-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
 		})
 	}
 }

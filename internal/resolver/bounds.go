@@ -15,7 +15,13 @@ const (
 const (
 	maxForwardsTotal = 4096
 	maxConnsTotal    = 4096
+	maxSockets       = 8192 // to name servers
 )
+
+// queueSize is how much of the queries that nobody has read yet the kernel keeps
+// for a sandbox, in bytes of kernel memory: some 2 500 queries, which is more
+// than arrive while its sockets change hands.
+const queueSize = 1 << 20
 
 // Time allowed.
 const (
@@ -27,6 +33,7 @@ const (
 	patience    = 1500 * time.Millisecond
 	idleTime    = 10 * time.Second // between the queries of a TCP connection
 	messageTime = 2 * time.Second  // for one message on it, either way
+	partingTime = time.Second      // as idleTime, once the sockets are handed over
 )
 
 // gate lets at most max in at a time and never makes anybody wait.

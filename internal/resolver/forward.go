@@ -1,299 +1,311 @@
 package resolver
 
 import (
-	"bytes"
 	"context"
-	crand "crypto/rand"
-	"encoding/binary"
-	"errors"
-	"fmt"
-	"io"
-	"net"
 	"net/netip"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"github.com/miekg/dns"
-
-	"github.com/linkspan/linkspan/internal/desired"
 )
-
-// dnsPort is where name servers listen.
-const dnsPort = 53
-
-// maxStrays is how many datagrams that do not answer the query are passed over
-// before a name server is given up: more are somebody guessing.
-const maxStrays = 16
 
 // forwarder asks name servers what the tables do not know.
 type forwarder struct {
 	opener      Opener
 	hostServers func() []netip.Addr
-	hostHealth  health
+	host        atomic.Pointer[source]
 	serving     *sync.WaitGroup // counts every goroutine
-	total       gate
+	total       gate            // queries that wait
+	sockets     gate
+	cache       *cache
+	flights     flights
 	answerTime  time.Duration
 	patience    time.Duration
+	staleAfter  time.Duration
+	now         func() time.Time
+	closing     context.Context // ends every flight
+	close       context.CancelFunc
 }
 
 func newForwarder(o Options, serving *sync.WaitGroup) *forwarder {
+	closing, stop := context.WithCancel(context.Background())
 	return &forwarder{
+		closing:     closing,
+		close:       stop,
 		opener:      o.Opener,
 		hostServers: o.HostServers,
 		serving:     serving,
 		total:       gate{max: maxForwardsTotal},
+		sockets:     gate{max: maxSockets},
+		cache:       newCache(cacheSize),
+		flights:     flights{under: map[string]*flight{}},
 		answerTime:  answerTime,
 		patience:    patience,
+		staleAfter:  staleAfter,
+		now:         time.Now,
 	}
 }
 
-// errand is a query on its way to name servers. It carries nothing of the
-// client's packet but the flags, the question and the size of answer taken.
+// errand is a question on its way to name servers. It carries nothing of the
+// client's packet but flags and the question, the latter in lower case.
 type errand struct {
-	id      uint16 // the client's
-	msg     []byte // with ID 0
-	end     int    // where the question ends in msg
-	network string // "udp" or "tcp", as the client came
-	limit   int    // bytes of the longest answer the client takes
+	source   *source
+	key      string // of the cache
+	bits     uint16
+	question []byte
+	qtype    uint16
+	do       bool
 }
 
-func newErrand(q *query, network string, limit int) errand {
-	e := errand{id: q.id, end: q.end, network: network, limit: limit}
-	e.msg = make([]byte, 0, q.end+optSize)
-	e.msg = appendHeader(e.msg, 0, q.bits&(bitRD|bitAD|bitCD), 1)
-	e.msg = append(e.msg, q.msg[headerSize:q.end]...)
-	if q.edns {
-		// OPT is for one hop (RFC 6891 section 6.2.3): options of the client's,
-		// such as cookies, are not for a server that we chose.
-		size := min(max(q.udpSize, plainUDP), ednsUDP)
-		e.msg = appendOPT(e.msg, size, flagDO(q.do))
-		e.msg[11] = 1
+func newErrand(src *source, key []byte, q *query) errand {
+	return errand{
+		source:   src,
+		key:      string(key),
+		bits:     q.bits & (bitRD | bitAD | bitCD),
+		question: appendFolded(nil, q.question),
+		qtype:    q.qtype,
+		do:       q.do,
 	}
-	return e
 }
 
-// failed is the reply to an errand that came to nothing.
-func (e errand) failed(rcode int) []byte {
-	bits := binary.BigEndian.Uint16(e.msg[2:])
-	reply := appendHeader(nil, e.id, bitQR|bitRA|bits&(bitRD|bitCD)|uint16(rcode), 1)
-	reply = append(reply, e.msg[headerSize:e.end]...)
-	if len(e.msg) > e.end {
-		reply = append(reply, e.msg[e.end:]...)
-		reply[11] = 1
+// end is where the question ends in a message about it.
+func (e errand) end() int { return headerSize + len(e.question) }
+
+// kept returns the answer from the cache that needs no asking: one that is
+// fresh, or stale while its name servers failed a moment ago. Otherwise stale is
+// what may stand in for a new one.
+func (f *forwarder) kept(key []byte, now time.Time) (good, stale *answer) {
+	a := f.cache.get(key, now)
+	if a == nil {
+		return nil, nil
 	}
-	return reply
-}
-
-// source is where a sandbox's queries go, and from which namespace.
-type source struct {
-	namespace string
-	servers   []netip.Addr
-	health    *health
-}
-
-// sourceOf applies the rule of who is asked: servers of the sandbox from inside
-// it, else the host's from the host, which a sandbox with only internal networks
-// must not reach (CVE-2024-29018).
-func (f *forwarder) sourceOf(l *listener, v *view) source {
-	switch {
-	case len(v.row.Servers) > 0:
-		return source{l.namespace, v.servers, &l.health}
-	case v.row.Internal || f.hostServers == nil:
-		return source{}
+	if _, old := a.age(now); old && now.UnixNano() >= a.retry.Load() {
+		return nil, a
 	}
-	// 127.0.0.11 is not ours in the host's namespace: it is what a container
-	// finds that itself runs an engine.
-	servers := f.hostServers()
-	return source{desired.HostNamespace, servers[:min(len(servers), maxServers)], &f.hostHealth}
+	return a, nil
 }
 
-// attempt is what came of asking one server.
-type attempt struct {
-	server netip.Addr
-	reply  []byte
-	err    error
+// fetch returns an answer to e, or nil if there is none. Equal questions at the
+// same time are asked once. A stale answer is given after staleAfter, or if
+// nobody has a better one.
+func (f *forwarder) fetch(ctx context.Context, e errand, stale *answer) *answer {
+	fl := f.join(e)
+	var enough <-chan time.Time
+	if stale != nil {
+		timer := time.NewTimer(f.staleAfter)
+		defer timer.Stop()
+		enough = timer.C
+	}
+	select {
+	case <-fl.done:
+		if fl.answer == nil && stale != nil {
+			f.postpone(stale)
+			return stale
+		}
+		return fl.answer
+	case <-enough:
+		// The flight goes on and fills the cache: this place in it is not left.
+		f.postpone(stale)
+		return stale
+	case <-ctx.Done():
+		f.leave(e.key, fl)
+		return nil
+	}
 }
 
-// ask runs an errand and returns the reply for the client. Servers are asked in
-// order: the next one as soon as one fails, or in addition to one that has been
-// silent for f.patience. The first good answer counts.
-func (f *forwarder) ask(ctx context.Context, src source, e errand) []byte {
-	ctx, cancel := context.WithTimeout(ctx, f.answerTime)
-	defer cancel()
-	todo := src.health.order(src.servers)
-	attempts := make(chan attempt, len(todo))
-	silent := make([]netip.Addr, 0, maxServers)
+func (f *forwarder) postpone(stale *answer) {
+	stale.retry.Store(f.now().Add(staleRetry).UnixNano())
+}
+
+// flights are the questions that are being asked, by cacheKey.
+type flights struct {
+	mu    sync.Mutex
+	under map[string]*flight
+}
+
+// flight is one question being asked for all who wait for its answer.
+type flight struct {
+	done    chan struct{}
+	answer  *answer // once done
+	waiting int     // guarded by flights.mu
+	cancel  context.CancelFunc
+}
+
+// join returns the flight of e, which starts if there is none.
+func (f *forwarder) join(e errand) *flight {
+	f.flights.mu.Lock()
+	defer f.flights.mu.Unlock()
+	if fl, ok := f.flights.under[e.key]; ok {
+		fl.waiting++
+		return fl
+	}
+	// Whoever comes first may go first: the context is nobody's in particular.
+	ctx, cancel := context.WithTimeout(f.closing, f.answerTime)
+	fl := &flight{done: make(chan struct{}), waiting: 1, cancel: cancel}
+	f.flights.under[e.key] = fl
+	f.serving.Go(func() {
+		defer cancel()
+		fl.answer = f.ask(ctx, e)
+		if fl.answer != nil {
+			f.cache.put(e.key, fl.answer)
+		}
+		f.land(e.key, fl)
+		close(fl.done)
+	})
+	return fl
+}
+
+// leave gives up waiting; the last one to do so ends the flight.
+func (f *forwarder) leave(key string, fl *flight) {
+	f.flights.mu.Lock()
+	fl.waiting--
+	last := fl.waiting == 0
+	f.flights.mu.Unlock()
+	if last {
+		f.land(key, fl)
+		fl.cancel()
+	}
+}
+
+// land makes room for the next flight of the key.
+func (f *forwarder) land(key string, fl *flight) {
+	f.flights.mu.Lock()
+	defer f.flights.mu.Unlock()
+	if f.flights.under[key] == fl {
+		delete(f.flights.under, key)
+	}
+}
+
+// ask runs an errand: name servers are asked in order, the next one as soon as
+// one fails, or in addition to one that has been silent for too long. The first
+// good answer counts. It returns nil if there is none.
+func (f *forwarder) ask(ctx context.Context, e errand) *answer {
+	r := newRace(f, e)
 	next := time.NewTimer(0)
 	defer next.Stop()
-	for len(todo) > 0 || len(silent) > 0 {
+	hold := time.NewTimer(f.patience)
+	defer hold.Stop()
+	for !r.over() {
 		select {
 		case <-next.C:
-			if len(todo) == 0 {
-				continue
+			if server, ok := r.start(ctx); ok {
+				next.Reset(e.source.health.patience(server, f.patience))
 			}
-			server := todo[0]
-			todo, silent = todo[1:], append(silent, server)
-			f.serving.Go(func() {
-				reply, err := f.exchange(ctx, src.namespace, server, e)
-				attempts <- attempt{server, reply, err}
-			})
-			next.Reset(f.patience)
-		case a := <-attempts:
-			silent = remove(silent, a.server)
-			if a.err == nil {
-				src.health.note(a.server, silent)
-				return e.deliver(a.reply)
+		case a := <-r.attempts:
+			if r.settle(a); a.err != nil {
+				next.Reset(0)
 			}
-			next.Reset(0)
+		case <-hold.C:
+			r.impatient = true
 		case <-ctx.Done():
-			return e.failed(dns.RcodeServerFailure)
+			return r.best.answer
 		}
 	}
-	return e.failed(dns.RcodeServerFailure)
+	return r.result()
 }
 
-func remove(addrs []netip.Addr, a netip.Addr) []netip.Addr {
-	for i, b := range addrs {
-		if a == b {
-			return append(addrs[:i], addrs[i+1:]...)
+// step is one way to ask one server.
+type step struct {
+	server  netip.Addr
+	network string // "udp" or "tcp"
+	place   int    // of the server in the order
+}
+
+// attempt is what came of a step.
+type attempt struct {
+	step
+	answer   *answer
+	negative bool
+	err      error
+}
+
+// race is one errand with all that is asked for it.
+type race struct {
+	forwarder *forwarder
+	errand    errand
+	todo      []step
+	open      []step // asked and silent
+	refused   []netip.Addr
+	failed    []netip.Addr
+	attempts  chan attempt
+	best      attempt
+	impatient bool // a negative answer need not wait for better servers
+}
+
+// newRace plans to ask every server over UDP, the silent ones again, since
+// datagrams get lost, and at last over TCP.
+func newRace(f *forwarder, e errand) *race {
+	order := e.source.health.order(e.source.servers)
+	r := &race{forwarder: f, errand: e}
+	for _, network := range []string{"udp", "udp", "tcp"} {
+		for place, server := range order {
+			r.todo = append(r.todo, step{server, network, place})
 		}
 	}
-	return addrs
+	r.attempts = make(chan attempt, len(r.todo))
+	return r
 }
 
-// exchange asks one server, from a port and with an ID that are random, and
-// returns its answer if it is one to the question (RFC 5452 section 9).
-func (f *forwarder) exchange(ctx context.Context, namespace string, server netip.Addr, e errand) ([]byte, error) {
-	address := netip.AddrPortFrom(server, dnsPort).String()
-	conn, err := f.opener.DialIn(ctx, namespace, e.network, address)
-	if err != nil {
-		return nil, fmt.Errorf("dial %s: %w", server, err)
+// start takes the next step that makes sense, if there is one.
+func (r *race) start(ctx context.Context) (netip.Addr, bool) {
+	for len(r.todo) > 0 {
+		s := r.todo[0]
+		r.todo = r.todo[1:]
+		if slices.Contains(r.refused, s.server) {
+			continue
+		}
+		r.open = append(r.open, s)
+		f, e := r.forwarder, r.errand
+		f.serving.Go(func() {
+			a := attempt{step: s}
+			a.answer, a.negative, a.err = f.exchange(ctx, s, e)
+			r.attempts <- a
+		})
+		return s.server, true
 	}
-	defer conn.Close()
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(deadline); err != nil {
-			return nil, fmt.Errorf("ask %s: %w", server, err)
+	return netip.Addr{}, false
+}
+
+// settle takes note of an attempt that has ended.
+func (r *race) settle(a attempt) {
+	if i := slices.Index(r.open, a.step); i >= 0 { // the same step may be open twice
+		r.open = slices.Delete(r.open, i, i+1)
+	}
+	switch {
+	case a.err == nil:
+		if r.best.answer == nil || r.best.negative {
+			r.best = a
+		}
+	case isRefusal(a.err):
+		r.refused = append(r.refused, a.server)
+		fallthrough
+	default:
+		r.failed = append(r.failed, a.server)
+	}
+}
+
+// over tells whether the race is decided. A server further down may not know a
+// name that one further up does, so its "no" waits for them for a while.
+func (r *race) over() bool {
+	if r.best.answer == nil {
+		return len(r.todo) == 0 && len(r.open) == 0
+	}
+	return !r.best.negative || r.impatient || !slices.ContainsFunc(r.open, func(s step) bool { return s.place < r.best.place })
+}
+
+// result is the answer that counts, after those who did not give it have been
+// noted. If nobody gave one, that says nothing about the servers.
+func (r *race) result() *answer {
+	if r.best.answer == nil {
+		return nil
+	}
+	lost := r.failed
+	for _, s := range r.open {
+		if s.place < r.best.place && !slices.Contains(lost, s.server) {
+			lost = append(lost, s.server)
 		}
 	}
-	// A query nobody waits for any longer gives its socket back at once.
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	var id [2]byte
-	if _, err := crand.Read(id[:]); err != nil {
-		return nil, fmt.Errorf("draw a query id: %w", err)
-	}
-	msg := append(id[:], e.msg[2:]...)
-	ask := exchangeUDP
-	if e.network == "tcp" {
-		ask = exchangeTCP
-	}
-	reply, err := ask(conn, msg, e.end)
-	if err != nil {
-		return nil, fmt.Errorf("ask %s: %w", server, err)
-	}
-	switch rcode := int(reply[3] & rcodeMask); rcode {
-	case dns.RcodeServerFailure, dns.RcodeRefused:
-		return nil, fmt.Errorf("%s answers %s", server, dns.RcodeToString[rcode])
-	}
-	return reply, nil
-}
-
-func exchangeUDP(conn net.Conn, msg []byte, end int) ([]byte, error) {
-	if _, err := conn.Write(msg); err != nil {
-		return nil, err
-	}
-	// A server sends no more than the query allows, which is ednsUDP at most.
-	// The kernel cuts off what is longer; the message is then marked so.
-	buf := make([]byte, ednsUDP+1)
-	for range maxStrays {
-		n, err := conn.Read(buf)
-		if err != nil {
-			return nil, err
-		}
-		if reply := buf[:min(n, ednsUDP)]; answers(reply, msg, end) {
-			if n > ednsUDP {
-				reply[2] |= bitTC >> 8
-			}
-			return reply, nil
-		}
-	}
-	return nil, errors.New("too many answers to another question")
-}
-
-func exchangeTCP(conn net.Conn, msg []byte, end int) ([]byte, error) {
-	framed := binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(msg)), uint16(len(msg)))
-	if _, err := conn.Write(append(framed, msg...)); err != nil {
-		return nil, err
-	}
-	var size [2]byte
-	if _, err := io.ReadFull(conn, size[:]); err != nil {
-		return nil, err
-	}
-	reply := make([]byte, binary.BigEndian.Uint16(size[:]))
-	if _, err := io.ReadFull(conn, reply); err != nil {
-		return nil, err
-	}
-	if !answers(reply, msg, end) {
-		return nil, errors.New("answer to another question")
-	}
-	return reply, nil
-}
-
-// answers tells whether reply is one to msg, whose question ends at end: a
-// response with the same ID and the same question. An error may leave the
-// question out.
-func answers(reply, msg []byte, end int) bool {
-	if len(reply) < headerSize || reply[2]&(bitQR>>8) == 0 || !bytes.Equal(reply[:2], msg[:2]) {
-		return false
-	}
-	switch binary.BigEndian.Uint16(reply[4:]) {
-	case 0:
-		return reply[3]&rcodeMask != dns.RcodeSuccess
-	case 1:
-		return len(reply) >= end && sameQuestion(reply[headerSize:end], msg[headerSize:end])
-	}
-	return false
-}
-
-// sameQuestion compares two questions in wire form, the letters of the name
-// without regard to case. The bytes between labels can be folded along with
-// them: a length is at most 63, below every letter.
-func sameQuestion(a, b []byte) bool {
-	name := len(a) - 4
-	for i := range name {
-		if lower(a[i]) != lower(b[i]) {
-			return false
-		}
-	}
-	return bytes.Equal(a[name:], b[name:])
-}
-
-// deliver makes a server's reply the client's: its ID, and no longer than it
-// can take. Records are passed on as they are.
-func (e errand) deliver(reply []byte) []byte {
-	binary.BigEndian.PutUint16(reply, e.id)
-	if binary.BigEndian.Uint16(reply[4:]) == 0 { // clients want their question back
-		return e.failed(int(reply[3] & rcodeMask))
-	}
-	if len(reply) <= e.limit && reply[2]&(bitTC>>8) == 0 {
-		return reply
-	}
-	var m dns.Msg
-	if err := m.Unpack(reply); err != nil {
-		return e.truncated(reply)
-	}
-	cut := m.Truncated // Truncate resets it
-	m.Truncate(e.limit)
-	m.Truncated = m.Truncated || cut
-	short, err := m.Pack()
-	if err != nil || len(short) > e.limit {
-		return e.truncated(reply)
-	}
-	return short
-}
-
-// truncated says no more than that there is an answer and that it is too long.
-func (e errand) truncated(reply []byte) []byte {
-	short := e.failed(int(reply[3] & rcodeMask))
-	short[2] |= bitTC >> 8
-	return short
+	lost = slices.DeleteFunc(lost, func(a netip.Addr) bool { return a == r.best.server })
+	r.errand.source.health.note(r.best.server, lost)
+	return r.best.answer
 }

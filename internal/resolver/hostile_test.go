@@ -6,12 +6,11 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
-
-	"github.com/linkspan/linkspan/internal/desired"
 )
 
 func TestMalformedPackets(t *testing.T) {
@@ -82,8 +81,8 @@ func loose() *listener {
 		name("net", "pool", "e1", "172.18.0.2", "fd00::2"),
 		name("net", "pool", "e2", "172.18.0.3", "fd00::3"),
 	))
-	l := &listener{server: s, namespace: "box", log: s.log, serving: &s.serving}
-	l.view.Store(newView(desired.Resolver{Namespace: "box", Networks: resolverOn("net").Networks}))
+	l := &listener{server: s, namespace: "box", log: s.log}
+	l.view.Store(newView(resolverOn("net"), s.tallies.get(resolverOn("net")), nil))
 	return l
 }
 
@@ -129,9 +128,9 @@ func FuzzPacket(f *testing.F) {
 		if q.exact && canonicalWire(t, qname) != string(q.name()) {
 			t.Fatalf("name %q, want %q", q.name(), canonicalWire(t, qname))
 		}
-		e := newErrand(&q, "udp", q.udpLimit())
-		if err := new(dns.Msg).Unpack(e.msg); err != nil {
-			t.Fatalf("errand %x: %v", e.msg, err)
+		e := newErrand(&source{}, nil, &q)
+		if sent, err := e.message(false, false); err != nil || new(dns.Msg).Unpack(sent) != nil || !sameQuestion(sent[headerSize:e.end()], q.question) {
+			t.Fatalf("errand %x", sent)
 		}
 	})
 }
@@ -156,26 +155,52 @@ func canonicalWire(t *testing.T, escaped string) string {
 	return string(out)
 }
 
-// FuzzDelivery throws bytes at the client side as a name server's reply.
-func FuzzDelivery(f *testing.F) {
-	good, _ := new(dns.Msg).SetReply(new(dns.Msg).SetQuestion("world.test.", dns.TypeTXT)).Pack()
+// FuzzReply throws bytes at the client side as a name server's reply. Whatever
+// is taken for an answer must come out well-formed in its frame, about the
+// question and no longer than the client takes.
+func FuzzReply(f *testing.F) {
+	m := new(dns.Msg).SetReply(new(dns.Msg).SetQuestion("world.test.", dns.TypeTXT))
+	good, _ := m.Pack()
 	f.Add(good)
 	f.Add(append(bytes.Clone(good), make([]byte, 600)...))
+	m.SetEdns0(1232, true)
+	m.Answer = []dns.RR{&dns.TXT{Hdr: dns.RR_Header{Name: "world.test.", Rrtype: dns.TypeTXT, Class: 1, Ttl: 9}, Txt: []string{"x"}}}
+	m.Extra = append(m.Extra, &dns.TXT{Hdr: dns.RR_Header{Name: "a.world.test.", Rrtype: dns.TypeTXT, Class: 1, Ttl: 9}, Txt: []string{strings.Repeat("y", 200)}})
+	m.Compress = true
+	good, _ = m.Pack()
+	f.Add(good)
 	var q query
 	raw, _ := new(dns.Msg).SetQuestion("world.test.", dns.TypeTXT).Pack()
 	q.parse(raw)
-	e := newErrand(&q, "udp", plainUDP)
+	e := newErrand(&source{}, nil, &q)
 	f.Fuzz(func(t *testing.T, reply []byte) {
 		if len(reply) < 2 {
 			return
 		}
-		msg := append(bytes.Clone(reply[:2]), e.msg[2:]...)
-		if !answers(reply, msg, e.end) {
+		msg, _ := e.message(true, true)
+		copy(msg, reply[:2])
+		if !answers(reply, msg, e.end()) || hasNoQuestion(reply) {
 			return
 		}
-		got := e.deliver(bytes.Clone(reply))
-		if len(got) > plainUDP || len(got) < headerSize || binary.BigEndian.Uint16(got) != e.id {
-			t.Fatalf("delivered %x", got)
+		now := time.Now()
+		o, err := survey(reply, e.end(), e.qtype)
+		if err != nil {
+			return
+		}
+		a, err := newAnswer(bytes.Clone(reply), e.end(), o, now)
+		if err != nil {
+			return
+		}
+		for _, c := range []client{{limit: plainUDP}, {limit: maxMessage, edns: true, do: true}} {
+			c.id, c.bits, c.question = 7, bitRD, q.question
+			var w writer
+			got := w.stored(&c, a, now.Add(time.Second))
+			if len(got) > c.limit || binary.BigEndian.Uint16(got) != c.id || !bytes.Equal(got[headerSize:e.end()], q.question) {
+				t.Fatalf("delivered %x", got)
+			}
+			if _, err := survey(got, e.end(), e.qtype); err != nil {
+				t.Fatalf("delivered %x: %v", got, err)
+			}
 		}
 	})
 }

@@ -18,7 +18,7 @@ import (
 const maxResolvConf = 64 << 10
 
 // ReadHostServers returns the name servers in the resolv.conf(5) at path, at
-// most three, in order. Lines that are no name server are passed over. A file
+// most maxServers, in order, each once. Lines that are no name server are passed over. A file
 // that is not there stands for a host without name servers.
 func ReadHostServers(path string) ([]netip.Addr, error) {
 	f, err := os.Open(path)
@@ -45,7 +45,7 @@ func parseServers(r io.Reader) ([]netip.Addr, error) {
 		if len(words) < 2 || words[0] != "nameserver" {
 			continue
 		}
-		if a, err := netip.ParseAddr(words[1]); err == nil {
+		if a, err := netip.ParseAddr(words[1]); err == nil && !slices.Contains(servers, a) {
 			servers = append(servers, a)
 		}
 	}
@@ -55,19 +55,35 @@ func parseServers(r io.Reader) ([]netip.Addr, error) {
 // recheck is how long a HostFile goes without looking whether its file changed.
 const recheck = time.Second
 
-// HostFile is a host's resolv.conf, read again when it has changed: containers
-// follow a host that moves to another network.
-type HostFile struct {
-	path string
+// The stub of systemd-resolved, and where it says whom it asks itself
+// (systemd-resolved.service(8)).
+const resolvedServers = "/run/systemd/resolve/resolv.conf"
 
+var resolvedStub = netip.AddrFrom4([4]byte{127, 0, 0, 53})
+
+// HostFile is a host's resolv.conf, read again when it has changed: containers
+// follow a host that moves to another network. Where it names nobody but the
+// stub of systemd-resolved, the servers behind the stub are taken, as Docker
+// does.
+type HostFile struct {
 	mu      sync.Mutex
 	looked  time.Time
+	servers []netip.Addr
+	main    watched
+	behind  watched // the stub
+}
+
+// watched is a resolv.conf as it was last seen.
+type watched struct {
+	path    string
 	seen    fs.FileInfo
 	servers []netip.Addr
 }
 
 // NewHostFile returns the resolv.conf at path.
-func NewHostFile(path string) *HostFile { return &HostFile{path: path} }
+func NewHostFile(path string) *HostFile {
+	return &HostFile{main: watched{path: path}, behind: watched{path: resolvedServers}}
+}
 
 // Servers returns the name servers in the file, as they were at most a second
 // ago. A file that cannot be read counts as unchanged.
@@ -76,80 +92,30 @@ func (h *HostFile) Servers() []netip.Addr {
 	defer h.mu.Unlock()
 	if now := time.Now(); now.Sub(h.looked) >= recheck {
 		h.looked = now
-		h.lookLocked()
+		h.servers = h.lookLocked()
 	}
 	return h.servers
 }
 
-func (h *HostFile) lookLocked() {
-	info, err := os.Stat(h.path)
-	if err == nil && h.seen != nil && os.SameFile(info, h.seen) &&
-		info.ModTime().Equal(h.seen.ModTime()) && info.Size() == h.seen.Size() {
-		return
-	}
-	if servers, err := ReadHostServers(h.path); err == nil {
-		h.seen, h.servers = info, servers
-	}
-}
-
-// Rules by which a name server loses its place.
-const (
-	strikes   = 2                // silences in a row
-	suspended = 10 * time.Second // how long it is asked last
-)
-
-// health remembers which name servers were silent while another answered. Its
-// zero value trusts everybody.
-type health struct {
-	mu    sync.Mutex
-	ranks map[netip.Addr]rank // the servers of one source: at most a few
-}
-
-type rank struct {
-	silences int
-	until    time.Time
-}
-
-// maxRanks bounds what is remembered of servers that come and go.
-const maxRanks = 64
-
-// order returns servers with those that are suspended at the end. On the nil
-// health of a sandbox that has nobody to ask, servers is empty.
-func (h *health) order(servers []netip.Addr) []netip.Addr {
-	if h == nil || len(servers) < 2 {
-		return servers
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if len(h.ranks) == 0 {
-		return servers
-	}
-	now := time.Now()
-	var first, last []netip.Addr
-	for _, s := range servers {
-		if now.Before(h.ranks[s].until) {
-			last = append(last, s)
-		} else {
-			first = append(first, s)
+func (h *HostFile) lookLocked() []netip.Addr {
+	servers := h.main.look()
+	if len(servers) == 1 && servers[0] == resolvedStub {
+		if behind := h.behind.look(); len(behind) > 0 {
+			return behind
 		}
 	}
-	return slices.Concat(first, last)
+	return servers
 }
 
-// note records that winner answered while the silent ones had not.
-func (h *health) note(winner netip.Addr, silent []netip.Addr) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.ranks == nil || len(h.ranks) > maxRanks {
-		h.ranks = map[netip.Addr]rank{}
+// look reads the file if it is not as it was.
+func (w *watched) look() []netip.Addr {
+	info, err := os.Stat(w.path)
+	if err == nil && w.seen != nil && os.SameFile(info, w.seen) &&
+		info.ModTime().Equal(w.seen.ModTime()) && info.Size() == w.seen.Size() {
+		return w.servers
 	}
-	delete(h.ranks, winner)
-	for _, s := range silent {
-		r := h.ranks[s]
-		r.silences++
-		if r.silences >= strikes {
-			r.until = time.Now().Add(suspended)
-		}
-		h.ranks[s] = r
+	if servers, err := ReadHostServers(w.path); err == nil {
+		w.seen, w.servers = info, servers
 	}
+	return w.servers
 }

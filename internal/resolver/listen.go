@@ -2,10 +2,8 @@ package resolver
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -32,45 +30,59 @@ type listener struct {
 	server    *Server
 	namespace string
 	udp       *net.UDPConn
-	tcp       net.Listener
+	tcp       *net.TCPListener
 	log       *slog.Logger
 
 	view     atomic.Pointer[view] // replaced while serving
-	health   health
 	forwards gate
 	conns    gate
 	crowded  seldom
 	broken   atomic.Bool // reading ended though nobody closed it
 	cancel   context.CancelFunc
-	serving  *sync.WaitGroup
+
+	readers sync.WaitGroup // of the two sockets
+	answers sync.WaitGroup // queries under way; only readers add
+	halted  context.Context
+	halt    context.CancelFunc
 }
 
 func newListener(s *Server, row desired.Resolver, udp net.PacketConn, tcp net.Listener) (*listener, error) {
-	conn, ok := udp.(*net.UDPConn)
+	datagrams, ok := udp.(*net.UDPConn)
 	if !ok {
 		return nil, fmt.Errorf("namespace %s: %T is not a UDP socket", row.Namespace, udp)
+	}
+	connections, ok := tcp.(*net.TCPListener)
+	if !ok {
+		return nil, fmt.Errorf("namespace %s: %T is not a TCP socket", row.Namespace, tcp)
 	}
 	l := &listener{
 		server:    s,
 		namespace: row.Namespace,
-		udp:       conn,
-		tcp:       tcp,
+		udp:       datagrams,
+		tcp:       connections,
 		log:       s.log.With("container", row.Namespace),
 		forwards:  gate{max: maxForwards},
 		conns:     gate{max: maxConns},
 		crowded:   seldom{interval: 2 * time.Second},
 	}
-	l.view.Store(newView(row))
+	l.view.Store(newView(row, s.tallies.get(row), nil))
 	return l, nil
 }
 
-// start serves until close; every goroutine is counted in serving. Only ctx's
-// values are used: it belongs to the call that opened the listener.
+// start serves until close or release; serving counts it until its last answer
+// is out. Only ctx's values are used: it belongs to the call that opened the
+// listener.
 func (l *listener) start(ctx context.Context, serving *sync.WaitGroup) {
+	enlarge(l.udp)
 	ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	l.serving = serving
-	serving.Go(func() { l.serveUDP(ctx) })
-	serving.Go(func() { l.serveTCP(ctx) })
+	l.halted, l.halt = context.WithCancel(ctx)
+	l.readers.Go(func() { l.serveUDP(ctx) })
+	l.readers.Go(func() { l.serveTCP(ctx) })
+	serving.Go(func() {
+		l.readers.Wait()
+		l.answers.Wait()
+		l.close()
+	})
 }
 
 // close lets go of both sockets and of all that is under way. It does not wait.
@@ -83,7 +95,7 @@ func (l *listener) close() {
 
 // fault deals with a read or accept that failed and tells whether to go on.
 func (l *listener) fault(ctx context.Context, op string, count int, err error) bool {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || l.halted.Err() != nil {
 		return false
 	}
 	if count >= maxFaults || errors.Is(err, net.ErrClosed) {
@@ -94,18 +106,21 @@ func (l *listener) fault(ctx context.Context, op string, count int, err error) b
 	select {
 	case <-time.After(faultPause):
 		return true
-	case <-ctx.Done():
+	case <-l.halted.Done():
 		return false
 	}
 }
 
 func (l *listener) serveUDP(ctx context.Context) {
-	in := make([]byte, maxQuery+1) // one more, to notice what was cut off
-	var q query
-	var w writer
+	p, err := newPipe(l.udp, &l.server.batches)
+	if err != nil {
+		l.fault(ctx, "resolver.read", maxFaults, err)
+		return
+	}
+	defer p.release()
 	faults := 0
 	for {
-		n, from, err := l.udp.ReadFromUDPAddrPort(in)
+		b, err := p.receive()
 		if err != nil {
 			faults++
 			if !l.fault(ctx, "resolver.read", faults, err) {
@@ -114,12 +129,15 @@ func (l *listener) serveUDP(ctx context.Context) {
 			continue
 		}
 		faults = 0
-		if n > maxQuery {
-			continue
+		for i := range b.count {
+			if msg := b.message(i); msg != nil {
+				if reply := l.datagram(ctx, msg, b.from(i), &b.query, &b.writers[b.replies]); reply != nil {
+					b.answer(i, reply)
+				}
+			}
 		}
-		if reply := l.datagram(ctx, in[:n], from, &q, &w); reply != nil {
-			l.send(reply, from)
-		}
+		p.send()
+		p.release()
 	}
 }
 
@@ -131,38 +149,77 @@ func (l *listener) send(reply []byte, to netip.AddrPort) {
 // datagram returns the reply to a packet, or nil if there is none or none yet.
 func (l *listener) datagram(ctx context.Context, msg []byte, from netip.AddrPort, q *query, w *writer) []byte {
 	if v := q.parse(msg); v != good {
-		return w.reject(q, v)
+		return l.reject(q, w, v)
 	}
-	limit := q.udpLimit()
-	src, reply, done := l.atOnce(q, w, limit)
-	if done {
+	q.limit = q.udpLimit()
+	reply, wait := l.atOnce(q, w)
+	if wait == nil {
 		return reply
 	}
-	e := newErrand(q, "udp", limit)
-	l.serving.Go(func() {
-		defer l.leaveForward()
-		reply := l.server.forward.ask(ctx, src, e)
-		l.send(reply, from)
+	l.answers.Go(func() {
+		var w writer
+		l.send(wait.reply(ctx, &w), from)
 	})
 	return nil
 }
 
+func (l *listener) reject(q *query, w *writer, v verdict) []byte {
+	l.view.Load().tally.malformed.Add(1)
+	return w.reject(q, v)
+}
+
+// waiting is a query that name servers are asked about. Its place among the
+// forwarded ones is given up by reply.
+type waiting struct {
+	listener *listener
+	tally    *tally
+	client   client
+	errand   errand
+	stale    *answer
+}
+
 // atOnce returns the reply to a query that need not or cannot be forwarded.
-// Otherwise it is not done: src is whom to ask, and a place for it has been
-// entered, which the caller leaves.
-func (l *listener) atOnce(q *query, w *writer, limit int) (src source, reply []byte, done bool) {
-	v := l.view.Load()
-	if reply, ok := l.server.table.Load().answer(v, q, w, limit); ok {
-		return source{}, reply, true
+// Otherwise it returns what it takes to forward it.
+func (l *listener) atOnce(q *query, w *writer) ([]byte, *waiting) {
+	v, f := l.view.Load(), l.server.forward
+	if reply, ok := l.server.table.Load().answer(v, q, w); ok {
+		v.tally.local.Add(1)
+		return reply, nil
 	}
-	src = l.server.forward.sourceOf(l, v)
-	if len(src.servers) == 0 {
-		return src, w.status(q, dns.RcodeServerFailure), true
+	src := f.sourceOf(v, q.name())
+	if src == nil {
+		v.tally.forwarded.Add(1)
+		v.tally.failures.Add(1)
+		return w.status(&q.client, dns.RcodeServerFailure), nil
+	}
+	w.key = cacheKey(w.key, src, q)
+	now := f.now()
+	good, stale := f.kept(w.key, now)
+	if good != nil {
+		v.tally.cacheHits.Add(1)
+		return w.stored(&q.client, good, now), nil
 	}
 	if !l.enterForward() {
-		return src, w.status(q, dns.RcodeRefused), true
+		v.tally.refused.Add(1)
+		return w.status(&q.client, dns.RcodeRefused), nil
 	}
-	return src, nil, false
+	v.tally.forwarded.Add(1)
+	return nil, &waiting{l, v.tally, q.client.keep(), newErrand(src, w.key, q), stale}
+}
+
+// reply asks name servers and returns the reply for the client.
+func (p *waiting) reply(ctx context.Context, w *writer) []byte {
+	defer p.listener.leaveForward()
+	f := p.listener.server.forward
+	a := f.fetch(ctx, p.errand, p.stale)
+	if a == nil {
+		p.tally.failures.Add(1)
+		return w.status(&p.client, dns.RcodeServerFailure)
+	}
+	if a == p.stale {
+		p.tally.stale.Add(1)
+	}
+	return w.stored(&p.client, a, f.now())
 }
 
 func (l *listener) enterForward() bool {
@@ -181,108 +238,4 @@ func (l *listener) enterForward() bool {
 func (l *listener) leaveForward() {
 	l.server.forward.total.leave()
 	l.forwards.leave()
-}
-
-func (l *listener) serveTCP(ctx context.Context) {
-	faults := 0
-	for {
-		conn, err := l.tcp.Accept()
-		if err != nil {
-			faults++
-			if !l.fault(ctx, "resolver.accept", faults, err) {
-				return
-			}
-			continue
-		}
-		faults = 0
-		if !l.enterConn() {
-			_ = conn.Close()
-			continue
-		}
-		l.serving.Go(func() {
-			defer l.leaveConn()
-			defer conn.Close()
-			defer context.AfterFunc(ctx, func() { conn.Close() })()
-			l.serveConn(ctx, conn)
-		})
-	}
-}
-
-func (l *listener) enterConn() bool {
-	if !l.conns.enter() {
-		return false
-	}
-	if !l.server.conns.enter() {
-		l.conns.leave()
-		return false
-	}
-	return true
-}
-
-func (l *listener) leaveConn() {
-	l.server.conns.leave()
-	l.conns.leave()
-}
-
-// serveConn answers the queries of one connection one after the other, until
-// the client ends it, is idle for too long, or sends what is no query.
-func (l *listener) serveConn(ctx context.Context, conn net.Conn) {
-	var q query
-	var w writer
-	var msg, out []byte
-	for {
-		var err error
-		if msg, err = readMessage(conn, msg); err != nil {
-			return
-		}
-		reply := l.message(ctx, msg, &q, &w)
-		if reply == nil {
-			return
-		}
-		out = binary.BigEndian.AppendUint16(out[:0], uint16(len(reply)))
-		out = append(out, reply...)
-		if err := conn.SetWriteDeadline(time.Now().Add(messageTime)); err != nil {
-			return
-		}
-		if _, err := conn.Write(out); err != nil {
-			return
-		}
-	}
-}
-
-// readMessage reads one message behind its length (RFC 1035 section 4.2.2)
-// into buf or, if that is too small, into a new buffer.
-func readMessage(conn net.Conn, buf []byte) ([]byte, error) {
-	if err := conn.SetReadDeadline(time.Now().Add(idleTime)); err != nil {
-		return nil, err
-	}
-	var head [2]byte
-	if _, err := io.ReadFull(conn, head[:]); err != nil {
-		return nil, err
-	}
-	size := int(binary.BigEndian.Uint16(head[:]))
-	if size > maxQuery {
-		return nil, fmt.Errorf("query of %d bytes", size)
-	}
-	if cap(buf) < size {
-		buf = make([]byte, size, maxQuery)
-	}
-	if err := conn.SetReadDeadline(time.Now().Add(messageTime)); err != nil {
-		return nil, err
-	}
-	_, err := io.ReadFull(conn, buf[:size])
-	return buf[:size], err
-}
-
-// message returns the reply to a query over TCP; nil closes the connection.
-func (l *listener) message(ctx context.Context, msg []byte, q *query, w *writer) []byte {
-	if v := q.parse(msg); v != good {
-		return w.reject(q, v)
-	}
-	src, reply, done := l.atOnce(q, w, maxMessage)
-	if done {
-		return reply
-	}
-	defer l.leaveForward()
-	return l.server.forward.ask(ctx, src, newErrand(q, "tcp", maxMessage))
 }

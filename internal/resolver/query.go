@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
 
@@ -13,7 +14,9 @@ const (
 	maxName    = 255 // bytes of a name in wire form
 	optSize    = 11  // an OPT record without options
 	plainUDP   = 512 // largest datagram for a client that says nothing
-	ednsUDP    = 4096
+	// ednsUDP is the largest datagram that we ask for: one that is not cut into
+	// fragments on its way, which are easily lost and easily forged.
+	ednsUDP    = 1232
 	maxUDP     = 65507
 	maxMessage = 65535
 	// maxQuery bounds a query. The longest name with every EDNS option in use
@@ -47,18 +50,29 @@ const (
 	good
 )
 
+// client is what a reply has to fit.
+type client struct {
+	id       uint16
+	bits     uint16 // of the header
+	question []byte // as it came, since clients may check the case of its letters; nil if it cannot be read
+	edns     bool
+	do       bool
+	limit    int // bytes of the longest reply that it takes
+}
+
+// keep returns a copy that outlives the packet.
+func (c client) keep() client {
+	c.question = bytes.Clone(c.question)
+	return c
+}
+
 // query is one question as it came over the wire. It is reused from packet to
 // packet, so nothing in it outlives the handling of one.
 type query struct {
-	msg   []byte // the packet
-	id    uint16
-	bits  uint16
-	qtype uint16
-	class uint16
-	end   int // where the question ends in msg
-
-	edns    bool
-	do      bool
+	client
+	msg     []byte // the packet
+	qtype   uint16
+	class   uint16
 	udpSize uint16
 
 	// exact is false if a label holds a byte that would change the meaning of
@@ -78,7 +92,7 @@ func (q *query) parse(msg []byte) verdict {
 		return drop
 	}
 	q.msg, q.id, q.bits = msg, binary.BigEndian.Uint16(msg), binary.BigEndian.Uint16(msg[2:])
-	q.end, q.edns, q.do, q.udpSize = 0, false, false, 0
+	q.question, q.edns, q.do, q.udpSize, q.limit = nil, false, false, 0, plainUDP
 	switch {
 	case q.bits&bitQR != 0:
 		return drop
@@ -90,16 +104,16 @@ func (q *query) parse(msg []byte) verdict {
 	if counts>>16 != 1<<32 || extra > maxExtra { // one question, no answers, no authorities
 		return malformed
 	}
-	at, ok := q.question(headerSize)
+	at, ok := q.readQuestion(headerSize)
 	if !ok {
 		return malformed
 	}
 	return q.additional(at, extra)
 }
 
-// question reads the name, type and class at offset at. A pointer in the first
+// readQuestion reads the name, type and class at offset at. A pointer in the first
 // name of a message has nothing to point to, so it is malformed.
-func (q *query) question(at int) (int, bool) {
+func (q *query) readQuestion(at int) (int, bool) {
 	q.length, q.exact = 0, true
 	start := at
 	for {
@@ -130,8 +144,8 @@ func (q *query) question(at int) (int, bool) {
 	}
 	q.qtype = binary.BigEndian.Uint16(q.msg[at:])
 	q.class = binary.BigEndian.Uint16(q.msg[at+2:])
-	q.end = at + 4
-	return q.end, true
+	q.question = q.msg[start : at+4]
+	return at + 4, true
 }
 
 // additional walks the records behind the question for OPT.

@@ -51,12 +51,17 @@ type Server struct {
 	log     *slog.Logger
 	forward *forwarder
 	conns   gate // TCP connections of all sandboxes
+	tallies tallies
+	batches sync.Pool // of *batch
 
 	table atomic.Pointer[table] // readers load; only the holder of turn stores
 
 	turn      sync.Mutex // orders Apply, Resync and Close; queries never take it
 	listeners map[string]*listener
+	adopted   map[string]Handed // sockets no row has asked for yet
+	released  []*listener       // handed over; they finish what they had read
 	closed    bool
+	away      bool // what was served is another Server's to serve
 	serving   sync.WaitGroup
 }
 
@@ -71,6 +76,9 @@ func New(o Options) *Server {
 		log:       log,
 		conns:     gate{max: maxConnsTotal},
 		listeners: map[string]*listener{},
+		adopted:   map[string]Handed{},
+		tallies:   tallies{of: map[model.NetworkID]*tally{}},
+		batches:   sync.Pool{New: func() any { return newBatch() }},
 	}
 	s.forward = newForwarder(o, &s.serving)
 	s.table.Store(newTable())
@@ -84,7 +92,7 @@ func New(o Options) *Server {
 func (s *Server) Apply(ctx context.Context, deltas []desired.Delta) error {
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	if s.closed {
+	if s.closed || s.away {
 		return errClosed()
 	}
 	s.applyNames(deltas)
@@ -130,11 +138,12 @@ func (s *Server) serve(ctx context.Context, row desired.Resolver) (bool, error) 
 		if sameResolver(l.view.Load().row, row) {
 			return false, nil
 		}
-		l.view.Store(newView(row))
+		l.view.Store(newView(row, s.tallies.get(row), l.view.Load()))
+		s.dropTallies()
 		return true, nil
 	}
 	s.stop(row.Namespace)
-	udp, tcp, err := s.opener.OpenDNS(ctx, row.Namespace)
+	udp, tcp, err := s.open(ctx, row.Namespace)
 	if err != nil {
 		return false, err
 	}
@@ -153,6 +162,7 @@ func (s *Server) stop(namespace string) {
 	if l, ok := s.listeners[namespace]; ok {
 		l.close()
 		delete(s.listeners, namespace)
+		s.dropTallies()
 	}
 }
 
@@ -162,12 +172,13 @@ func (s *Server) stop(namespace string) {
 func (s *Server) Resync(ctx context.Context, want desired.State) (desired.Report, error) {
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	if s.closed {
+	if s.closed || s.away {
 		return desired.Report{}, errClosed()
 	}
 	var report desired.Report
 	s.resyncNames(want, &report)
 	err := s.resyncResolvers(ctx, want, &report)
+	s.discardAdopted()
 	return report, err
 }
 
@@ -228,6 +239,11 @@ func (s *Server) Close() error {
 	for namespace := range s.listeners {
 		s.stop(namespace)
 	}
+	for _, l := range s.released {
+		l.close()
+	}
+	s.discardAdopted()
+	s.forward.close()
 	s.serving.Wait()
 	return nil
 }

@@ -13,32 +13,34 @@ import (
 // ownAddress is where a sandbox finds the resolver.
 var ownAddress = netip.AddrFrom4([4]byte{127, 0, 0, 11})
 
-// maxServers is how many name servers a query is sent to, as in resolv.conf(5).
-const maxServers = 3
-
 // view is what one sandbox sees: its Resolver row, made ready for look-ups. It
 // is immutable.
 type view struct {
 	row      desired.Resolver
 	networks [][]byte
 	links    map[string][]string // alias: names its target may be known by
-	servers  []netip.Addr        // asked from inside
+	own      *source             // asked from inside; nil if there is none
+	routes   []route
+	tally    *tally
 }
 
-func newView(row desired.Resolver) *view {
-	v := &view{row: row, links: make(map[string][]string, len(row.Links))}
+// newView takes over from old, if there is one, what was learned about name
+// servers that stay.
+func newView(row desired.Resolver, t *tally, old *view) *view {
+	v := &view{row: row, links: make(map[string][]string, len(row.Links)), tally: t}
 	for _, id := range row.Networks {
 		v.networks = append(v.networks, []byte(id))
 	}
 	for _, l := range row.Links {
 		v.links[canonical(l.Alias)] = targets(l.Target)
 	}
-	for _, a := range row.Servers {
-		// Our own address would have the query come back to us, for ever.
-		if a.IsValid() && a.Unmap() != ownAddress && len(v.servers) < maxServers {
-			v.servers = append(v.servers, a)
-		}
+	if old == nil {
+		old = &view{}
 	}
+	if servers := usable(row.Servers); len(servers) > 0 {
+		v.own = newSource(row.Namespace, row.Networks, servers, old.own)
+	}
+	v.routes = newRoutes(row, old.routes)
 	return v
 }
 
@@ -157,5 +159,8 @@ func (t *table) findReverse(v *view, a netip.Addr) (target []byte) {
 
 func sameResolver(a, b desired.Resolver) bool {
 	return a.Namespace == b.Namespace && a.Internal == b.Internal && a.NDots == b.NDots &&
-		slices.Equal(a.Networks, b.Networks) && slices.Equal(a.Links, b.Links) && slices.Equal(a.Servers, b.Servers)
+		slices.Equal(a.Networks, b.Networks) && slices.Equal(a.Links, b.Links) && slices.Equal(a.Servers, b.Servers) &&
+		slices.EqualFunc(a.Routes, b.Routes, func(a, b desired.DNSRoute) bool {
+			return a.Domain == b.Domain && slices.Equal(a.Servers, b.Servers)
+		})
 }

@@ -5,15 +5,15 @@ import (
 	"fmt"
 	"strings"
 
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 
 	"github.com/linkspan/linkspan/internal/model"
 )
 
 // applyChanges builds an image configuration from Dockerfile instructions, as
 // `docker import --change` gives them.
-func applyChanges(changes []string) (ocispec.ImageConfig, error) {
-	var c ocispec.ImageConfig
+func applyChanges(changes []string) (dockerspec.DockerOCIImageConfig, error) {
+	var c dockerspec.DockerOCIImageConfig
 	for _, line := range changes {
 		word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		if err := applyChange(&c, strings.ToUpper(word), strings.TrimSpace(rest)); err != nil {
@@ -23,7 +23,7 @@ func applyChanges(changes []string) (ocispec.ImageConfig, error) {
 	return c, nil
 }
 
-func applyChange(c *ocispec.ImageConfig, word, rest string) error {
+func applyChange(c *dockerspec.DockerOCIImageConfig, word, rest string) error {
 	if rest == "" {
 		return fmt.Errorf("%s requires at least one argument", word)
 	}
@@ -38,6 +38,10 @@ func applyChange(c *ocispec.ImageConfig, word, rest string) error {
 		c.WorkingDir = rest
 	case "STOPSIGNAL":
 		c.StopSignal = rest
+	case "HEALTHCHECK":
+		var err error
+		c.Healthcheck, err = healthInstruction(rest)
+		return err
 	case "EXPOSE":
 		c.ExposedPorts = exposed(c.ExposedPorts, rest)
 	case "VOLUME":

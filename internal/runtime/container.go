@@ -56,7 +56,11 @@ func (r *Runtime) createRecord(ctx context.Context, spec model.ContainerSpec, ro
 	if err = errors.Join(unresolved, err); err != nil {
 		return fault("create", describe(spec.ID), err)
 	}
-	oci, err := buildSpec(spec, who, r.host)
+	host, err := r.hostFor(spec)
+	if err != nil {
+		return err
+	}
+	oci, err := buildSpec(spec, who, host)
 	if err != nil {
 		return err
 	}

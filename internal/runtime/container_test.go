@@ -252,7 +252,7 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 	if err := e.Create(t.Context(), spec); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err := e.NewTask(t.Context(), spec.ID, model.StreamOptions{})
+	_, err := e.NewTask(t.Context(), spec.ID, model.StreamOptions{})
 	if err == nil || !strings.Contains(err.Error(), `exec: "nosuch": executable file not found in $PATH`) ||
 		!strings.HasPrefix(err.Error(), "failed to create task for container: ") {
 		t.Errorf("error %v", err)
@@ -317,7 +317,7 @@ func TestReattach(t *testing.T) {
 	if e.child.proc.id != child {
 		t.Errorf("containerd %+v is not the one before, %+v", e.child.proc.id, child)
 	}
-	s, pid, err := e.Reattach(t.Context(), c.ID)
+	s, pid, err := e.reattach(c.ID)
 	if err != nil || pid != c.pid {
 		t.Fatalf("reattach: pid %d %v, want %d", pid, err, c.pid)
 	}
@@ -348,7 +348,7 @@ func TestExitWhileAway(t *testing.T) {
 	}
 	eventually(t, func() bool { return unix.Kill(c.pid, 0) != nil }, func() string { return "it does not end" })
 	e.open()
-	s, _, err := e.Reattach(t.Context(), c.ID)
+	s, _, err := e.reattach(c.ID)
 	if err != nil {
 		t.Fatal(err)
 	}

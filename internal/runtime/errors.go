@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
@@ -44,7 +45,7 @@ func kindOf(err error) model.Kind {
 	}
 	err = native(err)
 	switch {
-	case errdefs.IsNotFound(err):
+	case errdefs.IsNotFound(err), saysEnded(err):
 		return model.NotFound
 	case errdefs.IsAlreadyExists(err), errdefs.IsFailedPrecondition(err), errdefs.IsConflict(err):
 		return model.Conflict
@@ -56,6 +57,17 @@ func kindOf(err error) model.Kind {
 		return model.NotImplemented
 	}
 	return model.Internal
+}
+
+// saysEnded tells whether a shim refuses because the process has ended. It says so
+// in words only.
+func saysEnded(err error) bool {
+	for _, words := range []string{"in a stopped state", "in a deleted state", "a stopped container", "a deleted process"} {
+		if strings.Contains(err.Error(), words) {
+			return true
+		}
+	}
+	return false
 }
 
 func isNotFound(err error) bool { return err != nil && errdefs.IsNotFound(native(err)) }

@@ -11,6 +11,8 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
+	tasktypes "github.com/containerd/containerd/api/types/task"
+	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -41,7 +43,7 @@ func (r *Runtime) Exec(ctx context.Context, id model.ContainerID, exec string, p
 	if err := f.create(); err != nil {
 		return nil, err
 	}
-	streams, g, err := r.openStreams(key, f, true)
+	streams, g, err := r.openStreams(key, f)
 	if err != nil {
 		return nil, err
 	}
@@ -126,12 +128,28 @@ func (r *Runtime) ResizeExec(ctx context.Context, id model.ContainerID, exec str
 	return r.resize(ctx, procKey{container: id, exec: exec}, width, height)
 }
 
-// KillExec sends a signal to an exec.
+// KillExec sends a signal to an exec, and to what it has started as far as that is
+// in its process group: the children of a shell that is killed would stay.
 func (r *Runtime) KillExec(ctx context.Context, id model.ContainerID, exec string, sig syscall.Signal) error {
 	ctx, cancel := r.call(ctx)
 	defer cancel()
-	_, err := r.tasks().Kill(ctx, &tasks.KillRequest{ContainerID: string(id), ExecID: exec, Signal: uint32(sig)})
+	answer, err := r.tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id), ExecID: exec})
+	if err != nil {
+		return fault("exec", describe(id), err)
+	}
+	if p := answer.Process; p.Status == tasktypes.Status_RUNNING && signalGroup(int(p.Pid), sig) {
+		return nil
+	}
+	_, err = r.tasks().Kill(ctx, &tasks.KillRequest{ContainerID: string(id), ExecID: exec, Signal: uint32(sig)})
 	return fault("exec", describe(id), err)
+}
+
+// signalGroup sends a signal to a process group (kill(2), setsid(2)) whose leader
+// is alive; false if there is none. runc makes every process that it starts the
+// leader of a session.
+func signalGroup(leader int, sig syscall.Signal) bool {
+	group, err := unix.Getpgid(leader)
+	return err == nil && group == leader && leader > 1 && unix.Kill(-leader, sig) == nil
 }
 
 // DeleteExec removes the state of an exec that has ended or never started. Its

@@ -119,7 +119,7 @@ func TestTaskNeverStarted(t *testing.T) {
 	if err := e.Create(t.Context(), spec); err != nil {
 		t.Fatal(err)
 	}
-	s, _, err := e.NewTask(t.Context(), spec.ID, model.StreamOptions{Stdin: true})
+	s, _, begun, err := e.newTask(spec.ID, model.StreamOptions{Stdin: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,6 +131,7 @@ func TestTaskNeverStarted(t *testing.T) {
 	if exit, err := e.DeleteTask(t.Context(), spec.ID); err != nil || exit.Code != 137 {
 		t.Errorf("delete of a task that never started: %+v %v", exit, err)
 	}
+	begun()
 	out.wait(t)
 	if err := s.Stdin.Close(); err != nil {
 		t.Error(err)
@@ -175,4 +176,37 @@ func TestManyExecs(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// TestKilledExecLeavesNothing: what a shell has started does not outlive it.
+func TestKilledExecLeavesNothing(t *testing.T) {
+	e := newEngine(t)
+	ctx := t.Context()
+	c := e.start(e.spec("sleep 1000"))
+	s, err := e.Exec(ctx, c.ID, "group", model.Process{Args: []string{"sh", "-c", "sleep 1000 & sleep 1000; true"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeStreams(s)
+	if _, err := e.StartExec(ctx, c.ID, "group"); err != nil {
+		t.Fatal(err)
+	}
+	processes := func(want int) {
+		t.Helper()
+		var got []int
+		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			if got, err = e.Pids(ctx, c.ID); err == nil && len(got) == want {
+				return
+			}
+		}
+		t.Fatalf("processes %v (%v), want %d", got, err, want)
+	}
+	processes(4)
+	if err := e.KillExec(ctx, c.ID, "group", unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	processes(1)
+	if err := e.KillExec(ctx, c.ID, "nobody", unix.SIGKILL); model.KindOf(err) != model.NotFound {
+		t.Errorf("an exec that is not there: %v, want NotFound", err)
+	}
 }

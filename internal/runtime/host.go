@@ -30,16 +30,16 @@ type hostFacts struct {
 	apparmorProfile   string // "" if it could not be loaded
 	netSysctls        map[string]string
 	oomScore          int    // the daemon's own oom_score_adj
-	initPath          string // a static init for --init; "" if there is none
+	initPath          string // a static init for a container with --init
 }
 
 // readHostFacts looks at the machine.
-func readHostFacts(initPath string, log *slog.Logger) (hostFacts, error) {
+func readHostFacts(log *slog.Logger) (hostFacts, error) {
 	own, err := cap.Current()
 	if err != nil {
 		return hostFacts{}, fmt.Errorf("read own capabilities: %w", err)
 	}
-	h := hostFacts{capabilities: own, initPath: initPath, netSysctls: map[string]string{}}
+	h := hostFacts{capabilities: own, netSysctls: map[string]string{}}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(cgroupRoot, &fs); err == nil {
 		h.cgroup2 = fs.Type == unix.CGROUP2_SUPER_MAGIC

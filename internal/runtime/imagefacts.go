@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/platforms"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	digest "github.com/opencontainers/go-digest"
 	chains "github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -124,10 +125,11 @@ func (r *Runtime) unpackedSize(ctx context.Context, diffs []digest.Digest) (int6
 	return sum, nil
 }
 
-// parseConfig reads an image's configuration (OCI image-spec, config.md).
+// parseConfig reads an image's configuration (OCI image-spec, config.md, and
+// what Docker adds to it).
 func parseConfig(raw []byte) (model.Image, []digest.Digest, error) {
 	var c struct {
-		ocispec.Image
+		dockerspec.DockerOCIImage
 		Comment string `json:"comment"`
 	}
 	if err := json.Unmarshal(raw, &c); err != nil {
@@ -141,6 +143,7 @@ func parseConfig(raw []byte) (model.Image, []digest.Digest, error) {
 			WorkingDir: c.Config.WorkingDir, Labels: c.Config.Labels, StopSignal: c.Config.StopSignal,
 			ExposedPorts: slices.Sorted(maps.Keys(c.Config.ExposedPorts)),
 			Volumes:      slices.Sorted(maps.Keys(c.Config.Volumes)),
+			Shell:        c.Config.Shell, Healthcheck: healthcheck(c.Config.Healthcheck),
 		},
 	}
 	if c.Created != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/pkg/archive/compression"
 	"github.com/containerd/platforms"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	digest "github.com/opencontainers/go-digest"
 	imagespecs "github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -95,14 +96,17 @@ func (r *Runtime) writeLayer(ctx context.Context, rootfs io.Reader) (ocispec.Des
 }
 
 // writeImage stores configuration and manifest of an image of one layer.
-func (r *Runtime) writeImage(ctx context.Context, layer ocispec.Descriptor, c ocispec.ImageConfig) (ocispec.Descriptor, error) {
+func (r *Runtime) writeImage(ctx context.Context, layer ocispec.Descriptor, c dockerspec.DockerOCIImageConfig) (ocispec.Descriptor, error) {
 	now := time.Now().UTC()
 	host := platforms.DefaultSpec()
-	config, err := r.writeJSON(ctx, ocispec.MediaTypeImageConfig, ocispec.Image{
-		Created: &now, Config: c,
-		Platform: ocispec.Platform{Architecture: host.Architecture, OS: host.OS, Variant: host.Variant},
-		RootFS:   ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{layer.Digest}},
-		History:  []ocispec.History{{Created: &now, Comment: "Imported from -"}},
+	config, err := r.writeJSON(ctx, ocispec.MediaTypeImageConfig, dockerspec.DockerOCIImage{
+		Image: ocispec.Image{
+			Created:  &now,
+			Platform: ocispec.Platform{Architecture: host.Architecture, OS: host.OS, Variant: host.Variant},
+			RootFS:   ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{layer.Digest}},
+			History:  []ocispec.History{{Created: &now, Comment: "Imported from -"}},
+		},
+		Config: c,
 	}, nil)
 	if err != nil {
 		return ocispec.Descriptor{}, err

@@ -168,6 +168,62 @@ type running struct {
 	err     *capture
 }
 
+// newTask makes a task and reads its output, as the keeper does. begun lets go of
+// the guards that keep the end of output from being seen.
+func (e *engine) newTask(id model.ContainerID, o model.StreamOptions) (s *model.Streams, pid int, begun func(), err error) {
+	s = &model.Streams{}
+	var guards []*os.File
+	o.Open = func(p model.Pipes) error {
+		for _, path := range []string{p.Stdout, p.Stderr} {
+			if path == "" {
+				continue
+			}
+			if err := openOutput(s, p); err != nil {
+				return err
+			}
+			guard, err := openFIFO(path, os.O_WRONLY)
+			if err != nil {
+				return err
+			}
+			guards = append(guards, guard)
+		}
+		return nil
+	}
+	begun = sync.OnceFunc(func() {
+		for _, g := range guards {
+			g.Close()
+		}
+	})
+	e.t.Cleanup(begun)
+	task, err := e.NewTask(e.t.Context(), id, o)
+	if err != nil {
+		return nil, 0, begun, err
+	}
+	s.Stdin = task.Stdin
+	return s, task.Pid, begun, nil
+}
+
+// openOutput opens what of a process's output is not open yet.
+func openOutput(s *model.Streams, p model.Pipes) (err error) {
+	if s.Stdout == nil {
+		s.Stdout, err = openFIFO(p.Stdout, os.O_RDONLY)
+	}
+	if err == nil && s.Stderr == nil && p.Stderr != "" {
+		s.Stderr, err = openFIFO(p.Stderr, os.O_RDONLY)
+	}
+	return err
+}
+
+// reattach takes a task up and reads its output.
+func (e *engine) reattach(id model.ContainerID) (*model.Streams, int, error) {
+	task, err := e.Reattach(e.t.Context(), id)
+	if err != nil {
+		return nil, 0, err
+	}
+	s := &model.Streams{Stdin: task.Stdin}
+	return s, task.Pid, openOutput(s, task.Pipes)
+}
+
 func (e *engine) start(spec model.ContainerSpec) *running {
 	e.t.Helper()
 	ctx := e.t.Context()
@@ -177,9 +233,11 @@ func (e *engine) start(spec model.ContainerSpec) *running {
 	c := &running{ContainerSpec: spec, e: e}
 	var err error
 	o := model.StreamOptions{TTY: spec.Process.TTY, Stdin: spec.Process.Stdin}
-	if c.streams, c.pid, err = e.NewTask(ctx, spec.ID, o); err != nil {
+	var begun func()
+	if c.streams, c.pid, begun, err = e.newTask(spec.ID, o); err != nil {
 		e.t.Fatalf("new task: %v", err)
 	}
+	defer begun()
 	c.out, c.err = drain(c.streams.Stdout), drain(c.streams.Stderr)
 	if c.exit, err = e.Wait(context.Background(), spec.ID); err != nil {
 		e.t.Fatalf("wait: %v", err)

@@ -31,9 +31,6 @@ func mounts(spec model.ContainerSpec, host hostFacts) ([]specs.Mount, error) {
 	}
 	out := slices.DeleteFunc(engineMounts(spec), func(m specs.Mount) bool { return taken(m.Destination) })
 	if spec.Init {
-		if host.initPath == "" {
-			return nil, model.Errorf(model.Invalid, "exec: \"docker-init\": executable file not found in $PATH")
-		}
 		out = append(out, specs.Mount{Destination: initTarget, Type: "bind", Source: host.initPath,
 			Options: []string{"bind", "ro"}})
 	}

@@ -46,7 +46,8 @@ type Options struct {
 	// ContainerdPath is the program for the child; empty means "containerd" in
 	// $PATH.
 	ContainerdPath string
-	// InitPath is a static init to serve `--init`; empty means there is none.
+	// InitPath is a static init to serve `--init`; empty means one in $PATH, by the
+	// names of docker-init and tini.
 	InitPath string
 	Logger   *slog.Logger
 }
@@ -91,7 +92,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 			return nil, fmt.Errorf("runtime directory: %w", err)
 		}
 	}
-	host, err := readHostFacts(o.InitPath, o.Logger)
+	host, err := readHostFacts(o.Logger)
 	if err != nil {
 		return nil, err
 	}

@@ -273,8 +273,6 @@ func TestInit(t *testing.T) {
 	spec.Init = true
 	s := built(t, spec, host)
 	same(t, "args", s.Process.Args, []string{"/sbin/docker-init", "--", "sh"})
-	host.initPath = ""
-	if _, err := buildSpec(spec, specs.User{}, host); model.KindOf(err) != model.Invalid {
-		t.Errorf("init without a program: %v", err)
-	}
+	same(t, "mount", s.Mounts[slices.IndexFunc(s.Mounts, func(m specs.Mount) bool { return m.Destination == "/sbin/docker-init" })], specs.Mount{Destination: "/sbin/docker-init", Type: "bind",
+		Source: "/usr/bin/tini", Options: []string{"bind", "ro"}})
 }

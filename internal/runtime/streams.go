@@ -120,11 +120,18 @@ func (f fifos) all() []string {
 	return out
 }
 
-// openStreams opens our ends of FIFOs that exist. With guarded output, end of
-// output is not seen before guards.begun: for a process that is yet to be made.
-func (r *Runtime) openStreams(key procKey, f fifos, guarded bool) (*model.Streams, *guards, error) {
-	g := &guards{started: make(chan struct{})}
+// pipes returns where output comes.
+func (f fifos) pipes() model.Pipes { return model.Pipes{Stdout: f.stdout, Stderr: f.stderr} }
+
+// openStreams opens our ends of an exec's FIFOs. End of output is not seen before
+// guards.begun.
+func (r *Runtime) openStreams(key procKey, f fifos) (*model.Streams, *guards, error) {
 	out := &model.Streams{}
+	in, g, err := r.openInput(key, f)
+	if err != nil {
+		return nil, nil, err
+	}
+	out.Stdin = in
 	fail := func(err error) (*model.Streams, *guards, error) {
 		closeStreams(out)
 		g.close()
@@ -142,26 +149,37 @@ func (r *Runtime) openStreams(key procKey, f fifos, guarded bool) (*model.Stream
 			return fail(err)
 		}
 		*one.to = end
-		if guarded {
-			guard, err := openFIFO(one.path, os.O_WRONLY)
-			if err != nil {
-				return fail(err)
-			}
-			g.writers = append(g.writers, guard)
-		}
-	}
-	if f.stdin != "" {
-		var err error
-		if g.reader, err = openFIFO(f.stdin, os.O_RDONLY); err != nil {
-			return fail(err)
-		}
-		end, err := openFIFO(f.stdin, os.O_WRONLY)
+		guard, err := openFIFO(one.path, os.O_WRONLY)
 		if err != nil {
 			return fail(err)
 		}
-		out.Stdin = &stdin{File: end, runtime: r, key: key, started: g.started}
+		g.writers = append(g.writers, guard)
 	}
 	return out, g, nil
+}
+
+// openInput opens our end of a process's input; nil if it has none.
+func (r *Runtime) openInput(key procKey, f fifos) (io.WriteCloser, *guards, error) {
+	g := &guards{started: make(chan struct{})}
+	if f.stdin == "" {
+		return nil, g, nil
+	}
+	var err error
+	if g.reader, err = openFIFO(f.stdin, os.O_RDONLY); err != nil {
+		return nil, nil, fmt.Errorf("streams: %w", err)
+	}
+	end, err := openFIFO(f.stdin, os.O_WRONLY)
+	if err != nil {
+		g.close()
+		return nil, nil, fmt.Errorf("streams: %w", err)
+	}
+	return &stdin{File: end, runtime: r, key: key, started: g.started}, g, nil
+}
+
+func closeInput(in io.WriteCloser) {
+	if in != nil {
+		in.Close() //nolint:errcheck // nothing was written
+	}
 }
 
 // openFIFO opens one end without waiting for the other; the file is served by
@@ -171,7 +189,8 @@ func openFIFO(path string, flag int) (*os.File, error) {
 }
 
 func closeStreams(s *model.Streams) {
-	for _, c := range []io.Closer{s.Stdin, s.Stdout, s.Stderr} {
+	closeInput(s.Stdin)
+	for _, c := range []io.Closer{s.Stdout, s.Stderr} {
 		if c != nil {
 			c.Close() //nolint:errcheck // nothing was written
 		}
@@ -196,19 +215,19 @@ func (s *stdin) Close() error {
 		s.err = s.File.Close()
 		select {
 		case <-s.started:
-			s.runtime.closeInput(s.key)
+			s.runtime.endInput(s.key)
 		default:
 			s.runtime.spawn(func() {
 				<-s.started // closed by start, deletion or Close, whichever comes first
-				s.runtime.closeInput(s.key)
+				s.runtime.endInput(s.key)
 			})
 		}
 	})
 	return s.err
 }
 
-// closeInput tells the shim. A process that has ended has no input to close.
-func (r *Runtime) closeInput(key procKey) {
+// endInput tells the shim. A process that has ended has no input to close.
+func (r *Runtime) endInput(key procKey) {
 	ctx, cancel := context.WithTimeout(r.scope(context.Background()), closeStdinTimeout)
 	defer cancel()
 	_, err := r.tasks().CloseIO(ctx, &tasks.CloseIORequest{

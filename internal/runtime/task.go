@@ -17,38 +17,40 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// NewTask makes a container's first process, which waits to be started, and
-// returns our ends of its streams and its pid. The caller reads the streams to
-// their end, without a pause: the process stops when the FIFO is full.
-func (r *Runtime) NewTask(ctx context.Context, id model.ContainerID, o model.StreamOptions) (*model.Streams, int, error) {
+// NewTask makes a container's first process, which waits to be started. Its
+// output must be read without a pause: the process stops when a pipe is full.
+func (r *Runtime) NewTask(ctx context.Context, id model.ContainerID, o model.StreamOptions) (*model.Task, error) {
 	ctx, cancel := r.call(ctx)
 	defer cancel()
 	rootfs, err := r.client.SnapshotService(r.snapshotter).Mounts(ctx, string(id))
 	if err != nil {
-		return nil, 0, faultf("start", describe(id), "mount snapshot", err)
+		return nil, faultf("start", describe(id), "mount snapshot", err)
 	}
 	r.begin(id)
 	key := procKey{container: id}
 	f := r.fifoPaths(key, o)
 	if err := f.create(); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	streams, g, err := r.openStreams(key, f, true)
-	if err != nil {
-		return nil, 0, err
+	in, g, err := r.openInput(key, f)
+	if err == nil && o.Open != nil {
+		err = o.Open(f.pipes())
 	}
-	answer, err := r.tasks().Create(ctx, &tasks.CreateTaskRequest{
-		ContainerID: string(id), Rootfs: mount.ToProto(rootfs),
-		Stdin: f.stdin, Stdout: f.stdout, Stderr: f.stderr, Terminal: f.tty,
-	})
+	var answer *tasks.CreateTaskResponse
+	if err == nil {
+		answer, err = r.tasks().Create(ctx, &tasks.CreateTaskRequest{
+			ContainerID: string(id), Rootfs: mount.ToProto(rootfs),
+			Stdin: f.stdin, Stdout: f.stdout, Stderr: f.stderr, Terminal: f.tty,
+		})
+	}
 	if err != nil {
-		closeStreams(streams)
+		closeInput(in)
 		g.close()
 		f.remove()
-		return nil, 0, faultf("start", describe(id), "failed to create task for container", err)
+		return nil, faultf("start", describe(id), "failed to create task for container", err)
 	}
 	r.keep(key, g)
-	return streams, int(answer.Pid), nil
+	return &model.Task{Pid: int(answer.Pid), Stdin: in, Pipes: f.pipes()}, nil
 }
 
 // Start lets the process of NewTask run.
@@ -63,29 +65,28 @@ func (r *Runtime) Start(ctx context.Context, id model.ContainerID) error {
 	return nil
 }
 
-// Reattach opens the streams of a process that an earlier daemon started. Output
-// that it wrote meanwhile waits in the FIFO, up to its size (64 KiB), while the
-// process lives; of a process that has ended it reads io.EOF at once. There is
-// one reader: two would share the output out between them.
-func (r *Runtime) Reattach(ctx context.Context, id model.ContainerID) (*model.Streams, int, error) {
+// Reattach is NewTask for a process that an earlier daemon started. Output that
+// nobody has read waits in the pipes, up to their size, while the process lives.
+func (r *Runtime) Reattach(ctx context.Context, id model.ContainerID) (*model.Task, error) {
 	ctx, cancel := r.call(ctx)
 	defer cancel()
 	answer, err := r.tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
 	if err != nil {
-		return nil, 0, fault("reattach", describe(id), err)
+		return nil, fault("reattach", describe(id), err)
 	}
 	p := answer.Process
 	key := procKey{container: id}
 	f := fifos{stdin: p.Stdin, stdout: p.Stdout, stderr: p.Stderr, tty: p.Terminal}
-	streams, g, err := r.openStreams(key, f, false)
+	in, g, err := r.openInput(key, f)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	if p.Status != tasktypes.Status_CREATED {
+	started := p.Status != tasktypes.Status_CREATED
+	if started {
 		g.begun()
 	}
 	r.keep(key, g)
-	return streams, int(p.Pid), nil
+	return &model.Task{Pid: int(p.Pid), Stdin: in, Pipes: f.pipes(), Started: started}, nil
 }
 
 // Kill sends a signal to a container's first process, or to all of them. A

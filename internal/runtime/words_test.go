@@ -5,11 +5,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/images"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	digest "github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -86,12 +90,15 @@ func TestFindImage(t *testing.T) {
 
 func TestChanges(t *testing.T) {
 	got, err := applyChanges([]string{`CMD ["a","b"]`, "entrypoint run it", `ENV A=1 B="two words" A=3`, "ENV OLD some value",
-		"EXPOSE 80 53/udp", "VOLUME /a /b", `LABEL x="y z" q=1`, "USER web", "WORKDIR /srv", "STOPSIGNAL SIGINT"})
+		"EXPOSE 80 53/udp", "VOLUME /a /b", `LABEL x="y z" q=1`, "USER web", "WORKDIR /srv", "STOPSIGNAL SIGINT",
+		"HEALTHCHECK --interval=5s --retries=2  CMD curl -f http://localhost"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	set := struct{}{}
-	same(t, "configuration", got, ocispec.ImageConfig{
+	same(t, "health check", got.Healthcheck, &dockerspec.HealthcheckConfig{
+		Test: []string{"CMD-SHELL", "curl -f http://localhost"}, Interval: 5 * time.Second, Retries: 2})
+	same(t, "configuration", got.ImageConfig, ocispec.ImageConfig{
 		Cmd: []string{"a", "b"}, Entrypoint: []string{"/bin/sh", "-c", "run it"},
 		Env:          []string{"A=3", "B=two words", "OLD=some value"},
 		ExposedPorts: map[string]struct{}{"80/tcp": set, "53/udp": set},
@@ -99,7 +106,9 @@ func TestChanges(t *testing.T) {
 		Labels:       map[string]string{"x": "y z", "q": "1"},
 		User:         "web", WorkingDir: "/srv", StopSignal: "SIGINT",
 	})
-	for _, bad := range []string{"", "RUN x", "ENV", "ENV A", `ENV A="open`, "LABEL a=1 b"} {
+	for _, bad := range []string{"", "RUN x", "ENV", "ENV A", `ENV A="open`, "LABEL a=1 b",
+		"HEALTHCHECK", "HEALTHCHECK CMD", "HEALTHCHECK NONE x", "HEALTHCHECK TCP 80", "HEALTHCHECK --interval=1us CMD x",
+		"HEALTHCHECK --interval=soon CMD x", "HEALTHCHECK --retries=-1 CMD x", "HEALTHCHECK --retries=x CMD x", "HEALTHCHECK --odd CMD x"} {
 		if _, err := applyChanges([]string{bad}); model.KindOf(err) != model.Invalid {
 			t.Errorf("%q: %v, want Invalid", bad, err)
 		}
@@ -197,6 +206,21 @@ func TestOOMCount(t *testing.T) {
 	} {
 		if got := oomCount(text); got != want {
 			t.Errorf("%q: %d, want %d", text, got, want)
+		}
+	}
+}
+
+// TestWhatEndedIsNotFound: a shim tells in words only that a process has ended.
+func TestWhatEndedIsNotFound(t *testing.T) {
+	for text, want := range map[string]model.Kind{
+		"cannot exec in a stopped state: unknown":                        model.NotFound,
+		"cannot exec in a deleted state: unknown":                        model.NotFound,
+		"cannot resize a stopped container: unknown":                     model.NotFound,
+		`exec: "x": executable file not found in $PATH: unknown`:         model.Internal,
+		"cannot stop: a container is stopped, or in some state: unknown": model.Internal,
+	} {
+		if got := model.KindOf(fault("exec", "c", status.Error(codes.Unknown, text))); got != want {
+			t.Errorf("%s: kind %v, want %v", text, got, want)
 		}
 	}
 }

@@ -27,6 +27,8 @@ type Snapshot struct {
 	// index holds what is looked up by something other than its ID; every key
 	// is words joined by NUL, every value the ID it leads to.
 	index *iradix.Tree[string]
+	// ports holds who has or claims which host ports, by page.
+	ports *iradix.Tree[PortUse]
 }
 
 // Empty returns the snapshot in which nothing was asked for.
@@ -37,6 +39,7 @@ func Empty() *Snapshot {
 		endpoint: iradix.New[model.Endpoint](),
 		cursor:   iradix.New[netip.Addr](),
 		index:    iradix.New[string](),
+		ports:    iradix.New[PortUse](),
 	}
 }
 

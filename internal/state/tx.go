@@ -94,9 +94,11 @@ func (tx *Tx) DeleteNetwork(id model.NetworkID) {
 
 // PutSandbox stores sb under its ID.
 func (tx *Tx) PutSandbox(sb model.Sandbox) {
-	if old, ok := tx.now.Sandbox(sb.ID); ok {
+	old, ok := tx.now.Sandbox(sb.ID)
+	if ok {
 		tx.unindex("container", string(old.Container))
 	}
+	tx.indexPorts(old, sb)
 	tx.now.sandbox = put(tx.now.sandbox, string(sb.ID), sb)
 	tx.index(string(sb.ID), "container", string(sb.Container))
 	tx.touch(KindSandbox, string(sb.ID))
@@ -106,6 +108,7 @@ func (tx *Tx) PutSandbox(sb model.Sandbox) {
 func (tx *Tx) DeleteSandbox(id model.SandboxID) {
 	if old, ok := tx.now.Sandbox(id); ok {
 		tx.unindex("container", string(old.Container))
+		tx.indexPorts(old, model.Sandbox{})
 		tx.now.sandbox = drop(tx.now.sandbox, string(id))
 		tx.touch(KindSandbox, string(id))
 	}

@@ -14,9 +14,8 @@ import (
 // Attach connects a client to a container's streams until the container's output
 // ends, the client goes (ctx), or the user types the detach keys (ErrDetached).
 // A container that does not run yet may be attached to: the client then gets the
-// output of its next run. A client that does not read is cut off (Unavailable)
-// once its queue has been full for ten seconds; its writer may still be in a
-// Write then, which ends when the caller closes the connection.
+// output of its next run. A client that does not read for long is cut off
+// (Unavailable).
 func (m *Manager) Attach(ctx context.Context, ref string, o AttachOptions, s Streams) error {
 	b, err := m.find(ref)
 	if err != nil {
@@ -32,25 +31,28 @@ func (m *Manager) Attach(ctx context.Context, ref string, o AttachOptions, s Str
 	} else if rec.Config.Tty {
 		keys = parsed
 	}
-	c := &client{stdout: o.Stdout && s.Stdout != nil, stderr: o.Stderr && s.Stderr != nil}
-	if rec.Config.Tty {
-		c.stderr = false
-	}
-	joined := time.Now()
-	if o.Stream {
-		joined = b.output.join(c)
-		defer b.output.leave(c)
-		if b.isGone() { // nobody would end it
-			return model.Errorf(model.NotFound, "No such container: %s", ref)
+	o.Stdout = o.Stdout && s.Stdout != nil
+	o.Stderr = o.Stderr && s.Stderr != nil && !rec.Config.Tty
+	if !o.Stream {
+		if o.Logs {
+			return m.replay(ctx, b, o, time.Now(), s)
 		}
+		return nil
+	}
+	ctx, cancel := m.within(ctx)
+	defer cancel()
+	out, err := m.o.Outputs.Follow(ctx, b.id, o.Stdout, o.Stderr)
+	if err != nil {
+		return err
+	}
+	defer out.Close() //nolint:errcheck // nothing was written
+	if b.isGone() {   // nobody would end it
+		return model.Errorf(model.NotFound, "No such container: %s", ref)
 	}
 	if o.Logs {
-		if err := m.replay(ctx, b, c, joined, s); err != nil {
+		if err := m.replay(ctx, b, o, out.Joined(), s); err != nil {
 			return err
 		}
-	}
-	if !o.Stream {
-		return nil
 	}
 	if o.Ready != nil {
 		o.Ready()
@@ -59,12 +61,19 @@ func (m *Manager) Attach(ctx context.Context, ref string, o AttachOptions, s Str
 	if !o.Stdin || !rec.Config.OpenStdin {
 		s.Stdin = nil
 	}
-	err = serve(ctx, session{client: c, streams: s, input: b.output.input, keys: keys,
+	err = serve(ctx, session{output: out, silent: !o.Stdout && !o.Stderr, streams: s, input: b.input.wait, keys: keys,
 		closeInput: rec.Config.StdinOnce && !rec.Config.Tty})
 	if errors.Is(err, ErrDetached) {
 		m.say(b, events.ActionDetach)
 	}
 	return err
+}
+
+// within returns a context that ends with the manager too.
+func (m *Manager) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(m.closed, cancel)
+	return ctx, func() { stop(); cancel() }
 }
 
 func attachable(r record) error {
@@ -79,7 +88,8 @@ func attachable(r record) error {
 
 // session is one client at the streams of one process.
 type session struct {
-	client     *client
+	output     source
+	silent     bool // no output was asked for: only its end comes
 	streams    Streams
 	input      func(context.Context) (io.WriteCloser, error) // waits for the process's input
 	keys       []byte
@@ -96,26 +106,16 @@ func serve(ctx context.Context, s session) error {
 		go func() { typed <- s.forward(ctx) }()
 	}
 	shown := make(chan error, 1)
-	output := s.client.stdout || s.client.stderr
-	var over <-chan struct{} // without output, the end of the process
-	if output {
-		go func() { shown <- s.client.deliver(ctx, s.show) }()
-	} else {
-		over = s.client.finished
-	}
+	go func() { shown <- s.showAll(ctx) }()
 	for {
 		select {
 		case err := <-shown:
 			return err
 		case err := <-typed:
-			if errors.Is(err, ErrDetached) || !output {
+			if errors.Is(err, ErrDetached) || s.silent {
 				return err
 			}
 			typed = nil // the process may have closed its input and still talk
-		case <-s.client.cut:
-			return model.Errorf(model.Unavailable, "output was not read fast enough")
-		case <-over:
-			return nil
 		case <-ctx.Done():
 			return nil
 		}
@@ -135,18 +135,37 @@ func (s session) forward(ctx context.Context) error {
 	return err
 }
 
+// showAll writes output to the client until it ends, or the client goes.
+func (s session) showAll(ctx context.Context) error {
+	for {
+		stream, data, err := s.output.Next(ctx)
+		switch {
+		case errors.Is(err, io.EOF), ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		}
+		if err := s.show(stream, data); err != nil {
+			return err
+		}
+	}
+}
+
 // show writes a piece of output to the client.
-func (s session) show(p piece) error {
+func (s session) show(stream string, data []byte) error {
 	to := s.streams.Stdout
-	if p.stream == stderrName {
+	if stream == stderrName {
 		to = s.streams.Stderr
 	}
-	_, err := to.Write(p.data)
+	if to == nil {
+		return nil
+	}
+	_, err := to.Write(data)
 	return err
 }
 
 // replay writes what the log has from before the client joined.
-func (m *Manager) replay(ctx context.Context, b *box, c *client, until time.Time, s Streams) error {
+func (m *Manager) replay(ctx context.Context, b *box, o AttachOptions, until time.Time, s Streams) error {
 	in, err := m.readLog(b, LogQuery{Until: until, Tail: -1})
 	if err != nil {
 		return err
@@ -159,10 +178,10 @@ func (m *Manager) replay(ctx context.Context, b *box, c *client, until time.Time
 			return nil
 		case err != nil:
 			return err
-		case !c.wants(e.Stream):
+		case e.Stream == stderrName && !o.Stderr || e.Stream != stderrName && !o.Stdout:
 			continue
 		}
-		if err := (session{streams: s}).show(piece{e.Stream, e.Text}); err != nil {
+		if err := (session{streams: s}).show(e.Stream, e.Text); err != nil {
 			return err
 		}
 	}

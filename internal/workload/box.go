@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -13,22 +14,24 @@ import (
 // box is a container in memory. The record is only changed by whoever has the
 // turn; mu lets others read it meanwhile.
 type box struct {
-	id     model.ContainerID
-	turn   turn
-	output *fan // clients attached; outlives runs
+	id      model.ContainerID
+	turn    turn
+	input   *inlet  // for clients attached; outlives runs
+	monitor monitor // of health
 
 	mu      sync.Mutex
 	rec     record
 	run     *run            // nil while there is no process
 	execs   map[string]bool // IDs of execs that are not forgotten
 	waiters map[*waiter]bool
-	made    bool // the runtime has a container of this ID
-	gone    bool // removed: whoever still holds the box must not use it
+	pause   time.Duration // before the last automatic restart
+	made    bool          // the runtime has a container of this ID
+	gone    bool          // removed: whoever still holds the box must not use it
 }
 
 func newBox(r record) *box {
 	return &box{
-		id: r.ID, turn: newTurn(), output: newFan(), rec: r,
+		id: r.ID, turn: newTurn(), input: newInlet(), rec: r,
 		execs: map[string]bool{}, waiters: map[*waiter]bool{},
 	}
 }
@@ -138,7 +141,21 @@ func (m *Manager) all() []*box {
 	return out
 }
 
+// restarting is the refusal of verbs that have to wait for the restart.
+func restarting(id model.ContainerID) error {
+	return model.Errorf(model.Conflict, "container %s is restarting, wait until the container is running", id)
+}
+
 // notRunning is the refusal of verbs that need a process.
 func notRunning(id model.ContainerID) error {
 	return model.Errorf(model.Conflict, "container %s is not running", id)
+}
+
+// orEnded puts notRunning in the place of an error that says that the process is
+// gone: it has ended, and that is about to be recorded.
+func orEnded(id model.ContainerID, err error) error {
+	if model.KindOf(err) == model.NotFound {
+		return notRunning(id)
+	}
+	return err
 }

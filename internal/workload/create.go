@@ -73,7 +73,13 @@ func (m *Manager) build(ctx context.Context, rec record, nets *network.Networkin
 	}
 	if !rec.mode().IsContainer() {
 		rec.Sandbox = model.SandboxID(newID())
-		op := ops.CreateSandbox(m.sandbox(rec), m.endpointSpecs(rec, nets))
+		sb := m.sandbox(rec)
+		if sb.Mode == model.SandboxOwn {
+			if sb.Publish, err = publications(rec.Config, rec.Host); err != nil {
+				return nil, undo(err)
+			}
+		}
+		op := ops.CreateSandbox(sb, m.endpointSpecs(rec, nets))
 		if _, err := m.o.Engine.Do(ctx, op); err != nil {
 			return nil, undo(err)
 		}
@@ -182,6 +188,7 @@ func merge(c *container.Config, image model.ImageConfig) error {
 	}
 	c.Volumes = mergeMaps(c.Volumes, volumes)
 	mergeCommand(c, image)
+	mergeHealth(c, image)
 	if c.WorkingDir == "" {
 		c.WorkingDir = image.WorkingDir
 	}

@@ -229,17 +229,15 @@ func TestCreateWarns(t *testing.T) {
 		r.Host.PortBindings = network.PortMap{port: {{HostPort: "8080"}}}
 		r.Host.Links = []string{"one:uno"}
 		r.Host.DeviceCgroupRules = []string{"c 1:3 r"}
-		r.Config.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "true"}}
 	}))
 	must(t, err)
 	equal(t, "warnings", got, []string{
-		"Published ports are not opened by this version yet: reach the container by its address or name",
 		"Links on the default bridge network are deprecated and will be removed in a future release. Use a custom network instead.",
 		"Links on the default bridge network have no effect in this version: use a network of your own, where names are found without them",
-		"Not supported by this version yet, and without effect: health checks, device cgroup rules"})
+		"Not supported by this version yet, and without effect: device cgroup rules"})
 	_, got, err = b.Create(ctx, request("three", func(r *CreateRequest) { r.Host.PublishAllPorts = true }))
 	must(t, err)
-	equal(t, "warnings", got, []string{"Published ports are not opened by this version yet: reach the container by its address or name"})
+	equal(t, "warnings", got, nil)
 }
 
 func TestCreateUndone(t *testing.T) {

@@ -27,8 +27,10 @@ type execution struct {
 	id      string
 	box     *box
 	request container.ExecCreateRequest
-	output  *fan
+	output  *feed
+	input   *inlet
 	created time.Time
+	begun   chan struct{} // closed once it runs, or never will
 
 	mu      sync.Mutex
 	started bool
@@ -57,7 +59,7 @@ func (m *Manager) CreateExec(_ context.Context, ref string, r container.ExecCrea
 		return "", err
 	}
 	m.forgetExecs(b)
-	e := &execution{id: newID(), box: b, request: r, output: newFan(), created: time.Now()}
+	e := &execution{id: newID(), box: b, request: r, output: newFeed(), input: newInlet(), created: time.Now(), begun: make(chan struct{})}
 	b.mu.Lock()
 	gone := b.gone
 	if !gone {
@@ -78,7 +80,7 @@ func execable(b *box) error {
 	rec := b.snapshot()
 	switch {
 	case b.current() == nil && rec.State.Restarting:
-		return model.Errorf(model.Conflict, "container %s is restarting, wait until the container is running", b.id)
+		return restarting(b.id)
 	case b.current() == nil:
 		return notRunning(b.id)
 	case rec.State.Paused:
@@ -135,13 +137,16 @@ func (m *Manager) StartExec(ctx context.Context, id string, o ExecStart, s Strea
 	if err := e.begin(); err != nil {
 		return err
 	}
-	c := &client{}
-	if !o.Detach {
-		c.stdout = e.request.AttachStdout && s.Stdout != nil
-		c.stderr = e.request.AttachStderr && s.Stderr != nil && !e.request.Tty
+	defer e.output.leave()
+	if o.Detach {
+		e.output.leave()
 	}
-	e.output.join(c)
-	defer e.output.leave(c)
+	if !e.request.AttachStdout {
+		s.Stdout = nil
+	}
+	if !e.request.AttachStderr || e.request.Tty {
+		s.Stderr = nil
+	}
 	if err := m.runExec(context.WithoutCancel(ctx), e, o); err != nil {
 		code, kind := failureCode(err)
 		if code == exitUnknown {
@@ -159,7 +164,10 @@ func (m *Manager) StartExec(ctx context.Context, id string, o ExecStart, s Strea
 	if !e.request.AttachStdin {
 		s.Stdin = nil
 	}
-	err = serve(ctx, session{client: c, streams: s, input: e.output.input, keys: keys, closeInput: !e.request.Tty})
+	ctx, cancel := m.within(ctx)
+	defer cancel()
+	err = serve(ctx, session{output: e.output, silent: s.Stdout == nil && s.Stderr == nil, streams: s,
+		input: e.input.wait, keys: keys, closeInput: !e.request.Tty})
 	if errors.Is(err, ErrDetached) {
 		m.sayExec(e, events.ActionExecDetach)
 	}
@@ -185,19 +193,11 @@ func (m *Manager) runExec(ctx context.Context, e *execution, o ExecStart) error 
 	cid := e.box.id
 	streams, err := m.o.Execs.Exec(ctx, cid, e.id, e.process(o))
 	if err != nil {
-		return err
+		return orEnded(cid, err)
 	}
-	discard := &lineLog{log: m.log, partial: map[string][]byte{}}
-	var readers sync.WaitGroup
-	for name, from := range map[string]io.ReadCloser{stdoutName: streams.Stdout, stderrName: streams.Stderr} {
-		if from != nil {
-			readers.Go(func() { drain(e.output, name, from, discard) })
-		}
-	}
-	r := &run{streams: streams, log: discard, drained: make(chan struct{})}
-	m.work.Go(func() { readers.Wait(); close(r.drained) })
+	e.output.read(&m.work, streams)
 	if streams.Stdin != nil {
-		e.output.setStdin(streams.Stdin)
+		e.input.set(streams.Stdin)
 	}
 	exits, err := m.o.Execs.WaitExec(m.closed, cid, e.id)
 	if err == nil {
@@ -206,15 +206,17 @@ func (m *Manager) runExec(ctx context.Context, e *execution, o ExecStart) error 
 			e.mu.Lock()
 			e.running, e.pid = true, pid
 			e.mu.Unlock()
+			close(e.begun)
 		}
 	}
 	if err != nil {
-		r.close()
+		e.output.leave()
+		closeStreams(streams)
 		m.deleteExec(e)
-		return err
+		return orEnded(cid, err)
 	}
 	m.sayExec(e, events.ActionExecStart)
-	m.work.Go(func() { m.watchExec(e, r, exits) })
+	m.work.Go(func() { m.watchExec(e, streams, exits) })
 	return nil
 }
 
@@ -230,16 +232,20 @@ func (e *execution) process(o ExecStart) model.Process {
 
 // watchExec records the end of an exec before its clients see the end of output:
 // they ask for the exit code next.
-func (m *Manager) watchExec(e *execution, r *run, exits <-chan model.Exit) {
+func (m *Manager) watchExec(e *execution, streams *model.Streams, exits <-chan model.Exit) {
+	defer closeStreams(streams)
 	exit, ok := <-exits
 	if !ok {
-		r.letGo() // the manager was closed
+		e.output.leave() // the manager was closed
 		return
 	}
-	m.drained(e.box, r)
+	if !e.output.await(drainLimit) {
+		m.log.Warn("output goes on after the end", "container", model.Short(e.box.id), "op", "exec.exit")
+		e.output.leave()
+	}
 	e.finish(exit.Code)
-	e.output.end()
-	r.close()
+	e.output.finish()
+	e.input.set(nil)
 	m.deleteExec(e)
 	m.sayExec(e, events.ActionExecDie, "exitCode", strconv.Itoa(exit.Code))
 }
@@ -252,9 +258,21 @@ func (m *Manager) deleteExec(e *execution) {
 	}
 }
 
+// closeStreams closes our ends. Readers that are still waiting come back.
+func closeStreams(s *model.Streams) {
+	for _, c := range []io.Closer{s.Stdin, s.Stdout, s.Stderr} {
+		if c != nil {
+			c.Close() //nolint:errcheck // nothing was written, or nobody reads it any more
+		}
+	}
+}
+
 func (e *execution) finish(code int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if !e.running { // it could not be started
+		close(e.begun)
+	}
 	e.running, e.pid, e.exit, e.ended = false, 0, &code, time.Now()
 }
 
@@ -274,21 +292,6 @@ func (m *Manager) InspectExec(_ context.Context, id string) (container.ExecInspe
 		ProcessConfig: &container.ExecProcessConfig{Tty: e.request.Tty, Entrypoint: e.request.Cmd[0],
 			Arguments: slices.Clone(e.request.Cmd[1:]), Privileged: &e.request.Privileged, User: e.request.User},
 	}, nil
-}
-
-// ResizeExec sets the size of an exec's terminal, in characters.
-func (m *Manager) ResizeExec(ctx context.Context, id string, width, height uint) error {
-	e, err := m.findExec(id)
-	if err != nil {
-		return err
-	}
-	e.mu.Lock()
-	running := e.running
-	e.mu.Unlock()
-	if !running {
-		return model.Errorf(model.Conflict, "exec %s is not running", id)
-	}
-	return m.o.Execs.ResizeExec(ctx, e.box.id, id, width, height)
 }
 
 func (m *Manager) sayExec(e *execution, action events.Action, pairs ...string) {

@@ -30,10 +30,9 @@ const (
 func (m *Manager) watch(b *box, r *run, exits <-chan model.Exit) {
 	exit, ok := <-exits
 	if !ok {
-		r.letGo() // the manager was closed; the container runs on
-		return
+		return // the manager was closed; the container runs on
 	}
-	m.drained(b, r)
+	m.drained(b)
 	b.turn.must()
 	again := m.exited(b, r, exit)
 	auto := b.snapshot().Host.AutoRemove && !again
@@ -50,17 +49,6 @@ func (m *Manager) watch(b *box, r *run, exits <-chan model.Exit) {
 	}
 }
 
-// drained waits until the output of an ended process was read, within limits.
-func (m *Manager) drained(b *box, r *run) {
-	timer := time.NewTimer(drainLimit)
-	defer timer.Stop()
-	select {
-	case <-r.drained:
-	case <-timer.C:
-		m.log.Warn("output goes on after the end", "container", model.Short(b.id), "op", "container.exit")
-	}
-}
-
 // exited makes everything follow the end of a process, in the order in which it
 // may be seen: the network is down before the state says so, the state is stored
 // before anybody who waits is told. It returns whether the restart policy wants
@@ -68,6 +56,7 @@ func (m *Manager) drained(b *box, r *run) {
 func (m *Manager) exited(b *box, r *run, exit model.Exit) (again bool) {
 	ctx, cancel := m.cleanup()
 	defer cancel()
+	m.endHealth(b)
 	down := make(chan struct{})
 	go func() {
 		defer close(down)
@@ -95,7 +84,7 @@ func (m *Manager) exited(b *box, r *run, exit model.Exit) (again bool) {
 	m.say(b, events.ActionDie, "exitCode", strconv.Itoa(exit.Code),
 		"execDuration", seconds(exit.At.Sub(before.State.StartedAt)))
 	m.sayNetworks(events.ActionDisconnect, b)
-	b.output.end()
+	m.closeOutput(ctx, b)
 	close(r.ended)
 	b.wake(int64(exit.Code), "", false)
 	r.close() // costs a request where there is an input: nobody waits for it here
@@ -117,11 +106,7 @@ func wantsRestart(r record, exit model.Exit) bool {
 // restartLater starts the container again after a pause that doubles with every
 // run that ended early. A stop, a removal or the manager's end cancels it.
 func (m *Manager) restartLater(b *box) {
-	rec := b.snapshot()
-	pause := restartFirst
-	if rec.State.FinishedAt.Sub(rec.State.StartedAt) < restartCalm {
-		pause = min(restartFirst<<min(max(rec.RestartCount-1, 0), 16), restartLast)
-	}
+	pause := b.nextPause()
 	m.work.Go(func() {
 		timer := time.NewTimer(pause)
 		defer timer.Stop()
@@ -135,13 +120,28 @@ func (m *Manager) restartLater(b *box) {
 		if b.isGone() || !b.snapshot().State.Restarting {
 			return
 		}
-		b.edit(func(r *record) { r.State.Running, r.State.Restarting = false, false })
-		ctx, cancel := m.cleanup()
+		ctx, cancel := m.cleanup() // the state says "restarting" until it runs
 		defer cancel()
 		if err := m.start(ctx, b); err != nil {
 			m.log.Warn("restart", "container", model.Short(b.id), "op", "container.restart", "err", err)
+			b.wake(int64(b.snapshot().State.ExitCode), "", false) // it will not run again by itself
 		}
 	})
+}
+
+// nextPause returns how long to wait before a restart: twice as long as the last
+// time, within bounds, unless the run that has ended was calm.
+func (b *box) nextPause() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.rec.State
+	switch {
+	case b.pause == 0 || s.FinishedAt.Sub(s.StartedAt) >= restartCalm:
+		b.pause = restartFirst
+	default:
+		b.pause = min(2*b.pause, restartLast)
+	}
+	return b.pause
 }
 
 // waiter is somebody who waits for an exit or a removal.

@@ -1,7 +1,6 @@
 package workload
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"sync"
@@ -41,10 +40,22 @@ func newFakeLogs() *fakeLogs {
 	return &fakeLogs{entries: map[string][]LogEntry{}, changed: make(chan struct{})}
 }
 
-type fakeLogFile struct {
-	logs   *fakeLogs
-	path   string
-	closed bool
+func (l *fakeLogs) Read(path string, q LogQuery) (LogReader, error) {
+	return &fakeLogReader{logs: l, path: path, q: q}, nil
+}
+
+func (l *fakeLogs) append(path string, e LogEntry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.entries[path] = append(l.entries[path], e)
+	l.wakeLocked()
+}
+
+// wake makes followers look again.
+func (l *fakeLogs) wake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.wakeLocked()
 }
 
 func (l *fakeLogs) wakeLocked() {
@@ -52,45 +63,24 @@ func (l *fakeLogs) wakeLocked() {
 	l.changed = make(chan struct{})
 }
 
-func (l *fakeLogs) Open(path string, _ map[string]string) (LogFile, error) {
-	return &fakeLogFile{logs: l, path: path}, nil
-}
-
-func (l *fakeLogs) Read(path string, q LogQuery) (LogReader, error) {
-	return &fakeLogReader{file: &fakeLogFile{logs: l, path: path, closed: true}, q: q}, nil
-}
-
-func (f *fakeLogFile) Append(e LogEntry) error {
-	f.logs.mu.Lock()
-	defer f.logs.mu.Unlock()
-	e.Text = bytes.Clone(e.Text)
-	f.logs.entries[f.path] = append(f.logs.entries[f.path], e)
-	f.logs.wakeLocked()
-	return nil
-}
-
-func (f *fakeLogFile) Read(q LogQuery) (LogReader, error) { return &fakeLogReader{file: f, q: q}, nil }
-
-func (f *fakeLogFile) Close() error {
-	f.logs.mu.Lock()
-	defer f.logs.mu.Unlock()
-	f.closed = true
-	f.logs.wakeLocked()
-	return nil
-}
-
 type fakeLogReader struct {
-	file *fakeLogFile
+	logs *fakeLogs
+	path string
 	q    LogQuery
 	at   int
 }
 
 func (r *fakeLogReader) Next(ctx context.Context) (LogEntry, error) {
-	l := r.file.logs
 	for {
-		l.mu.Lock()
-		all, changed, closed := l.entries[r.file.path], l.changed, r.file.closed
-		l.mu.Unlock()
+		ended := false
+		select {
+		case <-r.q.Ended:
+			ended = true
+		default:
+		}
+		r.logs.mu.Lock()
+		all, changed := r.logs.entries[r.path], r.logs.changed
+		r.logs.mu.Unlock()
 		if r.at < len(all) {
 			r.at++
 			if e := all[r.at-1]; r.q.Until.IsZero() || !e.Time.After(r.q.Until) {
@@ -98,11 +88,12 @@ func (r *fakeLogReader) Next(ctx context.Context) (LogEntry, error) {
 			}
 			continue
 		}
-		if !r.q.Follow || closed {
+		if !r.q.Follow || ended {
 			return LogEntry{}, io.EOF
 		}
 		select {
 		case <-changed:
+		case <-r.q.Ended:
 		case <-ctx.Done():
 			return LogEntry{}, ctx.Err()
 		}

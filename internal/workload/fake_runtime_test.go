@@ -3,6 +3,7 @@ package workload
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -61,12 +62,15 @@ type fakeRuntime struct {
 	execSpec  map[string]model.Process
 	failStart error
 	stubborn  bool
+	dying     bool                         // processes have ended, and nobody knows yet
+	script    func(model.Process) scripted // what execs do; nil: they run until a test ends them
 	nextPid   int
+	pipes     map[string]io.Reader // by name
 }
 
 func newFakeRuntime() *fakeRuntime {
 	return &fakeRuntime{made: map[model.ContainerID]model.ContainerSpec{}, tasks: map[model.ContainerID]*fakeProcess{},
-		execs: map[string]*fakeProcess{}, execSpec: map[string]model.Process{}, nextPid: 1000}
+		execs: map[string]*fakeProcess{}, execSpec: map[string]model.Process{}, nextPid: 1000, pipes: map[string]io.Reader{}}
 }
 
 var errGone = model.Errorf(model.NotFound, "no such process")
@@ -142,30 +146,59 @@ func (r *fakeRuntime) Check(spec model.ContainerSpec) error {
 
 func (r *fakeRuntime) Update(context.Context, model.ContainerID, model.Resources) error { return nil }
 
-func (r *fakeRuntime) NewTask(_ context.Context, id model.ContainerID, o model.StreamOptions) (*model.Streams, int, error) {
+func (r *fakeRuntime) NewTask(_ context.Context, id model.ContainerID, o model.StreamOptions) (*model.Task, error) {
+	task, err := r.newTask(id, o)
+	if err == nil && o.Open != nil {
+		err = o.Open(task.Pipes)
+	}
+	return task, err
+}
+
+func (r *fakeRuntime) newTask(id model.ContainerID, o model.StreamOptions) (*model.Task, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, ok := r.made[id]; !ok {
-		return nil, 0, model.Errorf(model.NotFound, "container not found")
+		return nil, model.Errorf(model.NotFound, "container not found")
 	}
 	if r.tasks[id] != nil {
-		return nil, 0, model.Errorf(model.Conflict, "task already exists")
+		return nil, model.Errorf(model.Conflict, "task already exists")
 	}
 	p, s := r.newProcess(o)
 	r.tasks[id] = p
-	return s, p.pid, nil
+	return &model.Task{Pid: p.pid, Stdin: s.Stdin, Pipes: r.name(p)}, nil
 }
 
-func (r *fakeRuntime) Reattach(_ context.Context, id model.ContainerID) (*model.Streams, int, error) {
+// name gives the pipes of a process names.
+func (r *fakeRuntime) name(p *fakeProcess) (out model.Pipes) {
+	out.Stdout = fmt.Sprintf("pipe %d stdout", len(r.pipes))
+	r.pipes[out.Stdout] = p.outEnd
+	if p.errEnd != nil {
+		out.Stderr = fmt.Sprintf("pipe %d stderr", len(r.pipes))
+		r.pipes[out.Stderr] = p.errEnd
+	}
+	return out
+}
+
+// pipe returns the reading end of a pipe; nil if there is none of that name.
+func (r *fakeRuntime) pipe(name string) io.Reader {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if end, ok := r.pipes[name]; ok {
+		return end
+	}
+	return nil
+}
+
+func (r *fakeRuntime) Reattach(_ context.Context, id model.ContainerID) (*model.Task, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.tasks[id]
 	if p == nil {
-		return nil, 0, errGone
+		return nil, errGone
 	}
 	p.outEnd, p.out = io.Pipe()
 	p.errEnd, p.err = io.Pipe()
-	return &model.Streams{Stdout: p.outEnd, Stderr: p.errEnd}, p.pid, nil
+	return &model.Task{Pid: p.pid, Pipes: r.name(p), Started: true}, nil
 }
 
 func (r *fakeRuntime) Start(_ context.Context, id model.ContainerID) error {
@@ -237,6 +270,9 @@ func (r *fakeRuntime) setState(id model.ContainerID, s model.TaskState) error {
 }
 
 func (r *fakeRuntime) Pause(_ context.Context, id model.ContainerID) error {
+	if r.dying {
+		return errGone
+	}
 	return r.setState(id, model.TaskPaused)
 }
 
@@ -244,7 +280,12 @@ func (r *fakeRuntime) Resume(_ context.Context, id model.ContainerID) error {
 	return r.setState(id, model.TaskRunning)
 }
 
-func (r *fakeRuntime) Resize(context.Context, model.ContainerID, uint, uint) error { return nil }
+func (r *fakeRuntime) Resize(context.Context, model.ContainerID, uint, uint) error {
+	if r.dying {
+		return errGone
+	}
+	return nil
+}
 
 func (r *fakeRuntime) Pids(context.Context, model.ContainerID) ([]int, error) {
 	return []int{os.Getpid()}, nil
@@ -253,6 +294,9 @@ func (r *fakeRuntime) Pids(context.Context, model.ContainerID) ([]int, error) {
 func (r *fakeRuntime) Exec(_ context.Context, _ model.ContainerID, exec string, p model.Process) (*model.Streams, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.dying {
+		return nil, errGone
+	}
 	e, s := r.newProcess(model.StreamOptions{TTY: p.TTY, Stdin: p.Stdin})
 	r.execs[exec], r.execSpec[exec] = e, p
 	return s, nil
@@ -267,6 +311,9 @@ func (r *fakeRuntime) StartExec(_ context.Context, _ model.ContainerID, exec str
 		return 0, err
 	}
 	r.execs[exec].state = model.TaskRunning
+	if r.script != nil {
+		go r.play(r.execs[exec], r.script(r.execSpec[exec]))
+	}
 	return r.execs[exec].pid, nil
 }
 
@@ -286,6 +333,9 @@ func (r *fakeRuntime) DeleteExec(_ context.Context, _ model.ContainerID, exec st
 	p := r.execs[exec]
 	if p == nil {
 		return model.Exit{}, errGone
+	}
+	if p.state == model.TaskRunning {
+		return model.Exit{}, model.Errorf(model.Conflict, "process must be stopped before deletion")
 	}
 	delete(r.execs, exec)
 	return p.result, nil

@@ -114,6 +114,7 @@ type bench struct {
 	runtime *fakeRuntime
 	store   *fakeStore
 	logs    *fakeLogs
+	outputs *fakeOutputs
 	root    string
 }
 
@@ -121,6 +122,7 @@ func newBench(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{t: t, engine: newFakeEngine(), runtime: newFakeRuntime(), logs: newFakeLogs(),
 		store: &fakeStore{records: map[model.ContainerID][]byte{}}, root: t.TempDir()}
+	b.outputs = newFakeOutputs(b.runtime, b.logs)
 	b.write("resolv.conf", "nameserver 192.0.2.1\nsearch example.test\n")
 	b.write("hosts", "127.0.0.1\tthehost\n")
 	b.open()
@@ -131,8 +133,8 @@ func newBench(t *testing.T) *bench {
 // open makes a manager of what a former one left.
 func (b *bench) open() {
 	b.t.Helper()
-	m, err := New(Options{Engine: b.engine, Containers: b.runtime, Tasks: b.runtime, Control: b.runtime, Execs: b.runtime,
-		Images: fakeImages{}, Logs: b.logs, Store: b.store, Root: filepath.Join(b.root, "data"), LiveRestore: true,
+	m, err := New(Options{Engine: b.engine, Containers: b.runtime, Tasks: b.runtime, Control: b.runtime, Execs: b.runtime, ExecControl: b.runtime,
+		Images: fakeImages{}, Logs: b.logs, Outputs: b.outputs, Sweeper: b.outputs, Store: b.store, Root: filepath.Join(b.root, "data"), LiveRestore: true,
 		Host: HostFiles{ResolvConf: filepath.Join(b.root, "resolv.conf"), Hosts: filepath.Join(b.root, "hosts")}})
 	if err != nil {
 		b.t.Fatal(err)

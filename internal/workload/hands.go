@@ -46,11 +46,10 @@ type Containers interface {
 
 // Tasks runs containers' first processes.
 type Tasks interface {
-	// NewTask makes a process that waits for Start, with its streams open and its
-	// number on the host.
-	NewTask(ctx context.Context, id model.ContainerID, o model.StreamOptions) (*model.Streams, int, error)
+	// NewTask makes a process that waits for Start. o.Open opens its output.
+	NewTask(ctx context.Context, id model.ContainerID, o model.StreamOptions) (*model.Task, error)
 	// Reattach is NewTask for a process that was there before the daemon.
-	Reattach(ctx context.Context, id model.ContainerID) (*model.Streams, int, error)
+	Reattach(ctx context.Context, id model.ContainerID) (*model.Task, error)
 	Start(ctx context.Context, id model.ContainerID) error
 	// Wait returns a channel that yields the exit, or is closed if ctx ends first.
 	Wait(ctx context.Context, id model.ContainerID) (<-chan model.Exit, error)
@@ -76,8 +75,14 @@ type Execs interface {
 	Exec(ctx context.Context, id model.ContainerID, exec string, p model.Process) (*model.Streams, error)
 	StartExec(ctx context.Context, id model.ContainerID, exec string) (int, error)
 	WaitExec(ctx context.Context, id model.ContainerID, exec string) (<-chan model.Exit, error)
-	ResizeExec(ctx context.Context, id model.ContainerID, exec string, width, height uint) error
 	DeleteExec(ctx context.Context, id model.ContainerID, exec string) (model.Exit, error)
+}
+
+// ExecControl acts on additional processes that run; one that has ended is
+// NotFound.
+type ExecControl interface {
+	ResizeExec(ctx context.Context, id model.ContainerID, exec string, width, height uint) error
+	KillExec(ctx context.Context, id model.ContainerID, exec string, sig syscall.Signal) error
 }
 
 // Images is the store of images.
@@ -109,20 +114,12 @@ type LogEntry struct {
 }
 
 // LogQuery chooses entries of a log. Zero times are no bounds; Tail below 0 is
-// everything. Follow waits for more until the log is closed.
+// everything. Follow waits for more until Ended is closed.
 type LogQuery struct {
 	Since, Until time.Time
 	Tail         int
 	Follow       bool
-}
-
-// LogFile is a log that is being written.
-type LogFile interface {
-	// Append does not keep e.Text.
-	Append(e LogEntry) error
-	Read(q LogQuery) (LogReader, error)
-	// Close ends the log: followers read what is there and then io.EOF.
-	Close() error
+	Ended        <-chan struct{}
 }
 
 // LogReader yields entries, the oldest first, and then io.EOF.
@@ -131,10 +128,46 @@ type LogReader interface {
 	Close() error
 }
 
-// Logs keeps containers' output.
+// Logs reads what Outputs has logged.
 type Logs interface {
-	// Open continues the log at path; options are those of `--log-opt`.
-	Open(path string, options map[string]string) (LogFile, error)
-	// Read reads a log that nobody writes; one that is not there is empty.
+	// Read reads the log at path; one that is not there is empty.
 	Read(path string, q LogQuery) (LogReader, error)
+}
+
+// Outputs reads what containers print, logs it, and passes it on to clients. It
+// goes on while the daemon is away.
+type Outputs interface {
+	// Open begins to read pipes that exist, before the process has opened its ends.
+	// What is read already is read on.
+	Open(ctx context.Context, o model.Output) error
+	// Begun says that the process has its ends open: their closing is the end.
+	Begun(ctx context.Context, id model.ContainerID) error
+	// Drain returns once output has ended and is in the log.
+	Drain(ctx context.Context, id model.ContainerID) error
+	// Close ends reading, and clients once they have got what waits for them.
+	Close(ctx context.Context, id model.ContainerID) error
+	// Follow gives output from now on, also of a run that is yet to begin.
+	Follow(ctx context.Context, id model.ContainerID, stdout, stderr bool) (OutputReader, error)
+}
+
+// OutputSweeper closes outputs that nobody closed.
+type OutputSweeper interface {
+	// Keep closes the outputs of all containers but those that run.
+	Keep(ctx context.Context, running []model.ContainerID) error
+}
+
+// OutputReader is live output.
+type OutputReader interface {
+	source
+	// Joined is the time from which on output comes: what the log has until then is
+	// all there was before.
+	Joined() time.Time
+	Close() error
+}
+
+// source is output as it comes.
+type source interface {
+	// Next returns a piece of "stdout" or "stderr", valid until the next call, and
+	// io.EOF in the end.
+	Next(ctx context.Context) (stream string, data []byte, err error)
 }

@@ -45,6 +45,7 @@ func stateOf(r record) *container.State {
 		Status: r.status(), Running: s.Running, Paused: s.Paused, Restarting: s.Restarting,
 		OOMKilled: s.OOMKilled, Pid: s.Pid, ExitCode: s.ExitCode, Error: s.Error,
 		StartedAt: s.StartedAt.Format(time.RFC3339Nano), FinishedAt: s.FinishedAt.Format(time.RFC3339Nano),
+		Health: r.Health,
 	}
 }
 
@@ -75,8 +76,6 @@ func (m *Manager) networkSettings(r record) *container.NetworkSettings {
 		out.SandboxKey = filepath.Join(model.NetnsDir, "default")
 		return out
 	}
-	for port := range r.Config.ExposedPorts {
-		out.Ports[port] = nil
-	}
+	out.Ports = portMap(r.Config.ExposedPorts, sb.Ports)
 	return out
 }

@@ -66,7 +66,7 @@ func (e *escape) feed(typed []byte) (pass []byte, detached bool) {
 // keys were typed. keys nil looks for none.
 func copyInput(to io.Writer, from io.Reader, keys []byte) error {
 	e := escape{keys: keys}
-	buf := make([]byte, readSize)
+	buf := make([]byte, feedRead)
 	for {
 		n, err := from.Read(buf)
 		pass, detached := e.feed(buf[:n])

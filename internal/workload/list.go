@@ -1,7 +1,6 @@
 package workload
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"regexp"
@@ -77,6 +76,11 @@ func checkValues(f Filters) error {
 			return model.Errorf(model.Invalid, "invalid filter 'status=%s': %w", status, err)
 		}
 	}
+	for _, status := range f["health"] {
+		if err := container.ValidateHealthStatus(container.HealthStatus(status)); err != nil {
+			return model.Errorf(model.Invalid, "invalid filter 'health=%s': %w", status, err)
+		}
+	}
 	for _, code := range f["exited"] {
 		if _, err := strconv.Atoi(code); err != nil {
 			return model.Errorf(model.Invalid, "invalid filter 'exited=%s'", code)
@@ -101,7 +105,7 @@ func (m *Manager) chosen(r record, f Filters) bool {
 			return !r.State.Running && !r.State.FinishedAt.IsZero() && v == strconv.Itoa(r.State.ExitCode)
 		}) &&
 		f.Match("ancestor", func(v string) bool { return ancestor(v, r) }) &&
-		f.Match("health", func(v string) bool { return v == string(container.NoHealthcheck) }) &&
+		f.Match("health", func(v string) bool { return v == string(r.health().Status) }) &&
 		f.Match("is-task", func(v string) bool { return v == "false" || v == "0" }) &&
 		f.Match("expose", func(v string) bool { return exposes(r, v) }) &&
 		f.Match("publish", func(v string) bool { return publishes(r, v) }) &&
@@ -181,6 +185,8 @@ func (m *Manager) summary(r record, now time.Time) container.Summary {
 		NetworkSettings: &container.NetworkSettingsSummary{Networks: m.settingsOf(r)},
 		Mounts:          reported(r.Mounts),
 	}
+	health := r.health()
+	out.Health = &health
 	out.HostConfig.NetworkMode = string(r.mode())
 	out.HostConfig.Annotations = r.Host.Annotations
 	return out
@@ -197,19 +203,13 @@ func commandLine(r record) string {
 	return strings.Join(words, " ")
 }
 
-// ports returns the exposed ports of a running container.
+// ports returns the ports of a running container.
 func (m *Manager) ports(r record) []container.PortSummary {
-	out := []container.PortSummary{}
-	if !r.State.Running || r.Sandbox == "" || r.mode().IsHost() {
-		return out
+	open, has := m.openPorts(r)
+	if !has || !r.State.Running {
+		return []container.PortSummary{}
 	}
-	for port := range r.Config.ExposedPorts {
-		out = append(out, container.PortSummary{PrivatePort: port.Num(), Type: string(port.Proto())})
-	}
-	slices.SortFunc(out, func(a, b container.PortSummary) int {
-		return cmp.Or(cmp.Compare(a.PrivatePort, b.PrivatePort), cmp.Compare(a.Type, b.Type))
-	})
-	return out
+	return portSummaries(r.Config.ExposedPorts, open)
 }
 
 // statusText is the column STATUS of `docker ps`.
@@ -217,7 +217,7 @@ func statusText(r record, now time.Time) string {
 	s := r.State
 	switch r.status() {
 	case container.StateRunning:
-		return "Up " + units.HumanDuration(now.Sub(s.StartedAt))
+		return "Up " + units.HumanDuration(now.Sub(s.StartedAt)) + r.healthText()
 	case container.StatePaused:
 		return "Up " + units.HumanDuration(now.Sub(s.StartedAt)) + " (Paused)"
 	case container.StateRestarting:

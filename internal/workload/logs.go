@@ -16,16 +16,15 @@ func (m *Manager) logPath(id model.ContainerID) string {
 	return filepath.Join(m.dir(id), string(id)+"-json.log")
 }
 
-// readLog reads a container's log: the live one while the container runs.
+// readLog reads a container's log. Following ends with the run that is.
 func (m *Manager) readLog(b *box, q LogQuery) (LogReader, error) {
 	if b.snapshot().Host.LogConfig.Type == "none" {
 		return nil, model.Errorf(model.NotImplemented, "configured logging driver does not support reading")
 	}
-	if r := b.current(); r != nil && r.log.to != nil {
-		if in, err := r.log.to.Read(q); err == nil {
-			return in, nil
-		}
-		// It was closed in between.
+	if r := b.current(); r != nil {
+		q.Ended = r.ended
+	} else {
+		q.Follow = false
 	}
 	return m.o.Logs.Read(m.logPath(b.id), q)
 }

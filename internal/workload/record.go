@@ -12,24 +12,29 @@ import (
 )
 
 // recordVersion counts changes of record's meaning. A newer one is refused.
-const recordVersion = 1
+const recordVersion = 2
 
 // record is what is known of a container and must survive the daemon. Config and
 // Host are never changed in place: a new value is put in their stead, so that a
 // copy of a record may be read without a lock.
 type record struct {
-	Version      int
-	ID           model.ContainerID
-	Name         string // without a slash
-	Created      time.Time
-	Image        model.ImageID
-	Sandbox      model.SandboxID `json:",omitempty"` // empty in container: mode
-	Config       *container.Config
-	Host         *container.HostConfig
-	Mounts       []mountPoint `json:",omitempty"`
-	State        progress
-	RestartCount int  `json:",omitempty"`
-	Stopped      bool `json:",omitempty"` // by the user: "unless-stopped" leaves it alone
+	Version int
+	ID      model.ContainerID
+	Name    string // without a slash
+	Created time.Time
+	Image   model.ImageID
+	Sandbox model.SandboxID `json:",omitempty"` // empty in container: mode
+	Config  *container.Config
+	Host    *container.HostConfig
+	// Bound and Exposed are many ports of Host and Config as ranges, in the stored
+	// form only.
+	Bound, Exposed []portRun    `json:",omitempty"`
+	Mounts         []mountPoint `json:",omitempty"`
+	State          progress
+	RestartCount   int  `json:",omitempty"`
+	Stopped        bool `json:",omitempty"` // by the user: "unless-stopped" leaves it alone
+	// Health is nil without a health check; a new value is put in its stead too.
+	Health *container.Health `json:",omitempty"`
 	// ResolvHash is the SHA-256 of the resolv.conf that was written last; another
 	// content is the user's.
 	ResolvHash string `json:",omitempty"`
@@ -77,7 +82,7 @@ func (r record) mode() container.NetworkMode { return r.Host.NetworkMode }
 // encode returns the record as it is stored.
 func (r record) encode() ([]byte, error) {
 	r.Version = recordVersion
-	raw, err := json.Marshal(r)
+	raw, err := json.Marshal(r.pack())
 	if err != nil {
 		return nil, fmt.Errorf("encode record of container %s: %w", model.Short(r.ID), err)
 	}
@@ -96,7 +101,7 @@ func decodeRecord(id model.ContainerID, raw []byte) (record, error) {
 	case r.ID != id || r.Name == "" || r.Config == nil || r.Host == nil:
 		return r, fmt.Errorf("record of container %s is incomplete", model.Short(id))
 	}
-	return r, nil
+	return r.unpack(), nil
 }
 
 // save stores b's record. The caller has b's turn.

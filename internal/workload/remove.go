@@ -82,7 +82,7 @@ func (m *Manager) remove(ctx context.Context, b *box, o RemoveOptions) error {
 	if o.Volumes {
 		err = errors.Join(err, m.removeVolumes(rec))
 	}
-	b.output.end()
+	m.closeOutput(ctx, b)
 	m.say(b, events.ActionDestroy)
 	b.wake(int64(rec.State.ExitCode), rec.State.Error, true)
 	return err

@@ -14,8 +14,8 @@ import (
 	"github.com/linkspan/linkspan/internal/ops"
 )
 
-// stopsAtOnce bounds how many containers are stopped at the same time.
-const stopsAtOnce = 32
+// maxAtOnce bounds how many containers are restored or stopped at the same time.
+const maxAtOnce = 32
 
 // Restore loads the records and makes everything agree with what the runtime
 // runs: live processes are taken over with their output, ends that nobody saw
@@ -50,9 +50,8 @@ func (m *Manager) Restore(ctx context.Context) error {
 	}
 	m.sweepSandboxes(ctx)
 	m.sweepDirectories()
-	for _, b := range m.all() {
-		m.restore(ctx, b, tasks[b.id])
-	}
+	atOnce(m.all(), func(b *box) { m.restore(ctx, b, tasks[b.id]) })
+	m.keepOutputs(ctx)
 	return nil
 }
 
@@ -139,11 +138,14 @@ func (m *Manager) restore(ctx context.Context, b *box, t model.TaskStatus) {
 
 // adopt takes over a live process: its output is read on, its end is awaited.
 func (m *Manager) adopt(ctx context.Context, b *box, t model.TaskStatus) error {
-	streams, pid, err := m.o.Tasks.Reattach(ctx, b.id)
+	task, err := m.o.Tasks.Reattach(ctx, b.id)
 	if err != nil {
 		return err
 	}
-	r := m.newRun(b, streams)
+	if err := m.readOn(ctx, b, task); err != nil {
+		return err
+	}
+	r := newRun(b, task.Stdin)
 	exits, err := m.o.Tasks.Wait(m.closed, b.id)
 	if err != nil {
 		r.close()
@@ -156,9 +158,10 @@ func (m *Manager) adopt(ctx context.Context, b *box, t model.TaskStatus) error {
 	if !s.Running || started.IsZero() { // the daemon ended between start and record
 		started = time.Now().UTC()
 	}
-	changed := !s.Running || s.Pid != pid || s.Paused != (t.State == model.TaskPaused)
-	*s = progress{Running: true, Paused: t.State == model.TaskPaused, Pid: pid, StartedAt: started, FinishedAt: s.FinishedAt}
+	changed := !s.Running || s.Pid != task.Pid || s.Paused != (t.State == model.TaskPaused)
+	*s = progress{Running: true, Paused: t.State == model.TaskPaused, Pid: task.Pid, StartedAt: started, FinishedAt: s.FinishedAt}
 	b.mu.Unlock()
+	m.beginHealth(b)
 	if changed {
 		m.saveLogged(ctx, b, "container.restore")
 	}
@@ -171,9 +174,20 @@ func (m *Manager) adopt(ctx context.Context, b *box, t model.TaskStatus) error {
 	return nil
 }
 
+// readOn has the output of a process read that was there before the daemon.
+func (m *Manager) readOn(ctx context.Context, b *box, task *model.Task) error {
+	if err := m.openOutput(ctx, b, task.Pipes); err != nil {
+		return err
+	}
+	if !task.Started {
+		return nil
+	}
+	return m.o.Outputs.Begun(ctx, b.id)
+}
+
 // settle records an end that nobody saw.
 func (m *Manager) settle(b *box, exit model.Exit) {
-	r := &run{streams: &model.Streams{}, ended: make(chan struct{})}
+	r := newRun(b, nil)
 	b.mu.Lock()
 	if b.rec.State.StartedAt.IsZero() {
 		b.rec.State.StartedAt = exit.At.UTC()
@@ -219,9 +233,6 @@ func (m *Manager) Close(ctx context.Context) error {
 		errs = m.stopAll(ctx)
 	}
 	m.close()
-	for _, b := range m.all() {
-		b.output.end()
-	}
 	idle := make(chan struct{})
 	go func() {
 		m.work.Wait()
@@ -241,22 +252,29 @@ func (m *Manager) stopAll(ctx context.Context) []error {
 	m.ending.Store(true)
 	var mu sync.Mutex
 	var errs []error
-	var all sync.WaitGroup
-	places := make(chan struct{}, stopsAtOnce)
-	for _, b := range m.all() {
+	atOnce(m.all(), func(b *box) {
 		if b.current() == nil {
-			continue
+			return
 		}
+		if err := m.stop(ctx, b, StopOptions{unasked: true}); err != nil && model.KindOf(err) != model.NotModified {
+			mu.Lock()
+			defer mu.Unlock()
+			errs = append(errs, err)
+		}
+	})
+	return errs
+}
+
+// atOnce calls f for every box, some at a time, and waits for all.
+func atOnce(boxes []*box, f func(*box)) {
+	var all sync.WaitGroup
+	places := make(chan struct{}, maxAtOnce)
+	for _, b := range boxes {
 		places <- struct{}{}
 		all.Go(func() {
 			defer func() { <-places }()
-			if err := m.stop(ctx, b, StopOptions{unasked: true}); err != nil && model.KindOf(err) != model.NotModified {
-				mu.Lock()
-				defer mu.Unlock()
-				errs = append(errs, err)
-			}
+			f(b)
 		})
 	}
 	all.Wait()
-	return errs
 }

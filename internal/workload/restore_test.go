@@ -86,7 +86,7 @@ func TestRestoreSweeps(t *testing.T) {
 	b.reopen(func() {
 		// A creation and a removal that were cut short, and a start between sandbox and task.
 		must(t, b.runtime.Create(ctx, model.ContainerSpec{ID: half}))
-		_, _, err := b.runtime.NewTask(ctx, half, model.StreamOptions{})
+		_, err := b.runtime.NewTask(ctx, half, model.StreamOptions{})
 		must(t, err)
 		sb := model.Sandbox{ID: model.SandboxID(newID()), Container: half, Name: "half", Mode: model.SandboxOwn}
 		_, err = b.engine.Do(ctx, ops.CreateSandbox(sb, nil))

@@ -23,8 +23,20 @@ func (m *Manager) spec(r record, n netns, f files) model.ContainerSpec {
 		CapAdd: h.CapAdd, CapDrop: h.CapDrop, SecurityOpts: h.SecurityOpt,
 		Sysctls: h.Sysctls, Resources: resources(h.Resources),
 		ShmSize: h.ShmSize, CgroupParent: h.CgroupParent,
-		Init: h.Init != nil && *h.Init || h.Init == nil && m.o.Defaults.Init,
+		Init: m.wantsInit(h),
 	}
+}
+
+// wantsInit tells whether the container's process gets an init before it. Among
+// the host's processes it would not be process 1 and could reap nothing.
+func (m *Manager) wantsInit(h *container.HostConfig) bool {
+	if h.PidMode.IsHost() {
+		return false
+	}
+	if h.Init == nil {
+		return m.o.Defaults.Init
+	}
+	return *h.Init
 }
 
 // process returns the container's first process.

@@ -36,7 +36,13 @@ func (m *Manager) Start(ctx context.Context, ref string) error {
 		return err
 	}
 	defer b.turn.give()
+	if s := b.snapshot().State; s.Running && !s.Paused { // also one that waits for its restart
+		return model.Errorf(model.NotModified, "container %s is already running", b.id)
+	}
 	b.edit(func(r *record) { r.Stopped, r.RestartCount = false, 0 })
+	b.mu.Lock()
+	b.pause = 0
+	b.mu.Unlock()
 	return m.start(ctx, b)
 }
 
@@ -59,6 +65,7 @@ func (m *Manager) start(ctx context.Context, b *box) error {
 	b.run = l.run
 	b.rec.State = progress{Running: true, Pid: l.pid, StartedAt: time.Now().UTC(), FinishedAt: b.rec.State.FinishedAt}
 	b.mu.Unlock()
+	m.beginHealth(b)
 	m.saveLogged(ctx, b, "container.start")
 	m.sayNetworks(events.ActionConnect, b)
 	m.say(b, events.ActionStart)
@@ -95,16 +102,22 @@ func (m *Manager) launch(ctx context.Context, b *box) (launched, error) {
 	if err := m.writeFiles(b, where); err != nil {
 		return launched{}, networkingError(err)
 	}
-	streams, pid, err := m.o.Tasks.NewTask(ctx, b.id, model.StreamOptions{TTY: rec.Config.Tty, Stdin: rec.Config.OpenStdin})
+	task, err := m.o.Tasks.NewTask(ctx, b.id, model.StreamOptions{
+		TTY: rec.Config.Tty, Stdin: rec.Config.OpenStdin,
+		Open: func(p model.Pipes) error { return m.openOutput(ctx, b, p) },
+	})
 	if err != nil {
 		return launched{}, err
 	}
-	l := launched{run: m.newRun(b, streams), pid: pid}
+	l := launched{run: newRun(b, task.Stdin), pid: task.Pid}
 	// Waiting begins before the process does: no exit can be missed.
 	if l.exits, err = m.o.Tasks.Wait(m.closed, b.id); err != nil {
 		return l, err
 	}
-	return l, m.o.Tasks.Start(ctx, b.id)
+	if err := m.o.Tasks.Start(ctx, b.id); err != nil {
+		return l, err
+	}
+	return l, m.o.Outputs.Begun(ctx, b.id)
 }
 
 func (m *Manager) sandboxUp(ctx context.Context, r record) error {
@@ -152,7 +165,6 @@ func (m *Manager) startFailed(b *box, l launched, cause error) error {
 	}
 	if l.run != nil {
 		l.run.close()
-		<-l.run.drained
 		close(l.run.ended)
 	}
 	m.sandboxDown(ctx, b)
@@ -162,7 +174,7 @@ func (m *Manager) startFailed(b *box, l launched, cause error) error {
 		r.State.Running, r.State.Restarting, r.State.Pid = false, false, 0
 	})
 	m.saveLogged(ctx, b, "container.start")
-	b.output.end()
+	m.closeOutput(ctx, b)
 	if b.snapshot().Host.AutoRemove {
 		if err := m.remove(ctx, b, RemoveOptions{Volumes: true}); err != nil {
 			m.log.Error("automatic removal", "container", model.Short(b.id), "op", "container.start", "err", err)

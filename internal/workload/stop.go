@@ -182,6 +182,11 @@ func (m *Manager) Kill(ctx context.Context, ref, name string) error {
 		return err
 	}
 	r, rec := b.current(), b.snapshot()
+	if r == nil && rec.State.Restarting { // there is nothing to signal, and will not be
+		b.turn.give()
+		_, err := m.beginStop(ctx, b, true)
+		return err
+	}
 	if r == nil {
 		b.turn.give()
 		return model.Errorf(model.Conflict, "cannot kill container: %s: %w", ref, notRunning(b.id))
@@ -260,15 +265,18 @@ func (m *Manager) Pause(ctx context.Context, ref string) error {
 	}
 	defer b.turn.give()
 	switch s := b.snapshot().State; {
+	case b.current() == nil && s.Restarting:
+		return restarting(b.id)
 	case b.current() == nil:
 		return notRunning(b.id)
 	case s.Paused:
 		return model.Errorf(model.Conflict, "container %s is already paused", b.id)
 	}
 	if err := m.o.Control.Pause(ctx, b.id); err != nil {
-		return fmt.Errorf("cannot pause container %s: %w", b.id, err)
+		return fmt.Errorf("cannot pause container %s: %w", b.id, orEnded(b.id, err))
 	}
 	b.edit(func(r *record) { r.State.Paused = true })
+	m.endHealth(b)
 	m.saveLogged(ctx, b, "container.pause")
 	m.say(b, events.ActionPause)
 	return nil
@@ -293,6 +301,7 @@ func (m *Manager) resume(ctx context.Context, b *box) error {
 		return fmt.Errorf("cannot unpause container %s: %w", b.id, err)
 	}
 	b.edit(func(r *record) { r.State.Paused = false })
+	m.goOnWithHealth(b)
 	m.saveLogged(ctx, b, "container.unpause")
 	m.say(b, events.ActionUnPause)
 	return nil
@@ -308,7 +317,7 @@ func (m *Manager) Resize(ctx context.Context, ref string, width, height uint) er
 		return notRunning(b.id)
 	}
 	if err := m.o.Control.Resize(ctx, b.id, width, height); err != nil {
-		return err
+		return orEnded(b.id, err)
 	}
 	m.say(b, events.ActionResize, "height", strconv.FormatUint(uint64(height), 10), "width", strconv.FormatUint(uint64(width), 10))
 	return nil

@@ -22,7 +22,7 @@ const maxHostname = 64
 func validate(r CreateRequest) error {
 	for _, check := range []func(CreateRequest) error{
 		checkContainerMode, checkModes, checkHostname, checkSysctls, checkPorts,
-		checkExtraHosts, checkEndpoints, checkPolicies, checkLogging, checkHost,
+		checkExtraHosts, checkEndpoints, checkPolicies, checkHealth, checkLogging, checkHost,
 	} {
 		if err := check(r); err != nil {
 			return err
@@ -98,23 +98,6 @@ func checkSysctls(r CreateRequest) error {
 		parts := strings.Split(key, ".")
 		if len(parts) == 5 && parts[0] == "net" && strings.HasPrefix(parts[3], "eth") {
 			return model.Errorf(model.Invalid, "interface specific sysctl setting %q must be supplied using driver option 'com.docker.network.endpoint.sysctls'", key)
-		}
-	}
-	return nil
-}
-
-func checkPorts(r CreateRequest) error {
-	for port, bindings := range r.Host.PortBindings {
-		if !port.IsValid() || port.Num() == 0 {
-			return model.Errorf(model.Invalid, "invalid port specification: %q", port.String())
-		}
-		for _, b := range bindings {
-			if b.HostPort == "" {
-				continue
-			}
-			if _, err := network.ParsePortRange(b.HostPort); err != nil {
-				return model.Errorf(model.Invalid, "invalid port specification: %q", b.HostPort)
-			}
 		}
 	}
 	return nil

@@ -10,13 +10,9 @@ import (
 // same, and what of the request is kept but has no effect.
 func warnings(r CreateRequest) []string {
 	mode := r.Host.NetworkMode
-	publishes := len(r.Host.PortBindings) > 0 || r.Host.PublishAllPorts
 	var out []string
-	switch {
-	case mode.IsHost() && publishes:
+	if mode.IsHost() && (len(r.Host.PortBindings) > 0 || r.Host.PublishAllPorts) {
 		out = append(out, "Published ports are discarded when using host network mode")
-	case publishes:
-		out = append(out, "Published ports are not opened by this version yet: reach the container by its address or name")
 	}
 	if mode.IsBridge() && len(r.Host.Links) > 0 {
 		out = append(out, "Links on the default bridge network are deprecated and will be removed in a future release. Use a custom network instead.",
@@ -46,7 +42,6 @@ func withoutEffect(r CreateRequest) []string {
 		set  bool
 		name string
 	}{
-		{r.Config.Healthcheck != nil && len(r.Config.Healthcheck.Test) > 0 && r.Config.Healthcheck.Test[0] != "NONE", "health checks"},
 		{h.BlkioWeight != 0 || len(h.BlkioWeightDevice) > 0 || len(h.BlkioDeviceReadBps) > 0 || len(h.BlkioDeviceWriteBps) > 0 ||
 			len(h.BlkioDeviceReadIOps) > 0 || len(h.BlkioDeviceWriteIOps) > 0, "limits on block devices"},
 		{len(h.DeviceCgroupRules) > 0, "device cgroup rules"},

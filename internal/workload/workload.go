@@ -36,15 +36,18 @@ import (
 // Options is what a Manager is made of. Engine, the hands and Store are needed;
 // the rest has defaults.
 type Options struct {
-	Engine     Engine
-	Containers Containers
-	Tasks      Tasks
-	Control    Control
-	Execs      Execs
-	Images     Images
-	Transfer   ImageTransfer
-	Logs       Logs
-	Store      RecordStore
+	Engine      Engine
+	Containers  Containers
+	Tasks       Tasks
+	Control     Control
+	Execs       Execs
+	ExecControl ExecControl
+	Images      Images
+	Transfer    ImageTransfer
+	Outputs     Outputs
+	Sweeper     OutputSweeper
+	Logs        Logs
+	Store       RecordStore
 
 	Root     string // data root: containers/ and volumes/ are below it
 	ExecRoot string
@@ -102,7 +105,7 @@ func New(o Options) (*Manager, error) {
 	switch {
 	case o.Engine == nil || o.Store == nil:
 		return nil, errors.New("workload: engine and store are needed")
-	case o.Containers == nil || o.Tasks == nil || o.Control == nil || o.Execs == nil || o.Images == nil || o.Logs == nil:
+	case o.Containers == nil || o.Tasks == nil || o.Control == nil || o.Execs == nil || o.ExecControl == nil || o.Images == nil || o.Logs == nil || o.Outputs == nil || o.Sweeper == nil:
 		return nil, errors.New("workload: a hand of the runtime is missing")
 	case !filepath.IsAbs(o.Root):
 		return nil, errors.New("workload: root must be an absolute path")

@@ -24,7 +24,7 @@ const (
 	OptionName       = "com.docker.network.bridge.name"
 	OptionICC        = "com.docker.network.bridge.enable_icc"
 	OptionMasquerade = "com.docker.network.bridge.enable_ip_masquerade"
-	OptionHostIP     = "com.docker.network.bridge.host_binding_ipv4"
+	OptionHostIP     = driver.OptionHostBinding
 	OptionDefault    = "com.docker.network.bridge.default_bridge"
 	OptionInhibit    = "com.docker.network.bridge.inhibit_ipv4"
 )
@@ -52,6 +52,7 @@ type config struct {
 	icc        bool
 	masquerade bool
 	inhibit    bool // the bridge gets no IPv4 address
+	publishing driver.Publishing
 }
 
 // Name returns the bridge device of a network.
@@ -81,12 +82,10 @@ func parse(n model.Network) (config, error) {
 		}
 		*o.to = value
 	}
-	if ip := n.Options[OptionHostIP]; ip != "" {
-		if _, err := netip.ParseAddr(ip); err != nil {
-			return c, model.Errorf(model.Invalid, "failed to parse %s value: %v (%s)", OptionHostIP, ip, "invalid ip")
-		}
-	}
 	var err error
+	if c.publishing, err = driver.PublishingOf(n); err != nil {
+		return c, err
+	}
 	c.mtu, err = driver.MTU(n)
 	c.adopt = n.Options[OptionName] != ""
 	return c, err
@@ -148,22 +147,23 @@ func (Driver) Plan(v driver.View) ([]desired.Row, error) {
 		if !ok || !v.Network.Enabled(f) {
 			continue
 		}
-		if pool.Gateway.IsValid() && !(f == model.IPv4 && c.inhibit) {
+		mode := c.publishing.Mode(f)
+		if pool.Gateway.IsValid() && mode != driver.ModeIsolated && !(f == model.IPv4 && c.inhibit) {
 			rows = append(rows, desired.Addr{Link: c.bridge, Prefix: netip.PrefixFrom(pool.Gateway, pool.Subnet.Bits())})
 		}
-		if c.masquerade {
+		if c.masquerade && mode != driver.ModeRouted {
 			border.Masquerade = append(border.Masquerade, pool.Subnet)
 		}
 	}
-	rows = append(rows, familySysctls(c.bridge, v.Network)...)
+	rows = append(rows, familySysctls(c.bridge, v.Network.IPv6 && c.publishing.Mode6 != driver.ModeIsolated)...)
 	return append(rows, firewall.Network(border)...), nil
 }
 
 // familySysctls sets up the host's side of the bridge: the engine never learns
 // routes from a container's router advertisements, and a bridge without IPv6
 // does not speak it.
-func familySysctls(bridge string, n model.Network) []desired.Row {
-	if !n.IPv6 {
+func familySysctls(bridge string, ipv6 bool) []desired.Row {
+	if !ipv6 {
 		return []desired.Row{desired.Sysctl{Path: "net/ipv6/conf/" + bridge + "/disable_ipv6", Value: "1"}}
 	}
 	set := func(name, value string) desired.Row {
@@ -173,47 +173,4 @@ func familySysctls(bridge string, n model.Network) []desired.Row {
 		set("accept_ra", "0"), set("accept_dad", "0"), set("disable_ipv6", "0"),
 		desired.Addr{Link: bridge, Prefix: linkLocal},
 	}
-}
-
-// HostEnd returns the name of the host's end of an endpoint's veth pair. Each
-// start of the container has its own, so that the previous one may still be
-// dying.
-func HostEnd(e model.Endpoint, generation uint64) string {
-	return driver.IfName("veth", string(e.ID), strconv.FormatUint(generation, 10))
-}
-
-func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
-	e, ns := *v.Endpoint, model.NamespaceOf(v.Sandbox.Container)
-	host := HostEnd(e, v.Sandbox.Generation)
-	rows := []desired.Row{desired.Link{
-		Name: host, Type: desired.LinkVeth, MTU: c.mtu, Master: c.bridge, Group: desired.PortGroup,
-		Peer: &desired.Peer{Namespace: ns, Name: e.Interface, MAC: e.MAC},
-	}}
-	var addrs []netip.Addr
-	for _, f := range []model.Family{model.IPv4, model.IPv6} {
-		if a := e.Address(f); a.IsValid() {
-			pool, _ := v.Network.Pool(f)
-			rows = append(rows, desired.Addr{Namespace: ns, Link: e.Interface, Prefix: netip.PrefixFrom(a, pool.Subnet.Bits())})
-			addrs = append(addrs, a)
-		}
-	}
-	for _, a := range e.LinkLocal {
-		bits := 16
-		if a.Is6() {
-			bits = 64
-		}
-		rows = append(rows, desired.Addr{Namespace: ns, Link: e.Interface, Prefix: netip.PrefixFrom(a, bits)})
-		addrs = append(addrs, a)
-	}
-	disable := "0"
-	if !v.Network.IPv6 {
-		disable = "1"
-	}
-	rows = append(rows, desired.Sysctl{Namespace: ns, Path: "net/ipv6/conf/" + e.Interface + "/disable_ipv6", Value: disable})
-	custom, err := driver.EndpointSysctls(e, ns)
-	if err != nil {
-		return nil, err
-	}
-	rows = append(rows, custom...)
-	return append(rows, firewall.Port(firewall.Attachment{Port: host, Bridge: c.bridge, MAC: e.MAC, Addrs: addrs})...), nil
 }

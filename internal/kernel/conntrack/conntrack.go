@@ -1,18 +1,25 @@
-// Package conntrack forgets connections of addresses that are gone, so that the
-// next holder of an address does not get the previous one's packets (ctnetlink,
-// linux/netfilter/nfnetlink_conntrack.h).
+// Package conntrack forgets connections that lead where they no longer should:
+// to addresses that are gone, so that the next holder of an address does not get
+// the previous one's packets, and past ports that were published or withdrawn
+// since, so that a client that keeps sending gets to the new container
+// (ctnetlink, linux/netfilter/nfnetlink_conntrack.h).
 //
 // Listing connections makes the kernel walk its whole table, ten milliseconds
-// even if it is empty; so a Flusher does it in the background, once for all
-// addresses that have come together, and who wants to give such an address out
-// again waits for it.
+// even if it is empty; so a Flusher does it in the background, once for
+// everything that has come together, and who wants to give an address out again
+// waits for it.
 //
-// It must not touch a connection that does not involve one of those addresses.
+// It must not touch a connection that does not involve one of those addresses or
+// ports, nor one that leads where it should.
 //
 // Ours: nothing; connections carry no mark.
+//
+// What has gone wrong elsewhere: connections were looked for by the container's
+// port instead of the host's, and those of other host addresses were removed.
 package conntrack
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -32,23 +39,35 @@ const (
 
 	tupleOrig  = 1
 	tupleReply = 2
+	statusAttr = 3
+	idAttr     = 12
 	zone       = 18
 
-	tupleIP = 1
+	tupleIP    = 1
+	tupleProto = 2
 
 	ipv4Source      = 1
 	ipv4Destination = 2
 	ipv6Source      = 3
 	ipv6Destination = 4
 
+	protoNumber          = 1
+	protoSourcePort      = 2
+	protoDestinationPort = 3
+
 	// headerLen is the size of struct nfgenmsg: family, version, resource.
 	headerLen = 4
 )
 
-// Flush removes every connection that has one of the addresses as source or
-// destination in either direction, in the namespace of the calling thread. A
-// kernel without connection tracking has nothing to forget.
-func Flush(gone map[netip.Addr]bool) error {
+// Bits of a connection's status (nf_conntrack_common.h).
+const (
+	statusAssured        = 1 << 2 // IPS_ASSURED: has seen traffic both ways
+	statusDestinationNAT = 1 << 5 // IPS_DST_NAT
+)
+
+// Flush removes every connection that is stale, in the namespace of the calling
+// thread. A kernel without connection tracking has nothing to forget.
+func Flush(stale Stale) error {
 	c, err := rtnl.OpenProtocol(unix.NETLINK_NETFILTER, new(atomic.Int64))
 	if errors.Is(err, unix.EPROTONOSUPPORT) {
 		return nil
@@ -57,24 +76,28 @@ func Flush(gone map[netip.Addr]bool) error {
 		return err
 	}
 	defer c.Close()
+	f, err := stale.filter()
+	if err != nil {
+		return err
+	}
 	var found []flow
 	err = c.Each(rtnl.Request{Type: get, Header: header(unix.AF_UNSPEC)}, func(msg []byte) error {
-		f, err := parse(msg)
-		if err == nil && f.involves(gone) {
-			found = append(found, f)
+		one, err := parse(msg)
+		if err == nil && f.matches(one) {
+			found = append(found, one)
 		}
 		return err
 	})
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
 		return nil
 	}
-	// An interrupted dump has missed what came while it ran; nothing new comes
-	// for an address that is gone.
+	// An interrupted dump has missed what came while it ran; what is new goes
+	// where it should.
 	if err != nil && !errors.Is(err, rtnl.ErrInterrupted) {
 		return fmt.Errorf("list connections: %w", err)
 	}
-	for _, f := range found {
-		err := c.Change(rtnl.Request{Type: remove, Header: header(f.family), Attrs: f.key})
+	for _, one := range found {
+		err := c.Change(rtnl.Request{Type: remove, Header: header(one.family), Attrs: one.key})
 		if err != nil && !errors.Is(err, unix.ENOENT) {
 			return fmt.Errorf("remove a connection: %w", err)
 		}
@@ -84,24 +107,29 @@ func Flush(gone map[netip.Addr]bool) error {
 
 // flow is one connection: what names it, and whom it is between.
 type flow struct {
-	family byte
-	orig   []byte
-	zone   []byte
-	ends   []netip.Addr
+	family   byte
+	raw      []byte // the original direction, as it came
+	id       []byte
+	zone     []byte
+	protocol byte
+	status   uint32
+	orig     direction
+	reply    direction
 }
 
-func (f flow) involves(gone map[netip.Addr]bool) bool {
-	for _, a := range f.ends {
-		if gone[a] {
-			return true
-		}
-	}
-	return false
+// direction is whom a connection's packets are from and to in one direction.
+type direction struct {
+	source, destination         netip.Addr
+	sourcePort, destinationPort uint16
 }
 
-// key is what the kernel finds a connection by.
+// key is what the kernel finds a connection by. The ID keeps one that came to
+// bear the same addresses meanwhile.
 func (f flow) key(ae *netlink.AttributeEncoder) {
-	ae.Bytes(netlink.Nested|tupleOrig, f.orig)
+	ae.Bytes(netlink.Nested|tupleOrig, f.raw)
+	if f.id != nil {
+		ae.Bytes(idAttr, f.id)
+	}
 	if f.zone != nil {
 		ae.Bytes(zone, f.zone)
 	}
@@ -117,10 +145,14 @@ func parse(msg []byte) (f flow, err error) {
 	err = rtnl.Attributes(msg, headerLen, func(ad *netlink.AttributeDecoder) {
 		switch ad.Type() {
 		case tupleOrig:
-			f.orig = ad.Bytes()
-			ad.Nested(f.tuple)
+			f.raw = ad.Bytes()
+			ad.Nested(func(ad *netlink.AttributeDecoder) error { return f.tuple(ad, &f.orig) })
 		case tupleReply:
-			ad.Nested(f.tuple)
+			ad.Nested(func(ad *netlink.AttributeDecoder) error { return f.tuple(ad, &f.reply) })
+		case statusAttr:
+			f.status = uint32(number(ad.Bytes()))
+		case idAttr:
+			f.id = ad.Bytes()
 		case zone:
 			f.zone = ad.Bytes()
 		}
@@ -128,24 +160,52 @@ func parse(msg []byte) (f flow, err error) {
 	return f, err
 }
 
-// tuple reads the addresses of one direction.
-func (f *flow) tuple(ad *netlink.AttributeDecoder) error {
+// tuple reads one direction.
+func (f *flow) tuple(ad *netlink.AttributeDecoder, d *direction) error {
 	for ad.Next() {
-		if ad.Type() == tupleIP {
-			ad.Nested(f.addresses)
+		switch ad.Type() {
+		case tupleIP:
+			ad.Nested(d.addresses)
+		case tupleProto:
+			ad.Nested(func(ad *netlink.AttributeDecoder) error { return f.ports(ad, d) })
 		}
 	}
 	return ad.Err()
 }
 
-func (f *flow) addresses(ad *netlink.AttributeDecoder) error {
+func (d *direction) addresses(ad *netlink.AttributeDecoder) error {
 	for ad.Next() {
+		a, _ := netip.AddrFromSlice(ad.Bytes())
 		switch ad.Type() {
-		case ipv4Source, ipv4Destination, ipv6Source, ipv6Destination:
-			if a, ok := netip.AddrFromSlice(ad.Bytes()); ok {
-				f.ends = append(f.ends, a)
-			}
+		case ipv4Source, ipv6Source:
+			d.source = a
+		case ipv4Destination, ipv6Destination:
+			d.destination = a
 		}
 	}
 	return ad.Err()
+}
+
+func (f *flow) ports(ad *netlink.AttributeDecoder, d *direction) error {
+	for ad.Next() {
+		n := number(ad.Bytes())
+		switch ad.Type() {
+		case protoNumber:
+			f.protocol = byte(n)
+		case protoSourcePort:
+			d.sourcePort = uint16(n)
+		case protoDestinationPort:
+			d.destinationPort = uint16(n)
+		}
+	}
+	return ad.Err()
+}
+
+// number reads an integer in network byte order of up to 8 bytes, the last of
+// them if there are more.
+func number(b []byte) uint64 {
+	var full [8]byte
+	b = b[max(0, len(b)-len(full)):]
+	copy(full[len(full)-len(b):], b)
+	return binary.BigEndian.Uint64(full[:])
 }

@@ -18,44 +18,42 @@ const (
 
 // Flusher forgets connections in the background.
 type Flusher struct {
-	flush func(gone map[netip.Addr]bool) error
+	flush func(Stale) error
 	log   *slog.Logger
 	kick  chan struct{} // holds a token while there may be something to do
 	need  chan struct{} // holds a token while somebody waits for the next round
 	loop  sync.WaitGroup
 
-	mu      sync.Mutex          // guards the fields below
-	pending map[netip.Addr]bool // for the next round; a set, so no larger than the subnets
-	running map[netip.Addr]bool // in the round under way
-	over    chan struct{}       // closed when that round is over
+	mu      sync.Mutex    // guards the fields below
+	pending Stale         // for the next round; sets, so no larger than the subnets and the ports there are
+	running Stale         // in the round under way
+	over    chan struct{} // closed when that round is over
 }
 
 // NewFlusher starts a flusher. inside calls a function on a thread in the
 // namespace whose connections are meant.
 func NewFlusher(inside func(func() error) error, log *slog.Logger) *Flusher {
 	f := &Flusher{
-		flush: func(gone map[netip.Addr]bool) error {
-			return inside(func() error { return Flush(gone) })
+		flush: func(stale Stale) error {
+			return inside(func() error { return Flush(stale) })
 		},
 		log:     log,
 		kick:    make(chan struct{}, 1),
 		need:    make(chan struct{}, 1),
-		pending: map[netip.Addr]bool{},
+		pending: nothing(),
 		over:    make(chan struct{}),
 	}
 	f.loop.Go(f.rounds)
 	return f
 }
 
-// Forget has the connections of addrs removed soon.
-func (f *Flusher) Forget(addrs []netip.Addr) {
-	if len(addrs) == 0 {
+// Forget has stale connections removed soon.
+func (f *Flusher) Forget(stale Stale) {
+	if stale.empty() {
 		return
 	}
 	f.mu.Lock()
-	for _, a := range addrs {
-		f.pending[a] = true
-	}
+	f.pending.merge(stale)
 	f.mu.Unlock()
 	token(f.kick)
 }
@@ -89,7 +87,7 @@ func (f *Flusher) Await(ctx context.Context, addrs []netip.Addr) error {
 
 func (f *Flusher) busyLocked(addrs []netip.Addr) bool {
 	for _, a := range addrs {
-		if f.pending[a] || f.running[a] {
+		if f.pending.Addrs[a] || f.running.Addrs[a] {
 			return true
 		}
 	}
@@ -131,21 +129,21 @@ func (f *Flusher) settle() bool {
 	}
 }
 
-// round removes the connections of what is pending.
+// round removes the connections that are stale.
 func (f *Flusher) round() {
 	f.mu.Lock()
-	f.running, f.pending = f.pending, map[netip.Addr]bool{}
+	f.running, f.pending = f.pending, nothing()
 	now := f.running
 	f.mu.Unlock()
-	if len(now) > 0 {
+	if !now.empty() {
 		if err := f.flush(now); err != nil {
 			// Nobody's request depends on it: a stale connection times out.
-			f.log.Warn("connections of removed addresses stay", "op", "conntrack.flush", "err", err)
+			f.log.Warn("stale connections stay", "op", "conntrack.flush", "err", err)
 		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.running = nil
+	f.running = Stale{}
 	close(f.over)
 	f.over = make(chan struct{})
 }

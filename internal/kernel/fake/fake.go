@@ -170,10 +170,9 @@ func (k *Kernel) keys() []desired.Key {
 	})
 }
 
-// ignored tells whether a row belongs to the resolver and not to a kernel.
-func ignored(r desired.Row) bool {
-	return r.Key().Kind == desired.KindName || r.Key().Kind == desired.KindResolver
-}
+// ignored tells whether a row belongs to the resolver, the forwarder or whoever
+// reserves ports, and not to a kernel.
+func ignored(r desired.Row) bool { return r.Key().Kind >= desired.KindName }
 
 // put makes one object be as wanted. What is so already is not written.
 func (k *Kernel) put(r desired.Row) error {

@@ -66,7 +66,8 @@ func unusable(t table, seen *seenTable) string {
 }
 
 func sameType(want set, got *seenSet) bool {
-	return got.magic == want.keyMagic() && got.size == want.keyLen() && got.flags == want.flags() && !got.broken
+	return got.key == kindOf(want.key) && got.data == kindOf(want.data) && got.flags == want.flags() &&
+		got.counted == want.counted && !got.broken
 }
 
 // badChains returns the chains that must be written anew. A chain whose hook is
@@ -123,7 +124,7 @@ func sameRule(family byte, want rule, got seenRule) bool {
 // sameExpr reads what the kernel has as the type that is wanted, because the
 // kernel's spelling of an expression differs from ours: it adds defaults.
 func sameExpr(family byte, want expr.Any, got seenExpr) bool {
-	b, err := expr.Marshal(family, want)
+	b, err := marshal(family, want)
 	if err != nil {
 		return false
 	}
@@ -135,7 +136,7 @@ func sameExpr(family byte, want expr.Any, got seenExpr) bool {
 		return false
 	}
 	read, ok := reflect.New(reflect.TypeOf(want).Elem()).Interface().(expr.Any)
-	return ok && expr.Unmarshal(family, got.data, read) == nil && reflect.DeepEqual(read, want)
+	return ok && unmarshal(family, got.data, read) == nil && reflect.DeepEqual(read, want)
 }
 
 // flush empties the chains that will be written anew and removes those that are

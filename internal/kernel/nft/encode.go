@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
 )
@@ -13,9 +12,17 @@ import (
 // include/uapi/linux/netfilter/nf_tables.h and netfilter.h.
 const (
 	nftaTableUserdata = 6
-	policyAccept      = 1   // NF_ACCEPT
-	maxComment        = 127 // bytes; nft refuses to print more
+	nftaSetExpr       = 17
+	nftaSetElemEnd    = 10   // NFTA_SET_ELEM_KEY_END
+	nftaDescConcat    = 2    // NFTA_SET_DESC_CONCAT
+	nftaFieldLength   = 1    // NFTA_SET_FIELD_LEN
+	setConcat         = 0x80 // NFT_SET_CONCAT
+	policyAccept      = 1    // NF_ACCEPT
+	maxComment        = 127  // bytes; nft refuses to print more
 )
+
+// counterName is the expression that counts, in rules and elements.
+const counterName = "counter"
 
 // attrs is a run of netlink attributes, each padded to four bytes.
 type attrs []byte
@@ -60,7 +67,16 @@ func (t table) delTable() message {
 func (t table) newSet(s set, id uint32) message {
 	a := attrs(nil).str(unix.NFTA_SET_TABLE, t.name).str(unix.NFTA_SET_NAME, s.name)
 	a = a.u32(unix.NFTA_SET_FLAGS, s.flags())
-	a = a.u32(unix.NFTA_SET_KEY_TYPE, s.keyMagic()).u32(unix.NFTA_SET_KEY_LEN, s.keyLen())
+	a = a.u32(unix.NFTA_SET_KEY_TYPE, magic(s.key)).u32(unix.NFTA_SET_KEY_LEN, length(s.key))
+	if s.data != nil {
+		a = a.u32(unix.NFTA_SET_DATA_TYPE, magic(s.data)).u32(unix.NFTA_SET_DATA_LEN, length(s.data))
+	}
+	if s.ranged() {
+		a = a.nest(unix.NFTA_SET_DESC, attrs(nil).nest(nftaDescConcat, fieldLengths(s.key)))
+	}
+	if s.counted { // each element gets a counter of its own, made after this one
+		a = a.nest(nftaSetExpr, attrs(nil).str(unix.NFTA_EXPR_NAME, counterName).nest(unix.NFTA_EXPR_DATA, nil))
+	}
 	a = a.u32(unix.NFTA_SET_ID, id)
 	// nft needs the byte order to print elements: interface names count as
 	// host order, addresses as network order.
@@ -69,8 +85,20 @@ func (t table) newSet(s set, id uint32) message {
 		order = 1
 	}
 	data := userdata.AppendUint32(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, order)
+	if s.data != nil { // addresses and ports: network order
+		data = userdata.AppendUint32(data, userdata.NFTNL_UDATA_SET_DATABYTEORDER, 2)
+	}
 	data = userdata.AppendString(data, userdata.NFTNL_UDATA_SET_COMMENT, clip(s.comment))
 	return t.message(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE, a.bytes(unix.NFTA_SET_USERDATA, data)).about("set", s.name)
+}
+
+// fieldLengths say where the parts of a concatenation end, each a range of its
+// own to the kernel.
+func fieldLengths(types []datatype) (list attrs) {
+	for _, t := range types {
+		list = list.nest(unix.NFTA_LIST_ELEM, attrs(nil).u32(nftaFieldLength, uint32(t.size())))
+	}
+	return list
 }
 
 func (t table) delSet(name string) message {
@@ -102,7 +130,7 @@ func (t table) flushChain(name string) message {
 func (t table) newRule(chain string, r rule) (message, error) {
 	var list attrs
 	for _, e := range r.exprs {
-		b, err := expr.Marshal(t.family, e)
+		b, err := marshal(t.family, e)
 		if err != nil {
 			return message{}, fmt.Errorf("rule %q: %w", r.comment, err)
 		}
@@ -118,17 +146,18 @@ func (t table) newRule(chain string, r rule) (message, error) {
 // (NFT_MSG_DELSETELEM) one element. Each travels in a message of its own, so
 // that a refusal names it.
 func (t table) element(kind uint16, e element) message {
-	item := func(key string, flags uint32) attrs {
-		var a attrs
-		if flags != 0 {
-			a = a.u32(unix.NFTA_SET_ELEM_FLAGS, flags)
-		}
-		return a.nest(unix.NFTA_SET_ELEM_KEY, attrs(nil).bytes(unix.NFTA_DATA_VALUE, []byte(key)))
+	first := attrs(nil).nest(unix.NFTA_SET_ELEM_KEY, value(e.key))
+	if e.last != "" {
+		first = first.nest(nftaSetElemEnd, value(e.last))
 	}
-	list := attrs(nil).nest(unix.NFTA_LIST_ELEM, item(e.key, 0))
+	if e.data != "" {
+		first = first.nest(unix.NFTA_SET_ELEM_DATA, value(e.data))
+	}
+	list := attrs(nil).nest(unix.NFTA_LIST_ELEM, first)
 	if e.after != "" {
-		// To the kernel, an interval is two elements, which it wants together.
-		list = list.nest(unix.NFTA_LIST_ELEM, item(e.after, unix.NFT_SET_ELEM_INTERVAL_END))
+		// To the kernel, such an interval is two elements, which it wants together.
+		end := attrs(nil).u32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
+		list = list.nest(unix.NFTA_LIST_ELEM, end.nest(unix.NFTA_SET_ELEM_KEY, value(e.after)))
 	}
 	a := attrs(nil).str(unix.NFTA_SET_ELEM_LIST_TABLE, t.name).str(unix.NFTA_SET_ELEM_LIST_SET, e.set)
 	a = a.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS, list)
@@ -138,6 +167,8 @@ func (t table) element(kind uint16, e element) message {
 	}
 	return t.message(kind, flags, a).about("element of set", e.set)
 }
+
+func value(v string) attrs { return attrs(nil).bytes(unix.NFTA_DATA_VALUE, []byte(v)) }
 
 // commentData is the user data in which nft looks for the comment of a rule or
 // table; type 0 is the comment in both.

@@ -30,7 +30,7 @@ type place struct {
 const uplinkMAC = "02:00:00:00:ff:01" // of the host, on every cable to another machine
 
 // places are two containers on a network, one without policy and one plugged in
-// by hand there; one on another network; two on an internal one; two that may
+// by hand there; two on another network, of which one is open to direct routing; two on an internal one; two that may
 // not talk to one another; and two other machines.
 func places() []place {
 	return []place{
@@ -39,6 +39,7 @@ func places() []place {
 		{"dead", "vdead", "br-a", "02:00:00:00:0a:03", "10.1.0.13", "fd01::13", true, false},
 		{"manual", "vman", "br-a", "02:00:00:00:0a:04", "10.1.0.14", "fd01::14", false, false},
 		{"b1", "vb1", "br-b", "02:00:00:00:0b:01", "10.2.0.11", "fd02::11", true, true},
+		{"open", "vopen", "br-b", "02:00:00:00:0b:02", "10.2.0.12", "fd02::12", true, true},
 		{"i1", "vi1", "br-i", "02:00:00:00:01:01", "10.3.0.11", "fd03::11", true, true},
 		{"i2", "vi2", "br-i", "02:00:00:00:01:02", "10.3.0.12", "fd03::12", true, true},
 		{"q1", "vq1", "br-q", "02:00:00:00:09:01", "10.4.0.11", "fd04::11", true, true},
@@ -90,7 +91,7 @@ func labRows(guard bool) []desired.Row {
 			rows = append(rows, desired.Pin{Port: p.host, Bridge: p.bridge, MAC: p.mac, Addrs: addrs(p.ip4, p.ip6)})
 		}
 	}
-	return rows
+	return append(rows, portRows()...)
 }
 
 // lab is the places for real.
@@ -105,6 +106,8 @@ func newLab(t *testing.T, bridgeNetfilter bool) *lab {
 	l := &lab{t: t, host: newNamespace(t), sinks: map[string]*sink{}, taps: map[string]int{}}
 	l.host.sysctl("net/ipv4/ip_forward", "1")
 	l.host.sysctl("net/ipv6/conf/all/forwarding", "1")
+	// Everywhere, so that nothing but the firewall guards localhost.
+	l.host.sysctl("net/ipv4/conf/all/route_localnet", "1")
 	call := "0"
 	if bridgeNetfilter {
 		call = "1"
@@ -136,6 +139,7 @@ func (l *lab) add(p place) {
 	n.up("eth0")
 	if p.bridge != "" {
 		l.host.enslave(p.host, p.bridge, p.group())
+		l.host.hairpin(p.host, p.ours)
 	} else {
 		l.host.address(p.host, gateway(p.ip4, 24), gateway(p.ip6, 64))
 	}

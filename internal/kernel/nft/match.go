@@ -47,8 +47,9 @@ func oifGroup(reg uint32) expr.Any { return meta(expr.MetaKeyOIFGROUP)(reg) }
 func family(reg uint32) expr.Any   { return meta(expr.MetaKeyNFPROTO)(reg) }
 func protocol(reg uint32) expr.Any { return meta(expr.MetaKeyL4PROTO)(reg) }
 
-func etherSource(reg uint32) expr.Any { return linkField(6, 6)(reg) }
-func etherType(reg uint32) expr.Any   { return linkField(12, 2)(reg) }
+func etherDestination(reg uint32) expr.Any { return linkField(0, 6)(reg) }
+func etherSource(reg uint32) expr.Any      { return linkField(6, 6)(reg) }
+func etherType(reg uint32) expr.Any        { return linkField(12, 2)(reg) }
 
 func arpHardware(reg uint32) expr.Any  { return networkField(0, 2)(reg) }
 func arpProtocol(reg uint32) expr.Any  { return networkField(2, 2)(reg) }
@@ -60,6 +61,15 @@ func arpTargetIP(reg uint32) expr.Any  { return networkField(24, 4)(reg) }
 
 func ip4Source(reg uint32) expr.Any { return networkField(12, 4)(reg) }
 func ip6Source(reg uint32) expr.Any { return networkField(8, 16)(reg) }
+
+func ip4Destination(reg uint32) expr.Any { return networkField(16, 4)(reg) }
+func ip6Destination(reg uint32) expr.Any { return networkField(24, 16)(reg) }
+
+// destinationType is what the destination is to this host, an RTN_* number of
+// linux/rtnetlink.h in host byte order.
+func destinationType(reg uint32) expr.Any {
+	return &expr.Fib{Register: reg, FlagDADDR: true, ResultADDRTYPE: true}
+}
 
 func sourcePort(reg uint32) expr.Any { return transportField(0, 2)(reg) }
 func icmp6Type(reg uint32) expr.Any  { return transportField(0, 1)(reg) }
@@ -104,11 +114,45 @@ func lookup(set string, invert bool, loads []load) match {
 	return append(m, &expr.Lookup{SourceRegister: unix.NFT_REG_1, SetName: set, Invert: invert})
 }
 
-// answering matches packets of connections that were let through before.
-func answering() match {
-	state := func(reg uint32) expr.Any { return &expr.Ct{Register: reg, Key: expr.CtKeySTATE} }
-	mask := native32(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED)
-	return masked(state, expr.CmpOpNeq, make([]byte, 4), mask)
+// part is a load together with the number of 32-bit registers that it fills in a
+// concatenation.
+type part struct {
+	load  load
+	words uint32
+}
+
+func familyPart() part    { return part{family, 1} }
+func transportPart() part { return part{protocol, 1} }
+func ip4Part() part       { return part{ip4Destination, 1} }
+func ip6Part() part       { return part{ip6Destination, 4} }
+func portPart() part      { return part{transportField(2, 2), 1} }
+func orig4Part() part     { return part{ctOriginal(ctDestination4), 1} }
+func orig6Part() part     { return part{ctOriginal(ctDestination6), 4} }
+func origPortPart() part  { return part{ctOriginal(expr.CtKeyPROTODST), 1} }
+
+// joined loads a concatenation.
+func joined(parts []part) (m match) {
+	word := uint32(0)
+	for _, p := range parts {
+		m = append(m, p.load(register(word)))
+		word += p.words
+	}
+	return m
+}
+
+// register is the register that starts at a 32-bit word, by the name that the
+// kernel gives it: those at whole 128 bits have names of their own.
+func register(word uint32) uint32 {
+	const words = 4
+	if word%words == 0 {
+		return unix.NFT_REG_1 + word/words
+	}
+	return unix.NFT_REG32_00 + word
+}
+
+// inJoined matches if the concatenation of parts is an element of the set.
+func inJoined(set string, parts ...part) match {
+	return append(joined(parts), &expr.Lookup{SourceRegister: register(0), SetName: set})
 }
 
 func drop(why string, when ...match) rule {

@@ -4,43 +4,69 @@ import (
 	"github.com/linkspan/linkspan/internal/desired"
 )
 
-// membership knows which ports belong to networks whose containers may not talk
-// to one another. The network's row says the one thing and the port's the
-// other, so somebody has to remember: kernels without nft_meta_bridge cannot
-// look up the bridge of a port while a packet passes, and nft 1.0.6 aborts on
-// rules that chain a map and a set to the same end.
+// membership knows what follows from several rows together.
+//
+// Which ports belong to networks whose containers may not talk to one another:
+// the network's row says the one thing and the port's the other, so somebody has
+// to remember. Kernels without nft_meta_bridge cannot look up the bridge of a
+// port while a packet passes, and nft 1.0.6 aborts on rules that chain a map and
+// a set to the same end.
+//
+// Which addresses are at home on a bridge: an address stays there until the last
+// port that has it is gone.
 type membership struct {
-	quiet map[string]bool            // bridges
-	ports map[string]map[string]bool // by bridge
+	quiet map[string]bool             // bridges
+	ports map[string]map[string]bool  // by bridge
+	homes map[element]map[string]bool // ports, by the element that they share
 }
 
 func newMembership() *membership {
-	return &membership{quiet: map[string]bool{}, ports: map[string]map[string]bool{}}
+	return &membership{quiet: map[string]bool{}, ports: map[string]map[string]bool{}, homes: map[element]map[string]bool{}}
+}
+
+// derived is an element that follows from more than one row.
+type derived struct {
+	element
+	bridge, port string // whose silence it stands for; empty for others
+}
+
+func silence(bridge, port string) derived {
+	return derived{element{set: setNoICC, key: string(ifname(port))}, bridge, port}
+}
+
+// homesOf are the elements that the port shares with others of its addresses.
+func homesOf(r desired.Pin) (out []element) {
+	for _, a := range r.Addrs {
+		a = a.Unmap()
+		out = append(out, element{set: pick(a, setHome4, setHome6), key: string(ifname(r.Bridge)) + addrKey(a)})
+	}
+	return out
 }
 
 // follow takes in deltas and returns the elements that they change.
 func (m *membership) follow(deltas []desired.Delta) []change {
-	type port struct{ bridge, name string }
-	before := map[port]bool{}
-	cause := map[port]int{}
-	var touched []port
-	touch := func(delta int, bridge, name string) {
-		p := port{bridge, name}
-		if _, known := cause[p]; !known {
-			touched = append(touched, p)
-			before[p] = m.silences(bridge, name)
-			cause[p] = delta
+	before := map[derived]bool{}
+	cause := map[derived]int{}
+	var touched []derived
+	touch := func(delta int, d derived) {
+		if _, known := cause[d]; !known {
+			touched = append(touched, d)
+			before[d] = m.wants(d)
+			cause[d] = delta
 		}
 	}
 	for i, d := range deltas {
 		for _, row := range []desired.Row{d.Old, d.New} {
 			switch r := row.(type) {
 			case desired.Pin:
-				touch(i, r.Bridge, r.Port)
+				touch(i, silence(r.Bridge, r.Port))
+				for _, e := range homesOf(r) {
+					touch(i, derived{element: e})
+				}
 			case desired.Isolate:
 				if !r.ICC || m.quiet[r.Bridge] {
 					for name := range m.ports[r.Bridge] {
-						touch(i, r.Bridge, name)
+						touch(i, silence(r.Bridge, name))
 					}
 				}
 			}
@@ -48,16 +74,19 @@ func (m *membership) follow(deltas []desired.Delta) []change {
 		m.take(d)
 	}
 	var out []change
-	for _, p := range touched {
-		if now := m.silences(p.bridge, p.name); now != before[p] {
-			out = append(out, change{element{set: setNoICC, key: string(ifname(p.name))}, now, cause[p]})
+	for _, d := range touched {
+		if now := m.wants(d); now != before[d] {
+			out = append(out, change{d.element, now, cause[d]})
 		}
 	}
 	return out
 }
 
-func (m *membership) silences(bridge, port string) bool {
-	return m.quiet[bridge] && m.ports[bridge][port]
+func (m *membership) wants(d derived) bool {
+	if d.set == setNoICC {
+		return m.quiet[d.bridge] && m.ports[d.bridge][d.port]
+	}
+	return len(m.homes[d.element]) > 0
 }
 
 // take remembers the rows of one delta.
@@ -75,16 +104,24 @@ func (m *membership) put(row desired.Row, there bool) {
 			delete(m.quiet, r.Bridge)
 		}
 	case desired.Pin:
-		if there {
-			if m.ports[r.Bridge] == nil {
-				m.ports[r.Bridge] = map[string]bool{}
-			}
-			m.ports[r.Bridge][r.Port] = true
-			return
+		enter(m.ports, r.Bridge, r.Port, there)
+		for _, e := range homesOf(r) {
+			enter(m.homes, e, r.Port, there)
 		}
-		if delete(m.ports[r.Bridge], r.Port); len(m.ports[r.Bridge]) == 0 {
-			delete(m.ports, r.Bridge)
+	}
+}
+
+// enter adds a port to those of a key, or takes it away.
+func enter[K comparable](to map[K]map[string]bool, key K, port string, there bool) {
+	if there {
+		if to[key] == nil {
+			to[key] = map[string]bool{}
 		}
+		to[key][port] = true
+		return
+	}
+	if delete(to[key], port); len(to[key]) == 0 {
+		delete(to, key)
 	}
 }
 
@@ -100,8 +137,11 @@ func (m *membership) elements() map[element]bool {
 	out := map[element]bool{}
 	for bridge := range m.quiet {
 		for port := range m.ports[bridge] {
-			out[element{set: setNoICC, key: string(ifname(port))}] = true
+			out[silence(bridge, port).element] = true
 		}
+	}
+	for e := range m.homes {
+		out[e] = true
 	}
 	return out
 }

@@ -163,6 +163,14 @@ func (n *namespace) enslave(name, bridge string, group uint32) {
 	n.must(n.link.LinkSetUp(l))
 }
 
+// hairpin lets a bridge send frames back to the port that they came from.
+func (n *namespace) hairpin(name string, on bool) {
+	n.t.Helper()
+	l, err := n.link.LinkByName(name)
+	n.must(err)
+	n.must(n.link.LinkSetHairpin(l, on))
+}
+
 func (n *namespace) neighbour(name, ip, mac string) {
 	n.t.Helper()
 	l, err := n.link.LinkByName(name)

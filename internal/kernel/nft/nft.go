@@ -273,7 +273,12 @@ func wanted(rows []desired.Row) (map[string]map[element]bool, *membership, error
 			want[e.set][e] = true
 		}
 	}
-	want[setNoICC] = members.elements()
+	for e := range members.elements() {
+		if want[e.set] == nil {
+			want[e.set] = map[element]bool{}
+		}
+		want[e.set][e] = true
+	}
 	return want, members, errors.Join(bad...)
 }
 

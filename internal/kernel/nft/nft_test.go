@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/model"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files")
@@ -50,6 +51,27 @@ func sampleRows() []desired.Row {
 		desired.Pin{Port: "veth0a", Bridge: "docker0", MAC: "02:42:ac:11:00:02", Addrs: addrs("172.17.0.2", "fd00:1::2")},
 		desired.Pin{Port: "veth0b", Bridge: "br-inside", MAC: "02:42:ac:13:00:02", Addrs: addrs("172.19.0.2")},
 		desired.Pin{Port: "veth0d", Bridge: "br-quiet", MAC: "02:42:ac:12:00:04", Addrs: addrs("172.18.0.4")},
+		publish(model.TCP, "0.0.0.0", 8080, 8080, "172.17.0.2", 80),
+		publish(model.TCP, "::", 8080, 8080, "fd00:1::2", 80),
+		publish(model.UDP, "192.0.2.1", 53, 53, "172.18.0.4", 5353),
+		publish(model.SCTP, "2001:db8::1", 132, 132, "fd00:1::2", 132),
+		publish(model.TCP, "127.0.0.1", 20000, 29999, "172.17.0.2", 20000),
+		publish(model.TCP, "2001:db8::1", 20000, 29999, "fd00:1::2", 20000),
+		publish(model.UDP, "0.0.0.0", 30000, 30100, "172.17.0.2", 30000),
+		publish(model.UDP, "::", 30000, 30100, "fd00:1::2", 30000),
+		publish(model.TCP, "0.0.0.0", 9000, 9002, "172.17.0.2", 80), // shifted
+		desired.Direct{Bridge: "docker0", Addr: netip.MustParseAddr("172.17.0.9")},
+		desired.Direct{Bridge: "docker0", Addr: netip.MustParseAddr("fd00:1::9")},
+		desired.Direct{Bridge: "docker0", Addr: netip.MustParseAddr("172.17.0.8"), Protocol: model.TCP, First: 80, Last: 80},
+		desired.Direct{Bridge: "docker0", Addr: netip.MustParseAddr("fd00:1::8"), Protocol: model.UDP, First: 7000, Last: 7009},
+	}
+}
+
+// publish is a row of docker0.
+func publish(p model.Protocol, host string, first, last uint16, to string, toFirst uint16) desired.Publish {
+	return desired.Publish{
+		Protocol: p, Host: netip.MustParseAddr(host), First: first, Last: last,
+		To: netip.MustParseAddr(to), ToFirst: toFirst, Bridge: "docker0",
 	}
 }
 
@@ -150,8 +172,13 @@ func TestResyncRepairs(t *testing.T) {
 		{"interval gone", "delete element inet linkspan masq4 { 172.18.0.0/16 }", "set masq4: 172.18.0.0 up to 172.19.0.0: missing", 1},
 		{"element added", "add element bridge linkspan pin_ip4 { veth0a . 172.17.0.9 }", "set pin_ip4: veth0a . 172.17.0.9: left over", 1},
 		{"interval added", "add element inet linkspan masq4 { 10.0.0.0/8 }", "set masq4: 10.0.0.0 up to 11.0.0.0: left over", 1},
-		{"rules gone", "flush chain inet linkspan forward", "chain forward: rule 1 (within one network", 8},
-		{"rule inserted", "insert rule inet linkspan forward accept", "chain forward: rule 1", 8},
+		{"port gone", "delete element inet linkspan ports4_any { tcp . 8080 }", "set ports4_any: tcp . 8080 : 172.17.0.2 . 80: missing", 1},
+		{"port leads elsewhere", "delete element inet linkspan ports4_any { tcp . 8080 }; add element inet linkspan ports4_any { tcp . 8080 : 172.17.0.9 . 80 }",
+			"set ports4_any: tcp . 8080 : 172.17.0.9 . 80: left over", 2},
+		{"range gone", "delete element inet linkspan ranges6 { tcp . 2001:db8::1 . 20000-29999 }", "tcp . 2001:db8::1 . 20000 to tcp . 2001:db8::1 . 29999 : fd00:1::2: missing", 1},
+		{"port added", "add element inet linkspan open_any { ipv4 . tcp . 22 }", "set open_any: ipv4 . tcp . 22: left over", 1},
+		{"rules gone", "flush chain inet linkspan forward", "chain forward: rule 1 (into a network from elsewhere", 11},
+		{"rule inserted", "insert rule inet linkspan forward accept", "chain forward: rule 1", 11},
 		{"rule appended", "add rule bridge linkspan output accept", "chain output: 1 rules that are not ours", 2},
 		{"rule with a set of its own", "add rule bridge linkspan output iifname { a, b } accept", "chain output: 1 rules", 2},
 		{"jump cut", "flush chain bridge linkspan prerouting", "chain prerouting: rule 1", 2},
@@ -327,7 +354,9 @@ func TestPathIndependence(t *testing.T) {
 func randomRow(rng *rand.Rand) desired.Row {
 	i := rng.IntN(3)
 	bridge := fmt.Sprintf("br%d", i)
-	switch rng.IntN(4) {
+	switch rng.IntN(6) {
+	case 5:
+		return randomPublish(rng)
 	case 0:
 		return desired.Isolate{Bridge: bridge, Internal: rng.IntN(2) == 0, ICC: rng.IntN(2) == 0}
 	case 1:
@@ -342,30 +371,13 @@ func randomRow(rng *rand.Rand) desired.Row {
 	}
 }
 
-// BenchmarkApply adds and removes one pin beside others. The figure must not
-// grow with their number.
-func BenchmarkApply(b *testing.B) {
-	for _, others := range []int{1, 1000, 10000} {
-		b.Run(fmt.Sprint(others), func(b *testing.B) {
-			n := newNamespace(b)
-			backend := newBackend(b, n)
-			resync(b, backend, manyPins(others)...)
-			one := added(desired.Pin{Port: "veth-one", Bridge: "docker0", MAC: "02:42:ff:00:00:01", Addrs: addrs("172.17.0.2", "fd00:1::2")})
-			for b.Loop() {
-				apply(b, backend, one...)
-				apply(b, backend, one[0].Invert())
-			}
-		})
+// randomPublish goes to one of three ports or ranges that do not overlap.
+func randomPublish(rng *rand.Rand) desired.Publish {
+	i := uint16(rng.IntN(3))
+	host, to := "192.0.2.1", fmt.Sprintf("10.0.0.%d", 2+rng.IntN(2))
+	if rng.IntN(2) == 0 {
+		host, to = "::", fmt.Sprintf("fd00::%d", 2+rng.IntN(2))
 	}
-}
-
-// BenchmarkResync compares everything and finds nothing to do.
-func BenchmarkResync(b *testing.B) {
-	n := newNamespace(b)
-	backend := newBackend(b, n)
-	rows := manyPins(1000)
-	resync(b, backend, rows...)
-	for b.Loop() {
-		resync(b, backend, rows...)
-	}
+	first := 1000 * (1 + i)
+	return publish(model.TCP, host, first, first+uint16(rng.IntN(3)), to, []uint16{first, 80}[rng.IntN(2)])
 }

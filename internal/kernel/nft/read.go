@@ -21,10 +21,17 @@ type seenTable struct {
 }
 
 type seenSet struct {
-	magic, size, flags uint32
-	broken             bool // holds intervals that do not add up
-	elements           map[element]bool
+	key, data kind
+	flags     uint32
+	counted   bool
+	broken    bool // holds intervals that do not add up
+	elements  map[element]bool
 }
+
+// kind is what a set's keys or data are.
+type kind struct{ magic, size uint32 }
+
+func kindOf(types []datatype) kind { return kind{magic(types), length(types)} }
 
 type seenChain struct {
 	base   base
@@ -188,9 +195,15 @@ func (c *conn) readSets(ctx context.Context, t table, seen *seenTable) error {
 			case unix.NFTA_SET_NAME:
 				name = ad.String()
 			case unix.NFTA_SET_KEY_TYPE:
-				s.magic = ad.Uint32()
+				s.key.magic = ad.Uint32()
 			case unix.NFTA_SET_KEY_LEN:
-				s.size = ad.Uint32()
+				s.key.size = ad.Uint32()
+			case unix.NFTA_SET_DATA_TYPE:
+				s.data.magic = ad.Uint32()
+			case unix.NFTA_SET_DATA_LEN:
+				s.data.size = ad.Uint32()
+			case nftaSetExpr:
+				s.counted = isCounter(ad)
 			case unix.NFTA_SET_FLAGS:
 				s.flags = ad.Uint32()
 			}
@@ -212,52 +225,100 @@ func (c *conn) readElements(ctx context.Context, t table, seen *seenTable) error
 	return nil
 }
 
-// bound is one element as the kernel has it: of intervals, one end.
-type bound struct {
-	key string
-	end bool
+// seenElement is one element as the kernel has it: of plain intervals, one end.
+type seenElement struct {
+	element
+	end            bool
+	packets, bytes uint64 // of its counter
 }
 
 func (c *conn) readSet(ctx context.Context, t table, name string, s *seenSet) error {
-	var bounds []bound
-	visit := func(ad *netlink.AttributeDecoder) error {
-		var b bound
-		err := decodeEach(ad, func(ad *netlink.AttributeDecoder) {
-			switch ad.Type() {
-			case unix.NFTA_SET_ELEM_FLAGS:
-				b.end = ad.Uint32()&unix.NFT_SET_ELEM_INTERVAL_END != 0
-			case unix.NFTA_SET_ELEM_KEY:
-				b.key = decodeValue(ad)
-			}
-		})
-		bounds = append(bounds, b)
+	var bounds []seenElement
+	err := c.eachElement(ctx, t, name, func(e seenElement) { bounds = append(bounds, e) })
+	if s.flags&unix.NFT_SET_INTERVAL != 0 && s.flags&setConcat == 0 {
+		s.pair(bounds)
+		return err
+	}
+	for _, b := range bounds {
+		s.elements[b.element] = true
+	}
+	return err
+}
+
+// eachElement calls visit for everything in a set.
+func (c *conn) eachElement(ctx context.Context, t table, name string, visit func(seenElement)) error {
+	one := func(ad *netlink.AttributeDecoder) error {
+		e, err := decodeElement(ad)
+		e.set = name
+		visit(e)
 		return err
 	}
 	filter := attrs(nil).str(unix.NFTA_SET_ELEM_LIST_TABLE, t.name).str(unix.NFTA_SET_ELEM_LIST_SET, name)
-	err := c.dump(ctx, t.message(unix.NFT_MSG_GETSETELEM, 0, filter), func(body []byte) error {
+	return c.dump(ctx, t.message(unix.NFT_MSG_GETSETELEM, 0, filter), func(body []byte) error {
 		return decode(body, func(ad *netlink.AttributeDecoder) {
 			if ad.Type() != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
 				return
 			}
 			ad.Nested(func(list *netlink.AttributeDecoder) error {
-				return decodeEach(list, func(list *netlink.AttributeDecoder) { list.Nested(visit) })
+				return decodeEach(list, func(list *netlink.AttributeDecoder) { list.Nested(one) })
 			})
 		})
 	})
-	if s.flags&unix.NFT_SET_INTERVAL != 0 {
-		s.pair(name, bounds)
+}
+
+func decodeElement(ad *netlink.AttributeDecoder) (e seenElement, err error) {
+	err = decodeEach(ad, func(ad *netlink.AttributeDecoder) {
+		switch ad.Type() {
+		case unix.NFTA_SET_ELEM_FLAGS:
+			e.end = ad.Uint32()&unix.NFT_SET_ELEM_INTERVAL_END != 0
+		case unix.NFTA_SET_ELEM_KEY:
+			e.key = decodeValue(ad)
+		case nftaSetElemEnd:
+			e.last = decodeValue(ad)
+		case unix.NFTA_SET_ELEM_DATA:
+			e.data = decodeValue(ad)
+		case unix.NFTA_SET_ELEM_EXPR:
+			e.packets, e.bytes = decodeCounter(ad)
+		}
+	})
+	return e, err
+}
+
+func decodeCounter(ad *netlink.AttributeDecoder) (packets, bytes uint64) {
+	ad.Nested(func(outer *netlink.AttributeDecoder) error {
+		return decodeEach(outer, func(outer *netlink.AttributeDecoder) {
+			if outer.Type() != unix.NFTA_EXPR_DATA {
+				return
+			}
+			outer.Nested(func(counter *netlink.AttributeDecoder) error {
+				return decodeEach(counter, func(counter *netlink.AttributeDecoder) {
+					switch counter.Type() {
+					case unix.NFTA_COUNTER_PACKETS:
+						packets = counter.Uint64()
+					case unix.NFTA_COUNTER_BYTES:
+						bytes = counter.Uint64()
+					}
+				})
+			})
+		})
+	})
+	return packets, bytes
+}
+
+// isCounter tells whether the expression that a set gives to its elements counts.
+func isCounter(ad *netlink.AttributeDecoder) (yes bool) {
+	ad.Nested(func(e *netlink.AttributeDecoder) error {
+		found, err := decodeExpr(e)
+		yes = found.name == counterName
 		return err
-	}
-	for _, b := range bounds {
-		s.elements[element{set: name, key: b.key}] = true
-	}
-	return err
+	})
+	return yes
 }
 
 // pair puts the two ends of intervals together. An interval without a second
 // end goes up to the last address.
-func (s *seenSet) pair(name string, bounds []bound) {
-	slices.SortFunc(bounds, func(a, b bound) int {
+func (s *seenSet) pair(bounds []seenElement) {
+	slices.SortFunc(bounds, func(a, b seenElement) int {
 		if a.key == b.key && a.end != b.end { // one ends where the next starts
 			if a.end {
 				return -1
@@ -267,7 +328,7 @@ func (s *seenSet) pair(name string, bounds []bound) {
 		return strings.Compare(a.key, b.key)
 	})
 	for i := 0; i < len(bounds); i++ {
-		e := element{set: name, key: bounds[i].key}
+		e := bounds[i].element
 		if bounds[i].end {
 			// nft writes an end at zero before the first interval; it means nothing.
 			s.broken = s.broken || strings.Trim(e.key, "\x00") != ""

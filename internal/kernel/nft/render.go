@@ -12,11 +12,14 @@ import (
 )
 
 // element is one element of a set, comparable. In a set of intervals, key is the
-// first address of one and after the first behind it; empty if there is none.
+// first value of one; after is the first behind it, empty if there is none. In a
+// set of ranged concatenations, last is the last in it instead.
 type element struct {
 	set   string
 	key   string
 	after string
+	last  string
+	data  string // of a map
 }
 
 // render turns one policy row into the elements that stand for it alone. It is
@@ -32,6 +35,10 @@ func render(row desired.Row) ([]element, error) {
 		return renderPin(r)
 	case desired.Guard:
 		return renderGuard(r), nil
+	case desired.Publish:
+		return renderPublish(r)
+	case desired.Direct:
+		return renderDirect(r)
 	}
 	return nil, model.Errorf(model.NotImplemented, "nftables cannot express %q", row)
 }
@@ -41,7 +48,7 @@ func renderIsolate(r desired.Isolate) ([]element, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := []element{{set: setBridges, key: bridge}}
+	out := []element{{set: setBridges, key: bridge}, {set: setSame, key: bridge + bridge}}
 	if r.Internal {
 		out = append(out, element{set: setInternal, key: bridge})
 	}
@@ -70,6 +77,9 @@ func renderMasquerade(r desired.Masquerade) ([]element, error) {
 func renderPin(r desired.Pin) ([]element, error) {
 	port, err := nameKey(r.Port)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := nameKey(r.Bridge); err != nil {
 		return nil, err
 	}
 	mac, err := net.ParseMAC(r.MAC)

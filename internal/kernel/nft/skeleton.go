@@ -1,11 +1,7 @@
 package nft
 
 import (
-	"fmt"
-	"net"
-	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -54,69 +50,6 @@ func (t table) String() string {
 	return "table inet " + t.name
 }
 
-// datatype is a type of nft's, by the number that it goes by in set
-// descriptions (nft's include/datatype.h).
-type datatype uint32
-
-const (
-	typeNFProto datatype = 2
-	typeIPv4    datatype = 7
-	typeIPv6    datatype = 8
-	typeEther   datatype = 9
-	typeIfname  datatype = 41
-)
-
-// size is the length of a value in bytes.
-func (t datatype) size() int {
-	switch t {
-	case typeIPv4:
-		return net.IPv4len
-	case typeIPv6:
-		return net.IPv6len
-	case typeEther:
-		return 6
-	case typeIfname:
-		return unix.IFNAMSIZ
-	}
-	return 1
-}
-
-// set is a named set.
-type set struct {
-	name     string
-	comment  string
-	key      []datatype // concatenated
-	interval bool
-	deny     bool // an element forbids: added before, and removed after, those that allow
-}
-
-func (s set) keyMagic() (magic uint32) {
-	const bitsPerType = 6
-	for _, t := range s.key {
-		magic = magic<<bitsPerType | uint32(t)
-	}
-	return magic
-}
-
-// keyLen is the length of a key in bytes. The parts of a concatenation fill
-// whole 32-bit registers; a part alone is not padded.
-func (s set) keyLen() (n uint32) {
-	if len(s.key) == 1 {
-		return uint32(s.key[0].size())
-	}
-	for _, t := range s.key {
-		n += uint32(align(t.size()))
-	}
-	return n
-}
-
-func (s set) flags() uint32 {
-	if s.interval {
-		return unix.NFT_SET_INTERVAL
-	}
-	return 0
-}
-
 // base says where packets enter a base chain. Policies are always accept: the
 // tables say what is dropped, and an accept here does not overrule a drop in
 // somebody else's chain. The zero base is a chain that is jumped to.
@@ -151,31 +84,35 @@ func inetTable(mark string) table {
 	const priorityFilter, priorityNATSource = 0, 100
 	return table{
 		family: unix.NFPROTO_INET, name: tableName, comment: mark,
-		sets: []set{
+		sets: append([]set{
 			{name: setBridges, comment: "bridges of ours", key: []datatype{typeIfname}, deny: true},
 			{name: setInternal, comment: "bridges with no way in or out", key: []datatype{typeIfname}, deny: true},
 			{name: setIntra, comment: "bridges whose containers may talk to one another", key: []datatype{typeIfname, typeIfname}},
 			{name: setMasq4, comment: "subnets that leave under the host's address", key: []datatype{typeIPv4}, interval: true},
 			{name: setMasq6, comment: "subnets that leave under the host's address", key: []datatype{typeIPv6}, interval: true},
 			{name: setGuard, comment: "families not forwarded between foreign interfaces", key: []datatype{typeNFProto}, deny: true},
-		},
-		chains: []chain{
-			{"forward", base{"filter", unix.NF_INET_FORWARD, priorityFilter}, forwardRules()},
-			{"postrouting", base{"nat", unix.NF_INET_POST_ROUTING, priorityNATSource}, masqueradeRules()},
-		},
+		}, portSets()...),
+		chains: append(portChains(),
+			chain{"forward", base{"filter", unix.NF_INET_FORWARD, priorityFilter}, forwardRules()},
+			chain{"postrouting", base{"nat", unix.NF_INET_POST_ROUTING, priorityNATSource}, masqueradeRules()},
+		),
 	}
 }
 
 // forwardRules keeps the border of every network of ours. The order matters:
 // an internal network is closed before established connections are let
 // through, so that no connection from before it was internal, and none made up,
-// gets out.
+// gets out. Published ports come first because they are counted there; they keep
+// internal networks closed as well.
 func forwardRules() []rule {
 	return []rule{
+		jump("into a network from elsewhere", chainEntering, in(setBridges, oifName), notIn(setBridges, iifName)),
+		jump("published ports, both ways", chainPublished, translated()),
 		accept("within one network (frames that br_netfilter shows to this chain)", in(setIntra, iifName, oifName)),
 		drop("out of an internal network", in(setInternal, iifName)),
 		drop("into an internal network", in(setInternal, oifName)),
 		accept("answers to what was let through", answering()),
+		jump("to a container's own address", chainDirect, in(setBridges, oifName)),
 		drop("unpublished ports, other networks, direct routing", in(setBridges, oifName)),
 		accept("out of a network", in(setBridges, iifName)),
 		drop("neither side is ours and forwarding is on only for us", in(setGuard, family)),
@@ -183,12 +120,11 @@ func forwardRules() []rule {
 }
 
 func masqueradeRules() []rule {
-	return []rule{
-		accept("stays on this host", is(oifName, ifname("lo")...)),
+	return slices.Concat([]rule{accept("stays on this host", is(oifName, ifname("lo")...))}, hairpinRules(), []rule{
 		accept("stays in our networks, with its true source", in(setBridges, oifName)),
 		masquerade("leaves under the host's address", is(family, unix.NFPROTO_IPV4), in(setMasq4, ip4Source)),
 		masquerade("leaves under the host's address", is(family, unix.NFPROTO_IPV6), in(setMasq6, ip6Source)),
-	}
+	})
 }
 
 func bridgeTable(mark string) table {
@@ -211,6 +147,8 @@ func bridgeTable(mark string) table {
 			}},
 			{"forward", filter(unix.NF_INET_FORWARD), []rule{
 				withoutPolicy(),
+				drop("a container's own broadcast, which a hairpin port sends back", multicast(), toItself()),
+				accept("a container's own published port, reached by way of the bridge", toItself()),
 				drop("between containers, icc=false", in(setNoICC, iifName), toOurs(), isNot(etherType, 0x08, 0x06)),
 			}},
 			{"output", filter(unix.NF_INET_LOCAL_OUT), []rule{withoutPolicy()}},
@@ -220,6 +158,14 @@ func bridgeTable(mark string) table {
 
 func fromOurs() match { return is(iifGroup, native32(desired.PortGroup)...) }
 func toOurs() match   { return is(oifGroup, native32(desired.PortGroup)...) }
+
+func multicast() match {
+	group := []byte{1, 5: 0}
+	return under(etherDestination, group, group)
+}
+
+// toItself matches what goes back to the port of whose container it is.
+func toItself() match { return in(setPinMAC, oifName, etherSource) }
 
 func withoutPolicy() rule {
 	return drop("to a port that has no policy", toOurs(), notIn(setPinned, oifName))
@@ -269,7 +215,7 @@ func portIPv6Rules() []rule {
 		routerAdvertisement, neighbourAdvertisement, redirect = 134, 136, 137 // RFC 4861
 		dhcpServer                                            = 547           // RFC 8415
 	)
-	linkLocal, mask := []byte{0xfe, 0x80, 15: 0}, []byte{0xff, 0xc0, 15: 0} // fe80::/10
+	linkLocal, mask := linkLocal6(), linkLocal6Mask()
 	icmp := func(kind byte) match {
 		return slices.Concat(isIPv6(), is(protocol, unix.IPPROTO_ICMPV6), is(icmp6Type, kind))
 	}
@@ -286,45 +232,13 @@ func portIPv6Rules() []rule {
 	}
 }
 
+// linkLocal6 and linkLocal6Mask are fe80::/10.
+func linkLocal6() []byte     { return []byte{0xfe, 0x80, 15: 0} }
+func linkLocal6Mask() []byte { return []byte{0xff, 0xc0, 15: 0} }
+
 // ifname is an interface name as the kernel compares it: padded with zeros.
 func ifname(name string) []byte {
 	b := make([]byte, unix.IFNAMSIZ)
 	copy(b, name)
 	return b
-}
-
-// text prints an element of the set as nft does, for drift reports and goldens.
-func (s set) text(e element) string {
-	if s.interval {
-		return s.keyText(e.key) + " up to " + s.keyText(e.after)
-	}
-	return s.keyText(e.key)
-}
-
-func (s set) keyText(key string) string {
-	var parts []string
-	for _, t := range s.key {
-		if len(key) < t.size() {
-			return fmt.Sprintf("%s %x", strings.Join(parts, " . "), key)
-		}
-		parts = append(parts, t.text(key[:t.size()]))
-		key = key[min(align(t.size()), len(key)):]
-	}
-	return strings.Join(parts, " . ")
-}
-
-func (t datatype) text(v string) string {
-	switch t {
-	case typeIfname:
-		return strings.TrimRight(v, "\x00")
-	case typeIPv4, typeIPv6:
-		a, _ := netip.AddrFromSlice([]byte(v))
-		return a.String()
-	case typeEther:
-		return net.HardwareAddr(v).String()
-	}
-	if v[0] == unix.NFPROTO_IPV4 {
-		return "ipv4"
-	}
-	return "ipv6"
 }

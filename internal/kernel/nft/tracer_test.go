@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"testing"
 
 	"github.com/google/nftables/expr"
@@ -36,7 +37,9 @@ type hop struct {
 	frame              []byte
 	iif, oif           string
 	iifGroup, oifGroup uint32
-	state              uint32 // of its connection; 0 is new
+	state              uint32          // of its connection; 0 is new
+	first              []byte          // the connection's first frame before translation, if that took place
+	nat                *netip.AddrPort // where a translation to takes it; port 0 for its own
 }
 
 type verdict string
@@ -45,6 +48,7 @@ const (
 	verdictAccept     verdict = "accept"
 	verdictDrop       verdict = "drop"
 	verdictMasquerade verdict = "masquerade"
+	verdictTranslate  verdict = "translate"
 	verdictNone       verdict = ""
 )
 
@@ -77,10 +81,16 @@ func (tr tracer) chain(t table, name string, h hop) verdict {
 	panic("no such chain: " + name)
 }
 
-// registers are the four of 16 bytes each, numbered from 1.
+// registers are four of 16 bytes each, numbered from 1; parts of 4 bytes have
+// numbers of their own.
 type registers [4 * 16]byte
 
-func (r *registers) from(n uint32) []byte { return r[(n-1)*16:] }
+func (r *registers) from(n uint32) []byte {
+	if n >= unix.NFT_REG32_00 {
+		return r[(n-unix.NFT_REG32_00)*4:]
+	}
+	return r[(n-1)*16:]
+}
 
 func (tr tracer) rule(t table, r rule, h hop) verdict {
 	var reg registers
@@ -92,7 +102,9 @@ func (tr tracer) rule(t table, r rule, h hop) verdict {
 		case *expr.Payload:
 			ok = put(&reg, e.DestRegister, h.payload(e))
 		case *expr.Ct:
-			ok = put(&reg, e.Register, native32(cmp.Or(h.state, expr.CtStateBitNEW)))
+			ok = put(&reg, e.Register, h.conntrack(e.Key))
+		case *expr.Fib:
+			ok = put(&reg, e.Register, native32(h.destinationType()))
 		case *expr.Bitwise:
 			for i := range e.Mask {
 				reg.from(e.DestRegister)[i] = reg.from(e.SourceRegister)[i]&e.Mask[i] ^ e.Xor[i]
@@ -100,7 +112,13 @@ func (tr tracer) rule(t table, r rule, h hop) verdict {
 		case *expr.Cmp:
 			ok = bytes.Equal(reg.from(e.Register)[:len(e.Data)], e.Data) == (e.Op == expr.CmpOpEq)
 		case *expr.Lookup:
-			ok = tr.has(e.SetName, reg.from(e.SourceRegister)) != e.Invert
+			data, found := tr.find(e.SetName, reg.from(e.SourceRegister))
+			if ok = found != e.Invert; e.IsDestRegSet {
+				copy(reg.from(e.DestRegister), data)
+			}
+		case *expr.NAT:
+			*h.nat = natTarget(e, &reg)
+			return verdictTranslate
 		case *expr.Masq:
 			return verdictMasquerade
 		case *expr.Verdict:
@@ -127,18 +145,94 @@ func (tr tracer) decide(t table, v *expr.Verdict, h hop) verdict {
 	panic(fmt.Sprintf("the tracer does not know verdict %d", v.Kind))
 }
 
-func (tr tracer) has(name string, key []byte) bool {
+// find returns the data of the element that has the key, and whether there is one.
+func (tr tracer) find(name string, key []byte) (data string, found bool) {
 	at := tr.idx[name].set
-	k := string(key[:at.keyLen()])
-	if !at.interval {
-		return tr.sets[name][element{set: name, key: k}]
-	}
+	k := string(key[:length(at.key)])
 	for e := range tr.sets[name] {
-		if e.key <= k && (e.after == "" || k < e.after) {
-			return true
+		if at.holds(e, k) {
+			return e.data, true
 		}
 	}
-	return false
+	return "", false
+}
+
+func (s set) holds(e element, key string) bool {
+	switch {
+	case !s.interval:
+		return e.key == key
+	case !s.ranged():
+		return e.key <= key && (e.after == "" || key < e.after)
+	}
+	at := 0
+	for _, t := range s.key { // every part must be within its own range
+		if part := key[at : at+t.size()]; part < e.key[at:at+t.size()] || part > e.last[at:at+t.size()] {
+			return false
+		}
+		at += align(t.size())
+	}
+	return true
+}
+
+func natTarget(e *expr.NAT, reg *registers) netip.AddrPort {
+	size := 4
+	if e.Family == unix.NFPROTO_IPV6 {
+		size = 16
+	}
+	addr, _ := netip.AddrFromSlice(reg.from(e.RegAddrMin)[:size])
+	if e.RegProtoMin == 0 {
+		return netip.AddrPortFrom(addr, 0)
+	}
+	return netip.AddrPortFrom(addr, binary.BigEndian.Uint16(reg.from(e.RegProtoMin)))
+}
+
+// conntrack reads from the connection as the kernel keeps it.
+func (h hop) conntrack(key expr.CtKey) []byte {
+	first := hop{frame: h.first}
+	if h.first == nil {
+		first.frame = h.frame
+	}
+	ip4 := first.kind() == etherIPv4
+	switch key {
+	case expr.CtKeySTATE:
+		return native32(cmp.Or(h.state, expr.CtStateBitNEW))
+	case expr.CtKeySTATUS:
+		if h.first == nil {
+			return native32(0)
+		}
+		return native32(1 << 5) // IPS_DST_NAT
+	case expr.CtKeyPROTODST:
+		return first.payload(&expr.Payload{Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2})
+	case ctDestination4:
+		if ip4 {
+			return first.frame[14+16 : 14+20]
+		}
+		return nil
+	case ctDestination6:
+		if !ip4 {
+			return first.frame[14+24 : 14+40]
+		}
+		return nil
+	}
+	panic(fmt.Sprintf("the tracer does not know conntrack key %d", key))
+}
+
+func (h hop) destinationType() uint32 {
+	if isLocal(h.destination()) {
+		return unix.RTN_LOCAL
+	}
+	return unix.RTN_UNICAST
+}
+
+// destination of an IP packet; invalid for other frames.
+func (h hop) destination() netip.Addr {
+	switch h.kind() {
+	case etherIPv4:
+		return netip.AddrFrom4([4]byte(h.frame[14+16:]))
+	case etherIPv6:
+		return netip.AddrFrom16([16]byte(h.frame[14+24:]))
+	}
+	return netip.Addr{}
 }
 
 // put fills a register, whole words, unless the packet has no such thing.

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/iotest"
 	"time"
 )
 
@@ -66,44 +65,6 @@ func TestFormatIsDockers(t *testing.T) {
 	want := `{"log":"a\"b\\c\t\u003c\u0026\u003e\u0001é\ufffd\u2028\n","stream":"stderr","time":"2024-05-06T06:08:09.123456789Z"}` + "\n"
 	if got := string(e.Append(nil)); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
-	}
-}
-
-func TestCopySplitsLikeDocker(t *testing.T) {
-	long := strings.Repeat("x", chunkLimit)
-	for name, tc := range map[string]struct {
-		in   string
-		want []string
-	}{
-		"lines":        {"a\nb\n", []string{"a\n", "b\n"}},
-		"no line feed": {"a\nb", []string{"a\n", "b"}},
-		"empty lines":  {"\n\n", []string{"\n", "\n"}},
-		"nothing":      {"", nil},
-		"long":         {long + "yz\nb\n", []string{long, "yz\n", "b\n"}},
-		"just full":    {long + "\n", []string{long, "\n"}},
-		"after a line": {"a\n" + long + "b\n", []string{"a\n", long, "b\n"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			for _, from := range []io.Reader{strings.NewReader(tc.in), iotest.OneByteReader(strings.NewReader(tc.in)),
-				iotest.DataErrReader(strings.NewReader(tc.in))} {
-				l, path := open(t, Options{})
-				if err := l.Copy("stdout", from); err != nil {
-					t.Fatal(err)
-				}
-				if got := read(t, path, ReadOptions{Tail: -1}); fmt.Sprint(got) != fmt.Sprint(tc.want) {
-					t.Errorf("%d entries, want %d", len(got), len(tc.want))
-				}
-			}
-		})
-	}
-}
-
-func TestCopyGoesOnWhenTheLogFails(t *testing.T) {
-	l, _ := open(t, Options{})
-	l.Close()
-	from := strings.NewReader(strings.Repeat("line\n", 10000))
-	if err := l.Copy("stdout", from); !errors.Is(err, os.ErrClosed) || from.Len() != 0 {
-		t.Errorf("error %v, %d bytes unread", err, from.Len())
 	}
 }
 

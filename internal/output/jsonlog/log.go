@@ -5,163 +5,159 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"sync"
 	"time"
 )
 
-// Options say how a log is kept.
-type Options struct {
-	MaxSize  int64            // bytes of a file beyond which it is put aside; 0 never
-	MaxFiles int              // how many files are kept, the current one included; 0 means 1
-	Now      func() time.Time // the clock; nil is the system's
-}
+// flushSize is how many bytes of entries are collected before they are written
+// without being asked for.
+const flushSize = 128 << 10
 
-// Log is a log that is being written. Its methods may be called from any
-// goroutine.
+// Log is a log that is being written, by one process. It belongs to one
+// goroutine at a time.
 type Log struct {
 	path string
 	opts Options
 
-	mu      sync.Mutex
-	file    *os.File
-	size    int64
-	rotated uint64 // how often the file was put aside
-	closed  bool
-	line    []byte        // the last line written; kept for its memory
-	changed chan struct{} // closed by the next change; nil if nobody waits
+	file *os.File // nil once closed
+	size int64    // of the file, in bytes
+	torn bool     // the file ends in half a line
+	buf  []byte   // entries that are not written yet; nil: none
+
+	at     time.Time // the time that atText is of
+	atText []byte
+
+	packing *packing // of the file that was put aside last; nil: none
+	ended   chan struct{}
 }
 
 // Open opens a log for writing, making it if it is not there. Half a line, which
-// a crash left, is cut off from what follows.
+// a crash left, is ended, so that readers pass over it: cutting it off would
+// pull the ground from under followers that have read it.
 func Open(path string, o Options) (*Log, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Buffers == nil {
+		o.Buffers = &Buffers{}
+	}
 	o.MaxFiles = max(o.MaxFiles, 1)
-	l := &Log{path: path, opts: o}
-	if err := l.openLocked(); err != nil {
-		return nil, err
+	l := &Log{path: path, opts: o, ended: make(chan struct{})}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	l.file = f
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open log: %w", err), f.Close())
+	}
+	if l.size = info.Size(); l.size > 0 {
+		var last [1]byte
+		if _, err := f.ReadAt(last[:], l.size-1); err != nil {
+			return nil, errors.Join(fmt.Errorf("open log: %w", err), f.Close())
+		}
+		l.torn = last[0] != '\n'
 	}
 	return l, nil
 }
 
-// openLocked opens the current file.
-func (l *Log) openLocked() error {
-	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
-	if err != nil {
-		return fmt.Errorf("open log: %w", err)
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return errors.Join(fmt.Errorf("open log: %w", err), f.Close())
-	}
-	size := info.Size()
-	var last [1]byte
-	if size > 0 {
-		if _, err := f.ReadAt(last[:], size-1); err != nil {
-			return errors.Join(fmt.Errorf("open log: %w", err), f.Close())
-		}
-		if last[0] != '\n' {
-			if _, err := f.WriteString("\n"); err != nil {
-				return errors.Join(fmt.Errorf("open log: %w", err), f.Close())
-			}
-			size++
-		}
-	}
-	l.file, l.size = f, size
-	return nil
-}
-
-// Write adds one entry, at the present time if it has none.
-func (l *Log) Write(e Entry) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
+// Add collects an entry, at the present time if it has none. Entries are in the
+// file after Flush; some may be before. After an error those that were collected
+// are lost and the log may be used on.
+func (l *Log) Add(e Entry) error {
+	if l.file == nil {
 		return fmt.Errorf("write log: %w", fs.ErrClosed)
 	}
 	if e.Time.IsZero() {
 		e.Time = l.opts.Now()
 	}
-	l.line = e.Append(l.line[:0])
-	if l.opts.MaxSize > 0 && l.size > 0 && l.size+int64(len(l.line)) > l.opts.MaxSize {
-		if err := l.rotateLocked(); err != nil {
-			return err
-		}
+	if !e.Time.Equal(l.at) || l.atText == nil {
+		l.at, l.atText = e.Time, appendTime(l.atText[:0], e.Time)
 	}
-	// One write(2) for the whole line, so that a crash leaves at most one half.
-	n, err := l.file.Write(l.line)
+	if l.buf == nil {
+		l.buf = l.opts.Buffers.take()
+	}
+	before := len(l.buf)
+	l.buf = append(e.appendText(l.buf), l.atText...)
+	switch {
+	case l.opts.MaxSize > 0 && l.size+int64(len(l.buf)) > l.opts.MaxSize:
+		return l.turnOver(before)
+	case len(l.buf) >= flushSize:
+		return l.Flush()
+	}
+	return nil
+}
+
+// turnOver writes the first bytes of what was collected and the rest, one entry,
+// into the next file.
+func (l *Log) turnOver(first int) error {
+	err := l.write(l.buf[:first])
+	// The first entry of a file may be longer than a file should be.
+	if l.size > 0 {
+		err = errors.Join(err, l.rotate())
+	}
+	l.buf = l.buf[:copy(l.buf, l.buf[first:])]
+	return err
+}
+
+// Flush writes what was collected, in one write(2), so that a crash leaves at
+// most one entry in half.
+func (l *Log) Flush() error {
+	if l.buf == nil {
+		return nil
+	}
+	err := l.write(l.buf)
+	l.opts.Buffers.giveBack(l.buf)
+	l.buf = nil
+	return err
+}
+
+// Write adds one entry and flushes.
+func (l *Log) Write(e Entry) error { return errors.Join(l.Add(e), l.Flush()) }
+
+// write appends whole lines to the file.
+func (l *Log) write(lines []byte) error {
+	if len(lines) == 0 {
+		return nil
+	}
+	if l.torn {
+		n, err := l.file.WriteString("\n")
+		l.size += int64(n)
+		if err != nil {
+			return fmt.Errorf("write log: %w", err)
+		}
+		l.torn = false
+	}
+	n, err := l.file.Write(lines)
 	l.size += int64(n)
-	l.wakeLocked()
 	if err != nil {
+		l.torn = n > 0 && lines[n-1] != '\n'
 		return fmt.Errorf("write log: %w", err)
 	}
 	return nil
 }
 
-// rotateLocked puts the current file aside as path.1, that as path.2 and so on.
-// With only one file to keep it is emptied, under a new inode: followers finish
-// reading the old one.
-func (l *Log) rotateLocked() error {
-	for i := l.opts.MaxFiles - 1; i > 0; i-- {
-		err := os.Rename(l.name(i-1), l.name(i))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("rotate log: %w", err)
-		}
-	}
-	if l.opts.MaxFiles == 1 {
-		if err := os.Remove(l.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("rotate log: %w", err)
-		}
-	}
-	old := l.file
-	if err := l.openLocked(); err != nil {
-		return err
-	}
-	l.rotated++
-	if err := old.Close(); err != nil {
-		return fmt.Errorf("rotate log: %w", err)
-	}
-	return nil
-}
-
-// name returns the path of the i-th newest file.
-func (l *Log) name(i int) string { return fileName(l.path, i) }
-
-func fileName(path string, i int) string {
-	if i == 0 {
-		return path
-	}
-	return fmt.Sprintf("%s.%d", path, i)
-}
-
-// Close ends the log; followers read what is there and then io.EOF.
+// Close writes what was collected and ends the log.
 func (l *Log) Close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
+	if l.file == nil {
 		return nil
 	}
-	l.closed = true
-	l.wakeLocked()
-	if err := l.file.Close(); err != nil {
+	err := l.Flush()
+	if l.packing != nil {
+		l.packing.abandon()
+	}
+	err = errors.Join(err, l.file.Close())
+	l.file = nil
+	close(l.ended)
+	if err != nil {
 		return fmt.Errorf("close log: %w", err)
 	}
 	return nil
 }
 
-func (l *Log) wakeLocked() {
-	if l.changed != nil {
-		close(l.changed)
-		l.changed = nil
-	}
-}
-
-// watch returns a channel that the next change closes, and how things are now.
-func (l *Log) watch() (changed <-chan struct{}, rotated uint64, closed bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.changed == nil {
-		l.changed = make(chan struct{})
-	}
-	return l.changed, l.rotated, l.closed
+// Read returns a reader of the log, which follows until Close. It may be called
+// from any goroutine.
+func (l *Log) Read(o ReadOptions) (*Reader, error) {
+	o.Ended = l.ended
+	return Read(l.path, o)
 }

@@ -7,97 +7,72 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"time"
 )
 
+// readSize is how much of a file is read at once, in bytes.
+const readSize = 64 << 10
+
 // ReadOptions select entries.
 type ReadOptions struct {
-	Follow bool      // wait for more at the end; only of a Log
-	Since  time.Time // none older than this; zero: all
-	Until  time.Time // none younger than this; zero: all
-	Tail   int       // only so many of the last entries; negative: all
+	Since time.Time // none older than this; zero: all
+	Until time.Time // none younger than this; zero: all
+	Tail  int       // only so many of the last entries; negative: all
+
+	Follow bool            // wait for more at the end
+	Ended  <-chan struct{} // closed when no more will come; nil: none will come now
 }
 
 // Reader yields entries, the oldest first. It belongs to one goroutine.
 type Reader struct {
-	log     *Log // nil if nobody writes
-	opts    ReadOptions
-	files   []*os.File // still to be read, the current one first
-	rotated uint64     // the log's count when the last of files was current
-	in      *bufio.Reader
-	line    []byte // the beginning of a line whose end has not come yet
-	skip    bool   // what comes up to the next line feed is of a line too long
+	path  string
+	opts  ReadOptions
+	watch *watch // nil: there is nothing to wait for
+
+	parts []part // still to be read, the current one first
+	in    *bufio.Reader
+	line  []byte // the beginning of a line whose end has not come yet
+	skip  bool   // what comes up to the next line feed is of a line too long
+	done  bool   // closed
 }
 
-// Read returns a reader of a log that nobody writes at present. Following it
-// ends at its end.
+// Read returns a reader of a log, which may be written meanwhile, here or in
+// another process; the caller closes it. A log that does not exist is empty, and
+// may be followed if its folder exists. With Follow and an open Ended a reader
+// goes on until Ended is closed, then gives what is left, then io.EOF.
 func Read(path string, o ReadOptions) (*Reader, error) {
-	files, err := openAll(path)
-	if err != nil {
-		return nil, err
-	}
-	return newReader(nil, files, o)
-}
-
-// Read returns a reader of the log; the caller closes it.
-func (l *Log) Read(o ReadOptions) (*Reader, error) {
-	l.mu.Lock()
-	files, err := openAll(l.path)
-	rotated := l.rotated
-	l.mu.Unlock()
-	if err != nil {
-		return nil, err
-	}
-	r, err := newReader(l, files, o)
-	if err != nil {
-		return nil, err
-	}
-	r.rotated = rotated
-	return r, nil
-}
-
-// openAll opens a log's files, the oldest first. They stay what they are while
-// they are open, whatever rotation does to their names.
-func openAll(path string) ([]*os.File, error) {
-	var files []*os.File
-	for i := 0; ; i++ {
-		f, err := os.Open(fileName(path, i))
-		if errors.Is(err, fs.ErrNotExist) && i > 0 {
-			break
-		}
-		if err != nil {
-			closeAll(files)
+	r := &Reader{path: path, opts: o, in: bufio.NewReaderSize(nil, readSize)}
+	if o.Follow && o.Ended != nil {
+		var err error
+		if r.watch, err = startWatch(path); err != nil {
 			return nil, fmt.Errorf("read log: %w", err)
 		}
-		files = append([]*os.File{f}, files...)
 	}
-	return files, nil
-}
-
-func closeAll(files []*os.File) {
-	for _, f := range files {
-		f.Close() //nolint:errcheck // nothing was written
-	}
-}
-
-func newReader(l *Log, files []*os.File, o ReadOptions) (*Reader, error) {
-	r := &Reader{log: l, opts: o, files: files}
-	if o.Tail >= 0 {
-		var err error
-		if r.files, err = seekTail(files, o.Tail); err != nil {
-			closeAll(files)
-			return nil, err
+	parts, err := openParts(path)
+	if err == nil && o.Tail >= 0 {
+		var wanted []part
+		if wanted, err = seekTail(parts, o.Tail); err != nil {
+			closeParts(parts)
 		}
+		parts = wanted
 	}
-	r.in = bufio.NewReaderSize(r.files[0], 64<<10)
+	if err == nil {
+		err = r.advance(parts)
+	}
+	if err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
 	return r, nil
 }
 
 // Close lets go of the files. Call it from the goroutine that reads.
 func (r *Reader) Close() error {
-	closeAll(r.files)
-	r.files = nil
+	closeParts(r.parts)
+	r.parts, r.done = nil, true
+	if r.watch != nil {
+		r.watch.close()
+		r.watch = nil
+	}
 	return nil
 }
 
@@ -127,36 +102,39 @@ func (r *Reader) nextLine(ctx context.Context) ([]byte, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if len(r.files) == 0 {
+		if r.done {
 			return nil, fs.ErrClosed
 		}
 		line, err := r.readLine()
-		if line != nil || err == nil {
+		switch {
+		case err == nil:
 			return line, nil
-		}
-		if !errors.Is(err, io.EOF) {
+		case !errors.Is(err, io.EOF):
 			return nil, fmt.Errorf("read log: %w", err)
+		case len(r.parts) > 1:
+			err = r.advance(r.parts[1:])
+		default:
+			line, err = r.more(ctx)
 		}
-		if len(r.files) > 1 {
-			r.advance(r.files[1:])
-			continue
-		}
-		if line, err = r.more(ctx); line != nil || err != nil {
+		if line != nil || err != nil {
 			return line, err
 		}
 	}
 }
 
-// readLine reads on in the current file. Without a line feed before the end of
-// the file it keeps what there is and returns io.EOF.
+// readLine reads on in the current part. Without a line feed before the end of
+// the part it keeps what there is and returns io.EOF.
 func (r *Reader) readLine() ([]byte, error) {
+	if len(r.parts) == 0 {
+		return nil, io.EOF
+	}
 	for {
-		part, err := r.in.ReadSlice('\n')
-		if len(r.line)+len(part) > lineLimit {
+		text, err := r.in.ReadSlice('\n')
+		if len(r.line)+len(text) > lineLimit {
 			r.skip, r.line = true, r.line[:0]
 		}
 		if !r.skip {
-			r.line = append(r.line, part...)
+			r.line = append(r.line, text...)
 		}
 		switch {
 		case errors.Is(err, bufio.ErrBufferFull):
@@ -172,65 +150,102 @@ func (r *Reader) readLine() ([]byte, error) {
 	}
 }
 
-// more is called at the end of the newest file. It returns a line that has come
-// meanwhile; nil, nil after something changed; io.EOF if nothing will come.
+// more is called at the end of the newest part. It returns a line that has come
+// meanwhile; nil, nil after something changed; io.EOF if nothing will come. What
+// it looks at, it looks at in the order end, rotation, text: the text that is
+// there after one of the first two was seen is all there will be of it.
 func (r *Reader) more(ctx context.Context) ([]byte, error) {
-	if r.log == nil || !r.opts.Follow {
+	if r.watch == nil {
 		return nil, io.EOF
 	}
-	changed, rotated, closed := r.log.watch()
-	// Read once more: what was written before watch would wake nobody.
+	ended := false
+	select {
+	case <-r.opts.Ended:
+		ended = true
+	default:
+	}
+	if found, err := r.findNewer(); found || err != nil {
+		return nil, err
+	}
 	line, err := r.readLine()
 	switch {
-	case line != nil:
+	case err == nil:
 		return line, nil
 	case !errors.Is(err, io.EOF):
 		return nil, fmt.Errorf("read log: %w", err)
-	case rotated != r.rotated:
-		return nil, r.follow()
-	case closed:
+	case len(r.parts) > 0 && r.parts[0].shrunk():
+		return nil, r.rewind()
+	case ended:
 		return nil, io.EOF
 	}
-	return nil, r.wait(ctx, changed)
+	return nil, r.wait(ctx)
 }
 
-func (r *Reader) wait(ctx context.Context, changed <-chan struct{}) error {
+// findNewer looks for files that came after the one that is being read, and
+// lines them up behind it.
+func (r *Reader) findNewer() (bool, error) {
+	if len(r.parts) == 0 {
+		parts, err := openParts(r.path)
+		if err != nil || len(parts) == 0 {
+			return false, err
+		}
+		return true, r.advance(parts)
+	}
+	newer, err := newerParts(r.path, r.parts[0])
+	if err != nil {
+		return false, err
+	}
+	r.parts = append(r.parts[:1:1], newer...)
+	return len(newer) > 0, nil
+}
+
+// wait returns when the log may have changed or was ended; with io.EOF if nothing
+// that comes from now on would be wanted.
+func (r *Reader) wait(ctx context.Context) error {
 	var expire <-chan time.Time
 	if !r.opts.Until.IsZero() {
 		timer := time.NewTimer(time.Until(r.opts.Until))
 		defer timer.Stop()
 		expire = timer.C
 	}
+	safety := time.NewTimer(safetyNet)
+	defer safety.Stop()
 	select {
-	case <-changed:
-		return nil
+	case <-r.watch.changed:
+	case <-safety.C:
+	case <-r.opts.Ended:
 	case <-expire:
 		return io.EOF
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// follow opens the file after the one that was read to its end: the current one
-// or, if the writer was faster, one that was put aside since.
-func (r *Reader) follow() error {
-	l := r.log
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	ahead := int(min(l.rotated-r.rotated, uint64(l.opts.MaxFiles))) - 1
-	next, err := os.Open(l.name(ahead))
-	if err != nil {
-		return fmt.Errorf("read log: %w", err)
-	}
-	r.rotated = l.rotated - uint64(ahead)
-	r.advance([]*os.File{next})
 	return nil
 }
 
-// advance goes on with other files. Half a line at the end of the last one never
+// advance goes on with other parts. Half a line at the end of the last one never
 // gets its other half.
-func (r *Reader) advance(files []*os.File) {
-	r.files[0].Close() //nolint:errcheck // nothing was written
-	r.files, r.line, r.skip = files, r.line[:0], false
-	r.in.Reset(r.files[0])
+func (r *Reader) advance(parts []part) error {
+	if len(r.parts) > 0 {
+		closeParts(r.parts[:1])
+	}
+	r.parts, r.line, r.skip = parts, r.line[:0], false
+	if len(parts) == 0 {
+		return nil
+	}
+	text, err := parts[0].open()
+	if err != nil {
+		return fmt.Errorf("read log: %w", err)
+	}
+	r.in.Reset(text)
+	return nil
+}
+
+// rewind begins the current part again: it was emptied.
+func (r *Reader) rewind() error {
+	r.line, r.skip = r.line[:0], false
+	if _, err := r.parts[0].file.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("read log: %w", err)
+	}
+	r.in.Reset(r.parts[0].file)
+	return nil
 }

@@ -47,9 +47,13 @@ type Store struct {
 	instance string
 }
 
-// Open opens the file at path, making it and its folder if they are missing.
-// It fails if the file was written by a newer version, or is in use.
-func Open(path string) (*Store, error) {
+// Open opens the file at path, making it and its folder if they are missing. A
+// file of an older version is upgraded, and a copy of it kept beside it as
+// path.v1, path.v2 and so on. It fails if the file was written by a newer
+// version, or is in use.
+func Open(path string) (*Store, error) { return open(path, current()) }
+
+func open(path string, written schema) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
 		return nil, err
 	}
@@ -62,14 +66,18 @@ func Open(path string) (*Store, error) {
 	}
 	db.MaxBatchDelay = batchDelay
 	s := &Store{db: db}
-	if err := db.Update(s.prepare); err != nil {
+	err = written.check(db)
+	if err == nil {
+		err = db.Update(func(tx *bbolt.Tx) error { return s.prepare(tx, written) })
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), db.Close())
 	}
 	return s, nil
 }
 
-// prepare makes the buckets and checks the schema.
-func (s *Store) prepare(tx *bbolt.Tx) error {
+// prepare makes the buckets and brings the records up to date.
+func (s *Store) prepare(tx *bbolt.Tx, written schema) error {
 	meta, err := tx.CreateBucketIfNotExists(bucketMeta)
 	if err != nil {
 		return err
@@ -83,12 +91,6 @@ func (s *Store) prepare(tx *bbolt.Tx) error {
 			return err
 		}
 	}
-	if raw := meta.Get(keySchema); raw != nil {
-		if version := binary.BigEndian.Uint64(raw); version > store.Schema {
-			return fmt.Errorf("it was written by a newer version of the engine (schema %d, this one knows %d): "+
-				"install that version again, or move the data root away to begin anew", version, store.Schema)
-		}
-	}
 	if meta.Get(keyInstance) == nil {
 		id := make([]byte, 16)
 		rand.Read(id)
@@ -97,7 +99,7 @@ func (s *Store) prepare(tx *bbolt.Tx) error {
 		}
 	}
 	s.instance = string(meta.Get(keyInstance))
-	return meta.Put(keySchema, number(store.Schema))
+	return written.migrate(tx)
 }
 
 // Instance returns the ID of this store, drawn when it was made: 32 hexadecimal

@@ -20,7 +20,7 @@ import (
 	"github.com/linkspan/linkspan/internal/store"
 )
 
-func open(t *testing.T, path string) *Store {
+func opened(t *testing.T, path string) *Store {
 	t.Helper()
 	s, err := Open(path)
 	if err != nil {
@@ -61,7 +61,7 @@ func records(s *state.Snapshot) []any {
 func TestWhatIsCommittedIsLoaded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "deep", "state.db")
 	want, changes := sample()
-	s := open(t, path)
+	s := opened(t, path)
 	if err := s.Commit(t.Context(), want.Revision, changes); err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestWhatIsCommittedIsLoaded(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, path)
+	s = opened(t, path)
 	defer s.Close()
 	got, err := s.Load(t.Context())
 	if err != nil {
@@ -96,7 +96,7 @@ func TestWhatIsCommittedIsLoaded(t *testing.T) {
 }
 
 func TestContainers(t *testing.T) {
-	s := open(t, filepath.Join(t.TempDir(), "state.db"))
+	s := opened(t, filepath.Join(t.TempDir(), "state.db"))
 	defer s.Close()
 	ctx := t.Context()
 	for _, step := range []error{s.PutContainer(ctx, "a", []byte("one")), s.PutContainer(ctx, "b", []byte("two")), s.PutContainer(ctx, "a", []byte("three")),
@@ -113,7 +113,7 @@ func TestContainers(t *testing.T) {
 
 func TestNewerSchemaIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
-	s := open(t, path)
+	s := opened(t, path)
 	err := s.db.Update(func(tx *bbolt.Tx) error {
 		return tx.Bucket(bucketMeta).Put(keySchema, binary.BigEndian.AppendUint64(nil, store.Schema+1))
 	})
@@ -132,7 +132,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 
 func TestFileInUseIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
-	s := open(t, path)
+	s := opened(t, path)
 	defer s.Close()
 	if _, err := Open(path); model.KindOf(err) != model.Conflict || !strings.Contains(err.Error(), "in use by another process") {
 		t.Errorf("error %v", err)
@@ -140,7 +140,7 @@ func TestFileInUseIsRefused(t *testing.T) {
 }
 
 func TestDamagedRecordIsNamed(t *testing.T) {
-	s := open(t, filepath.Join(t.TempDir(), "state.db"))
+	s := opened(t, filepath.Join(t.TempDir(), "state.db"))
 	defer s.Close()
 	err := s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket([]byte(state.KindNetwork)).Put([]byte("n1"), []byte("{")) })
 	if err != nil {

@@ -1,4 +1,10 @@
-package kernel
+// Package sockets opens sockets that live inside network namespaces, for whoever
+// serves containers from outside: the DNS server, the forwarder of ports.
+//
+// It promises that a socket it returns belongs to the namespace asked for, and
+// that nothing stays open after an error. It must not read or write what passes
+// through a socket.
+package sockets
 
 import (
 	"context"
@@ -8,6 +14,7 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/linkspan/linkspan/internal/kernel/netns"
 	"github.com/linkspan/linkspan/internal/kernel/nft"
 )
 
@@ -15,11 +22,17 @@ import (
 // free port there, and port 53 is rewritten to them.
 const dnsAddress = "127.0.0.11:0"
 
+// Opener opens sockets in the namespaces of a directory; the empty name is the
+// host's.
+type Opener struct {
+	Namespaces *netns.Dir
+}
+
 // OpenDNS returns sockets that get what a namespace sends to 127.0.0.11 port
 // 53. The caller closes both.
-func (k *Kernel) OpenDNS(ctx context.Context, namespace string) (udp net.PacketConn, tcp net.Listener, err error) {
+func (o Opener) OpenDNS(ctx context.Context, namespace string) (udp net.PacketConn, tcp net.Listener, err error) {
 	// One visit for all three: a visit is a thread that travels.
-	err = k.netns.Do(ctx, namespace, func() (err error) {
+	err = o.Namespaces.Do(ctx, namespace, func() (err error) {
 		var l net.ListenConfig
 		if udp, err = l.ListenPacket(ctx, "udp4", dnsAddress); err != nil {
 			return err
@@ -40,11 +53,11 @@ func (k *Kernel) OpenDNS(ctx context.Context, namespace string) (udp net.PacketC
 	return nil, nil, fmt.Errorf("in network namespace %s: %w", namespace, err)
 }
 
-// DialIn connects from inside a namespace; an empty name is the host's.
-func (k *Kernel) DialIn(ctx context.Context, namespace, network, address string) (net.Conn, error) {
+// DialIn connects from inside a namespace.
+func (o Opener) DialIn(ctx context.Context, namespace, network, address string) (net.Conn, error) {
 	addr, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return nil, err
 	}
-	return k.netns.Dial(ctx, namespace, network, addr)
+	return o.Namespaces.Dial(ctx, namespace, network, addr)
 }

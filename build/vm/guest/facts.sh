@@ -1,0 +1,131 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # it shares variables with the story
+# facts.sh   what the story wants to know, one function a question. Sourced.
+
+service_cgroup=/sys/fs/cgroup/system.slice/linkspand.service
+
+# What runs in a container: it writes all the time, and ends when it is asked to.
+ticking='trap exit TERM; while :; do echo tick; sleep 1 & wait $!; done'
+
+# What may hang does not hang the story.
+docker() { timeout 120 docker "$@"; }
+systemctl() { timeout 120 systemctl "$@"; }
+
+loaded() { grep -q "^$1 " /proc/modules; }
+
+# properties NAME…: of the service, on one line in this order
+properties() {
+  local name out=''
+  for name; do out+=" $(systemctl show -P "$name" linkspand)"; done
+  echo "${out# }"
+}
+
+# time_to_ready: milliseconds from its start to its word that it is ready
+time_to_ready() {
+  echo $((($(properties ActiveEnterTimestampMonotonic) - $(properties ExecMainStartTimestampMonotonic)) / 1000))
+}
+
+# replaced PID: the service runs, as another process than this
+replaced() {
+  local now
+  now=$(properties ActiveState MainPID)
+  [[ $now == "active "[1-9]* && $now != "active $1" ]] || { echo "$now"; return 1; }
+}
+
+running() { docker ps --format '{{.Names}}' | sort | paste -s -d ' '; }
+
+state_of() { docker inspect -f '{{.State.Status}} {{.State.Running}}' "$1"; }
+
+pid_of() { docker inspect -f '{{.State.Pid}}' "$1"; }
+
+address() { docker inspect -f '{{.NetworkSettings.Networks.shop.IPAddress}}' "$1"; }
+
+# processes_of NAME…: process IDs and when each began (proc(5), stat, field 22): two processes never have both in common
+processes_of() {
+  local name pid
+  for name; do
+    pid=$(pid_of "$name") || return
+    echo "$name $pid $(sed 's/.*) //' "/proc/$pid/stat" | cut -d ' ' -f 20)" || return
+  done
+}
+
+# alive PROCESSES: what processes_of once printed, still there; it asks no daemon
+alive() {
+  local name pid began
+  while read -r name pid began; do
+    [ "$(sed 's/.*) //' "/proc/$pid/stat" | cut -d ' ' -f 20)" = "$began" ] || { echo "$name is gone"; return 1; }
+  done <<<"$1"
+}
+
+# in_web CMD…: in the namespaces of web, without a daemon; it knows web from $processes
+in_web() { nsenter -a -t "$(awk '$1 == "web" { print $2 }' <<<"$processes")" "$@"; }
+
+cgroup_of() { sed -n 's|^0::|/sys/fs/cgroup|p' "/proc/$(pid_of "$1")/cgroup"; }
+
+# each_in_its_cgroup: every container that is said to run has a process, in a cgroup that bears its ID and is no part
+# of the service's
+each_in_its_cgroup() {
+  local id pid group
+  for id in $(docker ps -q --no-trunc); do
+    pid=$(pid_of "$id") && group=$(cat "/proc/$pid/cgroup") || return
+    [[ $group == *"$id"* && $group != *linkspand.service* ]] || { echo "$id: process $pid in $group"; return 1; }
+  done
+}
+
+# no_strangers: every cgroup of a container that has processes belongs to one that is said to run
+no_strangers() {
+  local said events id
+  said=$(docker ps -q --no-trunc) || return
+  for events in /sys/fs/cgroup/linkspan/*/cgroup.events; do
+    id=$(basename "$(dirname "$events")")
+    ! [[ $id =~ ^[0-9a-f]{64}$ ]] || ! grep -q 'populated 1' "$events" || grep -q "$id" <<<"$said" || { echo "$id"; return 1; }
+  done
+}
+
+keeper_pid() {
+  local comm
+  for comm in /proc/[0-9]*/comm; do # it is cut to 15 letters there, "linkspan-keeper" just fits
+    if [ "$(cat "$comm" 2>/dev/null)" = linkspan-keeper ]; then
+      basename "$(dirname "$comm")"
+      return
+    fi
+  done
+  return 1
+}
+
+# renew_programs: as an installation does, each file is replaced by another
+renew_programs() {
+  local program
+  for program in /usr/local/bin/linkspan*; do
+    cp "$program" "$program.new" && mv "$program.new" "$program" || return
+  done
+}
+
+keeper_apart() {
+  local group
+  group=$(cat "/proc/$(keeper_pid)/cgroup") && echo "$group"
+  [[ $group != *.service* && $group != */user.slice* ]]
+}
+
+daemon_alone() { prints "$(properties MainPID)" all_in "$service_cgroup"; }
+
+# all_in CGROUP: the processes in it and below
+all_in() { find "$1" -name cgroup.procs -exec cat {} + | paste -s -d ' '; }
+
+bridge() { docker network inspect -f '{{.Id}}' shop | sed -E 's/^(.{12}).*/br-\1/'; }
+
+# network_facts: what must be the same for ever, as the API tells it
+network_facts() {
+  docker network inspect -f '{{.Id}} {{range .IPAM.Config}}{{.Subnet}} {{.Gateway}} {{end}}' shop
+  docker inspect -f '{{.Name}} {{range .NetworkSettings.Networks}}{{.IPAddress}} {{.GlobalIPv6Address}}{{end}}' web db kept plain
+}
+
+# bridge_is_up: the kernel has on the bridge what the API says
+bridge_is_up() {
+  local seen gateway
+  seen=$(ip -o addr show dev "$(bridge)") || return
+  for gateway in $(docker network inspect -f '{{range .IPAM.Config}}{{.Gateway}} {{end}}' shop); do
+    grep -qF " $gateway/" <<<"$seen" || { echo "no $gateway in: $seen"; return 1; }
+  done
+}
+
+count_namespaces() { find /run/netns -mindepth 1 | wc -l; }

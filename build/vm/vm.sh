@@ -1,0 +1,99 @@
+#!/bin/bash
+# vm.sh   boots a Debian 12 with this linkspand installed in an emulated machine, and plays guest/story.sh in it: the
+#         service, its restarts, a reboot, a power cut. Prints the story's checks, ends with "N passed, N failed", and
+#         has status 0 if all passed. It needs a built bin/ (make vm), root, and no hardware virtualization.
+#
+# The machine has no network card: nothing leaves it but two serial lines. What the kernel and systemd say is kept in
+# bin/vm.console, the story in bin/vm.log. Fifteen minutes are its limit, whatever hangs.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cd "$here/../.."
+limit=900
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/linkspan-lab
+PATH=$PATH:$cache/bin:/usr/sbin:/sbin # for the docker client that make deps unpacks, and for mkfs.ext4
+
+# within CMD…: in what is left of the limit, in place of this process
+within() { exec timeout --foreground -k 5 $((limit > SECONDS ? limit - SECONDS : 1)) "$@"; }
+
+# A disk image with the root file system, what "make install" installs, the docker client, and the story.
+make_disk() { # IMAGE
+  local root=$work/root
+  mkdir "$root"
+  tar -C "$root" -xpf "$system/root.tar" --exclude './dev/*'
+  make --no-print-directory -s install DESTDIR="$root"
+  install -m 755 "$(command -v docker)" "$root/usr/local/bin/docker"
+  install -d "$root/opt/story"
+  install -m 755 "$here"/guest/*.sh "$root/opt/story/"
+  install -m 644 "$cache/images/busybox.tar" "$root/opt/story/"
+  install -m 644 "$here/guest/story.service" "$root/etc/systemd/system/"
+  ln -s ../story.service "$root/etc/systemd/system/multi-user.target.wants/"
+  install -D -m 644 "$here/guest/system.conf" "$root/etc/systemd/system.conf.d/story.conf"
+  tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
+  mkfs.ext4 -q -F -d "$root" "$1" 1800M >/dev/null
+  rm -rf "$root"
+}
+
+# The machine stays one process through its reboots, so it is the same disk that it boots from. The processor is an old model because a newer one's vector
+# instructions take longer to emulate.
+machine() { # DISK
+  # shellcheck disable=SC2054 # the commas are QEMU's
+  local options=(
+    -nodefaults -no-user-config -display none -nic none
+    -machine q35 -accel tcg,thread=multi -cpu Nehalem -smp 2 -m 1536
+    -kernel "$system/vmlinuz" -initrd "$system/initrd"
+    -append "root=/dev/vda rw console=ttyS0 quiet mitigations=off panic=-1 systemd.show_status=0"
+    -drive "file=$1,if=virtio,format=raw,cache=unsafe" -device virtio-rng-pci
+    -serial file:bin/vm.console -serial stdio
+  )
+  within qemu-system-x86_64 "${options[@]}" </dev/null
+}
+
+# play DISK: shows and keeps what the machine writes, and counts
+play() {
+  local line lines
+  exec {lines}< <(machine "$1" 2>&1)
+  emulator=$!
+  while IFS= read -r line <&"$lines"; do
+    line=${line%$'\r'}
+    printf '%s\n' "$line"
+    printf '%s\n' "$line" >>bin/vm.log
+    case $line in
+      'ok '*) passed=$((passed + 1)) ;;
+      'FAIL '*) failed=$((failed + 1)) ;;
+      'the end') ended=yes ;;
+    esac
+  done
+  wait "$emulator" || ended=
+  emulator=
+}
+
+cleanup() {
+  if [ -n "$emulator" ]; then
+    kill "$emulator" 2>/dev/null || :
+    wait "$emulator" || :
+  fi
+  rm -rf "$work"
+}
+
+if [ "$(dpkg --print-architecture)" != amd64 ] || [ "$(id -u)" != 0 ]; then
+  echo "vm: this needs root on an amd64 machine" >&2
+  exit 1
+fi
+passed=0 failed=0 ended='' emulator=''
+work=$(mktemp -d "${TMPDIR:-/tmp}/linkspan-vm.XXXXXX")
+trap cleanup EXIT
+trap 'exit 130' INT TERM HUP
+
+(within bin/labhost -build-images busybox >/dev/null)
+system=$(within "$here/rootfs.sh")
+make_disk "$work/disk"
+echo "vm: the disk is ready after $SECONDS s, the machine starts"
+: >bin/vm.log
+play "$work/disk"
+if [ -z "$ended" ]; then
+  echo "FAIL the story did not come to its end within $limit s, or the machine died; the last of its console:"
+  tail -n 20 bin/vm.console
+  failed=$((failed + 1))
+fi
+printf '\nThat took %s s.\n%s passed, %s failed\n' $SECONDS $passed $failed
+[ "$failed" = 0 ]

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/keeper/serve"
+	"github.com/linkspan/linkspan/internal/keeper/wire"
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/output"
+	"github.com/linkspan/linkspan/internal/resolver"
+)
+
+const (
+	// adoptTime bounds the adoption of what another keeper handed over.
+	adoptTime = 15 * time.Second
+	// drainTime is longer than any query takes.
+	drainTime = 6 * time.Second
+)
+
+// estate is everything that this keeper holds.
+type estate struct {
+	names   *resolver.Server
+	outputs *output.Outputs
+	log     *slog.Logger
+
+	away bool // released, and not adopted again; calls of Estate come one by one
+}
+
+// Empty implements serve.Estate.
+func (e *estate) Empty() bool {
+	for _, row := range e.names.Rows() {
+		if row.Key().Kind == desired.KindResolver {
+			return false
+		}
+	}
+	return len(e.outputs.List()) == 0
+}
+
+// Release implements serve.Estate.
+func (e *estate) Release() (wire.Inventory, []wire.Descriptor, error) {
+	var i wire.Inventory
+	var all []wire.Descriptor
+	add := func(f *os.File, kind, whose string) {
+		if f != nil {
+			all = append(all, wire.Descriptor{File: f, Label: wire.Label{Kind: kind, For: whose}})
+		}
+	}
+	for _, row := range e.names.Rows() {
+		if packed, ok := wire.PackRow("", row); ok {
+			i.Rows = append(i.Rows, packed)
+		}
+	}
+	for _, h := range e.names.Release() {
+		add(h.UDP, wire.LabelDNSUDP, h.Namespace)
+		add(h.TCP, wire.LabelDNSTCP, h.Namespace)
+	}
+	for _, h := range e.outputs.Release() {
+		i.Outputs = append(i.Outputs, wire.HandedOutput{Output: h.Output, Begun: h.Begun, Partial: h.Partial})
+		add(h.Files[wire.LabelStdout], wire.LabelStdout, string(h.Output.Container))
+		add(h.Files[wire.LabelStderr], wire.LabelStderr, string(h.Output.Container))
+	}
+	e.away = true
+	return i, all, nil
+}
+
+// Adopt implements serve.Estate.
+func (e *estate) Adopt(i wire.Inventory, descriptors []wire.Descriptor) error {
+	e.away = false
+	sockets := map[string]*resolver.Handed{}
+	files := map[model.ContainerID]map[string]*os.File{}
+	for _, d := range descriptors {
+		switch d.Label.Kind {
+		case wire.LabelDNSUDP, wire.LabelDNSTCP:
+			h := sockets[d.Label.For]
+			if h == nil {
+				h = &resolver.Handed{Namespace: d.Label.For}
+				sockets[d.Label.For] = h
+			}
+			if d.Label.Kind == wire.LabelDNSUDP {
+				h.UDP = d.File
+			} else {
+				h.TCP = d.File
+			}
+		case wire.LabelStdout, wire.LabelStderr:
+			id := model.ContainerID(d.Label.For)
+			if files[id] == nil {
+				files[id] = map[string]*os.File{}
+			}
+			files[id][d.Label.Kind] = d.File
+		default:
+			e.log.Warn("a descriptor of a kind that this release does not know", "op", "keeper.adopt", "kind", d.Label.Kind)
+			d.File.Close() //nolint:errcheck // nothing was written through it
+		}
+	}
+	return errors.Join(e.adoptOutputs(i.Outputs, files), e.adoptNames(i.Rows, sockets))
+}
+
+func (e *estate) adoptOutputs(outputs []wire.HandedOutput, files map[model.ContainerID]map[string]*os.File) error {
+	var handed []output.Handed
+	for _, o := range outputs {
+		handed = append(handed, output.Handed{Output: o.Output, Begun: o.Begun, Partial: o.Partial, Files: files[o.Output.Container]})
+	}
+	return e.outputs.Adopt(handed)
+}
+
+// adoptNames serves names first, and then whoever asks for them.
+func (e *estate) adoptNames(rows []wire.Row, sockets map[string]*resolver.Handed) error {
+	var handed []resolver.Handed
+	for _, h := range sockets {
+		handed = append(handed, *h)
+	}
+	e.names.Adopt(handed)
+	var deltas []desired.Delta
+	var failed []error
+	for _, row := range rows {
+		owned, err := row.Unpack()
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		deltas = append(deltas, desired.Delta{New: owned.Row})
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), adoptTime)
+	defer cancel()
+	return errors.Join(append(failed, e.names.Apply(ctx, deltas))...)
+}
+
+// close finishes what is still on its way: answers that another keeper, which has
+// taken over, knows nothing of.
+func (e *estate) close() {
+	if e.away {
+		ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+		defer cancel()
+		if err := e.names.Drain(ctx); err != nil {
+			e.log.Warn("queries are left unanswered", "op", "keeper.end", "err", err)
+		}
+	}
+	if err := e.names.Close(); err != nil {
+		e.log.Warn("resolver not closed", "op", "keeper.end", "err", err)
+	}
+}
+
+// follower gives clients of the outputs their interface.
+type follower struct{ outputs *output.Outputs }
+
+// Follow implements serve.Follower.
+func (f follower) Follow(id model.ContainerID, stdout, stderr bool) serve.Client {
+	return f.outputs.Follow(id, stdout, stderr)
+}

@@ -1,0 +1,145 @@
+package desired
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// Publish makes host ports lead to a container: a destination NAT in the
+// kernel. A range stays a range and maps one to one, First to ToFirst.
+type Publish struct {
+	Protocol    model.Protocol
+	Host        netip.Addr // address of the host; unspecified (0.0.0.0 or ::) is every local address of that family
+	First, Last uint16     // host ports, both included
+	To          netip.Addr // the container, of the family of Host
+	ToFirst     uint16     // container port that First goes to
+	Bridge      string     // the container's bridge
+}
+
+// Direct lets traffic from outside reach container ports at the container's own
+// address, without any translation. With First 0 it stands for all protocols
+// and ports; Protocol is empty then.
+type Direct struct {
+	Bridge      string
+	Addr        netip.Addr
+	Protocol    model.Protocol
+	First, Last uint16
+}
+
+// DirectFrom is Direct for what comes in by one interface only.
+type DirectFrom struct {
+	Interface string
+	Direct    Direct
+}
+
+// Forward is a publication that the kernel cannot make: a user-space forwarder
+// listens on the host and connects to the container. It serves ::1, and IPv6
+// clients of a container that has IPv4 only. Its host ports lie within a Reserve:
+// whoever holds that also listens.
+type Forward struct {
+	Protocol    model.Protocol
+	Host        netip.Addr
+	First, Last uint16
+	To          netip.Addr
+	ToFirst     uint16
+}
+
+// Reserve holds host ports against other processes of the host. It is claimed
+// before the commit, since somebody else may hold the port.
+type Reserve struct {
+	Protocol    model.Protocol
+	Addr        netip.Addr // unspecified: all addresses of its family
+	First, Last uint16
+}
+
+// Collides tells whether two reservations cannot both be held: they have a port
+// of one protocol in common, at overlapping addresses of one family.
+func (r Reserve) Collides(o Reserve) bool {
+	return r.Protocol == o.Protocol && r.First <= o.Last && o.First <= r.Last && r.Addr.Is4() == o.Addr.Is4() &&
+		(r.Addr == o.Addr || r.Addr.IsUnspecified() || o.Addr.IsUnspecified())
+}
+
+// Key implements Row.
+func (r Publish) Key() Key {
+	return key(KindPolicy, "publish", string(r.Protocol), r.Host.String(), strconv.Itoa(int(r.First)))
+}
+
+// Key implements Row.
+func (r Direct) Key() Key {
+	return key(KindPolicy, "direct", r.Addr.String(), string(r.Protocol), strconv.Itoa(int(r.First)))
+}
+
+// Key implements Row.
+func (r DirectFrom) Key() Key {
+	return key(KindPolicy, "direct-from", r.Interface, r.Direct.Key().Name)
+}
+
+// Key implements Row.
+func (r Forward) Key() Key {
+	return key(KindForward, string(r.Protocol), r.Host.String(), strconv.Itoa(int(r.First)))
+}
+
+// Key implements Row.
+func (r Reserve) Key() Key {
+	return key(KindReserve, string(r.Protocol), r.Addr.String(), strconv.Itoa(int(r.First)))
+}
+
+func (r Publish) String() string {
+	return fmt.Sprintf("policy publish %s %s to %s on %s", r.Protocol,
+		hostPorts(r.Host, r.First, r.Last), target(r.To, r.ToFirst, r.Last-r.First), r.Bridge)
+}
+
+func (r Direct) String() string {
+	if r.First == 0 {
+		return fmt.Sprintf("policy direct %s on %s", r.Addr, r.Bridge)
+	}
+	return fmt.Sprintf("policy direct %s %s on %s", r.Protocol, hostPorts(r.Addr, r.First, r.Last), r.Bridge)
+}
+
+func (r DirectFrom) String() string { return r.Direct.String() + " from " + r.Interface }
+
+func (r Forward) String() string {
+	return fmt.Sprintf("forward %s %s to %s", r.Protocol, hostPorts(r.Host, r.First, r.Last), target(r.To, r.ToFirst, r.Last-r.First))
+}
+
+func (r Reserve) String() string {
+	return fmt.Sprintf("reserve %s %s", r.Protocol, hostPorts(r.Addr, r.First, r.Last))
+}
+
+// hostPorts prints "0.0.0.0:80" or "[::]:8000-8010".
+func hostPorts(addr netip.Addr, first, last uint16) string {
+	s := netip.AddrPortFrom(addr, first).String()
+	if last != first {
+		s += "-" + strconv.Itoa(int(last))
+	}
+	return s
+}
+
+// target prints where a range of the given extent goes.
+func target(to netip.Addr, first, extent uint16) string {
+	return hostPorts(to, first, first+extent)
+}
+
+// Held is why a Reserve cannot be claimed: somebody outside has one of its ports,
+// or none of them can be had at all.
+type Held struct {
+	Row  Reserve
+	Port uint16 // the port of Row it is about; 0: every port at Row.Addr
+	Who  string // "process nginx, pid 123"; empty if it cannot be told
+	Err  error  // the system's own: "address already in use"
+}
+
+// Error says it in Docker's words.
+func (h *Held) Error() string {
+	port := h.Port
+	if port == 0 {
+		port = h.Row.First
+	}
+	return fmt.Sprintf("failed to bind host port %s/%s: %v", netip.AddrPortFrom(h.Row.Addr, port), h.Row.Protocol, h.Err)
+}
+
+// Unwrap returns the system's error.
+func (h *Held) Unwrap() error { return h.Err }

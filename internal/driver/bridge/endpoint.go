@@ -1,0 +1,70 @@
+package bridge
+
+import (
+	"net/netip"
+	"strconv"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/driver"
+	"github.com/linkspan/linkspan/internal/firewall"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// HostEnd returns the name of the host's end of an endpoint's veth pair. Each
+// start of the container has its own, so that the previous one may still be
+// dying.
+func HostEnd(e model.Endpoint, generation uint64) string {
+	return driver.IfName("veth", string(e.ID), strconv.FormatUint(generation, 10))
+}
+
+func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
+	e, ns := *v.Endpoint, model.NamespaceOf(v.Sandbox.Container)
+	host := HostEnd(e, v.Sandbox.Generation)
+	rows := []desired.Row{desired.Link{
+		Name: host, Type: desired.LinkVeth, MTU: c.mtu, Master: c.bridge, Group: desired.PortGroup,
+		Peer: &desired.Peer{Namespace: ns, Name: e.Interface, MAC: e.MAC},
+	}}
+	var addrs, open []netip.Addr
+	for _, f := range []model.Family{model.IPv4, model.IPv6} {
+		if a := e.Address(f); a.IsValid() {
+			pool, _ := v.Network.Pool(f)
+			rows = append(rows, desired.Addr{Namespace: ns, Link: e.Interface, Prefix: netip.PrefixFrom(a, pool.Subnet.Bits())})
+			addrs = append(addrs, a)
+			if c.publishing.Mode(f) == driver.ModeUnprotected && !v.Network.Internal {
+				open = append(open, a)
+			}
+		}
+	}
+	for _, a := range e.LinkLocal {
+		bits := 16
+		if a.Is6() {
+			bits = 64
+		}
+		rows = append(rows, desired.Addr{Namespace: ns, Link: e.Interface, Prefix: netip.PrefixFrom(a, bits)})
+		addrs = append(addrs, a)
+	}
+	disable := "0"
+	if !v.Network.IPv6 {
+		disable = "1"
+	}
+	rows = append(rows, desired.Sysctl{Namespace: ns, Path: "net/ipv6/conf/" + e.Interface + "/disable_ipv6", Value: disable})
+	custom, err := driver.EndpointSysctls(e, ns)
+	if err != nil {
+		return nil, err
+	}
+	rows = append(rows, custom...)
+	rows = append(rows, firewall.Port(firewall.Attachment{Port: host, Bridge: c.bridge, MAC: e.MAC, Addrs: addrs})...)
+	return append(rows, firewall.Unprotected(c.bridge, open)...), nil
+}
+
+// Publish implements driver.Publisher.
+func (Driver) Publish(v driver.View, ports []model.PortBinding) ([]desired.Row, error) {
+	c, err := parse(v.Network)
+	if err != nil {
+		return nil, err
+	}
+	return firewall.Published(firewall.Publication{
+		Bridge: c.bridge, To4: v.Endpoint.Addr4, To6: v.Endpoint.Addr6, Ports: ports,
+		Direct: v.DirectRouting, Trusted: c.publishing.Trusted,
+	}), nil
+}

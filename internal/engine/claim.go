@@ -1,0 +1,213 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// Claimer holds host ports against the other processes of the host, for longer
+// than the daemon lives.
+type Claimer interface {
+	// Claim holds all rows or, with an error, none more than before. Rows that are
+	// held already are success. If somebody else has a port the error is a
+	// *desired.Held.
+	Claim(ctx context.Context, rows []desired.Reserve) error
+	// Release lets go of rows; those that are not held are passed over.
+	Release(ctx context.Context, rows []desired.Reserve) error
+	// Claimed returns what is held now, also for a daemon that was here before.
+	Claimed(ctx context.Context) ([]desired.Reserve, error)
+}
+
+// maxTries is how often an op is run anew because a port that it chose is taken.
+const maxTries = 16
+
+// tries is what a turn learned about ports that are taken.
+type tries struct {
+	taken []facts.TakenPorts
+	count map[*request]int
+}
+
+// again notes which port cannot be had, and tells whether it is worth running
+// the ops once more: those that asked for exactly that port will refuse, others
+// choose another.
+func (t *tries) again(out outcome, guilty refusal, held *desired.Held) bool {
+	ports := model.Port(held.Port)
+	if held.Port == 0 {
+		ports = model.PortRange{First: 1, Last: 65535}
+	}
+	t.taken = append(t.taken, facts.TakenPorts{
+		Protocol: held.Row.Protocol, Addr: held.Row.Addr, Ports: ports, Why: held.Err.Error(), Who: held.Who,
+	})
+	for _, r := range out.ran {
+		if !touches(out.owners[r], guilty) {
+			continue
+		}
+		if t.count == nil {
+			t.count = map[*request]int{}
+		}
+		if t.count[r]++; t.count[r] > maxTries {
+			return false
+		}
+	}
+	return true
+}
+
+func touches(owners []desired.Owner, guilty refusal) bool {
+	return slices.ContainsFunc(owners, func(o desired.Owner) bool { return slices.Contains(guilty, o) })
+}
+
+// claim is what a turn changes about reservations.
+type claim struct {
+	fresh  []desired.Reserve // to be claimed
+	early  []desired.Reserve // to be let go first, because a fresh one lies across it
+	gone   []desired.Reserve // to be let go once nothing leads there any more
+	owners map[desired.Key]desired.Owner
+}
+
+func claimOf(deltas []desired.Delta) claim {
+	c := claim{owners: map[desired.Key]desired.Owner{}}
+	var gone []desired.Reserve
+	for _, d := range deltas {
+		if d.Key().Kind != desired.KindReserve || d.Old == d.New {
+			continue
+		}
+		if d.New != nil {
+			c.fresh = append(c.fresh, d.New.(desired.Reserve))
+			c.owners[d.Key()] = d.Owner
+		}
+		if d.Old != nil {
+			gone = append(gone, d.Old.(desired.Reserve))
+		}
+	}
+	for _, row := range gone {
+		if slices.ContainsFunc(c.fresh, row.Collides) {
+			c.early = append(c.early, row)
+		} else {
+			c.gone = append(c.gone, row)
+		}
+	}
+	return c
+}
+
+// claim holds what a turn needs. If that fails, everything is held as before, and
+// the owners are those whose rows could not be had.
+func (e *Engine) claim(ctx context.Context, c claim) (refusal, error) {
+	if e.options.Claimer == nil || len(c.fresh) == 0 {
+		return nil, nil
+	}
+	if err := e.options.Claimer.Release(ctx, c.early); err != nil {
+		return c.all(), fmt.Errorf("let go of host ports: %w", err)
+	}
+	err := e.options.Claimer.Claim(ctx, c.fresh)
+	if err == nil {
+		return nil, nil
+	}
+	e.regain(ctx, c.early)
+	var held *desired.Held
+	if errors.As(err, &held) {
+		if owner, known := c.owners[held.Row.Key()]; known {
+			return refusal{owner}, err
+		}
+	}
+	return c.all(), fmt.Errorf("reserve host ports: %w", err)
+}
+
+func (c claim) all() refusal {
+	var out refusal
+	for _, o := range c.owners {
+		if !slices.Contains(out, o) {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// unclaim takes a claim back, for a turn that did not come to pass.
+func (e *Engine) unclaim(ctx context.Context, c claim) {
+	e.release(ctx, c.fresh)
+	e.regain(ctx, c.early)
+}
+
+// release lets go of rows. What stays by mistake is found by the next resync.
+func (e *Engine) release(ctx context.Context, rows []desired.Reserve) {
+	if e.options.Claimer == nil || len(rows) == 0 {
+		return
+	}
+	if err := e.options.Claimer.Release(ctx, rows); err != nil {
+		e.options.Logger.Warn("host ports stay reserved", "op", "engine.release", "err", err)
+	}
+}
+
+// regain holds rows again that were let go a moment ago: one by one, because
+// each that is lost meanwhile is only a lost reservation, the port still leads to
+// its container.
+func (e *Engine) regain(ctx context.Context, rows []desired.Reserve) {
+	if e.options.Claimer == nil || len(rows) == 0 || e.options.Claimer.Claim(ctx, rows) == nil {
+		return
+	}
+	for _, row := range rows {
+		err := e.options.Claimer.Claim(ctx, []desired.Reserve{row})
+		if err == nil {
+			continue
+		}
+		var held *desired.Held
+		if errors.As(err, &held) && held.Who != "" {
+			err = fmt.Errorf("%w (%s)", err, held.Who)
+		}
+		e.options.Logger.Warn("a published port is not reserved", "op", "engine.claim", "err", err)
+		if held == nil {
+			return // it is not about this port
+		}
+	}
+}
+
+// reservations compares what is held with the plan.
+func (e *Engine) reservations(ctx context.Context) (missing, strays []desired.Reserve, err error) {
+	if e.options.Claimer == nil {
+		return nil, nil, nil
+	}
+	held, err := e.options.Claimer.Claimed(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("look at the reserved ports: %w", err)
+	}
+	have := map[desired.Reserve]bool{}
+	for _, row := range held {
+		have[row] = true
+	}
+	for o := range e.Plan().Kind(desired.KindReserve) {
+		row := o.Row.(desired.Reserve)
+		if !have[row] {
+			missing = append(missing, row)
+		}
+		delete(have, row)
+	}
+	for row := range have {
+		strays = append(strays, row)
+	}
+	return missing, strays, nil
+}
+
+// claimAll reserves what the plan wants reserved, and nothing else. With dry it
+// only says what differs.
+func (e *Engine) claimAll(ctx context.Context, dry bool) (desired.Report, error) {
+	missing, strays, err := e.reservations(ctx)
+	var out desired.Report
+	for _, row := range strays {
+		out.Drift = append(out.Drift, "left over: "+row.String())
+	}
+	for _, row := range missing {
+		out.Drift = append(out.Drift, "missing: "+row.String())
+	}
+	slices.Sort(out.Drift)
+	if !dry && err == nil {
+		e.release(ctx, strays)
+		e.regain(ctx, missing)
+	}
+	return out, err
+}

@@ -1,0 +1,35 @@
+package facts
+
+import (
+	"net/netip"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// PortTraffic is what has come to one published port, or range of ports, since
+// it was published. Counts start anew when it is published again and when the
+// firewall had to be written anew.
+type PortTraffic struct {
+	Protocol    model.Protocol
+	Host        netip.Addr // unspecified: every address of the family
+	First, Last uint16     // host ports, both included
+	Connections uint64
+	Packets     uint64 // both ways
+	Bytes       uint64 // both ways, IP headers included
+}
+
+// BridgeTraffic is what has crossed the border of one bridge network: what its
+// containers have sent to one another is not in it. Counts start with the
+// bridge.
+type BridgeTraffic struct {
+	Bridge                string
+	InBytes, InPackets    uint64 // to the containers, Ethernet headers included
+	OutBytes, OutPackets  uint64 // from the containers
+	InDropped, OutDropped uint64 // packets that the bridge itself had no use for
+}
+
+// Traffic is every counter, read at about one time.
+type Traffic struct {
+	Ports   []PortTraffic
+	Bridges []BridgeTraffic
+}

@@ -1,0 +1,121 @@
+package firewall
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// Publication is the ports that lead to one container, and who may go past them.
+type Publication struct {
+	Bridge   string
+	To4, To6 netip.Addr // the container; one of them may be missing
+	Ports    []model.PortBinding
+	// Direct lets everybody reach the published ports at the container's own
+	// addresses, Trusted those who come in by certain interfaces.
+	Direct  bool
+	Trusted []string
+}
+
+var loopback6 = netip.IPv6Loopback()
+
+// Published returns the rows of a publication. What IPv6 clients ask of a
+// container without IPv6, and what the host asks of its own ::1, no rule can
+// translate: a forwarder serves it.
+func Published(p Publication) []desired.Row {
+	var rows []desired.Row
+	var direct []service
+	for _, b := range p.Ports {
+		to := p.To4
+		if b.Host.Is6() && p.To6.IsValid() {
+			to = p.To6
+		}
+		if !to.IsValid() {
+			continue
+		}
+		native := b.Host.Is4() == to.Is4()
+		if native && (b.HostFirst == 0 || p.Direct || len(p.Trusted) > 0) {
+			direct = append(direct, service{to, b.Protocol, b.Container, b.HostFirst == 0 || p.Direct})
+		}
+		if b.HostFirst != 0 {
+			rows = append(rows, opened(p.Bridge, b, to)...)
+		}
+	}
+	return append(rows, directly(p.Bridge, p.Trusted, direct)...)
+}
+
+// opened returns the rows of host ports that lead to a container.
+func opened(bridge string, b model.PortBinding, to netip.Addr) []desired.Row {
+	host := b.HostPorts()
+	forward := func(at netip.Addr) desired.Row {
+		return desired.Forward{Protocol: b.Protocol, Host: at, First: host.First, Last: host.Last, To: to, ToFirst: b.Container.First}
+	}
+	reserve := desired.Reserve{Protocol: b.Protocol, Addr: b.Host, First: host.First, Last: host.Last}
+	if b.Host.Is4() != to.Is4() || b.Host == loopback6 {
+		return []desired.Row{forward(b.Host), reserve}
+	}
+	rows := []desired.Row{desired.Publish{
+		Protocol: b.Protocol, Host: b.Host, First: host.First, Last: host.Last,
+		To: to, ToFirst: b.Container.First, Bridge: bridge,
+	}, reserve}
+	if b.Host == netip.IPv6Unspecified() && b.Protocol.Forwardable() {
+		rows = append(rows, forward(loopback6))
+	}
+	return rows
+}
+
+// service is ports of a container at its own address.
+type service struct {
+	at       netip.Addr
+	protocol model.Protocol
+	ports    model.PortRange
+	public   bool // for everybody; otherwise for trusted interfaces
+}
+
+// directly returns the rows that open services. What overlaps is joined, so that
+// every row is a stretch of its own.
+func directly(bridge string, trusted []string, services []service) []desired.Row {
+	slices.SortFunc(services, func(a, b service) int {
+		return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.protocol, b.protocol), cmp.Compare(order(a.public), order(b.public)), cmp.Compare(a.ports.First, b.ports.First))
+	})
+	var joined []service
+	for _, s := range services {
+		if n := len(joined) - 1; n >= 0 && joined[n].at == s.at && joined[n].protocol == s.protocol && joined[n].public == s.public &&
+			int(s.ports.First) <= int(joined[n].ports.Last)+1 {
+			joined[n].ports.Last = max(joined[n].ports.Last, s.ports.Last)
+			continue
+		}
+		joined = append(joined, s)
+	}
+	var rows []desired.Row
+	for _, s := range joined {
+		row := desired.Direct{Bridge: bridge, Addr: s.at, Protocol: s.protocol, First: s.ports.First, Last: s.ports.Last}
+		if s.public {
+			rows = append(rows, row)
+			continue
+		}
+		for _, name := range trusted {
+			rows = append(rows, desired.DirectFrom{Interface: name, Direct: row})
+		}
+	}
+	return rows
+}
+
+func order(first bool) int {
+	if first {
+		return 0
+	}
+	return 1
+}
+
+// Unprotected returns the rows that let everybody reach all of a container.
+func Unprotected(bridge string, addrs []netip.Addr) []desired.Row {
+	var rows []desired.Row
+	for _, a := range addrs {
+		rows = append(rows, desired.Direct{Bridge: bridge, Addr: a})
+	}
+	return rows
+}

@@ -1,0 +1,153 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/linkspan/linkspan/internal/keeper/wire"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// retryTime is the pause before a call that a hand-over refused is made again.
+const retryTime = 20 * time.Millisecond
+
+// Outputs is the readers of container output in the keeper. It remembers what is
+// open, so that a keeper that was started anew is told.
+type Outputs struct {
+	keeper *Keeper
+
+	mu      sync.Mutex // guards the fields below; restoring holds it too
+	open    map[model.ContainerID]*opened
+	readers map[*reader]bool
+}
+
+// opened is an output that the keeper reads.
+type opened struct {
+	output model.Output
+	begun  bool
+}
+
+// Open begins to read a container's FIFOs, which exist; before the process has
+// opened its ends, so that nothing is lost.
+func (o *Outputs) Open(ctx context.Context, output model.Output) error {
+	o.mu.Lock()
+	o.open[output.Container] = &opened{output: output}
+	o.mu.Unlock()
+	return o.call(ctx, wire.VerbOpen, output)
+}
+
+// Begun says that the process has opened its ends: their closing is the end of
+// output.
+func (o *Outputs) Begun(ctx context.Context, id model.ContainerID) error {
+	o.mu.Lock()
+	if one, ok := o.open[id]; ok {
+		one.begun = true
+	}
+	o.mu.Unlock()
+	return o.call(ctx, wire.VerbBegun, wire.Subject{Container: id})
+}
+
+// Drain returns once a container's output has ended and is in its log.
+func (o *Outputs) Drain(ctx context.Context, id model.ContainerID) error {
+	return o.callUnbounded(ctx, wire.VerbDrain, wire.Subject{Container: id})
+}
+
+// Close ends the reading of a container's output: its log is complete, and
+// clients get what is queued for them and then io.EOF.
+func (o *Outputs) Close(ctx context.Context, id model.ContainerID) error {
+	o.mu.Lock()
+	delete(o.open, id)
+	o.mu.Unlock()
+	return o.call(ctx, wire.VerbClose, wire.Subject{Container: id})
+}
+
+// Keep closes the outputs of all containers but these: those that an earlier
+// daemon left.
+func (o *Outputs) Keep(ctx context.Context, ids []model.ContainerID) error {
+	return o.call(ctx, wire.VerbKeep, wire.Subjects{Containers: ids})
+}
+
+// call makes a call of any keeper that answers in time.
+func (o *Outputs) call(ctx context.Context, verb wire.Verb, body any) error {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	return o.callUnbounded(ctx, verb, body)
+}
+
+// callUnbounded makes a call, again with the next keeper if one goes.
+func (o *Outputs) callUnbounded(ctx context.Context, verb wire.Verb, body any) error {
+	for {
+		l, err := o.keeper.reach(ctx)
+		if err != nil {
+			return err
+		}
+		err = l.call(ctx, verb, body, nil)
+		if model.KindOf(err) != model.Unavailable || ctx.Err() != nil {
+			return err
+		}
+		select { // it has gone, or is being replaced
+		case <-time.After(retryTime):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// restore tells a keeper that was started anew what it shall read, and connects
+// the clients first, so that they miss nothing of it.
+func (o *Outputs) restore(ctx context.Context, l *link) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for r := range o.readers {
+		r.rejoin(ctx)
+	}
+	for _, id := range slices.Sorted(maps.Keys(o.open)) {
+		one := o.open[id]
+		if err := l.call(ctx, wire.VerbOpen, one.output, nil); err != nil {
+			if model.KindOf(err) == model.Unavailable {
+				return err
+			}
+			// A process that ended meanwhile took its FIFOs along.
+			o.keeper.log.Warn("output is not read on", "container", model.Short(id), "op", "keeper.restore", "err", err)
+			continue
+		}
+		if !one.begun {
+			continue
+		}
+		if err := l.call(ctx, wire.VerbBegun, wire.Subject{Container: id}, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Follow returns a container's output from now on, also of runs to come.
+func (o *Outputs) Follow(ctx context.Context, id model.ContainerID, stdout, stderr bool) (*Reader, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	r := &reader{outputs: o, what: wire.Follow{Container: id, Stdout: stdout, Stderr: stderr}, next: make(chan *stream, 1)}
+	for {
+		if _, err := o.keeper.reach(ctx); err != nil {
+			return nil, err
+		}
+		s, err := r.connect(ctx)
+		if err == nil {
+			o.mu.Lock()
+			o.readers[r] = true
+			o.mu.Unlock()
+			return &Reader{reader: r, current: s, joined: s.joined}, nil
+		}
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("follow output: %w", errors.Join(ctx.Err(), err))
+		}
+		select {
+		case <-time.After(retryTime):
+		case <-ctx.Done():
+		}
+	}
+}

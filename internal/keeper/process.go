@@ -1,0 +1,166 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	program = "linkspan-keeper"
+
+	// logLimit is the size in bytes beyond which the keeper's log is put aside when
+	// one starts.
+	logLimit = 1 << 20
+	// startTime bounds how long a new keeper may take until it answers.
+	startTime = 10 * time.Second
+	knockTime = 2 * time.Millisecond // between two looks for a keeper's socket
+	// cgroupName is the keeper's control group, below the daemon's.
+	cgroupName = "linkspan-keeper"
+)
+
+// Find returns the path of the keeper's program: beside our own, or else on PATH.
+func Find() (string, error) {
+	own, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	beside := filepath.Join(filepath.Dir(own), program)
+	if _, err := os.Stat(beside); err == nil {
+		return beside, nil
+	}
+	path, err := exec.LookPath(program)
+	if err != nil {
+		return "", fmt.Errorf("%s is neither beside %s nor on PATH: install it with linkspand", program, own)
+	}
+	return path, nil
+}
+
+// Identify tells one file of a program from another: an installation makes a new
+// one. It follows links, also those of /proc/PID/exe.
+func Identify(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return "", fmt.Errorf("%s: no inode", path)
+	}
+	return fmt.Sprintf("%d.%d.%d.%d", s.Dev, s.Ino, info.Size(), info.ModTime().UnixNano()), nil
+}
+
+// launch starts a keeper and waits until it answers. With takeOver it first asks
+// the one that is there for everything.
+func (k *Keeper) launch(ctx context.Context, takeOver bool) (*link, error) {
+	cmd, err := k.command(takeOver)
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start the keeper: %w", err)
+	}
+	k.log.Info(fmt.Sprintf("started the keeper as process %d", cmd.Process.Pid), "op", "keeper.start")
+	ended := make(chan struct{})
+	go func() {
+		cmd.Wait() //nolint:errcheck // how it ended is in its log; that it ended is all we need
+		close(ended)
+	}()
+	if err := moveToCgroup(cmd.Process.Pid); err != nil {
+		k.log.Debug("the keeper stays in the daemon's control group", "op", "keeper.start", "err", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	l, err := k.await(ctx, cmd.Process.Pid, ended)
+	if err != nil {
+		return nil, errors.Join(err, cmd.Process.Kill())
+	}
+	return l, nil
+}
+
+// command is how a keeper is started: in its own session, so that a signal to the
+// daemon's terminal or process group does not reach it, and in the daemon's mount
+// namespace, whose network namespaces it must see.
+func (k *Keeper) command(takeOver bool) (*exec.Cmd, error) {
+	log, err := openLog(k.o.Log)
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"--socket", k.o.Socket, "--log-level", k.o.LogLevel}
+	if takeOver {
+		args = append(args, "--take-over")
+	}
+	cmd := exec.Command(k.o.Program, args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return cmd, nil
+}
+
+// openLog opens the keeper's log, putting a long one aside.
+func openLog(path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("the keeper's log: %w", err)
+	}
+	if info, err := os.Stat(path); err == nil && info.Size() > logLimit {
+		if err := os.Rename(path, path+".1"); err != nil {
+			return nil, fmt.Errorf("put the keeper's log aside: %w", err)
+		}
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("the keeper's log: %w", err)
+	}
+	return f, nil
+}
+
+// await connects to the keeper with that pid once it listens.
+func (k *Keeper) await(ctx context.Context, pid int, ended <-chan struct{}) (*link, error) {
+	tick := time.NewTicker(knockTime)
+	defer tick.Stop()
+	for {
+		if l, err := dial(ctx, k.o.Socket); err == nil {
+			if l.hello.Pid == pid {
+				return l, nil
+			}
+			l.close() //nolint:errcheck // the old keeper, which is about to go
+		}
+		select {
+		case <-ended:
+			return nil, fmt.Errorf("the keeper ended while starting, see %s", k.o.Log)
+		case <-ctx.Done():
+			return nil, fmt.Errorf("the keeper (pid %d) does not answer on %s, see %s: %w", pid, k.o.Socket, k.o.Log, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// moveToCgroup gives the keeper a control group of its own below the daemon's, so
+// that what it uses is counted apart and a limit of the daemon's does not stop it
+// alone (cgroups(7), version 2). On a host without version 2 it stays.
+func moveToCgroup(pid int) error {
+	lines, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(lines)) {
+		path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::")
+		if !ok {
+			continue
+		}
+		dir := filepath.Join("/sys/fs/cgroup", path, cgroupName)
+		if _, err := os.Stat(filepath.Join(filepath.Dir(dir), "cgroup.procs")); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, "cgroup.procs"), fmt.Appendf(nil, "%d", pid), 0o600)
+	}
+	return errors.New("no cgroup version 2")
+}

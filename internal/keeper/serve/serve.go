@@ -1,0 +1,316 @@
+// Package serve is the keeper's side of the conversation with the daemon: it
+// takes calls from a unix socket, passes them on to what the keeper holds, and
+// hands everything over to the keeper that comes after it.
+//
+// It promises that a call is answered only after it was done, that a keeper
+// without daemon and without anything to keep ends by itself, and that a hand-over
+// which fails half-way leaves the old keeper serving. It must not know what a
+// row or an output is good for.
+//
+//	daemon ──▶ socket ──▶ Server ──▶ Rows (names, resolvers)
+//	                        │  ╰───▶ Outputs, Follower (what containers print)
+//	                        ╰─ handover ─▶ Estate ─▶ the next keeper
+package serve
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/keeper/wire"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// Rows makes rows of desired so; see engine.Hand.
+type Rows interface {
+	Apply(ctx context.Context, deltas []desired.Delta) error
+	Resync(ctx context.Context, want desired.State) (desired.Report, error)
+	Check(ctx context.Context, want desired.State) (desired.Report, error)
+}
+
+// Outputs reads what containers print.
+type Outputs interface {
+	// Open begins to read FIFOs that exist. What is open already stays as it is.
+	Open(ctx context.Context, o model.Output) error
+	// Begun says that the process has opened its ends: their closing is the end.
+	Begun(id model.ContainerID)
+	// Drain returns once the output has ended; at once if it is not open.
+	Drain(ctx context.Context, id model.ContainerID) error
+	// Close ends reading and all clients. Not open is success.
+	Close(id model.ContainerID) error
+	List() []model.Output
+}
+
+// Follower gives live output.
+type Follower interface {
+	// Follow begins at once, also before the output is opened.
+	Follow(id model.ContainerID, stdout, stderr bool) Client
+}
+
+// Client is one reader of live output.
+type Client interface {
+	// Joined is the time from which on output comes.
+	Joined() time.Time
+	// Next returns a piece of "stdout" or "stderr", valid until the next call;
+	// io.EOF at the end.
+	Next(ctx context.Context) (stream string, data []byte, err error)
+	Close()
+}
+
+// Estate is all that a keeper holds, for whom comes after it.
+type Estate interface {
+	// Release stops serving and returns everything. What is on its way is still
+	// finished.
+	Release() (wire.Inventory, []wire.Descriptor, error)
+	// Adopt serves what was released, and owns the descriptors.
+	Adopt(i wire.Inventory, descriptors []wire.Descriptor) error
+	// Empty tells whether nothing is held.
+	Empty() bool
+}
+
+const (
+	// maxCalls bounds the calls that are worked on. Draining calls wait for as long
+	// as their containers live; there is one for each.
+	maxCalls = 16384
+	// answerTime bounds the writing of an answer, and of a piece of output to a
+	// daemon that does not read.
+	answerTime = time.Minute
+	// lonely is how long a keeper with nothing to keep waits for a daemon.
+	lonely = 5 * time.Second
+	// flushTime bounds how long a hand-over waits for clients to read what is
+	// queued for them.
+	flushTime = 2 * time.Second
+)
+
+// Options are what a Server passes calls on to.
+type Options struct {
+	Rows     Rows
+	Outputs  Outputs
+	Follower Follower
+	Estate   Estate
+	Hello    wire.Hello
+	Logger   *slog.Logger
+}
+
+// Server answers daemons.
+type Server struct {
+	o     Options
+	log   *slog.Logger
+	calls chan struct{}
+	over  context.CancelFunc // ends Serve
+
+	listener *net.UnixListener
+
+	mu      sync.Mutex // guards the fields below
+	conns   map[*wire.Conn]bool
+	follows map[*follow]bool
+	handing *legacy // what another keeper is about to serve; nil if none is
+	taken   bool    // it does
+	ending  bool    // after the answer that is being made
+
+	turned chan struct{} // holds a token when conns have changed
+}
+
+// New returns a server.
+func New(o Options) *Server {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Server{
+		o: o, log: o.Logger, calls: make(chan struct{}, maxCalls),
+		conns: map[*wire.Conn]bool{}, follows: map[*follow]bool{}, turned: make(chan struct{}, 1),
+	}
+}
+
+// Serve answers whoever connects, until ctx ends, another keeper has taken over,
+// or there is neither a daemon nor anything to keep. It closes l.
+func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
+	ctx, s.over = context.WithCancel(ctx)
+	defer s.over()
+	s.listener = l
+	stop := context.AfterFunc(ctx, func() { l.Close() }) //nolint:errcheck // it is being given up
+	defer stop()
+	var work sync.WaitGroup
+	work.Go(func() { s.watchLoneliness(ctx) })
+	s.goOn(ctx, &work)
+	for {
+		c, err := l.AcceptUnix()
+		if err != nil {
+			if s.isEnding() {
+				<-ctx.Done() // until the last answer was sent
+			}
+			s.over()
+			s.closeConns()
+			work.Wait()
+			if ctx.Err() != nil && errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			return err
+		}
+		conn := wire.NewConn(c)
+		if err := s.admit(conn); err != nil {
+			s.log.Warn("a caller is refused", "op", "keeper.accept", "err", err)
+			conn.Close() //nolint:errcheck // nothing was said
+			continue
+		}
+		work.Go(func() {
+			defer s.leave(conn)
+			s.converse(ctx, conn)
+		})
+	}
+}
+
+// admit lets in who runs as the same user: the socket's mode says so already.
+func (s *Server) admit(c *wire.Conn) error {
+	peer, err := c.Peer()
+	if err != nil {
+		return err
+	}
+	if int(peer.Uid) != os.Geteuid() && peer.Uid != 0 {
+		return fmt.Errorf("process %d of user %d", peer.Pid, peer.Uid)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns[c] = true
+	return nil
+}
+
+func (s *Server) leave(c *wire.Conn) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	c.Close() //nolint:errcheck // the other side has gone
+	s.turn()
+}
+
+func (s *Server) closeConns() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.Close() //nolint:errcheck // they are being given up
+	}
+}
+
+// turn wakes whoever watches for the end.
+func (s *Server) turn() {
+	select {
+	case s.turned <- struct{}{}:
+	default:
+	}
+}
+
+// watchLoneliness ends the server once nobody has been there for a while, and
+// nothing is held.
+func (s *Server) watchLoneliness(ctx context.Context) {
+	timer := time.NewTimer(lonely)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.turned:
+			timer.Reset(lonely)
+		case <-timer.C:
+			if s.isIdle() {
+				s.log.Info("nothing to keep", "op", "keeper.end")
+				s.over()
+				return
+			}
+			timer.Reset(lonely)
+		}
+	}
+}
+
+// end lets nobody in any more. What is being answered still is; then over is
+// called. The caller holds mu.
+func (s *Server) end() {
+	s.ending = true
+	s.listener.Close() //nolint:errcheck // it is being given up
+}
+
+func (s *Server) isEnding() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ending
+}
+
+func (s *Server) isIdle() bool {
+	s.mu.Lock()
+	alone := len(s.conns) == 0
+	s.mu.Unlock()
+	return alone && s.o.Estate.Empty()
+}
+
+// converse takes the calls of one connection until it ends.
+func (s *Server) converse(ctx context.Context, c *wire.Conn) {
+	ctx, cancel := context.WithCancel(ctx)
+	var calls sync.WaitGroup
+	defer func() {
+		cancel()
+		c.Close() //nolint:errcheck // answers cannot be delivered any more
+		calls.Wait()
+		c.Drop()
+		s.resume(c)
+	}()
+	for {
+		var r wire.Request
+		files, err := c.Receive(&r)
+		wire.CloseAll(files) // no call brings any
+		if err != nil {
+			return
+		}
+		if r.Verb == wire.VerbFollow {
+			s.follow(ctx, c, r)
+			return
+		}
+		if r.Verb == wire.VerbHandOver {
+			if err := s.handOver(c, r); err != nil {
+				s.log.Error("hand-over broke off", "op", "keeper.handover", "err", err)
+				return
+			}
+			continue
+		}
+		select {
+		case s.calls <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		calls.Go(func() {
+			defer func() { <-s.calls }()
+			s.answer(c, r.ID, func() (any, error) { return s.call(ctx, r) })
+			if s.isEnding() {
+				s.over()
+			}
+		})
+	}
+}
+
+// answer calls f and sends what it returns.
+func (s *Server) answer(c *wire.Conn, id uint64, f func() (any, error)) {
+	body, err := f()
+	a := wire.Answer{ID: id, Error: wire.PackError(err)}
+	if err == nil && body != nil {
+		if a.Body, err = json.Marshal(body); err != nil {
+			a.Error = wire.PackError(fmt.Errorf("pack answer: %w", err))
+		}
+	}
+	if err := send(c, a); err != nil {
+		s.log.Debug("answer not delivered", "op", "keeper.answer", "err", err)
+		c.Close() //nolint:errcheck // half an answer helps nobody
+	}
+}
+
+// send sends within answerTime.
+func send(c *wire.Conn, body any, files ...*os.File) error {
+	if err := c.SetWriteDeadline(time.Now().Add(answerTime)); err != nil {
+		return err
+	}
+	return c.Send(body, files...)
+}

@@ -1,0 +1,203 @@
+package wire
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"time"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// Verb is what a request asks for. The comment names the bodies of request and
+// answer; a dash is an empty one.
+type Verb string
+
+// The verbs.
+const (
+	VerbHello  Verb = "hello"  // - / Hello
+	VerbApply  Verb = "apply"  // Changes / -
+	VerbResync Verb = "resync" // Rows / Report
+	VerbCheck  Verb = "check"  // Rows / Report
+
+	VerbOpen   Verb = "output.open"   // model.Output / -
+	VerbBegun  Verb = "output.begun"  // Subject / -
+	VerbDrain  Verb = "output.drain"  // Subject / -, once the output has ended
+	VerbClose  Verb = "output.close"  // Subject / -
+	VerbKeep   Verb = "output.keep"   // Subjects / -: all others are closed
+	VerbFollow Verb = "output.follow" // Follow / Joined, then pieces until the end
+
+	// VerbHandOver asks for everything: the answer is an Inventory, then Descriptors
+	// come until all were passed. VerbTaken says that they are served, and its
+	// answer is that the old keeper goes.
+	VerbHandOver Verb = "handover" // - / Inventory
+	VerbTaken    Verb = "taken"    // - / -
+
+	// VerbBye says that the daemon ends in peace: a keeper with nothing to keep ends
+	// too.
+	VerbBye Verb = "bye" // - / -
+)
+
+// Request is a call. IDs are the caller's; answers come in any order.
+type Request struct {
+	ID   uint64          `json:"id"`
+	Verb Verb            `json:"verb"`
+	Body json.RawMessage `json:"body,omitempty"`
+}
+
+// Answer is the end of a call.
+type Answer struct {
+	ID    uint64          `json:"id"`
+	Body  json.RawMessage `json:"body,omitempty"`
+	Error *Error          `json:"error,omitempty"`
+}
+
+// Hello is who a keeper is.
+type Hello struct {
+	Version int    `json:"version"`
+	Program string `json:"program"` // tells one file of a program from another
+	Pid     int    `json:"pid"`
+	Release string `json:"release"` // for people
+}
+
+// Changes are the differences to apply.
+type Changes struct {
+	Deltas []Delta `json:"deltas"`
+}
+
+// Rows are all rows that are wanted.
+type Rows struct {
+	Rows []Row `json:"rows"`
+}
+
+// Report is desired.Report.
+type Report struct {
+	Drift  []string `json:"drift,omitempty"`
+	Writes int      `json:"writes,omitempty"`
+}
+
+// Subject is the container that a call is about.
+type Subject struct {
+	Container model.ContainerID `json:"container"`
+}
+
+// Subjects are several.
+type Subjects struct {
+	Containers []model.ContainerID `json:"containers"`
+}
+
+// Follow asks for a container's output from now on.
+type Follow struct {
+	Container model.ContainerID `json:"container"`
+	Stdout    bool              `json:"stdout,omitempty"`
+	Stderr    bool              `json:"stderr,omitempty"`
+}
+
+// Joined tells from when on output comes: what the log has until then is all
+// there was before.
+type Joined struct {
+	At time.Time `json:"at"`
+}
+
+// Inventory is what an old keeper holds. Descriptors follow, as many as are said
+// here.
+type Inventory struct {
+	Rows        []Row          `json:"rows,omitempty"`
+	Outputs     []HandedOutput `json:"outputs,omitempty"`
+	Descriptors int            `json:"descriptors"`
+}
+
+// HandedOutput is a container's output on its way to another keeper.
+type HandedOutput struct {
+	Output  model.Output      `json:"output"`
+	Begun   bool              `json:"begun,omitempty"`
+	Partial map[string][]byte `json:"partial,omitempty"` // by stream: a line's beginning
+}
+
+// Descriptors is a frame of descriptors, with a label for each.
+type Descriptors struct {
+	Labels []Label `json:"labels"`
+}
+
+// Label says what a descriptor is.
+type Label struct {
+	Kind string `json:"kind"` // LabelDNSUDP ...
+	For  string `json:"for"`  // a namespace, or a container's ID
+	// Of a LabelFollow: which streams it gets.
+	Stdout bool `json:"stdout,omitempty"`
+	Stderr bool `json:"stderr,omitempty"`
+}
+
+// Kinds of descriptors. One of an unknown kind is closed.
+const (
+	LabelDNSUDP = "dns-udp"
+	LabelDNSTCP = "dns-tcp"
+	LabelStdout = "stdout"
+	LabelStderr = "stderr"
+	LabelFollow = "follow" // the connection of a client of the daemon's
+)
+
+// Descriptor is a descriptor on its way to another keeper. Who receives it closes
+// File.
+type Descriptor struct {
+	Label Label
+	File  *os.File
+}
+
+// MaxDescriptors is how many descriptors one frame carries.
+const MaxDescriptors = maxFiles
+
+// Error is an error with its kind, and the rows that it is about.
+type Error struct {
+	Kind     model.Kind `json:"kind"`
+	Text     string     `json:"text"`
+	Failures []Failure  `json:"failures,omitempty"`
+	Lost     bool       `json:"lost,omitempty"` // only a resync helps
+}
+
+// Failure is desired.Failure.
+type Failure struct {
+	Owner desired.Owner `json:"owner"`
+	Row   desired.Kind  `json:"row"`
+	Name  string        `json:"name"`
+	Kind  model.Kind    `json:"kind"`
+	Text  string        `json:"text"`
+}
+
+// PackError returns the wire form of err; nil of nil.
+func PackError(err error) *Error {
+	if err == nil {
+		return nil
+	}
+	out := &Error{Kind: model.KindOf(err), Text: err.Error(), Lost: errors.Is(err, desired.ErrLost)}
+	for _, f := range desired.Failures(err) {
+		out.Failures = append(out.Failures, Failure{
+			Owner: f.Owner, Row: f.Key.Kind, Name: f.Key.Name, Kind: model.KindOf(f.Err), Text: f.Err.Error(),
+		})
+	}
+	return out
+}
+
+// Unpack returns the error; nil of nil.
+func (e *Error) Unpack() error {
+	if e == nil {
+		return nil
+	}
+	if len(e.Failures) == 0 {
+		if e.Lost {
+			return model.Errorf(e.Kind, "%s: %w", e.Text, desired.ErrLost)
+		}
+		return model.Errorf(e.Kind, "%s", e.Text)
+	}
+	var all []error
+	for _, f := range e.Failures {
+		all = append(all, &desired.Failure{
+			Owner: f.Owner, Key: desired.Key{Kind: f.Row, Name: f.Name}, Err: model.Errorf(f.Kind, "%s", f.Text),
+		})
+	}
+	if e.Lost {
+		all = append(all, desired.ErrLost)
+	}
+	return errors.Join(all...)
+}

@@ -1,0 +1,68 @@
+package nft
+
+import (
+	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Keys of conntrack that the library has no names for.
+const (
+	ctDestination4 expr.CtKey = 20 // NFT_CT_DST_IP
+	ctDestination6 expr.CtKey = 22 // NFT_CT_DST_IP6
+)
+
+// ctOriginal is a property of the connection's first packet, as it was before
+// any translation.
+func ctOriginal(key expr.CtKey) load {
+	return func(reg uint32) expr.Any { return &expr.Ct{Register: reg, Key: key, Direction: 0} }
+}
+
+// translated matches packets of connections whose destination was translated, in
+// both directions.
+func translated() match {
+	const statusDestinationNAT = 1 << 5 // IPS_DST_NAT
+	status := func(reg uint32) expr.Any { return &expr.Ct{Register: reg, Key: expr.CtKeySTATUS} }
+	return masked(status, expr.CmpOpNeq, make([]byte, 4), native32(statusDestinationNAT))
+}
+
+func hasDirection(key expr.CtKey) bool {
+	return key == ctDestination4 || key == ctDestination6 || key == expr.CtKeyPROTODST
+}
+
+// marshal encodes an expression. The direction of a property of conntrack is one
+// byte, which the library writes as four, or not at all.
+func marshal(family byte, e expr.Any) ([]byte, error) {
+	ct, ok := e.(*expr.Ct)
+	if !ok || !hasDirection(ct.Key) {
+		return expr.Marshal(family, e)
+	}
+	data := attrs(nil).u32(unix.NFTA_CT_KEY, uint32(ct.Key)).u32(unix.NFTA_CT_DREG, ct.Register)
+	data = data.bytes(unix.NFTA_CT_DIRECTION, []byte{byte(ct.Direction)})
+	return attrs(nil).str(unix.NFTA_EXPR_NAME, "ct").nest(unix.NFTA_EXPR_DATA, data), nil
+}
+
+// unmarshal is the inverse of marshal, of an expression's data.
+func unmarshal(family byte, data []byte, e expr.Any) error {
+	ct, ok := e.(*expr.Ct)
+	if !ok {
+		return expr.Unmarshal(family, data, e)
+	}
+	return decode(data, func(ad *netlink.AttributeDecoder) {
+		switch ad.Type() {
+		case unix.NFTA_CT_KEY:
+			ct.Key = expr.CtKey(ad.Uint32())
+		case unix.NFTA_CT_DREG:
+			ct.Register = ad.Uint32()
+		case unix.NFTA_CT_DIRECTION:
+			ct.Direction = uint32(ad.Uint8())
+		}
+	})
+}
+
+// answering matches packets of connections that were let through before.
+func answering() match {
+	state := func(reg uint32) expr.Any { return &expr.Ct{Register: reg, Key: expr.CtKeySTATE} }
+	mask := native32(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED)
+	return masked(state, expr.CmpOpNeq, make([]byte, 4), mask)
+}

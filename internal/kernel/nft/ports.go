@@ -1,0 +1,373 @@
+package nft
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// Published ports are elements and nothing else. Each stands in two places:
+//
+//	ports…, ranges…  where a connection to a host port goes; counts connections
+//	open…            what may therefore come in; counts its traffic
+//
+// both by the host's address and port as the client names them. The sets are of
+// one shape in both families; "_any" are those for every address of the host. A
+// range is one element. Where the container's ports are numbered otherwise than
+// the host's, its entry in the map is one element per port all the same, since
+// nftables cannot add.
+const (
+	setPorts4     = "ports4"
+	setPorts6     = "ports6"
+	setPorts4Any  = "ports4_any"
+	setPorts6Any  = "ports6_any"
+	setRanges4    = "ranges4"
+	setRanges6    = "ranges6"
+	setRanges4Any = "ranges4_any"
+	setRanges6Any = "ranges6_any"
+
+	setOpen4      = "open4"
+	setOpen6      = "open6"
+	setOpen4Range = "open4_ranges"
+	setOpen6Range = "open6_ranges"
+	setOpenAny    = "open_any"
+	setOpenRange  = "open_any_ranges"
+
+	setDirect4 = "direct4"
+	setDirect6 = "direct6"
+	setHome4   = "home4"
+	setHome6   = "home6"
+	setSame    = "same"
+
+	chainPublish   = "publish"
+	chainPublished = "published"
+	chainOpen      = "open"
+	chainDirect    = "direct"
+	chainEntering  = "entering"
+)
+
+func portSets() []set {
+	const host, hostRange = "published host ports", "published ranges of host ports"
+	proto4 := []datatype{typeTransport, typeIPv4, typePort}
+	proto6 := []datatype{typeTransport, typeIPv6, typePort}
+	anyAddr := []datatype{typeTransport, typePort}
+	family := []datatype{typeNFProto, typeTransport, typePort}
+	to4, to6 := []datatype{typeIPv4, typePort}, []datatype{typeIPv6, typePort}
+	only4, only6 := to4[:1], to6[:1] // a range keeps its numbers
+	return []set{
+		{name: setPorts4, comment: host, key: proto4, data: to4, counted: true},
+		{name: setPorts6, comment: host, key: proto6, data: to6, counted: true},
+		{name: setPorts4Any, comment: host, key: anyAddr, data: to4, counted: true},
+		{name: setPorts6Any, comment: host, key: anyAddr, data: to6, counted: true},
+		{name: setRanges4, comment: hostRange, key: proto4, data: only4, interval: true, counted: true},
+		{name: setRanges6, comment: hostRange, key: proto6, data: only6, interval: true, counted: true},
+		{name: setRanges4Any, comment: hostRange, key: anyAddr, data: only4, interval: true, counted: true},
+		{name: setRanges6Any, comment: hostRange, key: anyAddr, data: only6, interval: true, counted: true},
+		{name: setOpen4, comment: "let in, by the destination that the client names", key: proto4, counted: true},
+		{name: setOpen6, comment: "let in, by the destination that the client names", key: proto6, counted: true},
+		{name: setOpen4Range, comment: "let in, ranges of ports", key: proto4, interval: true, counted: true},
+		{name: setOpen6Range, comment: "let in, ranges of ports", key: proto6, interval: true, counted: true},
+		{name: setOpenAny, comment: "let in if translated, at every address of the host", key: family, counted: true},
+		{name: setOpenRange, comment: "let in if translated, ranges of ports", key: family, interval: true, counted: true},
+		{name: setDirect4, comment: "containers reachable at their own address", key: only4},
+		{name: setDirect6, comment: "containers reachable at their own address", key: only6},
+		{name: setHome4, comment: "containers and their bridges", key: []datatype{typeIfname, typeIPv4}},
+		{name: setHome6, comment: "containers and their bridges", key: []datatype{typeIfname, typeIPv6}},
+		{name: setSame, comment: "each bridge with itself", key: []datatype{typeIfname, typeIfname}},
+	}
+}
+
+// portChains are hooked in before routing (for what comes from outside and from
+// containers), on output (for the host's own programs, localhost included) and
+// where packets are let in. nat chains see the first packet of a connection
+// only.
+func portChains() []chain {
+	const priorityRaw, priorityNATDest, priorityFilter = -300, -100, 0
+	counted := jump("traffic of published ports", chainPublished, translated())
+	return []chain{
+		{chainPublish, base{}, publishRules()},
+		{chainOpen, base{}, openRules()},
+		{chainPublished, base{}, publishedRules()},
+		{chainDirect, base{}, directRules()},
+		{chainEntering, base{}, enteringRules()},
+		{"early", base{"filter", unix.NF_INET_PRE_ROUTING, priorityRaw}, earlyRules()},
+		{"prerouting", base{"nat", unix.NF_INET_PRE_ROUTING, priorityNATDest}, []rule{
+			accept("IPv6 link-local sources: the kernel does not forward them",
+				is(family, unix.NFPROTO_IPV6), under(ip6Source, linkLocal6(), linkLocal6Mask())),
+			jump("published ports", chainPublish),
+		}},
+		{"output", base{"nat", unix.NF_INET_LOCAL_OUT, priorityNATDest}, []rule{
+			accept("::1: the kernel does not route it, a forwarder in user space serves it",
+				is(family, unix.NFPROTO_IPV6), is(ip6Destination, netip.IPv6Loopback().AsSlice()...)),
+			jump("published ports", chainPublish),
+		}},
+		{"input", base{"filter", unix.NF_INET_LOCAL_IN, priorityFilter}, []rule{counted}},
+		{"sent", base{"filter", unix.NF_INET_LOCAL_OUT, priorityFilter}, []rule{counted}},
+	}
+}
+
+// earlyRules come before connection tracking. Bridges of ours route localhost
+// (route_localnet), so that the host's own 127.0.0.1 leads to containers; here
+// is why nobody else gets at it.
+func earlyRules() []rule {
+	loopback, mask := []byte{127, 0, 0, 0}, []byte{255, 0, 0, 0}
+	return []rule{
+		accept("within this host", is(iifName, ifname("lo")...)),
+		drop("127.0.0.0/8 is for this host alone", is(family, unix.NFPROTO_IPV4), under(ip4Source, loopback, mask)),
+		drop("127.0.0.0/8 is for this host alone", is(family, unix.NFPROTO_IPV4), under(ip4Destination, loopback, mask)),
+	}
+}
+
+// enteringRules are for what comes into a network from elsewhere. Without them,
+// a source inside could be claimed from outside where the host does not filter
+// by reverse path.
+func enteringRules() []rule {
+	return []rule{
+		drop("a container's source address from outside", is(family, unix.NFPROTO_IPV4), in(setMasq4, ip4Source)),
+		drop("a container's source address from outside", is(family, unix.NFPROTO_IPV6), in(setMasq6, ip6Source)),
+	}
+}
+
+// publishRules send a connection to where the host port leads.
+func publishRules() []rule {
+	const what = "a published port"
+	return []rule{
+		accept("not addressed to this host", isNot(destinationType, native32(unix.RTN_LOCAL)...)),
+		dnat4(what, setPorts4, true, transportPart(), ip4Part(), portPart()),
+		dnat6(what, setPorts6, true, transportPart(), ip6Part(), portPart()),
+		dnat4(what, setRanges4, false, transportPart(), ip4Part(), portPart()),
+		dnat6(what, setRanges6, false, transportPart(), ip6Part(), portPart()),
+		dnat4(what, setPorts4Any, true, transportPart(), portPart()),
+		dnat6(what, setPorts6Any, true, transportPart(), portPart()),
+		dnat4(what, setRanges4Any, false, transportPart(), portPart()),
+		dnat6(what, setRanges6Any, false, transportPart(), portPart()),
+	}
+}
+
+// publishedRules are for connections that were translated, in both directions.
+// They look at the destination as the client named it.
+func publishedRules() []rule {
+	return []rule{
+		drop("out of an internal network", in(setInternal, iifName)),
+		drop("into an internal network", in(setInternal, oifName)),
+		accept("a published port", inJoined(setOpenAny, familyPart(), transportPart(), origPortPart())),
+		accept("a published range", inJoined(setOpenRange, familyPart(), transportPart(), origPortPart())),
+		jump("ports published on one address", chainOpen),
+	}
+}
+
+func openRules() []rule {
+	const what = "to a port that is open at this address"
+	return []rule{
+		accept(what, inJoined(setOpen4, transportPart(), orig4Part(), origPortPart())),
+		accept(what, inJoined(setOpen6, transportPart(), orig6Part(), origPortPart())),
+		accept(what, inJoined(setOpen4Range, transportPart(), orig4Part(), origPortPart())),
+		accept(what, inJoined(setOpen6Range, transportPart(), orig6Part(), origPortPart())),
+	}
+}
+
+// directRules are for new connections to a container's own address.
+func directRules() []rule {
+	const what = "to a container that is open to direct routing"
+	return []rule{
+		accept(what, is(family, unix.NFPROTO_IPV4), in(setDirect4, ip4Destination)),
+		accept(what, is(family, unix.NFPROTO_IPV6), in(setDirect6, ip6Destination)),
+		jump("single ports", chainOpen),
+	}
+}
+
+// hairpinRules have answers come back through this host where they would take a
+// shorter way, or none.
+func hairpinRules() []rule {
+	const shared = "to a published port of its own network"
+	loopback, mask := []byte{127, 0, 0, 0}, []byte{255, 0, 0, 0}
+	return []rule{
+		masquerade("from localhost to a published port",
+			is(family, unix.NFPROTO_IPV4), under(ip4Source, loopback, mask), in(setBridges, oifName), translated()),
+		masquerade(shared, translated(), in(setSame, iifName, oifName)),
+		// With br_netfilter such packets are bridged, and have no interface that
+		// they came in by.
+		masquerade(shared, is(family, unix.NFPROTO_IPV4), translated(), in(setHome4, oifName, ip4Source)),
+		masquerade(shared, is(family, unix.NFPROTO_IPV6), translated(), in(setHome6, oifName, ip6Source)),
+	}
+}
+
+// dnat4 sends a connection to where the map leads: an address and a port, or an
+// address alone.
+func dnat4(why, set string, port bool, parts ...part) rule {
+	return dnat(why, unix.NFPROTO_IPV4, natTo{set, port, parts})
+}
+
+func dnat6(why, set string, port bool, parts ...part) rule {
+	return dnat(why, unix.NFPROTO_IPV6, natTo{set, port, parts})
+}
+
+// natTo is a look-up of where to.
+type natTo struct {
+	set   string
+	port  bool // the map says a port as well
+	parts []part
+}
+
+func dnat(why string, nfproto byte, to natTo) rule {
+	addrWords := uint32(1)
+	if nfproto == unix.NFPROTO_IPV6 {
+		addrWords = 4
+	}
+	first := register(0)
+	nat := &expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(nfproto), RegAddrMin: first, RegAddrMax: first}
+	if to.port {
+		nat.RegProtoMin = register(addrWords)
+		nat.RegProtoMax, nat.Specified = nat.RegProtoMin, true
+	}
+	when := append(is(family, nfproto), joined(to.parts)...)
+	when = append(when, &expr.Lookup{SourceRegister: first, SetName: to.set, DestRegister: first, IsDestRegSet: true})
+	return decide(why, nat, []match{when})
+}
+
+// protocolNumber is what stands in the IP header; 0 for a protocol that is not
+// published.
+func protocolNumber(p model.Protocol) byte {
+	switch p {
+	case model.TCP:
+		return unix.IPPROTO_TCP
+	case model.UDP:
+		return unix.IPPROTO_UDP
+	case model.SCTP:
+		return unix.IPPROTO_SCTP
+	}
+	return 0
+}
+
+// protocolOf is the inverse of protocolNumber.
+func protocolOf(number byte) model.Protocol {
+	for _, p := range []model.Protocol{model.TCP, model.UDP, model.SCTP} {
+		if protocolNumber(p) == number {
+			return p
+		}
+	}
+	return ""
+}
+
+// publication is a Publish that makes sense, in the form that elements have.
+type publication struct {
+	desired.Publish
+	number byte // of the protocol
+}
+
+func renderPublish(r desired.Publish) ([]element, error) {
+	number := protocolNumber(r.Protocol)
+	r.Host, r.To = r.Host.Unmap(), r.To.Unmap()
+	switch {
+	case number == 0:
+		return nil, model.Errorf(model.Invalid, "publish: protocol %q", r.Protocol)
+	case !r.Host.IsValid() || r.To.IsUnspecified() || r.Host.BitLen() != r.To.BitLen():
+		return nil, model.Errorf(model.Invalid, "publish: from %v to %v", r.Host, r.To)
+	case r.First == 0 || r.Last < r.First || r.ToFirst == 0 || r.ToFirst > 65535-(r.Last-r.First):
+		return nil, model.Errorf(model.Invalid, "publish: ports %d to %d at %d", r.First, r.Last, r.ToFirst)
+	}
+	p := publication{r, number}
+	out := []element{p.open()}
+	if r.First != r.Last && r.First == r.ToFirst {
+		return append(out, p.wholeRange()), nil
+	}
+	for i := range int(r.Last-r.First) + 1 {
+		out = append(out, p.port(uint16(i)))
+	}
+	return out, nil
+}
+
+// key is the key of a host port in maps.
+func (p publication) key(port uint16) string {
+	if p.Host.IsUnspecified() {
+		return word(p.number) + portWord(port)
+	}
+	return destinationKey(p.number, p.Host, port)
+}
+
+// open is what lets the publication's packets in.
+func (p publication) open() element {
+	if p.Host.IsUnspecified() {
+		head := word(nfproto(p.Host)) + word(p.number)
+		return spread(setOpenAny, setOpenRange, head+portWord(p.First), head+portWord(p.Last))
+	}
+	return openAt(p.number, p.Host, p.First, p.Last)
+}
+
+func (p publication) wholeRange() element {
+	name := pick(p.Host, setRanges4, setRanges6)
+	if p.Host.IsUnspecified() {
+		name = pick(p.Host, setRanges4Any, setRanges6Any)
+	}
+	return element{set: name, key: p.key(p.First), last: p.key(p.Last), data: addrKey(p.To)}
+}
+
+// port is the publication's port with that number, counted from 0.
+func (p publication) port(i uint16) element {
+	name := pick(p.Host, setPorts4, setPorts6)
+	if p.Host.IsUnspecified() {
+		name = pick(p.Host, setPorts4Any, setPorts6Any)
+	}
+	return element{set: name, key: p.key(p.First + i), data: addrKey(p.To) + portWord(p.ToFirst+i)}
+}
+
+func renderDirect(r desired.Direct) ([]element, error) {
+	addr := r.Addr.Unmap()
+	if !addr.IsValid() || addr.IsUnspecified() {
+		return nil, model.Errorf(model.Invalid, "direct routing: to %v", r.Addr)
+	}
+	if r.First == 0 {
+		return []element{{set: pick(addr, setDirect4, setDirect6), key: addrKey(addr)}}, nil
+	}
+	number := protocolNumber(r.Protocol)
+	if number == 0 || r.Last < r.First {
+		return nil, model.Errorf(model.Invalid, "direct routing: %s ports %d to %d", r.Protocol, r.First, r.Last)
+	}
+	return []element{openAt(number, addr, r.First, r.Last)}, nil
+}
+
+// openAt opens ports at one address.
+func openAt(number byte, addr netip.Addr, first, last uint16) element {
+	single, several := pick(addr, setOpen4, setOpen6), pick(addr, setOpen4Range, setOpen6Range)
+	return spread(single, several, destinationKey(number, addr, first), destinationKey(number, addr, last))
+}
+
+// spread is an element of the one set if its ends are the same, else of the
+// other, whose elements are ranges.
+func spread(single, several, first, last string) element {
+	if first == last {
+		return element{set: single, key: first}
+	}
+	return element{set: several, key: first, last: last}
+}
+
+func pick(a netip.Addr, four, six string) string {
+	if a.Is4() {
+		return four
+	}
+	return six
+}
+
+func nfproto(a netip.Addr) byte {
+	if a.Is4() {
+		return unix.NFPROTO_IPV4
+	}
+	return unix.NFPROTO_IPV6
+}
+
+func destinationKey(number byte, addr netip.Addr, port uint16) string {
+	return word(number) + addrKey(addr) + portWord(port)
+}
+
+// word is one byte as a part of a concatenation, which fills a whole register.
+func word(b byte) string { return string([]byte{b, 0, 0, 0}) }
+
+// portWord is a port as a part of a concatenation.
+func portWord(port uint16) string {
+	return string(append(binary.BigEndian.AppendUint16(nil, port), 0, 0))
+}

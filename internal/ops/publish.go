@@ -1,0 +1,164 @@
+package ops
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/linkspan/linkspan/internal/driver"
+	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/ports"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+// publish settles the host ports of a sandbox that is up, after anything of its
+// networks changed. Ports that it had are had again wherever that is possible,
+// so that a container keeps them when its default gateway moves to another
+// network, and after a restart.
+func publish(tx *state.Tx, id model.SandboxID) error {
+	sb, ok := tx.View().Sandbox(id)
+	if !ok || !sb.Up || len(sb.Publish) == 0 && len(sb.Ports) == 0 {
+		return nil
+	}
+	p, err := newPublisher(tx, sb)
+	if err != nil {
+		return err
+	}
+	for rest := sb.Publish; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && ports.Together(rest[0], rest[n]) {
+			n++
+		}
+		if err := p.settle(rest[:n]); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	if !slices.Equal(p.got, sb.Ports) {
+		sb.Ports = p.got
+		tx.PutSandbox(sb)
+	}
+	return nil
+}
+
+// way is how one family of the host's addresses leads to a sandbox.
+type way struct {
+	open     bool
+	endpoint model.EndpointID
+	mode     driver.GatewayMode
+	host     netip.Addr // where to publish what does not say
+	native   bool       // the container has the family itself
+}
+
+// publisher settles the ports of one sandbox.
+type publisher struct {
+	view      *state.Snapshot
+	facts     facts.Host
+	sb        model.Sandbox
+	four, six way
+	before    map[side]model.PortRange // host ports of the last time
+	got       []model.PortBinding
+	mine      map[shelf][]model.PortBinding // got, to be found by host port
+}
+
+// side is container ports.
+type side struct {
+	protocol  model.Protocol
+	container model.PortRange
+}
+
+// shelf is where bindings stand whose host ports have one upper byte.
+type shelf struct {
+	protocol model.Protocol
+	upper    uint16
+}
+
+func newPublisher(tx *state.Tx, sb model.Sandbox) (*publisher, error) {
+	p := &publisher{
+		view: tx.View(), facts: tx.Facts(), sb: sb,
+		before: map[side]model.PortRange{}, mine: map[shelf][]model.PortBinding{},
+	}
+	for _, b := range sb.Ports {
+		if b.HostFirst != 0 {
+			p.before[side{b.Protocol, b.Container}] = b.HostPorts()
+		}
+	}
+	members := p.view.Members(sb.ID)
+	var err error
+	if p.four, err = wayOf(members, model.IPv4, model.IPv4); err != nil || p.facts.NoIPv6 {
+		return p, err
+	}
+	if p.six, err = wayOf(members, model.IPv6, model.IPv6); err == nil && !p.six.open {
+		p.six, err = wayOf(members, model.IPv6, model.IPv4)
+	}
+	return p, err
+}
+
+// wayOf returns how host addresses of family f lead to the container's address
+// of family to.
+func wayOf(members []state.Member, f, to model.Family) (way, error) {
+	m, _, ok := state.GatewayOf(members, to)
+	if !ok || m.Network.Driver != model.DriverBridge {
+		return way{}, nil
+	}
+	o, err := driver.PublishingOf(m.Network)
+	return way{open: true, endpoint: m.Endpoint.ID, mode: o.Mode(f), host: o.Host, native: f == to}, err
+}
+
+// settle chooses host ports for specifications that differ only in the host's
+// address: the same ports on all of them.
+func (p *publisher) settle(specs []model.PortSpec) error {
+	var hosts []netip.Addr
+	for _, spec := range specs {
+		for _, host := range p.hosts(spec) {
+			w := p.wayTo(host)
+			switch {
+			case !w.native && (!spec.Protocol.Forwardable() || w.mode == driver.ModeRouted):
+			case w.mode == driver.ModeRouted:
+				p.got = append(p.got, model.PortBinding{Protocol: spec.Protocol, Container: spec.Container, Host: host})
+			case !slices.Contains(hosts, host):
+				hosts = append(hosts, host)
+			}
+		}
+	}
+	if len(hosts) == 0 {
+		return nil
+	}
+	if specs[0].Fixed() {
+		return p.fixed(specs[0], hosts)
+	}
+	return p.free(specs[0], hosts)
+}
+
+// hosts returns the host addresses that a specification stands for. One that
+// does not say stands for its network's default, and that for both families if
+// it is 0.0.0.0.
+func (p *publisher) hosts(spec model.PortSpec) []netip.Addr {
+	var out []netip.Addr
+	if p.four.open {
+		switch host := spec.Host; {
+		case host.Is4():
+			out = append(out, host)
+		case !host.IsValid() && p.four.host.Is4():
+			out = append(out, p.four.host)
+		}
+	}
+	if p.six.open {
+		switch host := spec.Host; {
+		case host.Is6():
+			out = append(out, host)
+		case !host.IsValid() && p.six.host.Is6():
+			out = append(out, p.six.host)
+		case !host.IsValid() && p.six.host.IsUnspecified():
+			out = append(out, netip.IPv6Unspecified())
+		}
+	}
+	return out
+}
+
+func (p *publisher) wayTo(host netip.Addr) way {
+	if host.Is4() {
+		return p.four
+	}
+	return p.six
+}

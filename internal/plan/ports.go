@@ -1,0 +1,55 @@
+package plan
+
+import (
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/driver"
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+// published plans a sandbox's published ports: each leads to the endpoint that
+// provides the default gateway in the family of the host's address. They belong
+// to the sandbox, so that they follow when that becomes another endpoint.
+func (in Input) published(sb model.Sandbox, members []state.Member) ([]desired.Row, error) {
+	var rows []desired.Row
+	for _, f := range []model.Family{model.IPv4, model.IPv6} {
+		m, _, ok := state.GatewayOf(members, f)
+		if !ok && f == model.IPv6 { // IPv6 clients of a container without IPv6
+			m, _, ok = state.GatewayOf(members, model.IPv4)
+		}
+		if !ok {
+			continue
+		}
+		more, err := in.publishedAt(m, sb, family(sb.Ports, f))
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, more...)
+	}
+	return rows, nil
+}
+
+func (in Input) publishedAt(m state.Member, sb model.Sandbox, ports []model.PortBinding) ([]desired.Row, error) {
+	d, err := in.Drivers.Find(m.Network.Driver)
+	if err != nil {
+		return nil, err
+	}
+	p, ok := d.(driver.Publisher)
+	if !ok || len(ports) == 0 {
+		return nil, nil
+	}
+	return p.Publish(driver.View{
+		Host: in.Facts, Network: m.Network, Endpoint: &m.Endpoint, Sandbox: sb, DirectRouting: in.DirectRouting,
+	}, ports)
+}
+
+// family returns the bindings of one family of the host's addresses.
+func family(ports []model.PortBinding, f model.Family) []model.PortBinding {
+	var out []model.PortBinding
+	for _, b := range ports {
+		if model.FamilyOf(b.Host) == f {
+			out = append(out, b)
+		}
+	}
+	return out
+}

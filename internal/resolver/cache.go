@@ -1,0 +1,237 @@
+package resolver
+
+import (
+	"container/list"
+	"encoding/binary"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Bounds of the cache.
+const (
+	cacheShards = 16
+	cacheSize   = 16 << 20 // bytes, all shards together
+	// itemCost is what an entry takes beside its bytes, roughly.
+	itemCost = 256
+	// maxCached is the longest message that is kept, in bytes.
+	maxCached = 16 << 10
+)
+
+// Rules for answers whose time is over (RFC 8767 section 5).
+const (
+	staleFor   = 24 * time.Hour          // how long they may stand in
+	staleTTL   = 30                      // seconds, in such an answer
+	staleAfter = 1800 * time.Millisecond // how long a client waits for a fresh one first
+	staleRetry = 30 * time.Second        // between attempts to get a fresh one
+)
+
+// answer is what a name server said, ready for any client. It is immutable but
+// for retry.
+type answer struct {
+	msg    []byte // ID 0, no OPT
+	end    int    // where the question ends
+	ttls   []int
+	stored time.Time
+	life   time.Duration // 0: for those who were waiting for it only
+	retry  atomic.Int64  // Unix nanoseconds; until then it is not asked for anew
+}
+
+// newAnswer makes an answer of a message. A message with OPT in the middle has
+// it taken out by a library: later names may point across the gap.
+func newAnswer(msg []byte, end int, o outline, now time.Time) (*answer, error) {
+	if !o.last {
+		var m dns.Msg
+		if err := m.Unpack(msg); err != nil {
+			return nil, err
+		}
+		m.Compress, m.Extra = true, withoutOPT(m.Extra)
+		packed, err := m.Pack()
+		if err != nil {
+			return nil, err
+		}
+		again, err := survey(packed, end, binary.BigEndian.Uint16(msg[end-4:]))
+		if err != nil {
+			return nil, err
+		}
+		msg, o.ttls = packed, again.ttls
+	} else if o.opt[1] > 0 {
+		msg = msg[:o.opt[0]]
+		extra := msg[10:12]
+		binary.BigEndian.PutUint16(extra, binary.BigEndian.Uint16(extra)-1)
+	}
+	msg[0], msg[1] = 0, 0
+	a := &answer{msg: msg, end: end, ttls: o.ttls, stored: now}
+	if msg[2]&(bitTC>>8) == 0 && len(msg) <= maxCached {
+		a.life = time.Duration(o.life) * time.Second
+	}
+	return a, nil
+}
+
+func withoutOPT(records []dns.RR) []dns.RR {
+	var out []dns.RR
+	for _, r := range records {
+		if r.Header().Rrtype != dns.TypeOPT {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// age is how old the answer is in seconds, and whether its time is over.
+func (a *answer) age(now time.Time) (seconds uint32, stale bool) {
+	d := max(now.Sub(a.stored), 0)
+	return uint32(d / time.Second), d >= a.life
+}
+
+// cache keeps answers by cacheKey, the recently used ones, in bounded memory.
+type cache struct {
+	seed   maphash.Seed
+	shards [cacheShards]shard
+}
+
+type shard struct {
+	mu    sync.Mutex
+	items map[string]*list.Element // of *item
+	used  list.List                // the last used first
+	bytes int
+	limit int
+}
+
+type item struct {
+	key    string
+	answer *answer
+	cost   int
+}
+
+func newCache(size int) *cache {
+	c := &cache{seed: maphash.MakeSeed()}
+	for i := range c.shards {
+		c.shards[i].items = map[string]*list.Element{}
+		c.shards[i].limit = size / cacheShards
+	}
+	return c
+}
+
+func (c *cache) shard(key []byte) *shard {
+	return &c.shards[maphash.Bytes(c.seed, key)%cacheShards]
+}
+
+// get returns the answer kept under key, be it stale; nil if there is none.
+func (c *cache) get(key []byte, now time.Time) *answer {
+	s := c.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.items[string(key)]
+	if !ok {
+		return nil
+	}
+	it := e.Value.(*item)
+	if now.Sub(it.answer.stored) > it.answer.life+staleFor {
+		s.removeLocked(e)
+		return nil
+	}
+	s.used.MoveToFront(e)
+	return it.answer
+}
+
+// put keeps an answer in place of the one under key. One that may not be kept
+// leaves the other alone.
+func (c *cache) put(key string, a *answer) {
+	if a.life == 0 {
+		return
+	}
+	s := c.shard([]byte(key))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.items[key]; ok {
+		s.removeLocked(e)
+	}
+	it := &item{key, a, itemCost + len(key) + len(a.msg) + 8*len(a.ttls)}
+	s.items[key] = s.used.PushFront(it)
+	s.bytes += it.cost
+	for s.bytes > s.limit {
+		s.removeLocked(s.used.Back())
+	}
+}
+
+func (s *shard) removeLocked(e *list.Element) {
+	it := s.used.Remove(e).(*item)
+	delete(s.items, it.key)
+	s.bytes -= it.cost
+}
+
+// cacheKey is what queries with one answer have in common: whom they are for,
+// the flags that change the answer, and the question without regard to case.
+func cacheKey(buf []byte, src *source, q *query) []byte {
+	flags := byte(q.bits & (bitAD | bitCD))
+	if q.bits&bitRD != 0 {
+		flags |= 1
+	}
+	if q.do {
+		flags |= 2
+	}
+	buf = append(append(buf[:0], src.key...), flags)
+	return appendFolded(buf, q.question)
+}
+
+// appendFolded appends a question in wire form, the name in lower case. The
+// lengths of labels can be folded along with the letters: they are at most 63,
+// below every letter.
+func appendFolded(buf, question []byte) []byte {
+	name := len(question) - 4
+	for _, c := range question[:name] {
+		buf = append(buf, lower(c))
+	}
+	return append(buf, question[name:]...)
+}
+
+// stored is an answer for a client. Its records say for how much longer they
+// are good; stale ones are good for staleTTL.
+func (w *writer) stored(c *client, a *answer, now time.Time) []byte {
+	w.buf = append(append(w.room(), a.msg[:headerSize]...), c.question...)
+	w.buf = append(w.buf, a.msg[a.end:]...)
+	binary.BigEndian.PutUint16(w.buf, c.id)
+	w.buf[2] = w.buf[2]&^(bitRD>>8) | byte(c.bits&bitRD>>8)
+	w.buf[3] |= bitRA
+	age, stale := a.age(now)
+	stale = stale && a.life > 0
+	for _, at := range a.ttls {
+		field := w.buf[at : at+4]
+		ttl := binary.BigEndian.Uint32(field)
+		if stale {
+			ttl = min(ttl, staleTTL)
+		} else {
+			ttl -= min(age, ttl)
+		}
+		binary.BigEndian.PutUint32(field, ttl)
+	}
+	room := c.limit
+	if c.edns {
+		room -= optSize
+	}
+	if len(w.buf) > room {
+		return w.truncated(c, room)
+	}
+	return w.finish(c)
+}
+
+// truncated shortens what was written to as many records as fit: clients that
+// cannot ask again over TCP have something at least.
+func (w *writer) truncated(c *client, room int) []byte {
+	var m dns.Msg
+	if err := m.Unpack(w.buf); err == nil {
+		m.Truncate(room)
+		m.Truncated = true
+		if short, err := m.Pack(); err == nil && len(short) <= room {
+			w.buf = short
+			return w.finish(c)
+		}
+	}
+	rcode := uint16(w.buf[3] & rcodeMask)
+	w.buf = appendReply(w.room(), c, rcode|bitTC)
+	return w.finish(c)
+}

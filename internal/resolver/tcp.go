@@ -1,0 +1,118 @@
+package resolver
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"time"
+)
+
+func (l *listener) serveTCP(ctx context.Context) {
+	faults := 0
+	for {
+		conn, err := l.tcp.Accept()
+		if err != nil {
+			faults++
+			if !l.fault(ctx, "resolver.accept", faults, err) {
+				return
+			}
+			continue
+		}
+		faults = 0
+		if !l.enterConn() {
+			_ = conn.Close()
+			continue
+		}
+		l.answers.Go(func() {
+			defer l.leaveConn()
+			defer conn.Close()
+			defer context.AfterFunc(ctx, func() { conn.Close() })()
+			defer context.AfterFunc(l.halted, func() { expire(conn, partingTime) })()
+			l.serveConn(ctx, conn)
+		})
+	}
+}
+
+func (l *listener) enterConn() bool {
+	if !l.conns.enter() {
+		return false
+	}
+	if !l.server.conns.enter() {
+		l.conns.leave()
+		return false
+	}
+	return true
+}
+
+func (l *listener) leaveConn() {
+	l.server.conns.leave()
+	l.conns.leave()
+}
+
+// serveConn answers the queries of one connection one after the other, until
+// the client ends it, is idle for too long, or sends what is no query.
+func (l *listener) serveConn(ctx context.Context, conn net.Conn) {
+	var q query
+	var w writer
+	var msg, out []byte
+	for {
+		var err error
+		if msg, err = l.readMessage(conn, msg); err != nil {
+			return
+		}
+		reply := l.message(ctx, msg, &q, &w)
+		if reply == nil {
+			return
+		}
+		out = binary.BigEndian.AppendUint16(out[:0], uint16(len(reply)))
+		out = append(out, reply...)
+		if err := conn.SetWriteDeadline(time.Now().Add(messageTime)); err != nil {
+			return
+		}
+		if _, err := conn.Write(out); err != nil {
+			return
+		}
+	}
+}
+
+// readMessage reads one message behind its length (RFC 1035 section 4.2.2)
+// into buf or, if that is too small, into a new buffer.
+func (l *listener) readMessage(conn net.Conn, buf []byte) ([]byte, error) {
+	expire(conn, idleTime)
+	if l.halted.Err() != nil { // in this order: halt expires the connection too
+		expire(conn, partingTime)
+	}
+	var head [2]byte
+	if _, err := io.ReadFull(conn, head[:]); err != nil {
+		return nil, err
+	}
+	size := int(binary.BigEndian.Uint16(head[:]))
+	if size > maxQuery {
+		return nil, fmt.Errorf("query of %d bytes", size)
+	}
+	if cap(buf) < size {
+		buf = make([]byte, size, maxQuery)
+	}
+	expire(conn, messageTime)
+	_, err := io.ReadFull(conn, buf[:size])
+	return buf[:size], err
+}
+
+// expire lets reads from conn fail after d. That this fails means that they do
+// already.
+func expire(conn net.Conn, d time.Duration) { _ = conn.SetReadDeadline(time.Now().Add(d)) }
+
+// message returns the reply to a query over TCP; nil closes the connection.
+func (l *listener) message(ctx context.Context, msg []byte, q *query, w *writer) []byte {
+	if v := q.parse(msg); v != good {
+		return l.reject(q, w, v)
+	}
+	q.limit = maxMessage
+	reply, wait := l.atOnce(q, w)
+	if wait == nil {
+		return reply
+	}
+	return wait.reply(ctx, w)
+}

@@ -1,0 +1,131 @@
+package resolver
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Bounds on how long answers of name servers are kept.
+const (
+	maxTTL         = 24 * time.Hour
+	maxNegativeTTL = time.Hour // RFC 2308 section 5 speaks of one to three
+)
+
+// outline is what there is to know about a message of a name server without
+// looking into its records' data.
+type outline struct {
+	rcode    int   // with the upper bits from OPT
+	ttls     []int // where the TTLs of records are, that of OPT not among them
+	opt      [2]int
+	last     bool   // OPT, if any, is the last record
+	negative bool   // it says that something is not there
+	life     uint32 // seconds for which it may be kept; 0 not at all
+}
+
+var errShape = errors.New("malformed message")
+
+// survey walks the records behind the question, which ends at end. Pointers are
+// not followed but must point back, so that nobody runs in circles.
+func survey(msg []byte, end int, qtype uint16) (outline, error) {
+	o := outline{rcode: int(msg[3] & rcodeMask), last: true, negative: true}
+	answers := int(binary.BigEndian.Uint16(msg[6:]))
+	authorities := int(binary.BigEndian.Uint16(msg[8:]))
+	total := answers + authorities + int(binary.BigEndian.Uint16(msg[10:]))
+	least, soa := uint32(maxTTL/time.Second), false
+	at := end
+	for i := range total {
+		r, ok := readRecord(msg, at)
+		if !ok {
+			return outline{}, errShape
+		}
+		if r.kind == dns.TypeOPT {
+			if i < answers+authorities || o.opt[1] > 0 {
+				return outline{}, errShape
+			}
+			o.opt, o.last = [2]int{at, r.end}, i == total-1
+			o.rcode |= int(r.ttl>>24) << 4
+			at = r.end
+			continue
+		}
+		o.ttls = append(o.ttls, r.at+4)
+		switch {
+		case i < answers:
+			least = min(least, r.lifetime())
+			o.negative = o.negative && r.kind != qtype && qtype != dns.TypeANY
+		case i < answers+authorities && r.kind == dns.TypeSOA:
+			least, soa = min(least, r.lifetime(), r.minimum(msg)), true
+		}
+		at = r.end
+	}
+	o.negative = o.negative || o.rcode == dns.RcodeNameError
+	o.life = o.keepFor(least, soa)
+	return o, nil
+}
+
+// keepFor applies RFC 2308: what is not there is remembered as long as the SOA
+// record says, and not at all without one.
+func (o outline) keepFor(least uint32, soa bool) uint32 {
+	switch {
+	case o.rcode != dns.RcodeSuccess && o.rcode != dns.RcodeNameError:
+		return 0
+	case !o.negative:
+		return least
+	case soa:
+		return min(least, uint32(maxNegativeTTL/time.Second))
+	}
+	return 0
+}
+
+// record is the fixed part of a resource record.
+type record struct {
+	at   int // where the type is
+	kind uint16
+	ttl  uint32
+	end  int
+}
+
+func readRecord(msg []byte, at int) (record, bool) {
+	r := record{at: skipBack(msg, at)}
+	if r.at < 0 || r.at+10 > len(msg) {
+		return r, false
+	}
+	r.kind = binary.BigEndian.Uint16(msg[r.at:])
+	r.ttl = binary.BigEndian.Uint32(msg[r.at+4:])
+	r.end = r.at + 10 + int(binary.BigEndian.Uint16(msg[r.at+8:]))
+	return r, r.end <= len(msg)
+}
+
+// lifetime is the TTL in seconds; one with the highest bit is 0 (RFC 2181
+// section 8).
+func (r record) lifetime() uint32 {
+	if r.ttl > 1<<31-1 {
+		return 0
+	}
+	return r.ttl
+}
+
+// minimum is the last field of an SOA record.
+func (r record) minimum(msg []byte) uint32 {
+	if r.end-r.at < 10+4 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(msg[r.end-4:])
+}
+
+// skipBack is skipName for names whose pointer points to before themselves.
+func skipBack(msg []byte, at int) int {
+	end := skipName(msg, at)
+	if end < 0 || end > len(msg) {
+		return -1
+	}
+	if end-at >= 2 && msg[end-2] >= 0xc0 {
+		to := int(binary.BigEndian.Uint16(msg[end-2:]) & 0x3fff)
+		if to < headerSize || to >= at {
+			return -1
+		}
+	}
+	return end
+}

@@ -1,0 +1,181 @@
+package bolt
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+// stored copies a file of testdata, which an earlier version of the engine wrote,
+// to where it may be changed.
+func stored(t *testing.T, name string) string {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "state.db")
+	if err := os.WriteFile(path, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestStoreOfVersion1: what the first version wrote is read: a running container
+// "one" in the network "web".
+func TestStoreOfVersion1(t *testing.T) {
+	s := opened(t, stored(t, "state-v1.db"))
+	defer s.Close()
+	if s.Instance() == "" {
+		t.Error("the store has no ID")
+	}
+	snapshot, err := s.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	web, ok := snapshot.NetworkNamed("web")
+	if !ok || web.Driver != "bridge" || web.IPAM.Pools[0].Subnet.String() != "172.18.0.0/16" {
+		t.Errorf("network %+v", web)
+	}
+	if got := len(slices.Collect(snapshot.Networks())); got != 4 {
+		t.Errorf("%d networks, want 4", got)
+	}
+	containers, err := s.LoadContainers(t.Context())
+	if err != nil || len(containers) != 1 {
+		t.Fatalf("%d containers (%v)", len(containers), err)
+	}
+	for id, raw := range containers {
+		var record struct {
+			Version int
+			Name    string
+			Sandbox model.SandboxID
+		}
+		if err := json.Unmarshal(raw, &record); err != nil || record.Version != 1 || record.Name != "one" {
+			t.Errorf("container %+v (%v)", record, err)
+		}
+		box, ok := snapshot.SandboxOf(id)
+		if !ok || box.ID != record.Sandbox || box.Name != "one" || !box.Up {
+			t.Errorf("sandbox %+v of %+v", box, record)
+		}
+		for e := range snapshot.Endpoints() {
+			if e.Sandbox != box.ID || e.Network != web.ID || !e.Up || e.Addr4.String() != "172.18.0.2" || !slices.Contains(e.Aliases, "first") {
+				t.Errorf("endpoint %+v", e)
+			}
+		}
+	}
+}
+
+// rename is a migration that changes a record, and notes that it ran.
+func rename(from, to string) migration {
+	return func(tx *bbolt.Tx) error {
+		bucket := tx.Bucket([]byte(state.KindNetwork))
+		raw := bucket.Get([]byte("n1"))
+		if !bytes.Contains(raw, []byte(from)) {
+			return errors.New("a step is out of turn")
+		}
+		return bucket.Put([]byte("n1"), bytes.Replace(raw, []byte(from), []byte(to), 1))
+	}
+}
+
+// old returns a file of version 1 with a network "web".
+func old(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "state.db")
+	s, err := open(path, schema{version: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, changes := sample()
+	if err := errors.Join(s.Commit(t.Context(), now.Revision, changes), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// nameOf returns the network's name in a file that the schema can read.
+func nameOf(t *testing.T, path string, written schema) string {
+	t.Helper()
+	s, err := open(path, written)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	snapshot, err := s.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, _ := snapshot.Network("n1")
+	return n.Name
+}
+
+func TestUpgrade(t *testing.T) {
+	path := old(t)
+	third := schema{version: 3, steps: []migration{rename(`"web"`, `"second"`), rename(`"second"`, `"third"`)}}
+	if got := nameOf(t, path, third); got != "third" {
+		t.Errorf("after both steps the network is %q", got)
+	}
+	if got := nameOf(t, path, third); got != "third" {
+		t.Errorf("after another start the network is %q: steps ran again", got)
+	}
+	if got := nameOf(t, path+".v1", schema{version: 1}); got != "web" {
+		t.Errorf("in the copy the network is %q", got)
+	}
+	if info, err := os.Stat(path + ".v1"); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("copy: %v, %v", info, err)
+	}
+	if _, err := open(path, schema{version: 1}); err == nil || !strings.Contains(err.Error(), "written by a newer version of the engine (schema 3, this one knows 1)") {
+		t.Errorf("the older version opens it: %v", err)
+	}
+	fourth := schema{version: 4, steps: append(third.steps, rename(`"third"`, `"fourth"`))}
+	if got := nameOf(t, path, fourth); got != "fourth" {
+		t.Errorf("after the next version's step the network is %q", got)
+	}
+	if got := nameOf(t, path+".v3", third); got != "third" {
+		t.Errorf("in the copy of version 3 the network is %q", got)
+	}
+}
+
+func TestUpgradeThatFailsChangesNothing(t *testing.T) {
+	path := old(t)
+	broken := schema{version: 3, steps: []migration{rename(`"web"`, `"second"`), func(*bbolt.Tx) error { return errors.New("no room") }}}
+	if _, err := open(path, broken); err == nil || !strings.Contains(err.Error(), "upgrade from schema 2 to 3: no room") {
+		t.Fatalf("error %v", err)
+	}
+	if got := nameOf(t, path, schema{version: 1}); got != "web" {
+		t.Errorf("after a failed upgrade the network is %q", got)
+	}
+}
+
+func TestUpgradeNeedsItsCopy(t *testing.T) {
+	path := old(t)
+	if err := os.Mkdir(path+".v1.new", 0o700); err != nil { // stands in the way
+		t.Fatal(err)
+	}
+	second := schema{version: 2, steps: []migration{rename(`"web"`, `"second"`)}}
+	if _, err := open(path, second); err == nil || !strings.Contains(err.Error(), "keep a copy before the upgrade") {
+		t.Fatalf("error %v", err)
+	}
+	if got := nameOf(t, path, schema{version: 1}); got != "web" {
+		t.Errorf("upgraded without a copy: the network is %q", got)
+	}
+}
+
+// TestStepsAreComplete: who raises the schema's version brings the step along.
+func TestStepsAreComplete(t *testing.T) {
+	if s := current(); len(s.steps) != int(s.version)-1 {
+		t.Errorf("schema %d with %d steps", s.version, len(s.steps))
+	}
+	if _, err := open(filepath.Join(t.TempDir(), "state.db"), schema{version: 2}); err == nil {
+		t.Error("a schema without its steps opens a file")
+	}
+}

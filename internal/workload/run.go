@@ -1,0 +1,79 @@
+package workload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// run is one life of a container's process, from NewTask to the recorded exit.
+type run struct {
+	stdin io.WriteCloser // nil if it has none
+	ended chan struct{}  // the exit is recorded, the sandbox is down
+}
+
+func newRun(b *box, stdin io.WriteCloser) *run {
+	if stdin != nil {
+		b.input.set(stdin)
+	}
+	return &run{stdin: stdin, ended: make(chan struct{})}
+}
+
+// close closes the input of a process that has ended.
+func (r *run) close() {
+	if r.stdin != nil {
+		r.stdin.Close() //nolint:errcheck // nobody reads it any more
+	}
+}
+
+// openOutput has a container's output read and logged. Drivers that write
+// elsewhere are refused when the container is made.
+func (m *Manager) openOutput(ctx context.Context, b *box, pipes model.Pipes) error {
+	o := model.Output{Container: b.id, Pipes: pipes}
+	if c := b.snapshot().Host.LogConfig; c.Type != "none" {
+		o.Log, o.Options = m.logPath(b.id), c.Config
+	}
+	if err := m.o.Outputs.Open(ctx, o); err != nil {
+		return fmt.Errorf("failed to initialize logging driver: %w", err)
+	}
+	return nil
+}
+
+// closeOutput ends the reading of a container's output, and the clients attached.
+func (m *Manager) closeOutput(ctx context.Context, b *box) {
+	b.input.set(nil)
+	if err := m.o.Outputs.Close(ctx, b.id); err != nil {
+		m.log.Warn("output not closed", "container", model.Short(b.id), "op", "output.close", "err", err)
+	}
+}
+
+// drained waits until the output of an ended process was read, within limits.
+func (m *Manager) drained(b *box) {
+	ctx, cancel := context.WithTimeout(m.closed, drainLimit)
+	defer cancel()
+	err := m.o.Outputs.Drain(ctx, b.id)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		m.log.Warn("output goes on after the end", "container", model.Short(b.id), "op", "container.exit")
+	} else if err != nil {
+		m.log.Warn("output may not be complete", "container", model.Short(b.id), "op", "container.exit", "err", err)
+	}
+}
+
+// keepOutputs closes what an earlier daemon had opened for containers that do not
+// run any more.
+func (m *Manager) keepOutputs(ctx context.Context) {
+	var running []model.ContainerID
+	for _, b := range m.all() {
+		if b.current() != nil {
+			running = append(running, b.id)
+		}
+	}
+	slices.Sort(running)
+	if err := m.o.Sweeper.Keep(ctx, running); err != nil {
+		m.log.Warn("outputs not swept", "op", "container.restore", "err", err)
+	}
+}
