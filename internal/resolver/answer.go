@@ -149,7 +149,7 @@ func (w *writer) begin(c *client, rcode int) {
 // room is an empty buffer, not a huge one from earlier.
 func (w *writer) room() []byte {
 	if cap(w.buf) == 0 || cap(w.buf) > keepReply {
-		w.buf = make([]byte, 0, keepReply)
+		w.buf = make([]byte, 0, plainUDP)
 	}
 	return w.buf[:0]
 }

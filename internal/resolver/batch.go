@@ -24,9 +24,22 @@ type batch struct {
 	query   query
 	writers [batchSize]writer
 
-	replies  int
+	replies  int // in vectors
+	packets  int // in outgoing; each carries one reply or more
 	outgoing [batchSize]mmsghdr
 	vectors  [batchSize]unix.Iovec
+	control  [batchSize]segment
+}
+
+// maxPacket is how many bytes of replies share a packet at most.
+const maxPacket = 32 << 10
+
+// segment is the control message that has the kernel cut a packet into datagrams
+// of equal size (udp(7), UDP_SEGMENT; Linux 4.18).
+type segment struct {
+	header unix.Cmsghdr
+	size   uint16
+	_      [6]byte
 }
 
 // datagram is what came in, and from where in the kernel's form.
@@ -50,9 +63,9 @@ func newBatch() *batch {
 		d.vector.SetLen(len(d.bytes))
 		b.headers[i].header.Iov = &d.vector
 		b.headers[i].header.SetIovlen(1)
-		b.headers[i].header.Name = (*byte)(unsafe.Pointer(&d.from))
-		b.outgoing[i].header.Iov = &b.vectors[i]
-		b.outgoing[i].header.SetIovlen(1)
+		b.headers[i].header.Name = (*byte)(unsafe.Pointer(&d.from)) // what the kernel leaves of it stays 0
+		b.control[i].header.Level, b.control[i].header.Type = unix.SOL_UDP, unix.UDP_SEGMENT
+		b.control[i].header.SetLen(unix.CmsgLen(2))
 	}
 	return b
 }
@@ -76,13 +89,36 @@ func (b *batch) from(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16([16]byte(raw[8:24])), port)
 }
 
-// answer puts a reply to the i-th datagram on its way; send sends it.
-func (b *batch) answer(i int, reply []byte) {
-	b.vectors[b.replies].Base = &reply[0]
-	b.vectors[b.replies].SetLen(len(reply))
-	h := &b.outgoing[b.replies].header
-	h.Name, h.Namelen = b.headers[i].header.Name, b.headers[i].header.Namelen
+// answer puts a reply to the i-th datagram on its way; send sends it. A reply as
+// long as the one before and to the same client shares its packet, if together
+// is set: the way through the kernel is most of what a reply costs.
+func (b *batch) answer(i int, reply []byte, together bool) {
+	v := b.replies
 	b.replies++
+	b.vectors[v].Base = &reply[0]
+	b.vectors[v].SetLen(len(reply))
+	if together && b.packets > 0 && b.join(b.packets-1, i, len(reply)) {
+		return
+	}
+	out := &b.outgoing[b.packets].header
+	*out = unix.Msghdr{Name: b.headers[i].header.Name, Namelen: b.headers[i].header.Namelen, Iov: &b.vectors[v]}
+	out.SetIovlen(1)
+	b.packets++
+}
+
+// join lets the latest reply, to the i-th datagram, share packet p if it can.
+func (b *batch) join(p, i, size int) bool {
+	out, to := &b.outgoing[p].header, &b.headers[i].header
+	count := int(out.Iovlen)
+	if int(out.Iov.Len) != size || (count+1)*size > maxPacket || out.Namelen != to.Namelen ||
+		*(*unix.RawSockaddrInet6)(unsafe.Pointer(out.Name)) != *(*unix.RawSockaddrInet6)(unsafe.Pointer(to.Name)) {
+		return false
+	}
+	b.control[p].size = uint16(size)
+	out.Control = (*byte)(unsafe.Pointer(&b.control[p]))
+	out.SetControllen(unix.CmsgSpace(2))
+	out.SetIovlen(count + 1)
+	return true
 }
 
 // pipe moves batches through one socket. It is for one goroutine.
@@ -91,6 +127,7 @@ type pipe struct {
 	spare *sync.Pool // of *batch
 	batch *batch
 	err   error
+	apart bool                  // the kernel does not take packets of several replies
 	read  func(fd uintptr) bool // made once: a call allocates nothing
 	write func(fd uintptr) bool
 }
@@ -126,7 +163,7 @@ func (p *pipe) receiveNow(fd uintptr) bool {
 	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.headers[0])), batchSize, unix.MSG_DONTWAIT, 0, 0)
 	switch errno {
 	case 0:
-		b.count, b.replies = int(n), 0
+		b.count, b.replies, b.packets = int(n), 0, 0
 		return true
 	case unix.EAGAIN, unix.EINTR:
 		p.release()
@@ -140,24 +177,41 @@ func (p *pipe) receiveNow(fd uintptr) bool {
 // send sends the batch's replies. A client whose reply cannot be sent asks
 // again.
 func (p *pipe) send() {
-	if p.batch.replies > 0 {
+	if p.batch.packets > 0 {
 		_ = p.raw.Write(p.write)
 	}
 }
 
 func (p *pipe) sendNow(fd uintptr) bool {
 	b := p.batch
-	for at := 0; at < b.replies; {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.outgoing[at])), uintptr(b.replies-at), 0, 0, 0)
+	for at := 0; at < b.packets; {
+		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.outgoing[at])), uintptr(b.packets-at), 0, 0, 0)
 		switch errno {
 		case 0:
 			at += int(n)
 		case unix.EINTR:
 		default: // about the first of them
+			p.sendApart(fd, &b.outgoing[at].header)
 			at++
 		}
 	}
 	return true
+}
+
+// sendApart sends the replies of a packet that the kernel did not take one by
+// one; from then on none share a packet. For a single reply there is no more to
+// be done.
+func (p *pipe) sendApart(fd uintptr, packet *unix.Msghdr) {
+	if packet.Iovlen == 1 {
+		return
+	}
+	p.apart = true
+	vectors := unsafe.Slice(packet.Iov, packet.Iovlen)
+	for i := range vectors {
+		one := unix.Msghdr{Name: packet.Name, Namelen: packet.Namelen, Iov: &vectors[i]}
+		one.SetIovlen(1)
+		_, _, _ = unix.Syscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&one)), 0)
+	}
 }
 
 // release gives the batch back for others to use.

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"encoding/binary"
 	"hash/maphash"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,7 @@ type answer struct {
 	msg    []byte // ID 0, no OPT
 	end    int    // where the question ends
 	ttls   []int
+	addrs  []int // of outline
 	stored time.Time
 	life   time.Duration // 0: for those who were waiting for it only
 	retry  atomic.Int64  // Unix nanoseconds; until then it is not asked for anew
@@ -43,6 +45,7 @@ type answer struct {
 // newAnswer makes an answer of a message. A message with OPT in the middle has
 // it taken out by a library: later names may point across the gap.
 func newAnswer(msg []byte, end int, o outline, now time.Time) (*answer, error) {
+	msg = msg[:o.end]
 	if !o.last {
 		var m dns.Msg
 		if err := m.Unpack(msg); err != nil {
@@ -57,14 +60,14 @@ func newAnswer(msg []byte, end int, o outline, now time.Time) (*answer, error) {
 		if err != nil {
 			return nil, err
 		}
-		msg, o.ttls = packed, again.ttls
+		msg, o.ttls, o.addrs = packed, again.ttls, again.addrs
 	} else if o.opt[1] > 0 {
 		msg = msg[:o.opt[0]]
 		extra := msg[10:12]
 		binary.BigEndian.PutUint16(extra, binary.BigEndian.Uint16(extra)-1)
 	}
 	msg[0], msg[1] = 0, 0
-	a := &answer{msg: msg, end: end, ttls: o.ttls, stored: now}
+	a := &answer{msg: msg, end: end, ttls: o.ttls, addrs: o.addrs, stored: now}
 	if msg[2]&(bitTC>>8) == 0 && len(msg) <= maxCached {
 		a.life = time.Duration(o.life) * time.Second
 	}
@@ -150,7 +153,7 @@ func (c *cache) put(key string, a *answer) {
 	if e, ok := s.items[key]; ok {
 		s.removeLocked(e)
 	}
-	it := &item{key, a, itemCost + len(key) + len(a.msg) + 8*len(a.ttls)}
+	it := &item{key, a, itemCost + len(key) + len(a.msg) + 8*(len(a.ttls)+len(a.addrs))}
 	s.items[key] = s.used.PushFront(it)
 	s.bytes += it.cost
 	for s.bytes > s.limit {
@@ -209,6 +212,7 @@ func (w *writer) stored(c *client, a *answer, now time.Time) []byte {
 		}
 		binary.BigEndian.PutUint32(field, ttl)
 	}
+	w.rotate(a)
 	room := c.limit
 	if c.edns {
 		room -= optSize
@@ -217,6 +221,21 @@ func (w *writer) stored(c *client, a *answer, now time.Time) []byte {
 		return w.truncated(c, room)
 	}
 	return w.finish(c)
+}
+
+// rotate lets another address be first each time: name servers do that too, and
+// an answer that is kept must not send everybody to the same place.
+func (w *writer) rotate(a *answer) {
+	n := len(a.addrs)
+	if n < 2 {
+		return
+	}
+	size := addressSize(binary.BigEndian.Uint16(a.msg[a.end-4:]))
+	first := rand.IntN(n)
+	for i, at := range a.addrs {
+		from := a.addrs[(first+i)%n]
+		copy(w.buf[at:at+size], a.msg[from:from+size])
+	}
 }
 
 // truncated shortens what was written to as many records as fit: clients that

@@ -313,3 +313,28 @@ func TestCacheIsBounded(t *testing.T) {
 		t.Error("an answer is kept for ever")
 	}
 }
+
+func TestKeptAddressesTakeTurns(t *testing.T) {
+	l := &library{}
+	l.set("x.test. A", "x.test. 60 CNAME y.test.", "y.test. 60 A 192.0.2.81", "y.test. 60 A 192.0.2.82", "y.test. 60 A 192.0.2.83")
+	l.set("odd.test. A", "odd.test. 60 A 192.0.2.81", "other.test. 60 A 192.0.2.82")
+	o, _, _ := shelf(t, l)
+	first := map[string]int{}
+	for range 120 {
+		m := ask(t, o, "udp", "x.test", dns.TypeA)
+		m.Answer = m.Answer[1:] // CNAME
+		all := strings.Fields(brief(m))[1:]
+		first[all[0]]++
+		if slices.Sort(all); strings.Join(all, " ") != "192.0.2.81 192.0.2.82 192.0.2.83" {
+			t.Fatalf("got %q", all)
+		}
+	}
+	if len(first) != 3 {
+		t.Errorf("first were %v", first)
+	}
+	for range 20 {
+		if got := brief(ask(t, o, "udp", "odd.test", dns.TypeA)); got != "NOERROR 192.0.2.81 192.0.2.82" {
+			t.Fatalf("records of different names changed places: %q", got)
+		}
+	}
+}

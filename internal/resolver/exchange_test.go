@@ -39,6 +39,8 @@ func TestQueriesAreHardToGuess(t *testing.T) {
 			t.Fatalf("the client's letters come back as %s", r.Question[0].Name)
 		}
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	if len(names) < n-1 || len(ids) < n-2 || len(ports) < n/2 {
 		t.Errorf("%d spellings, %d IDs, %d ports in %d queries", len(names), len(ids), len(ports), n)
 	}
@@ -75,6 +77,8 @@ func TestServersThatChangeLetters(t *testing.T) {
 					t.Errorf("got %q", got)
 				}
 			}
+			mu.Lock()
+			defer mu.Unlock()
 			if !slices.Equal(asked, c.asked) {
 				t.Errorf("asked %v, want %v", asked, c.asked)
 			}

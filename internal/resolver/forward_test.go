@@ -203,8 +203,13 @@ func TestTooManyQueriesAreRefused(t *testing.T) {
 	if got := brief(ask(t, o, "udp", "world.test", dns.TypeA)); got != "REFUSED" {
 		t.Errorf("got %q", got)
 	}
-	if n := l.forwards.inside.Load(); n != 0 {
-		t.Errorf("a refused query is counted: %d", n)
+	s.forward.total.inside.Store(0)
+	l.pace.next.Store(time.Now().Add(time.Hour).UnixNano())
+	if got := brief(ask(t, o, "udp", "world.test", dns.TypeA)); got != "REFUSED" {
+		t.Errorf("too fast: got %q", got)
+	}
+	if n, all := l.forwards.inside.Load(), s.forward.total.inside.Load(); n != 0 || all != 0 {
+		t.Errorf("a refused query is counted: %d, %d", n, all)
 	}
 }
 

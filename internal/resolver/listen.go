@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,7 @@ type listener struct {
 
 	view     atomic.Pointer[view] // replaced while serving
 	forwards gate
+	pace     meter // of forwards
 	conns    gate
 	crowded  seldom
 	broken   atomic.Bool // reading ended though nobody closed it
@@ -62,6 +64,7 @@ func newListener(s *Server, row desired.Resolver, udp net.PacketConn, tcp net.Li
 		tcp:       connections,
 		log:       s.log.With("container", row.Namespace),
 		forwards:  gate{max: maxForwards},
+		pace:      meter{rate: forwardRate, burst: maxForwards},
 		conns:     gate{max: maxConns},
 		crowded:   seldom{interval: 2 * time.Second},
 	}
@@ -118,7 +121,7 @@ func (l *listener) serveUDP(ctx context.Context) {
 		return
 	}
 	defer p.release()
-	faults := 0
+	faults, turn := 0, 0
 	for {
 		b, err := p.receive()
 		if err != nil {
@@ -132,12 +135,19 @@ func (l *listener) serveUDP(ctx context.Context) {
 		for i := range b.count {
 			if msg := b.message(i); msg != nil {
 				if reply := l.datagram(ctx, msg, b.from(i), &b.query, &b.writers[b.replies]); reply != nil {
-					b.answer(i, reply)
+					b.answer(i, reply, !p.apart)
 				}
 			}
 		}
+		full := b.count == batchSize
 		p.send()
 		p.release()
+		if turn++; !full {
+			turn = 0
+		} else if turn >= maxTurn {
+			turn = 0
+			runtime.Gosched()
+		}
 	}
 }
 
@@ -199,7 +209,7 @@ func (l *listener) atOnce(q *query, w *writer) ([]byte, *waiting) {
 		v.tally.cacheHits.Add(1)
 		return w.stored(&q.client, good, now), nil
 	}
-	if !l.enterForward() {
+	if !l.enterForward(now) {
 		v.tally.refused.Add(1)
 		return w.status(&q.client, dns.RcodeRefused), nil
 	}
@@ -222,15 +232,19 @@ func (p *waiting) reply(ctx context.Context, w *writer) []byte {
 	return w.stored(&p.client, a, f.now())
 }
 
-func (l *listener) enterForward() bool {
+// enterForward takes a place among the queries that wait for name servers.
+func (l *listener) enterForward(now time.Time) bool {
 	if l.forwards.enter() {
 		if l.server.forward.total.enter() {
-			return true
+			if l.pace.pass(now) {
+				return true
+			}
+			l.server.forward.total.leave()
 		}
 		l.forwards.leave()
 	}
 	if l.crowded.now() {
-		l.log.Warn(fmt.Sprintf("[resolver] more than %d concurrent queries", maxForwards), "op", "resolver.forward")
+		l.log.Warn(fmt.Sprintf("[resolver] more than %d concurrent queries, or %d a second", maxForwards, forwardRate), "op", "resolver.forward")
 	}
 	return false
 }

@@ -45,12 +45,12 @@ func (f *flooder) close() { f.conn.Close() }
 func (f *flooder) ask(n int) {
 	f.pipe.batch = f.pipe.spare.Get().(*batch)
 	b := f.pipe.batch
-	b.replies = 0
-	for range n {
-		b.outgoing[b.replies].header.Name, b.outgoing[b.replies].header.Namelen = nil, 0
-		b.vectors[b.replies].Base = &f.query[0]
-		b.vectors[b.replies].SetLen(len(f.query))
-		b.replies++
+	for b.packets = 0; b.packets < n; b.packets++ {
+		v, out := &b.vectors[b.packets], &b.outgoing[b.packets].header
+		v.Base = &f.query[0]
+		v.SetLen(len(f.query))
+		*out = unix.Msghdr{Iov: v} // connected
+		out.SetIovlen(1)
 	}
 	f.pipe.send()
 	f.pipe.release()

@@ -5,9 +5,11 @@
 //	rows -> Apply -> table, views -+
 //	                               v
 //	sandbox -> listener -> parse -> answer (local names, no lock)
-//	                           \--> forward -> name servers
+//	                           |--> cache
+//	                           \--> flight (equal queries share one) -> race -> name servers
 //
-// When Apply returns, names are answered as its rows say. The package must not
+// When Apply returns, names are answered as its rows say. Release and Adopt hand
+// the sockets to a successor without losing a query. The package must not
 // enter namespaces (sockets are opened elsewhere and handed over), must not know
 // who wants a row or why, and never trusts a packet: every queue, connection and
 // wait in it is bounded.

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"time"
@@ -21,6 +22,8 @@ type outline struct {
 	ttls     []int // where the TTLs of records are, that of OPT not among them
 	opt      [2]int
 	last     bool   // OPT, if any, is the last record
+	end      int    // where the last record ends; what follows is nothing
+	addrs    []int  // where the addresses asked for are, if they may change places
 	negative bool   // it says that something is not there
 	life     uint32 // seconds for which it may be kept; 0 not at all
 }
@@ -35,6 +38,8 @@ func survey(msg []byte, end int, qtype uint16) (outline, error) {
 	authorities := int(binary.BigEndian.Uint16(msg[8:]))
 	total := answers + authorities + int(binary.BigEndian.Uint16(msg[10:]))
 	least, soa := uint32(maxTTL/time.Second), false
+	var first []byte // the name and fixed part that all addresses must have
+	alike := true
 	at := end
 	for i := range total {
 		r, ok := readRecord(msg, at)
@@ -55,14 +60,39 @@ func survey(msg []byte, end int, qtype uint16) (outline, error) {
 		case i < answers:
 			least = min(least, r.lifetime())
 			o.negative = o.negative && r.kind != qtype && qtype != dns.TypeANY
+			if r.kind == qtype && addressSize(qtype) == r.end-r.at-10 {
+				// Names are compared as they are written, which is enough:
+				// servers write a name that comes again in the same way.
+				same := msg[at : r.at+8]
+				if len(o.addrs) == 0 {
+					first = same
+				}
+				alike = alike && bytes.Equal(same, first)
+				o.addrs = append(o.addrs, r.at+10)
+			}
 		case i < answers+authorities && r.kind == dns.TypeSOA:
 			least, soa = min(least, r.lifetime(), r.minimum(msg)), true
 		}
 		at = r.end
 	}
+	if !alike {
+		o.addrs = nil
+	}
+	o.end = at
 	o.negative = o.negative || o.rcode == dns.RcodeNameError
 	o.life = o.keepFor(least, soa)
 	return o, nil
+}
+
+// addressSize is the number of bytes in an address record's data; 0 for others.
+func addressSize(qtype uint16) int {
+	switch qtype {
+	case dns.TypeA:
+		return 4
+	case dns.TypeAAAA:
+		return 16
+	}
+	return 0
 }
 
 // keepFor applies RFC 2308: what is not there is remembered as long as the SOA
