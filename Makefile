@@ -15,12 +15,14 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 STORIES ?= 01 02 03 05 07
 ACCEPTANCE ?= ../shared/acceptance
 T ?= 30s
+CHAOS ?= 10m
+SEED ?=
 BENCH ?= .
 
 export LINKSPAND_BIN = $(CURDIR)/bin/linkspand
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test lab crash vm accept bench lint fuzz install clean
+.PHONY: help deps build demo test lab crash chaos restart vm accept bench lint fuzz install clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -51,6 +53,12 @@ lab: build ## only the lab and the stories that are played in it (as root)
 
 crash: build ## kill -9 at every stage and at 30 seeded moments, and the full disk (as root; minutes)
 	@GO='$(GO)' LINKSPAN_CRASH=full build/test.sh -timeout 30m -count 1 -run 'TestCrash|TestFullDisk' ./lab
+
+chaos: build ## random commands while daemon, keeper and containerd are killed: CHAOS=1h SEED=number (as root)
+	LINKSPAN_CHAOS='$(CHAOS)' LINKSPAN_SEED='$(SEED)' $(GO) test -timeout 0 -count 1 -v -run '^TestChaos$$' ./lab
+
+restart: build ## restart the daemon with 0, 10 and 300 containers, against the budgets (as root)
+	LINKSPAN_RESTART=full $(GO) test -timeout 20m -count 1 -v -run '^TestRestart$$' ./lab
 
 vm: ## install on a Debian 12 under QEMU: systemd, kernel 6.1, restarts, a reboot, a power cut (as root; minutes)
 	@build/deps.sh

@@ -64,8 +64,9 @@ cgroup_of() { sed -n 's|^0::|/sys/fs/cgroup|p' "/proc/$(pid_of "$1")/cgroup"; }
 # each_in_its_cgroup: every container that is said to run has a process, in a cgroup that bears its ID and is no part
 # of the service's
 each_in_its_cgroup() {
-  local id pid group
-  for id in $(docker ps -q --no-trunc); do
+  local ids id pid group
+  ids=$(docker ps -q --no-trunc) || return
+  for id in $ids; do
     pid=$(pid_of "$id") && group=$(cat "/proc/$pid/cgroup") || return
     [[ $group == *"$id"* && $group != *linkspand.service* ]] || { echo "$id: process $pid in $group"; return 1; }
   done
@@ -90,6 +91,12 @@ keeper_pid() {
     fi
   done
   return 1
+}
+
+# keeper_replaced PID: there is one, and it is another process than this
+keeper_replaced() {
+  local now
+  now=$(keeper_pid) && [ "$now" != "$1" ]
 }
 
 # renew_programs: as an installation does, each file is replaced by another

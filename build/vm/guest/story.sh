@@ -98,7 +98,7 @@ the_restarts() {
   survived "stopped and started"
 
   check "systemctl restart linkspand" systemctl restart linkspand
-  check "it is another process" not prints "$before" properties MainPID
+  check "it is another process" replaced "$before"
   survived "restarted"
 
   before=$(properties MainPID)
@@ -109,7 +109,7 @@ the_restarts() {
     check "all the time it was the same keeper" prints "$keeper" keeper_pid
     check "the programs are installed anew" renew_programs
     check "systemctl restart linkspand" systemctl restart linkspand
-    check "another keeper has taken over" not prints "$keeper" keeper_pid
+    check "another keeper has taken over" keeper_replaced "$keeper"
     survived "upgraded"
   fi
   check "no unit has failed" prints "" systemctl --failed --no-legend --plain
