@@ -95,6 +95,25 @@ outside() {
   fails "but nobody out there reaches a container that publishes nothing" '100% packet loss'
 }
 
+the_daemon_dies() {
+  chapter "The daemon dies, nobody notices"
+  run docker run -d --name visitor --network front busybox sh -c 'while :; do wget -qO- http://web/name >/dev/null && echo found || echo LOST; done'
+  works "a visitor asks for web, by name, again and again"
+  local engine
+  engine=$(h1 sh -c 'tr "\0" " " </proc/$(pidof linkspand)/cmdline')
+  run h1 pkill -KILL -x linkspand
+  works "kill -9: there is no daemon any more"
+  run docker ps
+  fails "the docker client finds nobody" 'Cannot connect'
+  sleep 2 # of the visitor's life without a daemon
+  quietly h1 sh -c "setsid $engine >/dev/null 2>&1 &"
+  eventually docker ps --format '{{.Names}} {{.Status}}'
+  shows "two seconds later it is back, and has all of them" '^web Up'
+  run sh -c 'docker logs visitor | sort | uniq -c'
+  shows "the visitor found web all the while: names are answered without the daemon, and output is kept" '^ +[0-9]{2,} found$'
+  prints "not one was lost" "$(grep -v LOST <<<"$out")"
+}
+
 drawing() {
   chapter "What you have just seen"
   cat <<DRAWING
@@ -111,7 +130,8 @@ drawing() {
    │   │                    │             │
    │   ├─ web   (nginx)     ├─ db         │
    │   │   └─ guest         ├─ cache      │
-   │   └─ app ──────────────┘             │
+   │   ├─ app ──────────────┘             │
+   │   └─ visitor                         │
    └──────────────────────────────────────┘
 DRAWING
 }
@@ -131,5 +151,6 @@ names
 connecting
 modes
 outside
+the_daemon_dies
 drawing
 what_next

@@ -67,6 +67,9 @@ func translateCreate(v version, body createBody) (out workload.CreateRequest, wa
 		names := slices.Sorted(maps.Keys(out.Networking.EndpointsConfig))
 		return out, nil, model.Errorf(model.Invalid, "Container cannot be connected to network endpoints: %s", strings.Join(names, ", "))
 	}
+	if h := out.Config.Healthcheck; v < 44 && h != nil {
+		h.StartInterval = 0 // a client of that time does not know the field
+	}
 	for _, step := range []func(version, createBody, workload.CreateRequest) (string, error){translateMAC, translateSysctls} {
 		warning, err := step(v, body, out)
 		if err != nil {

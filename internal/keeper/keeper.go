@@ -94,7 +94,9 @@ func (k *Keeper) Close(ctx context.Context) error {
 	if errors.Is(err, errGone) { // it was as quick as that
 		err = nil
 	}
-	return errors.Join(err, l.close())
+	err = errors.Join(err, l.close())
+	removeCgroup()
+	return err
 }
 
 // find returns a keeper of our version: the one that is there, one that takes

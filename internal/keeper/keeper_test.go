@@ -279,7 +279,7 @@ func TestUpgrade(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer out.Close()
+		h.stop(k)
 		t.Setenv("KEEPER_RELEASE", releases[1])
 		h.o.Program = copyOf(t, h.o.Program)
 		second := h.start()
@@ -289,14 +289,13 @@ func TestUpgrade(t *testing.T) {
 		if err := second.Apply(t.Context(), []desired.Delta{{New: desired.Name{Name: "x"}}}); err != nil {
 			t.Errorf("apply after a hand-over: %v", err)
 		}
-		// The client of the first daemon goes on with the second's keeper.
+		// The client of the first daemon, whose connection is still open, goes on with
+		// the second's keeper.
 		for _, want := range []string{"release", "adopted 5 rows and 0 outputs", "apply 1"} {
 			if got := next(t, out); got != want {
 				t.Errorf("%q, want %q", got, want)
 			}
 		}
-		close(k.quit)
-		<-k.gone
 		if _, err := second.Resync(t.Context(), state(t, 0)); err != nil {
 			t.Error(err)
 		}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -21,8 +20,6 @@ const (
 	// startTime bounds how long a new keeper may take until it answers.
 	startTime = 10 * time.Second
 	knockTime = 2 * time.Millisecond // between two looks for a keeper's socket
-	// cgroupName is the keeper's control group, below the daemon's.
-	cgroupName = "linkspan-keeper"
 )
 
 // Find returns the path of the keeper's program: beside our own, or else on PATH.
@@ -140,23 +137,15 @@ func (k *Keeper) await(ctx context.Context, pid int, ended <-chan struct{}) (*li
 	}
 }
 
-// moveToCgroup gives the keeper a control group of its own below the daemon's, so
-// that what it uses is counted apart and a limit of the daemon's does not stop it
-// alone (cgroups(7), version 2). On a host without version 2 it stays.
+// moveToCgroup gives the keeper a control group of its own (cgroups(7), version
+// 2), beside all others: what ends the daemon's group, as a service manager does,
+// shall not end the keeper. On a host without version 2 it stays where it is.
 func moveToCgroup(pid int) error {
-	lines, err := os.ReadFile("/proc/self/cgroup")
-	if err != nil {
-		return err
-	}
-	for line := range strings.Lines(string(lines)) {
-		path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::")
-		if !ok {
+	for _, root := range cgroupRoots() {
+		if _, err := os.Stat(filepath.Join(root, "cgroup.procs")); err != nil {
 			continue
 		}
-		dir := filepath.Join("/sys/fs/cgroup", path, cgroupName)
-		if _, err := os.Stat(filepath.Join(filepath.Dir(dir), "cgroup.procs")); err != nil {
-			return err
-		}
+		dir := filepath.Join(root, program)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
@@ -164,3 +153,13 @@ func moveToCgroup(pid int) error {
 	}
 	return errors.New("no cgroup version 2")
 }
+
+// removeCgroup removes it, if no keeper is in it.
+func removeCgroup() {
+	for _, root := range cgroupRoots() {
+		os.Remove(filepath.Join(root, program)) //nolint:errcheck // that it is not there, or in use, is as well
+	}
+}
+
+// cgroupRoots are where version 2 is mounted: alone, or beside version 1.
+func cgroupRoots() []string { return []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} }

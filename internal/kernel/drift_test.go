@@ -16,7 +16,10 @@ import (
 func closeFile(f *os.File) error { return f.Close() }
 
 // brokenFirewall fails as a whole.
-type brokenFirewall struct{ err error }
+type brokenFirewall struct {
+	noFirewall
+	err error
+}
 
 func (f brokenFirewall) Apply(context.Context, []desired.Delta) error { return f.err }
 func (f brokenFirewall) Resync(context.Context, []desired.Row) (desired.Report, error) {

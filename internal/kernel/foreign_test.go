@@ -203,7 +203,7 @@ func TestKernelsWords(t *testing.T) {
 // anything is reachable.
 func TestUnattributedFailure(t *testing.T) {
 	broken := errors.New("no nftables")
-	l := labOn(t, kerneltest.New(t), brokenFirewall{broken})
+	l := labOn(t, kerneltest.New(t), brokenFirewall{err: broken})
 	rows := append(kerneltest.Network(), desired.Isolate{Bridge: kerneltest.Bridge})
 	want := kerneltest.With(t, desired.State{}, kerneltest.NetworkOwner, rows...)
 	err := l.Apply(t.Context(), kerneltest.Diff(desired.State{}, want))

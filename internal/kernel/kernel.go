@@ -21,6 +21,7 @@ import (
 	"sync/atomic"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/kernel/conntrack"
 	"github.com/linkspan/linkspan/internal/kernel/netns"
 	"github.com/linkspan/linkspan/internal/kernel/rtnl"
@@ -50,6 +51,8 @@ type Firewall interface {
 	Apply(ctx context.Context, deltas []desired.Delta) error
 	Resync(ctx context.Context, want []desired.Row) (desired.Report, error)
 	Check(ctx context.Context, want []desired.Row) (desired.Report, error)
+	// Traffic reads the counters of published ports.
+	Traffic(ctx context.Context) ([]facts.PortTraffic, error)
 }
 
 // Kernel is the kernel of one network namespace and of the named ones below it.

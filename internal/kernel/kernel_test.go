@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/kernel"
 	"github.com/linkspan/linkspan/internal/kernel/kerneltest"
 )
@@ -26,6 +27,8 @@ func (noFirewall) Resync(context.Context, []desired.Row) (desired.Report, error)
 func (noFirewall) Check(context.Context, []desired.Row) (desired.Report, error) {
 	return desired.Report{}, nil
 }
+
+func (noFirewall) Traffic(context.Context) ([]facts.PortTraffic, error) { return nil, nil }
 
 // lab is a kernel on a host of its own.
 type lab struct {

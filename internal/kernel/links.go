@@ -75,24 +75,32 @@ func (t *turn) found(s *space, row desired.Link) link.State {
 func (t *turn) putMasters(g group) {
 	t.each(g, func(s *space, d desired.Delta) error {
 		row := d.New.(desired.Link)
-		have := t.found(s, row).Host.Master
-		if row.Master == "" && have == 0 || row.Adopt {
+		have := t.found(s, row).Host
+		if row.Master == "" && have.Master == 0 || row.Adopt {
 			return nil
 		}
 		master, err := t.masterOf(s, row)
 		if err != nil {
 			return fmt.Errorf("adding interface %s to bridge %s failed: %w", row.Name, row.Master, err)
 		}
-		if master == have {
-			return nil
+		if master == have.Master {
+			return t.putHairpin(s, row, have)
 		}
 		// The kernel's words are kept: users look up "exchange full", which is
 		// how a bridge says that it has all its 1023 ports.
 		if err := link.SetMaster(s.conn, row.Name, master); err != nil {
 			return fmt.Errorf("adding interface %s to bridge %s failed: %w", row.Name, row.Master, err)
 		}
-		return nil
+		have.Hairpin = false // of the previous bridge
+		return t.putHairpin(s, row, have)
 	})
+}
+
+func (t *turn) putHairpin(s *space, row desired.Link, have link.Info) error {
+	if have.Hairpin || !(link.Want{Row: row}).Hairpin() {
+		return nil
+	}
+	return about(link.SetHairpin(s.conn, row.Name), "let %s send frames back", row.Name)
 }
 
 // masterOf returns the index of the bridge that the row wants, 0 for none.

@@ -1,15 +1,17 @@
 package ops
 
 import (
+	"maps"
 	"reflect"
 
+	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/state"
 )
 
 // Predefine returns the op that makes the networks that are always there:
 // none, host, and bridge unless its Name is empty. bridge follows the daemon's
-// flags, except while containers use it.
+// flags; while containers use it, only in where ports are published from now on.
 func (m NetworkMaker) Predefine(bridge, host, none model.Network) Op {
 	return func(tx *state.Tx) error {
 		for _, n := range []model.Network{none, host} {
@@ -21,6 +23,7 @@ func (m NetworkMaker) Predefine(bridge, host, none model.Network) Op {
 		}
 		old, exists := tx.View().NetworkNamed(model.NetworkBridge)
 		if exists && busy(tx, old) {
+			rebind(tx, old, bridge)
 			return nil
 		}
 		if bridge.Name == "" {
@@ -48,6 +51,20 @@ func (m NetworkMaker) reconfigure(tx *state.Tx, old, want model.Network) error {
 	bare.IPAM.Pools = nil
 	tx.PutNetwork(bare)
 	return m.put(tx, want)
+}
+
+// rebind changes where the default bridge publishes ports that do not say.
+func rebind(tx *state.Tx, old, want model.Network) {
+	host := want.Options[driver.OptionHostBinding]
+	if want.Name == "" || host == old.Options[driver.OptionHostBinding] {
+		return
+	}
+	old.Options = maps.Clone(old.Options) // other snapshots have it too
+	if old.Options == nil {
+		old.Options = map[string]string{}
+	}
+	old.Options[driver.OptionHostBinding] = host
+	tx.PutNetwork(old)
 }
 
 func (m NetworkMaker) dropBridge(tx *state.Tx, old model.Network, exists bool) error {

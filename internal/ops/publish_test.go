@@ -313,3 +313,18 @@ func checkOverlaps(t *testing.T, w *world) {
 		}
 	}
 }
+
+// TestDefaultBindingOfABusyBridge: --ip counts for ports published from now on;
+// what is open stays where it is.
+func TestDefaultBindingOfABusyBridge(t *testing.T) {
+	w := newPortWorld(t)
+	predefine := func(host string) ops.Op {
+		n := model.Network{ID: model.NetworkID(digits("n", "bridge")), Name: "bridge", Driver: "bridge", IPv4: true,
+			Options: map[string]string{"com.docker.network.bridge.host_binding_ipv4": host}}
+		return maker.Predefine(n, model.Network{ID: "h", Name: "host", Driver: "host"}, model.Network{ID: "n", Name: "none", Driver: "null"})
+	}
+	w.must(predefine("0.0.0.0"), w.publishing("a", "8080:80", "bridge"), ops.StartSandbox(box("a")))
+	w.must(predefine("127.0.0.1"), w.publishing("b", "8070:80", "bridge"), ops.StartSandbox(box("b")))
+	w.wantOpen("a", "0.0.0.0 8080:80/tcp, :: 8080:80/tcp")
+	w.wantOpen("b", "127.0.0.1 8070:80/tcp")
+}

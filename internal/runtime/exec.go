@@ -145,8 +145,8 @@ func (r *Runtime) KillExec(ctx context.Context, id model.ContainerID, exec strin
 }
 
 // signalGroup sends a signal to a process group (kill(2), setsid(2)) whose leader
-// is alive; false if there is none. runc makes every process that it starts the
-// leader of a session.
+// is alive; false if there is none. runc gives every process that it starts a
+// group of its own.
 func signalGroup(leader int, sig syscall.Signal) bool {
 	group, err := unix.Getpgid(leader)
 	return err == nil && group == leader && leader > 1 && unix.Kill(-leader, sig) == nil

@@ -118,6 +118,7 @@ func TestChanges(t *testing.T) {
 func FuzzChanges(f *testing.F) {
 	f.Add(`ENV A="b c" D=e\ f`)
 	f.Add(`LABEL '`)
+	f.Add(`HEALTHCHECK --interval=1s --retries=3 CMD ["a"]`)
 	f.Fuzz(func(t *testing.T, line string) {
 		if _, err := applyChanges([]string{line}); err != nil && model.KindOf(err) != model.Invalid {
 			t.Fatalf("%q: %v", line, err)

@@ -115,6 +115,7 @@ func (m *Manager) restartLater(b *box) {
 		case <-m.closed.Done():
 			return
 		}
+		m.awaitShared(b)
 		b.turn.must()
 		defer b.turn.give()
 		if b.isGone() || !b.snapshot().State.Restarting {
@@ -127,6 +128,24 @@ func (m *Manager) restartLater(b *box) {
 			b.wake(int64(b.snapshot().State.ExitCode), "", false) // it will not run again by itself
 		}
 	})
+}
+
+// awaitShared waits, within limits, until the container runs whose network this
+// one uses, if that is about to be started too.
+func (m *Manager) awaitShared(b *box) {
+	ctx, cancel := context.WithTimeout(m.closed, restartLast)
+	defer cancel()
+	for rec := b.snapshot(); rec.mode().IsContainer(); {
+		other, err := m.find(rec.mode().ConnectedContainer())
+		if err != nil || !other.snapshot().State.Restarting {
+			return
+		}
+		select {
+		case <-time.After(restartFirst):
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // nextPause returns how long to wait before a restart: twice as long as the last

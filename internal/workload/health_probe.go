@@ -23,6 +23,10 @@ const (
 	// probeStart bounds the making of a probe's process, which does not count
 	// against the check's own timeout: the machine may be busy.
 	probeStart = 30 * time.Second
+	// probesStarting is how many probes are started at the same time: the checks of
+	// many containers come round together after the daemon has started, and each
+	// costs a process of the OCI runtime. The others wait, and are not late for it.
+	probesStarting = 8
 	// probeEnd bounds the wait for a killed probe. A frozen one does not die.
 	probeEnd = 10 * time.Second
 	// probeDrain bounds the wait for the output of a probe that has ended: what it
@@ -86,31 +90,45 @@ func (p *probe) execute(ctx context.Context, out *excerpt) (code int, err error)
 	if p.dirty {
 		p.clear()
 	}
-	p.say(events.ActionExecCreate)
-	// A start that was begun is completed: half of one could not be taken back.
-	starting, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeStart)
-	defer cancel()
 	p.dirty = true
 	defer p.clear()
-	streams, err := p.m.o.Execs.Exec(starting, p.b.id, p.id, model.Process{Args: p.check.command})
-	if err != nil {
-		return 0, p.slow(starting, err)
-	}
-	drained := out.take(streams)
-	defer drained()
 	waiting, release := context.WithCancel(context.WithoutCancel(ctx))
 	defer release()
-	exits, err := p.m.o.Execs.WaitExec(waiting, p.b.id, p.id)
-	if err != nil {
-		return 0, p.slow(starting, err)
+	exits, streams, err := p.start(ctx, waiting)
+	if streams != nil {
+		defer out.take(streams)()
 	}
-	if _, err := p.m.o.Execs.StartExec(starting, p.b.id, p.id); err != nil {
-		return 0, p.slow(starting, err)
+	if err != nil {
+		return 0, err
 	}
 	p.say(events.ActionExecStart)
 	code, err = p.await(ctx, exits)
 	p.say(events.ActionExecDie, "exitCode", strconv.Itoa(code))
 	return code, err
+}
+
+// start lets a process run. Its end is told as long as waiting lasts; the streams,
+// if there are any, belong to the caller, after an error too.
+func (p *probe) start(ctx, waiting context.Context) (<-chan model.Exit, *model.Streams, error) {
+	select {
+	case p.m.probes <- struct{}{}:
+		defer func() { <-p.m.probes }()
+	case <-ctx.Done():
+		return nil, nil, context.Cause(ctx)
+	}
+	p.say(events.ActionExecCreate)
+	// A start that was begun is completed: half of one could not be taken back.
+	starting, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeStart)
+	defer cancel()
+	streams, err := p.m.o.Execs.Exec(starting, p.b.id, p.id, model.Process{Args: p.check.command})
+	if err != nil {
+		return nil, nil, p.slow(starting, err)
+	}
+	exits, err := p.m.o.Execs.WaitExec(waiting, p.b.id, p.id)
+	if err == nil {
+		_, err = p.m.o.Execs.StartExec(starting, p.b.id, p.id)
+	}
+	return exits, streams, p.slow(starting, err)
 }
 
 // await waits for the end of the process, and kills it when its time is over.
@@ -141,7 +159,7 @@ func (p *probe) await(ctx context.Context, exits <-chan model.Exit) (code int, e
 // slow puts Docker's words for a start that took too long in the place of what
 // the runtime says then.
 func (p *probe) slow(starting context.Context, err error) error {
-	if starting.Err() != nil {
+	if err != nil && starting.Err() != nil {
 		return model.Errorf(model.Unavailable, "timed out starting health check for container %s: %w", p.b.id, err)
 	}
 	return err

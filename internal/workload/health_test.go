@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -286,5 +287,31 @@ func TestExcerpt(t *testing.T) {
 	}
 	if got := e.String(); len(got) != probeOutput+3 || !strings.HasSuffix(got, "x...") {
 		t.Fatalf("%d bytes", len(got))
+	}
+}
+
+// TestProbesTakeTurns: a probe waits for its place, and is not late for it.
+func TestProbesTakeTurns(t *testing.T) {
+	b := newBench(t)
+	b.runtime.setScript(scripted{})
+	box, err := b.find(b.run("one", nil))
+	must(t, err)
+	p := newProbe(b.Manager, box, check{command: []string{"look"}, timeout: time.Minute})
+	for range probesStarting {
+		b.probes <- struct{}{}
+	}
+	given, cancel := context.WithCancel(ctx)
+	cancel()
+	if got := p.run(given); got.ExitCode != exitNoProbe {
+		t.Errorf("a probe that was given up: %+v", got)
+	}
+	done := make(chan container.HealthcheckResult, 1)
+	go func() { done <- p.run(ctx) }()
+	<-b.probes
+	if got := receive(t, done); got.ExitCode != 0 {
+		t.Errorf("result %+v", got)
+	}
+	if len(b.probes) != probesStarting-1 {
+		t.Errorf("%d places are taken", len(b.probes))
 	}
 }

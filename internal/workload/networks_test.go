@@ -123,7 +123,7 @@ func TestContainerMode(t *testing.T) {
 		t.Fatalf("host name %s", spec.Hostname)
 	}
 	for path, want := range map[string]string{
-		spec.Netns:                    "/proc/1001/ns/net",
+		spec.Netns:                    filepath.Join(model.NetnsDir, model.NamespaceOf(model.ContainerID(web))),
 		b.filesOf(spec.ID).hosts:      b.filesOf(model.ContainerID(web)).hosts,
 		b.filesOf(spec.ID).resolvConf: b.filesOf(model.ContainerID(web)).resolvConf,
 		b.filesOf(spec.ID).hostname:   b.filesOf(model.ContainerID(web)).hostname,

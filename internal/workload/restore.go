@@ -50,9 +50,25 @@ func (m *Manager) Restore(ctx context.Context) error {
 	}
 	m.sweepSandboxes(ctx)
 	m.sweepDirectories()
-	atOnce(m.all(), func(b *box) { m.restore(ctx, b, tasks[b.id]) })
+	m.restoreAll(ctx, tasks)
 	m.keepOutputs(ctx)
 	return nil
+}
+
+// restoreAll brings all containers up to date, and only then starts any: one that
+// is started may use the network of another.
+func (m *Manager) restoreAll(ctx context.Context, tasks map[model.ContainerID]model.TaskStatus) {
+	var mu sync.Mutex
+	var ended []*box
+	atOnce(m.all(), func(b *box) {
+		if m.restore(ctx, b, tasks[b.id]) {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		ended = append(ended, b)
+	})
+	atOnce(ended, func(b *box) { m.afterRestore(ctx, b) })
 }
 
 // sweepContainer removes a container of the runtime that has no record: one
@@ -99,8 +115,8 @@ func (m *Manager) sweepDirectories() {
 	}
 }
 
-// restore brings one container up to date.
-func (m *Manager) restore(ctx context.Context, b *box, t model.TaskStatus) {
+// restore brings one container up to date, and tells whether it runs.
+func (m *Manager) restore(ctx context.Context, b *box, t model.TaskStatus) (runs bool) {
 	b.turn.must()
 	defer b.turn.give()
 	rec := b.snapshot()
@@ -109,7 +125,7 @@ func (m *Manager) restore(ctx context.Context, b *box, t model.TaskStatus) {
 	case model.TaskRunning, model.TaskPaused, model.TaskUnknown:
 		err := m.adopt(ctx, b, t)
 		if err == nil {
-			return
+			return true
 		}
 		log.Error("running container not taken over, ending it", "err", err)
 		m.settle(b, model.Exit{Code: exitUnseen, At: time.Now()})
@@ -133,7 +149,7 @@ func (m *Manager) restore(ctx context.Context, b *box, t model.TaskStatus) {
 		}
 		m.downIfUp(ctx, b)
 	}
-	m.afterRestore(ctx, b)
+	return false
 }
 
 // adopt takes over a live process: its output is read on, its end is awaited.
@@ -206,6 +222,8 @@ func (m *Manager) downIfUp(ctx context.Context, b *box) {
 // afterRestore does what an end asks for: removal with --rm, or another run.
 // unless-stopped is what the user's stop outlives.
 func (m *Manager) afterRestore(ctx context.Context, b *box) {
+	b.turn.must()
+	defer b.turn.give()
 	rec := b.snapshot()
 	switch {
 	case rec.Host.AutoRemove && !rec.State.StartedAt.IsZero():

@@ -267,7 +267,7 @@ func (m *Manager) netns(r record) (netns, error) {
 		return out, nil
 	}
 	out.path = filepath.Join(m.dir(r.ID), "netns")
-	return out, relink(fmt.Sprintf("/proc/%d/ns/net", other.State.Pid), out.path)
+	return out, relink(filepath.Join(model.NetnsDir, model.NamespaceOf(out.owner)), out.path)
 }
 
 // shared returns the record of the container whose network r uses.

@@ -93,6 +93,7 @@ type Manager struct {
 	close  context.CancelFunc
 	ending atomic.Bool    // containers are being stopped with the daemon: none is restarted
 	work   sync.WaitGroup // goroutines started by the manager
+	probes chan struct{}  // a place for each health check that is being started
 
 	mu    sync.Mutex
 	boxes map[model.ContainerID]*box
@@ -124,9 +125,10 @@ func New(o Options) (*Manager, error) {
 	}
 	m := &Manager{
 		o: o, log: o.Logger,
-		boxes: map[model.ContainerID]*box{},
-		names: map[string]model.ContainerID{},
-		execs: map[string]*execution{},
+		boxes:  map[model.ContainerID]*box{},
+		names:  map[string]model.ContainerID{},
+		execs:  map[string]*execution{},
+		probes: make(chan struct{}, probesStarting),
 	}
 	m.closed, m.close = context.WithCancel(context.Background())
 	return m, nil

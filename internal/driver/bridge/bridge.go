@@ -156,7 +156,17 @@ func (Driver) Plan(v driver.View) ([]desired.Row, error) {
 		}
 	}
 	rows = append(rows, familySysctls(c.bridge, v.Network.IPv6 && c.publishing.Mode6 != driver.ModeIsolated)...)
+	if v.Network.IPv4 && !v.Network.Internal {
+		rows = append(rows, localhost(c.bridge))
+	}
 	return append(rows, firewall.Network(border)...), nil
+}
+
+// localhost lets what the host sends to its own 127.0.0.1 be led to a container
+// (kernel: ip-sysctl, route_localnet). Policies stand before any sysctl does, and
+// they drop whoever else would use such addresses.
+func localhost(bridge string) desired.Row {
+	return desired.Sysctl{Path: "net/ipv4/conf/" + bridge + "/route_localnet", Value: "1"}
 }
 
 // familySysctls sets up the host's side of the bridge: the engine never learns

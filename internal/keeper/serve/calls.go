@@ -26,6 +26,12 @@ func (s *Server) call(ctx context.Context, r wire.Request) (any, error) {
 		return with(r, func(b wire.Rows) (any, error) { return report(ctx, b, s.o.Rows.Resync) })
 	case wire.VerbCheck:
 		return with(r, func(b wire.Rows) (any, error) { return report(ctx, b, s.o.Rows.Check) })
+	case wire.VerbClaim:
+		return with(r, func(b wire.Claims) (any, error) { return nil, s.o.Ports.Claim(ctx, b.Rows) })
+	case wire.VerbUnclaim:
+		return with(r, func(b wire.Claims) (any, error) { return nil, s.o.Ports.Unclaim(ctx, b.Rows) })
+	case wire.VerbClaimed:
+		return wire.Claims{Rows: s.o.Ports.Claimed()}, nil
 	case wire.VerbOpen:
 		return with(r, func(o model.Output) (any, error) { return nil, s.o.Outputs.Open(ctx, o) })
 	case wire.VerbBegun:

@@ -35,6 +35,13 @@ type Rows interface {
 	Check(ctx context.Context, want desired.State) (desired.Report, error)
 }
 
+// Ports holds host ports; see engine.Claimer.
+type Ports interface {
+	Claim(ctx context.Context, rows []desired.Reserve) error
+	Unclaim(ctx context.Context, rows []desired.Reserve) error
+	Claimed() []desired.Reserve
+}
+
 // Outputs reads what containers print.
 type Outputs interface {
 	// Open begins to read FIFOs that exist. What is open already stays as it is.
@@ -92,6 +99,7 @@ const (
 // Options are what a Server passes calls on to.
 type Options struct {
 	Rows     Rows
+	Ports    Ports
 	Outputs  Outputs
 	Follower Follower
 	Estate   Estate

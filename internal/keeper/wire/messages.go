@@ -21,6 +21,10 @@ const (
 	VerbResync Verb = "resync" // Rows / Report
 	VerbCheck  Verb = "check"  // Rows / Report
 
+	VerbClaim   Verb = "claim"   // Claims / -: all or none
+	VerbUnclaim Verb = "unclaim" // Claims / -
+	VerbClaimed Verb = "claimed" // - / Claims
+
 	VerbOpen   Verb = "output.open"   // model.Output / -
 	VerbBegun  Verb = "output.begun"  // Subject / -
 	VerbDrain  Verb = "output.drain"  // Subject / -, once the output has ended
@@ -69,6 +73,11 @@ type Changes struct {
 // Rows are all rows that are wanted.
 type Rows struct {
 	Rows []Row `json:"rows"`
+}
+
+// Claims are reservations of host ports.
+type Claims struct {
+	Rows []desired.Reserve `json:"rows,omitempty"`
 }
 
 // Report is desired.Report.
@@ -124,6 +133,7 @@ type Descriptors struct {
 type Label struct {
 	Kind string `json:"kind"` // LabelDNSUDP ...
 	For  string `json:"for"`  // a namespace, or a container's ID
+	Port uint16 `json:"port,omitempty"`
 	// Of a LabelFollow: which streams it gets.
 	Stdout bool `json:"stdout,omitempty"`
 	Stderr bool `json:"stderr,omitempty"`
@@ -136,6 +146,7 @@ const (
 	LabelStdout = "stdout"
 	LabelStderr = "stderr"
 	LabelFollow = "follow" // the connection of a client of the daemon's
+	LabelPort   = "port"   // a socket that reserves a port, or serves it; For is its row's key, Port says which
 )
 
 // Descriptor is a descriptor on its way to another keeper. Who receives it closes
@@ -154,6 +165,15 @@ type Error struct {
 	Text     string     `json:"text"`
 	Failures []Failure  `json:"failures,omitempty"`
 	Lost     bool       `json:"lost,omitempty"` // only a resync helps
+	Held     *Held      `json:"held,omitempty"` // a port is somebody else's
+}
+
+// Held is desired.Held.
+type Held struct {
+	Row  desired.Reserve `json:"row"`
+	Port uint16          `json:"port"`
+	Who  string          `json:"who,omitempty"`
+	Text string          `json:"text"`
 }
 
 // Failure is desired.Failure.
@@ -171,6 +191,10 @@ func PackError(err error) *Error {
 		return nil
 	}
 	out := &Error{Kind: model.KindOf(err), Text: err.Error(), Lost: errors.Is(err, desired.ErrLost)}
+	var held *desired.Held
+	if errors.As(err, &held) {
+		out.Held = &Held{Row: held.Row, Port: held.Port, Who: held.Who, Text: held.Err.Error()}
+	}
 	for _, f := range desired.Failures(err) {
 		out.Failures = append(out.Failures, Failure{
 			Owner: f.Owner, Row: f.Key.Kind, Name: f.Key.Name, Kind: model.KindOf(f.Err), Text: f.Err.Error(),
@@ -183,6 +207,9 @@ func PackError(err error) *Error {
 func (e *Error) Unpack() error {
 	if e == nil {
 		return nil
+	}
+	if h := e.Held; h != nil {
+		return &desired.Held{Row: h.Row, Port: h.Port, Who: h.Who, Err: errors.New(h.Text)}
 	}
 	if len(e.Failures) == 0 {
 		if e.Lost {

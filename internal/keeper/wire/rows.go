@@ -12,6 +12,8 @@ type Row struct {
 	Owner    desired.Owner     `json:"owner,omitempty"`
 	Name     *desired.Name     `json:"name,omitempty"`
 	Resolver *desired.Resolver `json:"resolver,omitempty"`
+	Forward  *desired.Forward  `json:"forward,omitempty"`
+	Reserve  *desired.Reserve  `json:"reserve,omitempty"` // between keepers only: the daemon claims
 }
 
 // PackRow returns the wire form of a row; false for kinds that are not the
@@ -23,6 +25,10 @@ func PackRow(owner desired.Owner, row desired.Row) (Row, bool) {
 		out.Name = &r
 	case desired.Resolver:
 		out.Resolver = &r
+	case desired.Forward:
+		out.Forward = &r
+	case desired.Reserve:
+		out.Reserve = &r
 	default:
 		return Row{}, false
 	}
@@ -37,6 +43,10 @@ func (r Row) Unpack() (desired.Owned, error) {
 		return desired.Owned{Owner: r.Owner, Row: *r.Name}, nil
 	case r.Resolver != nil:
 		return desired.Owned{Owner: r.Owner, Row: *r.Resolver}, nil
+	case r.Forward != nil:
+		return desired.Owned{Owner: r.Owner, Row: *r.Forward}, nil
+	case r.Reserve != nil:
+		return desired.Owned{Owner: r.Owner, Row: *r.Reserve}, nil
 	}
 	return desired.Owned{}, model.Errorf(model.Invalid, "a row of an unknown kind")
 }
@@ -48,7 +58,8 @@ type Delta struct {
 	New   *Row          `json:"new,omitempty"`
 }
 
-// PackDeltas returns the wire form of those that concern a keeper.
+// PackDeltas returns the wire form of those that concern a keeper. Reservations are
+// claimed, not applied.
 func PackDeltas(deltas []desired.Delta) []Delta {
 	var out []Delta
 	for _, d := range deltas {
@@ -58,7 +69,7 @@ func PackDeltas(deltas []desired.Delta) []Delta {
 			row desired.Row
 			to  **Row
 		}{{d.Old, &one.Old}, {d.New, &one.New}} {
-			if side.row == nil {
+			if side.row == nil || side.row.Key().Kind == desired.KindReserve {
 				continue
 			}
 			if packed, ok := PackRow("", side.row); ok {
@@ -98,11 +109,11 @@ func UnpackDeltas(deltas []Delta) ([]desired.Delta, error) {
 	return out, nil
 }
 
-// PackState returns the rows of a state that concern a keeper.
+// PackState returns the rows of a state that concern a keeper, without reservations.
 func PackState(s desired.State) []Row {
 	var out []Row
 	for o := range s.All() {
-		if row, ok := PackRow(o.Owner, o.Row); ok {
+		if row, ok := PackRow(o.Owner, o.Row); ok && row.Reserve == nil {
 			out = append(out, row)
 		}
 	}

@@ -45,8 +45,9 @@ type Info struct {
 	MAC       string // lower case
 	MTU       int    // bytes
 	Group     uint32
-	Master    int // index of the bridge it is a port of, or 0
-	PeerIndex int // for a veth, the index of the other end in its own namespace
+	Master    int  // index of the bridge it is a port of, or 0
+	PeerIndex int  // for a veth, the index of the other end in its own namespace
+	Hairpin   bool // of a bridge's port: see SetHairpin
 	Up        bool
 }
 
@@ -153,6 +154,24 @@ func noLinkLocal(families *netlink.AttributeEncoder) error {
 	return nil
 }
 
+// SetHairpin lets a bridge send frames back through the port that they came by.
+// A container that goes to a published port of its own needs it on hosts where
+// bridged packets pass through iptables (br_netfilter): there, the bridge itself
+// takes the translated packet back. The link must be a port already.
+func SetHairpin(c *rtnl.Conn, name string) error {
+	return c.Change(rtnl.Request{Type: unix.RTM_NEWLINK, Header: header(0, 0, 0), Attrs: func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.IFLA_IFNAME, name)
+		ae.Nested(unix.IFLA_LINKINFO, func(info *netlink.AttributeEncoder) error {
+			info.String(unix.IFLA_INFO_SLAVE_KIND, string(desired.LinkBridge))
+			info.Nested(unix.IFLA_INFO_SLAVE_DATA, func(port *netlink.AttributeEncoder) error {
+				port.Uint8(unix.IFLA_BRPORT_MODE, 1)
+				return nil
+			})
+			return nil
+		})
+	}})
+}
+
 // SetUp brings the link up.
 func SetUp(c *rtnl.Conn, name string) error {
 	return set(c, name, change{flags: unix.IFF_UP, mask: unix.IFF_UP})
@@ -247,14 +266,7 @@ func parse(msg []byte) (Info, error) {
 		case unix.IFLA_LINK:
 			i.PeerIndex = int(ad.Uint32())
 		case unix.IFLA_LINKINFO:
-			ad.Nested(func(info *netlink.AttributeDecoder) error {
-				for info.Next() {
-					if info.Type() == unix.IFLA_INFO_KIND {
-						i.Type = info.String()
-					}
-				}
-				return info.Err()
-			})
+			ad.Nested(i.kind)
 		}
 	})
 	if err != nil {
@@ -263,4 +275,32 @@ func parse(msg []byte) (Info, error) {
 	i.Index = int(int32(binary.NativeEndian.Uint32(msg[4:])))
 	i.Up = binary.NativeEndian.Uint32(msg[8:])&unix.IFF_UP != 0
 	return i, nil
+}
+
+// kind reads what is particular to the type of link, and to its master's.
+func (i *Info) kind(ad *netlink.AttributeDecoder) error {
+	bridged := false
+	for ad.Next() {
+		switch ad.Type() {
+		case unix.IFLA_INFO_KIND:
+			i.Type = ad.String()
+		case unix.IFLA_INFO_SLAVE_KIND: // comes before the data
+			bridged = ad.String() == string(desired.LinkBridge)
+		case unix.IFLA_INFO_SLAVE_DATA:
+			if bridged {
+				ad.Nested(i.port)
+			}
+		}
+	}
+	return ad.Err()
+}
+
+// port reads what a bridge knows of its port.
+func (i *Info) port(ad *netlink.AttributeDecoder) error {
+	for ad.Next() {
+		if ad.Type() == unix.IFLA_BRPORT_MODE {
+			i.Hairpin = ad.Uint8() != 0
+		}
+	}
+	return ad.Err()
 }

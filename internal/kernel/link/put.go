@@ -173,6 +173,8 @@ func (w Want) Drift(have State, master int) string {
 		}
 		if have.Host.Master != master {
 			out = append(out, "is not a port of "+orNone(w.Row.Master))
+		} else if !have.Host.Hairpin && w.Hairpin() {
+			out = append(out, "is not a hairpin port")
 		}
 	}
 	if !have.Host.Up {
@@ -180,6 +182,9 @@ func (w Want) Drift(have State, master int) string {
 	}
 	return strings.Join(out, ", ")
 }
+
+// Hairpin tells whether the link must be a hairpin port: every port of ours is.
+func (w Want) Hairpin() bool { return w.Row.Master != "" && w.Row.Group == desired.PortGroup }
 
 func orNone(bridge string) string {
 	if bridge == "" {

@@ -1,7 +1,9 @@
 package nft
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -119,6 +121,49 @@ func BenchmarkPublish(b *testing.B) {
 				}
 				b.ReportMetric(float64(publishing.Milliseconds())/float64(b.N), "publish-ms/op")
 			})
+		}
+	}
+}
+
+// BenchmarkConnect opens connections to a published port and closes them. The
+// figure must not grow with the number of other ports.
+func BenchmarkConnect(b *testing.B) {
+	for _, others := range []int{0, 10000} {
+		for _, from := range []string{"outside", "localhost", "hairpin"} {
+			b.Run(fmt.Sprintf("from=%s,others=%d", from, others), func(b *testing.B) {
+				s := newStage(b, false, append(bothPorts(), manyPorts(others, 20000)...)...)
+				n, address := s.out, "192.0.2.1:8080"
+				switch from {
+				case "localhost":
+					n, address = s.host, "127.0.0.1:8080"
+				case "hairpin":
+					n = s.web
+				}
+				n.do(func() error {
+					for b.Loop() {
+						c, err := net.Dial("tcp", address)
+						if err != nil {
+							return err
+						}
+						// A reset spares both ends the wait for late packets.
+						if err := errors.Join(c.(*net.TCPConn).SetLinger(0), c.Close()); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+			})
+		}
+	}
+}
+
+// BenchmarkTraffic reads the counters of many ports.
+func BenchmarkTraffic(b *testing.B) {
+	backend := newBackend(b, newNamespace(b))
+	resync(b, backend, manyPorts(1000, 20000)...)
+	for b.Loop() {
+		if _, err := backend.Traffic(b.Context()); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

@@ -5,6 +5,9 @@
 // element of a set, so that a change costs the same whatever else is there, and
 // the ruleset is never listed to change it.
 //
+// Published ports are elements of maps that lead from the host's address and port
+// to the container's (ports.go): one more costs the same beside ten thousand.
+//
 //	rows --render--> elements --Apply--> one transaction
 //	rows --render--> elements --Resync--> compare with what is there --> repair
 //

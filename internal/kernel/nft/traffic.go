@@ -18,7 +18,7 @@ import (
 // Traffic reads the counters of all published ports, ordered by protocol,
 // address and port. Connections are counted where they are translated, which
 // happens once for each; packets and bytes where they are let in. It reads the
-// sets of ports alone, in about a millisecond for a thousand, and costs nothing
+// sets of ports alone, some five microseconds for each port, and costs nothing
 // while nobody asks.
 func (b *Backend) Traffic(ctx context.Context) ([]facts.PortTraffic, error) {
 	b.mu.Lock()

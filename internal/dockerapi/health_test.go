@@ -1,0 +1,41 @@
+package dockerapi
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// TestHealthByVersion: what a version of the API did not have is neither taken nor
+// shown.
+func TestHealthByVersion(t *testing.T) {
+	b := newBench(t)
+	body := `{"Image":"x","Healthcheck":{"Test":["CMD","true"],"Interval":1000000000,"StartInterval":2000000000}}`
+	for path, want := range map[string]time.Duration{"/v1.43": 0, "/v1.44": 2 * time.Second} {
+		b.want(t, 201, "", "POST", path+"/containers/create", body)
+		if got := b.create.Config.Healthcheck; got.Interval != time.Second || got.StartInterval != want {
+			t.Errorf("%s: %+v", path, got)
+		}
+	}
+	b.containers = []container.Summary{{ID: "c1", Health: &container.HealthSummary{Status: container.Healthy}}}
+	b.want(t, 200, `"Health":{"Status":"healthy","FailingStreak":0}`, "GET", "/v1.52/containers/json")
+	b.containers = []container.Summary{{ID: "c1", Health: &container.HealthSummary{Status: container.Healthy}}}
+	if w := b.ask("GET", "/v1.51/containers/json", ""); strings.Contains(w.Body.String(), "Health") {
+		t.Errorf("1.51 shows %s", w.Body)
+	}
+}
+
+func TestHealthcheckOfImage(t *testing.T) {
+	if healthcheckOf(model.Image{}) != nil {
+		t.Error("a check out of nothing")
+	}
+	h := healthcheckOf(model.Image{Config: model.ImageConfig{Healthcheck: &model.Healthcheck{Test: []string{"CMD", "x"},
+		Interval: 1, Timeout: 2, StartPeriod: 3, StartInterval: 4, Retries: 5}}})
+	if h.Test[1] != "x" || h.Interval != 1 || h.Timeout != 2 || h.StartPeriod != 3 || h.StartInterval != 4 || h.Retries != 5 {
+		t.Errorf("%+v", h)
+	}
+}
