@@ -24,8 +24,13 @@ import (
 	"github.com/linkspan/linkspan/internal/workload"
 )
 
-// closingTime bounds what the daemon still does when it is told to end.
-const closingTime = 15 * time.Second
+const (
+	// closingTime bounds what the daemon still does when it is told to end.
+	closingTime = 15 * time.Second
+	// stoppingTime is the least that is added where containers end with the daemon:
+	// each has a patience of its own.
+	stoppingTime = 5 * time.Minute
+)
 
 // daemon is the parts, put together.
 type daemon struct {
@@ -60,7 +65,11 @@ func start(ctx context.Context, c config.Config, log *slog.Logger) (*daemon, err
 func (d *daemon) later(f func(context.Context) error) { d.closers = append(d.closers, f) }
 
 func (d *daemon) close(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closingTime)
+	limit := closingTime
+	if !d.config.LiveRestore {
+		limit += max(stoppingTime, time.Duration(d.config.ShutdownTimeout)*time.Second)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	var failed []error
 	for _, f := range slices.Backward(d.closers) {

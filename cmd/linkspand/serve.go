@@ -20,7 +20,11 @@ import (
 // containers.
 func (d *daemon) serve(ctx context.Context) error {
 	err := d.answer(ctx)
-	d.log.Info("ending; containers go on", "op", "daemon.stop")
+	what := "ending; containers go on"
+	if !d.config.LiveRestore {
+		what = "ending, and the containers with it"
+	}
+	d.log.Info(what, "op", "daemon.stop")
 	d.tell(newsStopping)
 	return errors.Join(err, d.close(ctx))
 }

@@ -173,8 +173,6 @@ func (c Config) finish() (Config, error) {
 		return c, fmt.Errorf("You specified --iptables=false with --icc=false. ICC=false uses iptables to function. Please set --icc or --iptables to true") //nolint:staticcheck // dockerd's words
 	case !c.Firewall4 || !c.Firewall6:
 		return c, fmt.Errorf("--iptables=false and --ip6tables=false are not supported: networks without a firewall would be open to each other")
-	case !c.LiveRestore:
-		return c, fmt.Errorf("live-restore=false is not supported yet: containers outlive the daemon")
 	case c.LogDriver != "json-file" && c.LogDriver != "none":
 		return c, fmt.Errorf("logger: no log driver named '%s' is registered", c.LogDriver)
 	case c.MTU < 0:
