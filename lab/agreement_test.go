@@ -22,6 +22,9 @@ type inspected struct {
 		Running bool
 		Pid     int
 	}
+	HostConfig struct {
+		AutoRemove bool
+	}
 	NetworkSettings struct {
 		Networks map[string]struct{ IPAddress, Gateway, MacAddress string }
 	}

@@ -107,18 +107,18 @@ func (h *Host) enteredCgroups(ctx context.Context) ([]string, error) {
 	}
 	var found []string
 	for _, line := range lines(theirs) {
-		if !slices.Contains(lines(string(own)), line) {
-			found = append(found, cgroupPath(line))
+		if path := cgroupPath(line); path != "" && !slices.Contains(lines(string(own)), line) {
+			found = append(found, path)
 		}
 	}
 	return found, nil
 }
 
 // cgroupPath is the folder that a line of /proc/PID/cgroup speaks of: "4:memory:/a" in a v1 hierarchy, "0::/a" in the
-// v2 one, which a hybrid machine mounts a level deeper (cgroups(7)).
+// v2 one, which a hybrid machine mounts a level deeper (cgroups(7)). It is empty for the root of a hierarchy, which stays.
 func cgroupPath(line string) string {
 	fields := strings.SplitN(line, ":", 3)
-	if len(fields) != 3 {
+	if len(fields) != 3 || fields[2] == "/" {
 		return ""
 	}
 	hierarchy := strings.TrimPrefix(fields[1], "name=")

@@ -113,19 +113,36 @@ func (h *Host) ruleset(ctx context.Context) ([]string, error) {
 	return lines(out), err
 }
 
-// mounts are the host's mount points.
+// mounts are the host's mount points, without what lies hidden below its own /run: what the real machine mounts in its
+// own arrives there, too, at any time.
 func (h *Host) mounts(ctx context.Context) ([]string, error) {
 	out, err := h.Run(ctx, "cat", "/proc/self/mountinfo")
 	if err != nil {
 		return nil, err
 	}
-	var points []string
-	for _, line := range lines(out) {
+	return visible(lines(out)), nil
+}
+
+// visible are the mount points in a mountinfo (proc_pid_mountinfo(5)) that no other mount covers: one does that lies on
+// the same mount as the point, and nearer to its root.
+func visible(mountinfo []string) (points []string) {
+	type mount struct{ id, parent, point string }
+	var all []mount
+	for _, line := range mountinfo {
 		if fields := strings.Fields(line); len(fields) > 4 {
-			points = append(points, fields[4])
+			all = append(all, mount{fields[0], fields[1], fields[4]})
 		}
 	}
-	return points, nil
+	hidden := make(map[string]bool)
+	for _, m := range all { // a mount comes after the one it lies on
+		hidden[m.id] = hidden[m.parent] || slices.ContainsFunc(all, func(other mount) bool {
+			return other.parent == m.parent && strings.HasPrefix(m.point, strings.TrimSuffix(other.point, "/")+"/") && m.point != other.point
+		})
+		if !hidden[m.id] {
+			points = append(points, m.point)
+		}
+	}
+	return points
 }
 
 // added are the lines that are in now more often than in before.
@@ -194,13 +211,16 @@ func (l *Lab) halt() {
 }
 
 // noProcesses finds processes of the real machine that are in a network namespace of the lab.
-func (l *Lab) noProcesses() error {
+func (l *Lab) noProcesses() error { return noProcessesOn(l.machines()...) }
+
+// noProcessesOn finds processes of the real machine that are in a network namespace of these.
+func noProcessesOn(machines ...*Machine) error {
 	found, err := processNamespaces()
 	if err != nil {
 		return err
 	}
 	var left []string
-	for _, m := range l.machines() {
+	for _, m := range machines {
 		for _, pid := range found[m.netns] {
 			left = append(left, fmt.Sprintf("process %s on %s", pid, m.Name))
 		}

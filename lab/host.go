@@ -31,10 +31,15 @@ func (l *Lab) buildHost(ctx context.Context, i int) error {
 	if err := l.newMachine(m, map[string]string{"hosts": hostsFile(m), "resolv.conf": resolv}); err != nil {
 		return err
 	}
-	if err := l.plug(ctx, m); err != nil {
+	return l.join(ctx, h)
+}
+
+// join connects a host that has booted.
+func (l *Lab) join(ctx context.Context, h *Host) error {
+	if err := l.plug(ctx, h.Machine); err != nil {
 		return err
 	}
-	if err := m.ip(ctx, "route add default via "+worldAddr4, "route add default via "+worldAddr6); err != nil {
+	if err := h.ip(ctx, "route add default via "+worldAddr4, "route add default via "+worldAddr6); err != nil {
 		return err
 	}
 	return h.setBridgeNF(ctx)

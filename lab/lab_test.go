@@ -232,3 +232,17 @@ func TestTooManyHosts(t *testing.T) {
 		t.Errorf("a lab of %d hosts was built: %v", maxHosts+1, l.Close())
 	}
 }
+
+func TestHiddenMountsAreNotSeen(t *testing.T) {
+	const table = `20 1 0:1 / / rw - ext4 d rw
+21 20 0:2 / /run rw - tmpfs t rw
+22 21 0:3 / /run/netns rw - tmpfs t rw
+23 22 0:4 net:[1] /run/netns/elsewhere rw - nsfs n rw
+24 21 0:5 / /run rw - tmpfs t rw
+25 24 0:6 / /run/netns rw - tmpfs t rw
+26 25 0:4 net:[2] /run/netns/here rw - nsfs n rw`
+	got := strings.Join(visible(strings.Split(table, "\n")), " ")
+	if want := "/ /run /run /run/netns /run/netns/here"; got != want {
+		t.Errorf("visible: %s, not %s", got, want)
+	}
+}

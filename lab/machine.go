@@ -21,8 +21,10 @@ import (
 //go:embed machine.sh
 var firstProcess string
 
-// bootTime bounds how long the first process of a machine may take to arrange its file systems.
-const bootTime = 10 * time.Second
+const (
+	bootTime = 10 * time.Second // how long the first process of a machine may take to arrange its file systems
+	haltTime = 2 * time.Second  // and to thaw what is frozen, before it is killed
+)
 
 // Machine is one computer of the lab. It lives until its first process is ended.
 type Machine struct {
@@ -71,14 +73,16 @@ func (m *Machine) boot() error {
 func (m *Machine) PID() int { return m.first.Process.Pid }
 
 // halt ends the machine at once, as if its plug were pulled. When it returns no process of m is left: the kernel
-// kills and awaits everything in a PID namespace before its first process is gone.
+// kills and awaits everything in a PID namespace before its first process is gone. That one ends by itself, as nobody
+// else can be sure to thaw what is frozen; it gets a moment for that.
 func (m *Machine) halt() {
 	if m.life == nil {
 		return
 	}
 	_ = m.life.Close()
-	_ = m.first.Process.Kill()
-	_ = m.first.Wait() // "signal: killed" is what was asked for
+	impatience := time.AfterFunc(haltTime, func() { _ = m.first.Process.Kill() })
+	defer impatience.Stop()
+	_ = m.first.Wait() // however it ended, it has
 	m.life = nil
 }
 

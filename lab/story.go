@@ -22,7 +22,7 @@ const storyStep = time.Minute
 //
 //	lab [-bridge-nf on|off] [N]      build the lab, with N hosts (1); must come first
 //	start HOST [FLAG…]               start the engine
-//	stop HOST, kill9 HOST            end it with SIGTERM, with SIGKILL
+//	end HOST, kill9 HOST             end it with SIGTERM, with SIGKILL ("stop" is testscript's own: it ends the story)
 //	images HOST NAME…                load test images into it
 //	docker [-on HOST] ARG…           the docker client, talking to the engine of h1 or of HOST
 //	host HOST CMD…                   run a command on a host
@@ -42,7 +42,7 @@ func RunStories(t *testing.T, dir string, options Options) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"lab": cmdLab, "start": cmdStart, "stop": cmdStop, "kill9": cmdKill, "images": cmdImages, "clean": cmdClean,
+			"lab": cmdLab, "start": cmdStart, "end": cmdEnd, "kill9": cmdKill, "images": cmdImages, "clean": cmdClean,
 			"docker": cmdPlain("docker"), "host": cmdPlain("host"), "world": cmdPlain("world"), "soon": cmdSoon, "let": cmdLet,
 		},
 		RequireUniqueNames: true,
@@ -145,7 +145,7 @@ func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
 	step(ts, neg, args, func(ctx context.Context, h *Host, flags []string) error { return h.Start(ctx, flags...) })
 }
 
-func cmdStop(ts *testscript.TestScript, neg bool, args []string) {
+func cmdEnd(ts *testscript.TestScript, neg bool, args []string) {
 	step(ts, neg, args, func(ctx context.Context, h *Host, _ []string) error { return h.Stop(ctx) })
 }
 

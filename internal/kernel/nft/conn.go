@@ -16,7 +16,7 @@ import (
 const (
 	// answerTimeout bounds the wait for one answer where the caller's context
 	// has no deadline of its own. The kernel answers within milliseconds.
-	answerTimeout = 10 * time.Second
+	answerTimeout = 30 * time.Second
 
 	// socketBuffer is asked for in both directions, in bytes: a whole chunk
 	// must fit a single sendmsg, and its refusals the receive queue.
