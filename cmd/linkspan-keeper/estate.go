@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/forward"
 	"github.com/linkspan/linkspan/internal/keeper/serve"
 	"github.com/linkspan/linkspan/internal/keeper/wire"
 	"github.com/linkspan/linkspan/internal/model"
@@ -18,13 +19,15 @@ import (
 const (
 	// adoptTime bounds the adoption of what another keeper handed over.
 	adoptTime = 15 * time.Second
-	// drainTime is longer than any query takes.
-	drainTime = 6 * time.Second
+	// lingerTime is how long connections through the forwarder may go on in a keeper
+	// that was replaced.
+	lingerTime = time.Hour
 )
 
 // estate is everything that this keeper holds.
 type estate struct {
 	names   *resolver.Server
+	ports   *forward.Server
 	outputs *output.Outputs
 	log     *slog.Logger
 
@@ -38,7 +41,7 @@ func (e *estate) Empty() bool {
 			return false
 		}
 	}
-	return len(e.outputs.List()) == 0
+	return len(e.ports.Rows()) == 0 && len(e.outputs.List()) == 0
 }
 
 // Release implements serve.Estate.
@@ -50,10 +53,13 @@ func (e *estate) Release() (wire.Inventory, []wire.Descriptor, error) {
 			all = append(all, wire.Descriptor{File: f, Label: wire.Label{Kind: kind, For: whose}})
 		}
 	}
-	for _, row := range e.names.Rows() {
+	for _, row := range append(e.names.Rows(), e.ports.Rows()...) {
 		if packed, ok := wire.PackRow("", row); ok {
 			i.Rows = append(i.Rows, packed)
 		}
+	}
+	for _, h := range e.ports.Release() {
+		add(h.File, wire.LabelPort, h.Name)
 	}
 	for _, h := range e.names.Release() {
 		add(h.UDP, wire.LabelDNSUDP, h.Namespace)
@@ -72,6 +78,7 @@ func (e *estate) Release() (wire.Inventory, []wire.Descriptor, error) {
 func (e *estate) Adopt(i wire.Inventory, descriptors []wire.Descriptor) error {
 	e.away = false
 	sockets := map[string]*resolver.Handed{}
+	var ports []forward.Handed
 	files := map[model.ContainerID]map[string]*os.File{}
 	for _, d := range descriptors {
 		switch d.Label.Kind {
@@ -86,6 +93,8 @@ func (e *estate) Adopt(i wire.Inventory, descriptors []wire.Descriptor) error {
 			} else {
 				h.TCP = d.File
 			}
+		case wire.LabelPort:
+			ports = append(ports, forward.Handed{Name: d.Label.For, File: d.File})
 		case wire.LabelStdout, wire.LabelStderr:
 			id := model.ContainerID(d.Label.For)
 			if files[id] == nil {
@@ -97,7 +106,23 @@ func (e *estate) Adopt(i wire.Inventory, descriptors []wire.Descriptor) error {
 			d.File.Close() //nolint:errcheck // nothing was written through it
 		}
 	}
-	return errors.Join(e.adoptOutputs(i.Outputs, files), e.adoptNames(i.Rows, sockets))
+	ctx, cancel := context.WithTimeout(context.Background(), adoptTime)
+	defer cancel()
+	all, err := unpack(i.Rows)
+	return errors.Join(err, e.adoptOutputs(i.Outputs, files), e.adoptNames(ctx, all, sockets), e.ports.Adopt(ctx, ports, all))
+}
+
+// unpack returns the rows of kinds that this release knows.
+func unpack(rows []wire.Row) (all []desired.Row, err error) {
+	for _, row := range rows {
+		owned, bad := row.Unpack()
+		if bad != nil {
+			err = errors.Join(err, bad)
+			continue
+		}
+		all = append(all, owned.Row)
+	}
+	return all, err
 }
 
 func (e *estate) adoptOutputs(outputs []wire.HandedOutput, files map[model.ContainerID]map[string]*os.File) error {
@@ -109,39 +134,34 @@ func (e *estate) adoptOutputs(outputs []wire.HandedOutput, files map[model.Conta
 }
 
 // adoptNames serves names first, and then whoever asks for them.
-func (e *estate) adoptNames(rows []wire.Row, sockets map[string]*resolver.Handed) error {
+func (e *estate) adoptNames(ctx context.Context, rows []desired.Row, sockets map[string]*resolver.Handed) error {
 	var handed []resolver.Handed
 	for _, h := range sockets {
 		handed = append(handed, *h)
 	}
 	e.names.Adopt(handed)
 	var deltas []desired.Delta
-	var failed []error
 	for _, row := range rows {
-		owned, err := row.Unpack()
-		if err != nil {
-			failed = append(failed, err)
-			continue
-		}
-		deltas = append(deltas, desired.Delta{New: owned.Row})
+		deltas = append(deltas, desired.Delta{New: row})
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), adoptTime)
-	defer cancel()
-	return errors.Join(append(failed, e.names.Apply(ctx, deltas))...)
+	return e.names.Apply(ctx, deltas)
 }
 
-// close finishes what is still on its way: answers that another keeper, which has
-// taken over, knows nothing of.
-func (e *estate) close() {
+// close finishes what is still on its way, answers and connections that another
+// keeper, which has taken over, knows nothing of, unless ctx ends.
+func (e *estate) close(ctx context.Context) {
 	if e.away {
-		ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+		ctx, cancel := context.WithTimeout(ctx, lingerTime)
 		defer cancel()
 		if err := e.names.Drain(ctx); err != nil {
 			e.log.Warn("queries are left unanswered", "op", "keeper.end", "err", err)
 		}
+		if err := e.ports.Drain(ctx); err != nil {
+			e.log.Warn("forwarded connections are cut off", "op", "keeper.end", "err", err)
+		}
 	}
-	if err := e.names.Close(); err != nil {
-		e.log.Warn("resolver not closed", "op", "keeper.end", "err", err)
+	if err := errors.Join(e.names.Close(), e.ports.Close()); err != nil {
+		e.log.Warn("not everything is closed", "op", "keeper.end", "err", err)
 	}
 }
 
@@ -151,4 +171,33 @@ type follower struct{ outputs *output.Outputs }
 // Follow implements serve.Follower.
 func (f follower) Follow(id model.ContainerID, stdout, stderr bool) serve.Client {
 	return f.outputs.Follow(id, stdout, stderr)
+}
+
+// rows is all that makes rows so.
+type rows struct {
+	names *resolver.Server
+	ports *forward.Server
+}
+
+// Apply implements serve.Rows.
+func (r rows) Apply(ctx context.Context, deltas []desired.Delta) error {
+	return errors.Join(r.ports.Apply(ctx, deltas), r.names.Apply(ctx, deltas))
+}
+
+// Resync implements serve.Rows.
+func (r rows) Resync(ctx context.Context, want desired.State) (desired.Report, error) {
+	a, errA := r.ports.Resync(ctx, want)
+	b, errB := r.names.Resync(ctx, want)
+	return sum(a, b), errors.Join(errA, errB)
+}
+
+// Check implements serve.Rows.
+func (r rows) Check(ctx context.Context, want desired.State) (desired.Report, error) {
+	a, errA := r.ports.Check(ctx, want)
+	b, errB := r.names.Check(ctx, want)
+	return sum(a, b), errors.Join(errA, errB)
+}
+
+func sum(a, b desired.Report) desired.Report {
+	return desired.Report{Drift: append(a.Drift, b.Drift...), Writes: a.Writes + b.Writes}
 }

@@ -1,5 +1,5 @@
 // Linkspan-keeper holds what must not die with the daemon: the DNS servers of
-// sandboxes, and the readers of what containers print. linkspand starts it and
+// sandboxes, the readers of what containers print, and host ports. linkspand starts it and
 // tells it what to do; it goes on while there is no daemon.
 package main
 
@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/linkspan/linkspan/internal/forward"
 	"github.com/linkspan/linkspan/internal/keeper"
 	"github.com/linkspan/linkspan/internal/keeper/serve"
 	"github.com/linkspan/linkspan/internal/keeper/wire"
@@ -84,14 +85,15 @@ func keep(ctx context.Context, s settings, log *slog.Logger) error {
 		Opener: sockets.Opener{Namespaces: namespaces}, HostServers: resolver.NewHostFile("/etc/resolv.conf").Servers, Logger: log,
 	})
 	outputs := output.New(output.Options{Logger: log})
-	e := &estate{names: names, outputs: outputs, log: log}
-	defer e.close()
+	ports := forward.New(forward.Options{Logger: log})
+	e := &estate{names: names, ports: ports, outputs: outputs, log: log}
+	defer func() { e.close(ctx) }()
 	program, err := keeper.Identify("/proc/self/exe")
 	if err != nil {
 		return err
 	}
 	server := serve.New(serve.Options{
-		Rows: names, Outputs: outputs, Follower: follower{outputs}, Estate: e, Logger: log,
+		Rows: rows{names, ports}, Ports: ports, Outputs: outputs, Follower: follower{outputs}, Estate: e, Logger: log,
 		Hello: wire.Hello{Version: wire.Version, Program: program, Pid: os.Getpid(), Release: version},
 	})
 	l, err := begin(s, server, log)

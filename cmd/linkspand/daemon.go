@@ -38,6 +38,7 @@ type daemon struct {
 	log     *slog.Logger
 	store   *bolt.Store
 	keeper  *keeper.Keeper
+	kernel  *kernel.Kernel
 	engine  *engine.Engine
 	running atomic.Pointer[engine.Engine] // engine, for those who look before it is open
 	runtime *runtime.Runtime
@@ -124,13 +125,14 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open the kernel: %w", err)
 	}
+	d.kernel = k
 	d.later(func(context.Context) error { return k.Close() })
 	networks, err := maker(d.config)
 	if err != nil {
 		return err
 	}
 	d.engine, err = engine.Open(ctx, engine.Options{
-		Store: d.store, Hands: []engine.Hand{k, d.keeper}, Networks: networks, Logger: d.log,
+		Store: d.store, Hands: []engine.Hand{k, d.keeper}, Claimer: d.keeper, Networks: networks, Logger: d.log,
 		Observer: observer{k, uniqueLocal(d.store.Instance())}, Reached: reached,
 		DirectRouting: d.config.DirectRouting,
 	})

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/linkspan/linkspan/internal/dockerapi"
+	"github.com/linkspan/linkspan/internal/forward"
 )
 
 // serve answers requests until ctx ends, then closes everything but the
@@ -35,7 +36,9 @@ func (d *daemon) answer(ctx context.Context) error {
 	api := dockerapi.New(dockerapi.Options{
 		Backends: dockerapi.BackendsOf(d.manager, d.engine), Info: d.info(ctx), Logger: d.log, Observe: observe,
 	})
-	private := dockerapi.Debug(dockerapi.DebugOptions{Engine: d.engine, Metrics: metrics, Logger: d.log})
+	private := dockerapi.Debug(dockerapi.DebugOptions{
+		Engine: d.engine, Containers: d.manager, Traffic: d.kernel, Listeners: forward.Listeners, Metrics: metrics, Logger: d.log,
+	})
 	var public []net.Listener
 	for _, host := range d.config.Hosts {
 		l, err := dockerapi.Listen(host, d.config.Group)
@@ -79,7 +82,8 @@ func (d *daemon) register(r *prometheus.Registry) func(route string, status int,
 		Name: "linkspan_api_request_seconds", Help: "Time that requests to the API took.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
 	}, []string{"route", "status"})
-	r.MustRegister(requests, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(requests, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		dockerapi.TrafficMetrics(d.engine, d.kernel, d.log))
 	gauge := func(name, help string, value func() float64) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 	}

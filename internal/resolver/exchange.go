@@ -40,6 +40,7 @@ var (
 	errStrays  = errors.New("too many answers to another question")
 	errOther   = errors.New("answer to another question")
 	errLetters = errors.New("answer with other letters")
+	errGuessed = errors.New("an answer to another question came first")
 	errCrowded = errors.New("too many sockets")
 )
 
@@ -66,16 +67,24 @@ func (f *forwarder) exchange(ctx context.Context, s step, e errand) (*answer, bo
 // converse asks one server in the way it understands and follows up what calls
 // for it.
 func (f *forwarder) converse(ctx context.Context, s step, e errand) ([]byte, error) {
-	bare, plain := e.source.health.manner(s.server)
-	reply, err := f.once(ctx, s, e, bare, plain)
+	m := e.source.health.manner(s.server)
+	reply, err := f.once(ctx, s, e, m)
+	if errors.Is(err, errGuessed) {
+		e.source.health.alarm(s.server)
+		m.letters = true
+		reply, err = f.once(ctx, s, e, m)
+	}
 	if errors.Is(err, errLetters) {
-		reply, err = f.otherLetters(ctx, s, e, bare)
+		m.letters, m.keeps = false, false
+		reply, err = f.otherLetters(ctx, s, e, m)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if !bare && deniesEDNS(reply) {
-		again, err := f.once(ctx, s, e, true, plain)
+	if !m.bare && deniesEDNS(reply) {
+		bare := m
+		bare.bare = true
+		again, err := f.once(ctx, s, e, bare)
 		if err == nil && !deniesEDNS(again) {
 			e.source.health.learn(s.server, true, false)
 			reply = again
@@ -83,7 +92,7 @@ func (f *forwarder) converse(ctx context.Context, s step, e errand) ([]byte, err
 	}
 	if s.network == "udp" && reply[2]&(bitTC>>8) != 0 {
 		full := step{s.server, "tcp", s.place}
-		if long, err := f.once(ctx, full, e, bare, plain); err == nil {
+		if long, err := f.once(ctx, full, e, m); err == nil {
 			return long, nil
 		}
 	}
@@ -94,14 +103,16 @@ func (f *forwarder) converse(ctx context.Context, s step, e errand) ([]byte, err
 // It may come from somebody who guesses, so the server is asked over TCP, where
 // guessing is of no use. A server that has none, or changes letters there too,
 // is taken at its word.
-func (f *forwarder) otherLetters(ctx context.Context, s step, e errand, bare bool) ([]byte, error) {
+func (f *forwarder) otherLetters(ctx context.Context, s step, e errand, plain manner) ([]byte, error) {
 	sure := step{s.server, "tcp", s.place}
-	reply, err := f.once(ctx, sure, e, bare, false)
+	odd := plain
+	odd.letters, odd.keeps = true, true
+	reply, err := f.once(ctx, sure, e, odd)
 	if err == nil || ctx.Err() != nil {
 		return reply, err
 	}
 	e.source.health.learn(s.server, false, true)
-	return f.once(ctx, s, e, bare, true)
+	return f.once(ctx, s, e, plain)
 }
 
 // deniesEDNS tells whether reply is that of a server that does not know EDNS
@@ -113,7 +124,7 @@ func deniesEDNS(reply []byte) bool {
 
 // once sends one query, from a port and with an ID that are random, and returns
 // the answer to it (RFC 5452 section 9).
-func (f *forwarder) once(ctx context.Context, s step, e errand, bare, plain bool) ([]byte, error) {
+func (f *forwarder) once(ctx context.Context, s step, e errand, m manner) ([]byte, error) {
 	if !f.sockets.enter() {
 		return nil, errCrowded
 	}
@@ -130,19 +141,19 @@ func (f *forwarder) once(ctx context.Context, s step, e errand, bare, plain bool
 	}
 	// A query nobody waits for any longer gives its socket back at once.
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	msg, err := e.message(bare, plain)
+	msg, err := e.message(m)
 	if err != nil {
 		return nil, err
 	}
 	if s.network == "tcp" {
-		return exchangeTCP(conn, msg, e.end(), plain)
+		return exchangeTCP(conn, msg, e.end(), m)
 	}
-	return exchangeUDP(conn, msg, e.end(), plain)
+	return exchangeUDP(conn, msg, e.end(), m)
 }
 
-// message is a query with a random ID and, unless plain, letters of random case
-// (draft-vixie-dnsext-dns0x20): what a forger has to guess.
-func (e errand) message(bare, plain bool) ([]byte, error) {
+// message is a query with a random ID and, if somebody guesses, letters of random
+// case (draft-vixie-dnsext-dns0x20), which he would have to guess too.
+func (e errand) message(m manner) ([]byte, error) {
 	var random [2 + maxName/8 + 1]byte
 	if _, err := crand.Read(random[:]); err != nil {
 		return nil, fmt.Errorf("draw a query id: %w", err)
@@ -150,7 +161,7 @@ func (e errand) message(bare, plain bool) ([]byte, error) {
 	msg := make([]byte, 0, e.end()+optSize)
 	msg = appendHeader(msg, binary.BigEndian.Uint16(random[:]), e.bits, 1)
 	msg = append(msg, e.question...)
-	if !plain {
+	if m.letters {
 		name := msg[headerSize : len(msg)-4]
 		for i, c := range name {
 			if 'a' <= c && c <= 'z' && random[2+i/8]>>(i%8)&1 != 0 {
@@ -158,7 +169,7 @@ func (e errand) message(bare, plain bool) ([]byte, error) {
 			}
 		}
 	}
-	if !bare {
+	if !m.bare {
 		// OPT is for one hop (RFC 6891 section 6.2.3): options of the client's,
 		// such as cookies, are not for a server that we chose.
 		msg = appendOPT(msg, ednsUDP, flagDO(e.do))
@@ -167,7 +178,7 @@ func (e errand) message(bare, plain bool) ([]byte, error) {
 	return msg, nil
 }
 
-func exchangeUDP(conn net.Conn, msg []byte, end int, plain bool) ([]byte, error) {
+func exchangeUDP(conn net.Conn, msg []byte, end int, m manner) ([]byte, error) {
 	if _, err := conn.Write(msg); err != nil {
 		return nil, err
 	}
@@ -182,9 +193,12 @@ func exchangeUDP(conn net.Conn, msg []byte, end int, plain bool) ([]byte, error)
 		}
 		reply := buf[:min(n, most)]
 		if !answers(reply, msg, end) {
+			if m.keeps && !m.letters {
+				return nil, errGuessed
+			}
 			continue
 		}
-		if !plain && !sameLetters(reply, msg, end) {
+		if m.letters && !sameLetters(reply, msg, end) {
 			return nil, errLetters
 		}
 		if n > most || hasNoQuestion(reply) {
@@ -195,7 +209,7 @@ func exchangeUDP(conn net.Conn, msg []byte, end int, plain bool) ([]byte, error)
 	return nil, errStrays
 }
 
-func exchangeTCP(conn net.Conn, msg []byte, end int, plain bool) ([]byte, error) {
+func exchangeTCP(conn net.Conn, msg []byte, end int, m manner) ([]byte, error) {
 	framed := binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(msg)), uint16(len(msg)))
 	if _, err := conn.Write(append(framed, msg...)); err != nil {
 		return nil, err
@@ -211,7 +225,7 @@ func exchangeTCP(conn net.Conn, msg []byte, end int, plain bool) ([]byte, error)
 	switch {
 	case !answers(reply, msg, end):
 		return nil, errOther
-	case !plain && !sameLetters(reply, msg, end):
+	case m.letters && !sameLetters(reply, msg, end):
 		return nil, errLetters
 	case hasNoQuestion(reply):
 		return bareReply(reply, msg, end, false), nil

@@ -38,6 +38,7 @@ type rank struct {
 	until  time.Time     // suspended
 	bare   time.Time     // until then: queries go without EDNS
 	plain  time.Time     // until then: it does not keep the case of letters
+	wary   time.Time     // until then: somebody guesses answers in its name
 }
 
 // maxRanks bounds what is remembered of servers that come and go.
@@ -108,12 +109,28 @@ func (h *health) patience(server netip.Addr, most time.Duration) time.Duration {
 	return most
 }
 
-// manner returns how a server wants to be asked.
-func (h *health) manner(server netip.Addr) (bare, plain bool) {
+// manner is how a server is asked.
+type manner struct {
+	bare    bool // without EDNS
+	letters bool // of random case
+	keeps   bool // as far as is known, it keeps the case of letters
+}
+
+// manner returns how a server wants to be asked. Letters of random case are for
+// bad times: they make every query look odd, and some servers spell them anew.
+func (h *health) manner(server netip.Addr) manner {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r, now := h.ranks[server], time.Now()
-	return now.Before(r.bare), now.Before(r.plain)
+	keeps := !now.Before(r.plain)
+	return manner{bare: now.Before(r.bare), letters: keeps && now.Before(r.wary), keeps: keeps}
+}
+
+// alarm records that an answer in a server's name was none: somebody guesses.
+func (h *health) alarm(server netip.Addr) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.changeLocked(server, func(r *rank) { r.wary = time.Now().Add(oddTime) })
 }
 
 // learn records an oddity for oddTime: the server does not know EDNS, or does

@@ -129,7 +129,7 @@ func FuzzPacket(f *testing.F) {
 			t.Fatalf("name %q, want %q", q.name(), canonicalWire(t, qname))
 		}
 		e := newErrand(&source{}, nil, &q)
-		if sent, err := e.message(false, false); err != nil || new(dns.Msg).Unpack(sent) != nil || !sameQuestion(sent[headerSize:e.end()], q.question) {
+		if sent, err := e.message(manner{letters: true, keeps: true}); err != nil || new(dns.Msg).Unpack(sent) != nil || !sameQuestion(sent[headerSize:e.end()], q.question) {
 			t.Fatalf("errand %x", sent)
 		}
 	})
@@ -177,7 +177,7 @@ func FuzzReply(f *testing.F) {
 		if len(reply) < 2 {
 			return
 		}
-		msg, _ := e.message(true, true)
+		msg, _ := e.message(manner{bare: true})
 		copy(msg, reply[:2])
 		if !answers(reply, msg, e.end()) || hasNoQuestion(reply) {
 			return

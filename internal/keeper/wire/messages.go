@@ -133,7 +133,6 @@ type Descriptors struct {
 type Label struct {
 	Kind string `json:"kind"` // LabelDNSUDP ...
 	For  string `json:"for"`  // a namespace, or a container's ID
-	Port uint16 `json:"port,omitempty"`
 	// Of a LabelFollow: which streams it gets.
 	Stdout bool `json:"stdout,omitempty"`
 	Stderr bool `json:"stderr,omitempty"`
@@ -146,7 +145,7 @@ const (
 	LabelStdout = "stdout"
 	LabelStderr = "stderr"
 	LabelFollow = "follow" // the connection of a client of the daemon's
-	LabelPort   = "port"   // a socket that reserves a port, or serves it; For is its row's key, Port says which
+	LabelPort   = "port"   // a socket that holds a host port, or serves it; For is its own name for it
 )
 
 // Descriptor is a descriptor on its way to another keeper. Who receives it closes

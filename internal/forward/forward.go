@@ -1,0 +1,373 @@
+// Package forward holds host ports against the other processes of the host, and
+// serves in user space the published ports that the kernel cannot lead to a
+// container by itself: those at ::1, and IPv6 clients of a container that has
+// IPv4 only.
+//
+//	desired.Reserve -> Claim -> one bound socket per port, which drops everything
+//	desired.Forward -> Apply -> the same sockets, opened for exactly one address
+//
+// It promises:
+//
+//   - While a reservation is held nobody else can bind its ports, and what
+//     reaches them unforwarded gets no answer at all.
+//   - Reservations of more than 256 ports are the exception: a socket for each
+//     would cost more than it protects. Their ports must be free when they are
+//     claimed; after that nothing holds them. The same goes for what the kernel
+//     lacks, a family or SCTP: nobody can bind there.
+//   - A forward of more than 4096 ports is not served, which is logged.
+//   - Every connection, client and wait is bounded, and everything has ended when
+//     Close returns.
+//   - All sockets can be handed to a successor in another process; what arrives
+//     in between waits in them.
+//
+// It must not choose ports, must not know who wants a row or why, must not touch
+// the firewall, and never looks into what it carries. It works in the network
+// namespace of the process.
+package forward
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// Options is what a Server needs.
+type Options struct {
+	Logger *slog.Logger // nil discards
+}
+
+// Server holds the reservations and forwards of a host. It is made by New.
+type Server struct {
+	log   *slog.Logger
+	conns gate // TCP connections of all forwards
+	flows gate // UDP clients of all forwards
+
+	turn     sync.Mutex // orders everything but the carrying of data, which never takes it
+	sockets  map[name]*socket
+	reserves map[desired.Key]*reservation
+	lanes    map[desired.Key]*lane
+	adopted  map[name]*os.File // nobody has asked for these yet
+	flowing  []handedFlow      // adopted UDP clients, as above
+	tcp, udp *poller           // nil until there is something to serve
+	buffers  sync.Pool         // of *datagram
+
+	closed   bool
+	away     bool          // handed over: another Server's to serve
+	left     []desired.Row // what was held then
+	released []*lane       // finish their connections
+	serving  sync.WaitGroup
+}
+
+// New returns a Server that holds nothing yet.
+func New(o Options) *Server {
+	log := o.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{
+		log:      log,
+		conns:    gate{max: maxConnsTotal},
+		flows:    gate{max: maxFlowsTotal},
+		sockets:  map[name]*socket{},
+		reserves: map[desired.Key]*reservation{},
+		lanes:    map[desired.Key]*lane{},
+		adopted:  map[name]*os.File{},
+		buffers:  sync.Pool{New: func() any { return new(datagram) }},
+	}
+}
+
+// Apply serves the Forward rows among deltas and leaves the other kinds alone:
+// reservations come and go by Claim and Unclaim. A row lives on the sockets of
+// the reservation that its ports lie in; without one it binds its own. What could
+// not be done is in the error as *desired.Failure, one for each row, joined.
+// Applying the same deltas again changes nothing.
+func (s *Server) Apply(ctx context.Context, deltas []desired.Delta) error {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	if s.closed || s.away {
+		return errClosed()
+	}
+	for _, d := range deltas {
+		if _, ok := d.Old.(desired.Forward); ok && d.New == nil {
+			s.unserve(d.Key())
+		}
+	}
+	var failures []error
+	for _, d := range deltas {
+		if row, ok := d.New.(desired.Forward); ok {
+			if _, err := s.serve(ctx, row); err != nil {
+				failures = append(failures, &desired.Failure{Owner: d.Owner, Key: d.Key(), Err: err})
+			}
+		}
+	}
+	return errors.Join(failures...)
+}
+
+// Resync makes exactly the Reserve and Forward rows of want true: it claims and
+// serves what is missing, and lets go of what is left over. A second Resync of
+// the same state reports nothing. Errors are as Apply's; a reservation that
+// cannot be had is among them, around a *desired.Held. Adopted sockets that no
+// row has asked for by then are closed.
+func (s *Server) Resync(ctx context.Context, want desired.State) (desired.Report, error) {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	if s.closed || s.away {
+		return desired.Report{}, errClosed()
+	}
+	var report desired.Report
+	s.dropStrays(want, &report)
+	var failures []error
+	note := func(o desired.Owned, changed bool, err error) {
+		if err != nil {
+			failures = append(failures, &desired.Failure{Owner: o.Owner, Key: o.Row.Key(), Err: err})
+		} else if changed {
+			report.Drift = append(report.Drift, missing+o.Row.String())
+			report.Writes++
+		}
+	}
+	for o := range want.Kind(desired.KindReserve) {
+		if row, ok := o.Row.(desired.Reserve); ok {
+			changed, err := s.claim(ctx, row)
+			note(o, changed, err)
+		}
+	}
+	for o := range want.Kind(desired.KindForward) {
+		if row, ok := o.Row.(desired.Forward); ok {
+			changed, err := s.serve(ctx, row)
+			note(o, changed, err)
+		}
+	}
+	s.discardAdopted()
+	return report, errors.Join(failures...)
+}
+
+// The beginnings of lines in a report.
+const (
+	missing  = "missing or wrong: "
+	leftOver = "left over: "
+)
+
+// dropStrays lets go of what want has no row for, and of reservations that want
+// has otherwise.
+func (s *Server) dropStrays(want desired.State, report *desired.Report) {
+	for _, row := range s.rows() {
+		o, wanted := want.Get(row.Key())
+		_, reserved := row.(desired.Reserve)
+		if wanted && (o.Row == row || !reserved) {
+			continue
+		}
+		if reserved {
+			s.unclaim(row.Key())
+		} else {
+			s.unserve(row.Key())
+		}
+		if !wanted { // else it is claimed anew, and reported by that
+			report.Drift = append(report.Drift, leftOver+row.String())
+			report.Writes++
+		}
+	}
+}
+
+// Check says what Resync would change, and changes nothing.
+func (s *Server) Check(_ context.Context, want desired.State) (desired.Report, error) {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	if s.closed || s.away {
+		return desired.Report{}, errClosed()
+	}
+	var report desired.Report
+	have := map[desired.Key]desired.Row{}
+	for _, row := range s.rows() {
+		have[row.Key()] = row
+		if _, wanted := want.Get(row.Key()); !wanted {
+			report.Drift = append(report.Drift, leftOver+row.String())
+		}
+	}
+	for _, kind := range []desired.Kind{desired.KindForward, desired.KindReserve} {
+		for o := range want.Kind(kind) {
+			if have[o.Row.Key()] != o.Row {
+				report.Drift = append(report.Drift, missing+o.Row.String())
+			}
+		}
+	}
+	return report, nil
+}
+
+// Rows returns the Forward and Reserve rows that are held, in the order of keys:
+// what a successor has to be given. After Release it returns what was held then.
+func (s *Server) Rows() []desired.Row {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	if s.away {
+		return slices.Clone(s.left)
+	}
+	return s.rows()
+}
+
+func (s *Server) rows() []desired.Row {
+	var out []desired.Row
+	for _, l := range s.lanes {
+		out = append(out, l.row)
+	}
+	for _, r := range s.reserves {
+		out = append(out, r.row)
+	}
+	slices.SortFunc(out, func(a, b desired.Row) int {
+		return cmp.Or(cmp.Compare(a.Key().Kind, b.Key().Kind), cmp.Compare(a.Key().Name, b.Key().Name))
+	})
+	return out
+}
+
+// Close lets go of everything, cuts all connections and waits until all of the
+// server's goroutines have ended. It may be called more than once.
+func (s *Server) Close() error {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	s.closed = true
+	for _, l := range s.released {
+		l.end()
+	}
+	for key := range s.lanes {
+		s.unserve(key)
+	}
+	for key := range s.reserves {
+		s.unclaim(key)
+	}
+	s.discardAdopted()
+	s.stopPolling()
+	s.serving.Wait()
+	return nil
+}
+
+func errClosed() error {
+	return &model.Error{Op: "forward.apply", Kind: model.Unavailable, Err: errors.New("forwarder is closed")}
+}
+
+// serve makes the row true and tells whether that took a change. A row that
+// cannot be served in all its ports is not served at all.
+func (s *Server) serve(ctx context.Context, row desired.Forward) (bool, error) {
+	old := s.lanes[row.Key()]
+	if old != nil && old.row == row {
+		return false, nil
+	}
+	if err := validate(row); err != nil {
+		return false, err
+	}
+	l := newLane(s, row)
+	if l.tooWide() {
+		s.log.Warn(fmt.Sprintf("%s: not served, it has more than %d ports", row, maxForwardPorts), "op", "forward.apply")
+	} else if err := s.lay(ctx, l); err != nil {
+		l.end()
+		s.lift(l, old)
+		return false, err
+	}
+	s.lanes[row.Key()] = l
+	if old != nil {
+		old.end()
+		s.lift(old, nil)
+	}
+	return true, nil
+}
+
+func validate(row desired.Forward) error {
+	switch {
+	case !row.Protocol.Forwardable():
+		return model.Errorf(model.NotImplemented, "forward %s: only tcp and udp can be forwarded", row.Protocol)
+	case row.First == 0 || row.First > row.Last || row.ToFirst == 0 || int(row.ToFirst)+int(row.Last-row.First) > 65535:
+		return model.Errorf(model.Invalid, "invalid ports: %s", row)
+	case !row.Host.IsValid() || !row.To.IsValid():
+		return model.Errorf(model.Invalid, "invalid address: %s", row)
+	}
+	return nil
+}
+
+// unserve ends a row: its connections are cut, its own sockets closed.
+func (s *Server) unserve(key desired.Key) {
+	for _, l := range s.released {
+		if l.row.Key() == key {
+			l.end()
+		}
+	}
+	if l := s.lanes[key]; l != nil {
+		delete(s.lanes, key)
+		l.end()
+		s.lift(l, nil)
+	}
+}
+
+// lay leads all ports of a row to the lane. What led elsewhere from the same
+// address leads to the lane from then on. With an error some may lead there.
+func (s *Server) lay(ctx context.Context, l *lane) error {
+	for port := int(l.row.First); port <= int(l.row.Last); port++ {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		sock, err := s.socketFor(l.row, uint16(port))
+		if errors.Is(err, errLacking) {
+			continue // nobody can connect there either
+		}
+		if err != nil {
+			return err
+		}
+		l.sockets = append(l.sockets, sock)
+		if err := s.open(sock, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// socketFor returns the socket of a reservation or, without, one of the row's
+// own.
+func (s *Server) socketFor(row desired.Forward, port uint16) (*socket, error) {
+	at := name{row.Protocol, row.Host, port}
+	if sock := s.sockets[at]; sock != nil {
+		return sock, nil
+	}
+	if sock := s.sockets[at.anywhere()]; sock != nil {
+		return sock, nil
+	}
+	return s.socket(at)
+}
+
+// open lets packets for the lane's address into a socket.
+func (s *Server) open(sock *socket, l *lane) error {
+	p, err := s.polling(sock.name.protocol)
+	if err != nil {
+		return err
+	}
+	sock.lead(l.row.Host, l)
+	if err := sock.filter(); err != nil {
+		return fmt.Errorf("open %s: %w", sock.name, err)
+	}
+	s.resumeFlows(sock, l)
+	return p.add(sock)
+}
+
+// lift takes a lane off its sockets, puts instead where that was before, and
+// closes the sockets that nobody needs any more.
+func (s *Server) lift(l, instead *lane) {
+	for _, sock := range l.sockets {
+		led := sock.route(l.row.Host) == l
+		if led && instead != nil && slices.Contains(instead.sockets, sock) {
+			sock.lead(l.row.Host, instead)
+		} else if led {
+			sock.lead(l.row.Host, nil)
+		}
+		if s.dropUnused(sock) || !led {
+			continue
+		}
+		if err := sock.filter(); err != nil {
+			// Whoever gets through is turned away by accept.
+			s.log.Warn("socket cannot be filtered", "op", "forward.apply", "err", err)
+		}
+	}
+}

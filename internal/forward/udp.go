@@ -1,0 +1,56 @@
+package forward
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// receiver takes datagrams from all sockets; it belongs to one poller.
+type receiver struct {
+	buffer, control []byte
+}
+
+func newReceiver() *receiver {
+	return &receiver{buffer: make([]byte, maxDatagram), control: make([]byte, 256)}
+}
+
+// receive passes on the datagrams that wait at a socket.
+func (r *receiver) receive(sock *socket) error {
+	for range maxBurst {
+		var n, controls int
+		var from unix.Sockaddr
+		err := sock.control(func(fd int) (err error) {
+			n, controls, _, from, err = unix.Recvmsg(fd, r.buffer, r.control, unix.MSG_DONTWAIT)
+			return err
+		})
+		switch {
+		case err == nil:
+			r.forward(sock, fromSockaddr(from), r.buffer[:n], r.control[:controls])
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN) || errors.Is(err, os.ErrClosed):
+			return nil
+		default:
+			return os.NewSyscallError("recvmsg", err)
+		}
+	}
+	return nil
+}
+
+// forward sends a datagram to the container, from a socket of its client's own.
+// What cannot be sent is lost, as datagrams may be.
+func (r *receiver) forward(sock *socket, client netip.AddrPort, payload, control []byte) {
+	local, ok := sentTo(control)
+	if !ok {
+		return
+	}
+	l := sock.find(local)
+	if l == nil {
+		return
+	}
+	if f := l.flow(flowKey{sock, client, local}); f != nil {
+		f.send(payload)
+	}
+}
