@@ -94,7 +94,8 @@ func keep(ctx context.Context, s settings, log *slog.Logger) error {
 	}
 	server := serve.New(serve.Options{
 		Rows: rows{names, ports}, Ports: ports, Outputs: outputs, Follower: follower{outputs}, Estate: e, Logger: log,
-		Hello: wire.Hello{Version: wire.Version, Program: program, Pid: os.Getpid(), Release: version},
+		Queries: func() wire.Queries { return queries(names.Stats()) },
+		Hello:   wire.Hello{Version: wire.Version, Program: program, Pid: os.Getpid(), Release: version},
 	})
 	l, err := begin(s, server, log)
 	if err != nil {

@@ -215,21 +215,7 @@ func (s *Server) inspect(ctx context.Context, row desired.Reserve) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", row, err)
 	}
-	ours := map[uint64]bool{}
-	for _, sock := range s.sockets {
-		if n := sock.name; n.protocol == row.Protocol && row.First <= n.port && n.port <= row.Last {
-			ours[sock.inode()] = true
-		}
-	}
-	suspects := map[uint16]bool{row.First: true} // it shows whether the address can be bound at all
-	for _, e := range all {
-		port := e.local.Port()
-		if ours[e.inode] {
-			delete(suspects, port)
-		} else if row.First <= port && port <= row.Last {
-			suspects[port] = true
-		}
-	}
+	suspects := s.suspects(row, all)
 	for _, port := range slices.Sorted(maps.Keys(suspects)) {
 		file, err := bind(name{row.Protocol, row.Addr, port})
 		if errors.Is(err, errLacking) {
@@ -241,4 +227,23 @@ func (s *Server) inspect(ctx context.Context, row desired.Reserve) error {
 		_ = file.Close() // it was only a trial
 	}
 	return nil
+}
+
+// suspects returns the ports of a wide row that somebody may have. Its first port
+// is always among them: it shows whether the address can be bound at all. Those at
+// which forwards of ours were there before their reservation are not: a trial would
+// find only ourselves. Who has such a port at another address goes unnoticed.
+func (s *Server) suspects(row desired.Reserve, all []entry) map[uint16]bool {
+	out := map[uint16]bool{row.First: true}
+	for _, e := range all {
+		if port := e.local.Port(); row.First <= port && port <= row.Last {
+			out[port] = true
+		}
+	}
+	for n := range s.sockets {
+		if n.protocol == row.Protocol && n.addr.Is4() == row.Addr.Is4() && overlap(row.Addr, n.addr) {
+			delete(out, n.port)
+		}
+	}
+	return out
 }

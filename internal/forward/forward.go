@@ -111,11 +111,10 @@ func (s *Server) Apply(ctx context.Context, deltas []desired.Delta) error {
 	return errors.Join(failures...)
 }
 
-// Resync makes exactly the Reserve and Forward rows of want true: it claims and
-// serves what is missing, and lets go of what is left over. A second Resync of
-// the same state reports nothing. Errors are as Apply's; a reservation that
-// cannot be had is among them, around a *desired.Held. Adopted sockets that no
-// row has asked for by then are closed.
+// Resync makes exactly the Forward rows of want true: it serves what is missing,
+// and lets go of what is left over. A second Resync of the same state reports
+// nothing. Errors are as Apply's. Reservations are left alone, see Claimed; adopted
+// sockets that no row has asked for by then are closed.
 func (s *Server) Resync(ctx context.Context, want desired.State) (desired.Report, error) {
 	s.turn.Lock()
 	defer s.turn.Unlock()
@@ -131,12 +130,6 @@ func (s *Server) Resync(ctx context.Context, want desired.State) (desired.Report
 		} else if changed {
 			report.Drift = append(report.Drift, missing+o.Row.String())
 			report.Writes++
-		}
-	}
-	for o := range want.Kind(desired.KindReserve) {
-		if row, ok := o.Row.(desired.Reserve); ok {
-			changed, err := s.claim(ctx, row)
-			note(o, changed, err)
 		}
 	}
 	for o := range want.Kind(desired.KindForward) {
@@ -155,24 +148,15 @@ const (
 	leftOver = "left over: "
 )
 
-// dropStrays lets go of what want has no row for, and of reservations that want
-// has otherwise.
+// dropStrays lets go of what want has no row for.
 func (s *Server) dropStrays(want desired.State, report *desired.Report) {
 	for _, row := range s.rows() {
-		o, wanted := want.Get(row.Key())
-		_, reserved := row.(desired.Reserve)
-		if wanted && (o.Row == row || !reserved) {
+		if _, wanted := want.Get(row.Key()); wanted || row.Key().Kind != desired.KindForward {
 			continue
 		}
-		if reserved {
-			s.unclaim(row.Key())
-		} else {
-			s.unserve(row.Key())
-		}
-		if !wanted { // else it is claimed anew, and reported by that
-			report.Drift = append(report.Drift, leftOver+row.String())
-			report.Writes++
-		}
+		s.unserve(row.Key())
+		report.Drift = append(report.Drift, leftOver+row.String())
+		report.Writes++
 	}
 }
 
@@ -187,15 +171,13 @@ func (s *Server) Check(_ context.Context, want desired.State) (desired.Report, e
 	have := map[desired.Key]desired.Row{}
 	for _, row := range s.rows() {
 		have[row.Key()] = row
-		if _, wanted := want.Get(row.Key()); !wanted {
+		if _, wanted := want.Get(row.Key()); !wanted && row.Key().Kind == desired.KindForward {
 			report.Drift = append(report.Drift, leftOver+row.String())
 		}
 	}
-	for _, kind := range []desired.Kind{desired.KindForward, desired.KindReserve} {
-		for o := range want.Kind(kind) {
-			if have[o.Row.Key()] != o.Row {
-				report.Drift = append(report.Drift, missing+o.Row.String())
-			}
+	for o := range want.Kind(desired.KindForward) {
+		if have[o.Row.Key()] != o.Row {
+			report.Drift = append(report.Drift, missing+o.Row.String())
 		}
 	}
 	return report, nil

@@ -23,9 +23,42 @@ import (
 func handOver(t testing.TB, from, to *Server) {
 	t.Helper()
 	rows := from.Rows()
-	if err := to.Adopt(t.Context(), from.Release(), rows); err != nil {
+	if err := to.Adopt(t.Context(), sent(t, from.Release()), rows); err != nil {
 		t.Fatalf("Adopt: %v", err)
 	}
+}
+
+// sent returns sockets as another process would receive them (unix(7), SCM_RIGHTS).
+func sent(t testing.TB, handed []Handed) []Handed {
+	t.Helper()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[0])
+	defer unix.Close(pair[1])
+	var out []Handed
+	for _, h := range handed {
+		if err := unix.Sendmsg(pair[0], []byte{0}, unix.UnixRights(int(h.File.Fd())), nil, 0); err != nil {
+			t.Fatal(err)
+		}
+		h.File.Close()
+		b, control := make([]byte, 1), make([]byte, 64)
+		_, n, _, _, err := unix.Recvmsg(pair[1], b, control, unix.MSG_CMSG_CLOEXEC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		messages, err := unix.ParseSocketControlMessage(control[:n])
+		if err != nil {
+			t.Fatal(err)
+		}
+		fds, err := unix.ParseUnixRights(&messages[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, Handed{h.Name, os.NewFile(uintptr(fds[0]), h.Name)})
+	}
+	return out
 }
 
 // TestHandOver: while 500 clients come and go, the sockets change hands several
@@ -71,10 +104,8 @@ func TestHandOver(t *testing.T) {
 	if err := tryBind("tcp6", "[::]:7000"); !errors.Is(err, unix.EADDRINUSE) {
 		t.Errorf("bind: %v", err)
 	}
-	for _, address := range []string{"127.0.0.1:7000"} {
-		if !silent(t, address) {
-			t.Errorf("%s answers", address)
-		}
+	if !silent(t, "127.0.0.1:7000") {
+		t.Error("a port that is only reserved answers")
 	}
 	apply(t, now, unwanted(now.lanesOf()...))
 	if err := now.Unclaim(t.Context(), now.Claimed()); err != nil {
@@ -143,7 +174,7 @@ func TestWhatArrivesMeanwhileWaits(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := two.Adopt(t.Context(), handed, rows); err != nil {
+	if err := two.Adopt(t.Context(), sent(t, handed), rows); err != nil {
 		t.Fatal(err)
 	}
 	b := make([]byte, 100)
@@ -172,6 +203,21 @@ func TestWhatArrivesMeanwhileWaits(t *testing.T) {
 		t.Error(err)
 	}
 	talk(t, late, "and on")
+}
+
+// TestPortThatIsNoLongerForwarded: what the predecessor let in, the successor does
+// not, unless a row says so.
+func TestPortThatIsNoLongerForwarded(t *testing.T) {
+	one, two := start(t), start(t)
+	row := reserve(model.TCP, "::", 7000)
+	claim(t, one, row)
+	apply(t, one, wanted(to(model.TCP, "::1", 7000, 7000, listen(t, "127.0.0.1:0", echo))))
+	if err := two.Adopt(t.Context(), one.Release(), []desired.Row{row}); err != nil {
+		t.Fatal(err)
+	}
+	if !silent(t, "[::1]:7000") {
+		t.Error("the port answers")
+	}
 }
 
 // TestNothingStaysOpen: neither with the one that released nor with the one that

@@ -30,26 +30,27 @@ func resync(t testing.TB, s *Server, want desired.State) []string {
 	return done.Drift
 }
 
+// TestResync: forwards become as wanted, reservations stay what was claimed.
 func TestResync(t *testing.T) {
 	s := start(t)
 	target := listen(t, "127.0.0.1:0", echo)
-	all, wideRow := reserve(model.TCP, "::", 7000, 7009), reserve(model.UDP, "::", 10000, 20000)
+	claim(t, s, reserve(model.TCP, "::", 7000, 7009))
+	claim(t, s, reserve(model.UDP, "::", 10000, 20000))
 	forward := to(model.TCP, "::1", 7000, 7009, target)
 	forward.ToFirst -= 5
 	other := forward
 	other.ToFirst += 2
-	shorter := reserve(model.TCP, "::", 7000, 7005)
+	second := to(model.TCP, "::1", 7100, 7100, target)
 	for _, step := range []struct {
 		want  []desired.Row
 		drift []string
 	}{
 		{nil, nil},
-		{[]desired.Row{all, wideRow, forward}, []string{"missing or wrong: " + forward.String(), "missing or wrong: " + all.String(), "missing or wrong: " + wideRow.String()}},
-		{[]desired.Row{all, wideRow, forward}, nil},
-		{[]desired.Row{all, other}, []string{"left over: " + wideRow.String(), "missing or wrong: " + other.String()}},
-		{[]desired.Row{shorter, other}, []string{"missing or wrong: " + shorter.String()}},
-		{[]desired.Row{all, forward}, []string{"missing or wrong: " + forward.String(), "missing or wrong: " + all.String()}},
-		{[]desired.Row{all}, []string{"left over: " + forward.String()}},
+		{[]desired.Row{forward, second}, []string{"missing or wrong: " + forward.String(), "missing or wrong: " + second.String()}},
+		{[]desired.Row{forward, second}, nil},
+		{[]desired.Row{other}, []string{"left over: " + second.String(), "missing or wrong: " + other.String()}},
+		{[]desired.Row{forward}, []string{"missing or wrong: " + forward.String()}},
+		{nil, []string{"left over: " + forward.String()}},
 	} {
 		want := stateOf(t, step.want...)
 		if got := resync(t, s, want); !slices.Equal(got, sorted(step.drift)) {
@@ -62,8 +63,8 @@ func TestResync(t *testing.T) {
 			t.Errorf("a second time: %q", again)
 		}
 	}
-	if len(s.sockets) != 10 {
-		t.Errorf("%d sockets", len(s.sockets))
+	if len(s.sockets) != 10 || len(s.Claimed()) != 2 {
+		t.Errorf("%d sockets for %v", len(s.sockets), s.Claimed())
 	}
 }
 
@@ -73,9 +74,9 @@ func sorted(lines []string) []string {
 	return out
 }
 
-// TestResyncReportsWhatItCannotHold, and has it as soon as the other one is gone,
-// from whatever sockets the forwards had meanwhile.
-func TestResyncReportsWhatItCannotHold(t *testing.T) {
+// TestClaimAfterForward: a forward serves while its reservation cannot be had, and
+// the reservation takes its sockets on as soon as the other one is gone.
+func TestClaimAfterForward(t *testing.T) {
 	s := start(t)
 	l, err := net.Listen("tcp6", "[::]:7003")
 	if err != nil {
@@ -85,23 +86,22 @@ func TestResyncReportsWhatItCannotHold(t *testing.T) {
 	row, forward := reserve(model.TCP, "::", 7000, 7005), to(model.TCP, "::1", 7000, 7001, listen(t, "127.0.0.1:0", echo))
 	forward.ToFirst--
 	want := stateOf(t, row, forward)
-	report, err := s.Resync(t.Context(), want)
-	failures := desired.Failures(err)
-	var held *desired.Held
-	if len(failures) != 1 || failures[0].Key != row.Key() || failures[0].Owner != "test" || !errors.As(err, &held) || held.Who != self(t) {
-		t.Errorf("Resync: %v", err)
+	if drift := resync(t, s, want); len(drift) != 1 || !strings.Contains(drift[0], "forward") {
+		t.Errorf("drift %q", drift)
 	}
-	if len(report.Drift) != 1 || !strings.Contains(report.Drift[0], "forward") {
-		t.Errorf("report %q", report.Drift)
+	var held *desired.Held
+	if err := s.Claim(t.Context(), []desired.Reserve{row}); !errors.As(err, &held) || held.Who != self(t) {
+		t.Errorf("Claim: %v", err)
 	}
 	talk(t, dial(t, "[::1]:7001"), "x")
 	l.Close()
-	if report, err = s.Resync(t.Context(), want); err != nil || len(report.Drift) != 1 {
-		t.Errorf("Resync without the other: %v, %v", report, err)
-	}
+	claim(t, s, row)
 	talk(t, dial(t, "[::1]:7001"), "x")
 	if len(s.sockets) != 6 {
 		t.Errorf("%d sockets, want one for each reserved port", len(s.sockets))
+	}
+	if drift := resync(t, s, want); len(drift) != 0 {
+		t.Errorf("drift %q", drift)
 	}
 }
 
@@ -178,5 +178,8 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	if len(s.sockets) != 0 || len(s.Rows()) != 0 {
 		t.Errorf("left: %v, %d sockets", s.Rows(), len(s.sockets))
+	}
+	if n := len(s.tcp.sockets); n != 0 {
+		t.Errorf("%d sockets are still watched", n)
 	}
 }

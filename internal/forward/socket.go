@@ -125,13 +125,14 @@ func (s *socket) find(local netip.Addr) *lane {
 	return s.route(unspecified(local))
 }
 
-// filter makes the socket drop what no lane is for.
+// filter makes the socket drop what no lane is for. If that cannot arrive, there is
+// no program at all: one costs more to set up than the socket itself.
 func (s *socket) filter() error {
 	var hosts []netip.Addr
 	open := false
 	for _, r := range *s.routes.Load() {
 		hosts = append(hosts, r.host)
-		open = open || r.host.IsUnspecified()
+		open = open || r.host.IsUnspecified() || r.host == s.name.addr
 	}
 	return s.control(func(fd int) error {
 		if open || len(hosts) > maxHosts {
@@ -139,16 +140,6 @@ func (s *socket) filter() error {
 		}
 		return attach(fd, onlyTo(hosts))
 	})
-}
-
-// inode identifies the socket, also in other processes that have it; 0 if it
-// cannot be told.
-func (s *socket) inode() uint64 {
-	var st unix.Stat_t
-	if s.control(func(fd int) error { return unix.Fstat(fd, &st) }) != nil {
-		return 0
-	}
-	return st.Ino
 }
 
 // socket returns the socket of a name: the one there is, an adopted one or a new

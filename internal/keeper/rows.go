@@ -62,3 +62,15 @@ func (k *Keeper) compare(ctx context.Context, want desired.State, verb wire.Verb
 		return desired.Report(r), err
 	}
 }
+
+// Queries returns what the keeper counted of DNS queries.
+func (k *Keeper) Queries(ctx context.Context) (wire.Queries, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	var q wire.Queries
+	l, err := k.reach(ctx)
+	if err != nil {
+		return q, err
+	}
+	return q, l.call(ctx, wire.VerbQueries, nil, &q)
+}

@@ -42,6 +42,8 @@ func (s *Server) call(ctx context.Context, r wire.Request) (any, error) {
 		return with(r, func(b wire.Subject) (any, error) { return nil, s.o.Outputs.Close(b.Container) })
 	case wire.VerbKeep:
 		return with(r, func(b wire.Subjects) (any, error) { return nil, s.keep(b.Containers) })
+	case wire.VerbQueries:
+		return s.o.Queries(), nil
 	case wire.VerbTaken:
 		return nil, s.retire()
 	case wire.VerbBye:

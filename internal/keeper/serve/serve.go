@@ -103,6 +103,7 @@ type Options struct {
 	Outputs  Outputs
 	Follower Follower
 	Estate   Estate
+	Queries  func() wire.Queries
 	Hello    wire.Hello
 	Logger   *slog.Logger
 }

@@ -32,6 +32,8 @@ const (
 	VerbKeep   Verb = "output.keep"   // Subjects / -: all others are closed
 	VerbFollow Verb = "output.follow" // Follow / Joined, then pieces until the end
 
+	VerbQueries Verb = "queries" // - / Queries
+
 	// VerbHandOver asks for everything: the answer is an Inventory, then Descriptors
 	// come until all were passed. VerbTaken says that they are served, and its
 	// answer is that the old keeper goes.
@@ -78,6 +80,13 @@ type Rows struct {
 // Claims are reservations of host ports.
 type Claims struct {
 	Rows []desired.Reserve `json:"rows,omitempty"`
+}
+
+// Queries are numbers of DNS queries since the keeper was started, by network and
+// by what became of them: "local", "cached", "forwarded", "refused" or
+// "malformed"; "failed" and "stale" are among those forwarded.
+type Queries struct {
+	Networks map[model.NetworkID]map[string]uint64 `json:"networks"`
 }
 
 // Report is desired.Report.
