@@ -3,6 +3,7 @@
 #            "h1 CMD…" runs a command on that host, "world CMD…" one in the world outside.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/tell.sh"
+LINKSPAN=$PWD/bin/linkspan
 
 address() { docker inspect -f "{{(index .NetworkSettings.Networks \"$2\").IPAddress}}" "$1"; } # CONTAINER NETWORK
 subnet()  { docker network inspect -f '{{(index .IPAM.Config 0).Subnet}}' "$1"; }
@@ -95,6 +96,20 @@ outside() {
   fails "but nobody out there reaches a container that publishes nothing" '100% packet loss'
 }
 
+published() {
+  chapter "A published port"
+  run docker run -d --name shop --network front -p 8080:80 nginx
+  works "a shop that the world may visit"
+  eventually world curl -s --max-time 2 "http://$LAB_H1:8080/ip"
+  shows "the world does, and the shop sees the visitor's own address" "^$LAB_WORLD\$"
+  run h1 curl -s --max-time 2 http://localhost:8080/name
+  shows "so does the host itself, by localhost" '^[0-9a-f]{12}$'
+  run docker run -d --name rival -p 8080:80 nginx
+  fails "the port is taken, and the answer says by whom" 'container shop'
+  run h1 "$LINKSPAN" --socket /run/linkspan/private.sock port ls
+  shows "who publishes what" '0\.0\.0\.0:8080 +tcp +shop'
+}
+
 the_daemon_dies() {
   chapter "The daemon dies, nobody notices"
   run docker run -d --name visitor --network front busybox sh -c 'while :; do wget -qO- http://web/name >/dev/null && echo found || echo LOST; done'
@@ -105,6 +120,8 @@ the_daemon_dies() {
   works "kill -9: there is no daemon any more"
   run docker ps
   fails "the docker client finds nobody" 'Cannot connect'
+  run world curl -s --max-time 2 -o /dev/null -w '%{http_code}\n' "http://$LAB_H1:8080/"
+  prints "but the shop is open" 200
   sleep 2 # of the visitor's life without a daemon
   quietly h1 sh -c "setsid $engine >/dev/null 2>&1 &"
   eventually docker ps --format '{{.Names}} {{.Status}}'
@@ -131,6 +148,7 @@ drawing() {
    │   ├─ web   (nginx)     ├─ db         │
    │   │   └─ guest         ├─ cache      │
    │   ├─ app ──────────────┘             │
+   │   ├─ shop  (nginx, port 8080)        │
    │   └─ visitor                         │
    └──────────────────────────────────────┘
 DRAWING
@@ -151,6 +169,7 @@ names
 connecting
 modes
 outside
+published
 the_daemon_dies
 drawing
 what_next
