@@ -18,6 +18,7 @@ T ?= 30s
 CHAOS ?= 10m
 SEED ?=
 BENCH ?= .
+PEER ?= .
 
 export LINKSPAND_BIN = $(CURDIR)/bin/linkspand
 
@@ -36,6 +37,10 @@ build: ## make the static programs bin/linkspand and bin/linkspan
 
 bin/labhost: FORCE
 	@CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -o $@ ./lab/cmd/labhost
+bin/peer: FORCE
+	@CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -o $@ ./bench/peer
+bin/benchload: FORCE
+	@CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -o $@ ./bench/load
 FORCE:
 
 demo: ## play a guided tour in a lab of network namespaces, on a bare Debian 12 (as root)
@@ -69,7 +74,8 @@ vm: ## install on a Debian 12 under QEMU: systemd, kernel 6.1, restarts, a reboo
 accept: build ## play the acceptance stories: STORIES="01 02", ACCEPTANCE=folder (as root)
 	@ENGINE='$(LINKSPAND_BIN)' build/accept.sh '$(ACCEPTANCE)' $(STORIES)
 
-bench: build ## run the benchmarks: BENCH=pattern
+bench: build bin/peer bin/benchload ## compare with Debian's docker.io: PEER=pattern; then our own benchmarks: BENCH=pattern (as root)
+	bin/peer -linkspand '$(LINKSPAND_BIN)' -dockerd "$$(build/docker-io.sh)" -load bin/benchload -only '$(PEER)'
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 lint: ## gofmt, vet, staticcheck, and golangci-lint where it is installed

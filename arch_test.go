@@ -58,7 +58,7 @@ var layers = map[string][]string{
 	"cmd":   {"internal"},
 	"lab":   {"lab"},
 	"demo":  {"lab"},
-	"bench": {},
+	"bench": {"lab"},
 }
 
 // Groups of folders in the table.

@@ -81,7 +81,10 @@ func (c *chaosClient) pick(from []command) command {
 // chance is true so many times in a hundred.
 func (c *chaosClient) chance(percent int) bool { return c.random.IntN(100) < percent }
 
-func (c *chaosClient) container() string { return fmt.Sprintf("c%02d", c.random.IntN(chaosContainers)) }
+// container draws a name. None may be the beginning of an ID, which is in hexadecimal.
+func (c *chaosClient) container() string {
+	return fmt.Sprintf("box%02d", c.random.IntN(chaosContainers))
+}
 
 func (c *chaosClient) network() string { return fmt.Sprintf("net%d", c.random.IntN(chaosNetworks)) }
 

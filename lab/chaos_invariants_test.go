@@ -30,19 +30,24 @@ func (c *chaos) settle(ctx context.Context) error {
 	if err := c.thaw(ctx); err != nil {
 		return err
 	}
-	var have []inspected
 	err := until(ctx, settleTime, func() error {
 		all, err := c.containers(ctx)
 		if err != nil {
 			return err
 		}
-		have = withoutNone(all)
+		have := withoutNone(all)
 		return errors.Join(c.calm(have), c.agree(ctx, have), c.bridges(ctx), c.nothingElse(ctx, have))
 	})
 	if err != nil {
 		return err
 	}
-	return until(ctx, cleanTime, func() error { return c.reach(ctx, have) })
+	return until(ctx, cleanTime, func() error { // one that is removed at its end may end just now
+		all, err := c.containers(ctx)
+		if err != nil {
+			return err
+		}
+		return c.reach(ctx, withoutNone(all))
+	})
 }
 
 // thaw looks whether the containers that say so are frozen, and lets them go on.

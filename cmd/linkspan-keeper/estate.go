@@ -186,34 +186,16 @@ func (r rows) Apply(ctx context.Context, deltas []desired.Delta) error {
 
 // Resync implements serve.Rows.
 func (r rows) Resync(ctx context.Context, want desired.State) (desired.Report, error) {
-	ports, err := r.withReserved(want)
-	if err != nil {
-		return desired.Report{}, err
-	}
-	a, errA := r.ports.Resync(ctx, ports)
+	a, errA := r.ports.Resync(ctx, want)
 	b, errB := r.names.Resync(ctx, want)
 	return sum(a, b), errors.Join(errA, errB)
 }
 
 // Check implements serve.Rows.
 func (r rows) Check(ctx context.Context, want desired.State) (desired.Report, error) {
-	ports, err := r.withReserved(want)
-	if err != nil {
-		return desired.Report{}, err
-	}
-	a, errA := r.ports.Check(ctx, ports)
+	a, errA := r.ports.Check(ctx, want)
 	b, errB := r.names.Check(ctx, want)
 	return sum(a, b), errors.Join(errA, errB)
-}
-
-// withReserved adds the reservations that are held. The daemon claims them one by
-// one and does not name them again, so that none of them is left over.
-func (r rows) withReserved(want desired.State) (desired.State, error) {
-	var held []desired.Row
-	for _, row := range r.ports.Claimed() {
-		held = append(held, row)
-	}
-	return want.Replace("reserved", held)
 }
 
 func sum(a, b desired.Report) desired.Report {

@@ -195,6 +195,7 @@ func (d *daemon) openManager(ctx context.Context) (err error) {
 		Defaults: workload.Defaults{
 			DNS: c.DNS, DNSSearch: c.DNSSearch, DNSOptions: c.DNSOptions, HostGateway: c.HostGatewayIPs,
 			LogDriver: c.LogDriver, LogOptions: c.LogOptions, Init: c.Init,
+			LinkEnvironment: os.Getenv("DOCKER_KEEP_DEPRECATED_LEGACY_LINKS_ENV_VARS") == "1",
 		},
 		LiveRestore: c.LiveRestore, Logger: d.log,
 	})

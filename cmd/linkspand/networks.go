@@ -80,6 +80,9 @@ func defaultBridge(c config.Config) (model.Network, error) {
 		bridge.OptionName:       device,
 		driver.OptionMTU:        strconv.Itoa(c.MTU),
 	}
+	if c.BridgeDNS {
+		n.Options[model.OptionNames] = "true"
+	}
 	for _, f := range []struct {
 		bip, fixed netip.Prefix
 		gateway    netip.Addr

@@ -35,8 +35,8 @@ Commands:
   network plan     what the networks ask of the kernel, one object on a line
   network diff     what differs between that and the kernel; exit status 1 if anything does
   network repair   make the kernel so
-  port ls          which host ports lead to which containers
-  port who PORT    who has a host port, and who will want it
+  port ls          which host ports lead to which containers, since when, and how much came
+  port who PORT    which container or process has a host port, and who will want it
   state            everything the daemon knows, as text
 
 Containers and networks are managed with the docker command.

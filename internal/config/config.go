@@ -39,6 +39,8 @@ type Config struct {
 	MTU            int        // bytes; of the default bridge
 	Pools          []Pool
 	NetworkOptions []string // driver=key=value
+	// BridgeDNS is --default-bridge-dns: names work on the default bridge too.
+	BridgeDNS bool
 
 	Forward bool // switch IP forwarding on
 	NoDrop  bool // --ip-forward-no-drop
@@ -124,6 +126,7 @@ func (c *Config) define(flags *pflag.FlagSet) (file *string) {
 	flags.Var(addrValue{&c.PublishIP}, "ip", "default host address of published ports")
 	flags.IntVar(&c.MTU, "mtu", 1500, "MTU of the default bridge in bytes")
 	flags.Var(poolsValue{&c.Pools}, "default-address-pool", "base=CIDR,size=BITS: where subnets come from; may be repeated")
+	flags.BoolVar(&c.BridgeDNS, "default-bridge-dns", false, "containers on the default bridge find one another by name")
 	flags.StringArrayVar(&c.NetworkOptions, "default-network-opt", nil, "driver=key=value: default options of new networks")
 
 	flags.BoolVar(&c.Forward, "ip-forward", true, "switch IP forwarding on")

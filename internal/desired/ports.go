@@ -29,10 +29,27 @@ type Direct struct {
 	First, Last uint16
 }
 
+// Allow lets one container open connections to ports of another on the same
+// bridge, though its network keeps containers apart (icc=false), and lets the
+// answers back.
+type Allow struct {
+	Bridge      string
+	From, To    netip.Addr // of one family
+	Protocol    model.Protocol
+	First, Last uint16
+}
+
 // DirectFrom is Direct for what comes in by one interface only.
 type DirectFrom struct {
 	Interface string
 	Direct    Direct
+}
+
+// DirectICMP lets ICMP from outside reach a container's own address: pings, and
+// the errors that routers send (RFC 792, RFC 4443).
+type DirectICMP struct {
+	Bridge string
+	Addr   netip.Addr
 }
 
 // Forward is a publication that the kernel cannot make: a user-space forwarder
@@ -73,9 +90,17 @@ func (r Direct) Key() Key {
 }
 
 // Key implements Row.
+func (r Allow) Key() Key {
+	return key(KindPolicy, "allow", r.From.String(), r.To.String(), string(r.Protocol), strconv.Itoa(int(r.First)))
+}
+
+// Key implements Row.
 func (r DirectFrom) Key() Key {
 	return key(KindPolicy, "direct-from", r.Interface, r.Direct.Key().Name)
 }
+
+// Key implements Row.
+func (r DirectICMP) Key() Key { return key(KindPolicy, "direct-icmp", r.Addr.String()) }
 
 // Key implements Row.
 func (r Forward) Key() Key {
@@ -99,7 +124,15 @@ func (r Direct) String() string {
 	return fmt.Sprintf("policy direct %s %s on %s", r.Protocol, hostPorts(r.Addr, r.First, r.Last), r.Bridge)
 }
 
+func (r Allow) String() string {
+	return fmt.Sprintf("policy allow %s %s to %s on %s", r.Protocol, r.From, hostPorts(r.To, r.First, r.Last), r.Bridge)
+}
+
 func (r DirectFrom) String() string { return r.Direct.String() + " from " + r.Interface }
+
+func (r DirectICMP) String() string {
+	return fmt.Sprintf("policy direct icmp %s on %s", r.Addr, r.Bridge)
+}
 
 func (r Forward) String() string {
 	return fmt.Sprintf("forward %s %s to %s", r.Protocol, hostPorts(r.Host, r.First, r.Last), target(r.To, r.ToFirst, r.Last-r.First))

@@ -62,10 +62,12 @@ type Execs interface {
 	ResizeExec(ctx context.Context, id string, width, height uint) error
 }
 
-// Memberships lets containers join and leave networks.
+// Memberships lets containers join and leave networks, and ends their links.
 type Memberships interface {
 	Connect(ctx context.Context, ref, networkRef string, e *network.EndpointSettings) error
 	Disconnect(ctx context.Context, ref, networkRef string, force bool) error
+	// RemoveLink removes a link of the default bridge, called "container/alias".
+	RemoveLink(ctx context.Context, name string) error
 }
 
 // Events is what happened and what happens.

@@ -16,7 +16,7 @@ func (s *server) containerRoutes() []route {
 		{"POST /containers/create", s.createContainer},
 		{"POST /containers/prune", s.pruneContainers},
 		{"GET /containers/{id}/json", s.inspectContainer},
-		{"DELETE /containers/{id}", s.removeContainer},
+		{"DELETE /containers/{id...}", s.removeContainer}, // a link's name has a slash
 		{"POST /containers/{id}/start", s.startContainer},
 		{"POST /containers/{id}/stop", s.stopContainer},
 		{"POST /containers/{id}/restart", s.restartContainer},
@@ -91,7 +91,7 @@ func (s *server) pruneContainers(w http.ResponseWriter, r *request) error {
 
 func (s *server) removeContainer(w http.ResponseWriter, r *request) error {
 	if r.flag("link") {
-		return model.Errorf(model.NotImplemented, "removing a link without its container is not supported")
+		return done(w, s.Memberships.RemoveLink(r.Context(), r.PathValue("id")))
 	}
 	err := s.Containers.Remove(r.Context(), r.PathValue("id"), workload.RemoveOptions{Force: r.flag("force"), Volumes: r.flag("v")})
 	return done(w, err)

@@ -13,15 +13,21 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/state"
 )
 
 // DebugOptions is what the private socket shows.
 type DebugOptions struct {
-	Engine  Inspector
-	Metrics prometheus.Gatherer
-	Logger  *slog.Logger
+	Engine     Inspector
+	Containers Containers    // nil: since when they run is not shown
+	Traffic    TrafficReader // nil: nothing is counted
+	// Listeners says who waits at a port of the host, by TCP or UDP; nil: only
+	// containers are known.
+	Listeners func(ctx context.Context, port uint16) ([]facts.Listener, error)
+	Metrics   prometheus.Gatherer
+	Logger    *slog.Logger
 }
 
 // looking is how long a look at the whole kernel may take.
@@ -42,6 +48,7 @@ type debugServer struct {
 //	/linkspan/v1/diff     GET: what the kernel has otherwise, a difference a line
 //	/linkspan/v1/resync   POST: repair that
 //	/linkspan/v1/ports    GET: published ports, a stretch a line; with /N who has port N
+//	/linkspan/v1/traffic  GET: the counters of ports and networks, as JSON
 func Debug(o DebugOptions) http.Handler {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -58,6 +65,7 @@ func Debug(o DebugOptions) http.Handler {
 	mux.HandleFunc("GET /linkspan/v1/plan", d.plan)
 	mux.HandleFunc("GET /linkspan/v1/ports", d.ports)
 	mux.HandleFunc("GET /linkspan/v1/ports/{port}", d.portUsers)
+	mux.HandleFunc("GET /linkspan/v1/traffic", d.traffic)
 	mux.HandleFunc("GET /linkspan/v1/diff", d.report(o.Engine.Check, "differs"))
 	mux.HandleFunc("POST /linkspan/v1/resync", d.report(o.Engine.Resync, "repaired"))
 	return mux
@@ -115,8 +123,12 @@ func printEndpoints(out *bytes.Buffer, s *state.Snapshot, id model.SandboxID) {
 }
 
 func (d *debugServer) text(w http.ResponseWriter, r *http.Request, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if _, err := w.Write([]byte(text)); err != nil {
+	d.write(w, r, "text/plain; charset=utf-8", []byte(text))
+}
+
+func (d *debugServer) write(w http.ResponseWriter, r *http.Request, contentType string, body []byte) {
+	w.Header().Set("Content-Type", contentType)
+	if _, err := w.Write(body); err != nil {
 		d.Logger.Debug("answer not written", "op", r.URL.Path, "err", err)
 	}
 }

@@ -3,47 +3,45 @@ package dockerapi
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"fmt"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strconv"
 	"text/tabwriter"
+	"time"
 
+	"github.com/docker/go-units"
+
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/state"
 )
 
-// published is a stretch of host ports that leads to a running container.
-type published struct {
-	sandbox model.Sandbox
-	binding model.PortBinding
-}
-
-// ports lists what is published, ordered by host port: who, where and how.
+// ports lists what is published, ordered by host port: who, where, since when,
+// and how much came.
 func (d *debugServer) ports(w http.ResponseWriter, r *http.Request) {
-	var all []published
-	for sb := range d.Engine.Snapshot().Sandboxes() {
-		for _, b := range sb.Ports {
-			if sb.Up {
-				all = append(all, published{sb, b})
-			}
-		}
+	t, err := d.counters(r.Context())
+	if err != nil {
+		d.Logger.Warn("traffic was not read", "op", "port.ls", "err", err) // the rest is worth showing
 	}
-	slices.SortFunc(all, func(a, b published) int {
-		return cmp.Or(cmp.Compare(a.binding.HostFirst, b.binding.HostFirst), cmp.Compare(a.binding.Protocol, b.binding.Protocol),
-			a.binding.Host.Compare(b.binding.Host), cmp.Compare(a.sandbox.Name, b.sandbox.Name))
-	})
-	d.text(w, r, table(all))
+	d.text(w, r, table(publishedPorts(d.Engine.Snapshot(), t), d.starts(r.Context())))
 }
 
-func table(all []published) string {
+func table(all []published, since func(model.ContainerID) time.Time) string {
 	var out bytes.Buffer
 	columns := tabwriter.NewWriter(&out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(columns, "HOST\tPROTOCOL\tCONTAINER\tID\tPORT")
+	fmt.Fprintln(columns, "HOST\tPROTOCOL\tCONTAINER\tID\tPORT\tSINCE\tCONNECTIONS\tTRAFFIC")
 	for _, p := range all {
-		fmt.Fprintf(columns, "%s\t%s\t%s\t%s\t%s\n", hostText(p.binding), p.binding.Protocol,
-			p.sandbox.Name, model.Short(p.sandbox.Container), p.binding.Container)
+		connections, bytes, started := "-", "-", "-"
+		if p.counts != nil {
+			connections, bytes = strconv.FormatUint(p.counts.Connections, 10), units.HumanSize(float64(p.counts.Bytes))
+		}
+		if at := since(p.sandbox.Container); !at.IsZero() {
+			started = at.UTC().Format(time.RFC3339)
+		}
+		fmt.Fprintf(columns, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", hostText(p.binding), p.binding.Protocol, p.sandbox.Name,
+			model.Short(p.sandbox.Container), p.binding.Container, started, connections, bytes)
 	}
 	columns.Flush() //nolint:errcheck // into memory
 	return out.String()
@@ -69,20 +67,49 @@ func (d *debugServer) portUsers(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("invalid port: %q", r.PathValue("port")), http.StatusBadRequest)
 		return
 	}
-	lines := usersOf(d.Engine.Snapshot(), uint16(number))
-	if len(lines) == 0 {
-		lines = []string{fmt.Sprintf("no container publishes port %d\n", number)}
+	port := uint16(number)
+	processes, err := d.listeners(r.Context(), port)
+	if err != nil {
+		http.Error(w, err.Error(), statusOf(err))
+		return
 	}
+	users := usersOf(d.Engine.Snapshot(), port)
 	var out bytes.Buffer
-	for _, line := range lines {
-		out.WriteString(line)
+	free := true
+	for _, u := range users {
+		free = free && !u.running
+		out.WriteString(u.text)
+	}
+	for _, l := range processes {
+		if !has(users, l) {
+			free = false
+			fmt.Fprintf(&out, "%s/%s is held by %s\n", l.At, l.Protocol, cmp.Or(l.Who, "the kernel, or a process that cannot be seen"))
+		}
+	}
+	if free {
+		fmt.Fprintf(&out, "port %d is free\n", port)
 	}
 	d.text(w, r, out.String())
 }
 
-// usersOf returns a line for each container that has or claims a port.
-func usersOf(s *state.Snapshot, port uint16) []string {
-	var out []string
+func (d *debugServer) listeners(ctx context.Context, port uint16) ([]facts.Listener, error) {
+	if d.Listeners == nil {
+		return nil, nil
+	}
+	return d.Listeners(ctx, port)
+}
+
+// portUser is a container that has or claims a port.
+type portUser struct {
+	protocol model.Protocol
+	addr     netip.Addr
+	running  bool
+	text     string // a line
+}
+
+// usersOf returns who has or claims a port.
+func usersOf(s *state.Snapshot, port uint16) []portUser {
+	var out []portUser
 	for _, protocol := range []model.Protocol{model.TCP, model.UDP, model.SCTP} {
 		for u := range s.PortUses(protocol, model.Port(port)) {
 			sb, _ := s.Sandbox(u.Sandbox)
@@ -90,9 +117,21 @@ func usersOf(s *state.Snapshot, port uint16) []string {
 			if !u.Running {
 				verb = "will be wanted by"
 			}
-			out = append(out, fmt.Sprintf("%s/%s %s container %s (%s)\n",
-				netip.AddrPortFrom(u.Addr, port), protocol, verb, sb.Name, model.Short(sb.Container)))
+			out = append(out, portUser{protocol, u.Addr, u.Running, fmt.Sprintf("%s/%s %s container %s (%s)\n",
+				netip.AddrPortFrom(u.Addr, port), protocol, verb, sb.Name, model.Short(sb.Container))})
 		}
 	}
 	return out
+}
+
+// has tells whether a socket is what holds a published port for its container:
+// nobody else can listen where one of them has the port.
+func has(users []portUser, l facts.Listener) bool {
+	for _, u := range users {
+		a, b := u.addr, l.At.Addr()
+		if u.running && u.protocol == l.Protocol && a.Is4() == b.Is4() && (a == b || a.IsUnspecified()) {
+			return true
+		}
+	}
+	return false
 }

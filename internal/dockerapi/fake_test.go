@@ -182,6 +182,9 @@ func (m *fakeManager) Connect(_ context.Context, ref, n string, e *network.Endpo
 func (m *fakeManager) Disconnect(_ context.Context, ref, n string, force bool) error {
 	return m.note("disconnect %s from %s %t", ref, n, force)
 }
+func (m *fakeManager) RemoveLink(_ context.Context, name string) error {
+	return m.note("unlink %s", name)
+}
 func (m *fakeManager) Publish(e events.Message) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

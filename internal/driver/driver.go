@@ -34,6 +34,20 @@ type Driver interface {
 	Plan(v View) ([]desired.Row, error)
 }
 
+// Linker is a Driver whose networks may keep their containers apart, except where
+// a link (--link) leads from one to another.
+type Linker interface {
+	// Link returns the rows of a link from v.Endpoint, which is up.
+	Link(v View, to LinkTarget) ([]desired.Row, error)
+}
+
+// LinkTarget is the far end of a link, which is up, and what it exposes.
+type LinkTarget struct {
+	Sandbox  model.Sandbox
+	Endpoint model.Endpoint
+	Ports    []model.OpenPorts
+}
+
 // Traits are properties of a kind of network.
 type Traits struct {
 	Addresses bool // its endpoints have addresses from pools

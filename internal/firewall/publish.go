@@ -119,3 +119,12 @@ func Unprotected(bridge string, addrs []netip.Addr) []desired.Row {
 	}
 	return rows
 }
+
+// Pingable returns the rows that let everybody ping a container.
+func Pingable(bridge string, addrs []netip.Addr) []desired.Row {
+	var rows []desired.Row
+	for _, a := range addrs {
+		rows = append(rows, desired.DirectICMP{Bridge: bridge, Addr: a})
+	}
+	return rows
+}

@@ -199,12 +199,20 @@ func (h *house) start() *Keeper {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	h.t.Cleanup(func() {
-		if l := k.current(); !l.isGone() {
-			syscall.Kill(l.hello.Pid, syscall.SIGKILL)
-		}
-	})
+	h.t.Cleanup(func() { h.end() })
 	return k
+}
+
+// end ends the keeper that answers, if one does.
+func (h *house) end() {
+	l, err := dial(context.Background(), h.o.Socket)
+	if err != nil {
+		return
+	}
+	if err := syscall.Kill(l.hello.Pid, syscall.SIGKILL); err != nil {
+		h.t.Error(err)
+	}
+	l.close()
 }
 
 func (h *house) stop(k *Keeper) {

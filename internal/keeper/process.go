@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -138,9 +140,17 @@ func (k *Keeper) await(ctx context.Context, pid int, ended <-chan struct{}) (*li
 }
 
 // moveToCgroup gives the keeper a control group of its own (cgroups(7), version
-// 2), beside all others: what ends the daemon's group, as a service manager does,
-// shall not end the keeper. On a host without version 2 it stays where it is.
+// 2), beside all others, if the daemon is in one: what ends the daemon's group, as
+// a service manager does, shall not end the keeper. On a host without version 2
+// it stays where it is.
 func moveToCgroup(pid int) error {
+	own, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return err
+	}
+	if slices.Contains(strings.Split(string(own), "\n"), "0::/") {
+		return nil // nobody ends that
+	}
 	for _, root := range cgroupRoots() {
 		if _, err := os.Stat(filepath.Join(root, "cgroup.procs")); err != nil {
 			continue

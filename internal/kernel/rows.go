@@ -41,7 +41,7 @@ func (t *turn) policies(deltas []desired.Delta) {
 func closings(drop []desired.Delta) (closing, rest []desired.Delta) {
 	for _, d := range drop {
 		switch d.Old.(type) {
-		case desired.Publish, desired.Direct:
+		case desired.Allow, desired.Publish, desired.Direct, desired.DirectICMP, desired.DirectFrom:
 			closing = append(closing, d)
 		default:
 			rest = append(rest, d)

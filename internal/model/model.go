@@ -85,6 +85,16 @@ type Network struct {
 // Predefined tells whether the network is one of bridge, host and none.
 func (n Network) Predefined() bool { return Predefined(n.Name) }
 
+// OptionNames on the default bridge has its containers find one another by name,
+// as on networks of the user's own (--default-bridge-dns).
+const OptionNames = "com.linkspan.dns.names"
+
+// Named tells whether containers find one another by name on the network, as far
+// as that is not up to its driver.
+func (n Network) Named() bool {
+	return !n.Predefined() || n.Name == NetworkBridge && n.Options[OptionNames] == "true"
+}
+
 // Pool returns the network's first pool of family f.
 func (n Network) Pool(f Family) (Pool, bool) {
 	for _, p := range n.IPAM.Pools {
@@ -150,6 +160,23 @@ type Sandbox struct {
 	// Ports are open while the sandbox is up. Afterwards they are remembered, and
 	// given again at the next start unless another container needs them.
 	Ports []PortBinding `json:",omitempty"`
+	// Links are the containers that this one may reach on the default bridge though
+	// containers there may not talk to one another; one entry a target.
+	Links []SandboxLink `json:",omitempty"`
+	// LinkedBy are the sandboxes whose Links lead here.
+	LinkedBy []SandboxID `json:",omitempty"`
+}
+
+// SandboxLink is what a link (--link) opens: ports of another container.
+type SandboxLink struct {
+	Target SandboxID
+	Ports  []OpenPorts
+}
+
+// OpenPorts are ports of one protocol.
+type OpenPorts struct {
+	Protocol Protocol
+	Ports    PortRange
 }
 
 // Resolving says how a container's look-ups leave its networks, once --dns and
@@ -180,6 +207,9 @@ type Endpoint struct {
 	Priority   int // --gw-priority
 	DriverOpts map[string]string
 	DownSince  uint64 // revision at which it went down; orders soft claims by age
+	// Yielded says that others may have its addresses, except static ones. It has
+	// them again when it comes back, unless somebody took them.
+	Yielded bool `json:",omitempty"`
 }
 
 // EndpointSpec is a membership as the user asks for it.

@@ -115,6 +115,20 @@ func RemoveLines(text []byte, entries []HostEntry) []byte {
 	return out
 }
 
+// ReplaceLines returns the text of a hosts file in which lines that are exactly
+// those of old have become those of next, one for one. Lines that are not there,
+// because a user took them out, stay out.
+func ReplaceLines(text []byte, old, next []HostEntry) []byte {
+	out := make([]byte, 0, len(text))
+	for _, line := range lines(text) {
+		if i := slices.IndexFunc(old, func(e HostEntry) bool { return e.isLine(line) }); i >= 0 && i < len(next) {
+			line = next[i].String() + "\n"
+		}
+		out = append(out, line...)
+	}
+	return out
+}
+
 // MoveLines returns the text of a hosts file in which every line of names, which
 // is the line of a link, has the address of to. It is for a link whose target
 // came back with another address.

@@ -53,13 +53,10 @@ func attach(tx *state.Tx, e model.Endpoint) error {
 	if !ok {
 		return model.Errorf(model.NotFound, "network %s not found", model.Short(e.Network))
 	}
-	e.Up, e.DownSince = true, 0
+	e.Up, e.DownSince, e.Yielded = true, 0, false
 	if n.Driver == model.DriverHost || n.Driver == model.DriverNull {
 		tx.PutEndpoint(e)
 		return nil
-	}
-	if !e.StaticMAC {
-		e.MAC = driver.MAC(string(e.ID))
 	}
 	var err error
 	for _, f := range families {
@@ -71,11 +68,27 @@ func attach(tx *state.Tx, e model.Endpoint) error {
 			return err
 		}
 	}
+	if !e.StaticMAC {
+		e.MAC = hardwareAddress(e)
+	}
 	if e.Interface, err = interfaceName(tx, n, e); err != nil {
 		return err
 	}
 	tx.PutEndpoint(e)
 	return nil
+}
+
+// hardwareAddress computes the MAC address of an endpoint from its network and
+// its address there. So whoever gets an address next has the MAC address that the
+// neighbours still know for it (RFC 826): they need not find out by themselves,
+// which takes them several seconds.
+func hardwareAddress(e model.Endpoint) string {
+	for _, f := range families {
+		if a := e.Address(f); a.IsValid() {
+			return driver.MAC(string(e.Network), a.String())
+		}
+	}
+	return driver.MAC(string(e.ID))
 }
 
 // address gives e an address of family f: the one it claims, or the next free
@@ -132,8 +145,10 @@ func reserved(tx *state.Tx, n model.Network, p model.Pool, a netip.Addr) bool {
 	if a == p.Gateway || auxiliary(p, a) {
 		return true
 	}
-	for range tx.View().Holders(n.ID, a) {
-		return true
+	for e := range tx.View().Holders(n.ID, a) {
+		if !e.Yielded || e.Static(model.FamilyOf(a)) {
+			return true
+		}
 	}
 	return false
 }

@@ -35,6 +35,7 @@ func Connect(id model.SandboxID, spec EndpointSpec) Op {
 		if err := attach(tx, e); err != nil {
 			return err
 		}
+		touchLinkers(tx, sb)
 		return publish(tx, id)
 	}
 }
@@ -47,7 +48,8 @@ func joinable(tx *state.Tx, sb model.Sandbox, n model.Network) error {
 	case sb.Mode == model.SandboxHost:
 		return model.Errorf(model.Invalid, "container sharing network namespace with another container or host cannot be connected to any other network")
 	}
-	if _, already := tx.View().EndpointAt(sb.ID, n.ID); already {
+	_, already := tx.View().EndpointAt(sb.ID, n.ID)
+	if already || slices.ContainsFunc(sb.Pending, awaits(n)) {
 		return model.Errorf(model.Forbidden, "endpoint with name %s already exists in network %s", sb.Name, n.Name)
 	}
 	for e := range tx.View().EndpointsOf(sb.ID) {
@@ -57,6 +59,12 @@ func joinable(tx *state.Tx, sb model.Sandbox, n model.Network) error {
 		}
 	}
 	return nil
+}
+
+// awaits tells a membership that waits for a network: that was not there when it
+// was asked for, and is now.
+func awaits(n model.Network) func(EndpointSpec) bool {
+	return func(s EndpointSpec) bool { return s.Network == n.Name || s.Network == string(n.ID) }
 }
 
 // Disconnect returns the op for `docker network disconnect`.
@@ -77,7 +85,7 @@ func Disconnect(id model.SandboxID, network string, force bool) Op {
 			return model.Errorf(model.Invalid, "cannot disconnect container from host network - container was created in host network mode")
 		}
 		e, ok := tx.View().EndpointAt(id, n.ID)
-		if !ok && force {
+		if !ok && (forget(tx, sb, n.Name) || forget(tx, sb, string(n.ID)) || force) {
 			return nil
 		}
 		if !ok {
@@ -89,6 +97,7 @@ func Disconnect(id model.SandboxID, network string, force bool) Op {
 				Err: fmt.Errorf("container %s is not connected to %snetwork %s", sb.Container, the, n.Name)}
 		}
 		tx.DeleteEndpoint(e.ID)
+		touchLinkers(tx, sb)
 		return publish(tx, id)
 	}
 }

@@ -39,6 +39,9 @@ func (m NetworkMaker) Create(n model.Network) Op {
 		if n.ConfigOnly {
 			n.Driver = model.DriverNull
 			tx.PutNetwork(n)
+			if _, err := driver.DNSRoutes(n); err != nil {
+				return err
+			}
 			return checkPools(n)
 		}
 		if n.ConfigFrom == "" {
@@ -75,6 +78,9 @@ func (m NetworkMaker) put(tx *state.Tx, n model.Network) error {
 		n.IPAM.Pools = nil
 	}
 	if err := d.Validate(n, tx.View().Networks()); err != nil {
+		return err
+	}
+	if _, err := driver.DNSRoutes(n); err != nil {
 		return err
 	}
 	m.Host.forward6(tx, n)

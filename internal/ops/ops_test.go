@@ -139,6 +139,50 @@ func TestExplicitAddressWinsOverASoftClaim(t *testing.T) {
 	}
 }
 
+func TestYieldedAddressesAreGivenOutNext(t *testing.T) {
+	w := newWorld(t)
+	w.must(network("web", "10.0.0.0/24"))
+	for _, name := range []string{"one", "two", "three"} {
+		w.must(create(name, "web"), ops.StartSandbox(box(name)))
+	}
+	two := w.address("two")
+	w.must(ops.StopSandbox(box("two")), ops.YieldSandbox(box("two")), ops.StartSandbox(box("two")))
+	if got := w.address("two"); got != two {
+		t.Errorf("nobody took %s, yet it came back with %s", two, got)
+	}
+	w.must(ops.StopSandbox(box("two")), ops.YieldSandbox(box("two")))
+	w.must(create("next", "web"), ops.StartSandbox(box("next")), ops.StartSandbox(box("two")))
+	if got := w.address("next"); got != two {
+		t.Errorf("the next container has %s, want %s", got, two)
+	}
+	if got := w.address("two"); got != "10.0.0.5" {
+		t.Errorf("the other one has %s, want the first that is free", got)
+	}
+	// What the user asked for is a claim, whatever is yielded.
+	w.must(create("firm", "web=10.0.0.6"), ops.StartSandbox(box("firm")), ops.StopSandbox(box("firm")), ops.YieldSandbox(box("firm")))
+	w.must(create("late", "web"), ops.StartSandbox(box("late")))
+	if got := w.address("late"); got == "10.0.0.6" {
+		t.Errorf("an address that was asked for went to another container")
+	}
+}
+
+func TestAnAddressKeepsItsMAC(t *testing.T) {
+	w := newWorld(t)
+	mac := func(name string) string {
+		for e := range w.now.EndpointsOf(box(name)) {
+			return e.MAC
+		}
+		return ""
+	}
+	w.must(network("web", "10.0.0.0/24"), network("db", "10.0.1.0/24"))
+	w.must(create("one", "web=10.0.0.7"), ops.StartSandbox(box("one")), create("far", "db=10.0.1.7"), ops.StartSandbox(box("far")))
+	before := mac("one")
+	w.must(ops.RemoveSandbox(box("one")), create("two", "web=10.0.0.7"), ops.StartSandbox(box("two")))
+	if mac("two") != before || before == "" || mac("far") == before {
+		t.Errorf("MAC addresses %s, %s and %s", before, mac("two"), mac("far"))
+	}
+}
+
 func TestStoppedContainersGiveUpTheirAddressesOnlyWhenThePoolIsEmpty(t *testing.T) {
 	w := newWorld(t)
 	w.must(network("small", "10.0.0.0/29")) // five addresses beside the gateway
@@ -191,6 +235,22 @@ func TestNetworkThatIsGoneIsAskedForAtStart(t *testing.T) {
 	w.must(create("lost", "nowhere"))
 	w.refuses(model.NotFound, "network nowhere not found", ops.StartSandbox(box("lost")))
 	w.must(ops.Disconnect(box("lost"), "nowhere", false), ops.StartSandbox(box("lost")))
+}
+
+// TestNetworkThatCameLate: a membership that waits for its network is one, also once
+// the network is there.
+func TestNetworkThatCameLate(t *testing.T) {
+	w := newWorld(t)
+	w.must(create("box", "web"), network("web", "10.0.0.0/24"))
+	w.refuses(model.Forbidden, "endpoint with name box already exists in network web", ops.Connect(box("box"), ops.EndpointSpec{Network: "web"}))
+	w.must(ops.StartSandbox(box("box")))
+	if n := len(slices.Collect(w.now.EndpointsOf(box("box")))); n != 1 {
+		t.Errorf("%d endpoints on one network", n)
+	}
+	w.must(create("other", "late"), network("late", "10.1.0.0/24"), ops.Disconnect(box("other"), "late", false), ops.StartSandbox(box("other")))
+	if n := len(slices.Collect(w.now.EndpointsOf(box("other")))); n != 0 {
+		t.Errorf("%d endpoints of one that is on no network", n)
+	}
 }
 
 func TestRemovingANetworkInUse(t *testing.T) {

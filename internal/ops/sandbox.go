@@ -13,7 +13,8 @@ func CreateSandbox(sb model.Sandbox, endpoints []EndpointSpec) Op {
 		if _, exists := tx.View().Sandbox(sb.ID); exists {
 			return model.Errorf(model.Conflict, "sandbox %s exists already", model.Short(sb.ID))
 		}
-		sb.Up, sb.Generation, sb.Pending, sb.Ports = false, 0, nil, nil
+		sb.Up, sb.Generation, sb.Pending, sb.Ports, sb.LinkedBy = false, 0, nil, nil, nil
+		sb = enterLinks(tx, sb)
 		for _, spec := range endpoints {
 			n, err := tx.View().FindNetwork(spec.Network)
 			if model.KindOf(err) == model.NotFound {
@@ -38,6 +39,9 @@ func RemoveSandbox(id model.SandboxID) Op {
 	return func(tx *state.Tx) error {
 		for e := range tx.View().EndpointsOf(id) {
 			tx.DeleteEndpoint(e.ID)
+		}
+		if sb, ok := tx.View().Sandbox(id); ok {
+			dropLinks(tx, sb)
 		}
 		tx.DeleteSandbox(id)
 		return nil

@@ -38,6 +38,7 @@ func StartSandbox(id model.SandboxID) Op {
 				return err
 			}
 		}
+		touchLinkers(tx, sb)
 		return publish(tx, id)
 	}
 }
@@ -56,6 +57,29 @@ func StopSandbox(id model.SandboxID) Op {
 		for e := range tx.View().EndpointsOf(id) {
 			e.Up, e.Interface, e.DownSince = false, "", tx.View().Revision+1
 			tx.PutEndpoint(e)
+		}
+		touchLinkers(tx, sb)
+		return nil
+	}
+}
+
+// YieldSandbox returns the op that gives the addresses of a sandbox that is down
+// back, except those that the user asked for: its container is not about to come
+// back by itself, so others may have them, and they are given out next.
+func YieldSandbox(id model.SandboxID) Op {
+	return func(tx *state.Tx) error {
+		for e := range tx.View().EndpointsOf(id) {
+			if e.Up || e.Yielded {
+				continue
+			}
+			e.Yielded = true
+			tx.PutEndpoint(e)
+			for _, f := range families {
+				a, last := e.Address(f), tx.View().Cursor(e.Network, f)
+				if a.IsValid() && !e.Static(f) && last.IsValid() && !last.Less(a) {
+					tx.PutCursor(e.Network, a.Prev())
+				}
+			}
 		}
 		return nil
 	}

@@ -112,6 +112,18 @@ func request(t *testing.T, words []string) ops.Op {
 		return ops.SetHost(maker.Host)
 	case "network":
 		return maker.Create(networkFrom(name, args))
+	case "default-bridge":
+		n := networkFrom(model.NetworkBridge, args)
+		n.Driver = model.DriverBridge
+		host := model.Network{ID: model.NetworkID(digits("host")), Name: model.NetworkHost, Driver: model.DriverHost}
+		none := model.Network{ID: model.NetworkID(digits("none")), Name: model.NetworkNone, Driver: model.DriverNull}
+		return maker.Predefine(n, host, none)
+	case "remove-container":
+		return ops.RemoveSandbox(sandboxNamed(name).ID)
+	case "unlink":
+		return ops.Unlink(sandboxNamed(name).ID, sandboxNamed(args["from"]).ID)
+	case "yield":
+		return ops.YieldSandbox(sandboxNamed(name).ID)
 	case "remove-network":
 		return ops.RemoveNetwork(name)
 	case "container":
@@ -123,6 +135,7 @@ func request(t *testing.T, words []string) ops.Op {
 		}
 		sb := sandboxNamed(name)
 		sb.Publish = publications(t, args["publish"])
+		sb.Links = linksTo(t, args["link"])
 		return ops.CreateSandbox(sb, specs)
 	case "start":
 		return ops.StartSandbox(sandboxNamed(name).ID)
@@ -198,6 +211,28 @@ func publications(t *testing.T, text string) []model.PortSpec {
 			t.Fatal(one, err1, err2)
 		}
 		out = append(out, spec)
+	}
+	return out
+}
+
+// linksTo reads "db|80,db2|5000-5009/udp": containers and what they expose.
+func linksTo(t *testing.T, text string) []model.SandboxLink {
+	t.Helper()
+	var out []model.SandboxLink
+	for _, one := range strings.Split(text, ",") {
+		target, exposed, said := strings.Cut(one, "|")
+		if !said {
+			continue
+		}
+		open := model.OpenPorts{Protocol: model.TCP}
+		if numbers, protocol, said := strings.Cut(exposed, "/"); said {
+			exposed, open.Protocol = numbers, model.Protocol(protocol)
+		}
+		var err error
+		if open.Ports, err = ports.ParseHostPorts(exposed); err != nil {
+			t.Fatal(one, err)
+		}
+		out = append(out, model.SandboxLink{Target: sandboxNamed(target).ID, Ports: []model.OpenPorts{open}})
 	}
 	return out
 }

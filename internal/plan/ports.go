@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"net/netip"
+
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/model"
@@ -9,11 +11,17 @@ import (
 
 // published plans a sandbox's published ports: each leads to the endpoint that
 // provides the default gateway in the family of the host's address. They belong
-// to the sandbox, so that they follow when that becomes another endpoint.
+// to the sandbox, so that they follow when that becomes another endpoint. Routed
+// networks are reached without the host's ports, so each of them is open.
 func (in Input) published(sb model.Sandbox, members []state.Member) ([]desired.Row, error) {
 	var rows []desired.Row
 	for _, f := range []model.Family{model.IPv4, model.IPv6} {
 		m, _, ok := state.GatewayOf(members, f)
+		beside, err := in.routedBeside(m, sb, members, f)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, beside...)
 		if !ok && f == model.IPv6 { // IPv6 clients of a container without IPv6
 			m, _, ok = state.GatewayOf(members, model.IPv4)
 		}
@@ -27,6 +35,44 @@ func (in Input) published(sb model.Sandbox, members []state.Member) ([]desired.R
 		rows = append(rows, more...)
 	}
 	return rows, nil
+}
+
+// routedBeside opens the published ports on routed networks that are not the one
+// the sandbox leaves by: no host port leads there, but somebody may route to it.
+func (in Input) routedBeside(gateway state.Member, sb model.Sandbox, members []state.Member, f model.Family) ([]desired.Row, error) {
+	var ports []model.PortBinding
+	for _, spec := range sb.Publish {
+		if !spec.Host.IsValid() || model.FamilyOf(spec.Host) == f {
+			ports = append(ports, model.PortBinding{Protocol: spec.Protocol, Container: spec.Container, Host: anyAddress(f)})
+		}
+	}
+	var rows []desired.Row
+	for _, m := range members {
+		if m.Endpoint.ID == gateway.Endpoint.ID || m.Network.Internal || m.Network.Driver != model.DriverBridge {
+			continue
+		}
+		o, err := driver.PublishingOf(m.Network)
+		if err != nil {
+			return nil, err
+		}
+		if o.Mode(f) != driver.ModeRouted {
+			continue
+		}
+		more, err := in.publishedAt(m, sb, ports)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, more...)
+	}
+	return rows, nil
+}
+
+// anyAddress is every address of a family.
+func anyAddress(f model.Family) netip.Addr {
+	if f == model.IPv4 {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
 }
 
 func (in Input) publishedAt(m state.Member, sb model.Sandbox, ports []model.PortBinding) ([]desired.Row, error) {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/state"
 )
@@ -32,8 +33,44 @@ func (in Input) sandbox(id model.SandboxID) ([]desired.Row, error) {
 	if r, ok := in.resolver(sb, members); ok {
 		rows = append(rows, r)
 	}
+	linked, err := in.linked(sb, members)
+	if err != nil {
+		return nil, err
+	}
 	published, err := in.published(sb, members)
-	return append(rows, published...), err
+	return slices.Concat(rows, linked, published), err
+}
+
+// linked plans what a sandbox's links open, on the network that has links.
+func (in Input) linked(sb model.Sandbox, members []state.Member) ([]desired.Row, error) {
+	i := slices.IndexFunc(members, func(m state.Member) bool { return m.Network.Name == model.NetworkBridge })
+	if i < 0 || len(sb.Links) == 0 {
+		return nil, nil
+	}
+	m := members[i]
+	d, err := in.Drivers.Find(m.Network.Driver)
+	if err != nil {
+		return nil, err
+	}
+	linker, ok := d.(driver.Linker)
+	if !ok {
+		return nil, nil
+	}
+	var rows []desired.Row
+	for _, l := range sb.Links {
+		far, _ := in.Snapshot.EndpointAt(l.Target, m.Network.ID)
+		target, _ := in.Snapshot.Sandbox(l.Target)
+		if !far.Up {
+			continue
+		}
+		more, err := linker.Link(driver.View{Host: in.Facts, Network: m.Network, Endpoint: &m.Endpoint, Sandbox: sb},
+			driver.LinkTarget{Sandbox: target, Endpoint: far, Ports: l.Ports})
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, more...)
+	}
+	return rows, nil
 }
 
 // ipv6Settings are what interfaces of a sandbox begin with. IPAM made every
@@ -68,20 +105,36 @@ func (in Input) resolver(sb model.Sandbox, members []state.Member) (desired.Reso
 		}
 		r.Networks = append(r.Networks, m.Network.ID)
 		r.Links = append(r.Links, m.Endpoint.Links...)
+		r.Routes = addRoutes(r.Routes, m.Network)
 	}
 	return r, len(r.Networks) > 0
 }
 
+// addRoutes adds the domains that a network has name servers for. Where several
+// networks have the same, the first in order of search has it.
+func addRoutes(routes []desired.DNSRoute, n model.Network) []desired.DNSRoute {
+	more, err := driver.DNSRoutes(n)
+	if err != nil {
+		return routes // refused when the network was created
+	}
+	for _, r := range more {
+		if !slices.ContainsFunc(routes, func(o desired.DNSRoute) bool { return o.Domain == r.Domain }) {
+			routes = append(routes, r)
+		}
+	}
+	return routes
+}
+
 // named tells whether a network's endpoints are found by name: all
-// user-defined ones of drivers with names.
+// user-defined ones of drivers with names, and the default bridge if asked for.
 func (in Input) named(n model.Network) bool {
 	d, err := in.Drivers.Find(n.Driver)
-	return err == nil && d.Traits().Names && !n.Predefined()
+	return err == nil && d.Traits().Names && n.Named()
 }
 
 // names returns what an endpoint answers to on its network.
 func names(n model.Network, sb model.Sandbox, e model.Endpoint) []desired.Row {
-	if n.Predefined() {
+	if !n.Named() {
 		return nil
 	}
 	var addrs []netip.Addr

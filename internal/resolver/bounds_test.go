@@ -35,11 +35,15 @@ func TestMeter(t *testing.T) {
 
 func TestGate(t *testing.T) {
 	g := gate{max: 2}
-	if !g.enter() || !g.enter() || g.enter() {
-		t.Error("not two at a time")
+	for i, want := range []bool{true, true, false} {
+		if g.enter() != want {
+			t.Errorf("entrant %d: %t, want two at a time", i+1, !want)
+		}
 	}
 	g.leave()
-	if !g.enter() || g.enter() {
-		t.Error("not one more after one left")
+	for i, want := range []bool{true, false} {
+		if g.enter() != want {
+			t.Errorf("after one left, entrant %d: %t", i+1, !want)
+		}
 	}
 }

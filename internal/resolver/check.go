@@ -8,7 +8,7 @@ import (
 )
 
 // Check says what Resync would change, and changes nothing.
-func (s *Server) Check(_ context.Context, want desired.State) (desired.Report, error) {
+func (s *Server) Check(ctx context.Context, want desired.State) (desired.Report, error) {
 	s.turn.Lock()
 	defer s.turn.Unlock()
 	have := map[desired.Key]desired.Row{}
@@ -24,6 +24,10 @@ func (s *Server) Check(_ context.Context, want desired.State) (desired.Report, e
 		for o := range want.Kind(kind) {
 			if row, there := have[o.Row.Key()]; !there || !reflect.DeepEqual(row, o.Row) {
 				report.Drift = append(report.Drift, "missing or wrong: "+o.Row.String())
+			} else if row, ok := o.Row.(desired.Resolver); ok {
+				if drift, cut := s.driftOf(ctx, row); cut {
+					report.Drift = append(report.Drift, drift)
+				}
 			}
 			delete(have, o.Row.Key())
 		}

@@ -65,6 +65,7 @@ type Server struct {
 	closed    bool
 	away      bool // what was served is another Server's to serve
 	serving   sync.WaitGroup
+	endPatrol context.CancelFunc // nil without a patrol
 }
 
 // New returns a Server that answers nobody yet.
@@ -84,6 +85,11 @@ func New(o Options) *Server {
 	}
 	s.forward = newForwarder(o, &s.serving)
 	s.table.Store(newTable())
+	if _, ok := o.Opener.(Redirector); ok {
+		ctx, end := context.WithCancel(context.Background())
+		s.endPatrol = end
+		s.serving.Go(func() { s.patrol(ctx) })
+	}
 	return s
 }
 
@@ -218,6 +224,9 @@ func (s *Server) resyncResolvers(ctx context.Context, want desired.State, report
 			continue
 		}
 		changed, err := s.serve(ctx, row)
+		if err == nil && !changed {
+			changed, err = s.mend(ctx, s.listeners[row.Namespace])
+		}
 		if err != nil {
 			failures = append(failures, &desired.Failure{Owner: o.Owner, Key: row.Key(), Err: err})
 		} else if changed {
@@ -238,6 +247,9 @@ func (s *Server) Close() error {
 	s.turn.Lock()
 	defer s.turn.Unlock()
 	s.closed = true
+	if s.endPatrol != nil {
+		s.endPatrol()
+	}
 	for namespace := range s.listeners {
 		s.stop(namespace)
 	}

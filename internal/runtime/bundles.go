@@ -24,8 +24,7 @@ func (r *Runtime) sweepBundles(ctx context.Context) error {
 	if r.child == nil {
 		return nil
 	}
-	plugin := filepath.Join("io.containerd.runtime.v2.task", r.opts.Namespace)
-	bundles := filepath.Join(r.child.exec, "state", plugin)
+	bundles := filepath.Dir(r.bundlePaths("any")[0])
 	entries, err := os.ReadDir(bundles)
 	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0 {
 		return nil
@@ -39,13 +38,9 @@ func (r *Runtime) sweepBundles(ctx context.Context) error {
 	}
 	var failed []error
 	for _, e := range entries {
-		id := model.ContainerID(e.Name())
-		if inUse[id] || r.hasBegun(id) {
-			continue
+		if id := model.ContainerID(e.Name()); !inUse[id] {
+			failed = append(failed, r.sweep(ctx, id))
 		}
-		r.log.Info("removing a bundle without a task", "op", "runtime.sweep", "container", model.Short(id))
-		failed = append(failed, removeBundle(filepath.Join(bundles, e.Name())),
-			os.RemoveAll(filepath.Join(r.child.data, "root", plugin, e.Name())))
 	}
 	return errors.Join(failed...)
 }
@@ -53,7 +48,7 @@ func (r *Runtime) sweepBundles(ctx context.Context) error {
 // inUse returns the containers that have a task or a shim.
 func (r *Runtime) inUse(ctx context.Context) (map[model.ContainerID]bool, error) {
 	out := map[model.ContainerID]bool{}
-	for _, s := range findShims(r.opts.Namespace, r.child.socket()) {
+	for _, s := range findShims(r.opts.Namespace, r.address) {
 		out[s.container] = true
 	}
 	answer, err := r.tasks().List(ctx, &tasks.ListTasksRequest{})

@@ -37,6 +37,7 @@ type child struct {
 	exec    string // ExecRoot/containerd
 	log     *slog.Logger
 
+	returned chan struct{} // gets a word whenever it was started again
 	quit     chan struct{} // closed by release and stop
 	quitOnce sync.Once
 	gone     chan struct{} // closed when supervision has ended
@@ -49,12 +50,13 @@ type child struct {
 // one lives, else a new one. It is watched over until release or stop.
 func startChild(ctx context.Context, o Options) (*child, error) {
 	c := &child{
-		program: o.ContainerdPath,
-		data:    filepath.Join(o.DataRoot, "containerd"),
-		exec:    filepath.Join(o.ExecRoot, "containerd"),
-		log:     o.Logger,
-		quit:    make(chan struct{}),
-		gone:    make(chan struct{}),
+		program:  o.ContainerdPath,
+		data:     filepath.Join(o.DataRoot, "containerd"),
+		exec:     filepath.Join(o.ExecRoot, "containerd"),
+		log:      o.Logger,
+		returned: make(chan struct{}, 1),
+		quit:     make(chan struct{}),
+		gone:     make(chan struct{}),
 	}
 	if c.program == "" {
 		c.program = "containerd"
@@ -220,6 +222,10 @@ func (c *child) supervise(proc *process) {
 		c.mu.Lock()
 		c.proc = proc
 		c.mu.Unlock()
+		select {
+		case c.returned <- struct{}{}:
+		default: // nobody has taken the last word yet
+		}
 	}
 }
 

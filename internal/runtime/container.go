@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/core/mount"
@@ -22,6 +24,11 @@ const (
 	labelImage     = "linkspan/image"     // on a container: the ID of its image
 	labelContainer = "linkspan/container" // on a snapshot: whose it is
 	labelRoot      = "containerd.io/gc.root"
+
+	// knownTimeout bounds the wait for a shim to say how its process is, and
+	// allKnownTimeout that for all of a list.
+	knownTimeout    = time.Minute
+	allKnownTimeout = 5 * time.Second
 )
 
 // Create makes a container from a stored image: its writable snapshot and its
@@ -35,13 +42,14 @@ func (r *Runtime) Create(ctx context.Context, spec model.ContainerSpec) error {
 		return err
 	}
 	rootfs, err := r.prepareSnapshot(ctx, spec.ID, image.chain)
-	if err != nil {
+	if model.KindOf(err) == model.Conflict {
 		return err
 	}
-	if err := r.createRecord(ctx, spec, rootfs); err != nil {
-		clean, cancel := r.call(context.WithoutCancel(ctx))
-		defer cancel()
-		return errors.Join(err, r.removeSnapshot(clean, string(spec.ID)))
+	if err == nil {
+		err = r.createRecord(ctx, spec, rootfs)
+	}
+	if err != nil { // the parts may have been made even so: an answer can be lost
+		return errors.Join(err, r.Delete(context.WithoutCancel(ctx), spec.ID))
 	}
 	return nil
 }
@@ -85,6 +93,14 @@ func (r *Runtime) createRecord(ctx context.Context, spec model.ContainerSpec, ro
 func (r *Runtime) Delete(ctx context.Context, id model.ContainerID) error {
 	ctx, cancel := r.call(ctx)
 	defer cancel()
+	release, err := r.claims.take(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := r.deleteRemains(ctx, id); err != nil {
+		return err
+	}
 	r.forgetAll(id)
 	if err := r.client.ContainerService().Delete(ctx, string(id)); err != nil && !isNotFound(err) {
 		return fault("delete", describe(id), err)
@@ -106,17 +122,60 @@ func (r *Runtime) removeSnapshot(ctx context.Context, key string) error {
 	return faultf("delete", key, "remove snapshot", err)
 }
 
-// sweepSnapshots removes writable layers whose container was never recorded: a
-// crash between the two steps of Create or of Delete leaves one.
-func (r *Runtime) sweepSnapshots(ctx context.Context) error {
+// deleteRemains removes what a start that was cut short has left of a container
+// without a process. It must be done as long as containerd has the container: where
+// the cgroups are is known from its specification.
+func (r *Runtime) deleteRemains(ctx context.Context, id model.ContainerID) error {
+	if paths := r.bundlePaths(id); paths == nil || exists(paths[0]) {
+		if err := r.clearTheWay(ctx, id); err != nil {
+			return err
+		}
+	} else if err := r.clearSocket(id); err != nil {
+		return err
+	}
+	_, s, err := r.loadSpec(ctx, id)
+	if err != nil {
+		if model.KindOf(err) == model.NotFound {
+			return nil
+		}
+		return err
+	}
+	return r.removeCgroups(ctx, s)
+}
+
+// sweepUnowned removes writable layers and FIFOs whose container is not recorded: a
+// crash between the steps of Create or of Delete leaves them.
+func (r *Runtime) sweepUnowned(ctx context.Context) error {
 	have, err := r.client.ContainerService().List(ctx)
 	if err != nil {
 		return faultf("open", "", "list containers", err)
 	}
-	owned := make(map[string]bool, len(have))
+	layers, streams := make(map[string]bool, len(have)), make(map[string]bool, len(have))
 	for _, c := range have {
-		owned[c.SnapshotKey] = true
+		layers[c.SnapshotKey], streams[c.ID] = true, true
 	}
+	return errors.Join(r.sweepSnapshots(ctx, layers), r.sweepStreams(streams))
+}
+
+// sweepStreams removes the FIFOs of all containers but the given ones.
+func (r *Runtime) sweepStreams(owned map[string]bool) error {
+	all := filepath.Join(r.opts.ExecRoot, "io")
+	entries, err := os.ReadDir(all)
+	if err != nil {
+		return fmt.Errorf("list streams: %w", err)
+	}
+	var failed []error
+	for _, e := range entries {
+		if !owned[e.Name()] {
+			failed = append(failed, os.RemoveAll(filepath.Join(all, e.Name())))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// sweepSnapshots removes the writable layers of all containers but those that have
+// the given ones.
+func (r *Runtime) sweepSnapshots(ctx context.Context, owned map[string]bool) error {
 	var stray []string
 	walk := func(_ context.Context, info snapshots.Info) error {
 		if info.Labels[labelContainer] != "" && !owned[info.Name] {
@@ -148,9 +207,9 @@ func (r *Runtime) List(ctx context.Context) ([]model.TaskStatus, error) {
 	if err != nil {
 		return nil, fault("list", "", err)
 	}
-	byID := make(map[string]*tasktypes.Process, len(running.Tasks))
-	for _, t := range running.Tasks {
-		byID[t.ID] = t
+	byID, err := r.allKnown(ctx, running.Tasks)
+	if err != nil {
+		return nil, fault("list", "", err)
 	}
 	out := make([]model.TaskStatus, 0, len(have))
 	for _, c := range have {
@@ -167,9 +226,9 @@ func (r *Runtime) List(ctx context.Context) ([]model.TaskStatus, error) {
 func (r *Runtime) Status(ctx context.Context, id model.ContainerID) (model.TaskStatus, error) {
 	ctx, cancel := r.call(ctx)
 	defer cancel()
-	answer, err := r.tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
+	p, err := r.known(ctx, id)
 	if err == nil {
-		return r.status(ctx, id, answer.Process), nil
+		return r.status(ctx, id, p), nil
 	}
 	if !isNotFound(err) {
 		return model.TaskStatus{}, fault("status", describe(id), err)
@@ -196,6 +255,55 @@ func (r *Runtime) status(ctx context.Context, id model.ContainerID, p *tasktypes
 	case tasktypes.Status_UNKNOWN:
 	}
 	return out
+}
+
+// known asks for a process until containerd knows how it is. It waits two seconds
+// for the shim, and then answers UNKNOWN with neither a pid nor streams: on a busy
+// machine that is no more than "later". Unavailable if it stays so.
+func (r *Runtime) known(ctx context.Context, id model.ContainerID) (*tasktypes.Process, error) {
+	ctx, cancel := context.WithTimeout(ctx, knownTimeout)
+	defer cancel()
+	for {
+		answer, err := r.tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
+		if err != nil {
+			return nil, err
+		}
+		if p := answer.Process; !vague(p) {
+			return p, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, model.Errorf(model.Unavailable, "the shim of %s does not answer: %w", describe(id), context.Cause(ctx))
+		case <-time.After(retryFirst):
+		}
+	}
+}
+
+func vague(p *tasktypes.Process) bool {
+	return p.Status == tasktypes.Status_UNKNOWN || p.Status == tasktypes.Status_RUNNING && p.Pid == 0
+}
+
+// allKnown returns processes by container, asking again for those that containerd
+// did not know. Those that stay unknown are given as they are.
+func (r *Runtime) allKnown(ctx context.Context, list []*tasktypes.Process) (map[string]*tasktypes.Process, error) {
+	out := make(map[string]*tasktypes.Process, len(list))
+	ctx, cancel := context.WithTimeout(ctx, allKnownTimeout)
+	defer cancel()
+	for _, p := range list {
+		if vague(p) {
+			now, err := r.known(ctx, model.ContainerID(p.ID))
+			switch {
+			case err == nil:
+				p = now
+			case isNotFound(err):
+				continue
+			case kindOf(err) != model.Unavailable && ctx.Err() == nil:
+				return nil, err
+			}
+		}
+		out[p.ID] = p
+	}
+	return out, nil
 }
 
 // loadSpec reads the OCI specification that Create stored.

@@ -407,7 +407,7 @@ func TestForgottenBundle(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(bundles, string(c.ID))); err != nil {
 		t.Errorf("a bundle in use is gone: %v", err)
 	}
-	if err := e.sweepShims(e.scope(t.Context()), e.child.socket()); err != nil {
+	if err := e.sweepShims(e.scope(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	if err := e.Kill(t.Context(), c.ID, unix.SIGKILL, true); err != nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/containerd/typeurl/v2"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -16,6 +17,9 @@ import (
 
 	"github.com/linkspan/linkspan/internal/model"
 )
+
+// endSeen is how long the shim may take to see that a process has ended.
+const endSeen = 2 * time.Second
 
 // Exec prepares a further process in a running container and returns our ends of
 // its streams; StartExec lets it run. What p leaves empty comes from the
@@ -117,10 +121,32 @@ func (r *Runtime) StartExec(ctx context.Context, id model.ContainerID, exec stri
 	leave()
 	// Also after an error: whoever reads the streams must see their end.
 	r.begun(procKey{container: id, exec: exec})
+	if err != nil && r.diedUnder(ctx, id, err) {
+		return 0, model.Errorf(model.NotFound, "%s ended while an exec was started: %w", describe(id), native(err))
+	}
 	if err != nil {
 		return 0, fault("exec", describe(id), err)
 	}
 	return int(answer.Pid), nil
+}
+
+// diedUnder tells whether an exec could not be started because the container's
+// first process has just ended: the kernel takes the others of its PID namespace
+// with it (pid_namespaces(7)), before the shim knows.
+func (r *Runtime) diedUnder(ctx context.Context, id model.ContainerID, err error) bool {
+	words := []string{"broken pipe", "connection reset", "EOF", "executing setns process"}
+	if !slices.ContainsFunc(words, func(w string) bool { return strings.Contains(err.Error(), w) }) {
+		return false
+	}
+	for end := time.Now().Add(endSeen); ; time.Sleep(retryFirst) {
+		answer, err := r.tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
+		if isNotFound(err) || err == nil && answer.Process.Status == tasktypes.Status_STOPPED {
+			return true
+		}
+		if err != nil || time.Now().After(end) {
+			return false
+		}
+	}
 }
 
 // ResizeExec sets the size of an exec's terminal, in characters.

@@ -15,16 +15,70 @@ import (
 // forty execs at once take half a minute.
 const execStarts = 4
 
-// gates let only so many through at a time, for each container. The zero value is
-// ready.
+// gates let only so many through at a time, for each container, and nobody while it
+// is paused. The zero value is ready.
 type gates struct {
-	mu  sync.Mutex
-	all map[model.ContainerID]chan struct{}
+	mu     sync.Mutex
+	all    map[model.ContainerID]chan struct{}
+	paused map[model.ContainerID]bool
 }
 
-// enter waits for a place and returns what gives it back.
+// enter waits for a place and returns what gives it back. Conflict if the container
+// is paused.
 func (g *gates) enter(ctx context.Context, id model.ContainerID) (leave func(), err error) {
+	gate := g.of(id)
+	select {
+	case gate <- struct{}{}:
+	case <-ctx.Done():
+		return nil, model.Errorf(model.Unavailable, "too many execs are being started in %s: %w", describe(id), context.Cause(ctx))
+	}
 	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.paused[id] { // maybe while we waited
+		<-gate
+		return nil, model.Errorf(model.Conflict, "container %s is paused, unpause the container before exec", id)
+	}
+	return func() { <-gate }, nil
+}
+
+// pause notes whether a container is paused. Who notes that it is has closed its
+// gate before.
+func (g *gates) pause(id model.ContainerID, paused bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !paused {
+		delete(g.paused, id)
+		return
+	}
+	if g.paused == nil {
+		g.paused = map[model.ContainerID]bool{}
+	}
+	g.paused[id] = true
+}
+
+// close waits until nobody is inside and lets nobody in; it returns what opens the
+// gate again. Two must not close one gate at the same time.
+func (g *gates) close(ctx context.Context, id model.ContainerID) (open func(), err error) {
+	var leaves []func()
+	open = func() {
+		for _, leave := range leaves {
+			leave()
+		}
+	}
+	for range execStarts {
+		leave, err := g.enter(ctx, id)
+		if err != nil {
+			open()
+			return nil, err
+		}
+		leaves = append(leaves, leave)
+	}
+	return open, nil
+}
+
+func (g *gates) of(id model.ContainerID) chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	if g.all == nil {
 		g.all = map[model.ContainerID]chan struct{}{}
 	}
@@ -33,13 +87,7 @@ func (g *gates) enter(ctx context.Context, id model.ContainerID) (leave func(), 
 		gate = make(chan struct{}, execStarts)
 		g.all[id] = gate
 	}
-	g.mu.Unlock()
-	select {
-	case gate <- struct{}{}:
-		return func() { <-gate }, nil
-	case <-ctx.Done():
-		return nil, model.Errorf(model.Unavailable, "too many execs are being started in %s: %w", describe(id), context.Cause(ctx))
-	}
+	return gate
 }
 
 // forget drops the gate of a container that is removed.
@@ -47,4 +95,5 @@ func (g *gates) forget(id model.ContainerID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.all, id)
+	delete(g.paused, id)
 }

@@ -29,6 +29,27 @@ func TestGates(t *testing.T) {
 	if _, err := g.enter(t.Context(), "c1"); err != nil {
 		t.Fatalf("after one left: %v", err)
 	}
+	open, err := g.close(t.Context(), "c3")
+	if err != nil {
+		t.Fatalf("a gate that nobody is in: %v", err)
+	}
+	if _, err := g.enter(over, "c3"); model.KindOf(err) != model.Unavailable {
+		t.Fatalf("a closed gate: %v", err)
+	}
+	g.pause("c3", true)
+	open()
+	if _, err := g.enter(t.Context(), "c3"); model.KindOf(err) != model.Conflict {
+		t.Fatalf("a paused container: %v", err)
+	}
+	g.pause("c3", false)
+	for range execStarts {
+		if _, err := g.enter(t.Context(), "c3"); err != nil {
+			t.Fatalf("after the pause: %v", err)
+		}
+	}
+	if _, err := g.close(over, "c3"); model.KindOf(err) != model.Unavailable {
+		t.Fatalf("closed with somebody inside: %v", err)
+	}
 	g.forget("c1")
 	leave[1]() // of one that is forgotten: nobody is hurt
 }

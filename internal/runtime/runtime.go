@@ -12,8 +12,6 @@ import (
 
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
 
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
 
@@ -60,6 +58,7 @@ type Runtime struct {
 	host        hostFacts
 	client      *containerd.Client
 	child       *child // nil with somebody else's containerd
+	address     string // of the socket
 	snapshotter string
 	facts       *imageFacts
 
@@ -72,10 +71,9 @@ type Runtime struct {
 	closed bool
 	// procs holds the FIFO ends we keep open for processes that are.
 	procs map[procKey]*guards
-	// own holds the containers whose task this daemon has begun to make.
-	own map[model.ContainerID]bool
 
-	starting gates // of execs
+	claims   claims // on tasks
+	starting gates  // of execs
 }
 
 // Open connects to containerd, starting or adopting a child if that is asked
@@ -97,53 +95,48 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 		return nil, err
 	}
 	r := &Runtime{opts: o, log: o.Logger, host: host, facts: newImageFacts(),
-		done: make(chan struct{}), procs: map[procKey]*guards{}, own: map[model.ContainerID]bool{}}
+		done: make(chan struct{}), procs: map[procKey]*guards{}}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	address := o.Address
-	if address == "" {
+	if r.address = o.Address; r.address == "" {
 		if r.child, err = startChild(ctx, o); err != nil {
 			return nil, err
 		}
-		address = r.child.socket()
+		r.address = r.child.socket()
 	}
-	if err := r.connect(ctx, address); err != nil {
+	if err := r.connect(ctx); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
 }
 
 // connect makes the client, chooses the snapshotter and sweeps.
-func (r *Runtime) connect(ctx context.Context, address string) error {
-	// After a restart of containerd the connection must be back at once, not
-	// after gRPC's usual second and more.
-	params := grpc.ConnectParams{MinConnectTimeout: 5 * time.Second, Backoff: backoff.Config{
-		BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second}}
-	client, err := containerd.New(address,
+func (r *Runtime) connect(ctx context.Context) error {
+	client, err := containerd.New(r.address,
 		containerd.WithDefaultNamespace(r.opts.Namespace),
-		containerd.WithExtraDialOpts([]grpc.DialOption{grpc.WithConnectParams(params)}))
+		containerd.WithExtraDialOpts(dialOptions()))
 	if err != nil {
-		return faultf("open", address, "connect to containerd", err)
+		return faultf("open", r.address, "connect to containerd", err)
 	}
 	r.client = client
 	ctx = namespaces.WithNamespace(ctx, r.opts.Namespace)
 	version, err := client.Version(ctx)
 	if err != nil {
-		return faultf("open", address, "containerd does not answer", err)
+		return faultf("open", r.address, "containerd does not answer", err)
 	}
 	if r.snapshotter, err = chooseSnapshotter(ctx, client); err != nil {
 		return err
 	}
 	r.log.Info(fmt.Sprintf("containerd %s answers, snapshots by %s", version.Version, r.snapshotter),
 		"op", "runtime.open")
-	if err := r.sweepShims(ctx, address); err != nil {
-		return err
+	if err := r.sweepShims(ctx); err != nil { // a later sweep tries again
+		r.log.Warn("shims not swept", "op", "runtime.open", "err", err)
 	}
-	r.spawn(func() { r.sweepShimsLater(address) })
+	r.spawn(r.sweepLater)
 	if err := r.keepSpare(ctx); err != nil {
 		r.log.Warn("no spare snapshot", "op", "runtime.open", "err", err)
 	}
-	return r.sweepSnapshots(ctx)
+	return r.sweepUnowned(ctx)
 }
 
 // chooseSnapshotter prefers overlayfs; where the data root lies on a file system

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
-	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -36,10 +35,10 @@ type shim struct {
 // the shim's bundle, stays for good (containerd's issues 6860 and 7496). A shim
 // that is told to end takes its bundle and its socket with it.
 //
-// Tasks that this daemon has begun itself are left alone: their shim is there
-// before containerd lists them.
-func (r *Runtime) sweepShims(ctx context.Context, address string) error {
-	shims := findShims(r.opts.Namespace, address)
+// Tasks that are just being made are left alone: their shim is there before
+// containerd lists them.
+func (r *Runtime) sweepShims(ctx context.Context) error {
+	shims := findShims(r.opts.Namespace, r.address)
 	if len(shims) == 0 {
 		return nil
 	}
@@ -51,58 +50,64 @@ func (r *Runtime) sweepShims(ctx context.Context, address string) error {
 	for _, t := range answer.Tasks {
 		held[model.ContainerID(t.ID)] = true
 	}
-	var ending []*process
+	var failed []error
 	for _, s := range shims {
-		if held[s.container] || r.hasBegun(s.container) {
-			continue
-		}
-		p, err := follow(s.process)
-		if err != nil {
-			continue // it has just ended
-		}
-		r.log.Info("ending a shim without a task", "op", "runtime.sweep", "container", model.Short(s.container))
-		p.signal(unix.SIGTERM)
-		ending = append(ending, p)
-	}
-	limit := time.NewTimer(shimEnds)
-	defer limit.Stop()
-	for _, p := range ending {
-		select {
-		case <-p.done:
-		case <-limit.C:
-			return nil // a later sweep tries again
+		if !held[s.container] {
+			failed = append(failed, r.sweep(ctx, s.container))
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
-// sweepShimsLater sweeps again and again for a while.
-func (r *Runtime) sweepShimsLater(address string) {
-	for _, pause := range shimSweeps() {
+// sweep clears away what is left of a container's task, unless there is one after
+// all, or one is being made.
+func (r *Runtime) sweep(ctx context.Context, id model.ContainerID) error {
+	release, ok := r.claims.try(id)
+	if !ok {
+		return nil
+	}
+	defer release()
+	_, err := r.tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
+	if !isNotFound(err) {
+		return fault("sweep", describe(id), err)
+	}
+	r.log.Info("clearing away what is left of a task", "op", "runtime.sweep", "container", model.Short(id))
+	return r.clearRemains(ctx, id)
+}
+
+// sweepLater sweeps again and again for a while, and once more so when containerd
+// was started again: what it was about when it died has no other end.
+func (r *Runtime) sweepLater() {
+	var returned <-chan struct{} // never, with somebody else's containerd
+	if r.child != nil {
+		returned = r.child.returned
+	}
+	life, end := context.WithCancel(context.Background())
+	defer end()
+	go func() { // a sweep may be waiting for containerd when the runtime is closed
+		<-r.done
+		end()
+	}()
+	for pauses := shimSweeps(); ; {
+		var next <-chan time.Time
+		if len(pauses) > 0 {
+			next = time.After(pauses[0])
+		}
 		select {
 		case <-r.done:
 			return
-		case <-time.After(pause):
+		case <-returned:
+			pauses = shimSweeps()
+			continue
+		case <-next:
+			pauses = pauses[1:]
 		}
-		ctx, cancel := r.call(context.Background())
-		if err := errors.Join(r.sweepShims(ctx, address), r.sweepBundles(ctx)); err != nil {
+		ctx, cancel := r.call(life)
+		if err := errors.Join(r.sweepShims(ctx), r.sweepBundles(ctx)); err != nil && ctx.Err() == nil {
 			r.log.Warn("shims or bundles not swept", "op", "runtime.sweep", "err", err)
 		}
 		cancel()
 	}
-}
-
-// begin notes that this daemon makes a task.
-func (r *Runtime) begin(id model.ContainerID) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.own[id] = true
-}
-
-func (r *Runtime) hasBegun(id model.ContainerID) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.own[id]
 }
 
 // findShims finds the shims that a containerd has started in a namespace of its.

@@ -279,7 +279,6 @@ func (r *Runtime) forgetAll(id model.ContainerID) {
 			delete(r.procs, key)
 		}
 	}
-	delete(r.own, id)
 	r.mu.Unlock()
 	r.starting.forget(id)
 	for _, g := range all {

@@ -22,11 +22,15 @@ import (
 func (r *Runtime) NewTask(ctx context.Context, id model.ContainerID, o model.StreamOptions) (*model.Task, error) {
 	ctx, cancel := r.call(ctx)
 	defer cancel()
+	release, err := r.claims.take(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	rootfs, err := r.client.SnapshotService(r.snapshotter).Mounts(ctx, string(id))
 	if err != nil {
 		return nil, faultf("start", describe(id), "mount snapshot", err)
 	}
-	r.begin(id)
 	key := procKey{container: id}
 	f := r.fifoPaths(key, o)
 	if err := f.create(); err != nil {
@@ -38,7 +42,7 @@ func (r *Runtime) NewTask(ctx context.Context, id model.ContainerID, o model.Str
 	}
 	var answer *tasks.CreateTaskResponse
 	if err == nil {
-		answer, err = r.tasks().Create(ctx, &tasks.CreateTaskRequest{
+		answer, err = r.createTask(ctx, &tasks.CreateTaskRequest{
 			ContainerID: string(id), Rootfs: mount.ToProto(rootfs),
 			Stdin: f.stdin, Stdout: f.stdout, Stderr: f.stderr, Terminal: f.tty,
 		})
@@ -51,6 +55,21 @@ func (r *Runtime) NewTask(ctx context.Context, id model.ContainerID, o model.Str
 	}
 	r.keep(key, g)
 	return &model.Task{Pid: int(answer.Pid), Stdin: in, Pipes: f.pipes()}, nil
+}
+
+// createTask has containerd make a task, clearing away what it stumbles over: a
+// start that was cut short may have left a task, or parts of one.
+func (r *Runtime) createTask(ctx context.Context, request *tasks.CreateTaskRequest) (*tasks.CreateTaskResponse, error) {
+	answer, err := r.tasks().Create(ctx, request)
+	if !inTheWay(err) {
+		return answer, err
+	}
+	id := model.ContainerID(request.ContainerID)
+	r.log.Info("clearing the way for a task", "container", model.Short(id), "op", "runtime.start", "err", err)
+	if cleared := r.clearTheWay(ctx, id); cleared != nil {
+		return nil, errors.Join(err, cleared)
+	}
+	return r.tasks().Create(ctx, request)
 }
 
 // Start lets the process of NewTask run.
@@ -70,11 +89,10 @@ func (r *Runtime) Start(ctx context.Context, id model.ContainerID) error {
 func (r *Runtime) Reattach(ctx context.Context, id model.ContainerID) (*model.Task, error) {
 	ctx, cancel := r.call(ctx)
 	defer cancel()
-	answer, err := r.tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
+	p, err := r.known(ctx, id)
 	if err != nil {
 		return nil, fault("reattach", describe(id), err)
 	}
-	p := answer.Process
 	key := procKey{container: id}
 	f := fifos{stdin: p.Stdin, stdout: p.Stdout, stderr: p.Stderr, tty: p.Terminal}
 	in, g, err := r.openInput(key, f)
@@ -86,6 +104,7 @@ func (r *Runtime) Reattach(ctx context.Context, id model.ContainerID) (*model.Ta
 		g.begun()
 	}
 	r.keep(key, g)
+	r.starting.pause(id, p.Status == tasktypes.Status_PAUSED)
 	return &model.Task{Pid: int(p.Pid), Stdin: in, Pipes: f.pipes(), Started: started}, nil
 }
 
@@ -98,11 +117,24 @@ func (r *Runtime) Kill(ctx context.Context, id model.ContainerID, sig syscall.Si
 	return fault("kill", describe(id), err)
 }
 
-// Pause stops all processes of a container where they are.
+// Pause stops all processes of a container where they are. Execs that are being
+// started are waited for: runc would be stopped half-way with them, and the shim,
+// which waits for runc, would not answer any more.
 func (r *Runtime) Pause(ctx context.Context, id model.ContainerID) error {
 	ctx, cancel := r.call(ctx)
 	defer cancel()
-	_, err := r.tasks().Pause(ctx, &tasks.PauseTaskRequest{ContainerID: string(id)})
+	release, err := r.claims.take(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer release()
+	open, err := r.starting.close(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer open()
+	_, err = r.tasks().Pause(ctx, &tasks.PauseTaskRequest{ContainerID: string(id)})
+	r.starting.pause(id, err == nil)
 	return fault("pause", describe(id), err)
 }
 
@@ -111,6 +143,7 @@ func (r *Runtime) Resume(ctx context.Context, id model.ContainerID) error {
 	ctx, cancel := r.call(ctx)
 	defer cancel()
 	_, err := r.tasks().Resume(ctx, &tasks.ResumeTaskRequest{ContainerID: string(id)})
+	r.starting.pause(id, false) // if it has failed, the shim must know
 	return fault("resume", describe(id), err)
 }
 
@@ -188,12 +221,38 @@ func (r *Runtime) updateTask(ctx context.Context, id model.ContainerID, changed 
 // DeleteTask removes the process state of a container and tells how the process
 // ended, killing it first if it has not. Read the streams to their end before:
 // the shim waits only two seconds for a reader.
+//
+// NotFound if there is no process; what a start that was cut short has left is
+// cleared away then.
 func (r *Runtime) DeleteTask(ctx context.Context, id model.ContainerID) (model.Exit, error) {
+	release, err := r.claims.take(ctx, id)
+	if err != nil {
+		return model.Exit{}, err
+	}
+	defer release()
+	exit, err := r.deleteTask(ctx, id)
+	if err != nil && model.KindOf(err) != model.NotFound {
+		return model.Exit{}, err
+	}
+	r.forgetAll(id)
+	if err := os.RemoveAll(r.fifoDir(id)); err != nil {
+		return model.Exit{}, fmt.Errorf("remove streams: %w", err)
+	}
+	return exit, err
+}
+
+// deleteTask is DeleteTask without the streams. The caller has the claim.
+func (r *Runtime) deleteTask(ctx context.Context, id model.ContainerID) (model.Exit, error) {
 	status, err := r.Status(ctx, id)
 	if err != nil {
 		return model.Exit{}, err
 	}
 	if status.State == model.TaskNone {
+		ctx, cancel := r.call(ctx)
+		defer cancel()
+		if err := r.clearRemains(ctx, id); err != nil {
+			return model.Exit{}, err
+		}
 		return model.Exit{}, &model.Error{Op: "runtime.deletetask", Subject: describe(id),
 			Kind: model.NotFound, Err: fmt.Errorf("no process: %w", os.ErrNotExist)}
 	}
@@ -208,10 +267,6 @@ func (r *Runtime) DeleteTask(ctx context.Context, id model.ContainerID) (model.E
 	answer, err := r.tasks().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: string(id)})
 	if err != nil {
 		return model.Exit{}, fault("deletetask", describe(id), err)
-	}
-	r.forgetAll(id)
-	if err := os.RemoveAll(r.fifoDir(id)); err != nil {
-		return model.Exit{}, fmt.Errorf("remove streams: %w", err)
 	}
 	return model.Exit{Code: int(answer.ExitStatus), At: answer.ExitedAt.AsTime(), OOMKilled: oom}, nil
 }

@@ -18,15 +18,21 @@ type box struct {
 	turn    turn
 	input   *inlet  // for clients attached; outlives runs
 	monitor monitor // of health
+	// files is held while the hosts file is read and written again: links are
+	// changed by the target's operations too, without the turn.
+	files sync.Mutex
 
 	mu      sync.Mutex
 	rec     record
 	run     *run            // nil while there is no process
 	execs   map[string]bool // IDs of execs that are not forgotten
 	waiters map[*waiter]bool
-	pause   time.Duration // before the last automatic restart
-	made    bool          // the runtime has a container of this ID
-	gone    bool          // removed: whoever still holds the box must not use it
+	// returning says that the user asked for a restart: it ends only to run again.
+	returning bool
+	pause     time.Duration // before the last automatic restart
+	made      bool          // the runtime has a container of this ID
+	tried     bool          // it was asked for one and did not make it: there may be parts
+	gone      bool          // removed: whoever still holds the box must not use it
 }
 
 func newBox(r record) *box {

@@ -56,6 +56,10 @@ func (m *Manager) build(ctx context.Context, rec record, nets *network.Networkin
 	if err := m.fillHost(&rec); err != nil {
 		return nil, err
 	}
+	var err error
+	if rec.Links, err = m.findLinks(rec); err != nil {
+		return nil, err
+	}
 	undo := func(cause error) error {
 		clean, cancel := m.cleanup()
 		defer cancel()
@@ -64,7 +68,6 @@ func (m *Manager) build(ctx context.Context, rec record, nets *network.Networkin
 	if err := os.MkdirAll(m.dir(rec.ID), 0o710); err != nil {
 		return nil, undo(fmt.Errorf("container directory: %w", err))
 	}
-	var err error
 	if rec.Mounts, err = m.mountPoints(rec); err != nil {
 		return nil, undo(err)
 	}
@@ -96,7 +99,7 @@ func (m *Manager) sandbox(rec record) model.Sandbox {
 	sb := model.Sandbox{
 		ID: rec.Sandbox, Container: rec.ID, Name: rec.Name, Mode: model.SandboxOwn,
 		Hostname: rec.Config.Hostname, Domainname: rec.Config.Domainname,
-		DNS: m.resolving(rec),
+		DNS: m.resolving(rec), Links: m.opening(rec.Links),
 	}
 	if rec.mode().IsHost() {
 		sb.Mode = model.SandboxHost

@@ -117,7 +117,7 @@ func wanted(spec model.EndpointSpec) *network.EndpointSettings {
 func settings(sb model.Sandbox, n model.Network, e model.Endpoint) *network.EndpointSettings {
 	out := wanted(e.Spec(n.Name))
 	out.NetworkID = string(n.ID)
-	if n.Driver != model.DriverHost && n.Driver != model.DriverNull && !n.Predefined() {
+	if n.Driver != model.DriverHost && n.Driver != model.DriverNull && n.Named() {
 		out.DNSNames = model.DNSNames(sb, e)
 	}
 	if !e.Up {

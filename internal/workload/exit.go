@@ -2,6 +2,7 @@ package workload
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
@@ -57,17 +58,17 @@ func (m *Manager) exited(b *box, r *run, exit model.Exit) (again bool) {
 	ctx, cancel := m.cleanup()
 	defer cancel()
 	m.endHealth(b)
+	before := b.snapshot()
+	again = wantsRestart(before, exit) && !m.ending.Load() && m.closed.Err() == nil
 	down := make(chan struct{})
 	go func() {
 		defer close(down)
-		m.sandboxDown(ctx, b)
+		m.sandboxDown(ctx, b, m.comesBack(b, again))
 	}()
 	if _, err := m.o.Tasks.DeleteTask(ctx, b.id); err != nil && model.KindOf(err) != model.NotFound {
 		m.log.Warn("task of an ended container stays", "container", model.Short(b.id), "op", "container.exit", "err", err)
 	}
 	<-down
-	before := b.snapshot()
-	again = wantsRestart(before, exit) && !m.ending.Load() && m.closed.Err() == nil
 	b.mu.Lock()
 	b.run = nil
 	s := &b.rec.State
@@ -89,6 +90,15 @@ func (m *Manager) exited(b *box, r *run, exit model.Exit) (again bool) {
 	b.wake(int64(exit.Code), "", false)
 	r.close() // costs a request where there is an input: nobody waits for it here
 	return again
+}
+
+// comesBack tells whether a container that has ended is to run again without
+// being asked: by its policy, by a restart that the user asked for, or with the
+// next daemon.
+func (m *Manager) comesBack(b *box, again bool) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return again || b.returning || m.ending.Load() || m.closed.Err() != nil
 }
 
 // wantsRestart tells whether the restart policy asks for another run.
@@ -130,22 +140,31 @@ func (m *Manager) restartLater(b *box) {
 	})
 }
 
-// awaitShared waits, within limits, until the container runs whose network this
-// one uses, if that is about to be started too.
+// awaitShared waits, within limits, until the containers run whose network this
+// one uses or links to, if they are about to be started too.
 func (m *Manager) awaitShared(b *box) {
 	ctx, cancel := context.WithTimeout(m.closed, restartLast)
 	defer cancel()
-	for rec := b.snapshot(); rec.mode().IsContainer(); {
-		other, err := m.find(rec.mode().ConnectedContainer())
-		if err != nil || !other.snapshot().State.Restarting {
-			return
-		}
+	for m.awaitsAnother(b.snapshot()) {
 		select {
 		case <-time.After(restartFirst):
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// awaitsAnother tells whether something that a container needs for its start is
+// about to be started itself.
+func (m *Manager) awaitsAnother(rec record) bool {
+	if rec.mode().IsContainer() {
+		other, err := m.find(rec.mode().ConnectedContainer())
+		return err == nil && other.snapshot().State.Restarting
+	}
+	return slices.ContainsFunc(rec.Links, func(l link) bool {
+		target, ok := m.byID(l.Target)
+		return ok && target.State.Restarting
+	})
 }
 
 // nextPause returns how long to wait before a restart: twice as long as the last

@@ -24,6 +24,7 @@ type fakeProcess struct {
 	exit           chan struct{}
 	result         model.Exit
 	signals        []syscall.Signal
+	pending        []syscall.Signal // for when it is thawed
 }
 
 // stdin collects what a process is sent.
@@ -61,6 +62,9 @@ type fakeRuntime struct {
 	execs     map[string]*fakeProcess
 	execSpec  map[string]model.Process
 	failStart error
+	halfMade  error // the next Create makes a container, and fails
+	busy      int   // so many calls of Delete fail
+	vague     bool  // List does not know how processes are
 	stubborn  bool
 	dying     bool                         // processes have ended, and nobody knows yet
 	script    func(model.Process) scripted // what execs do; nil: they run until a test ends them
@@ -110,7 +114,9 @@ func (r *fakeRuntime) Create(_ context.Context, spec model.ContainerSpec) error 
 		return model.Errorf(model.Conflict, "already exists")
 	}
 	r.made[spec.ID] = spec
-	return nil
+	err := r.halfMade
+	r.halfMade = nil
+	return err
 }
 
 func (r *fakeRuntime) Delete(_ context.Context, id model.ContainerID) error {
@@ -118,6 +124,10 @@ func (r *fakeRuntime) Delete(_ context.Context, id model.ContainerID) error {
 	defer r.mu.Unlock()
 	if r.tasks[id] != nil {
 		return model.Errorf(model.Conflict, "container has a task")
+	}
+	if r.busy > 0 {
+		r.busy--
+		return model.Errorf(model.Unavailable, "connection refused")
 	}
 	delete(r.made, id)
 	return nil
@@ -131,6 +141,9 @@ func (r *fakeRuntime) List(context.Context) ([]model.TaskStatus, error) {
 		one := model.TaskStatus{ID: id, State: model.TaskNone}
 		if p := r.tasks[id]; p != nil {
 			one.Pid, one.State, one.Exit = p.pid, p.state, p.result
+			if r.vague {
+				one.Pid, one.State = 0, model.TaskUnknown
+			}
 		}
 		out = append(out, one)
 	}
@@ -198,7 +211,7 @@ func (r *fakeRuntime) Reattach(_ context.Context, id model.ContainerID) (*model.
 	}
 	p.outEnd, p.out = io.Pipe()
 	p.errEnd, p.err = io.Pipe()
-	return &model.Task{Pid: p.pid, Pipes: r.name(p), Started: true}, nil
+	return &model.Task{Pid: p.pid, Pipes: r.name(p), Started: p.state != model.TaskCreated}, nil
 }
 
 func (r *fakeRuntime) Start(_ context.Context, id model.ContainerID) error {
@@ -254,10 +267,19 @@ func (r *fakeRuntime) Kill(_ context.Context, id model.ContainerID, sig syscall.
 		return errGone
 	}
 	p.signals = append(p.signals, sig)
+	if p.state == model.TaskPaused && sig != syscall.SIGKILL {
+		p.pending = append(p.pending, sig)
+		return nil
+	}
+	r.hit(p, sig)
+	return nil
+}
+
+// hit lets a signal arrive.
+func (r *fakeRuntime) hit(p *fakeProcess, sig syscall.Signal) {
 	if sig == syscall.SIGKILL || sig == syscall.SIGTERM && !r.stubborn {
 		p.finish(128 + int(sig))
 	}
-	return nil
 }
 
 func (r *fakeRuntime) setState(id model.ContainerID, s model.TaskState) error {
@@ -277,7 +299,18 @@ func (r *fakeRuntime) Pause(_ context.Context, id model.ContainerID) error {
 }
 
 func (r *fakeRuntime) Resume(_ context.Context, id model.ContainerID) error {
-	return r.setState(id, model.TaskRunning)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.tasks[id]
+	if p == nil || p.state != model.TaskPaused {
+		return model.Errorf(model.Internal, "container not paused")
+	}
+	p.state = model.TaskRunning
+	for _, sig := range p.pending {
+		r.hit(p, sig)
+	}
+	p.pending = nil
+	return nil
 }
 
 func (r *fakeRuntime) Resize(context.Context, model.ContainerID, uint, uint) error {

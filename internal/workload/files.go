@@ -33,14 +33,15 @@ func (m *Manager) filesOf(id model.ContainerID) files {
 }
 
 // writeFiles writes a container's files at start; edits of the last run are
-// lost, as with Docker. They are written in place: they may be mounted, and a
-// mount is of the inode.
+// lost, as with Docker.
 func (m *Manager) writeFiles(b *box, where netns) error {
 	rec, f := b.snapshot(), m.filesOf(b.id)
 	if rec.mode().IsContainer() {
 		theirs := m.filesOf(where.owner)
 		return errors.Join(relink(theirs.hostname, f.hostname), relink(theirs.hosts, f.hosts), relink(theirs.resolvConf, f.resolvConf))
 	}
+	b.files.Lock()
+	defer b.files.Unlock()
 	s := m.o.Engine.Snapshot()
 	hosts, err := m.hosts(rec, s)
 	if err != nil {
@@ -52,9 +53,9 @@ func (m *Manager) writeFiles(b *box, where netns) error {
 	}
 	b.edit(func(r *record) { r.ResolvHash = hash(resolv) })
 	return errors.Join(
-		os.WriteFile(f.hostname, []byte(rec.Config.Hostname+"\n"), 0o644),
-		os.WriteFile(f.hosts, hosts, 0o644),
-		os.WriteFile(f.resolvConf, resolv, 0o644),
+		rewrite(f.hostname, []byte(rec.Config.Hostname+"\n")),
+		rewrite(f.hosts, hosts),
+		rewrite(f.resolvConf, resolv),
 	)
 }
 
@@ -64,7 +65,10 @@ func (m *Manager) writeFiles(b *box, where netns) error {
 // only logged.
 func (m *Manager) refreshFiles(ctx context.Context, b *box, before, after *state.Snapshot) {
 	rec, f := b.snapshot(), m.filesOf(b.id)
-	err := errors.Join(m.refreshHosts(rec, f.hosts, before, after), m.refreshResolvConf(b, f.resolvConf, after))
+	b.files.Lock()
+	err := m.refreshHosts(rec, f.hosts, before, after)
+	b.files.Unlock()
+	err = errors.Join(err, m.refreshResolvConf(b, f.resolvConf, after))
 	if err != nil {
 		m.log.Error("files of a container not refreshed", "container", model.Short(b.id), "op", "network.connect", "err", err)
 	}
@@ -81,7 +85,7 @@ func (m *Manager) refreshHosts(rec record, path string, before, after *state.Sna
 	if slices.Equal(next, text) {
 		return nil
 	}
-	return os.WriteFile(path, next, 0o644)
+	return rewrite(path, next)
 }
 
 func (m *Manager) refreshResolvConf(b *box, path string, after *state.Snapshot) error {
@@ -95,7 +99,7 @@ func (m *Manager) refreshResolvConf(b *box, path string, after *state.Snapshot) 
 		return err
 	}
 	b.edit(func(r *record) { r.ResolvHash = hash(next) })
-	return os.WriteFile(path, next, 0o644)
+	return rewrite(path, next)
 }
 
 // without returns the entries of a that b lacks.
@@ -143,6 +147,7 @@ func (m *Manager) hosts(r record, s *state.Snapshot) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	extra = append(extra, m.linkEntries(r, s, "")...)
 	ipv6 := !m.o.Host.NoIPv6 && r.Host.Sysctls["net.ipv6.conf.all.disable_ipv6"] != "1"
 	return names.Hosts(names.HostsFile{IPv6: ipv6, Extra: extra, Own: ownEntries(r, s)}), nil
 }
@@ -194,7 +199,7 @@ func (m *Manager) resolvConf(r record, s *state.Snapshot) ([]byte, error) {
 		f.Mode = names.ModeHost
 	}
 	for _, e := range endpointsOf(s, r.Sandbox) {
-		if n, ok := s.Network(e.Network); ok && !n.Predefined() {
+		if n, ok := s.Network(e.Network); ok && n.Named() {
 			f.Mode = names.ModeInternal
 		}
 		f.IPv6 = f.IPv6 || e.Addr6.IsValid()

@@ -33,6 +33,10 @@ func (m *Manager) Inspect(_ context.Context, ref string) (container.InspectRespo
 		ExecIDs: execs, HostConfig: rec.Host, Config: rec.Config, Mounts: reported(rec.Mounts),
 		NetworkSettings: m.networkSettings(rec),
 	}
+	if len(rec.Host.Links) > 0 && !rec.mode().IsUserDefined() {
+		host := *rec.Host
+		host.Links, out.HostConfig = m.shownLinks(rec), &host
+	}
 	if rec.Host.LogConfig.Type != "none" {
 		out.LogPath = m.logPath(rec.ID)
 	}

@@ -340,3 +340,49 @@ func TestUpdateAndPrune(t *testing.T) {
 	_, err = b.Prune(ctx, Filters{"odd": {"1"}})
 	refused(t, err, model.Invalid, "invalid filter 'odd'")
 }
+
+// TestRemovalFinishedLater: the runtime's daemon is away for a moment. Who removes
+// need not know, and nothing stays.
+func TestRemovalFinishedLater(t *testing.T) {
+	b := newBench(t)
+	id := b.create("one", nil)
+	must(t, b.Start(ctx, id))
+	must(t, b.Stop(ctx, id, StopOptions{}))
+	temporary := b.run("two", func(r *CreateRequest) { r.Host.AutoRemove = true })
+	b.runtime.busy = 3
+	must(t, b.Remove(ctx, id, RemoveOptions{}))
+	gone := b.waitFor(temporary, container.WaitConditionRemoved)
+	b.runtime.finish(b.runtime.process(temporary), 0)
+	receive(t, gone)
+	if len(b.runtime.made) != 2 {
+		t.Fatalf("the runtime has %v", b.runtime.made)
+	}
+	b.create("one", nil) // the name is free
+	must(t, b.Remove(ctx, "one", RemoveOptions{}))
+	soon(t, "the rest is removed", func() bool {
+		have, err := b.runtime.List(ctx)
+		return err == nil && len(have) == 0
+	})
+	soon(t, "nobody is about it any more", func() bool {
+		b.unfinished.mu.Lock()
+		defer b.unfinished.mu.Unlock()
+		return !b.unfinished.busy
+	})
+	b.nothingLeft()
+}
+
+// TestHalfMade: the runtime made a container, and its answer was lost.
+func TestHalfMade(t *testing.T) {
+	b := newBench(t)
+	lost := model.Errorf(model.Unavailable, "connection refused")
+	id := b.create("one", nil)
+	b.runtime.halfMade = lost
+	refused(t, b.Start(ctx, id), model.Unavailable, "connection refused")
+	must(t, b.Start(ctx, id))
+	must(t, b.Remove(ctx, id, RemoveOptions{Force: true}))
+	id = b.create("two", nil)
+	b.runtime.halfMade = lost
+	refused(t, b.Start(ctx, id), model.Unavailable, "connection refused")
+	must(t, b.Remove(ctx, id, RemoveOptions{}))
+	b.nothingLeft()
+}

@@ -31,7 +31,7 @@ func (m *Manager) List(_ context.Context, o ListOptions) ([]container.Summary, e
 		return nil, err
 	}
 	everything := o.All || o.Limit > 0 || f.Has("status") || f.Has("exited")
-	now := time.Now()
+	now, linked := time.Now(), m.linkedNames()
 	out := []container.Summary{}
 	for _, b := range boxes {
 		rec := b.snapshot()
@@ -41,7 +41,9 @@ func (m *Manager) List(_ context.Context, o ListOptions) ([]container.Summary, e
 		if !m.chosen(rec, f) {
 			continue
 		}
-		out = append(out, m.summary(rec, now))
+		one := m.summary(rec, now)
+		one.Names = append(one.Names, linked[rec.ID]...)
+		out = append(out, one)
 		if o.Limit > 0 && len(out) == o.Limit {
 			break
 		}

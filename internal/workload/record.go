@@ -26,6 +26,7 @@ type record struct {
 	Sandbox model.SandboxID `json:",omitempty"` // empty in container: mode
 	Config  *container.Config
 	Host    *container.HostConfig
+	Links   []link `json:",omitempty"` // of the default bridge
 	// Bound and Exposed are many ports of Host and Config as ranges, in the stored
 	// form only.
 	Bound, Exposed []portRun    `json:",omitempty"`

@@ -65,7 +65,7 @@ func (m *Manager) remove(ctx context.Context, b *box, o RemoveOptions) error {
 	b.mu.Lock()
 	b.gone = true
 	b.rec.State.Restarting, b.rec.State.Running = false, false
-	rec, made := b.rec, b.made
+	rec, made := b.rec, b.made || b.tried
 	execs := b.execs
 	b.execs = nil
 	b.mu.Unlock()
@@ -79,6 +79,11 @@ func (m *Manager) remove(ctx context.Context, b *box, o RemoveOptions) error {
 	}
 	m.mu.Unlock()
 	err := m.dismantle(ctx, rec, made)
+	if err != nil && m.finishLater(remains{rec, made}) {
+		// The container is gone for all who ask; what is left is the manager's affair.
+		m.log.Warn("removal to be finished later", "container", model.Short(b.id), "op", "container.remove", "err", err)
+		err = nil
+	}
 	if o.Volumes {
 		err = errors.Join(err, m.removeVolumes(rec))
 	}
@@ -139,7 +144,7 @@ func (m *Manager) rename(ctx context.Context, b *box, name string) error {
 			return err
 		}
 	}
-	b.edit(func(r *record) { r.Name = name })
+	m.renameLinks(b.snapshot(), func() { b.edit(func(r *record) { r.Name = name }) })
 	return m.save(ctx, b)
 }
 

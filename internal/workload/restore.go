@@ -17,6 +17,10 @@ import (
 // maxAtOnce bounds how many containers are restored or stopped at the same time.
 const maxAtOnce = 32
 
+// halfTimeout bounds the removal of a process that was never started, or is nobody's:
+// the daemon shall be there soon. The next start or removal tries again.
+const halfTimeout = 10 * time.Second
+
 // Restore loads the records and makes everything agree with what the runtime
 // runs: live processes are taken over with their output, ends that nobody saw
 // are recorded, and what has no record is removed. Call it once, after the
@@ -51,7 +55,7 @@ func (m *Manager) Restore(ctx context.Context) error {
 	m.sweepSandboxes(ctx)
 	m.sweepDirectories()
 	m.restoreAll(ctx, tasks)
-	m.keepOutputs(ctx)
+	m.keepOutputs(ctx, tasks)
 	return nil
 }
 
@@ -61,6 +65,12 @@ func (m *Manager) restoreAll(ctx context.Context, tasks map[model.ContainerID]mo
 	var mu sync.Mutex
 	var ended []*box
 	atOnce(m.all(), func(b *box) {
+		if tasks[b.id].State == model.TaskUnknown {
+			m.restoreLater(b, tasks[b.id])
+			return
+		}
+		b.turn.must()
+		defer b.turn.give()
 		if m.restore(ctx, b, tasks[b.id]) {
 			return
 		}
@@ -71,10 +81,27 @@ func (m *Manager) restoreAll(ctx context.Context, tasks map[model.ContainerID]mo
 	atOnce(ended, func(b *box) { m.afterRestore(ctx, b) })
 }
 
+// restoreLater is for a container of which the runtime does not know yet how its
+// process is. Who asks for it waits; for the others the daemon is there.
+func (m *Manager) restoreLater(b *box, t model.TaskStatus) {
+	b.turn.must()
+	m.work.Go(func() {
+		ctx, cancel := context.WithTimeout(m.closed, verbTimeout)
+		defer cancel()
+		runs := m.restore(ctx, b, t)
+		b.turn.give()
+		if !runs && m.closed.Err() == nil {
+			m.afterRestore(ctx, b)
+		}
+	})
+}
+
 // sweepContainer removes a container of the runtime that has no record: one
 // whose creation or removal was cut short.
 func (m *Manager) sweepContainer(ctx context.Context, t model.TaskStatus) {
 	m.log.Info("removing a container without a record", "container", model.Short(t.ID), "op", "container.restore")
+	ctx, cancel := context.WithTimeout(ctx, halfTimeout)
+	defer cancel()
 	var err error
 	if t.State != model.TaskNone {
 		_, err = m.o.Tasks.DeleteTask(ctx, t.ID)
@@ -115,17 +142,23 @@ func (m *Manager) sweepDirectories() {
 	}
 }
 
-// restore brings one container up to date, and tells whether it runs.
+// restore brings one container up to date, and tells whether it runs. The caller has
+// the turn.
 func (m *Manager) restore(ctx context.Context, b *box, t model.TaskStatus) (runs bool) {
-	b.turn.must()
-	defer b.turn.give()
 	rec := b.snapshot()
 	log := m.log.With("container", model.Short(b.id), "op", "container.restore")
 	switch t.State {
 	case model.TaskRunning, model.TaskPaused, model.TaskUnknown:
-		err := m.adopt(ctx, b, t)
-		if err == nil {
+		adopted, err := m.adopt(ctx, b, t)
+		if adopted {
 			return true
+		}
+		if err == nil {
+			m.forgetHalf(ctx, b, true)
+			break
+		}
+		if m.closed.Err() != nil {
+			return false // the next daemon tries again
 		}
 		log.Error("running container not taken over, ending it", "err", err)
 		m.settle(b, model.Exit{Code: exitUnseen, At: time.Now()})
@@ -138,34 +171,43 @@ func (m *Manager) restore(ctx context.Context, b *box, t model.TaskStatus) (runs
 			log.Warn("ended task stays", "err", err)
 		}
 	default: // created and never started, or none at all
-		if rec.State.Running && !rec.State.Restarting {
-			m.settle(b, model.Exit{Code: exitUnseen, At: time.Now()})
-			break
-		}
-		if t.State == model.TaskCreated {
-			if _, err := m.o.Tasks.DeleteTask(ctx, b.id); err != nil {
-				log.Warn("half a start stays", "err", err)
-			}
-		}
-		m.downIfUp(ctx, b)
+		m.forgetHalf(ctx, b, t.State == model.TaskCreated)
 	}
 	return false
 }
 
-// adopt takes over a live process: its output is read on, its end is awaited.
-func (m *Manager) adopt(ctx context.Context, b *box, t model.TaskStatus) error {
+// forgetHalf removes what there is of a process that was never started, and
+// records the end of one that should be there and is not.
+func (m *Manager) forgetHalf(ctx context.Context, b *box, made bool) {
+	if s := b.snapshot().State; s.Running && !s.Restarting {
+		m.settle(b, model.Exit{Code: exitUnseen, At: time.Now()})
+		return
+	}
+	if made {
+		limited, cancel := context.WithTimeout(ctx, halfTimeout)
+		defer cancel()
+		if _, err := m.o.Tasks.DeleteTask(limited, b.id); err != nil && model.KindOf(err) != model.NotFound {
+			m.log.Warn("half a start stays", "container", model.Short(b.id), "op", "container.restore", "err", err)
+		}
+	}
+	m.downIfUp(ctx, b)
+}
+
+// adopt takes over a live process: its output is read on, its end is awaited. False
+// without an error if the process was never started.
+func (m *Manager) adopt(ctx context.Context, b *box, t model.TaskStatus) (bool, error) {
 	task, err := m.o.Tasks.Reattach(ctx, b.id)
-	if err != nil {
-		return err
+	if err != nil || !task.Started {
+		return false, err
 	}
 	if err := m.readOn(ctx, b, task); err != nil {
-		return err
+		return false, err
 	}
 	r := newRun(b, task.Stdin)
 	exits, err := m.o.Tasks.Wait(m.closed, b.id)
 	if err != nil {
 		r.close()
-		return err
+		return false, err
 	}
 	b.mu.Lock()
 	b.run = r
@@ -174,8 +216,9 @@ func (m *Manager) adopt(ctx context.Context, b *box, t model.TaskStatus) error {
 	if !s.Running || started.IsZero() { // the daemon ended between start and record
 		started = time.Now().UTC()
 	}
-	changed := !s.Running || s.Pid != task.Pid || s.Paused != (t.State == model.TaskPaused)
-	*s = progress{Running: true, Paused: t.State == model.TaskPaused, Pid: task.Pid, StartedAt: started, FinishedAt: s.FinishedAt}
+	paused := t.State == model.TaskPaused || t.State == model.TaskUnknown && s.Paused
+	changed := !s.Running || s.Pid != task.Pid || s.Paused != paused
+	*s = progress{Running: true, Paused: paused, Pid: task.Pid, StartedAt: started, FinishedAt: s.FinishedAt}
 	b.mu.Unlock()
 	m.beginHealth(b)
 	if changed {
@@ -187,16 +230,13 @@ func (m *Manager) adopt(ctx context.Context, b *box, t model.TaskStatus) error {
 		}
 	}
 	m.work.Go(func() { m.watch(b, r, exits) })
-	return nil
+	return true, nil
 }
 
 // readOn has the output of a process read that was there before the daemon.
 func (m *Manager) readOn(ctx context.Context, b *box, task *model.Task) error {
 	if err := m.openOutput(ctx, b, task.Pipes); err != nil {
 		return err
-	}
-	if !task.Started {
-		return nil
 	}
 	return m.o.Outputs.Begun(ctx, b.id)
 }
@@ -215,7 +255,7 @@ func (m *Manager) settle(b *box, exit model.Exit) {
 // downIfUp takes down a sandbox that a crash left up without a process.
 func (m *Manager) downIfUp(ctx context.Context, b *box) {
 	if sb, ok := m.o.Engine.Snapshot().Sandbox(b.snapshot().Sandbox); ok && sb.Up {
-		m.sandboxDown(ctx, b)
+		m.sandboxDown(ctx, b, b.snapshot().State.Restarting || wantsBoot(b.snapshot()))
 	}
 }
 

@@ -145,3 +145,29 @@ func TestRestoreRefusesNewerRecords(t *testing.T) {
 		t.Fatalf("%+v, %v", rec, err)
 	}
 }
+
+// TestRestoreOfHalfAStart: the daemon was killed between making a process and
+// starting it, and the runtime is too busy to say more than that there is one.
+func TestRestoreOfHalfAStart(t *testing.T) {
+	b := newBench(t)
+	id := b.create("one", nil)
+	running := b.run("two", nil)
+	b.reopen(func() {
+		must(t, b.runtime.Create(ctx, model.ContainerSpec{ID: model.ContainerID(id)}))
+		_, err := b.runtime.NewTask(ctx, model.ContainerID(id), model.StreamOptions{})
+		must(t, err)
+		b.runtime.vague = true
+	})
+	soon(t, "half a start is taken back", func() bool { return b.runtime.process(id) == nil })
+	if got := b.inspect(id).State; got.Status != container.StateCreated || got.Pid != 0 {
+		t.Errorf("the one half started: %+v", got)
+	}
+	must(t, b.Start(ctx, id))
+	must(t, b.Pause(ctx, running)) // waits for it to be taken over
+	if got := b.inspect(running).State; got.Status != container.StatePaused || got.Pid == 0 {
+		t.Errorf("the one that runs: %+v", got)
+	}
+	b.reopen(nil)
+	must(t, b.Unpause(ctx, running))
+	b.end(running, 4)
+}

@@ -65,10 +65,10 @@ func (m *Manager) drained(b *box) {
 
 // keepOutputs closes what an earlier daemon had opened for containers that do not
 // run any more.
-func (m *Manager) keepOutputs(ctx context.Context) {
+func (m *Manager) keepOutputs(ctx context.Context, tasks map[model.ContainerID]model.TaskStatus) {
 	var running []model.ContainerID
 	for _, b := range m.all() {
-		if b.current() != nil {
+		if b.current() != nil || tasks[b.id].State == model.TaskUnknown {
 			running = append(running, b.id)
 		}
 	}

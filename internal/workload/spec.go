@@ -43,7 +43,7 @@ func (m *Manager) wantsInit(h *container.HostConfig) bool {
 func (m *Manager) process(r record) model.Process {
 	p := model.Process{
 		Args: slices.Concat(r.Config.Entrypoint, r.Config.Cmd),
-		Env:  r.Config.Env, Dir: r.Config.WorkingDir, User: r.Config.User,
+		Env:  slices.Concat(m.linkEnvironment(r), r.Config.Env), Dir: r.Config.WorkingDir, User: r.Config.User,
 		ExtraGroups: r.Host.GroupAdd, TTY: r.Config.Tty,
 		Height: r.Host.ConsoleSize[0], Width: r.Host.ConsoleSize[1],
 		Stdin: r.Config.OpenStdin, OOMScoreAdj: r.Host.OomScoreAdj,

@@ -88,6 +88,9 @@ func (m *Manager) launch(ctx context.Context, b *box) (launched, error) {
 	if err != nil {
 		return launched{}, err
 	}
+	if err := m.checkTargets(rec, m.o.Engine.Snapshot()); err != nil {
+		return launched{}, err
+	}
 	f := m.filesOf(rec.ID)
 	// The network and the file system do not need each other.
 	up := make(chan error, 1)
@@ -102,6 +105,7 @@ func (m *Manager) launch(ctx context.Context, b *box) (launched, error) {
 	if err := m.writeFiles(b, where); err != nil {
 		return launched{}, networkingError(err)
 	}
+	m.moveLinks(rec)
 	task, err := m.o.Tasks.NewTask(ctx, b.id, model.StreamOptions{
 		TTY: rec.Config.Tty, Stdin: rec.Config.OpenStdin,
 		Open: func(p model.Pipes) error { return m.openOutput(ctx, b, p) },
@@ -135,10 +139,16 @@ func (m *Manager) sandboxUp(ctx context.Context, r record) error {
 // ensureMade makes the runtime's container at its first start.
 func (m *Manager) ensureMade(ctx context.Context, b *box, spec model.ContainerSpec) error {
 	b.mu.Lock()
-	made := b.made
+	made, tried := b.made, b.tried
+	b.tried = true
 	b.mu.Unlock()
 	if made {
 		return nil
+	}
+	if tried {
+		if err := m.o.Containers.Delete(ctx, b.id); err != nil {
+			return err
+		}
 	}
 	if err := m.o.Containers.Create(ctx, spec); err != nil {
 		return err
@@ -167,7 +177,7 @@ func (m *Manager) startFailed(b *box, l launched, cause error) error {
 		l.run.close()
 		close(l.run.ended)
 	}
-	m.sandboxDown(ctx, b)
+	m.sandboxDown(ctx, b, b.snapshot().State.Restarting)
 	code, kind := failureCode(cause)
 	b.edit(func(r *record) {
 		r.State.Error, r.State.ExitCode = firstLine(cause), code
@@ -212,14 +222,20 @@ func firstLine(err error) string {
 	return line
 }
 
-// sandboxDown takes a container's network down. The engine goes on trying what
-// the kernel refused, so that a failure is only logged.
-func (m *Manager) sandboxDown(ctx context.Context, b *box) {
+// sandboxDown takes a container's network down. If it is not about to come back
+// by itself, others may have its addresses, as with Docker; else they wait for
+// it. The engine goes on trying what the kernel refused, so that a failure is
+// only logged.
+func (m *Manager) sandboxDown(ctx context.Context, b *box, back bool) {
 	id := b.snapshot().Sandbox
 	if id == "" {
 		return
 	}
-	if _, err := m.o.Engine.Do(ctx, ops.StopSandbox(id)); err != nil {
+	op := ops.StopSandbox(id)
+	if !back {
+		op = ops.All(op, ops.YieldSandbox(id))
+	}
+	if _, err := m.o.Engine.Do(ctx, op); err != nil {
 		m.log.Error("sandbox not taken down", "container", model.Short(b.id), "op", "sandbox.stop", "err", err)
 	}
 }

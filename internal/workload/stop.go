@@ -130,8 +130,11 @@ func (m *Manager) signalRun(ctx context.Context, b *box, r *run, sig syscall.Sig
 	}
 	m.say(b, events.ActionKill, "signal", strconv.Itoa(int(sig)))
 	if b.snapshot().State.Paused {
-		// A frozen process gets the signal when it is thawed.
-		return m.resume(ctx, b)
+		// A frozen process gets the signal when it is thawed. The runtime has thawed it
+		// itself for SIGKILL, which may have ended it.
+		if err := m.resume(ctx, b); err != nil && sig != syscall.SIGKILL && model.KindOf(err) != model.NotFound {
+			return err
+		}
 	}
 	return nil
 }
@@ -250,11 +253,19 @@ func (m *Manager) stopForRestart(ctx context.Context, b *box, o StopOptions) err
 			b.turn.give()
 		}()
 	}
+	b.setReturning(true)
+	defer b.setReturning(false)
 	err := m.stop(ctx, b, o)
 	if model.KindOf(err) == model.NotModified {
 		return nil
 	}
 	return err
+}
+
+func (b *box) setReturning(returning bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.returning = returning
 }
 
 // Pause freezes a container's processes.

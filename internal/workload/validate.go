@@ -22,7 +22,7 @@ const maxHostname = 64
 func validate(r CreateRequest) error {
 	for _, check := range []func(CreateRequest) error{
 		checkContainerMode, checkModes, checkHostname, checkSysctls, checkPorts,
-		checkExtraHosts, checkEndpoints, checkPolicies, checkHealth, checkLogging, checkHost,
+		checkExtraHosts, checkLinks, checkEndpoints, checkPolicies, checkHealth, checkLogging, checkHost,
 	} {
 		if err := check(r); err != nil {
 			return err
@@ -66,7 +66,7 @@ func checkModes(r CreateRequest) error {
 	case h.UTSMode.IsHost() && r.Config.Hostname != "":
 		return refuse("conflicting options: hostname and the UTS mode")
 	case h.NetworkMode.IsHost() && len(h.Links) > 0:
-		return refuse("conflicting options: host type networking can't be used with links. This would result in undefined behavior")
+		return refuse(hostAndLinks)
 	case !h.UTSMode.Valid():
 		return refuse("invalid UTS mode: " + string(h.UTSMode))
 	case !h.PidMode.Valid():

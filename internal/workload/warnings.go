@@ -15,8 +15,7 @@ func warnings(r CreateRequest) []string {
 		out = append(out, "Published ports are discarded when using host network mode")
 	}
 	if mode.IsBridge() && len(r.Host.Links) > 0 {
-		out = append(out, "Links on the default bridge network are deprecated and will be removed in a future release. Use a custom network instead.",
-			"Links on the default bridge network have no effect in this version: use a network of your own, where names are found without them")
+		out = append(out, "Links on the default bridge network are deprecated and will be removed in a future release. Use a custom network instead.")
 	}
 	var empty []string
 	for port, bindings := range r.Host.PortBindings {

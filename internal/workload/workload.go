@@ -74,6 +74,9 @@ type Defaults struct {
 	ShmSize      int64 // bytes; 0 means 64 MiB
 	Init         bool
 	StopTimeout  int // seconds; 0 means 10
+	// LinkEnvironment gives containers with links the variables that Docker gave
+	// them before version 29.
+	LinkEnvironment bool
 }
 
 // HostFiles are the host's own files that containers' files are made from.
@@ -94,6 +97,8 @@ type Manager struct {
 	ending atomic.Bool    // containers are being stopped with the daemon: none is restarted
 	work   sync.WaitGroup // goroutines started by the manager
 	probes chan struct{}  // a place for each health check that is being started
+
+	unfinished unfinished
 
 	mu    sync.Mutex
 	boxes map[model.ContainerID]*box

@@ -24,14 +24,18 @@ func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
 		Name: host, Type: desired.LinkVeth, MTU: c.mtu, Master: c.bridge, Group: desired.PortGroup,
 		Peer: &desired.Peer{Namespace: ns, Name: e.Interface, MAC: e.MAC},
 	}}
-	var addrs, open []netip.Addr
+	var addrs, open, routed []netip.Addr
 	for _, f := range []model.Family{model.IPv4, model.IPv6} {
 		if a := e.Address(f); a.IsValid() {
 			pool, _ := v.Network.Pool(f)
 			rows = append(rows, desired.Addr{Namespace: ns, Link: e.Interface, Prefix: netip.PrefixFrom(a, pool.Subnet.Bits())})
 			addrs = append(addrs, a)
-			if c.publishing.Mode(f) == driver.ModeUnprotected && !v.Network.Internal {
+			switch mode := c.publishing.Mode(f); {
+			case v.Network.Internal:
+			case mode == driver.ModeUnprotected:
 				open = append(open, a)
+			case mode == driver.ModeRouted:
+				routed = append(routed, a)
 			}
 		}
 	}
@@ -54,7 +58,8 @@ func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
 	}
 	rows = append(rows, custom...)
 	rows = append(rows, firewall.Port(firewall.Attachment{Port: host, Bridge: c.bridge, MAC: e.MAC, Addrs: addrs})...)
-	return append(rows, firewall.Unprotected(c.bridge, open)...), nil
+	rows = append(rows, firewall.Unprotected(c.bridge, open)...)
+	return append(rows, firewall.Pingable(c.bridge, routed)...), nil
 }
 
 // Publish implements driver.Publisher.
@@ -67,4 +72,23 @@ func (Driver) Publish(v driver.View, ports []model.PortBinding) ([]desired.Row, 
 		Bridge: c.bridge, To4: v.Endpoint.Addr4, To6: v.Endpoint.Addr6, Ports: ports,
 		Direct: v.DirectRouting, Trusted: c.publishing.Trusted,
 	}), nil
+}
+
+// Link implements driver.Linker. Where containers may talk to one another anyway,
+// a link opens nothing.
+func (Driver) Link(v driver.View, to driver.LinkTarget) ([]desired.Row, error) {
+	c, err := parse(v.Network)
+	if err != nil || c.icc {
+		return nil, err
+	}
+	return firewall.Linked(firewall.Link{
+		Bridge: c.bridge, From: linkEnd(v.Sandbox, *v.Endpoint), To: linkEnd(to.Sandbox, to.Endpoint), Ports: to.Ports,
+	}), nil
+}
+
+func linkEnd(sb model.Sandbox, e model.Endpoint) firewall.LinkEnd {
+	return firewall.LinkEnd{
+		Namespace: model.NamespaceOf(sb.Container), Interface: e.Interface,
+		MAC: e.MAC, Addr4: e.Addr4, Addr6: e.Addr6,
+	}
 }

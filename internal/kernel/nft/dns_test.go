@@ -228,3 +228,37 @@ func BenchmarkRedirectDNS(b *testing.B) {
 		b.StartTimer()
 	}
 }
+
+func TestRedirectIsLookedAt(t *testing.T) {
+	n := newNamespace(t)
+	holds := func(udp, tcp uint16) bool {
+		t.Helper()
+		var ok bool
+		n.do(func() (err error) {
+			ok, err = DNSRedirected(context.Background(), 0, udp, tcp)
+			return err
+		})
+		return ok
+	}
+	if holds(1001, 1002) {
+		t.Error("a namespace without a redirect has one")
+	}
+	for _, c := range []struct{ what, command string }{
+		{"untouched", ""},
+		{"flushed", "flush ruleset"},
+		{"table deleted", "delete table ip " + dnsTableName},
+		{"chain emptied", "flush chain ip " + dnsTableName + " output"},
+		{"a rule before", "insert rule ip " + dnsTableName + " output accept"},
+	} {
+		n.do(func() error { return RedirectDNS(0, 1001, 1002) })
+		if !holds(1001, 1002) || holds(1002, 1001) {
+			t.Errorf("%s: the redirect is not known again", c.what)
+		}
+		if c.command != "" {
+			n.nft(c.command)
+		}
+		if got, want := holds(1001, 1002), c.command == ""; got != want {
+			t.Errorf("%s: holds %t, want %t", c.what, got, want)
+		}
+	}
+}

@@ -16,6 +16,7 @@ const (
 	etherIPv6 = 0x86dd
 	etherTest = 0x88b5 // IEEE 802: local experimental
 
+	protocolICMP   = 1
 	protocolUDP    = 17
 	protocolICMPv6 = 58
 
@@ -72,6 +73,17 @@ func icmp6Frame(dstMAC, srcMAC, src, dst string, kind byte, body []byte, id int)
 	b := slices.Concat([]byte{kind, 0, 0, 0}, body, mark(id))
 	binary.BigEndian.PutUint16(b[2:], transportSum(src, dst, protocolICMPv6, b))
 	return ipFrame(dstMAC, srcMAC, src, dst, protocolICMPv6, b)
+}
+
+// echoFrame is an echo request of either family.
+func echoFrame(dstMAC, srcMAC, src, dst string, id int) []byte {
+	body := []byte{byte(id >> 8), byte(id), 0, 1} // identifier and sequence number
+	if netip.MustParseAddr(src).Is6() {
+		return icmp6Frame(dstMAC, srcMAC, src, dst, 128, body, id)
+	}
+	b := slices.Concat([]byte{8, 0, 0, 0}, body, mark(id))
+	binary.BigEndian.PutUint16(b[2:], checksum(b))
+	return ipFrame(dstMAC, srcMAC, src, dst, protocolICMP, b)
 }
 
 // advertFrame is a neighbour advertisement to all nodes.

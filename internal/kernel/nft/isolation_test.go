@@ -232,7 +232,7 @@ func answerTrials() []trial {
 }
 
 func trials(guard bool) []trial {
-	return slices.Concat(borderTrials(guard), spoofTrials(), answerTrials(), portTrials())
+	return slices.Concat(borderTrials(guard), spoofTrials(), answerTrials(), portTrials(), linkTrials())
 }
 
 // TestIsolation sends every trial's frame for real, with br_netfilter off and

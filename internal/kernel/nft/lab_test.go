@@ -91,7 +91,7 @@ func labRows(guard bool) []desired.Row {
 			rows = append(rows, desired.Pin{Port: p.host, Bridge: p.bridge, MAC: p.mac, Addrs: addrs(p.ip4, p.ip6)})
 		}
 	}
-	return append(rows, portRows()...)
+	return append(append(rows, portRows()...), linkRows()...)
 }
 
 // lab is the places for real.

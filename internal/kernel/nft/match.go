@@ -121,6 +121,7 @@ type part struct {
 	words uint32
 }
 
+func iifPart() part       { return part{iifName, 4} }
 func familyPart() part    { return part{family, 1} }
 func transportPart() part { return part{protocol, 1} }
 func ip4Part() part       { return part{ip4Destination, 1} }

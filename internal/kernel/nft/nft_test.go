@@ -51,6 +51,8 @@ func sampleRows() []desired.Row {
 		desired.Pin{Port: "veth0a", Bridge: "docker0", MAC: "02:42:ac:11:00:02", Addrs: addrs("172.17.0.2", "fd00:1::2")},
 		desired.Pin{Port: "veth0b", Bridge: "br-inside", MAC: "02:42:ac:13:00:02", Addrs: addrs("172.19.0.2")},
 		desired.Pin{Port: "veth0d", Bridge: "br-quiet", MAC: "02:42:ac:12:00:04", Addrs: addrs("172.18.0.4")},
+		desired.Allow{Bridge: "br-quiet", From: netip.MustParseAddr("172.18.0.5"), To: netip.MustParseAddr("172.18.0.4"), Protocol: model.TCP, First: 80, Last: 80},
+		desired.Allow{Bridge: "br-quiet", From: netip.MustParseAddr("fd00:2::5"), To: netip.MustParseAddr("fd00:2::4"), Protocol: model.UDP, First: 5000, Last: 5009},
 		publish(model.TCP, "0.0.0.0", 8080, 8080, "172.17.0.2", 80),
 		publish(model.TCP, "::", 8080, 8080, "fd00:1::2", 80),
 		publish(model.UDP, "192.0.2.1", 53, 53, "172.18.0.4", 5353),
@@ -64,7 +66,21 @@ func sampleRows() []desired.Row {
 		desired.Direct{Bridge: "docker0", Addr: netip.MustParseAddr("fd00:1::9")},
 		desired.Direct{Bridge: "docker0", Addr: netip.MustParseAddr("172.17.0.8"), Protocol: model.TCP, First: 80, Last: 80},
 		desired.Direct{Bridge: "docker0", Addr: netip.MustParseAddr("fd00:1::8"), Protocol: model.UDP, First: 7000, Last: 7009},
+		desired.DirectICMP{Bridge: "docker0", Addr: netip.MustParseAddr("172.17.0.8")},
+		desired.DirectICMP{Bridge: "docker0", Addr: netip.MustParseAddr("fd00:1::8")},
+		fromTrusted("eth1", model.TCP, "172.17.0.7", 80, 80),
+		fromTrusted("eth1", model.UDP, "172.17.0.7", 7000, 7009),
+		fromTrusted("wg0", model.UDP, "172.17.0.7", 7000, 7009),
+		fromTrusted("eth1", model.TCP, "fd00:1::7", 80, 80),
+		fromTrusted("eth1", model.UDP, "fd00:1::7", 7000, 7009),
 	}
+}
+
+// fromTrusted is a row of docker0.
+func fromTrusted(interfaceName string, p model.Protocol, addr string, first, last uint16) desired.DirectFrom {
+	return desired.DirectFrom{Interface: interfaceName, Direct: desired.Direct{
+		Bridge: "docker0", Addr: netip.MustParseAddr(addr), Protocol: p, First: first, Last: last,
+	}}
 }
 
 // publish is a row of docker0.
@@ -121,6 +137,11 @@ func TestRenderRefuses(t *testing.T) {
 		desired.Pin{Port: "", MAC: "02:42:ac:11:00:02"},
 		desired.Pin{Port: "veth0", MAC: "02:42:ac:11:00:02", Addrs: make([]netip.Addr, 1)},
 		desired.Link{Name: "veth0"},
+		desired.DirectICMP{Bridge: "docker0"},
+		fromTrusted("", model.TCP, "172.17.0.7", 80, 80),
+		fromTrusted("eth1", model.TCP, "172.17.0.7", 0, 0),
+		fromTrusted("eth1", "icmp", "172.17.0.7", 80, 80),
+		fromTrusted("eth1", model.TCP, "0.0.0.0", 80, 80),
 	} {
 		if got, err := render(row); err == nil {
 			t.Errorf("%v: rendered as %v", row, got)
@@ -177,8 +198,8 @@ func TestResyncRepairs(t *testing.T) {
 			"set ports4_any: tcp . 8080 : 172.17.0.9 . 80: left over", 2},
 		{"range gone", "delete element inet linkspan ranges6 { tcp . 2001:db8::1 . 20000-29999 }", "tcp . 2001:db8::1 . 20000 to tcp . 2001:db8::1 . 29999 : fd00:1::2: missing", 1},
 		{"port added", "add element inet linkspan open_any { ipv4 . tcp . 22 }", "set open_any: ipv4 . tcp . 22: left over", 1},
-		{"rules gone", "flush chain inet linkspan forward", "chain forward: rule 1 (into a network from elsewhere", 11},
-		{"rule inserted", "insert rule inet linkspan forward accept", "chain forward: rule 1", 11},
+		{"rules gone", "flush chain inet linkspan forward", "chain forward: rule 1 (into a network from elsewhere", 13},
+		{"rule inserted", "insert rule inet linkspan forward accept", "chain forward: rule 1", 13},
 		{"rule appended", "add rule bridge linkspan output accept", "chain output: 1 rules that are not ours", 2},
 		{"rule with a set of its own", "add rule bridge linkspan output iifname { a, b } accept", "chain output: 1 rules", 2},
 		{"jump cut", "flush chain bridge linkspan prerouting", "chain prerouting: rule 1", 2},

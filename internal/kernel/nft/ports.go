@@ -38,11 +38,9 @@ const (
 	setOpenAny    = "open_any"
 	setOpenRange  = "open_any_ranges"
 
-	setDirect4 = "direct4"
-	setDirect6 = "direct6"
-	setHome4   = "home4"
-	setHome6   = "home6"
-	setSame    = "same"
+	setHome4 = "home4"
+	setHome6 = "home6"
+	setSame  = "same"
 
 	chainPublish   = "publish"
 	chainPublished = "published"
@@ -74,8 +72,6 @@ func portSets() []set {
 		{name: setOpen6Range, comment: "let in, ranges of ports", key: proto6, interval: true, counted: true},
 		{name: setOpenAny, comment: "let in if translated, at every address of the host", key: family, counted: true},
 		{name: setOpenRange, comment: "let in if translated, ranges of ports", key: family, interval: true, counted: true},
-		{name: setDirect4, comment: "containers reachable at their own address", key: only4},
-		{name: setDirect6, comment: "containers reachable at their own address", key: only6},
 		{name: setHome4, comment: "containers and their bridges", key: []datatype{typeIfname, typeIPv4}},
 		{name: setHome6, comment: "containers and their bridges", key: []datatype{typeIfname, typeIPv6}},
 		{name: setSame, comment: "each bridge with itself", key: []datatype{typeIfname, typeIfname}},
@@ -168,16 +164,6 @@ func openRules() []rule {
 		accept(what, inJoined(setOpen6, transportPart(), orig6Part(), origPortPart())),
 		accept(what, inJoined(setOpen4Range, transportPart(), orig4Part(), origPortPart())),
 		accept(what, inJoined(setOpen6Range, transportPart(), orig6Part(), origPortPart())),
-	}
-}
-
-// directRules are for new connections to a container's own address.
-func directRules() []rule {
-	const what = "to a container that is open to direct routing"
-	return []rule{
-		accept(what, is(family, unix.NFPROTO_IPV4), in(setDirect4, ip4Destination)),
-		accept(what, is(family, unix.NFPROTO_IPV6), in(setDirect6, ip6Destination)),
-		jump("single ports", chainOpen),
 	}
 }
 
@@ -314,21 +300,6 @@ func (p publication) port(i uint16) element {
 		name = pick(p.Host, setPorts4Any, setPorts6Any)
 	}
 	return element{set: name, key: p.key(p.First + i), data: addrKey(p.To) + portWord(p.ToFirst+i)}
-}
-
-func renderDirect(r desired.Direct) ([]element, error) {
-	addr := r.Addr.Unmap()
-	if !addr.IsValid() || addr.IsUnspecified() {
-		return nil, model.Errorf(model.Invalid, "direct routing: to %v", r.Addr)
-	}
-	if r.First == 0 {
-		return []element{{set: pick(addr, setDirect4, setDirect6), key: addrKey(addr)}}, nil
-	}
-	number := protocolNumber(r.Protocol)
-	if number == 0 || r.Last < r.First {
-		return nil, model.Errorf(model.Invalid, "direct routing: %s ports %d to %d", r.Protocol, r.First, r.Last)
-	}
-	return []element{openAt(number, addr, r.First, r.Last)}, nil
 }
 
 // openAt opens ports at one address.

@@ -35,6 +35,10 @@ func portRows() []desired.Row {
 			desired.Direct{Bridge: "br-b", Addr: netip.MustParseAddr(open.ip6)},
 			direct(b1.ip4, 7000, 7000), direct(b1.ip6, 7000, 7000),
 			direct(b1.ip4, 7100, 7109), direct(b1.ip6, 7100, 7109),
+			desired.DirectICMP{Bridge: "br-b", Addr: netip.MustParseAddr(b1.ip4)},
+			desired.DirectICMP{Bridge: "br-b", Addr: netip.MustParseAddr(b1.ip6)},
+			trusted(b1.ip4, 7200, 7200), trusted(b1.ip6, 7200, 7200),
+			trusted(b1.ip4, 7300, 7309), trusted(b1.ip6, 7300, 7309),
 		})
 }
 
@@ -52,6 +56,11 @@ func published(host4, host6 string, first, last uint16, p place, to uint16) (out
 
 func direct(addr string, first, last uint16) desired.Direct {
 	return desired.Direct{Bridge: "br-b", Addr: netip.MustParseAddr(addr), Protocol: model.UDP, First: first, Last: last}
+}
+
+// trusted is open to what comes by the interface to the machine "out".
+func trusted(addr string, first, last uint16) desired.DirectFrom {
+	return desired.DirectFrom{Interface: placeOf("out").host, Direct: direct(addr, first, last)}
 }
 
 // visit is a datagram to a port of the host, by its address of either family.
@@ -152,6 +161,24 @@ func directTrials(host string) []trial {
 		visit{from: "out", ip: b1IP, port: 7000}.to("direct to a port", "b1", 7000),
 		visit{from: "out", ip: b1IP, port: 7109}.to("direct to a range", "b1", 7109),
 		visit{from: "out", ip: b1IP, port: 7001}.to("direct to another port", "b1", 0),
+		visit{from: "out", ip: b1IP, port: 7200}.to("by a trusted interface", "b1", 7200),
+		visit{from: "far", ip: b1IP, port: 7200}.to("by another interface", "b1", 0),
+		visit{from: "a1", ip: b1IP, port: 7200}.to("from another network", "b1", 0),
+		visit{from: "out", ip: b1IP, port: 7305}.to("by a trusted interface, range", "b1", 7305),
+		visit{from: "far", ip: b1IP, port: 7305}.to("by another interface, range", "b1", 0),
+		visit{from: "out", ip: b1IP, port: 7310}.to("by a trusted interface, another port", "b1", 0),
+		ping("out", b1, b1IP, true), ping("a1", b1, b1IP, true), ping("i1", b1, b1IP, false),
+		ping("out", placeOf("a1"), sameFamily(host, placeOf("a1").ip4, placeOf("a1").ip6), false),
+	}
+}
+
+// ping is an echo request to a container's own address.
+func ping(from string, to place, ip string, arrive bool) trial {
+	p := placeOf(from)
+	src := sameFamily(ip, p.ip4, p.ip6)
+	return trial{
+		name: fmt.Sprintf("ping: %s to %s", from, ip), from: from, to: to.name, arrive: arrive,
+		frame: func(id int) []byte { return echoFrame(p.gatewayMAC(), p.mac, src, ip, id) },
 	}
 }
 

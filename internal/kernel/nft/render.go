@@ -37,8 +37,14 @@ func render(row desired.Row) ([]element, error) {
 		return renderGuard(r), nil
 	case desired.Publish:
 		return renderPublish(r)
+	case desired.Allow:
+		return renderAllow(r)
 	case desired.Direct:
 		return renderDirect(r)
+	case desired.DirectICMP:
+		return renderDirectICMP(r)
+	case desired.DirectFrom:
+		return renderDirectFrom(r)
 	}
 	return nil, model.Errorf(model.NotImplemented, "nftables cannot express %q", row)
 }

@@ -84,14 +84,14 @@ func inetTable(mark string) table {
 	const priorityFilter, priorityNATSource = 0, 100
 	return table{
 		family: unix.NFPROTO_INET, name: tableName, comment: mark,
-		sets: append([]set{
+		sets: slices.Concat([]set{
 			{name: setBridges, comment: "bridges of ours", key: []datatype{typeIfname}, deny: true},
 			{name: setInternal, comment: "bridges with no way in or out", key: []datatype{typeIfname}, deny: true},
 			{name: setIntra, comment: "bridges whose containers may talk to one another", key: []datatype{typeIfname, typeIfname}},
 			{name: setMasq4, comment: "subnets that leave under the host's address", key: []datatype{typeIPv4}, interval: true},
 			{name: setMasq6, comment: "subnets that leave under the host's address", key: []datatype{typeIPv6}, interval: true},
 			{name: setGuard, comment: "families not forwarded between foreign interfaces", key: []datatype{typeNFProto}, deny: true},
-		}, portSets()...),
+		}, portSets(), directSets(), linkSets(setLink4, setLink6)),
 		chains: append(portChains(),
 			chain{"forward", base{"filter", unix.NF_INET_FORWARD, priorityFilter}, forwardRules()},
 			chain{"postrouting", base{"nat", unix.NF_INET_POST_ROUTING, priorityNATSource}, masqueradeRules()},
@@ -105,18 +105,19 @@ func inetTable(mark string) table {
 // gets out. Published ports come first because they are counted there; they keep
 // internal networks closed as well.
 func forwardRules() []rule {
-	return []rule{
+	return slices.Concat([]rule{
 		jump("into a network from elsewhere", chainEntering, in(setBridges, oifName), notIn(setBridges, iifName)),
 		jump("published ports, both ways", chainPublished, translated()),
 		accept("within one network (frames that br_netfilter shows to this chain)", in(setIntra, iifName, oifName)),
 		drop("out of an internal network", in(setInternal, iifName)),
 		drop("into an internal network", in(setInternal, oifName)),
 		accept("answers to what was let through", answering()),
+	}, linkedPackets(), []rule{
 		jump("to a container's own address", chainDirect, in(setBridges, oifName)),
 		drop("unpublished ports, other networks, direct routing", in(setBridges, oifName)),
 		accept("out of a network", in(setBridges, iifName)),
 		drop("neither side is ours and forwarding is on only for us", in(setGuard, family)),
-	}
+	})
 }
 
 func masqueradeRules() []rule {
@@ -133,23 +134,24 @@ func bridgeTable(mark string) table {
 	filter := func(hook uint32) base { return base{"filter", hook, priorityFilter} }
 	return table{
 		family: unix.NFPROTO_BRIDGE, name: tableName, comment: mark,
-		sets: []set{
+		sets: append([]set{
 			{name: setPinned, comment: "ports that have a policy", key: []datatype{typeIfname}},
 			{name: setPinMAC, comment: "the MAC address of each port", key: []datatype{typeIfname, typeEther}},
 			{name: setPinIP4, comment: "the IPv4 addresses of each port", key: []datatype{typeIfname, typeIPv4}},
 			{name: setPinIP6, comment: "the IPv6 addresses of each port", key: []datatype{typeIfname, typeIPv6}},
 			{name: setNoICC, comment: "ports of networks with icc=false", key: []datatype{typeIfname}, deny: true},
-		},
+		}, linkSets(setLinked4, setLinked6)...),
 		chains: []chain{
 			{"port", base{}, portRules()},
 			{"prerouting", filter(unix.NF_INET_PRE_ROUTING), []rule{
 				jump("frames from a port of ours; foreign ports are left alone", "port", fromOurs()),
 			}},
+			{"apart", base{}, append(linkedFrames(), drop("between containers, icc=false"))},
 			{"forward", filter(unix.NF_INET_FORWARD), []rule{
 				withoutPolicy(),
 				drop("a container's own broadcast, which a hairpin port sends back", multicast(), toItself()),
 				accept("a container's own published port, reached by way of the bridge", toItself()),
-				drop("between containers, icc=false", in(setNoICC, iifName), toOurs(), isNot(etherType, 0x08, 0x06)),
+				jump("between containers, icc=false", "apart", in(setNoICC, iifName), toOurs(), isNot(etherType, 0x08, 0x06)),
 			}},
 			{"output", filter(unix.NF_INET_LOCAL_OUT), []rule{withoutPolicy()}},
 		},

@@ -53,6 +53,21 @@ func (o Opener) OpenDNS(ctx context.Context, namespace string) (udp net.PacketCo
 	return nil, nil, fmt.Errorf("in network namespace %s: %w", namespace, err)
 }
 
+// RedirectHolds tells whether what a namespace sends to 127.0.0.11 port 53 still
+// gets to these ports.
+func (o Opener) RedirectHolds(ctx context.Context, namespace string, udpPort, tcpPort uint16) (holds bool, err error) {
+	err = o.Namespaces.Do(ctx, namespace, func() (err error) {
+		holds, err = nft.DNSRedirected(ctx, 0, udpPort, tcpPort)
+		return err
+	})
+	return holds, err
+}
+
+// Redirect makes it get there again.
+func (o Opener) Redirect(ctx context.Context, namespace string, udpPort, tcpPort uint16) error {
+	return o.Namespaces.Do(ctx, namespace, func() error { return nft.RedirectDNS(0, udpPort, tcpPort) })
+}
+
 // DialIn connects from inside a namespace.
 func (o Opener) DialIn(ctx context.Context, namespace, network, address string) (net.Conn, error) {
 	addr, err := netip.ParseAddrPort(address)

@@ -1,0 +1,140 @@
+package runtime
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	tasks "github.com/containerd/containerd/api/services/tasks/v1"
+	tasktypes "github.com/containerd/containerd/api/types/task"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+const (
+	// runcRoot is where the shim has runc keep the state of containers, by namespace.
+	runcRoot = "/run/containerd/runc"
+	// socketRoot is where shims have their sockets.
+	socketRoot = "/run/containerd/s"
+)
+
+// inTheWay tells whether a task could not be made because of what another start
+// has left, by the words of containerd, of its shim and of runc.
+func inTheWay(err error) bool {
+	return err != nil && (strings.Contains(err.Error(), "already exists") || strings.Contains(err.Error(), "file exists"))
+}
+
+// clearTheWay removes a task that does not run, or what is left of one that
+// containerd has forgotten. Conflict if it runs. The caller has the claim.
+func (r *Runtime) clearTheWay(ctx context.Context, id model.ContainerID) error {
+	answer, err := r.tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
+	if isNotFound(err) {
+		return r.clearRemains(ctx, id)
+	}
+	if err != nil {
+		return fault("start", describe(id), err)
+	}
+	if s := answer.Process.Status; s != tasktypes.Status_CREATED && s != tasktypes.Status_STOPPED {
+		return model.Errorf(model.Conflict, "%s has a process already", describe(id))
+	}
+	_, err = r.deleteTask(ctx, id)
+	return err
+}
+
+// clearRemains removes what a task that containerd knows nothing of has left: its
+// shim, runc's state, its bundle and its cgroups. The caller has the claim.
+func (r *Runtime) clearRemains(ctx context.Context, id model.ContainerID) error {
+	if err := r.endShims(id); err != nil {
+		return err
+	}
+	_, s, err := r.loadSpec(ctx, id)
+	if err != nil && model.KindOf(err) != model.NotFound {
+		return err
+	}
+	return errors.Join(r.clearRunc(ctx, id), r.clearBundle(id), r.clearSocket(id), r.removeCgroups(ctx, s))
+}
+
+// endShims ends the shims of a container, by force if they do not end when told.
+func (r *Runtime) endShims(id model.ContainerID) error {
+	for _, s := range findShims(r.opts.Namespace, r.address) {
+		if s.container != id {
+			continue
+		}
+		if err := endShim(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func endShim(s shim) error {
+	p, err := follow(s.process)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
+		p.signal(sig)
+		select {
+		case <-p.done:
+			return nil
+		case <-time.After(shimEnds):
+		}
+	}
+	return model.Errorf(model.Unavailable, "the shim of %s does not end: %w", describe(s.container), os.ErrDeadlineExceeded)
+}
+
+// clearSocket removes the socket of a shim that did not live to do so. Its name is
+// made of the address of its containerd, the namespace and the container.
+func (r *Runtime) clearSocket(id model.ContainerID) error {
+	sum := sha256.Sum256([]byte(filepath.Join(r.address, r.opts.Namespace, string(id))))
+	err := os.Remove(filepath.Join(socketRoot, hex.EncodeToString(sum[:])))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove the socket of a shim: %w", err)
+	}
+	return nil
+}
+
+// clearRunc has runc forget a container whose shim is no more, and kill what runs
+// in it (runc-delete(8)).
+func (r *Runtime) clearRunc(ctx context.Context, id model.ContainerID) error {
+	root := filepath.Join(runcRoot, r.opts.Namespace)
+	state := filepath.Join(root, string(id))
+	if !exists(state) {
+		return nil
+	}
+	if out, err := exec.CommandContext(ctx, "runc", "--root", root, "delete", "--force", string(id)).CombinedOutput(); err != nil {
+		r.log.Warn("runc delete", "container", model.Short(id), "op", "runtime.clear", "err", fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out))))
+	}
+	return os.RemoveAll(state) // also a state without the file that runc would read
+}
+
+// bundlePaths returns where a child keeps a task's bundle, and its working folder;
+// nil if containerd is somebody else's.
+func (r *Runtime) bundlePaths(id model.ContainerID) []string {
+	if r.child == nil {
+		return nil
+	}
+	name := filepath.Join("io.containerd.runtime.v2.task", r.opts.Namespace, string(id))
+	return []string{filepath.Join(r.child.exec, "state", name), filepath.Join(r.child.data, "root", name)}
+}
+
+// clearBundle removes a bundle that no shim uses.
+func (r *Runtime) clearBundle(id model.ContainerID) error {
+	paths := r.bundlePaths(id)
+	if paths == nil {
+		return nil
+	}
+	return errors.Join(removeBundle(paths[0]), os.RemoveAll(paths[1]))
+}

@@ -1,0 +1,353 @@
+package workload
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/moby/moby/api/types/network"
+
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/names"
+	"github.com/linkspan/linkspan/internal/ops"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+// link is a `--link` of the default bridge: the one who has it finds the target
+// under the alias in its hosts file. It is to a container, whatever that comes to
+// be called, and ends with it.
+type link struct {
+	Target model.ContainerID
+	Alias  string
+}
+
+// hostAndLinks is the refusal of a link to a container that has the host's
+// network.
+const hostAndLinks = "conflicting options: host type networking can't be used with links. This would result in undefined behavior"
+
+// parseLink reads "name", "name:alias" or the form that inspect gives,
+// "/name:/container/alias". Errors are Invalid, in Docker's words.
+func parseLink(text string) (name, alias string, err error) {
+	parts := strings.Split(text, ":")
+	switch {
+	case text == "":
+		return "", "", refuse("empty string specified for links")
+	case len(parts) > 2:
+		return "", "", model.Errorf(model.Invalid, "bad format for links: %s", text)
+	case len(parts) == 1:
+		name, alias = text, text
+	default:
+		name, alias = parts[0], parts[1]
+		if strings.HasPrefix(name, "/") {
+			alias = path.Base(alias)
+		}
+	}
+	name, alias = strings.TrimPrefix(name, "/"), strings.TrimPrefix(alias, "/")
+	// The alias becomes part of /etc/hosts.
+	if name == "" || alias == "" || strings.ContainsAny(alias, "/# \t\r\n\x00") {
+		return "", "", model.Errorf(model.Invalid, "bad format for links: %s", text)
+	}
+	return name, alias, nil
+}
+
+func checkLinks(r CreateRequest) error {
+	for _, text := range r.Host.Links {
+		if _, _, err := parseLink(text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// findLinks returns the links of a container that is being made. On networks of
+// the user's own links are part of memberships.
+func (m *Manager) findLinks(r record) ([]link, error) {
+	if r.mode().IsUserDefined() {
+		return nil, nil
+	}
+	var out []link
+	for _, text := range r.Host.Links {
+		name, alias, err := parseLink(text)
+		if err != nil {
+			return nil, err
+		}
+		target, err := m.linkable(name)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(out, func(l link) bool { return l.Alias == alias }) {
+			out = append(out, link{target.ID, alias})
+		}
+	}
+	return out, nil
+}
+
+// maxShared bounds how many containers in a row use the network of the next.
+const maxShared = 16
+
+// linkable finds the container whose network a link to name leads to.
+func (m *Manager) linkable(name string) (record, error) {
+	ref := name
+	for range maxShared {
+		b, err := m.find(ref)
+		if err != nil {
+			return record{}, model.Errorf(model.Invalid, "could not get container for %s: %v", name, err)
+		}
+		target := b.snapshot()
+		switch mode := target.mode(); {
+		case mode.IsHost():
+			return record{}, refuse(hostAndLinks)
+		case !mode.IsContainer():
+			return target, nil
+		default:
+			ref = mode.ConnectedContainer()
+		}
+	}
+	return record{}, model.Errorf(model.Invalid, "could not get container for %s: too many containers share a network", name)
+}
+
+// opening returns what the links open where containers are kept apart: the ports
+// that their targets expose.
+func (m *Manager) opening(links []link) []model.SandboxLink {
+	var out []model.SandboxLink
+	for _, l := range links {
+		target, ok := m.byID(l.Target)
+		if !ok || slices.ContainsFunc(out, func(o model.SandboxLink) bool { return o.Target == target.Sandbox }) {
+			continue
+		}
+		out = append(out, model.SandboxLink{Target: target.Sandbox, Ports: exposed(target.Config.ExposedPorts)})
+	}
+	return out
+}
+
+// exposed returns ports as ranges that neither overlap nor touch, in order.
+func exposed(set network.PortSet) []model.OpenPorts {
+	var all []model.OpenPorts
+	for p := range set {
+		all = append(all, model.OpenPorts{Protocol: model.Protocol(p.Proto()), Ports: model.Port(p.Num())})
+	}
+	slices.SortFunc(all, func(a, b model.OpenPorts) int {
+		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Ports.First, b.Ports.First))
+	})
+	var out []model.OpenPorts
+	for _, p := range all {
+		if n := len(out) - 1; n >= 0 && out[n].Protocol == p.Protocol && int(p.Ports.First) == int(out[n].Ports.Last)+1 {
+			out[n].Ports.Last = p.Ports.Last
+			continue
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// byID returns the record of a container that is there.
+func (m *Manager) byID(id model.ContainerID) (record, bool) {
+	m.mu.Lock()
+	b, ok := m.boxes[id]
+	m.mu.Unlock()
+	if !ok {
+		return record{}, false
+	}
+	return b.snapshot(), true
+}
+
+// checkTargets refuses to start a container with a link that leads nowhere. A
+// container that is not on the default bridge has no use for its links.
+func (m *Manager) checkTargets(r record, s *state.Snapshot) error {
+	if len(r.Links) == 0 || !onBridge(r, s) {
+		return nil
+	}
+	for _, l := range r.Links {
+		target, ok := m.byID(l.Target)
+		switch {
+		case !ok: // the link has gone with its target
+		case !target.State.Running || target.State.Restarting:
+			return model.Errorf(model.Internal, "Cannot link to a non running container: /%s AS %s", target.Name, r.linkName(l))
+		case !onBridge(target, s):
+			return model.Errorf(model.Internal, "Cannot link to /%s, as it does not belong to the default network", target.Name)
+		}
+	}
+	return nil
+}
+
+func onBridge(r record, s *state.Snapshot) bool {
+	_, ok := bridgeEndpoint(r, s)
+	return ok
+}
+
+func bridgeEndpoint(r record, s *state.Snapshot) (model.Endpoint, bool) {
+	n, ok := s.NetworkNamed(model.NetworkBridge)
+	if !ok {
+		return model.Endpoint{}, false
+	}
+	return s.EndpointAt(r.Sandbox, n.ID)
+}
+
+// linkName is what Docker calls a link: "/container/alias".
+func (r record) linkName(l link) string { return "/" + r.Name + "/" + l.Alias }
+
+// linkEntries returns the lines of hosts for the links of r, or only those to
+// target if that is not empty. Targets that are not up have none.
+func (m *Manager) linkEntries(r record, s *state.Snapshot, target model.ContainerID) []names.HostEntry {
+	if len(r.Links) == 0 || !onBridge(r, s) {
+		return nil
+	}
+	var out []names.HostEntry
+	for _, l := range r.Links {
+		to, ok := m.byID(l.Target)
+		if !ok || target != "" && l.Target != target {
+			continue
+		}
+		e, _ := bridgeEndpoint(to, s)
+		if !e.Up {
+			continue
+		}
+		for _, a := range []netip.Addr{e.Addr4, e.Addr6} {
+			if a.IsValid() {
+				out = append(out, names.LinkEntry(a, l.Alias, to.Config.Hostname, to.Name))
+			}
+		}
+	}
+	return out
+}
+
+// linkEnvironment returns the variables that tell a container of its links, if
+// the daemon gives any. Like all of the environment they are of the first start.
+func (m *Manager) linkEnvironment(r record) []string {
+	if !m.o.Defaults.LinkEnvironment || len(r.Links) == 0 {
+		return nil
+	}
+	var out []string
+	s := m.o.Engine.Snapshot()
+	for _, l := range r.Links {
+		to, ok := m.byID(l.Target)
+		if e, _ := bridgeEndpoint(to, s); ok && e.Up {
+			out = append(out, names.LinkEnvironment(names.Linked{
+				Name: r.linkName(l), Alias: l.Alias, Addr: e.Addr4, Ports: exposed(to.Config.ExposedPorts), Env: to.Config.Env,
+			})...)
+		}
+	}
+	return out
+}
+
+// linkers returns the containers that have a link to target.
+func (m *Manager) linkers(target record, s *state.Snapshot) []*box {
+	sb, _ := s.Sandbox(target.Sandbox)
+	var out []*box
+	for _, id := range sb.LinkedBy {
+		from, _ := s.Sandbox(id)
+		m.mu.Lock()
+		b, ok := m.boxes[from.Container]
+		m.mu.Unlock()
+		if ok {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+// moveLinks brings the hosts files of those who link to a container up to date
+// that has started, perhaps with another address. Its own start does not fail for
+// their sake.
+func (m *Manager) moveLinks(target record) {
+	for _, b := range m.linkers(target, m.o.Engine.Snapshot()) {
+		m.editHosts(b, "container.start", func(text []byte) []byte {
+			for _, e := range m.linkEntries(b.snapshot(), m.o.Engine.Snapshot(), target.ID) {
+				text = names.MoveLines(text, e)
+			}
+			return text
+		})
+	}
+}
+
+// renameLinks makes the hosts files of those who link to a container follow its
+// new name.
+func (m *Manager) renameLinks(target record, change func()) {
+	s, id := m.o.Engine.Snapshot(), target.ID
+	linkers := m.linkers(target, s)
+	before := make([][]names.HostEntry, len(linkers))
+	for i, b := range linkers {
+		before[i] = m.linkEntries(b.snapshot(), s, id)
+	}
+	change()
+	for i, b := range linkers {
+		m.editHosts(b, "container.rename", func(text []byte) []byte {
+			return names.ReplaceLines(text, before[i], m.linkEntries(b.snapshot(), s, id))
+		})
+	}
+}
+
+// editHosts changes the hosts file of a container, if there is one yet.
+func (m *Manager) editHosts(b *box, op string, change func([]byte) []byte) {
+	b.files.Lock()
+	defer b.files.Unlock()
+	file := m.filesOf(b.id).hosts
+	text, err := os.ReadFile(file)
+	if err == nil {
+		if next := change(text); !slices.Equal(next, text) {
+			err = rewrite(file, next)
+		}
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		m.log.Error("links of a container not refreshed", "container", model.Short(b.id), "op", op, "err", err)
+	}
+}
+
+// RemoveLink removes a link by its name, "container/alias", and leaves the
+// containers at both ends alone.
+func (m *Manager) RemoveLink(ctx context.Context, name string) error {
+	owner, alias := path.Split(strings.TrimPrefix(name, "/"))
+	if owner == "" {
+		return model.Errorf(model.Conflict, "Conflict, cannot remove the default link name of the container")
+	}
+	b, err := m.take(ctx, strings.TrimSuffix(owner, "/"))
+	if err != nil {
+		return model.Errorf(model.KindOf(err), "Cannot get parent %s for link name %s: %w", strings.TrimSuffix(owner, "/"), name, err)
+	}
+	defer b.turn.give()
+	ctx = context.WithoutCancel(ctx)
+	rec := b.snapshot()
+	i := slices.IndexFunc(rec.Links, func(l link) bool { return l.Alias == alias })
+	if i < 0 {
+		return model.Errorf(model.NotFound, "No such link: /%s", strings.TrimPrefix(name, "/"))
+	}
+	target := rec.Links[i].Target
+	lines := m.linkEntries(record{Name: rec.Name, Sandbox: rec.Sandbox, Links: rec.Links[i : i+1]}, m.o.Engine.Snapshot(), target)
+	left := slices.Delete(slices.Clone(rec.Links), i, i+1)
+	if to, ok := m.byID(target); ok && !slices.ContainsFunc(left, func(l link) bool { return l.Target == target }) {
+		if _, err := m.o.Engine.Do(ctx, ops.Unlink(rec.Sandbox, to.Sandbox)); err != nil {
+			return err
+		}
+	}
+	b.edit(func(r *record) { r.Links = left })
+	m.editHosts(b, "container.unlink", func(text []byte) []byte { return names.RemoveLines(text, lines) })
+	return m.save(ctx, b)
+}
+
+// shownLinks returns a container's links as inspect has them, nil without any.
+func (m *Manager) shownLinks(r record) []string {
+	var out []string
+	for _, l := range r.Links {
+		if target, ok := m.byID(l.Target); ok {
+			out = append(out, "/"+target.Name+":"+r.linkName(l))
+		}
+	}
+	return out
+}
+
+// linkedNames returns, by container, the names that links give it.
+func (m *Manager) linkedNames() map[model.ContainerID][]string {
+	out := map[model.ContainerID][]string{}
+	for _, b := range m.all() {
+		r := b.snapshot()
+		for _, l := range r.Links {
+			out[l.Target] = append(out[l.Target], r.linkName(l))
+		}
+	}
+	return out
+}

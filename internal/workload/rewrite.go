@@ -1,0 +1,40 @@
+package workload
+
+import (
+	"bytes"
+	"errors"
+	"os"
+)
+
+// rewrite gives a file another text, in place: a container has it mounted, and a
+// mount is of the inode, so that another file in its stead would not be seen. A
+// program that reads it in one go meanwhile finds the old text or the new one, never an empty
+// file or a line cut off: what is longer in the old text is first overwritten with
+// empty lines, all in one write, and then cut. In the moment of the cut the kernel
+// may show zeros for the empty lines; no line with a name is among them.
+func rewrite(path string, text []byte) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	return errors.Join(overwrite(f, text), f.Close())
+}
+
+func overwrite(f *os.File, text []byte) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	long := text
+	if excess := info.Size() - int64(len(text)); excess > 0 {
+		long = append(bytes.Clone(text), bytes.Repeat([]byte("\n"), int(min(excess, maxExcess)))...)
+	}
+	if _, err := f.WriteAt(long, 0); err != nil {
+		return err
+	}
+	return f.Truncate(int64(len(text)))
+}
+
+// maxExcess bounds what is overwritten before it is cut, in bytes. Only a user
+// makes such a file longer.
+const maxExcess = 1 << 20
