@@ -7,11 +7,11 @@ import (
 )
 
 // rewrite gives a file another text, in place: a container has it mounted, and a
-// mount is of the inode, so that another file in its stead would not be seen. A
-// program that reads it in one go meanwhile finds the old text or the new one, never an empty
-// file or a line cut off: what is longer in the old text is first overwritten with
-// empty lines, all in one write, and then cut. In the moment of the cut the kernel
-// may show zeros for the empty lines; no line with a name is among them.
+// mount is of the inode, so that another file in its stead would not be seen. The
+// file is never empty in between, as it would be if it were cut first, and has no
+// lines of the old text behind the new one: what is longer in the old text is
+// overwritten with empty lines, all in one write, and then cut. More than that no
+// file system promises to a program that reads at the same moment.
 func rewrite(path string, text []byte) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
