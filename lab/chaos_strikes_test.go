@@ -170,10 +170,23 @@ func (r *rig) companions(ctx context.Context) (map[string][]string, error) {
 	return map[string][]string{theKeeper: keepers, theContainerd: containerd}, err
 }
 
-// processes are those of the host with the name of a program, as the host counts; none is no error.
-func (r *rig) processes(ctx context.Context, name string) ([]string, error) {
-	out, err := r.h.Run(ctx, "sh", "-c", `pgrep -x "$0" || [ $? = 1 ]`, name)
-	return lines(out), err
+// processes are those of the host with the name of a program, as the host counts; none is no error. The child of one
+// that bears its name is about to become something else.
+func (r *rig) processes(ctx context.Context, name string) (pids []string, err error) {
+	out, err := r.h.Run(ctx, "sh", "-c", `ps -C "$0" -o pid=,ppid= || [ $? = 1 ]`, name)
+	parents := map[string]string{}
+	for _, line := range lines(out) {
+		if fields := strings.Fields(line); len(fields) == 2 {
+			parents[fields[0]] = fields[1]
+		}
+	}
+	for pid, parent := range parents {
+		if _, same := parents[parent]; !same {
+			pids = append(pids, pid)
+		}
+	}
+	slices.Sort(pids)
+	return pids, err
 }
 
 // killContainer ends the process of a container, if there is a running one.
