@@ -9,7 +9,7 @@ import (
 const (
 	// maxHeldPorts is how many ports a reservation may have to get a socket for
 	// each. A socket costs the kernel some 3 KiB.
-	maxHeldPorts = 256
+	maxHeldPorts = 1024
 	// maxForwardPorts is the same for forwards, which cannot do without.
 	maxForwardPorts = 4096
 	// maxHosts is how many addresses of one socket the packet filter tells apart.

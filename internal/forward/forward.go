@@ -10,7 +10,7 @@
 //
 //   - While a reservation is held nobody else can bind its ports, and what
 //     reaches them unforwarded gets no answer at all.
-//   - Reservations of more than 256 ports are the exception: a socket for each
+//   - Reservations of more than 1 024 ports are the exception: a socket for each
 //     would cost more than it protects. Their ports must be free when they are
 //     claimed; after that nothing holds them. The same goes for what the kernel
 //     lacks, a family or SCTP: nobody can bind there.

@@ -97,7 +97,7 @@ func TestConnectionPastTheFilterIsReset(t *testing.T) {
 
 func TestForwardRange(t *testing.T) {
 	s := start(t)
-	claim(t, s, reserve(model.TCP, "::", 7000, 7999))
+	claim(t, s, reserve(model.TCP, "::", 6000, 7999))
 	for _, port := range []string{"9000", "9500", "9999"} {
 		listen(t, "127.0.0.1:"+port, func(c *net.TCPConn) { io.WriteString(c, port) })
 	}
