@@ -57,7 +57,11 @@ func open(path string, written schema) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
 		return nil, err
 	}
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout})
+	// The list of free pages is found anew at open, in milliseconds, rather than
+	// written with every commit.
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
+		Timeout: lockTimeout, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
+	})
 	if errors.Is(err, berrors.ErrTimeout) {
 		return nil, model.Errorf(model.Conflict, "%s is in use by another process: only one daemon can have a data root", path)
 	}
