@@ -27,6 +27,8 @@ import (
 const (
 	// callTime bounds a call. A keeper that takes longer hangs.
 	callTime = 20 * time.Second
+	// retryTime is the pause before a call that a hand-over refused is made again.
+	retryTime = 20 * time.Millisecond
 	// pulse is how often a keeper is asked whether it lives.
 	pulse = 10 * time.Second
 
@@ -178,6 +180,34 @@ func (k *Keeper) reach(ctx context.Context) (*link, error) {
 			return nil, model.Errorf(model.Unavailable, "the keeper is not there: %w", context.Cause(ctx))
 		}
 	}
+}
+
+// ask makes a call, again with the next keeper if one goes or is being replaced,
+// and returns the link that answered. ctx bounds it.
+func (k *Keeper) ask(ctx context.Context, verb wire.Verb, body, answer any) (*link, error) {
+	for {
+		l, err := k.reach(ctx)
+		if err != nil {
+			return nil, err
+		}
+		err = l.call(ctx, verb, body, answer)
+		if model.KindOf(err) != model.Unavailable || ctx.Err() != nil {
+			return l, err
+		}
+		select {
+		case <-time.After(retryTime):
+		case <-ctx.Done():
+			return l, err
+		}
+	}
+}
+
+// askInTime is ask of a keeper that answers within callTime.
+func (k *Keeper) askInTime(ctx context.Context, verb wire.Verb, body, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	_, err := k.ask(ctx, verb, body, answer)
+	return err
 }
 
 // supervise starts a keeper again whenever it dies or hangs.

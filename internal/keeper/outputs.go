@@ -13,9 +13,6 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// retryTime is the pause before a call that a hand-over refused is made again.
-const retryTime = 20 * time.Millisecond
-
 // Outputs is the readers of container output in the keeper. It remembers what is
 // open, so that a keeper that was started anew is told.
 type Outputs struct {
@@ -38,7 +35,7 @@ func (o *Outputs) Open(ctx context.Context, output model.Output) error {
 	o.mu.Lock()
 	o.open[output.Container] = &opened{output: output}
 	o.mu.Unlock()
-	return o.call(ctx, wire.VerbOpen, output)
+	return o.keeper.askInTime(ctx, wire.VerbOpen, output, nil)
 }
 
 // Begun says that the process has opened its ends: their closing is the end of
@@ -49,12 +46,13 @@ func (o *Outputs) Begun(ctx context.Context, id model.ContainerID) error {
 		one.begun = true
 	}
 	o.mu.Unlock()
-	return o.call(ctx, wire.VerbBegun, wire.Subject{Container: id})
+	return o.keeper.askInTime(ctx, wire.VerbBegun, wire.Subject{Container: id}, nil)
 }
 
 // Drain returns once a container's output has ended and is in its log.
 func (o *Outputs) Drain(ctx context.Context, id model.ContainerID) error {
-	return o.callUnbounded(ctx, wire.VerbDrain, wire.Subject{Container: id})
+	_, err := o.keeper.ask(ctx, wire.VerbDrain, wire.Subject{Container: id}, nil)
+	return err
 }
 
 // Close ends the reading of a container's output: its log is complete, and
@@ -63,39 +61,13 @@ func (o *Outputs) Close(ctx context.Context, id model.ContainerID) error {
 	o.mu.Lock()
 	delete(o.open, id)
 	o.mu.Unlock()
-	return o.call(ctx, wire.VerbClose, wire.Subject{Container: id})
+	return o.keeper.askInTime(ctx, wire.VerbClose, wire.Subject{Container: id}, nil)
 }
 
 // Keep closes the outputs of all containers but these: those that an earlier
 // daemon left.
 func (o *Outputs) Keep(ctx context.Context, ids []model.ContainerID) error {
-	return o.call(ctx, wire.VerbKeep, wire.Subjects{Containers: ids})
-}
-
-// call makes a call of any keeper that answers in time.
-func (o *Outputs) call(ctx context.Context, verb wire.Verb, body any) error {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
-	defer cancel()
-	return o.callUnbounded(ctx, verb, body)
-}
-
-// callUnbounded makes a call, again with the next keeper if one goes.
-func (o *Outputs) callUnbounded(ctx context.Context, verb wire.Verb, body any) error {
-	for {
-		l, err := o.keeper.reach(ctx)
-		if err != nil {
-			return err
-		}
-		err = l.call(ctx, verb, body, nil)
-		if model.KindOf(err) != model.Unavailable || ctx.Err() != nil {
-			return err
-		}
-		select { // it has gone, or is being replaced
-		case <-time.After(retryTime):
-		case <-ctx.Done():
-			return err
-		}
-	}
+	return o.keeper.askInTime(ctx, wire.VerbKeep, wire.Subjects{Containers: ids}, nil)
 }
 
 // restore tells a keeper that was started anew what it shall read, and connects

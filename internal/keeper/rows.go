@@ -45,22 +45,12 @@ func (k *Keeper) Check(ctx context.Context, want desired.State) (desired.Report,
 func (k *Keeper) compare(ctx context.Context, want desired.State, verb wire.Verb) (desired.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	rows := wire.Rows{Rows: wire.PackState(want)}
-	for {
-		l, err := k.reach(ctx)
-		if err != nil {
-			return desired.Report{}, err
-		}
-		var r wire.Report
-		err = l.call(ctx, verb, rows, &r)
-		if errors.Is(err, errGone) {
-			continue // the next one has even more to do
-		}
-		if err == nil && verb == wire.VerbResync {
-			l.setBlank(false)
-		}
-		return desired.Report(r), err
+	var r wire.Report
+	l, err := k.ask(ctx, verb, wire.Rows{Rows: wire.PackState(want)}, &r)
+	if err == nil && verb == wire.VerbResync {
+		l.setBlank(false)
 	}
+	return desired.Report(r), err
 }
 
 // Queries returns what the keeper counted of DNS queries.
