@@ -120,8 +120,9 @@ func TestRotationKeepsNoMoreThanItMay(t *testing.T) {
 
 func TestFollowIsWokenAndSurvivesRotation(t *testing.T) {
 	const entries = 500
-	l, _ := open(t, Options{MaxSize: 1000, MaxFiles: 100})
-	r, err := l.Read(ReadOptions{Follow: true, Tail: -1})
+	l, path := open(t, Options{MaxSize: 1000, MaxFiles: 100})
+	ended := make(chan struct{})
+	r, err := Read(path, ReadOptions{Follow: true, Tail: -1, Ended: ended})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,6 +134,7 @@ func TestFollowIsWokenAndSurvivesRotation(t *testing.T) {
 		}
 	}
 	l.Close()
+	close(ended)
 	select {
 	case lines := <-got:
 		if len(lines) != entries || lines[entries-1] != fmt.Sprintf("%d\n", entries-1) {
@@ -144,8 +146,9 @@ func TestFollowIsWokenAndSurvivesRotation(t *testing.T) {
 }
 
 func TestFollowerThatPausesSkipsWhatIsGone(t *testing.T) {
-	l, _ := open(t, Options{MaxSize: 300, MaxFiles: 2})
-	r, err := l.Read(ReadOptions{Follow: true, Tail: -1})
+	l, path := open(t, Options{MaxSize: 300, MaxFiles: 2})
+	ended := make(chan struct{})
+	r, err := Read(path, ReadOptions{Follow: true, Tail: -1, Ended: ended})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,6 +158,7 @@ func TestFollowerThatPausesSkipsWhatIsGone(t *testing.T) {
 		}
 	}
 	l.Close()
+	close(ended)
 	got := texts(t, r)
 	if len(got) > 20 || got[0] != "0\n" || got[len(got)-1] != "199\n" {
 		t.Errorf("got %q", got)
@@ -162,8 +166,9 @@ func TestFollowerThatPausesSkipsWhatIsGone(t *testing.T) {
 }
 
 func TestFollowEnds(t *testing.T) {
-	l, _ := open(t, Options{})
-	r, err := l.Read(ReadOptions{Follow: true, Tail: -1})
+	_, path := open(t, Options{})
+	ended := make(chan struct{})
+	r, err := Read(path, ReadOptions{Follow: true, Tail: -1, Ended: ended})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +183,7 @@ func TestFollowEnds(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled follower: %v", err)
 	}
-	until, err := l.Read(ReadOptions{Follow: true, Tail: -1, Until: time.Now().Add(10 * time.Millisecond)})
+	until, err := Read(path, ReadOptions{Follow: true, Tail: -1, Ended: ended, Until: time.Now().Add(10 * time.Millisecond)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,6 @@ type Log struct {
 	atText []byte
 
 	packing *packing // of the file that was put aside last; nil: none
-	ended   chan struct{}
 }
 
 // Open opens a log for writing, making it if it is not there. Half a line, which
@@ -41,7 +40,7 @@ func Open(path string, o Options) (*Log, error) {
 		o.Buffers = &Buffers{}
 	}
 	o.MaxFiles = max(o.MaxFiles, 1)
-	l := &Log{path: path, opts: o, ended: make(chan struct{})}
+	l := &Log{path: path, opts: o}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
@@ -148,16 +147,8 @@ func (l *Log) Close() error {
 	}
 	err = errors.Join(err, l.file.Close())
 	l.file = nil
-	close(l.ended)
 	if err != nil {
 		return fmt.Errorf("close log: %w", err)
 	}
 	return nil
-}
-
-// Read returns a reader of the log, which follows until Close. It may be called
-// from any goroutine.
-func (l *Log) Read(o ReadOptions) (*Reader, error) {
-	o.Ended = l.ended
-	return Read(l.path, o)
 }
