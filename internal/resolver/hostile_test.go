@@ -82,7 +82,7 @@ func loose() *listener {
 		name("net", "pool", "e2", "172.18.0.3", "fd00::3"),
 	))
 	l := &listener{server: s, namespace: "box", log: s.log}
-	l.view.Store(newView(resolverOn("net"), s.tallies.get(resolverOn("net")), nil))
+	l.view.Store(newView(resolverOn("net"), s.tallies.join(resolverOn("net")), nil))
 	return l
 }
 

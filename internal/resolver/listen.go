@@ -68,7 +68,7 @@ func newListener(s *Server, row desired.Resolver, udp net.PacketConn, tcp net.Li
 		conns:     gate{max: maxConns},
 		crowded:   seldom{interval: 2 * time.Second},
 	}
-	l.view.Store(newView(row, s.tallies.get(row), nil))
+	l.view.Store(newView(row, s.tallies.join(row), nil))
 	return l, nil
 }
 

@@ -143,11 +143,12 @@ func (s *Server) applyResolver(ctx context.Context, d desired.Delta) error {
 // serve makes the row true and tells whether that took a change.
 func (s *Server) serve(ctx context.Context, row desired.Resolver) (bool, error) {
 	if l, ok := s.listeners[row.Namespace]; ok && !l.broken.Load() {
-		if sameResolver(l.view.Load().row, row) {
+		last := l.view.Load()
+		if sameResolver(last.row, row) {
 			return false, nil
 		}
-		l.view.Store(newView(row, s.tallies.get(row), l.view.Load()))
-		s.dropTallies()
+		l.view.Store(newView(row, s.tallies.join(row), last))
+		s.tallies.leave(last.tally)
 		return true, nil
 	}
 	s.stop(row.Namespace)
@@ -170,7 +171,7 @@ func (s *Server) stop(namespace string) {
 	if l, ok := s.listeners[namespace]; ok {
 		l.close()
 		delete(s.listeners, namespace)
-		s.dropTallies()
+		s.tallies.leave(l.view.Load().tally)
 	}
 }
 

@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"maps"
 	"sync"
 	"sync/atomic"
 
@@ -59,6 +58,9 @@ func (c Counts) plus(d Counts) Counts {
 
 // tally counts the queries of one network.
 type tally struct {
+	network model.NetworkID
+	users   int // listeners that count here; guarded by tallies.mu
+
 	local, cacheHits, forwarded, refused, malformed, failures, stale atomic.Uint64
 }
 
@@ -77,38 +79,31 @@ type tallies struct {
 	gone Counts // of networks that were there once
 }
 
-// get returns the tally for a row's queries; "" stands for no network.
-func (t *tallies) get(row desired.Resolver) *tally {
+// join returns the tally for a row's queries; "" stands for no network. Each join
+// is followed by one leave.
+func (t *tallies) join(row desired.Resolver) *tally {
 	var id model.NetworkID
 	if len(row.Networks) > 0 {
 		id = row.Networks[0]
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, ok := t.of[id]; !ok {
-		t.of[id] = &tally{}
+	one, known := t.of[id]
+	if !known {
+		one = &tally{network: id}
+		t.of[id] = one
 	}
-	return t.of[id]
+	one.users++
+	return one
 }
 
-// keep forgets the networks of which no sandbox is left, but for the sum. What
-// is counted for them at this moment may be missing in it.
-func (t *tallies) keep(used map[*tally]bool) {
+// leave forgets a network of which no sandbox is left, but for the sum. What is
+// counted for it at this moment may be missing in it.
+func (t *tallies) leave(one *tally) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	maps.DeleteFunc(t.of, func(_ model.NetworkID, one *tally) bool {
-		if !used[one] {
-			t.gone = t.gone.plus(one.counts())
-		}
-		return !used[one]
-	})
-}
-
-// dropTallies forgets the tallies that no listener uses.
-func (s *Server) dropTallies() {
-	used := map[*tally]bool{}
-	for _, l := range s.listeners {
-		used[l.view.Load().tally] = true
+	if one.users--; one.users == 0 {
+		t.gone = t.gone.plus(one.counts())
+		delete(t.of, one.network)
 	}
-	s.tallies.keep(used)
 }

@@ -36,6 +36,11 @@ func New(t testing.TB) Host {
 	if err := os.Mkdir(h.Dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	// As /run is: a file made on a disk waits for what others have it write.
+	if err := unix.Mount("tmpfs", h.Dir, "tmpfs", 0, "mode=755"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.clean(t) })
 	if err := os.WriteFile(h.Netns, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +56,6 @@ func New(t testing.TB) Host {
 	if err := <-done; err != nil {
 		t.Fatalf("make a network namespace: %v", err)
 	}
-	t.Cleanup(func() { h.clean(t) })
 	return h
 }
 
