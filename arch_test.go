@@ -198,6 +198,7 @@ var oneDoor = map[string][]string{
 	"golang.org/x/sys/unix":                 {"internal/kernel", "internal/store", "internal/resolver", "internal/runtime", "internal/output", "internal/forward", "lab"},
 	"go.etcd.io/bbolt":                      {"internal/store"},
 	"github.com/miekg/dns":                  {"internal/resolver", "lab"},
+	"github.com/docker/cli":                 {"internal/cli"},
 	"github.com/moby/moby/api":              {"internal/workload", "internal/dockerapi"},
 	"github.com/prometheus/client_golang":   {"internal/dockerapi", "cmd"},
 	"github.com/hashicorp/go-immutable-rad": {"internal/desired", "internal/state", "internal/resolver"},

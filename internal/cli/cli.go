@@ -1,136 +1,143 @@
-// Package cli holds the linkspan command's own verbs: they show what the daemon
-// wants of the kernel and what differs.
+// Package cli is the linkspan command: the whole docker command tree, from
+// docker's own library, and Linkspan's verbs, which show what the daemon wants
+// of the kernel and what differs.
 //
-// It speaks to the daemon's private socket and decides nothing.
+// Docker's commands speak to the Docker Engine API wherever docker's would;
+// the verbs speak to the daemon's private socket. Nothing is decided here.
 package cli
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"net/url"
-	"os"
-	"strings"
-	"time"
 
-	"github.com/spf13/pflag"
+	"github.com/containerd/errdefs"
+	dockercli "github.com/docker/cli/cli"
+	"github.com/docker/cli/cli-plugins/manager"
+	"github.com/docker/cli/cli/command"
+	"github.com/docker/cli/cli/command/commands"
+	"github.com/spf13/cobra"
 )
 
-// DefaultSocket is where a daemon with the default --exec-root listens for
-// linkspan.
-const DefaultSocket = "/run/linkspan/private.sock"
+const (
+	statusDiffers     = 1   // a difference was found
+	statusFailed      = 2   // a verb of ours could not be done
+	statusInterrupted = 130 // as a shell tells SIGINT
+)
 
-// timeout bounds one request: a look at the whole kernel of a large host takes
-// seconds, not minutes.
-const timeout = time.Minute
-
-const usage = `linkspan shows and repairs what the Linkspan daemon does to the network.
-
-Usage: linkspan [--socket PATH] COMMAND
-
-Commands:
-  network plan     what the networks ask of the kernel, one object on a line
-  network diff     what differs between that and the kernel; exit status 1 if anything does
-  network repair   make the kernel so
-  port ls          which host ports lead to which containers, since when, and how much came
-  port who PORT    which container or process has a host port, and who will want it
-  state            everything the daemon knows, as text
-
-Containers and networks are managed with the docker command.
-`
-
-// verb is one command: the request it makes and what its answer means.
-type verb struct {
-	method, path string
-	// differs says that any difference found means exit status 1.
-	differs bool
-	// argument says that one word more is needed; it becomes part of the path.
-	argument bool
+// Program is one call of the linkspan command.
+type Program struct {
+	Version string   // of this build
+	Args    []string // without the program's name
+	// Streams replace the standard ones, in tests.
+	Streams []command.CLIOption
 }
 
-var verbs = map[string]verb{
-	"network plan":   {method: http.MethodGet, path: "/linkspan/v1/plan"},
-	"network diff":   {method: http.MethodGet, path: "/linkspan/v1/diff", differs: true},
-	"network repair": {method: http.MethodPost, path: "/linkspan/v1/resync"},
-	"port ls":        {method: http.MethodGet, path: "/linkspan/v1/ports"},
-	"port who":       {method: http.MethodGet, path: "/linkspan/v1/ports/", argument: true},
-	"state":          {method: http.MethodGet, path: "/debug/state"},
-}
-
-// Run runs one command and returns its exit status: 0, 1 if a difference was
-// found, 2 if something went wrong.
-func Run(ctx context.Context, args []string, out, errs io.Writer) int {
-	flags := pflag.NewFlagSet("linkspan", pflag.ContinueOnError)
-	flags.SetOutput(errs)
-	flags.Usage = func() { fmt.Fprint(errs, usage) }
-	socket := flags.String("socket", cmp.Or(os.Getenv("LINKSPAN_SOCKET"), DefaultSocket), "the daemon's private socket")
-	if err := flags.Parse(args); err != nil {
-		return 2
-	}
-	v, name, known := find(flags.Args())
-	if !known {
-		if name != "" && name != "help" {
-			fmt.Fprintf(errs, "linkspan: unknown command %q\n\n", name)
-		}
-		fmt.Fprint(errs, usage)
-		return 2
-	}
-	a, err := request(ctx, *socket, v)
+// Run does what the arguments say and returns the exit status: docker's for
+// docker's commands; for our own 0, 1 if a difference was found, 2 if something
+// went wrong. The end of ctx is an interrupt by the user.
+func (p Program) Run(ctx context.Context) int {
+	docker, err := command.NewDockerCli(append([]command.CLIOption{command.WithBaseContext(ctx)}, p.Streams...)...)
 	if err != nil {
-		fmt.Fprintf(errs, "linkspan: %v\n", err)
-		return 2
+		return statusFailed
 	}
-	fmt.Fprint(out, a.body)
-	if v.differs && a.drift != "0" {
-		return 1
+	err = p.execute(ctx, docker)
+	if err == nil {
+		return 0
 	}
-	return 0
+	if ctx.Err() != nil && errdefs.IsCanceled(err) {
+		return statusInterrupted
+	}
+	if err.Error() != "" {
+		fmt.Fprintln(docker.Err(), err)
+	}
+	return status(err)
 }
 
-// find returns the verb that words name, with the argument among them in its path.
-func find(words []string) (v verb, name string, known bool) {
-	name = strings.Join(words, " ")
-	if v, known = verbs[name]; known {
-		return v, name, !v.argument
+// status is what err asks for, or 1.
+func status(err error) int {
+	var asked dockercli.StatusError
+	if errors.As(err, &asked) && asked.StatusCode != 0 {
+		return asked.StatusCode
 	}
-	if last := len(words) - 1; last > 0 {
-		v, known = verbs[strings.Join(words[:last], " ")]
-		v.path += url.PathEscape(words[last])
-		return v, name, known && v.argument
+	var program interface{ ExitCode() int } // of a plugin
+	if errors.As(err, &program) {
+		return program.ExitCode()
 	}
-	return verb{}, name, false
+	return 1
 }
 
-// answer is what the daemon said; drift counts differences.
-type answer struct{ body, drift string }
+func (p Program) execute(ctx context.Context, docker *command.DockerCli) error {
+	top := p.tree(docker)
+	top.SetArgs(p.Args)
+	root, args, err := top.HandleGlobalFlags()
+	if err != nil {
+		return err
+	}
+	if err := top.Initialize(); err != nil {
+		return err
+	}
+	if done, err := runPlugin(docker, root, args); done {
+		return err
+	}
+	root.SetArgs(args)
+	return root.ExecuteContext(ctx)
+}
 
-func request(ctx context.Context, socket string, v verb) (answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	client := http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
+// tree is docker's commands with ours among them.
+func (p Program) tree(docker *command.DockerCli) *dockercli.TopLevelCommand {
+	root := &cobra.Command{
+		Use:                   "linkspan [OPTIONS] COMMAND [ARG...]",
+		Short:                 "Containers on networks that can be seen",
+		Version:               p.Version,
+		SilenceUsage:          true,
+		SilenceErrors:         true,
+		TraverseChildren:      true,
+		DisableFlagsInUseLine: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("linkspan: unknown command: linkspan %s\n\nRun 'linkspan --help' for more information", args[0])
+			}
+			return cmd.Help()
 		},
-	}}
-	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, v.method, "http://linkspan"+v.path, nil)
+	}
+	root.SetIn(docker.In())
+	root.SetOut(docker.Out())
+	root.SetErr(docker.Err())
+	options, _ := dockercli.SetupRootCommand(root)
+	root.SetVersionTemplate("Linkspan version {{.Version}}\n")
+	root.Annotations["additionalHelp"] = "What is Linkspan's own: network plan, diff, repair; port ls, who; state"
+	root.Flags().BoolP("version", "v", false, "Print version information and quit")
+	commands.AddCommands(root, docker)
+	hideOthers(root)
+	addVerbs(root)
+	return dockercli.NewTopLevelCommand(root, docker, options, root.Flags())
+}
+
+// hideOthers takes what needs a swarm or a builder out of the help. Called, it
+// says itself what it misses.
+func hideOthers(root *cobra.Command) {
+	for _, c := range root.Commands() {
+		_, swarm := c.Annotations["swarm"]
+		c.Hidden = c.Hidden || swarm || c.Name() == "bake"
+	}
+}
+
+// runPlugin runs a plugin of the docker command, such as compose, if the
+// arguments name one that is installed.
+func runPlugin(docker *command.DockerCli, root *cobra.Command, args []string) (done bool, err error) {
+	if len(args) == 0 {
+		return false, nil
+	}
+	if _, _, err := root.Find(args); err == nil {
+		return false, nil // a command of ours or docker's
+	}
+	plugin, err := manager.PluginRunCommand(docker, args[0], root)
+	if errdefs.IsNotFound(err) {
+		return false, nil
+	}
 	if err != nil {
-		return answer{}, err
+		return true, err
 	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return answer{}, fmt.Errorf("%w\nIs the daemon running, and is this its private socket? (--socket, or LINKSPAN_SOCKET)", err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return answer{}, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return answer{}, fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(body)))
-	}
-	return answer{string(body), resp.Header.Get("Linkspan-Drift")}, nil
+	return true, plugin.Run()
 }

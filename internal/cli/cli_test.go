@@ -2,11 +2,14 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	dockercommand "github.com/docker/cli/cli/command"
 )
 
 // daemon answers on a socket like a daemon whose kernel has drift differences.
@@ -42,20 +45,91 @@ func TestVerbs(t *testing.T) {
 		{clean, "network plan", 0, "the plan\n", ""},
 		{clean, "network diff", 0, "0 differences\n", ""},
 		{dirty, "network diff", 1, "2 differences\n", ""},
-		{clean, "network repair", 2, "", "500 Internal Server Error: refused"},
+		{clean, "network repair", 2, "", "linkspan: 500 Internal Server Error: refused"},
 		{clean, "port ls", 0, "the ports\n", ""},
 		{clean, "port who 8080", 0, "who has 8080\n", ""},
 		{clean, "port who a/b", 0, "who has a/b\n", ""},
-		{clean, "port who", 2, "", `unknown command "port who"`},
-		{clean, "port ls 8080", 2, "", `unknown command "port ls 8080"`},
-		{clean, "network odd", 2, "", `unknown command "network odd"`},
-		{clean, "", 2, "", "Usage: linkspan"},
+		{clean, "port who", 1, "", "linkspan: 'linkspan port who' requires 1 argument"},
+		{clean, "port ls 8080", 1, "", "linkspan: 'linkspan port ls' accepts no arguments"},
+		{clean, "network odd", 1, "", "linkspan: unknown command: linkspan network odd"},
+		{clean, "odd", 1, "", "linkspan: unknown command: linkspan odd"},
+		{clean, "--odd", 125, "", "unknown flag: --odd"},
 		{"/does/not/exist", "network plan", 2, "", "Is the daemon running"},
 	} {
-		var out, errs strings.Builder
-		status := Run(t.Context(), append([]string{"--socket", c.socket}, strings.Fields(c.command)...), &out, &errs)
-		if status != c.status || out.String() != c.out || !strings.Contains(errs.String(), c.errs) {
-			t.Errorf("%s: status %d, output %q, errors %q", c.command, status, out.String(), errs.String())
+		status, out, errs := run(t, "--socket "+c.socket+" "+c.command)
+		if status != c.status || out != c.out || !strings.HasPrefix(errs, c.errs) && !strings.Contains(errs, "\n"+c.errs) {
+			t.Errorf("%s: status %d, output %q, errors %q", c.command, status, out, errs)
+		}
+	}
+}
+
+// run runs a command, and fails the test if it waits for input.
+func run(t *testing.T, command string) (status int, out, errs string) {
+	t.Helper()
+	t.Setenv("DOCKER_CONFIG", t.TempDir())
+	var stdout, stderr strings.Builder
+	p := Program{Version: "1.2.3", Args: strings.Fields(command), Streams: []dockercommand.CLIOption{
+		dockercommand.WithInputStream(io.NopCloser(strings.NewReader(""))),
+		dockercommand.WithOutputStream(&stdout), dockercommand.WithErrorStream(&stderr),
+	}}
+	status = p.Run(t.Context())
+	return status, stdout.String(), stderr.String()
+}
+
+// TestDockerCommands plays docker's commands against an engine that has one
+// container, which is named as a verb of ours is not.
+func TestDockerCommands(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "docker.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/_ping", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Api-Version", "1.44") })
+	mux.HandleFunc("/v1.44/containers/web/json", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"Id":"1","NetworkSettings":{"Ports":{"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8080"}]}}}`)
+	})
+	mux.HandleFunc("/v1.44/networks", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `[{"Name":"blue","Id":"2"}]`) })
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusNotFound)
+		fmt.Fprintf(w, `{"message":"no %s"}`, r.URL.Path)
+	})
+	server := &http.Server{Handler: mux}
+	go server.Serve(l) //nolint:errcheck // it ends with the test
+	t.Cleanup(func() { server.Close() })
+
+	for _, c := range []struct {
+		command   string
+		status    int
+		out, errs string
+	}{
+		{"port web", 0, "80/tcp -> 0.0.0.0:8080\n", ""},
+		{"network ls --format {{.Name}}", 0, "blue\n", ""},
+		{"network rm red", 1, "", "Error response from daemon: no /v1.44/networks/red\nexit status 1"},
+		{"--version", 0, "Linkspan version 1.2.3\n", ""},
+		{"run --restart", 125, "", "flag needs an argument: --restart"},
+	} {
+		status, out, errs := run(t, "--host unix://"+socket+" "+c.command)
+		if status != c.status || out != c.out || !strings.HasPrefix(errs, c.errs) {
+			t.Errorf("%s: status %d, output %q, errors %q", c.command, status, out, errs)
+		}
+	}
+}
+
+// TestHelp looks for our commands among docker's.
+func TestHelp(t *testing.T) {
+	for command, wanted := range map[string][]string{
+		"":             {"\n  run  ", "\n  state  ", "\n  network  "},
+		"network":      {"\n  plan  ", "\n  diff  ", "\n  repair  ", "\n  connect  "},
+		"port --help":  {"\n  ls  ", "\n  who  "},
+		"help network": {"\n  plan  "},
+	} {
+		_, out, errs := run(t, command)
+		for _, w := range wanted {
+			if !strings.Contains(out+errs, w) {
+				t.Errorf("linkspan %s: no %q in %s%s", command, w, out, errs)
+			}
 		}
 	}
 }

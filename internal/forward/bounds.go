@@ -8,9 +8,10 @@ import (
 // Bounds of rows.
 const (
 	// maxHeldPorts is how many ports a reservation may have to get a socket for
-	// each. A socket costs the kernel some 3 KiB.
+	// each, which holds in every respect; with more it is guarded. A socket costs the
+	// kernel some 3 KiB, and a descriptor.
 	maxHeldPorts = 1024
-	// maxForwardPorts is the same for forwards, which cannot do without.
+	// maxForwardPorts is the same for forwards that cannot do without.
 	maxForwardPorts = 4096
 	// maxHosts is how many addresses of one socket the packet filter tells apart.
 	// With more it lets all pass, and connections are sorted out afterwards.

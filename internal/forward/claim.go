@@ -1,11 +1,13 @@
 package forward
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -13,8 +15,9 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// reservation is a row that is held, by one socket for each port, or by none if
-// the row has too many ports or the kernel lacks such sockets.
+// reservation is a row that is held, by one socket for each port, or by none: if
+// the row has too many ports it is guarded, and if the kernel lacks such sockets
+// there is nothing to hold.
 type reservation struct {
 	row     desired.Reserve
 	sockets []*socket
@@ -88,10 +91,13 @@ func (s *Server) claim(ctx context.Context, row desired.Reserve) (bool, error) {
 		return false, err
 	}
 	if wide(row) {
+		// Guarded first, so that nobody comes after the look around.
+		s.reserves[row.Key()] = &reservation{row: row}
+		s.fence()
 		if err := s.inspect(ctx, row); err != nil {
+			s.unclaim(row.Key())
 			return false, err
 		}
-		s.reserves[row.Key()] = &reservation{row: row}
 		return true, nil
 	}
 	r := &reservation{row: row}
@@ -185,8 +191,21 @@ func (s *Server) refusal(ctx context.Context, row desired.Reserve, port uint16, 
 		return inUse(row, port, holder(ctx, row, port))
 	case errors.Is(err, unix.EADDRNOTAVAIL):
 		return &desired.Held{Row: row, Err: unix.EADDRNOTAVAIL}
+	case errors.Is(err, unix.EINVAL): // fe80::1 without an interface
+		return &desired.Held{Row: row, Err: unix.EINVAL}
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM): // somebody's policy
+		return &desired.Held{Row: row, Port: port, Err: rootCause(err)}
 	}
 	return fmt.Errorf("%s: %w", row, err)
+}
+
+// rootCause returns the system's own error.
+func rootCause(err error) error {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return err
 }
 
 // unclaim lets go of a row.
@@ -194,6 +213,9 @@ func (s *Server) unclaim(key desired.Key) {
 	if r := s.reserves[key]; r != nil {
 		delete(s.reserves, key)
 		s.drop(r)
+		if wide(r.row) {
+			s.fence()
+		}
 	}
 }
 
@@ -202,6 +224,24 @@ func (s *Server) drop(r *reservation) {
 		sock.reserved = false
 		s.dropUnused(sock)
 	}
+}
+
+// fence guards exactly the wide rows. A host that has no means for that is told
+// once, and serves them nevertheless.
+func (s *Server) fence() {
+	var all []desired.Reserve
+	for _, r := range s.reserves {
+		if wide(r.row) {
+			all = append(all, r.row)
+		}
+	}
+	slices.SortFunc(all, func(a, b desired.Reserve) int { return cmp.Compare(a.Key().Name, b.Key().Name) })
+	err := s.guard.Set(all)
+	if err != nil && !s.helpless {
+		s.log.Warn("published ranges of more than 1 024 ports are not held against other processes, only checked when a container starts: "+
+			"that takes Linux 5.14 and a mounted cgroup v2", "op", "forward.claim", "err", err)
+	}
+	s.helpless = err != nil
 }
 
 // inspect refuses a wide row of which somebody has a port. Only sockets that wait

@@ -226,6 +226,18 @@ func TestWideRangeMindsOnlyItsOwn(t *testing.T) {
 	claim(t, s, reserve(model.UDP, "127.0.0.1", 8080), reserve(model.TCP, "127.0.0.3", 8080))
 }
 
+// TestClaimOfAnAddressWithoutItsInterface: it is refused like any other that cannot
+// be had, and not as a failure of ours.
+func TestClaimOfAnAddressWithoutItsInterface(t *testing.T) {
+	s := start(t)
+	for _, row := range []desired.Reserve{reserve(model.TCP, "fe80::1", 80), reserve(model.UDP, "fe80::1", 1000, 3000)} {
+		var held *desired.Held
+		if err := s.Claim(t.Context(), []desired.Reserve{row}); !errors.As(err, &held) || !errors.Is(err, unix.EINVAL) {
+			t.Errorf("%s: %v", row, err)
+		}
+	}
+}
+
 func TestClaimOfAnotherHostsAddress(t *testing.T) {
 	s := start(t)
 	for _, row := range []desired.Reserve{

@@ -61,6 +61,7 @@ func (l *lane) begin(key flowKey, upstream *net.UDPConn) *flow {
 		_ = upstream.Close() // nothing was sent
 		return nil
 	}
+	l.keep(f.socket)
 	l.run(f.run)
 	return f
 }
@@ -81,6 +82,7 @@ func (f *flow) send(payload []byte) {
 // run passes replies on until the flow is idle or closed.
 func (f *flow) run() {
 	defer f.lane.server.flows.leave()
+	defer f.lane.giveBack(f.socket)
 	defer f.lane.flows.drop(f)
 	for f.await() {
 		err := f.reply()

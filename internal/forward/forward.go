@@ -3,18 +3,24 @@
 // container by itself: those at ::1, and IPv6 clients of a container that has
 // IPv4 only.
 //
-//	desired.Reserve -> Claim -> one bound socket per port, which drops everything
+//	desired.Reserve -> Claim -> one bound socket per port, which drops everything;
+//	                            for more than 1 024 ports a guard of bind(2)
 //	desired.Forward -> Apply -> the same sockets, opened for exactly one address
 //
 // It promises:
 //
 //   - While a reservation is held nobody else can bind its ports, and what
 //     reaches them unforwarded gets no answer at all.
-//   - Reservations of more than 1 024 ports are the exception: a socket for each
-//     would cost more than it protects. Their ports must be free when they are
-//     claimed; after that nothing holds them. The same goes for what the kernel
-//     lacks, a family or SCTP: nobody can bind there.
-//   - A forward of more than 4096 ports is not served, which is logged.
+//   - Reservations of more than 1 024 ports have no sockets: a program in the kernel
+//     refuses others instead, see package bindguard for what it does not see. Where
+//     that cannot be had, which is logged, their ports must be free when they are
+//     claimed, and after that nothing holds them. For SCTP they are not even looked
+//     through.
+//   - What the kernel lacks, a family or SCTP, is no failure: nobody can bind there.
+//   - A forward of more than 1 024 ports has one socket, to which the kernel steers
+//     them all. Datagrams to ports that the kernel itself chooses from
+//     (net.ipv4.ip_local_port_range) are not served then. Where the kernel is not
+//     able to, a forward of more than 4 096 ports is not served, which is logged.
 //   - Every connection, client and wait is bounded, and everything has ended when
 //     Close returns.
 //   - All sockets can be handed to a successor in another process; what arrives
@@ -36,12 +42,17 @@ import (
 	"sync"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/forward/bindguard"
+	"github.com/linkspan/linkspan/internal/forward/portsteer"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
 // Options is what a Server needs.
 type Options struct {
 	Logger *slog.Logger // nil discards
+	// Cgroup is the folder of cgroup v2 whose processes large reservations are held
+	// against; empty is the root of the hierarchy that is mounted.
+	Cgroup string
 }
 
 // Server holds the reservations and forwards of a host. It is made by New.
@@ -49,6 +60,9 @@ type Server struct {
 	log   *slog.Logger
 	conns gate // TCP connections of all forwards
 	flows gate // UDP clients of all forwards
+
+	guard    *bindguard.Guard
+	steering portsteer.Steer
 
 	turn     sync.Mutex // orders everything but the carrying of data, which never takes it
 	sockets  map[name]*socket
@@ -59,6 +73,7 @@ type Server struct {
 	tcp, udp *poller           // nil until there is something to serve
 	buffers  sync.Pool         // of *datagram
 
+	helpless bool // the last attempt to guard reservations failed
 	closed   bool
 	away     bool          // handed over: another Server's to serve
 	left     []desired.Row // what was held then
@@ -74,6 +89,7 @@ func New(o Options) *Server {
 	}
 	return &Server{
 		log:      log,
+		guard:    bindguard.New(bindguard.Options{Cgroup: o.Cgroup}),
 		conns:    gate{max: maxConnsTotal},
 		flows:    gate{max: maxFlowsTotal},
 		sockets:  map[name]*socket{},
@@ -226,7 +242,7 @@ func (s *Server) Close() error {
 	s.discardAdopted()
 	s.stopPolling()
 	s.serving.Wait()
-	return nil
+	return errors.Join(s.guard.Close(), s.steering.Close())
 }
 
 func errClosed() error {
@@ -244,9 +260,7 @@ func (s *Server) serve(ctx context.Context, row desired.Forward) (bool, error) {
 		return false, err
 	}
 	l := newLane(s, row)
-	if l.tooWide() {
-		s.log.Warn(fmt.Sprintf("%s: not served, it has more than %d ports", row, maxForwardPorts), "op", "forward.apply")
-	} else if err := s.lay(ctx, l); err != nil {
+	if err := s.layWidely(ctx, l); err != nil {
 		l.end()
 		s.lift(l, old)
 		return false, err
@@ -283,6 +297,22 @@ func (s *Server) unserve(key desired.Key) {
 		l.end()
 		s.lift(l, nil)
 	}
+}
+
+// layWidely leads all ports of a row to the lane, by one socket if they are many and
+// the kernel is able to. If it is not and they are too many, they are not served.
+func (s *Server) layWidely(ctx context.Context, l *lane) error {
+	err := errNotSteered
+	if l.steerable() {
+		if err = s.laySteered(l); !errors.Is(err, errNotSteered) {
+			return err
+		}
+	}
+	if l.tooWide() {
+		s.log.Warn(fmt.Sprintf("%s: not served, it has more than %d ports", l.row, maxForwardPorts), "op", "forward.apply", "err", err)
+		return nil
+	}
+	return s.lay(ctx, l)
 }
 
 // lay leads all ports of a row to the lane. What led elsewhere from the same
@@ -337,6 +367,9 @@ func (s *Server) open(sock *socket, l *lane) error {
 // lift takes a lane off its sockets, puts instead where that was before, and
 // closes the sockets that nobody needs any more.
 func (s *Server) lift(l, instead *lane) {
+	if l.steered != nil {
+		defer s.resteer()
+	}
 	for _, sock := range l.sockets {
 		led := sock.route(l.row.Host) == l
 		if led && instead != nil && slices.Contains(instead.sockets, sock) {

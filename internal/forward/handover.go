@@ -64,7 +64,8 @@ func parseHanded(text string) (h handedFlow, err error) {
 // Release stops accepting and reading at once and gives away every socket: those
 // that hold ports, and those of UDP clients. What arrives from then on waits in
 // them. TCP connections under way stay; see Drain. A Server that was released
-// takes no rows until Adopt is called.
+// takes no rows until Adopt is called; until Drain it goes on guarding what it had,
+// and steering to the sockets that it gave away.
 func (s *Server) Release() []Handed {
 	s.turn.Lock()
 	defer s.turn.Unlock()
@@ -128,12 +129,13 @@ func (l *lane) releaseFlows() []Handed {
 	return out
 }
 
-// Drain waits until the connections that were under way at Release have ended. It
-// returns ctx's error if that is over first; they last as long as their ends like,
+// Drain says that a successor serves, and guards what has to be, and waits until the
+// connections that were under way at Release have ended. It returns ctx's error if that is over first; they last as long as their ends like,
 // and Close cuts them.
 func (s *Server) Drain(ctx context.Context) error {
 	s.turn.Lock()
 	released := s.released
+	failed := errors.Join(s.guard.Close(), s.steering.Close())
 	s.turn.Unlock()
 	done := make(chan struct{})
 	go func() {
@@ -144,9 +146,9 @@ func (s *Server) Drain(ctx context.Context) error {
 	}()
 	select {
 	case <-done:
-		return nil
+		return failed
 	case <-ctx.Done():
-		return fmt.Errorf("wait for the last connections: %w", ctx.Err())
+		return errors.Join(failed, fmt.Errorf("wait for the last connections: %w", ctx.Err()))
 	}
 }
 
@@ -176,18 +178,20 @@ func (s *Server) Adopt(ctx context.Context, handed []Handed, rows []desired.Row)
 		if r, ok := row.(desired.Reserve); !ok {
 			continue
 		} else if wide(r) {
-			s.reserves[r.Key()] = &reservation{row: r}
+			s.reserves[r.Key()] = &reservation{row: r} // guarded below, once for all
 		} else {
 			_, err := s.claim(ctx, r)
 			fail(row, err)
 		}
 	}
+	s.fence()
 	for _, row := range rows {
 		if r, ok := row.(desired.Forward); ok {
 			_, err := s.serve(ctx, r)
 			fail(row, err)
 		}
 	}
+	s.resteer()
 	return errors.Join(append(failures, s.shut())...)
 }
 
@@ -229,8 +233,13 @@ func (s *Server) shut() error {
 func (s *Server) resumeFlows(sock *socket, l *lane) {
 	var rest []handedFlow
 	for _, h := range s.flowing {
-		if h.socket == sock.name && sock.find(h.local) == l {
-			l.resume(sock, h)
+		if l.receives(sock, h.socket) && sock.find(h.local) == l {
+			if at := l.at(sock, h.socket.port); at != nil {
+				l.resume(at, h)
+				l.giveBack(at)
+			} else {
+				_ = h.file.Close() // it starts anew
+			}
 		} else {
 			rest = append(rest, h)
 		}

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,14 +19,19 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/forward/bindguard"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
 // insideVar tells the process of the tests that it has its own network namespace.
 const insideVar = "FORWARD_TEST_INSIDE"
 
+// cgroupVar tells it which cgroup is its own; empty without cgroup v2.
+const cgroupVar = "FORWARD_TEST_CGROUP"
+
 // TestMain runs the tests as a process in a network namespace of its own: all
-// threads of a Server have to be in one.
+// threads of a Server have to be in one. It also has a cgroup of its own, so that no
+// other process of the machine is subject to what the tests guard.
 func TestMain(m *testing.M) {
 	if os.Geteuid() != 0 {
 		fmt.Println("most tests are skipped: they need root")
@@ -38,14 +44,39 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(m.Run())
 	}
+	os.Exit(inside())
+}
+
+// inside runs the tests in there and returns the exit status.
+func inside() int {
 	c := exec.Command(os.Args[0], os.Args[1:]...)
 	c.Env = append(os.Environ(), insideVar+"=1")
 	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
 	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
+	if top, err := bindguard.Root(); err == nil {
+		dir := filepath.Join(top, fmt.Sprintf("linkspan-forward-test-%d", os.Getpid()))
+		f, err := ownCgroup(dir)
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		defer os.Remove(dir)
+		defer f.Close()
+		c.Env = append(c.Env, cgroupVar+"="+dir)
+		c.SysProcAttr.UseCgroupFD, c.SysProcAttr.CgroupFD = true, int(f.Fd())
+	}
 	if err := c.Run(); err != nil {
 		fmt.Println(err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
+}
+
+func ownCgroup(dir string) (*os.File, error) {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, err
+	}
+	return os.Open(dir)
 }
 
 // loopbackUp brings lo up, which gives it 127.0.0.1 and ::1.
@@ -69,7 +100,7 @@ func start(t testing.TB) *Server {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	s := New(Options{Logger: slog.New(slog.DiscardHandler)})
+	s := New(Options{Logger: slog.New(slog.DiscardHandler), Cgroup: os.Getenv(cgroupVar)})
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)

@@ -18,6 +18,8 @@ type lane struct {
 	work    sync.WaitGroup
 	conns   gate
 	flows   flows
+	steered *socket // receives for all ports of the row; nil: every port has its own
+	replies replies // of a steered lane
 }
 
 func newLane(s *Server, row desired.Forward) *lane {

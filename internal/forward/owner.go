@@ -148,7 +148,8 @@ func overlap(a, b netip.Addr) bool {
 }
 
 // process names the process with the lowest ID that has one of the sockets: where
-// several share it, that is the one that was there first.
+// several share it, that is the one that was there first. Those of this network
+// namespace come before others.
 func process(ctx context.Context, inodes []uint64) string {
 	links := map[string]bool{}
 	for _, inode := range inodes {
@@ -171,6 +172,8 @@ func process(ctx context.Context, inodes []uint64) string {
 	return ""
 }
 
+// processes returns the IDs of all, those in this network namespace first: they are
+// nearly always the ones, and the containers' need not be looked at then.
 func processes() []int {
 	all, _ := filesIn("/proc") // without /proc nobody is found
 	var pids []int
@@ -180,7 +183,19 @@ func processes() []int {
 		}
 	}
 	slices.Sort(pids)
-	return pids
+	here, err := os.Readlink("/proc/thread-self/ns/net")
+	if err != nil {
+		return pids
+	}
+	var near, far []int
+	for _, pid := range pids {
+		if where, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/ns/net"); err == nil && where == here {
+			near = append(near, pid)
+		} else {
+			far = append(far, pid)
+		}
+	}
+	return append(near, far...)
 }
 
 // filesIn returns what is in a directory, without looking at it.

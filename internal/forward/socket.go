@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/linkspan/linkspan/internal/forward/bindguard"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -214,7 +215,7 @@ func bind(n name) (_ *os.File, err error) {
 	if err := prepare(fd, n); err != nil {
 		return nil, fmt.Errorf("prepare a socket: %w", err)
 	}
-	if err := unix.Bind(fd, addr); err != nil {
+	if err := bindguard.Pass(fd, func() error { return unix.Bind(fd, addr) }); err != nil {
 		return nil, os.NewSyscallError("bind", err)
 	}
 	if kind == unix.SOCK_STREAM {

@@ -35,8 +35,9 @@ func (s *Server) accept(sock *socket) error {
 
 // admit gives a connection to the lane of its local address, or resets it.
 func (s *Server) admit(sock *socket, fd int) {
-	l := sock.find(localAddr(fd))
-	if l == nil || !l.conns.enter() {
+	local := localAddr(fd)
+	l := sock.find(local.Addr())
+	if !local.IsValid() || l == nil || !l.conns.enter() {
 		reset(fd)
 		return
 	}
@@ -48,16 +49,19 @@ func (s *Server) admit(sock *socket, fd int) {
 	l.run(func() {
 		defer l.conns.leave()
 		defer s.conns.leave()
-		l.carry(fd, l.target(sock.name.port))
+		l.carry(fd, l.target(local.Port()))
 	})
 }
 
-func localAddr(fd int) netip.Addr {
+// localAddr returns what the client has connected to, which need not be what the
+// socket is bound to.
+func localAddr(fd int) netip.AddrPort {
 	addr, err := unix.Getsockname(fd)
 	if err != nil {
-		return netip.Addr{}
+		return netip.AddrPort{}
 	}
-	return fromSockaddr(addr).Addr().WithZone("")
+	local := fromSockaddr(addr)
+	return netip.AddrPortFrom(local.Addr().WithZone(""), local.Port())
 }
 
 // reset closes a connection in a way that the other end sees as a failure.

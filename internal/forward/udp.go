@@ -50,6 +50,12 @@ func (r *receiver) forward(sock *socket, client netip.AddrPort, payload, control
 	if l == nil {
 		return
 	}
+	if port, told := portOf(control); told {
+		if sock = l.at(sock, port); sock == nil {
+			return
+		}
+		defer l.giveBack(sock)
+	}
 	if f := l.flow(flowKey{sock, client, local}); f != nil {
 		f.send(payload)
 	}

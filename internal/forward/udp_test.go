@@ -198,7 +198,7 @@ func TestRowsThatCannotBeServed(t *testing.T) {
 		t.Errorf("left: %v, %d sockets", rows, len(s.sockets))
 	}
 	// One that is too wide is taken note of.
-	wideRow := to(model.TCP, "::1", 10000, 60000, "127.0.0.1:1000")
+	wideRow := to(model.TCP, "127.0.0.1", 10000, 60000, "127.0.0.1:1000") // IPv4 is not steered
 	apply(t, s, wanted(wideRow))
 	if rows := s.Rows(); len(rows) != 1 || len(s.sockets) != 0 {
 		t.Errorf("rows %v, %d sockets", rows, len(s.sockets))

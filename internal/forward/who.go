@@ -11,10 +11,10 @@ import (
 )
 
 // Listeners returns who waits at a port of this network namespace, by TCP or UDP:
-// one entry for each address, with the first process that has a socket there. It
-// reads /proc, for a second at most.
+// one entry for each address, with the first process that has a socket there. On a
+// host where that takes more than a second, processes are left out.
 func Listeners(ctx context.Context, port uint16) ([]facts.Listener, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*ownerTime)
+	patience, cancel := context.WithTimeout(ctx, 2*ownerTime)
 	defer cancel()
 	var out []facts.Listener
 	for _, protocol := range []model.Protocol{model.TCP, model.UDP} {
@@ -29,7 +29,7 @@ func Listeners(ctx context.Context, port uint16) ([]facts.Listener, error) {
 			}
 		}
 		for at, sockets := range inodes {
-			out = append(out, facts.Listener{Protocol: protocol, At: at, Who: process(ctx, sockets)})
+			out = append(out, facts.Listener{Protocol: protocol, At: at, Who: process(patience, sockets)})
 		}
 	}
 	slices.SortFunc(out, func(a, b facts.Listener) int {

@@ -1,0 +1,131 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	dockercli "github.com/docker/cli/cli"
+	"github.com/spf13/cobra"
+)
+
+// DefaultSocket is where a daemon with the default --exec-root listens for
+// linkspan.
+const DefaultSocket = "/run/linkspan/private.sock"
+
+// timeout bounds one request: a look at the whole kernel of a large host takes
+// seconds, not minutes.
+const timeout = time.Minute
+
+// verb is one command of ours: the request it makes and what its answer means.
+type verb struct {
+	parent     string // the command of docker's that it stands below; "" is none
+	use, short string
+	method     string
+	path       string
+	// differs says that any difference found means exit status 1.
+	differs bool
+	// argument says that one word more is needed; it becomes part of the path.
+	argument bool
+}
+
+func verbs() []verb {
+	return []verb{
+		{parent: "network", use: "plan", short: "Show what the networks ask of the kernel, one object on a line",
+			method: http.MethodGet, path: "/linkspan/v1/plan"},
+		{parent: "network", use: "diff", short: "Show what differs between the networks and the kernel; exit status 1 if anything does",
+			method: http.MethodGet, path: "/linkspan/v1/diff", differs: true},
+		{parent: "network", use: "repair", short: "Make the kernel as the networks ask",
+			method: http.MethodPost, path: "/linkspan/v1/resync"},
+		{parent: "port", use: "ls", short: "Show which host ports lead to which containers, since when, and how much came",
+			method: http.MethodGet, path: "/linkspan/v1/ports"},
+		{parent: "port", use: "who PORT", short: "Show which container or process has a host port, and who will want it",
+			method: http.MethodGet, path: "/linkspan/v1/ports/", argument: true},
+		{use: "state", short: "Show everything the daemon knows, as text",
+			method: http.MethodGet, path: "/debug/state"},
+	}
+}
+
+// addVerbs puts our commands among docker's, and the option that says where the
+// daemon is found.
+func addVerbs(root *cobra.Command) {
+	socket := root.Flags().String("socket", cmp.Or(os.Getenv("LINKSPAN_SOCKET"), DefaultSocket),
+		"The daemon's private socket, for network plan, diff, repair; port ls, who; state")
+	for _, v := range verbs() {
+		parent := root
+		for _, c := range root.Commands() {
+			if c.Name() == v.parent {
+				parent = c
+			}
+		}
+		parent.AddCommand(v.command(socket))
+	}
+}
+
+func (v verb) command(socket *string) *cobra.Command {
+	arguments := dockercli.NoArgs
+	if v.argument {
+		arguments = dockercli.ExactArgs(1)
+	}
+	return &cobra.Command{
+		Use: v.use, Short: v.short, Args: arguments,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return v.run(cmd.Context(), *socket, args, cmd.OutOrStdout())
+		},
+	}
+}
+
+func (v verb) run(ctx context.Context, socket string, args []string, out io.Writer) error {
+	for _, argument := range args {
+		v.path += url.PathEscape(argument)
+	}
+	a, err := request(ctx, socket, v)
+	if err != nil {
+		return dockercli.StatusError{Cause: fmt.Errorf("linkspan: %w", err), StatusCode: statusFailed}
+	}
+	if _, err := fmt.Fprint(out, a.body); err != nil {
+		return err
+	}
+	if v.differs && a.drift != "0" {
+		return dockercli.StatusError{StatusCode: statusDiffers}
+	}
+	return nil
+}
+
+// answer is what the daemon said; drift counts differences.
+type answer struct{ body, drift string }
+
+func request(ctx context.Context, socket string, v verb) (answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	client := http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		},
+	}}
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, v.method, "http://linkspan"+v.path, nil)
+	if err != nil {
+		return answer{}, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return answer{}, fmt.Errorf("%w\nIs the daemon running, and is this its private socket? (--socket, or LINKSPAN_SOCKET)", err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return answer{}, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return answer{}, fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(body)))
+	}
+	return answer{string(body), resp.Header.Get("Linkspan-Drift")}, nil
+}
