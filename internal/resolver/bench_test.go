@@ -2,14 +2,20 @@ package resolver
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/kerneltest"
+	"github.com/linkspan/linkspan/internal/kernel/netns"
+	"github.com/linkspan/linkspan/internal/kernel/sockets"
 )
 
 // crowd is a server that knows n endpoints on one network.
@@ -33,7 +39,7 @@ func BenchmarkAnswer(b *testing.B) {
 			var w writer
 			b.ReportAllocs()
 			for b.Loop() {
-				if s.listeners["box"].datagram(b.Context(), raw, netip.AddrPort{}, &q, &w) == nil {
+				if s.listeners["box"].datagram(raw, netip.AddrPort{}, &q, &w) == nil {
 					b.Fatal("no answer")
 				}
 			}
@@ -114,4 +120,89 @@ func BenchmarkFlood(b *testing.B) {
 			b.ReportMetric(float64((usage(b)-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
 		})
 	}
+}
+
+// BenchmarkUncached asks new names in a network namespace of its own, where the
+// name server is too, with as many under way as the name says. The processor time is
+// that of all three: resolver, client and name server.
+func BenchmarkUncached(b *testing.B) {
+	host := kerneltest.New(b)
+	file, err := os.Open(host.Netns)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer file.Close()
+	spaces := netns.New(netns.Options{Dir: host.Dir, Host: file, Logger: slog.New(slog.DiscardHandler)})
+	defer spaces.Close()
+	if err := spaces.Do(b.Context(), "", raiseLoopback); err != nil {
+		b.Fatal(err)
+	}
+	upstream, err := spaces.ListenPacket(b.Context(), "", "udp4", netip.MustParseAddrPort("127.0.0.1:53"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer upstream.Close()
+	go echo(upstream.(*net.UDPConn))
+	for _, flight := range []int{1, 128} {
+		b.Run(fmt.Sprint("flight=", flight), func(b *testing.B) {
+			s := New(Options{Opener: sockets.Opener{Namespaces: spaces}, HostServers: func() []netip.Addr { return addrs("127.0.0.1") }})
+			defer s.Close()
+			row := resolverOn("net")
+			row.Namespace = ""
+			apply(b, s, wanted(row))
+			s.listeners[""].pace.rate, s.forward.pace.rate = 1<<30, 1<<30 // no bound
+			conn, err := spaces.Dial(b.Context(), "", "udp4", netip.MustParseAddrPort("127.0.0.11:53"))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer conn.Close()
+			raw, _ := new(dns.Msg).SetQuestion("00000000.test.", dns.TypeA).Pack()
+			reply := make([]byte, plainUDP)
+			before := usage(b)
+			b.ReportAllocs()
+			b.ResetTimer()
+			for sent, got := 0, 0; got < b.N; got++ {
+				for ; sent < b.N && sent-got < flight; sent++ {
+					copy(raw[headerSize+1:], fmt.Sprintf("%08d", sent))
+					if _, err := conn.Write(raw); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if err := conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := conn.Read(reply); err != nil || reply[3]&rcodeMask != 0 {
+					b.Fatalf("after %d of %d answers: %x, %v", got, b.N, reply[:headerSize], err)
+				}
+			}
+			b.ReportMetric(float64((usage(b)-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
+
+// echo answers every query with its question.
+func echo(conn *net.UDPConn) {
+	buf := make([]byte, plainUDP)
+	for {
+		n, from, err := conn.ReadFromUDPAddrPort(buf)
+		if err != nil {
+			return
+		}
+		buf[2] |= bitQR >> 8
+		_, _ = conn.WriteToUDPAddrPort(buf[:n], from)
+	}
+}
+
+func raiseLoopback() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	request, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	request.SetUint16(unix.IFF_UP)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request)
 }

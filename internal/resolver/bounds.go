@@ -1,28 +1,41 @@
 package resolver
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
 // Bounds of one sandbox, so that none can use up what belongs to all.
 const (
-	maxForwards = 1024 // queries out at a name server; Docker's number
-	maxConns    = 128  // TCP connections
+	maxForwards = 1024            // queries out at a name server; Docker's number
+	maxSockets  = 2 * maxForwards // to name servers: one that is silent has two
+	maxConns    = 128             // TCP connections
 	// forwardRate is how many queries a second go to name servers for long; at
-	// once it may be maxForwards. Each costs some 0.1 ms of a processor, which a
-	// sandbox that floods would take from all others.
+	// once it may be maxForwards. Each costs some 50 µs of a processor, which a
+	// sandbox that floods would take from all others. leastRate goes whatever the
+	// others do, and leastForwards at once.
 	forwardRate = 20000
+	leastRate   = 100
 	// maxTurn is how many full batches of queries are answered before others
 	// get the processor.
 	maxTurn = 4
 )
 
-// Bounds of the server.
+// processorRate is how many queries a second go to name servers for each processor, for
+// all sandboxes together: half of what it can do.
+const processorRate = 10000
+
+// Bounds of the server. Sandboxes share these places fairly; see share.
 const (
 	maxForwardsTotal = 4096
+	maxSocketsTotal  = 2 * maxForwardsTotal
 	maxConnsTotal    = 4096
-	maxSockets       = 8192 // to name servers
+	// leastForwards is what a sandbox can have while up to maxForwardsTotal/2/leastForwards
+	// others, 128, take all they can get.
+	leastForwards = 16
+	leastSockets  = 2 * leastForwards
+	leastConns    = 16
 )
 
 // queueSize is how much of the queries that nobody has read yet the kernel keeps
@@ -43,21 +56,41 @@ const (
 	partingTime = time.Second      // as idleTime, once the sockets are handed over
 )
 
-// gate lets at most max in at a time and never makes anybody wait.
-type gate struct {
+// pool is places that many use. Half of them are for those only who have fewer than
+// least.
+type pool struct {
+	max, least int64
+	inside     atomic.Int64
+	door       sync.Mutex // held to enter, not to leave
+}
+
+// share is what one user takes of a pool: up to max places, and of the half that is
+// for all never more than are left there (dynamic thresholds, as in the buffers of
+// switches: Choudhury and Hahne, 1998). So whatever others take, one who has little
+// gets a place. Nobody is made to wait, and nobody need count users.
+type share struct {
+	pool   *pool
 	max    int64
 	inside atomic.Int64
 }
 
-func (g *gate) enter() bool {
-	if g.inside.Add(1) <= g.max {
-		return true
+func (s *share) enter() bool {
+	p := s.pool
+	p.door.Lock()
+	defer p.door.Unlock()
+	mine, all := s.inside.Load(), p.inside.Load()
+	if mine >= min(s.max, p.max/2-all) && (mine >= p.least || all >= p.max) {
+		return false
 	}
-	g.inside.Add(-1)
-	return false
+	s.inside.Add(1)
+	p.inside.Add(1)
+	return true
 }
 
-func (g *gate) leave() { g.inside.Add(-1) }
+func (s *share) leave() {
+	s.pool.inside.Add(-1)
+	s.inside.Add(-1)
+}
 
 // meter lets rate pass a second for long, and burst at once (the generic cell
 // rate algorithm). It never makes anybody wait.

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"bytes"
 	"container/list"
 	"encoding/binary"
 	"hash/maphash"
@@ -20,6 +21,9 @@ const (
 	itemCost = 256
 	// maxCached is the longest message that is kept, in bytes.
 	maxCached = 16 << 10
+	// maxSlack is how many bytes behind a message are kept along with it at most. A
+	// server may send as much of nothing behind its records as it likes.
+	maxSlack = 64
 )
 
 // Rules for answers whose time is over (RFC 8767 section 5).
@@ -28,6 +32,15 @@ const (
 	staleTTL   = 30                      // seconds, in such an answer
 	staleAfter = 1800 * time.Millisecond // how long a client waits for a fresh one first
 	staleRetry = 30 * time.Second        // between attempts to get a fresh one
+)
+
+// Rules for questions that nobody could answer (RFC 9520).
+const (
+	failureSize = 1 << 20 // bytes of the cache for them
+	failureTime = time.Second
+	// silenceTime is for servers that do not even say no, as long as they do not:
+	// asking them takes a place for a long time.
+	silenceTime = 5 * time.Second
 )
 
 // answer is what a name server said, ready for any client. It is immutable but
@@ -65,6 +78,9 @@ func newAnswer(msg []byte, end int, o outline, now time.Time) (*answer, error) {
 		msg = msg[:o.opt[0]]
 		extra := msg[10:12]
 		binary.BigEndian.PutUint16(extra, binary.BigEndian.Uint16(extra)-1)
+	}
+	if cap(msg)-len(msg) > maxSlack {
+		msg = bytes.Clone(msg)
 	}
 	msg[0], msg[1] = 0, 0
 	a := &answer{msg: msg, end: end, ttls: o.ttls, addrs: o.addrs, stored: now}
@@ -193,16 +209,58 @@ func appendFolded(buf, question []byte) []byte {
 }
 
 // stored is an answer for a client. Its records say for how much longer they
-// are good; stale ones are good for staleTTL.
+// are good; stale ones are good for staleTTL. If not all fit, there are as many as do:
+// clients that cannot ask again over TCP have something at least.
 func (w *writer) stored(c *client, a *answer, now time.Time) []byte {
+	room := c.limit
+	if c.edns {
+		room -= optSize
+	}
+	counts, end := a.fitting(room)
 	w.buf = append(append(w.room(), a.msg[:headerSize]...), c.question...)
-	w.buf = append(w.buf, a.msg[a.end:]...)
+	w.buf = append(w.buf, a.msg[a.end:end]...)
 	binary.BigEndian.PutUint16(w.buf, c.id)
 	w.buf[2] = w.buf[2]&^(bitRD>>8) | byte(c.bits&bitRD>>8)
 	w.buf[3] |= bitRA
+	if end < len(a.msg) {
+		w.buf[2] |= bitTC >> 8
+		for i, n := range counts {
+			binary.BigEndian.PutUint16(w.buf[6+2*i:], n)
+		}
+	}
+	w.age(a, now)
+	w.rotate(a)
+	return w.finish(c)
+}
+
+// fitting is how many records of each section fit into size bytes, and where the
+// last one ends. What is cut off leaves the rest whole: names point back only.
+func (a *answer) fitting(size int) (counts [3]uint16, end int) {
+	if len(a.msg) <= size {
+		return counts, len(a.msg)
+	}
+	at := a.end
+	for i := range counts {
+		for range binary.BigEndian.Uint16(a.msg[6+2*i:]) {
+			r, ok := readRecord(a.msg, at)
+			if !ok || r.end > size {
+				return counts, at
+			}
+			at = r.end
+			counts[i]++
+		}
+	}
+	return counts, at
+}
+
+// age writes what is left of the records' time.
+func (w *writer) age(a *answer, now time.Time) {
 	age, stale := a.age(now)
 	stale = stale && a.life > 0
 	for _, at := range a.ttls {
+		if at >= len(w.buf) {
+			return
+		}
 		field := w.buf[at : at+4]
 		ttl := binary.BigEndian.Uint32(field)
 		if stale {
@@ -212,15 +270,6 @@ func (w *writer) stored(c *client, a *answer, now time.Time) []byte {
 		}
 		binary.BigEndian.PutUint32(field, ttl)
 	}
-	w.rotate(a)
-	room := c.limit
-	if c.edns {
-		room -= optSize
-	}
-	if len(w.buf) > room {
-		return w.truncated(c, room)
-	}
-	return w.finish(c)
 }
 
 // rotate lets another address be first each time: name servers do that too, and
@@ -233,24 +282,10 @@ func (w *writer) rotate(a *answer) {
 	size := addressSize(binary.BigEndian.Uint16(a.msg[a.end-4:]))
 	first := rand.IntN(n)
 	for i, at := range a.addrs {
+		if at >= len(w.buf) {
+			return
+		}
 		from := a.addrs[(first+i)%n]
 		copy(w.buf[at:at+size], a.msg[from:from+size])
 	}
-}
-
-// truncated shortens what was written to as many records as fit: clients that
-// cannot ask again over TCP have something at least.
-func (w *writer) truncated(c *client, room int) []byte {
-	var m dns.Msg
-	if err := m.Unpack(w.buf); err == nil {
-		m.Truncate(room)
-		m.Truncated = true
-		if short, err := m.Pack(); err == nil && len(short) <= room {
-			w.buf = short
-			return w.finish(c)
-		}
-	}
-	rcode := uint16(w.buf[3] & rcodeMask)
-	w.buf = appendReply(w.room(), c, rcode|bitTC)
-	return w.finish(c)
 }

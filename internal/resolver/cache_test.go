@@ -100,6 +100,7 @@ func TestAnswersAreKeptForTheirTime(t *testing.T) {
 	l.set("nodata.test. A", soa)
 	l.set("dangling.test. A", "dangling.test. 10 CNAME end.test.", soa)
 	l.set("nosoa.test. A")
+	l.set("loop.test. A", "loop.test. 300 CNAME pool.test.", "pool.test. 300 CNAME loop.test.")
 	l.set("brief.test. A", "test. 9999 IN SOA ns.test. admin.test. 1 2 3 4 7")
 	o, _, c := shelf(t, l)
 	for _, k := range []struct {
@@ -107,7 +108,7 @@ func TestAnswersAreKeptForTheirTime(t *testing.T) {
 		life int // seconds
 	}{
 		{"long.test.", 300}, {"chain.test.", 20}, {"zero.test.", 0}, {"huge.test.", 0}, {"nodata.test.", 50},
-		{"dangling.test.", 10}, {"nosoa.test.", 0}, {"brief.test.", 7}, {"denied.test.", 0},
+		{"dangling.test.", 10}, {"nosoa.test.", 0}, {"loop.test.", 0}, {"brief.test.", 7}, {"denied.test.", 0},
 	} {
 		first := ask(t, o, "udp", k.name, dns.TypeA)
 		if k.life > 0 {

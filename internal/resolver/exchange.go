@@ -8,8 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
+	"os"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -44,31 +45,30 @@ var (
 	errCrowded = errors.New("too many sockets")
 )
 
-// exchange takes one step and returns the answer to e if it led to one.
-func (f *forwarder) exchange(ctx context.Context, s step, e errand) (*answer, bool, error) {
+// wrap says whom an error is about.
+func (s step) wrap(err error) error {
+	return fmt.Errorf("ask %s over %s: %w", s.server, s.network, err)
+}
+
+// exchange takes one step and returns the answer to e if it led to one. first, if
+// not nil, is its first query.
+func (f *forwarder) exchange(ctx context.Context, s step, e errand, first func() ([]byte, error)) (*answer, bool, error) {
 	begin := f.now()
-	reply, err := f.converse(ctx, s, e)
+	reply, err := f.converse(ctx, s, e, first)
 	if err != nil {
-		return nil, false, fmt.Errorf("ask %s over %s: %w", s.server, s.network, err)
+		return nil, false, s.wrap(err)
 	}
-	e.source.health.took(s.server, f.now().Sub(begin))
-	o, err := survey(reply, e.end(), e.qtype)
-	if err != nil {
-		return nil, false, fmt.Errorf("ask %s over %s: %w", s.server, s.network, err)
-	}
-	switch o.rcode {
-	case dns.RcodeServerFailure, dns.RcodeRefused, dns.RcodeFormatError, dns.RcodeNotImplemented, dns.RcodeBadVers:
-		return nil, false, refusal{s.server, o.rcode}
-	}
-	a, err := newAnswer(reply, e.end(), o, f.now())
-	return a, o.negative, err
+	return f.read(s, e, reply, begin)
 }
 
 // converse asks one server in the way it understands and follows up what calls
 // for it.
-func (f *forwarder) converse(ctx context.Context, s step, e errand) ([]byte, error) {
+func (f *forwarder) converse(ctx context.Context, s step, e errand, first func() ([]byte, error)) ([]byte, error) {
 	m := e.source.health.manner(s.server)
-	reply, err := f.once(ctx, s, e, m)
+	if first == nil {
+		first = func() ([]byte, error) { return f.once(ctx, s, e, m) }
+	}
+	reply, err := first()
 	if errors.Is(err, errGuessed) {
 		e.source.health.alarm(s.server)
 		m.letters = true
@@ -90,7 +90,7 @@ func (f *forwarder) converse(ctx context.Context, s step, e errand) ([]byte, err
 			reply = again
 		}
 	}
-	if s.network == "udp" && reply[2]&(bitTC>>8) != 0 {
+	if s.network == "udp" && isCut(reply) {
 		full := step{s.server, "tcp", s.place}
 		if long, err := f.once(ctx, full, e, m); err == nil {
 			return long, nil
@@ -98,6 +98,8 @@ func (f *forwarder) converse(ctx context.Context, s step, e errand) ([]byte, err
 	}
 	return reply, nil
 }
+
+func isCut(reply []byte) bool { return reply[2]&(bitTC>>8) != 0 }
 
 // otherLetters deals with an answer that is right but for the case of letters.
 // It may come from somebody who guesses, so the server is asked over TCP, where
@@ -122,40 +124,117 @@ func deniesEDNS(reply []byte) bool {
 	return rcode == dns.RcodeFormatError || rcode == dns.RcodeNotImplemented
 }
 
-// once sends one query, from a port and with an ID that are random, and returns
-// the answer to it (RFC 5452 section 9).
+// once sends one query and returns the answer to it.
 func (f *forwarder) once(ctx context.Context, s step, e errand, m manner) ([]byte, error) {
-	if !f.sockets.enter() {
+	c, err := f.call(ctx, s, e, m)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	return c.receive(deadline(ctx))
+}
+
+func deadline(ctx context.Context) time.Time {
+	t, _ := ctx.Deadline()
+	return t
+}
+
+// call is one query under way, from a port and with an ID that are random
+// (RFC 5452 section 9).
+type call struct {
+	forwarder *forwarder
+	socket    *os.File
+	share     *share
+	forget    func() bool // the context
+	network   string
+	msg       []byte
+	end       int // of the question in msg
+	manner    manner
+}
+
+// call sends a query. A query that nobody waits for any longer gives its socket
+// back at once.
+func (f *forwarder) call(ctx context.Context, s step, e errand, m manner) (*call, error) {
+	if !e.sockets.enter() {
 		return nil, errCrowded
 	}
-	defer f.sockets.leave()
-	conn, err := f.opener.DialIn(ctx, e.source.namespace, s.network, netip.AddrPortFrom(s.server, dnsPort).String())
+	c := &call{forwarder: f, share: e.sockets, network: s.network, end: e.end(), manner: m}
+	var err error
+	if c.socket, err = f.socket(ctx, s, e); err == nil {
+		c.forget = context.AfterFunc(ctx, func() { _ = c.socket.Close() })
+		err = c.send(ctx, s, e)
+	}
+	if err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// socket returns a socket that was never used.
+func (f *forwarder) socket(ctx context.Context, s step, e errand) (*os.File, error) {
+	network := s.network + "6"
+	if s.server.Unmap().Is4() {
+		network = s.network + "4"
+	}
+	if s.network == "udp" {
+		return e.stock.take(ctx, network)
+	}
+	sockets, err := f.opener.Open(ctx, e.source.namespace, network, 1)
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(deadline); err != nil {
-			return nil, err
-		}
+	return sockets[0], nil
+}
+
+func (c *call) send(ctx context.Context, s step, e errand) error {
+	if err := c.forwarder.opener.Connect(ctx, c.socket, netip.AddrPortFrom(s.server, dnsPort)); err != nil {
+		return err
 	}
-	// A query nobody waits for any longer gives its socket back at once.
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	msg, err := e.message(m)
+	msg, err := e.message(c.manner)
 	if err != nil {
+		return err
+	}
+	c.msg = msg
+	if c.network == "tcp" {
+		msg = append(binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(msg)), uint16(len(msg))), msg...)
+	}
+	_, err = c.socket.Write(msg)
+	return err
+}
+
+// receive waits for the answer until a deadline. If it is then given more time,
+// it goes on.
+func (c *call) receive(until time.Time) ([]byte, error) {
+	if err := c.socket.SetReadDeadline(until); err != nil {
 		return nil, err
 	}
-	if s.network == "tcp" {
-		return exchangeTCP(conn, msg, e.end(), m)
+	if c.network == "tcp" {
+		return c.receiveTCP()
 	}
-	return exchangeUDP(conn, msg, e.end(), m)
+	return c.receiveUDP()
+}
+
+// close gives the socket back. The answer, if any, has come.
+func (c *call) close() {
+	if c.forget != nil {
+		c.forget()
+	}
+	if c.socket != nil {
+		_ = c.socket.Close()
+	}
+	c.share.leave()
 }
 
 // message is a query with a random ID and, if somebody guesses, letters of random
 // case (draft-vixie-dnsext-dns0x20), which he would have to guess too.
 func (e errand) message(m manner) ([]byte, error) {
 	var random [2 + maxName/8 + 1]byte
-	if _, err := crand.Read(random[:]); err != nil {
+	drawn := random[:2]
+	if m.letters {
+		drawn = random[:]
+	}
+	if _, err := crand.Read(drawn); err != nil {
 		return nil, fmt.Errorf("draw a query id: %w", err)
 	}
 	msg := make([]byte, 0, e.end()+optSize)
@@ -178,57 +257,59 @@ func (e errand) message(m manner) ([]byte, error) {
 	return msg, nil
 }
 
-func exchangeUDP(conn net.Conn, msg []byte, end int, m manner) ([]byte, error) {
-	if _, err := conn.Write(msg); err != nil {
-		return nil, err
-	}
-	// A server sends no more than the query allows. Some do; the kernel cuts off
-	// what is longer than this, and the message is then marked so.
-	const most = 4096
-	buf := make([]byte, most+1)
+// longest is what is read of a datagram. A server sends no more than the query
+// allows; some do, and what is longer than this is marked as cut off.
+const longest = 4096
+
+type buffer [longest + 1]byte
+
+func (c *call) receiveUDP() ([]byte, error) {
+	buf := c.forwarder.buffers.Get().(*buffer)
+	defer c.forwarder.buffers.Put(buf)
 	for range maxStrays {
-		n, err := conn.Read(buf)
-		if err != nil {
+		n, err := c.socket.Read(buf[:])
+		if err != nil && !errors.Is(err, io.EOF) { // a datagram may be empty
 			return nil, err
 		}
-		reply := buf[:min(n, most)]
-		if !answers(reply, msg, end) {
-			if m.keeps && !m.letters {
+		reply := buf[:min(n, longest)]
+		if !answers(reply, c.msg, c.end) {
+			if c.manner.keeps && !c.manner.letters {
 				return nil, errGuessed
 			}
 			continue
 		}
-		if m.letters && !sameLetters(reply, msg, end) {
+		if c.manner.letters && !sameLetters(reply, c.msg, c.end) {
 			return nil, errLetters
 		}
-		if n > most || hasNoQuestion(reply) {
-			return bareReply(reply, msg, end, n > most), nil
+		if n > longest || hasNoQuestion(reply) {
+			return bareReply(reply, c.msg, c.end, n > longest), nil
 		}
-		return bytes.Clone(reply), nil // the buffer is much larger
+		return bytes.Clone(reply), nil
 	}
 	return nil, errStrays
 }
 
-func exchangeTCP(conn net.Conn, msg []byte, end int, m manner) ([]byte, error) {
-	framed := binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(msg)), uint16(len(msg)))
-	if _, err := conn.Write(append(framed, msg...)); err != nil {
-		return nil, err
-	}
+func (c *call) receiveTCP() ([]byte, error) {
 	var size [2]byte
-	if _, err := io.ReadFull(conn, size[:]); err != nil {
+	if _, err := io.ReadFull(c.socket, size[:]); err != nil {
 		return nil, err
 	}
-	reply := make([]byte, binary.BigEndian.Uint16(size[:]))
-	if _, err := io.ReadFull(conn, reply); err != nil {
+	// The size is what the server says, and memory is for what it sends.
+	length := int64(binary.BigEndian.Uint16(size[:]))
+	reply, err := io.ReadAll(io.LimitReader(c.socket, length))
+	if err != nil {
 		return nil, err
+	}
+	if int64(len(reply)) < length {
+		return nil, io.ErrUnexpectedEOF
 	}
 	switch {
-	case !answers(reply, msg, end):
+	case !answers(reply, c.msg, c.end):
 		return nil, errOther
-	case m.letters && !sameLetters(reply, msg, end):
+	case c.manner.letters && !sameLetters(reply, c.msg, c.end):
 		return nil, errLetters
 	case hasNoQuestion(reply):
-		return bareReply(reply, msg, end, false), nil
+		return bareReply(reply, c.msg, c.end, false), nil
 	}
 	return reply, nil
 }
@@ -243,10 +324,11 @@ func bareReply(reply, msg []byte, end int, cut bool) []byte {
 }
 
 // answers tells whether reply is one to msg, whose question ends at end: a
-// response with the same ID and the same question. A server that is in trouble may
+// response to a query, with the same ID and the same question. A server that is in trouble may
 // leave the question out.
 func answers(reply, msg []byte, end int) bool {
-	if len(reply) < headerSize || reply[2]&(bitQR>>8) == 0 || !bytes.Equal(reply[:2], msg[:2]) {
+	const kind = (bitQR | opcodeMask) >> 8
+	if len(reply) < headerSize || reply[2]&kind != bitQR>>8 || !bytes.Equal(reply[:2], msg[:2]) {
 		return false
 	}
 	switch binary.BigEndian.Uint16(reply[4:]) {

@@ -52,6 +52,38 @@ func TestQueriesAreHardToGuess(t *testing.T) {
 	}
 }
 
+// TestOthersCannotAnswer: what comes from another address or port than was asked is
+// nothing, be it right in all else.
+func TestOthersCannotAnswer(t *testing.T) {
+	o := newLoopback()
+	forgers := make([]net.PacketConn, 2)
+	for i, at := range []string{"127.0.0.1:0", "127.0.0.2:0"} {
+		conn, err := net.ListenPacket("udp4", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		forgers[i] = conn
+	}
+	o.upstream(t, "192.0.2.1", func(w dns.ResponseWriter, q *dns.Msg) {
+		forged := new(dns.Msg).SetReply(q)
+		forged.Answer = []dns.RR{&dns.TXT{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeTXT, Class: 1, Ttl: 9}, Txt: []string{"forged"}}}
+		raw, _ := forged.Pack()
+		for _, conn := range forgers {
+			if _, err := conn.WriteTo(raw, w.RemoteAddr()); err != nil {
+				t.Error(err)
+			}
+		}
+		says("true")(w, q)
+	})
+	apply(t, serverFor(t, o, "192.0.2.1"), wanted(resolverOn("net")))
+	for _, name := range []string{"a.test", "b.test", "c.test"} {
+		if got := brief(ask(t, o, "udp", name, dns.TypeTXT)); got != "NOERROR true" {
+			t.Errorf("got %q", got)
+		}
+	}
+}
+
 func TestServersThatChangeLetters(t *testing.T) {
 	for _, c := range []struct {
 		what  string

@@ -155,7 +155,7 @@ func TestStrayAnswers(t *testing.T) {
 	o := newLoopback()
 	o.upstream(t, "192.0.2.1", func(w dns.ResponseWriter, q *dns.Msg) {
 		good := new(dns.Msg).SetReply(q)
-		for i := range 6 {
+		for i := range 7 {
 			bad := good.Copy()
 			switch i {
 			case 0:
@@ -169,6 +169,8 @@ func TestStrayAnswers(t *testing.T) {
 			case 4:
 				bad.Question = nil
 			case 5:
+				bad.Opcode = dns.OpcodeNotify
+			case 6:
 				w.Write([]byte("short"))
 				continue
 			}
@@ -204,9 +206,19 @@ func TestTooManyQueriesAreRefused(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	s.forward.total.inside.Store(0)
-	l.pace.next.Store(time.Now().Add(time.Hour).UnixNano())
-	if got := brief(ask(t, o, "udp", "world.test", dns.TypeA)); got != "REFUSED" {
-		t.Errorf("too fast: got %q", got)
+	later := time.Now().Add(time.Hour).UnixNano()
+	for what, pace := range map[string]*meter{"too fast": &l.pace, "all are too fast": &s.forward.pace} {
+		l.least.next.Store(later)
+		pace.next.Store(later)
+		if got := brief(ask(t, o, "udp", "world.test", dns.TypeA)); got != "REFUSED" {
+			t.Errorf("%s: got %q", what, got)
+		}
+		l.least.next.Store(0)
+		if !l.enterForward(time.Now()) {
+			t.Errorf("%s: one who has asked little is refused", what)
+		}
+		l.forwards.leave()
+		pace.next.Store(0)
 	}
 	if n, all := l.forwards.inside.Load(), s.forward.total.inside.Load(); n != 0 || all != 0 {
 		t.Errorf("a refused query is counted: %d, %d", n, all)

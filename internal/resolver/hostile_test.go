@@ -30,6 +30,10 @@ func TestMalformedPackets(t *testing.T) {
 		out, _ := m.Pack()
 		return out
 	}
+	opt := func(bytes ...byte) []byte { // behind the question
+		out := append(change(10, 0, 1), bytes...)
+		return out
+	}
 	for _, c := range []struct {
 		what string
 		msg  []byte
@@ -52,6 +56,12 @@ func TestMalformedPackets(t *testing.T) {
 		{"UPDATE", change(2, 5<<3), dns.RcodeNotImplemented},
 		{"two OPTs", edns(0, 2), dns.RcodeFormatError},
 		{"EDNS version 1", edns(1, 1), dns.RcodeBadVers},
+		{"OPT with a name", opt(1, 'a', 0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0), dns.RcodeFormatError},
+		{"OPT with a pointer for a name", opt(0xc0, 12, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0), dns.RcodeFormatError},
+		{"OPT with more options than there are bytes", opt(0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 4, 0, 10), dns.RcodeFormatError},
+		{"OPT with an option that is none", opt(0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 4, 0xff, 0xff, 0xff, 0xff), dns.RcodeSuccess},
+		{"a size of 0", opt(0, 0, 41, 0, 0, 0, 0, 0, 0, 0, 0), dns.RcodeSuccess},
+		{"a size of 65 535 and all flags", opt(0, 0, 41, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 0, 0), dns.RcodeSuccess},
 		{"name too long", append(append(change(5, 1)[:12], bytes.Repeat([]byte{1, 'a'}, 128)...), 0, 0, 1, 0, 1), dns.RcodeFormatError},
 		{"longest name", append(append(change(5, 1)[:12], bytes.Repeat([]byte{1, 'a'}, 127)...), 0, 0, 1, 0, 1), dns.RcodeServerFailure},
 		{"good", plain, dns.RcodeSuccess},
@@ -59,7 +69,7 @@ func TestMalformedPackets(t *testing.T) {
 		l := loose()
 		var q query
 		var w writer
-		reply := l.datagram(t.Context(), c.msg, netip.AddrPort{}, &q, &w)
+		reply := l.datagram(c.msg, netip.AddrPort{}, &q, &w)
 		if (reply == nil) != (c.want < 0) {
 			t.Errorf("%s: reply %x", c.what, reply)
 		}
@@ -107,7 +117,7 @@ func FuzzPacket(f *testing.F) {
 		if len(msg) > maxQuery {
 			return
 		}
-		reply := l.datagram(t.Context(), msg, netip.AddrPort{}, &q, &w)
+		reply := l.datagram(msg, netip.AddrPort{}, &q, &w)
 		if reply == nil {
 			return
 		}

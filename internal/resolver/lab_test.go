@@ -7,12 +7,15 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/model"
@@ -22,9 +25,11 @@ import (
 // name servers are those that a test started: nothing leaves the machine.
 type loopback struct {
 	mu       sync.Mutex
-	udp, tcp map[string]string // namespace: where it is answered
-	servers  map[string]string // "192.0.2.1:53": where that is
-	dialled  []string          // "namespace network address"
+	udp, tcp map[string]string   // namespace: where it is answered
+	servers  map[string]string   // "192.0.2.1:53": where that is
+	dialled  []string            // "namespace network address"
+	made     map[*os.File]string // namespace of a socket that was not used yet
+	visits   []int               // how many sockets each opened
 	refuse   error
 	guesses  atomic.Int32 // how many of the next answers over UDP are preceded by a wrong one
 }
@@ -43,7 +48,7 @@ func (o *loopback) guessed(h dns.HandlerFunc) dns.HandlerFunc {
 }
 
 func newLoopback() *loopback {
-	return &loopback{udp: map[string]string{}, tcp: map[string]string{}, servers: map[string]string{}}
+	return &loopback{udp: map[string]string{}, tcp: map[string]string{}, servers: map[string]string{}, made: map[*os.File]string{}}
 }
 
 func (o *loopback) OpenDNS(_ context.Context, namespace string) (net.PacketConn, net.Listener, error) {
@@ -64,18 +69,57 @@ func (o *loopback) OpenDNS(_ context.Context, namespace string) (net.PacketConn,
 	return udp, tcp, nil
 }
 
-func (o *loopback) DialIn(ctx context.Context, namespace, network, address string) (net.Conn, error) {
+func (o *loopback) Open(_ context.Context, namespace, network string, count int) ([]*os.File, error) {
 	o.mu.Lock()
-	where, ok := o.servers[address]
+	defer o.mu.Unlock()
+	o.visits = append(o.visits, count)
+	var out []*os.File
+	for range count {
+		kind := unix.SOCK_DGRAM
+		if strings.HasPrefix(network, "tcp") {
+			kind = unix.SOCK_STREAM
+		}
+		fd, err := unix.Socket(unix.AF_INET, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return out, err
+		}
+		f := os.NewFile(uintptr(fd), network)
+		o.made[f] = namespace
+		out = append(out, f)
+	}
+	return out, nil
+}
+
+func (o *loopback) Connect(_ context.Context, socket *os.File, peer netip.AddrPort) error {
+	o.mu.Lock()
+	where, ok := o.servers[peer.String()]
+	namespace, fresh := o.made[socket]
 	if namespace == desired.HostNamespace {
 		namespace = "host"
 	}
-	o.dialled = append(o.dialled, fmt.Sprintf("%s %s %s", namespace, network, address))
+	delete(o.made, socket)
+	o.dialled = append(o.dialled, fmt.Sprintf("%s %s %s", namespace, socket.Name()[:3], peer))
 	o.mu.Unlock()
-	if !ok {
-		return nil, errors.New("no route to host")
+	switch {
+	case !fresh:
+		return errors.New("the socket was used before")
+	case !ok:
+		return errors.New("no route to host")
 	}
-	return new(net.Dialer).DialContext(ctx, network, where)
+	real := netip.MustParseAddrPort(where)
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return err
+	}
+	// On the loopback interface this does not wait.
+	var result error
+	err = raw.Control(func(fd uintptr) {
+		result = unix.Connect(int(fd), &unix.SockaddrInet4{Port: int(real.Port()), Addr: real.Addr().As4()})
+		if result == unix.EINPROGRESS {
+			result = nil
+		}
+	})
+	return errors.Join(err, result)
 }
 
 func (o *loopback) asked() []string {

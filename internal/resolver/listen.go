@@ -25,8 +25,8 @@ const (
 )
 
 // listener answers one sandbox. Two goroutines of it read, one for each socket;
-// local names are answered by them. There is one more for each forwarded
-// datagram and each TCP connection, and gates bound those.
+// what is known is answered by them. There is one more for each TCP connection;
+// the rest waits in flights. Shares bound all of it.
 type listener struct {
 	server    *Server
 	namespace string
@@ -35,15 +35,19 @@ type listener struct {
 	log       *slog.Logger
 
 	view     atomic.Pointer[view] // replaced while serving
-	forwards gate
+	forwards share
+	sockets  share // of the flights that started here
 	pace     meter // of forwards
-	conns    gate
+	least    meter // of those that go whatever others do
+	conns    share
+	stock    stock
 	crowded  seldom
 	broken   atomic.Bool // reading ended though nobody closed it
 	cancel   context.CancelFunc
 
 	readers sync.WaitGroup // of the two sockets
 	answers sync.WaitGroup // queries under way; only readers add
+	closed  context.Context
 	halted  context.Context
 	halt    context.CancelFunc
 }
@@ -63,9 +67,12 @@ func newListener(s *Server, row desired.Resolver, udp net.PacketConn, tcp net.Li
 		udp:       datagrams,
 		tcp:       connections,
 		log:       s.log.With("container", row.Namespace),
-		forwards:  gate{max: maxForwards},
+		forwards:  share{pool: &s.forward.total, max: maxForwards},
+		sockets:   share{pool: &s.forward.sockets, max: maxSockets},
 		pace:      meter{rate: forwardRate, burst: maxForwards},
-		conns:     gate{max: maxConns},
+		least:     meter{rate: leastRate, burst: leastForwards},
+		conns:     share{pool: &s.conns, max: maxConns},
+		stock:     stock{open: s.opener.Open, namespace: row.Namespace, spare: &s.forward.spare},
 		crowded:   seldom{interval: 2 * time.Second},
 	}
 	l.view.Store(newView(row, s.tallies.join(row), nil))
@@ -78,6 +85,7 @@ func newListener(s *Server, row desired.Resolver, udp net.PacketConn, tcp net.Li
 func (l *listener) start(ctx context.Context, serving *sync.WaitGroup) {
 	enlarge(l.udp)
 	ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	l.closed = ctx
 	l.halted, l.halt = context.WithCancel(ctx)
 	l.readers.Go(func() { l.serveUDP(ctx) })
 	l.readers.Go(func() { l.serveTCP(ctx) })
@@ -88,9 +96,12 @@ func (l *listener) start(ctx context.Context, serving *sync.WaitGroup) {
 	})
 }
 
-// close lets go of both sockets and of all that is under way. It does not wait.
+// close lets go of every socket in the namespace and of all that is under way. It
+// does not wait for those.
 func (l *listener) close() {
 	l.cancel()
+	l.server.forward.abandon(l)
+	l.stock.close()
 	// Both are being given up; there is nothing to do about an error.
 	_ = l.udp.Close()
 	_ = l.tcp.Close()
@@ -134,7 +145,7 @@ func (l *listener) serveUDP(ctx context.Context) {
 		faults = 0
 		for i := range b.count {
 			if msg := b.message(i); msg != nil {
-				if reply := l.datagram(ctx, msg, b.from(i), &b.query, &b.writers[b.replies]); reply != nil {
+				if reply := l.datagram(msg, b.from(i), &b.query, &b.writers[b.replies]); reply != nil {
 					b.answer(i, reply, !p.apart)
 				}
 			}
@@ -157,7 +168,7 @@ func (l *listener) send(reply []byte, to netip.AddrPort) {
 }
 
 // datagram returns the reply to a packet, or nil if there is none or none yet.
-func (l *listener) datagram(ctx context.Context, msg []byte, from netip.AddrPort, q *query, w *writer) []byte {
+func (l *listener) datagram(msg []byte, from netip.AddrPort, q *query, w *writer) []byte {
 	if v := q.parse(msg); v != good {
 		return l.reject(q, w, v)
 	}
@@ -166,10 +177,8 @@ func (l *listener) datagram(ctx context.Context, msg []byte, from netip.AddrPort
 	if wait == nil {
 		return reply
 	}
-	l.answers.Go(func() {
-		var w writer
-		l.send(wait.reply(ctx, &w), from)
-	})
+	wait.from = from
+	l.server.forward.board(wait)
 	return nil
 }
 
@@ -178,18 +187,8 @@ func (l *listener) reject(q *query, w *writer, v verdict) []byte {
 	return w.reject(q, v)
 }
 
-// waiting is a query that name servers are asked about. Its place among the
-// forwarded ones is given up by reply.
-type waiting struct {
-	listener *listener
-	tally    *tally
-	client   client
-	errand   errand
-	stale    *answer
-}
-
 // atOnce returns the reply to a query that need not or cannot be forwarded.
-// Otherwise it returns what it takes to forward it.
+// Otherwise it returns who is to board a flight.
 func (l *listener) atOnce(q *query, w *writer) ([]byte, *waiting) {
 	v, f := l.view.Load(), l.server.forward
 	if reply, ok := l.server.table.Load().answer(v, q, w); ok {
@@ -209,47 +208,35 @@ func (l *listener) atOnce(q *query, w *writer) ([]byte, *waiting) {
 		v.tally.cacheHits.Add(1)
 		return w.stored(&q.client, good, now), nil
 	}
+	if stale == nil && f.failed(w.key, src, now) {
+		v.tally.cacheHits.Add(1)
+		v.tally.failures.Add(1)
+		return w.status(&q.client, dns.RcodeServerFailure), nil
+	}
 	if !l.enterForward(now) {
 		v.tally.refused.Add(1)
 		return w.status(&q.client, dns.RcodeRefused), nil
 	}
 	v.tally.forwarded.Add(1)
-	return nil, &waiting{l, v.tally, q.client.keep(), newErrand(src, w.key, q), stale}
-}
-
-// reply asks name servers and returns the reply for the client.
-func (p *waiting) reply(ctx context.Context, w *writer) []byte {
-	defer p.listener.leaveForward()
-	f := p.listener.server.forward
-	a := f.fetch(ctx, p.errand, p.stale)
-	if a == nil {
-		p.tally.failures.Add(1)
-		return w.status(&p.client, dns.RcodeServerFailure)
+	l.answers.Add(1)
+	e := newErrand(src, w.key, q)
+	e.sockets, e.stock = &l.sockets, &f.stock
+	if src.namespace == l.namespace {
+		e.stock = &l.stock
 	}
-	if a == p.stale {
-		p.tally.stale.Add(1)
-	}
-	return w.stored(&p.client, a, f.now())
+	return nil, &waiting{listener: l, tally: v.tally, client: q.client.keep(), errand: e, stale: stale}
 }
 
 // enterForward takes a place among the queries that wait for name servers.
 func (l *listener) enterForward(now time.Time) bool {
 	if l.forwards.enter() {
-		if l.server.forward.total.enter() {
-			if l.pace.pass(now) {
-				return true
-			}
-			l.server.forward.total.leave()
+		if l.least.pass(now) || l.pace.pass(now) && l.server.forward.pace.pass(now) {
+			return true
 		}
 		l.forwards.leave()
 	}
 	if l.crowded.now() {
-		l.log.Warn(fmt.Sprintf("[resolver] more than %d concurrent queries, or %d a second", maxForwards, forwardRate), "op", "resolver.forward")
+		l.log.Warn(fmt.Sprintf("[resolver] more than %d concurrent queries, or %d a second, or than the others leave room for", maxForwards, forwardRate), "op", "resolver.forward")
 	}
 	return false
-}
-
-func (l *listener) leaveForward() {
-	l.server.forward.total.leave()
-	l.forwards.leave()
 }

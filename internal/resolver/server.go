@@ -6,7 +6,7 @@
 //	                               v
 //	sandbox -> listener -> parse -> answer (local names, no lock)
 //	                           |--> cache
-//	                           \--> flight (equal queries share one) -> race -> name servers
+//	                           \--> flight (equal queries share one) -> race -> stock of sockets -> name servers
 //
 // When Apply returns, names are answered as its rows say. Release and Adopt hand
 // the sockets to a successor without losing a query. The package must not
@@ -21,6 +21,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -34,8 +35,12 @@ type Opener interface {
 	// OpenDNS returns sockets that get what the namespace sends to 127.0.0.11
 	// port 53. udp must be a *net.UDPConn. The caller closes both.
 	OpenDNS(ctx context.Context, namespace string) (udp net.PacketConn, tcp net.Listener, err error)
-	// DialIn is net.Dialer.DialContext from inside the namespace.
-	DialIn(ctx context.Context, namespace, network, address string) (net.Conn, error)
+	// Open returns count sockets of the namespace for a network, "udp4", "udp6",
+	// "tcp4" or "tcp6", with neither port nor peer. The caller closes them.
+	Open(ctx context.Context, namespace, network string, count int) ([]*os.File, error)
+	// Connect gives such a socket a random port and its peer, before ctx's and
+	// the socket's own deadline.
+	Connect(ctx context.Context, socket *os.File, peer netip.AddrPort) error
 }
 
 // Options is what a Server needs.
@@ -52,7 +57,7 @@ type Server struct {
 	opener  Opener
 	log     *slog.Logger
 	forward *forwarder
-	conns   gate // TCP connections of all sandboxes
+	conns   pool // TCP connections of all sandboxes
 	tallies tallies
 	batches sync.Pool // of *batch
 
@@ -77,7 +82,7 @@ func New(o Options) *Server {
 	s := &Server{
 		opener:    o.Opener,
 		log:       log,
-		conns:     gate{max: maxConnsTotal},
+		conns:     pool{max: maxConnsTotal, least: leastConns},
 		listeners: map[string]*listener{},
 		adopted:   map[string]Handed{},
 		tallies:   tallies{of: map[model.NetworkID]*tally{}},

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/model"
@@ -18,6 +19,7 @@ type source struct {
 	namespace string
 	servers   []netip.Addr
 	health    *health
+	answered  atomic.Int64 // Unix nanoseconds of the latest answer
 	// key begins the cache's keys. Answers of one source are not given to users
 	// of another: the same name may be something else there.
 	key string

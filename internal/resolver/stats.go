@@ -17,7 +17,7 @@ type Counts struct {
 	Refused   uint64 // turned away, because too many of the sandbox's or of all were waiting
 	Malformed uint64 // no query, or one that cannot be understood
 
-	Failures uint64 // Forwarded that nobody answered, and queries with nobody to ask
+	Failures uint64 // Forwarded that nobody answered, CacheHits of such failures, and queries with nobody to ask
 	Stale    uint64 // Forwarded that got an answer whose time was over
 }
 

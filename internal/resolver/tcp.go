@@ -21,39 +21,23 @@ func (l *listener) serveTCP(ctx context.Context) {
 			continue
 		}
 		faults = 0
-		if !l.enterConn() {
+		if !l.conns.enter() {
 			_ = conn.Close()
 			continue
 		}
 		l.answers.Go(func() {
-			defer l.leaveConn()
+			defer l.conns.leave()
 			defer conn.Close()
 			defer context.AfterFunc(ctx, func() { conn.Close() })()
 			defer context.AfterFunc(l.halted, func() { expire(conn, partingTime) })()
-			l.serveConn(ctx, conn)
+			l.serveConn(conn)
 		})
 	}
 }
 
-func (l *listener) enterConn() bool {
-	if !l.conns.enter() {
-		return false
-	}
-	if !l.server.conns.enter() {
-		l.conns.leave()
-		return false
-	}
-	return true
-}
-
-func (l *listener) leaveConn() {
-	l.server.conns.leave()
-	l.conns.leave()
-}
-
 // serveConn answers the queries of one connection one after the other, until
 // the client ends it, is idle for too long, or sends what is no query.
-func (l *listener) serveConn(ctx context.Context, conn net.Conn) {
+func (l *listener) serveConn(conn net.Conn) {
 	var q query
 	var w writer
 	var msg, out []byte
@@ -62,7 +46,7 @@ func (l *listener) serveConn(ctx context.Context, conn net.Conn) {
 		if msg, err = l.readMessage(conn, msg); err != nil {
 			return
 		}
-		reply := l.message(ctx, msg, &q, &w)
+		reply := l.message(msg, &q, &w)
 		if reply == nil {
 			return
 		}
@@ -105,7 +89,7 @@ func (l *listener) readMessage(conn net.Conn, buf []byte) ([]byte, error) {
 func expire(conn net.Conn, d time.Duration) { _ = conn.SetReadDeadline(time.Now().Add(d)) }
 
 // message returns the reply to a query over TCP; nil closes the connection.
-func (l *listener) message(ctx context.Context, msg []byte, q *query, w *writer) []byte {
+func (l *listener) message(msg []byte, q *query, w *writer) []byte {
 	if v := q.parse(msg); v != good {
 		return l.reject(q, w, v)
 	}
@@ -114,5 +98,7 @@ func (l *listener) message(ctx context.Context, msg []byte, q *query, w *writer)
 	if wait == nil {
 		return reply
 	}
-	return wait.reply(ctx, w)
+	wait.reply = make(chan []byte, 1)
+	l.server.forward.board(wait)
+	return <-wait.reply
 }

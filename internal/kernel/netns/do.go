@@ -16,8 +16,12 @@ const self = "/proc/thread-self/ns/net"
 // Do runs f in the named namespace; the empty name is the host's. f runs on a
 // thread of its own, so everything it opens belongs to that namespace, and what
 // it starts in other goroutines does not. At most maxInside calls run at a time;
-// ctx bounds the wait for a place, not f.
+// ctx bounds the wait for a place, not f. Where the process is at home anyway, nobody
+// travels and nobody waits.
 func (d *Dir) Do(ctx context.Context, name string, f func() error) error {
+	if name == "" && d.atHome {
+		return stay(f)
+	}
 	file, err := d.Open(name)
 	if err != nil {
 		return err
@@ -33,6 +37,20 @@ func (d *Dir) Enter(ctx context.Context, namespace *os.File, f func() error) err
 		inside: f,
 	})
 }
+
+// stay runs f where this process is at home. The caller's own thread may be away.
+func stay(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		err := errAbandoned
+		defer func() { done <- err }()
+		err = f()
+	}()
+	return <-done
+}
+
+// errAbandoned is the result of a function that ends its goroutine.
+var errAbandoned = errors.New("the visit to a network namespace was abandoned")
 
 // visit is one stay of a thread in another namespace.
 type visit struct {
@@ -65,7 +83,7 @@ func (v visit) run(done chan<- error) {
 		runtime.UnlockOSThread()
 		return
 	}
-	err := errors.New("the visit to a network namespace was abandoned")
+	err := errAbandoned
 	defer func() { done <- err }()
 
 	home, openErr := openFile(self)

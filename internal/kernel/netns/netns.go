@@ -55,6 +55,7 @@ type Dir struct {
 	path   string
 	born   time.Time
 	host   *os.File
+	atHome bool // host is the process's own namespace
 	log    *slog.Logger
 	inside chan struct{} // places for threads that are away
 
@@ -77,8 +78,27 @@ func New(o Options) *Dir {
 		removals: make(chan string, maxRemovals),
 		leaving:  map[string]chan struct{}{},
 	}
+	d.atHome = isOwn(d.host)
 	d.idle.Go(d.removeLoop)
 	return d
+}
+
+// isOwn tells whether a namespace's file is that of the process's own: the one in
+// which goroutines are that were not locked to a thread.
+func isOwn(namespace *os.File) bool {
+	if namespace == nil {
+		return false
+	}
+	same := false
+	err := stay(func() error {
+		a, errA := namespace.Stat()
+		b, errB := os.Stat(self)
+		if errA == nil && errB == nil {
+			same = os.SameFile(a, b)
+		}
+		return errors.Join(errA, errB)
+	})
+	return err == nil && same
 }
 
 // Close waits for the removals under way. The Dir must not be used afterwards.

@@ -186,6 +186,47 @@ func TestWaitForAPlace(t *testing.T) {
 	all.Wait()
 }
 
+// TestAtHome: where the process is anyway nobody travels, not even from another
+// namespace, and nobody waits for those who do.
+func TestAtHome(t *testing.T) {
+	host := kerneltest.New(t)
+	file, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	d := netns.New(netns.Options{Dir: host.Dir, Host: file, Logger: slog.New(slog.DiscardHandler)})
+	defer d.Close()
+	if err := d.Create(t.Context(), "a", closeFile); err != nil {
+		t.Fatal(err)
+	}
+	home := here(t)
+	release := make(chan struct{})
+	var all, arrived sync.WaitGroup
+	for range netns.MaxInside {
+		arrived.Add(1)
+		all.Go(func() {
+			d.Do(t.Context(), "a", func() error {
+				if got := inside(t, d, ""); got != home || here(t) == home {
+					t.Errorf("from a visit: namespace %d, want %d; the visitor is in %d", got, home, here(t))
+				}
+				arrived.Done()
+				<-release
+				return nil
+			})
+		})
+	}
+	arrived.Wait()
+	if got := inside(t, d, ""); got != home {
+		t.Errorf("namespace %d, want %d", got, home)
+	}
+	close(release)
+	all.Wait()
+	if err := d.Delete("a"); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestHusks: only files of ours that were there before are husks.
 func TestHusks(t *testing.T) {
 	host := kerneltest.New(t)

@@ -1,8 +1,9 @@
 // Package sockets opens sockets that live inside network namespaces, for whoever
 // serves containers from outside: the DNS server, the forwarder of ports.
 //
-// It promises that a socket it returns belongs to the namespace asked for, and
-// that nothing stays open after an error. It must not read or write what passes
+// It promises that a socket it returns belongs to the namespace asked for, that
+// nothing stays open after an error, and that nobody waits for a peer while a thread is
+// away in a namespace: few may be. It must not read or write what passes
 // through a socket.
 package sockets
 
@@ -12,7 +13,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 
 	"github.com/linkspan/linkspan/internal/kernel/netns"
 	"github.com/linkspan/linkspan/internal/kernel/nft"
@@ -66,13 +66,4 @@ func (o Opener) RedirectHolds(ctx context.Context, namespace string, udpPort, tc
 // Redirect makes it get there again.
 func (o Opener) Redirect(ctx context.Context, namespace string, udpPort, tcpPort uint16) error {
 	return o.Namespaces.Do(ctx, namespace, func() error { return nft.RedirectDNS(0, udpPort, tcpPort) })
-}
-
-// DialIn connects from inside a namespace.
-func (o Opener) DialIn(ctx context.Context, namespace, network, address string) (net.Conn, error) {
-	addr, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return nil, err
-	}
-	return o.Namespaces.Dial(ctx, namespace, network, addr)
 }

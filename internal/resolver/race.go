@@ -1,0 +1,227 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// ask runs an errand and keeps what came of it. The result is nil if nobody
+// answered.
+func (f *forwarder) ask(ctx context.Context, e errand) *answer {
+	r := newRace(f, e)
+	a := r.sprint(ctx)
+	if a == nil {
+		a = r.run(ctx)
+	}
+	switch {
+	case a != nil:
+		e.source.answered.Store(f.now().UnixNano())
+		f.cache.put(e.key, a)
+	case !r.crowded && !errors.Is(ctx.Err(), context.Canceled):
+		f.failures.put(e.key, newFailure(f.now(), ctx.Err() != nil || len(r.open) > 0))
+	}
+	return a
+}
+
+// step is one way to ask one server.
+type step struct {
+	server  netip.Addr
+	network string // "udp" or "tcp"
+	place   int    // of the server in the order
+}
+
+// attempt is what came of a step.
+type attempt struct {
+	step
+	answer   *answer
+	negative bool
+	err      error
+}
+
+// race is one errand with all that is asked for it: name servers in order, the next
+// one as soon as one fails, or in addition to one that has been silent for too
+// long. The first good answer counts.
+type race struct {
+	forwarder *forwarder
+	errand    errand
+	order     []netip.Addr
+	begun     time.Time
+	next      int           // of the steps
+	pause     time.Duration // before it
+	open      []step        // asked and silent
+	refused   []netip.Addr
+	failed    []netip.Addr
+	attempts  chan attempt
+	best      attempt
+	impatient bool // a negative answer need not wait for better servers
+	crowded   bool // an attempt failed for lack of a socket
+}
+
+// stages are how the servers are asked: all over UDP, the silent ones again, since
+// datagrams get lost, and at last over TCP.
+var stages = [...]string{"udp", "udp", "tcp"}
+
+func newRace(f *forwarder, e errand) *race {
+	return &race{forwarder: f, errand: e, begun: time.Now(), order: e.source.health.order(e.source.servers)}
+}
+
+// sprint asks the first server and returns its answer. Mostly that is all there is
+// to do, and it takes neither a goroutine nor a timer. Without an answer that needs
+// no more thought it returns nil, and run goes on from there.
+func (r *race) sprint(ctx context.Context) *answer {
+	f, e := r.forwarder, r.errand
+	s, _ := r.take()
+	a := attempt{step: s}
+	begin, patience := f.now(), e.source.health.patience(s.server, f.patience)
+	c, err := f.call(ctx, s, e, e.source.health.manner(s.server))
+	if err != nil {
+		a.err = s.wrap(err)
+		r.settle(a)
+		return nil
+	}
+	reply, err := c.receive(time.Now().Add(patience))
+	if err != nil || deniesEDNS(reply) || isCut(reply) {
+		silent := errors.Is(err, os.ErrDeadlineExceeded)
+		if !silent {
+			r.pause = patience
+		}
+		r.pursue(ctx, s, func() ([]byte, error) {
+			defer c.close()
+			if silent {
+				return c.receive(deadline(ctx))
+			}
+			return reply, err
+		})
+		return nil
+	}
+	c.close()
+	if a.answer, a.negative, a.err = f.read(s, e, reply, begin); a.err != nil {
+		r.settle(a)
+		return nil
+	}
+	e.source.health.note(s.server, nil)
+	return a.answer
+}
+
+// run asks the servers that are left and returns the answer that counts.
+func (r *race) run(ctx context.Context) *answer {
+	f := r.forwarder
+	next := time.NewTimer(r.pause)
+	defer next.Stop()
+	hold := time.NewTimer(f.patience - time.Since(r.begun))
+	defer hold.Stop()
+	for !r.over() {
+		select {
+		case <-next.C:
+			if s, ok := r.take(); ok {
+				r.pursue(ctx, s, nil)
+				next.Reset(r.errand.source.health.patience(s.server, f.patience))
+			}
+		case a := <-r.attempts:
+			if r.settle(a); a.err != nil {
+				next.Reset(0)
+			}
+		case <-hold.C:
+			r.impatient = true
+		case <-ctx.Done():
+			return r.best.answer
+		}
+	}
+	return r.result()
+}
+
+// take returns the next step that makes sense, if there is one.
+func (r *race) take() (step, bool) {
+	for r.next < len(r.order)*len(stages) {
+		place := r.next % len(r.order)
+		s := step{r.order[place], stages[r.next/len(r.order)], place}
+		r.next++
+		if !slices.Contains(r.refused, s.server) {
+			return s, true
+		}
+	}
+	return step{}, false
+}
+
+// pursue takes a step in a goroutine of its own. first, if not nil, is where it
+// begins.
+func (r *race) pursue(ctx context.Context, s step, first func() ([]byte, error)) {
+	if r.attempts == nil {
+		r.attempts = make(chan attempt, len(r.order)*len(stages))
+	}
+	r.open = append(r.open, s)
+	f, e, attempts := r.forwarder, r.errand, r.attempts
+	f.serving.Go(func() {
+		a := attempt{step: s}
+		a.answer, a.negative, a.err = f.exchange(ctx, s, e, first)
+		attempts <- a
+	})
+}
+
+// settle takes note of an attempt that has ended.
+func (r *race) settle(a attempt) {
+	if i := slices.Index(r.open, a.step); i >= 0 { // the same step may be open twice
+		r.open = slices.Delete(r.open, i, i+1)
+	}
+	switch {
+	case a.err == nil:
+		if r.best.answer == nil || r.best.negative {
+			r.best = a
+		}
+	case isRefusal(a.err):
+		r.refused = append(r.refused, a.server)
+		fallthrough
+	default:
+		r.failed = append(r.failed, a.server)
+		r.crowded = r.crowded || errors.Is(a.err, errCrowded)
+	}
+}
+
+// over tells whether the race is decided. A server further down may not know a
+// name that one further up does, so its "no" waits for them for a while.
+func (r *race) over() bool {
+	if r.best.answer == nil {
+		return r.next == len(r.order)*len(stages) && len(r.open) == 0
+	}
+	return !r.best.negative || r.impatient || !slices.ContainsFunc(r.open, func(s step) bool { return s.place < r.best.place })
+}
+
+// result is the answer that counts, after those who did not give it have been
+// noted. If nobody gave one, that says nothing about the servers.
+func (r *race) result() *answer {
+	if r.best.answer == nil {
+		return nil
+	}
+	lost := r.failed
+	for _, s := range r.open {
+		if s.place < r.best.place && !slices.Contains(lost, s.server) {
+			lost = append(lost, s.server)
+		}
+	}
+	lost = slices.DeleteFunc(lost, func(a netip.Addr) bool { return a == r.best.server })
+	r.errand.source.health.note(r.best.server, lost)
+	return r.best.answer
+}
+
+// read makes an answer of a reply and tells whether it says that something is not
+// there.
+func (f *forwarder) read(s step, e errand, reply []byte, begin time.Time) (*answer, bool, error) {
+	now := f.now()
+	e.source.health.took(s.server, now.Sub(begin))
+	o, err := survey(reply, e.end(), e.qtype)
+	if err != nil {
+		return nil, false, s.wrap(err)
+	}
+	switch o.rcode {
+	case dns.RcodeServerFailure, dns.RcodeRefused, dns.RcodeFormatError, dns.RcodeNotImplemented, dns.RcodeBadVers:
+		return nil, false, refusal{s.server, o.rcode}
+	}
+	a, err := newAnswer(reply, e.end(), o, now)
+	return a, o.negative, err
+}
