@@ -22,14 +22,11 @@ type trial struct {
 	state  uint32 // of the connection, for the tracer
 	port   uint16 // that the receiver sees, of a published one
 	// With br_netfilter, a translated packet for its own network is bridged.
-	lostIfBridged, trueIfBridged bool
+	trueIfBridged bool
 }
 
 // expect is what a trial says for hosts with and without br_netfilter.
 func (c trial) expect(bridgeNetfilter bool) trial {
-	if bridgeNetfilter && c.lostIfBridged {
-		c.arrive, c.source = false, ""
-	}
 	if bridgeNetfilter && c.trueIfBridged {
 		c.source = ""
 	}
@@ -431,18 +428,21 @@ func (tr tracer) prerouting(h *hop, from place) bool {
 // onwards is from the choice of a way to the other end of the cable.
 func (tr tracer) onwards(h hop, c trial, routed, bridgeNetfilter bool) (arrive, masqueraded bool) {
 	from, to := placeOf(c.from), placeOf(c.to)
-	if !routed {
-		h.oif, h.oifGroup = to.host, to.group()
-		if tr.run(unix.NFPROTO_BRIDGE, "forward", h) == verdictDrop {
-			return false, false
-		}
-		if !bridgeNetfilter {
-			return true, false
-		}
-	}
-	h = hop{frame: h.frame, first: h.first, iif: from.device(), oif: to.device(), state: c.state}
-	if tr.run(unix.NFPROTO_INET, "forward", h) == verdictDrop {
+	h.mark = new(uint32)
+	frame := h
+	frame.oif, frame.oifGroup = to.host, to.group()
+	h = hop{frame: h.frame, first: h.first, iif: from.device(), oif: to.device(), state: c.state, mark: h.mark}
+	if !routed && tr.run(unix.NFPROTO_BRIDGE, "forward", frame) == verdictDrop {
 		return false, false
+	}
+	if (routed || bridgeNetfilter) && tr.run(unix.NFPROTO_INET, "forward", h) == verdictDrop {
+		return false, false
+	}
+	if !routed && tr.run(unix.NFPROTO_BRIDGE, "icc", frame) == verdictDrop {
+		return false, false
+	}
+	if !routed && !bridgeNetfilter {
+		return true, false
 	}
 	if !routed {
 		h.iif = "" // the kernel does not say

@@ -107,6 +107,7 @@ func inetTable(mark string) table {
 func forwardRules() []rule {
 	return slices.Concat([]rule{
 		jump("into a network from elsewhere", chainEntering, in(setBridges, oifName), notIn(setBridges, iifName)),
+		tellBridge(),
 		jump("published ports, both ways", chainPublished, translated()),
 		accept("within one network (frames that br_netfilter shows to this chain)", in(setIntra, iifName, oifName)),
 		drop("out of an internal network", in(setInternal, iifName)),
@@ -129,7 +130,10 @@ func masqueradeRules() []rule {
 }
 
 func bridgeTable(mark string) table {
-	const priorityFilter = -200 // NF_BR_PRI_FILTER_BRIDGED: before br_netfilter looks
+	const (
+		priorityFilter    = -200 // NF_BR_PRI_FILTER_BRIDGED: before br_netfilter looks
+		priorityNetfilter = 0    // NF_BR_PRI_BRNF: br_netfilter shows frames to the table of family inet
+	)
 	// Bridge hooks (NF_BR_*) go by the same numbers as those of inet.
 	filter := func(hook uint32) base { return base{"filter", hook, priorityFilter} }
 	return table{
@@ -146,15 +150,23 @@ func bridgeTable(mark string) table {
 			{"prerouting", filter(unix.NF_INET_PRE_ROUTING), []rule{
 				jump("frames from a port of ours; foreign ports are left alone", "port", fromOurs()),
 			}},
-			{"apart", base{}, append(linkedFrames(), drop("between containers, icc=false"))},
 			{"forward", filter(unix.NF_INET_FORWARD), []rule{
 				withoutPolicy(),
 				drop("a container's own broadcast, which a hairpin port sends back", multicast(), toItself()),
-				accept("a container's own published port, reached by way of the bridge", toItself()),
-				jump("between containers, icc=false", "apart", in(setNoICC, iifName), toOurs(), isNot(etherType, 0x08, 0x06)),
 			}},
+			{"apart", base{}, append(linkedFrames(), drop("between containers, icc=false"))},
+			{"icc", base{"filter", unix.NF_INET_FORWARD, priorityNetfilter + 1}, apartRules()},
 			{"output", filter(unix.NF_INET_LOCAL_OUT), []rule{withoutPolicy()}},
 		},
+	}
+}
+
+// apartRules keep the containers of a network with icc=false from one another. They
+// come after br_netfilter, which translates frames to published ports as well.
+func apartRules() []rule {
+	return []rule{
+		toldByForward(),
+		jump("between containers, icc=false", "apart", in(setNoICC, iifName), toOurs(), isNot(etherType, 0x08, 0x06)),
 	}
 }
 

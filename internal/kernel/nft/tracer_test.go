@@ -40,6 +40,7 @@ type hop struct {
 	state              uint32          // of its connection; 0 is new
 	first              []byte          // the connection's first frame before translation, if that took place
 	nat                *netip.AddrPort // where a translation to takes it; port 0 for its own
+	mark               *uint32
 }
 
 type verdict string
@@ -98,6 +99,10 @@ func (tr tracer) rule(t table, r rule, h hop) verdict {
 		ok := true
 		switch e := e.(type) {
 		case *expr.Meta:
+			if e.SourceRegister {
+				*h.mark = binary.NativeEndian.Uint32(reg.from(e.Register))
+				break
+			}
 			ok = put(&reg, e.Register, h.meta(e.Key))
 		case *expr.Payload:
 			ok = put(&reg, e.DestRegister, h.payload(e))
@@ -251,6 +256,8 @@ func (h hop) meta(key expr.MetaKey) []byte {
 		return ifname(h.iif)
 	case expr.MetaKeyOIFNAME:
 		return ifname(h.oif)
+	case expr.MetaKeyMARK:
+		return native32(*h.mark)
 	case expr.MetaKeyIIFGROUP:
 		return native32(h.iifGroup)
 	case expr.MetaKeyOIFGROUP:

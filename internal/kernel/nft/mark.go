@@ -1,0 +1,45 @@
+package nft
+
+import (
+	"slices"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// translatedMark is the bit of a packet's mark by which the table of family inet
+// tells that of family bridge that a frame belongs to a published port. A bridge
+// rule cannot ask itself: matching on connections would have the kernel track
+// all frames of all bridges. The bit is set only on networks with icc=false, and
+// taken off within the same hook; a container cannot set it, since a packet loses
+// its mark as it leaves a network namespace.
+const translatedMark = 1 << 27
+
+// tellBridge marks frames of published ports that br_netfilter shows to the
+// forward chain, both ways.
+func tellBridge() rule {
+	return setMark("to a published port of its own network, icc=false", translatedMark,
+		translated(), in(setSame, iifName, oifName), notIn(setIntra, iifName, oifName))
+}
+
+// toldByForward accepts what tellBridge has marked, and takes the mark off.
+func toldByForward() rule {
+	told := native32(translatedMark)
+	r := setMark("a published port, reached by way of br_netfilter", 0, under(packetMark, told, told))
+	r.exprs = append(r.exprs, &expr.Verdict{Kind: expr.VerdictAccept})
+	return r
+}
+
+func packetMark(reg uint32) expr.Any { return meta(expr.MetaKeyMARK)(reg) }
+
+// setMark makes the bit of the mark what is given, and leaves the others.
+func setMark(why string, bit uint32, when ...match) rule {
+	return rule{comment: why, exprs: append(slices.Concat(when...),
+		packetMark(unix.NFT_REG_1),
+		&expr.Bitwise{
+			SourceRegister: unix.NFT_REG_1, DestRegister: unix.NFT_REG_1, Len: 4,
+			Mask: native32(^uint32(translatedMark)), Xor: native32(bit),
+		},
+		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: unix.NFT_REG_1},
+	)}
+}
