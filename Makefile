@@ -23,7 +23,7 @@ PEER ?= .
 export LINKSPAND_BIN = $(CURDIR)/bin/linkspand
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test lab crash chaos restart vm accept bench lint fuzz install clean
+.PHONY: help deps build demo test lab crash chaos many restart vm accept bench lint fuzz install clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -62,10 +62,13 @@ crash: build ## kill -9 at every stage and at 30 seeded moments, and the full di
 chaos: build ## random commands while daemon, keeper and containerd are killed: CHAOS=1h SEED=number (as root)
 	LINKSPAN_CHAOS='$(CHAOS)' LINKSPAN_SEED='$(SEED)' $(GO) test -timeout 0 -count 1 -v -run '^TestChaos$$' ./lab
 
+many: build ## 500 containers under one alias (as root; minutes)
+	LINKSPAN_MANY=full $(GO) test -timeout 30m -count 1 -v -run '^TestNames$$/^Many' ./lab
+
 restart: build ## restart the daemon with 0, 10 and 300 containers, against the budgets (as root)
 	LINKSPAN_RESTART=full $(GO) test -timeout 20m -count 1 -v -run '^TestRestart$$' ./lab
 
-vm: ## install on a Debian 12 under QEMU: systemd, kernel 6.1, restarts, a reboot, a power cut (as root; minutes)
+vm: ## install on a Debian 12 under QEMU: systemd, kernel 6.1, SCTP, restarts, a reboot, a power cut (as root; minutes)
 	@build/deps.sh
 	@build/apt-install.sh qemu-system-x86 e2fsprogs
 	@$(MAKE) --no-print-directory build bin/labhost

@@ -7,21 +7,18 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
 
 const (
-	// spareDescriptors and spareGoroutines are what the daemon may hold more than in the beginning: connections that
-	// a library keeps ready, a timer that has not run out.
-	spareDescriptors = 8
-	spareGoroutines  = 12
 	// reachSample is of how many containers the network is tried.
 	reachSample = 6
+	// settleLong is how long settling may take without a word about what it waited for.
+	settleLong = 5 * time.Second
 )
 
 // settle waits until all agree, with what there is, that nothing is left of what is not, and that networks work.
@@ -30,16 +27,25 @@ func (c *chaos) settle(ctx context.Context) error {
 	if err := c.thaw(ctx); err != nil {
 		return err
 	}
+	began := time.Now()
+	var awaited error // what came last
 	err := until(ctx, settleTime, func() error {
 		all, err := c.containers(ctx)
 		if err != nil {
 			return err
 		}
 		have := withoutNone(all)
-		return errors.Join(c.calm(have), c.agree(ctx, have), c.bridges(ctx), c.nothingElse(ctx, have))
+		err = errors.Join(c.calm(have), c.agree(ctx, have), c.bridges(ctx), c.nothingElse(ctx, have))
+		if err != nil {
+			awaited = err
+		}
+		return err
 	})
 	if err != nil {
 		return err
+	}
+	if took := time.Since(began); took > settleLong && awaited != nil {
+		c.t.Logf("settling took %s; at last it waited for: %v", took.Round(time.Millisecond), awaited)
 	}
 	return until(ctx, cleanTime, func() error { // one that is removed at its end may end just now
 		all, err := c.containers(ctx)
@@ -146,7 +152,7 @@ func (c *chaos) nothingElse(ctx context.Context, have []inspected) error {
 	inRun, err := c.h.Run(ctx, "find", "/run", "-maxdepth", "7", "-ignore_readdir_race", "(", "-type", "d", "-o", "-type", "p", ")")
 	mounts, mountErr := c.h.mounts(ctx)
 	cgroups, cgroupErr := c.h.containerCgroups(ctx)
-	return errors.Join(err, mountErr, cgroupErr, c.shimSockets(ctx, have), leftover("in /run", dead(lines(inRun))),
+	return errors.Join(err, mountErr, cgroupErr, c.zombies(ctx), c.shimSockets(ctx, have), leftover("in /run", dead(lines(inRun))),
 		leftover("mount", dead(mounts)), leftover("cgroup", dead(cgroups)))
 }
 
@@ -225,60 +231,9 @@ func (c *chaos) empty(ctx context.Context) error {
 		if !c.first.known {
 			c.first = now
 		}
-		return errors.Join(c.agree(ctx, nil), c.bridges(ctx), c.nothingElse(ctx, nil), c.h.CheckClean(ctx), now.noMoreThan(c.first))
+		return errors.Join(c.agree(ctx, nil), c.bridges(ctx), c.nothingElse(ctx, nil), c.h.CheckClean(ctx),
+			now.noMoreThan(c.first), c.grown(now))
 	})
 	c.t.Logf("all removed: %s", now)
 	return err
-}
-
-// held is what processes hold that can leak.
-type held struct {
-	known                bool
-	goroutines           int // of the daemon
-	descriptors, keepers int // of the daemon, of the keeper
-	profile              string
-}
-
-// holds measures that.
-func (c *chaos) holds(ctx context.Context) (h held, err error) {
-	h.known = true
-	if h.descriptors, err = c.descriptors(ctx, theDaemon); err != nil {
-		return h, err
-	}
-	if h.keepers, err = c.descriptors(ctx, theKeeper); err != nil {
-		return h, err
-	}
-	h.profile, err = c.h.Run(ctx, "curl", "-sS", "--max-time", "10", "--unix-socket", "/run/linkspan/private.sock",
-		"http://engine/debug/pprof/goroutine?debug=1")
-	if err != nil {
-		return h, err
-	}
-	match := regexp.MustCompile(`^goroutine profile: total (\d+)`).FindStringSubmatch(h.profile)
-	if match == nil {
-		return h, fmt.Errorf("the profile of goroutines begins with %.80q", h.profile)
-	}
-	h.goroutines, err = strconv.Atoi(match[1])
-	return h, err
-}
-
-// descriptors counts the open files of all processes of a program.
-func (r *rig) descriptors(ctx context.Context, name string) (int, error) {
-	out, err := r.h.Run(ctx, "sh", "-c", `for pid in $(pgrep -x "$0"); do ls /proc/$pid/fd; done | wc -l`, name)
-	if err != nil {
-		return 0, err
-	}
-	return strconv.Atoi(strings.TrimSpace(out))
-}
-
-func (h held) String() string {
-	return fmt.Sprintf("the daemon holds %d descriptors and %d goroutines, the keeper %d descriptors", h.descriptors, h.goroutines, h.keepers)
-}
-
-// noMoreThan compares what is held with what was held before.
-func (h held) noMoreThan(before held) error {
-	if h.descriptors <= before.descriptors+spareDescriptors && h.keepers <= before.keepers+spareDescriptors &&
-		h.goroutines <= before.goroutines+spareGoroutines {
-		return nil
-	}
-	return fmt.Errorf("in the beginning %s; now %s\n%.6000s", before, h, h.profile)
 }

@@ -37,6 +37,11 @@ func (s strike) String() string {
 	return fmt.Sprintf("%s at %s", strings.Join(s.whom, "+"), s.at.Round(time.Millisecond))
 }
 
+// hitsUs tells whether the daemon or the keeper is killed.
+func (s strike) hitsUs() bool {
+	return slices.ContainsFunc(s.whom, func(whom string) bool { return whom != theContainerd && whom != aContainer })
+}
+
 // drawStrikes draws those of one round; in every fourth or so nobody dies.
 func drawStrikes(random *rand.Rand) []strike {
 	kinds := [][]string{
@@ -67,7 +72,7 @@ func (c *chaos) strikes(ctx context.Context, plan []strike, began time.Time) err
 			return fmt.Errorf("%v: %w", s, err)
 		}
 		c.mu.Lock()
-		c.tally["strike: "+strings.Join(s.whom, "+")]++
+		c.tally[strikeWord+strings.Join(s.whom, "+")]++
 		c.note("back again: " + s.String())
 		c.mu.Unlock()
 	}

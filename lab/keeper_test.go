@@ -181,24 +181,31 @@ func (s *scene) ask(ctx context.Context, count int) error {
 	return all.Wait()
 }
 
-// within asks from within the client's namespace: a thread enters it, opens its sockets there, and goes back. (One that
-// cannot stays locked to its goroutine, and ends with it.)
+// within asks from within the client's namespace.
 func (s *scene) within(ctx context.Context, count int, ask func(int) error, answers *atomic.Int64) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		back, err := enter(s.client)
-		if err != nil {
-			done <- err
-			return
-		}
-		err = evenly(ctx, count, func(i int) error {
+	return inside(s.client, func() error {
+		return evenly(ctx, count, func(i int) error {
 			if err := ask(i); err != nil {
 				return fmt.Errorf("number %d of %d: %w", i, count, err)
 			}
 			answers.Add(1)
 			return nil
 		})
+	})
+}
+
+// inside does something on a thread that is in a network namespace: it enters it, opens its sockets there, and goes
+// back. (One that cannot stays locked to its goroutine, and ends with it.)
+func inside(space string, do func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		back, err := enter(space)
+		if err != nil {
+			done <- err
+			return
+		}
+		err = do()
 		if failed := back(); failed != nil {
 			done <- failed
 			return

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,9 +23,10 @@ const storyStep = time.Minute
 // testscript's commands they have these. A "!" before one of them means that it must fail.
 //
 //	lab [-bridge-nf on|off] [N]      build the lab, with N hosts (1); must come first
-//	start HOST [FLAG…]               start the engine
+//	start HOST [NAME=value…] [FLAG…] start the engine, with these in its environment
 //	end HOST, kill9 HOST             end it with SIGTERM, with SIGKILL ("stop" is testscript's own: it ends the story)
 //	images HOST NAME…                load test images into it
+//	program NAME                     build lab/cmd/NAME to run in containers; its path is in the environment, as NAME in capitals
 //	docker [-on HOST] ARG…           the docker client, talking to the engine of h1 or of HOST
 //	host HOST CMD…                   run a command on a host
 //	world CMD…                       run a command in the outside world
@@ -31,7 +34,8 @@ const storyStep = time.Minute
 //	let NAME                         set the variable NAME to what the last command printed, without the last newline
 //	clean HOST                       all containers and networks are gone: nothing else may be left of them
 //
-// In the environment are H1, WORLD and the like (see cmdLab), and LINKSPAN, the linkspan command that lies beside the engine.
+// In the environment are H1, WORLD and the like (see cmdLab), DNSLOG, the file to which world's DNS server writes its
+// queries and answers, and LINKSPAN, the linkspan command that lies beside the engine.
 //
 // When a story ends its lab is closed, and what is then left over is an error.
 func RunStories(t *testing.T, dir string, options Options) {
@@ -42,7 +46,7 @@ func RunStories(t *testing.T, dir string, options Options) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"lab": cmdLab, "start": cmdStart, "end": cmdEnd, "kill9": cmdKill, "images": cmdImages, "clean": cmdClean,
+			"lab": cmdLab, "start": cmdStart, "end": cmdEnd, "kill9": cmdKill, "images": cmdImages, "program": cmdProgram, "clean": cmdClean,
 			"docker": cmdPlain("docker"), "host": cmdPlain("host"), "world": cmdPlain("world"), "soon": cmdSoon, "let": cmdLet,
 		},
 		RequireUniqueNames: true,
@@ -100,8 +104,10 @@ func cmdLab(ts *testscript.TestScript, neg bool, args []string) {
 	for _, h := range l.Hosts() {
 		ts.Setenv(strings.ToUpper(h.Name), h.Addr4.String())
 		ts.Setenv(strings.ToUpper(h.Name)+"_6", h.Addr6.String())
+		ts.Setenv(strings.ToUpper(h.Name)+"_SOCKET", "unix://"+h.Socket())
 	}
 	ts.Setenv("LINKSPAN", filepath.Join(filepath.Dir(s.options.Engine), "linkspan"))
+	ts.Setenv("DNSLOG", l.World().file("dns.log"))
 	ts.Setenv("WORLD", worldAddr4)
 	ts.Setenv("WORLD_6", worldAddr6)
 	ts.Setenv("BEYOND", beyondAddr4)
@@ -142,7 +148,14 @@ func verdict(ts *testscript.TestScript, neg bool, err error) {
 }
 
 func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
-	step(ts, neg, args, func(ctx context.Context, h *Host, flags []string) error { return h.Start(ctx, flags...) })
+	step(ts, neg, args, func(ctx context.Context, h *Host, words []string) error {
+		first := slices.IndexFunc(words, func(w string) bool { return strings.HasPrefix(w, "-") })
+		if first < 0 {
+			first = len(words)
+		}
+		h.Env = words[:first]
+		return h.Start(ctx, words[first:]...)
+	})
 }
 
 func cmdEnd(ts *testscript.TestScript, neg bool, args []string) {
@@ -155,6 +168,24 @@ func cmdKill(ts *testscript.TestScript, neg bool, args []string) {
 
 func cmdImages(ts *testscript.TestScript, neg bool, args []string) {
 	step(ts, neg, args, func(ctx context.Context, h *Host, names []string) error { return h.Load(ctx, names...) })
+}
+
+// cmdProgram builds one of the lab's programs, statically: no container has the libraries of the real machine.
+func cmdProgram(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: program NAME")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*storyStep)
+	defer cancel()
+	here, err := os.Getwd() // go test runs in the folder of the package
+	ts.Check(err)
+	path := ts.MkAbs(args[0])
+	build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-trimpath", "-o", path, "./cmd/"+args[0])
+	build.Dir, build.Env = here, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		ts.Fatalf("build %s: %v\n%s", args[0], err, out)
+	}
+	ts.Setenv(strings.ToUpper(args[0]), path)
 }
 
 func cmdClean(ts *testscript.TestScript, neg bool, args []string) {

@@ -15,6 +15,9 @@ const (
 	streamTime  = "2"             // seconds of one throughput measurement
 	connectTime = 1 * time.Second // of one measurement of the connection rate
 	rounds      = 3
+
+	openNetwork     = "bench" // of server and client
+	internalNetwork = "bench-internal"
 )
 
 // way is how a client comes to a published port.
@@ -33,14 +36,19 @@ func traffic(ctx context.Context, b *bench) error {
 			return err
 		}
 	}
-	b.measure(ctx, row{what: "throughput, container to container", unit: "Gbit/s", target: ratioAtLeast(1.25)}, rounds,
-		func(ctx context.Context, s *side) (float64, error) {
-			w, err := s.toContainer(ctx)
-			if err != nil {
-				return 0, err
-			}
-			return w.stream(ctx)
-		})
+	for _, between := range []struct{ what, network string }{
+		{"throughput, container to container", openNetwork},
+		{"throughput, container to container, internal network", internalNetwork},
+	} {
+		b.measure(ctx, row{what: between.what, unit: "Gbit/s", target: ratioAtLeast(1.25)}, rounds,
+			func(ctx context.Context, s *side) (float64, error) {
+				w, err := s.toContainer(ctx, between.network)
+				if err != nil {
+					return 0, err
+				}
+				return w.stream(ctx)
+			})
+	}
 	for i, name := range []string{"from outside", "by localhost", "hairpin"} {
 		var t target
 		if name == "by localhost" {
@@ -56,18 +64,26 @@ func traffic(ctx context.Context, b *bench) error {
 	return b.amongOthers(ctx)
 }
 
-// serve starts a server with published ports, and a client beside it, on a network of their own.
+// serve starts a server with published ports, and a client beside it, on a network of their own and on an internal one.
 func (s *side) serve(ctx context.Context, load string) error {
-	if _, err := s.run(ctx, "network", "create", "bench"); err != nil {
+	if _, err := s.run(ctx, "network", "create", openNetwork); err != nil {
 		return err
 	}
-	_, err := s.run(ctx, "run", "--detach", "--name", "bench-server", "--network", "bench",
+	if _, err := s.run(ctx, "network", "create", "--internal", internalNetwork); err != nil {
+		return err
+	}
+	_, err := s.run(ctx, "run", "--detach", "--name", "bench-server", "--network", openNetwork,
 		"--publish", greetPort+":"+greetPort, "--publish", iperfPort+":"+iperfPort, "--volume", load+":/load:ro",
 		"tools", "sh", "-c", "iperf3 --server >/dev/null & exec /load serve "+greetPort)
 	if err != nil {
 		return err
 	}
-	_, err = s.run(ctx, "run", "--detach", "--name", "bench-client", "--network", "bench", "busybox", "sleep", "3600")
+	_, err = s.run(ctx, "run", "--detach", "--name", "bench-client", "--network", openNetwork, "busybox", "sleep", "3600")
+	for _, name := range []string{"bench-server", "bench-client"} {
+		if err == nil {
+			_, err = s.run(ctx, "network", "connect", internalNetwork, name)
+		}
+	}
 	return err
 }
 
@@ -76,7 +92,7 @@ func (s *side) clear() {
 	ctx, cancel := context.WithTimeout(context.Background(), commandTime)
 	defer cancel()
 	_ = s.remove(ctx, "bench-server", "bench-client") // down reports what is left
-	_, _ = s.run(ctx, "network", "rm", "bench")
+	_, _ = s.run(ctx, "network", "rm", openNetwork, internalNetwork)
 }
 
 // ways are from outside, by localhost and hairpin: from a container of the same network to the host's address.
@@ -93,13 +109,13 @@ func (s *side) ways(ctx context.Context) [3]way {
 	}
 }
 
-// toContainer is the way from the client to the server's own address.
-func (s *side) toContainer(ctx context.Context) (way, error) {
+// toContainer is the way from the client to the server's own address on a network.
+func (s *side) toContainer(ctx context.Context, network string) (way, error) {
 	in, err := s.inside(ctx, "bench-client")
 	if err != nil {
 		return way{}, err
 	}
-	at, err := s.host.Docker(ctx, "inspect", "--format", "{{.NetworkSettings.Networks.bench.IPAddress}}", "bench-server")
+	at, err := s.host.Docker(ctx, "inspect", "--format", `{{(index .NetworkSettings.Networks "`+network+`").IPAddress}}`, "bench-server")
 	return way{name: "direct", machine: s.host.Machine, prefix: in, host: at}, err
 }
 

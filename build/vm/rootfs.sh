@@ -15,6 +15,7 @@ folder=$cached/$recipe
 
 booting=(systemd systemd-sysv udev dbus kmod linux-image-cloud-amd64 initramfs-tools zstd)
 engine=(containerd runc nftables iptables iproute2 procps util-linux)
+visitor=(socat) # it speaks SCTP
 
 # The mirror that this machine's own apt uses; none if it is no Debian 12: then mmdebstrap chooses.
 mirror() {
@@ -39,7 +40,7 @@ idle=(getty@tty1.service serial-getty@ttyS0.service apt-daily.timer apt-daily-up
 make_root() { # FOLDER
   local work=$1 packages mirror
   mirror=$(mirror)
-  packages=$(IFS=,; echo "${booting[*]},${engine[*]}")
+  packages=$(IFS=,; echo "${booting[*]},${engine[*]},${visitor[*]}")
   mmdebstrap --quiet --variant=minbase --components=main --include="$packages" \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' \

@@ -35,6 +35,7 @@ const (
 // daemon is the parts, put together.
 type daemon struct {
 	config  config.Config
+	told    *told
 	log     *slog.Logger
 	store   *bolt.Store
 	keeper  *keeper.Keeper
@@ -45,6 +46,8 @@ type daemon struct {
 	manager *workload.Manager
 	// notifier is for the service manager that started the daemon.
 	notifier notifier
+	// mortal says that containers end with the daemon. It is decided when that ends.
+	mortal bool
 	// closers end the parts, the last first. Containers, and what is in the
 	// kernel, stay.
 	closers []func(context.Context) error
@@ -52,8 +55,8 @@ type daemon struct {
 
 // start brings everything up, from the store to the containers' output. On
 // failure it leaves nothing open.
-func start(ctx context.Context, c config.Config, log *slog.Logger) (*daemon, error) {
-	d := &daemon{config: c, log: log}
+func start(ctx context.Context, c config.Config, heard *told, log *slog.Logger) (*daemon, error) {
+	d := &daemon{config: c, told: heard, log: log}
 	for _, step := range []func(context.Context) error{d.openNotifier, d.claim, d.openStore, d.openKeeper, d.openEngine, d.openRuntime, d.openManager} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, d.close(ctx))
@@ -65,11 +68,15 @@ func start(ctx context.Context, c config.Config, log *slog.Logger) (*daemon, err
 // later remembers how to end a part that was started.
 func (d *daemon) later(f func(context.Context) error) { d.closers = append(d.closers, f) }
 
+// close ends the parts, and the containers too if they do not outlive this daemon
+// or the machine.
 func (d *daemon) close(ctx context.Context) error {
+	d.mortal = !d.config.LiveRestore || d.told.machineEnds.Load()
 	limit := closingTime
-	if !d.config.LiveRestore {
+	if d.mortal {
 		limit += max(stoppingTime, time.Duration(d.config.ShutdownTimeout)*time.Second)
 	}
+	d.tell(newsStopping(limit))
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	var failed []error
@@ -190,21 +197,30 @@ func (d *daemon) openRuntime(ctx context.Context) (err error) {
 func (d *daemon) openManager(ctx context.Context) (err error) {
 	c, r := d.config, d.runtime
 	d.manager, err = workload.New(workload.Options{
-		Engine: d.engine, Containers: r, Tasks: r, Control: r, Execs: r, ExecControl: r, Images: r, Transfer: r, Outputs: outputs{d.keeper.Outputs()}, Sweeper: d.keeper.Outputs(), Logs: logs{},
+		Engine: d.engine, Containers: r, Renewal: r, Tasks: r, Control: r, Execs: r, ExecControl: r, Images: r, Transfer: r, Outputs: outputs{d.keeper.Outputs()}, Sweeper: d.keeper.Outputs(), Logs: logs{},
 		Store: d.store, Root: c.DataRoot, ExecRoot: c.ExecRoot,
 		Defaults: workload.Defaults{
 			DNS: c.DNS, DNSSearch: c.DNSSearch, DNSOptions: c.DNSOptions, HostGateway: c.HostGatewayIPs,
 			LogDriver: c.LogDriver, LogOptions: c.LogOptions, Init: c.Init,
 			LinkEnvironment: os.Getenv("DOCKER_KEEP_DEPRECATED_LEGACY_LINKS_ENV_VARS") == "1",
 		},
-		LiveRestore: c.LiveRestore, Logger: d.log,
+		Logger: d.log,
 	})
 	if err != nil {
 		return err
 	}
-	d.later(d.manager.Close)
+	d.later(d.closeManager)
 	if err := d.manager.Restore(ctx); err != nil {
 		return fmt.Errorf("take up the containers: %w", err)
 	}
 	return nil
+}
+
+func (d *daemon) closeManager(ctx context.Context) error {
+	if !d.mortal {
+		d.log.Info("ending; containers go on", "op", "daemon.stop")
+		return d.manager.Close(ctx)
+	}
+	d.log.Info("ending, and the containers with it", "op", "daemon.stop")
+	return errors.Join(d.manager.StopAll(ctx), d.manager.Close(ctx))
 }

@@ -3,13 +3,10 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/pflag"
 
@@ -42,9 +39,14 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	if c.Validate {
+		fmt.Fprintln(os.Stderr, "configuration OK")
+		return nil
+	}
+	var heard told
+	ctx, stop := heard.listen()
 	defer stop()
-	d, err := start(ctx, c, log)
+	d, err := start(ctx, c, &heard, log)
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,10 @@ func maker(c config.Config) (ops.NetworkMaker, error) {
 
 // predefine returns the op that makes the networks that are always there.
 func predefine(c config.Config, m ops.NetworkMaker) (ops.Op, error) {
+	c, err := onUserBridge(c)
+	if err != nil {
+		return nil, err
+	}
 	b, err := defaultBridge(c)
 	if err != nil {
 		return nil, err

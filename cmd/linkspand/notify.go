@@ -14,11 +14,14 @@ import (
 // (sd_notify(3)). It is not set if nobody waits.
 const notifyEnv = "NOTIFY_SOCKET"
 
-// The news there are: the API answers; the daemon is about to end.
-const (
-	newsReady    = "READY=1"
-	newsStopping = "STOPPING=1"
-)
+// newsReady says that the API answers.
+const newsReady = "READY=1"
+
+// newsStopping says that the daemon is about to end, and within which time: a
+// service manager kills what takes longer than it expects.
+func newsStopping(limit time.Duration) string {
+	return fmt.Sprintf("STOPPING=1\nEXTEND_TIMEOUT_USEC=%d", limit.Microseconds())
+}
 
 // notifyPatience bounds the wait for a service manager that does not read: the
 // daemon's own work matters more than the news of it.

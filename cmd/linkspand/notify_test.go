@@ -21,7 +21,7 @@ func TestNotifierTells(t *testing.T) {
 			}
 			defer manager.Close()
 			n := taken(t, name)
-			for _, news := range []string{newsReady, newsStopping} {
+			for _, news := range []string{newsReady, newsStopping(20 * time.Second)} {
 				if err := n.tell(news); err != nil {
 					t.Fatal(err)
 				}

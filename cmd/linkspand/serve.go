@@ -17,16 +17,9 @@ import (
 	"github.com/linkspan/linkspan/internal/forward"
 )
 
-// serve answers requests until ctx ends, then closes everything but the
-// containers.
+// serve answers requests until ctx ends, then closes everything.
 func (d *daemon) serve(ctx context.Context) error {
 	err := d.answer(ctx)
-	what := "ending; containers go on"
-	if !d.config.LiveRestore {
-		what = "ending, and the containers with it"
-	}
-	d.log.Info(what, "op", "daemon.stop")
-	d.tell(newsStopping)
 	return errors.Join(err, d.close(ctx))
 }
 
@@ -112,8 +105,8 @@ func (d *daemon) info(ctx context.Context) dockerapi.Info {
 	i := dockerapi.Info{
 		Version: version, ID: d.store.Instance(), DataRoot: d.config.DataRoot, FirewallBackend: d.config.Backend,
 		LogDriver: d.config.LogDriver, Labels: d.config.Labels, LiveRestore: d.config.LiveRestore,
-		InitPath: d.config.InitPath,
-		Debug:    d.config.LogLevel == "debug", ContainerdAddress: d.config.Containerd,
+		InitPath: d.config.InitPath, OldestAPI: d.config.OldestAPI,
+		Debug: d.config.LogLevel == "debug", ContainerdAddress: d.config.Containerd,
 	}
 	for _, b := range d.engine.Networks().Bases {
 		i.Pools = append(i.Pools, dockerapi.AddressPool{Base: b.Prefix, Size: b.Bits})

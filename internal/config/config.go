@@ -25,6 +25,11 @@ type Config struct {
 	Containerd string // socket of a running containerd; empty: a child of our own
 	LogLevel   string
 	LogFormat  string // "text" or "json"
+	// Validate is --validate: the settings are to be checked, and nothing started.
+	Validate bool
+	// OldestAPI is the NN of the oldest API version 1.NN that is served
+	// (min-api-version); 0: every one there is.
+	OldestAPI int
 
 	Bridge         string // an existing bridge for the default network, or "none"
 	BIP, BIP6      netip.Prefix
@@ -112,6 +117,8 @@ func (c *Config) define(flags *pflag.FlagSet) (file *string) {
 	flags.StringVarP(&c.LogLevel, "log-level", "l", "info", "debug, info, warn or error")
 	flags.StringVar(&c.LogFormat, "log-format", "text", "text or json")
 	flags.BoolP("debug", "D", false, "same as --log-level debug")
+	flags.BoolVar(&c.Validate, "validate", false, "check the settings and end")
+	flags.Var(apiValue{&c.OldestAPI}, "min-api-version", "oldest version of the API that is served: 1.44")
 
 	flags.StringVarP(&c.Bridge, "bridge", "b", "", "existing bridge for the default network, or none")
 	flags.Var(prefixValue{&c.BIP}, "bip", "address and subnet of the default bridge")
@@ -172,6 +179,12 @@ func (c Config) finish() (Config, error) {
 		return c, fmt.Errorf("You specified -b & --bip, mutually exclusive options. Please specify only one") //nolint:staticcheck // dockerd's words
 	case c.Bridge != "" && c.BIP6.IsValid():
 		return c, fmt.Errorf("You specified -b & --bip6, mutually exclusive options. Please specify only one") //nolint:staticcheck // dockerd's words
+	case c.BIP.IsValid() && !c.BIP.Addr().Is4(), c.FixedCIDR.IsValid() && !c.FixedCIDR.Addr().Is4(), c.Gateway4.IsValid() && !c.Gateway4.Is4():
+		return c, fmt.Errorf("--bip, --fixed-cidr and --default-gateway are for IPv4: IPv6 has --bip6, --fixed-cidr-v6 and --default-gateway-v6")
+	case c.BIP6.IsValid() && !c.BIP6.Addr().Is6(), c.FixedCIDR6.IsValid() && !c.FixedCIDR6.Addr().Is6(), c.Gateway6.IsValid() && !c.Gateway6.Is6():
+		return c, fmt.Errorf("--bip6, --fixed-cidr-v6 and --default-gateway-v6 are for IPv6: IPv4 has --bip, --fixed-cidr and --default-gateway")
+	case clashes(c.FixedCIDR6):
+		return c, fmt.Errorf("'%s' clashes with the Link-Local prefix 'fe80::/64'", c.FixedCIDR6)
 	case !c.Firewall4 && !c.ICC:
 		return c, fmt.Errorf("You specified --iptables=false with --icc=false. ICC=false uses iptables to function. Please set --icc or --iptables to true") //nolint:staticcheck // dockerd's words
 	case !c.Firewall4 || !c.Firewall6:
@@ -184,7 +197,41 @@ func (c Config) finish() (Config, error) {
 	return c, nil
 }
 
+// clashes tells whether p holds some of the addresses that every interface has
+// one of, yet is not the whole of them.
+func clashes(p netip.Prefix) bool {
+	link := netip.MustParsePrefix("fe80::/64")
+	return p.IsValid() && p.Overlaps(link) && p.Masked() != link
+}
+
 // Values of types that pflag does not know.
+
+// oldestAPI is the NN of the first version 1.NN of the API that is spoken at all.
+const oldestAPI = 24
+
+type apiValue struct{ to *int }
+
+func (v apiValue) Type() string { return "1.NN" }
+
+func (v apiValue) String() string {
+	if v.to == nil || *v.to == 0 {
+		return ""
+	}
+	return "1." + strconv.Itoa(*v.to)
+}
+
+func (v apiValue) Set(text string) error {
+	minor, ok := strings.CutPrefix(text, "1.")
+	n, err := strconv.ParseUint(minor, 10, 8)
+	if !ok || err != nil {
+		return fmt.Errorf("invalid API version %q: write 1.NN", text)
+	}
+	if n < oldestAPI {
+		return fmt.Errorf("minimum supported API version is 1.%d: %s", oldestAPI, text)
+	}
+	*v.to = int(n)
+	return nil
+}
 
 type prefixValue struct{ to *netip.Prefix }
 

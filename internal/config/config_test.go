@@ -63,6 +63,12 @@ func TestRefused(t *testing.T) {
 		{"--log-driver=syslog", "{}", "no log driver named 'syslog' is registered"},
 		{"--default-address-pool=base=10.0.0.0/16,size=8", "{}", "size must be between the base's 16 and 32 bits"},
 		{"--default-address-pool=odd=1", "{}", `unknown field "odd"`},
+		{"--bip=fd00::1/64", "{}", "--bip, --fixed-cidr and --default-gateway are for IPv4"},
+		{"--default-gateway-v6=10.0.0.1", "{}", "--bip6, --fixed-cidr-v6 and --default-gateway-v6 are for IPv6"},
+		{"--fixed-cidr-v6=fe80::/65", "{}", "'fe80::/65' clashes with the Link-Local prefix 'fe80::/64'"},
+		{"", `{"min-api-version": "1.23"}`, "minimum supported API version is 1.24: 1.23"},
+		{"", `{"min-api-version": "v1.44"}`, `invalid API version "v1.44"`},
+		{"--validate", `{"odd": 1}`, "don't match any configuration option: odd"},
 		{"--config-file=/does/not/exist", "", "no such file"},
 	} {
 		args := strings.Fields(c.args)
@@ -78,6 +84,16 @@ func TestRefused(t *testing.T) {
 func TestHarmlessFlagsAreTaken(t *testing.T) {
 	if _, err := Parse([]string{withFile(t, `{"userland-proxy": false}`), "--experimental", "--selinux-enabled=false"}); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestSettingsOfTheAPI(t *testing.T) {
+	c, err := Parse([]string{withFile(t, `{"min-api-version": "1.44"}`), "--validate"})
+	if err != nil || c.OldestAPI != 44 || !c.Validate {
+		t.Errorf("%+v, error %v", c, err)
+	}
+	if c, err := Parse([]string{withFile(t, `{}`)}); err != nil || c.OldestAPI != 0 || c.Validate {
+		t.Errorf("by default: %+v, error %v", c, err)
 	}
 }
 

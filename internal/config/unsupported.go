@@ -23,7 +23,6 @@ var harmless = map[string]string{
 	"containerd-plugins-namespace": "there are no managed plugins",
 	"network-control-plane-mtu":    "there is no gossip on this host",
 	"swarm-default-advertise-addr": "there is no swarm mode",
-	"validate":                     "use it with no other flag",
 	"storage-driver":               "containerd's overlayfs snapshotter is used",
 	"oom-score-adjust":             "the daemon keeps the score it was started with",
 	"insecure-registry":            "images are loaded, not pulled",

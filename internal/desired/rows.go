@@ -42,11 +42,18 @@ type Link struct {
 	MAC       string // empty leaves the kernel's choice
 	Master    string // bridge it is a port of
 	Group     uint32
+	Packets   PacketSizes // of both ends of a veth
 	Peer      *Peer
 	// Adopt lets the link be one that was there before: it is used and not
 	// removed afterwards.
 	Adopt bool
 }
+
+// PacketSizes are how large the packets of each family may be that a link takes
+// before they are cut to its MTU, and that it puts together of small ones, in
+// bytes (ip-link(8): gso_max_size, gro_max_size). 0 is the kernel's default of
+// 65536; packets larger than that are known as BIG TCP.
+type PacketSizes struct{ IPv4, IPv6 int }
 
 // Peer is the far end of a veth pair.
 type Peer struct {
@@ -211,6 +218,12 @@ func (r Link) String() string {
 	}
 	if r.Group != 0 {
 		fmt.Fprintf(&b, " group %#x", r.Group)
+	}
+	if r.Packets.IPv4 != 0 {
+		fmt.Fprintf(&b, " gso_ipv4_max_size %d", r.Packets.IPv4)
+	}
+	if r.Packets.IPv6 != 0 {
+		fmt.Fprintf(&b, " gso_max_size %d", r.Packets.IPv6)
 	}
 	if r.Adopt {
 		b.WriteString(" adopt")

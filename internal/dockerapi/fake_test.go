@@ -281,6 +281,7 @@ func (i *fakeImages) Save(_ context.Context, refs []string, archive io.Writer) e
 type fakeEngine struct {
 	mu     sync.Mutex
 	now    *state.Snapshot
+	facts  facts.Host
 	report desired.Report
 	hold   chan struct{} // if set, Do waits for it
 	held   chan struct{}
@@ -293,7 +294,7 @@ func (e *fakeEngine) Do(_ context.Context, op ops.Op) (*state.Snapshot, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	tx := state.Begin(e.now, facts.Host{})
+	tx := state.Begin(e.now, e.facts)
 	if err := op(tx); err != nil {
 		return nil, err
 	}

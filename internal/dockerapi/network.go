@@ -59,7 +59,7 @@ func show(n model.Network) network.Network {
 		EnableIPv4: n.IPv4, EnableIPv6: n.IPv6, Internal: n.Internal, Attachable: n.Attachable,
 		ConfigFrom: network.ConfigReference{Network: n.ConfigFrom}, ConfigOnly: n.ConfigOnly,
 		IPAM: network.IPAM{
-			Driver: cmp.Or(n.IPAM.Driver, "default"), Options: neverNull(n.IPAM.Options), Config: []network.IPAMConfig{},
+			Driver: cmp.Or(n.IPAM.Driver, "default"), Options: n.IPAM.Options, // null unless given
 		},
 		Options: neverNull(n.Options), Labels: neverNull(n.Labels),
 	}

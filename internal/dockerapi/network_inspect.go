@@ -29,8 +29,11 @@ func (s *server) inspectNetwork(w http.ResponseWriter, r *request) error {
 	if scope := r.query.Get("scope"); scope != "" && scope != out.Scope {
 		return model.Errorf(model.NotFound, "network %s not found", term)
 	}
-	if r.version >= 52 && !n.ConfigOnly && len(n.IPAM.Pools) > 0 {
-		out.Status = &network.Status{IPAM: network.IPAMStatus{Subnets: subnetStatuses(snapshot, n)}}
+	if r.version >= 52 {
+		out.Status = &network.Status{}
+		if !n.ConfigOnly {
+			out.Status.IPAM.Subnets = subnetStatuses(snapshot, n)
+		}
 	}
 	return writeJSON(w, http.StatusOK, out)
 }

@@ -80,6 +80,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v, path, err := splitVersion(r.URL.Path)
+	if err == nil && v < s.oldest() {
+		err = tooOld(v.String(), s.oldest())
+	}
 	if err != nil {
 		s.writeError(seen, r, err)
 		return

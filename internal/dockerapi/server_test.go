@@ -31,6 +31,17 @@ func TestVersions(t *testing.T) {
 	}
 }
 
+// TestOldestVersion: min-api-version leaves old clients out, and says so to all.
+func TestOldestVersion(t *testing.T) {
+	b := newBench(t)
+	b.Handler.(*server).Info.OldestAPI = 44
+	b.want(t, 400, "client version 1.43 is too old. Minimum supported API version is 1.44, please upgrade your client to a newer version", "GET", "/v1.43/_ping")
+	b.want(t, 200, "OK", "GET", "/v1.44/_ping")
+	b.want(t, 200, `"MinAPIVersion":"1.44"`, "GET", "/version")
+	b.Handler.(*server).Info.OldestAPI = 99
+	b.want(t, 200, "OK", "GET", "/v1.56/_ping")
+}
+
 func TestPing(t *testing.T) {
 	b := newBench(t)
 	for _, method := range []string{"GET", "HEAD"} {

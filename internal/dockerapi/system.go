@@ -31,8 +31,11 @@ type Info struct {
 	LiveRestore     bool
 	InitPath        string // of the init of --init; empty: docker-init in $PATH, or what goes for it
 	Debug           bool
-	Pools           []AddressPool
-	Components      []Component // "containerd", "runc": besides the daemon itself
+	// OldestAPI is the NN of the oldest version 1.NN that is served, if it is not
+	// the oldest there is.
+	OldestAPI  int
+	Pools      []AddressPool
+	Components []Component // "containerd", "runc": besides the daemon itself
 	// ContainerdAddress is the socket of the runtime in use.
 	ContainerdAddress string
 	Warnings          []string
@@ -83,7 +86,7 @@ func (s *server) getVersion(w http.ResponseWriter, _ *request) error {
 	host := readHost(os.DirFS("/"))
 	answer := system.VersionResponse{
 		Platform: system.PlatformInfo{Name: "Linkspan"},
-		Version:  s.Info.Version, APIVersion: newestVersion.String(), MinAPIVersion: oldestVersion.String(),
+		Version:  s.Info.Version, APIVersion: newestVersion.String(), MinAPIVersion: s.oldest().String(),
 		Os: runtime.GOOS, Arch: runtime.GOARCH, GitCommit: s.Info.GitCommit, GoVersion: runtime.Version(),
 		KernelVersion: host.kernel, BuildTime: s.Info.BuildTime,
 	}

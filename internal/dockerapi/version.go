@@ -17,6 +17,11 @@ const (
 	newestVersion version = 56
 )
 
+// oldest returns the oldest version that this daemon serves.
+func (s *server) oldest() version {
+	return min(max(oldestVersion, version(s.Info.OldestAPI)), newestVersion)
+}
+
 // String returns the version as it is written in paths and headers: "1.56".
 func (v version) String() string { return "1." + strconv.Itoa(int(v)) }
 
@@ -51,13 +56,17 @@ func parseVersion(text string) (version, error) {
 	}
 	switch v := version(numbers[1]); {
 	case numbers[0] < 1 || numbers[0] == 1 && v < oldestVersion:
-		return 0, model.Errorf(model.Invalid, "client version %s is too old. Minimum supported API version is %s, "+
-			"please upgrade your client to a newer version", text, oldestVersion)
+		return 0, tooOld(text, oldestVersion)
 	case numbers[0] > 1 || v > newestVersion:
 		return 0, model.Errorf(model.Invalid, "client version %s is too new. Maximum supported API version is %s", text, newestVersion)
 	default:
 		return v, nil
 	}
+}
+
+func tooOld(text string, oldest version) error {
+	return model.Errorf(model.Invalid, "client version %s is too old. Minimum supported API version is %s, "+
+		"please upgrade your client to a newer version", text, oldest)
 }
 
 func errNoPage() error {

@@ -121,6 +121,15 @@ func MAC(parts ...string) string {
 	return strings.Join(octets, ":")
 }
 
+// Bounds of an MTU, in bytes: what a veth takes, and what IPv6 needs at the least
+// (RFC 8200, section 5): the kernel takes the addresses off an interface that has
+// less.
+const (
+	minMTU  = 68
+	minMTU6 = 1280
+	maxMTU  = 65535
+)
+
 // MTU returns the network's MTU in bytes; 0 means the kernel's default.
 func MTU(n model.Network) (int, error) {
 	text, given := n.Options[OptionMTU]
@@ -131,10 +140,34 @@ func MTU(n model.Network) (int, error) {
 	if err != nil {
 		return 0, model.Errorf(model.Invalid, "failed to parse %s value: %v (%s)", OptionMTU, text, err)
 	}
-	if mtu < 0 {
-		return 0, model.Errorf(model.Invalid, "invalid MTU number: %d", mtu)
+	least := minMTU
+	if n.IPv6 {
+		least = minMTU6
+	}
+	if mtu != 0 && (mtu < least || mtu > maxMTU) {
+		return 0, &model.Error{Kind: model.Invalid, Err: fmt.Errorf("invalid MTU number: %d", mtu),
+			Way: fmt.Sprintf("choose one from %d to %d", least, maxMTU)}
 	}
 	return mtu, nil
+}
+
+// ValidInterface tells whether an interface can have the name. The kernel refuses
+// some (dev_valid_name in net/core/dev.c), cuts others off at a NUL, and takes a
+// '%' for a pattern to make a name of.
+func ValidInterface(name string) bool {
+	for _, c := range []byte(name) {
+		if c <= ' ' || c == 0x7f || c == '/' || c == ':' || c == '%' {
+			return false
+		}
+	}
+	return name != "" && len(name) <= maxIfName && name != "." && name != ".."
+}
+
+// GatewayChooser is a Driver some of whose networks have no use for a gateway.
+type GatewayChooser interface {
+	// NeedsGateway tells whether an address of family f is set aside for the
+	// gateway of n, if its user named none.
+	NeedsGateway(n model.Network, f model.Family) (bool, error)
 }
 
 // InterfacePrefix returns what the names of the network's interfaces begin
@@ -156,7 +189,8 @@ func EndpointSysctls(e model.Endpoint, namespace string) ([]desired.Row, error) 
 		}
 		name, value, ok := strings.Cut(setting, "=")
 		parts := strings.Split(name, ".")
-		if !ok || strings.Contains(name, "/") || len(parts) != 5 || parts[0] != "net" || parts[3] != "IFNAME" ||
+		// The docker command turns all of --network into lower case.
+		if !ok || strings.Contains(name, "/") || len(parts) != 5 || parts[0] != "net" || !strings.EqualFold(parts[3], "IFNAME") ||
 			(parts[1] != "ipv4" && parts[1] != "ipv6" && parts[1] != "mpls") {
 			return nil, model.Errorf(model.Invalid, "unrecognised network interface sysctl '%s'; "+
 				"represent 'net.X.Y.ethN.Z=V' as 'net.X.Y.IFNAME.Z=V', 'X' must be 'ipv4', 'ipv6' or 'mpls'", setting)

@@ -71,12 +71,12 @@ func PublishingOf(n model.Network) (Publishing, error) {
 	if text := n.Options[OptionHostBinding]; text != "" {
 		host, err := netip.ParseAddr(text)
 		if err != nil {
-			return p, unparsable(OptionHostBinding, text, "invalid ip")
+			return p, unparsable(OptionHostBinding, text, "nil ip")
 		}
 		p.Host = host.Unmap().WithZone("")
 	}
 	for _, name := range strings.FieldsFunc(n.Options[OptionTrusted], func(r rune) bool { return r == ':' }) {
-		if len(name) > maxIfName || strings.ContainsAny(name, "/ \t\n") {
+		if !ValidInterface(name) {
 			return p, unparsable(OptionTrusted, name, "invalid interface name")
 		}
 		p.Trusted = append(p.Trusted, name)

@@ -21,7 +21,7 @@ func TestPublishingOf(t *testing.T) {
 	for want, options := range map[string]map[string]string{
 		"failed to parse com.docker.network.bridge.gateway_mode_ipv4 value: odd (unknown gateway mode odd)":                  {OptionGatewayMode4: "odd"},
 		"gateway mode 'isolated' can only be used for an internal network":                                                   {OptionGatewayMode6: "isolated"},
-		"failed to parse com.docker.network.bridge.host_binding_ipv4 value: here (invalid ip)":                               {OptionHostBinding: "here"},
+		"failed to parse com.docker.network.bridge.host_binding_ipv4 value: here (nil ip)":                                   {OptionHostBinding: "here"},
 		"failed to parse com.docker.network.bridge.trusted_host_interfaces value: a/b (invalid interface name)":              {OptionTrusted: "eth0:a/b"},
 		"failed to parse com.docker.network.bridge.trusted_host_interfaces value: 0123456789abcdef (invalid interface name)": {OptionTrusted: "0123456789abcdef"},
 	} {

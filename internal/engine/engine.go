@@ -165,18 +165,22 @@ func (e *Engine) Drivers() driver.Set { return e.options.Networks.Drivers }
 // into account.
 func (e *Engine) Networks() ops.NetworkMaker { return e.options.Networks }
 
-// Observe looks at the host again. Ops submitted afterwards see what it found.
+// Observe looks at the host again. Ops submitted afterwards see what it found,
+// and what was planned from facts that have changed is planned anew.
 func (e *Engine) Observe(ctx context.Context) error {
-	_, err := e.submit(&request{ctx: ctx, task: e.observe, answer: make(chan answer, 1)})
+	_, err := e.submit(&request{ctx: ctx, task: e.look, answer: make(chan answer, 1)})
 	return err
 }
 
-// Resync looks at everything in the kernel and repairs what differs.
+// Resync looks at the host again and at everything in the kernel, and repairs what
+// differs.
 func (e *Engine) Resync(ctx context.Context) (desired.Report, error) {
 	var report desired.Report
-	_, err := e.submit(&request{ctx: ctx, answer: make(chan answer, 1), task: func(ctx context.Context) (err error) {
+	_, err := e.submit(&request{ctx: ctx, answer: make(chan answer, 1), task: func(ctx context.Context) error {
+		looked := e.look(ctx)
+		var err error
 		report, err = e.resync(ctx)
-		return err
+		return errors.Join(looked, err)
 	}})
 	return report, err
 }

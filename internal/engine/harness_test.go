@@ -58,7 +58,8 @@ func (r *rig) open(t *testing.T) {
 	t.Helper()
 	e, err := Open(context.Background(), Options{
 		Store: r.store, Hands: []Hand{r.kernel},
-		Observer: fixedFacts{Instance: "test", UniqueLocal: netip.MustParsePrefix("fd00:1::/48")},
+		Observer: fixedFacts{Instance: "test", UniqueLocal: netip.MustParsePrefix("fd00:1::/48"),
+			Packets: facts.Packets{Large4: true, Large6: true}},
 		Claimer:  r.claimer,
 		Networks: ops.NetworkMaker{Drivers: all.Drivers(), Bases: ipam.DefaultBases()},
 		Logger:   slog.New(slog.DiscardHandler),

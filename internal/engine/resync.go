@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/linkspan/linkspan/internal/desired"
 )
 
-// observe refreshes the facts. What has been planned stays: facts serve the
+// observe refreshes the facts. What has been planned stays: most facts serve the
 // choices of ops still to come.
 func (e *Engine) observe(ctx context.Context) error {
 	if e.options.Observer == nil {
@@ -21,6 +22,27 @@ func (e *Engine) observe(ctx context.Context) error {
 	next := *e.now.Load()
 	next.facts = f
 	e.now.Store(&next)
+	return nil
+}
+
+// look observes the host. Where facts have changed that plans follow from, all is
+// planned anew and the world follows, so that a network is of one piece.
+func (e *Engine) look(ctx context.Context) error {
+	before := e.now.Load()
+	if err := e.observe(ctx); err != nil || e.Facts().Packets == before.facts.Packets {
+		return err
+	}
+	if err := e.recompile(); err != nil {
+		return err
+	}
+	e.options.Logger.Info("the host copes with packets of other sizes: networks follow", "op", "engine.observe")
+	next := e.Plan()
+	owners := slices.AppendSeq(slices.Collect(before.desired.Owners()), next.Owners())
+	slices.Sort(owners)
+	if err := e.apply(ctx, desired.Diff(before.desired, next, slices.Compact(owners)), next); err != nil {
+		e.options.Logger.Warn("the kernel does not follow the host's facts yet", "op", "engine.observe", "err", err)
+		e.late = true
+	}
 	return nil
 }
 
@@ -45,10 +67,22 @@ func (e *Engine) resync(ctx context.Context) (desired.Report, error) {
 	if err = errors.Join(claimErr, err); err == nil {
 		e.late = false
 	}
-	for _, line := range report.Drift {
+	e.logRepairs(report.Drift)
+	return report, err
+}
+
+// repairsLogged bounds the lines about one resync: after a boot everything was
+// missing.
+const repairsLogged = 16
+
+// logRepairs says what was amiss, and of a lot how much more there was.
+func (e *Engine) logRepairs(drift []string) {
+	for _, line := range drift[:min(len(drift), repairsLogged)] {
 		e.options.Logger.Info("repaired", "op", "engine.resync", "what", line)
 	}
-	return report, err
+	if more := len(drift) - repairsLogged; more > 0 {
+		e.options.Logger.Info("repaired", "op", "engine.resync", "what", fmt.Sprintf("%d more", more))
+	}
 }
 
 // catchUp resyncs a kernel that is late.

@@ -37,9 +37,23 @@ type Host struct {
 	LocalPorts model.PortRange
 	// ReservedPorts are never given out by themselves (ip_local_reserved_ports).
 	ReservedPorts []model.PortRange
+	// Packets says what sizes of packets the host can cope with.
+	Packets Packets
 	// Taken are host ports that could not be had a moment ago. They are known only
 	// to an op that runs again for that reason.
 	Taken []TakenPorts
+}
+
+// Packets is how large packets can be on this host that are cut to a link's MTU
+// at the last moment (kernel: GSO), for each family. Plans follow from it.
+type Packets struct {
+	// Large4 and Large6 say that the kernel takes more than 65536 bytes if it is
+	// told to (BIG TCP: Linux 6.3 for IPv4, 5.19 for IPv6).
+	Large4, Large6 bool
+	// Out4 and Out6 are what every way out of the host takes, in bytes: the least
+	// of the interfaces that its default routes lead to. 0 if there is none, or if
+	// the kernel does not say.
+	Out4, Out6 int
 }
 
 // TakenPorts are host ports that somebody outside holds.

@@ -3,7 +3,7 @@ package kernel_test
 import (
 	"context"
 	"fmt"
-
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -108,6 +108,19 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// dial connects from within a namespace.
+func (l lab) dial(t *testing.T, namespace, network, address string) (conn net.Conn) {
+	t.Helper()
+	err := l.Netns().Do(t.Context(), namespace, func() (err error) {
+		conn, err = net.Dial(network, address)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
 // TestForgetsConnections lets two addresses talk and takes one away.
 func TestForgetsConnections(t *testing.T) {
 	l := newLab(t)
@@ -116,10 +129,7 @@ func TestForgetsConnections(t *testing.T) {
 	// A rule that looks at connections makes the kernel track them.
 	l.sh(t, "", "nft 'add table inet t; add chain inet t c { type filter hook input priority 0; }; add rule inet t c ct state new counter'")
 	for i, address := range []string{"10.9.0.1", "fd00:9::1", "10.9.0.1"} {
-		conn, err := l.Netns().Dial(t.Context(), kerneltest.Space([]int{0, 0, 2}[i]), "udp", netip.AddrPortFrom(netip.MustParseAddr(address), 9))
-		if err != nil {
-			t.Fatal(err)
-		}
+		conn := l.dial(t, kerneltest.Space([]int{0, 0, 2}[i]), "udp", net.JoinHostPort(address, "9"))
 		if _, err := conn.Write([]byte("x")); err != nil {
 			t.Fatal(err)
 		}
@@ -179,10 +189,7 @@ func TestListenInside(t *testing.T) {
 			conn.Close()
 		}
 	}()
-	client, err := l.Netns().Dial(t.Context(), "", "tcp4", netip.MustParseAddrPort("10.9.1.1:80"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := l.dial(t, "", "tcp4", "10.9.1.1:80")
 	defer client.Close()
 	got := make([]byte, 5)
 	if _, err := client.Read(got); err != nil || string(got) != "hello" {

@@ -225,7 +225,7 @@ func (t *turn) linkDrift(s *space, owner desired.Owner, row desired.Link, host l
 	if err == nil {
 		err = t.want(s, owner, row, func(w link.Want) error {
 			have, err := w.WithPeer(host)
-			why = w.Drift(have, master)
+			why = w.Drift(have, master.Index)
 			return err
 		})
 	}

@@ -55,13 +55,13 @@ func (t *turn) makeRoom(row desired.Link) error {
 // remember keeps what the links phase found, for the phases that enslave the
 // link and bring it up.
 func (t *turn) remember(s *space, row desired.Link, have link.State) {
-	t.forgetIndex(s, row.Name)
+	t.forgetLink(s, row.Name)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.links[place{s.name, row.Name}] = have
 	if p := row.Peer; p != nil {
 		if peer, open := t.spaces[p.Namespace]; open {
-			delete(peer.index, p.Name)
+			delete(peer.links, p.Name)
 		}
 	}
 }
@@ -83,13 +83,16 @@ func (t *turn) putMasters(g group) {
 		if err != nil {
 			return fmt.Errorf("adding interface %s to bridge %s failed: %w", row.Name, row.Master, err)
 		}
-		if master == have.Master {
+		if master.Index == have.Master {
 			return t.putHairpin(s, row, have)
 		}
 		// The kernel's words are kept: users look up "exchange full", which is
 		// how a bridge says that it has all its 1023 ports.
-		if err := link.SetMaster(s.conn, row.Name, master); err != nil {
+		if err := link.SetMaster(s.conn, row.Name, master.Index); err != nil {
 			return fmt.Errorf("adding interface %s to bridge %s failed: %w", row.Name, row.Master, err)
+		}
+		if err := link.Enlarge(s.conn, t.k.instance, master, row.Packets); err != nil {
+			return fmt.Errorf("let bridge %s take large packets: %w", row.Master, err)
 		}
 		have.Hairpin = false // of the previous bridge
 		return t.putHairpin(s, row, have)
@@ -103,12 +106,12 @@ func (t *turn) putHairpin(s *space, row desired.Link, have link.Info) error {
 	return about(link.SetHairpin(s.conn, row.Name), "let %s send frames back", row.Name)
 }
 
-// masterOf returns the index of the bridge that the row wants, 0 for none.
-func (t *turn) masterOf(s *space, row desired.Link) (int, error) {
+// masterOf returns the bridge that the row wants, the zero Info for none.
+func (t *turn) masterOf(s *space, row desired.Link) (link.Info, error) {
 	if row.Master == "" {
-		return 0, nil
+		return link.Info{}, nil
 	}
-	return t.indexOf(s, row.Master)
+	return t.lookup(s, row.Master)
 }
 
 // putUp brings links up, of a veth pair the end in the container last: it then
@@ -160,7 +163,7 @@ func (t *turn) dropLinks(g group) {
 		if err := remove(s.conn, t.k.instance, row); err != nil {
 			return fmt.Errorf("remove interface %s: %w", row.Name, err)
 		}
-		t.forgetIndex(s, row.Name)
+		t.forgetLink(s, row.Name)
 		return nil
 	})
 }

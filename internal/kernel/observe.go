@@ -23,8 +23,8 @@ import (
 const maxResolvers = 16
 
 // Observe learns about the host: which prefixes it reaches directly, not counting
-// interfaces of ours, its name servers, whether it forwards, and which boot this
-// is. It changes nothing.
+// interfaces of ours, how large packets may be, its name servers, whether it
+// forwards, and which boot this is. It changes nothing.
 func (k *Kernel) Observe(ctx context.Context) (facts.Host, error) {
 	t, err := k.begin(ctx, nil)
 	if err != nil {
@@ -32,7 +32,7 @@ func (k *Kernel) Observe(ctx context.Context) (facts.Host, error) {
 	}
 	defer t.end()
 	h := facts.Host{Instance: k.instance, BootID: bootID()}
-	if h.OnLink, err = t.onLinkPrefixes(); err != nil {
+	if err := t.observeRoutes(&h); err != nil {
 		return facts.Host{}, fmt.Errorf("read the host's routes: %w", err)
 	}
 	if h.Resolvers, err = readResolvers(k.resolvConf); err != nil {
@@ -64,22 +64,29 @@ func off(tree *sysctl.Tree, path string) bool {
 	return err == nil && value == "0"
 }
 
-// onLinkPrefixes lists where the host gets without a gateway. Default routes,
-// link-local and multicast prefixes say nothing about who is where.
-func (t *turn) onLinkPrefixes() ([]netip.Prefix, error) {
+// observeRoutes adds what follows from the host's links and routes.
+func (t *turn) observeRoutes(h *facts.Host) error {
 	conn := t.spaces[desired.HostNamespace].conn
 	links, err := link.List(conn)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	routes, err := route.All(conn)
+	if err != nil {
+		return err
+	}
+	h.OnLink = t.onLinkPrefixes(links, routes)
+	h.Packets = packetFacts(links, routes)
+	return nil
+}
+
+// onLinkPrefixes lists where the host gets without a gateway. Default routes,
+// link-local and multicast prefixes say nothing about who is where.
+func (t *turn) onLinkPrefixes(links []link.Info, routes []route.Info) []netip.Prefix {
 	skip := map[int]bool{}
 	for _, l := range links {
 		_, ours := link.Owner(t.k.instance, l)
 		skip[l.Index] = ours || l.Group == desired.PortGroup
-	}
-	routes, err := route.All(conn)
-	if err != nil {
-		return nil, err
 	}
 	var out []netip.Prefix
 	for _, r := range routes {
@@ -89,7 +96,7 @@ func (t *turn) onLinkPrefixes() ([]netip.Prefix, error) {
 		}
 	}
 	slices.SortFunc(out, netip.Prefix.Compare)
-	return slices.Compact(out), nil
+	return slices.Compact(out)
 }
 
 func readResolvers(path string) ([]netip.Addr, error) {

@@ -79,7 +79,7 @@ func (t *turn) putNamespaces(g group) {
 
 // putNamespace makes a namespace and keeps it open for the rows inside.
 func (t *turn) putNamespace(d desired.Delta) error {
-	s := &space{name: d.New.(desired.Namespace).Name, index: map[string]int{}}
+	s := &space{name: d.New.(desired.Namespace).Name, links: map[string]link.Info{}}
 	err := t.k.netns.Create(t.ctx, s.name, func(file *os.File) (err error) {
 		s.file = file
 		if s.conn, err = rtnl.Open(&t.k.writes); err != nil {

@@ -54,7 +54,7 @@ type space struct {
 	file  *os.File
 	conn  *rtnl.Conn
 	users int
-	index map[string]int // of links, by name; guarded by turn.mu
+	links map[string]link.Info // by name, as they were when first looked up; guarded by turn.mu
 }
 
 // group is the rows of one phase in one namespace.
@@ -75,7 +75,7 @@ func (k *Kernel) begin(ctx context.Context, deltas []desired.Delta) (*turn, erro
 		doomedSpaces: map[string]bool{}, doomedLinks: map[place]desired.Link{},
 		spaces: map[string]*space{}, links: map[place]link.State{}, failed: map[desired.Owner]bool{},
 	}
-	t.spaces[desired.HostNamespace] = &space{file: k.hostFile, conn: k.host, users: 1, index: map[string]int{}}
+	t.spaces[desired.HostNamespace] = &space{file: k.hostFile, conn: k.host, users: 1, links: map[string]link.Info{}}
 	t.markDoomed(deltas)
 	return t, nil
 }
@@ -295,7 +295,7 @@ func (t *turn) open(name string) (*space, error) {
 	if err != nil {
 		return nil, err
 	}
-	s = &space{name: name, file: file, users: 1, index: map[string]int{}}
+	s = &space{name: name, file: file, users: 1, links: map[string]link.Info{}}
 	if s.conn, err = t.k.dial(t.ctx, file); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
@@ -349,20 +349,26 @@ func (s *space) close() {
 
 // indexOf returns the index of a link, looked up once in a turn.
 func (t *turn) indexOf(s *space, name string) (int, error) {
+	i, err := t.lookup(s, name)
+	return i.Index, err
+}
+
+// lookup returns a link as it was when the turn first needed it.
+func (t *turn) lookup(s *space, name string) (link.Info, error) {
 	t.mu.Lock()
-	index, known := s.index[name]
+	i, known := s.links[name]
 	t.mu.Unlock()
 	if known {
-		return index, nil
+		return i, nil
 	}
 	i, err := link.Get(s.conn, name)
 	if err != nil {
-		return 0, err
+		return link.Info{}, err
 	}
 	t.mu.Lock()
-	s.index[name] = i.Index
+	s.links[name] = i
 	t.mu.Unlock()
-	return i.Index, nil
+	return i, nil
 }
 
 // isDoomed tells whether a link is removed in this turn.
@@ -371,9 +377,9 @@ func (t *turn) isDoomed(s *space, name string) bool {
 	return doomed
 }
 
-// forgetIndex is for links that were made anew.
-func (t *turn) forgetIndex(s *space, name string) {
+// forgetLink is for links that were made anew.
+func (t *turn) forgetLink(s *space, name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(s.index, name)
+	delete(s.links, name)
 }

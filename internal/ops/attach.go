@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -40,6 +41,9 @@ func enrol(tx *state.Tx, sb model.Sandbox, n model.Network, spec EndpointSpec) e
 	e, err := newEndpoint(sb, n, spec)
 	if err != nil {
 		return withPrefix("invalid config for network "+n.Name+": ", err)
+	}
+	if _, twice := tx.View().EndpointAt(sb.ID, n.ID); twice {
+		return alreadyThere(sb, n)
 	}
 	e.Order = nextOrder(tx, sb.ID)
 	tx.PutEndpoint(e)
@@ -101,7 +105,7 @@ func address(tx *state.Tx, n model.Network, e model.Endpoint, f model.Family) (m
 			return e, nil
 		case e.Static(f):
 			return e, &model.Error{Op: "endpoint.attach", Subject: "network " + n.Name, Kind: model.Forbidden,
-				Err: fmt.Errorf("Address already in use"), //nolint:staticcheck // Docker's words
+				Err: errors.New(addressInUse),
 				Who: fmt.Sprintf("%s is held by %s", claimed, holder)}
 		}
 		e = e.WithAddress(f, netip.Addr{}, false)
@@ -125,11 +129,18 @@ func address(tx *state.Tx, n model.Network, e model.Endpoint, f model.Family) (m
 	return e, noAddress(n, f)
 }
 
-// holderOf says who else uses an address now: the gateway or an endpoint that
-// is up. A claim of one that is down does not count.
+// holderOf says who else uses an address now: the network itself or an endpoint
+// that is up. A claim of one that is down does not count.
 func holderOf(tx *state.Tx, n model.Network, e model.Endpoint, a netip.Addr) (string, bool) {
-	if pool, ok := n.Pool(model.FamilyOf(a)); ok && pool.Gateway == a {
-		return "the gateway of network " + n.Name, true
+	for _, pool := range poolsOf(n, model.FamilyOf(a)) {
+		switch {
+		case pool.Gateway == a:
+			return "the gateway of network " + n.Name, true
+		case auxiliary(pool, a):
+			return "network " + n.Name + " as an auxiliary address", true
+		case pool.Subnet.Contains(a) && ipam.Reserved(pool.Subnet, a):
+			return "network " + n.Name + " as its own or its broadcast address", true
+		}
 	}
 	for other := range tx.View().Holders(n.ID, a) {
 		if other.Up && other.ID != e.ID {

@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strings"
 
 	"github.com/linkspan/linkspan/internal/driver"
-	"github.com/linkspan/linkspan/internal/ipam"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -35,14 +33,14 @@ func checkEndpoint(n model.Network, spec EndpointSpec) error {
 			complaints = append(complaints, err)
 		}
 	}
-	if name := spec.DriverOpts[driver.OptionInterface]; name != "" && !validInterface(name) {
-		complaints = append(complaints, fmt.Errorf("invalid interface name %q: at most 15 characters, without slashes, colons and spaces", name))
+	if name := spec.DriverOpts[driver.OptionInterface]; name != "" && (name == "lo" || !driver.ValidInterface(name)) {
+		complaints = append(complaints, fmt.Errorf("invalid interface name %.32q: at most 15 characters, without slashes, colons, percent signs and spaces", name))
 	}
 	if len(spec.Aliases) > 0 && n.Predefined() {
-		return model.Errorf(model.Invalid, "network-scoped aliases are only supported for user-defined networks")
+		complaints = append(complaints, errors.New("network-scoped aliases are only supported for user-defined networks"))
 	}
 	if _, err := driver.EndpointSysctls(model.Endpoint{DriverOpts: spec.DriverOpts}, ""); err != nil {
-		return err
+		complaints = append(complaints, err)
 	}
 	if len(complaints) == 0 {
 		return nil
@@ -55,18 +53,16 @@ func checkAddress(n model.Network, f model.Family, a netip.Addr) []error {
 	if n.Predefined() {
 		return []error{errors.New("user-specified IP address is supported on user-defined networks only")}
 	}
-	if model.FamilyOf(a) != f {
-		return []error{fmt.Errorf("invalid IPv%d address: %s", f, a)}
+	var out []error
+	if model.FamilyOf(a) != f || a.IsUnspecified() || a.Zone() != "" {
+		out = append(out, fmt.Errorf("invalid IPv%d address: %s", f, a))
 	}
 	for _, p := range poolsOf(n, f) {
 		if p.Subnet.Contains(a) {
-			if ipam.Reserved(p.Subnet, a) {
-				return []error{fmt.Errorf("invalid address %s: it is the network's or the broadcast address of %s", a, p.Subnet)}
-			}
-			return nil
+			return out // the network's own addresses are like any other that is taken: that matters at start
 		}
 	}
-	return []error{fmt.Errorf("no configured subnet contains IP address %s", a)}
+	return append(out, fmt.Errorf("no configured subnet contains IP address %s", a))
 }
 
 func checkMAC(text string) error {
@@ -78,8 +74,4 @@ func checkMAC(text string) error {
 		return fmt.Errorf("invalid MAC address: %s is a group address", text)
 	}
 	return nil
-}
-
-func validInterface(name string) bool {
-	return len(name) <= 15 && !strings.ContainsAny(name, "/: \t\n") && name != "." && name != ".." && name != "lo"
 }

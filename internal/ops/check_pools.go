@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"github.com/linkspan/linkspan/internal/model"
@@ -14,6 +15,9 @@ import (
 func checkPools(n model.Network) error {
 	var complaints []error
 	for _, p := range n.IPAM.Pools {
+		if p.Subnet.Addr().Is6() && !n.IPv6 {
+			continue // will not be used
+		}
 		complaints = append(complaints, checkPool(p)...)
 	}
 	if len(complaints) == 0 {
@@ -31,6 +35,11 @@ func checkPool(p model.Pool) []error {
 	if masked := p.Subnet.Masked(); masked != p.Subnet {
 		out = append(out, fmt.Errorf("invalid subnet %s: it should be %s", p.Subnet, masked))
 	}
+	for _, taken := range special {
+		if p.Subnet.Overlaps(taken) && !p.Subnet.Addr().IsUnspecified() {
+			out = append(out, fmt.Errorf("invalid subnet %s: no host can have an address of %s", p.Subnet, taken))
+		}
+	}
 	if p.Range.IsValid() {
 		out = append(out, checkRange(p)...)
 	}
@@ -43,6 +52,14 @@ func checkPool(p model.Pool) []error {
 		}
 	}
 	return out
+}
+
+// special are blocks whose addresses mean the host itself or many at once
+// (RFC 6890, RFC 5771, RFC 4291): a bridge with one of them would only break the
+// host.
+var special = []netip.Prefix{
+	netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("224.0.0.0/4"),
+	netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("ff00::/8"),
 }
 
 func checkRange(p model.Pool) []error {

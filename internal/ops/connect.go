@@ -20,11 +20,11 @@ func Connect(id model.SandboxID, spec EndpointSpec) Op {
 		if err != nil {
 			return err
 		}
-		if err := joinable(tx, sb, n); err != nil {
-			return err
-		}
 		e, err := newEndpoint(sb, n, spec)
 		if err != nil {
+			return err
+		}
+		if err := joinable(tx, sb, n); err != nil {
 			return err
 		}
 		e.Order = nextOrder(tx, id)
@@ -42,15 +42,14 @@ func Connect(id model.SandboxID, spec EndpointSpec) Op {
 
 // joinable refuses memberships that cannot be, whatever their settings.
 func joinable(tx *state.Tx, sb model.Sandbox, n model.Network) error {
+	_, already := tx.View().EndpointAt(sb.ID, n.ID)
 	switch {
+	case already || slices.ContainsFunc(sb.Pending, awaits(n)):
+		return alreadyThere(sb, n)
 	case n.Driver == model.DriverHost:
 		return model.Errorf(model.Invalid, "cannot connect container to host network - container must be created in host network mode")
 	case sb.Mode == model.SandboxHost:
 		return model.Errorf(model.Invalid, "container sharing network namespace with another container or host cannot be connected to any other network")
-	}
-	_, already := tx.View().EndpointAt(sb.ID, n.ID)
-	if already || slices.ContainsFunc(sb.Pending, awaits(n)) {
-		return model.Errorf(model.Forbidden, "endpoint with name %s already exists in network %s", sb.Name, n.Name)
 	}
 	for e := range tx.View().EndpointsOf(sb.ID) {
 		other, _ := tx.View().Network(e.Network)
@@ -61,13 +60,19 @@ func joinable(tx *state.Tx, sb model.Sandbox, n model.Network) error {
 	return nil
 }
 
+func alreadyThere(sb model.Sandbox, n model.Network) error {
+	return model.Errorf(model.Forbidden, "endpoint with name %s already exists in network %s", sb.Name, n.Name)
+}
+
 // awaits tells a membership that waits for a network: that was not there when it
 // was asked for, and is now.
 func awaits(n model.Network) func(EndpointSpec) bool {
 	return func(s EndpointSpec) bool { return s.Network == n.Name || s.Network == string(n.ID) }
 }
 
-// Disconnect returns the op for `docker network disconnect`.
+// Disconnect returns the op for `docker network disconnect`. force ends also a
+// membership of a network that is not there; one that is not there is an error
+// all the same, as Docker has it.
 func Disconnect(id model.SandboxID, network string, force bool) Op {
 	return func(tx *state.Tx) error {
 		sb, err := sandboxNamed(tx, id)
@@ -78,28 +83,35 @@ func Disconnect(id model.SandboxID, network string, force bool) Op {
 		if model.KindOf(err) == model.NotFound && forget(tx, sb, network) {
 			return nil
 		}
+		if model.KindOf(err) == model.NotFound && force {
+			return notConnected(sb, network)
+		}
 		if err != nil {
 			return err
 		}
-		if n.Driver == model.DriverHost {
+		if n.Driver == model.DriverHost && sb.Mode == model.SandboxHost {
 			return model.Errorf(model.Invalid, "cannot disconnect container from host network - container was created in host network mode")
 		}
 		e, ok := tx.View().EndpointAt(id, n.ID)
-		if !ok && (forget(tx, sb, n.Name) || forget(tx, sb, string(n.ID)) || force) {
+		if !ok && (forget(tx, sb, n.Name) || forget(tx, sb, string(n.ID))) {
 			return nil
 		}
 		if !ok {
-			the := ""
-			if !sb.Up {
-				the = "the "
-			}
-			return &model.Error{Op: "network.disconnect", Subject: "network " + n.Name, Kind: model.Internal,
-				Err: fmt.Errorf("container %s is not connected to %snetwork %s", sb.Container, the, n.Name)}
+			return notConnected(sb, n.Name)
 		}
 		tx.DeleteEndpoint(e.ID)
 		touchLinkers(tx, sb)
 		return publish(tx, id)
 	}
+}
+
+func notConnected(sb model.Sandbox, network string) error {
+	the := "the "
+	if sb.Up {
+		the = ""
+	}
+	return &model.Error{Op: "network.disconnect", Subject: "network " + network, Kind: model.Internal,
+		Err: fmt.Errorf("container %s is not connected to %snetwork %s", sb.Container, the, network)}
 }
 
 // forget drops the membership of a network that is not there, and tells whether

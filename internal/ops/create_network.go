@@ -22,33 +22,51 @@ type NetworkMaker struct {
 }
 
 // Create returns the op that creates n. n.ID and n.Created are set by the
-// caller; pools hold only what the user asked for.
-func (m NetworkMaker) Create(n model.Network) Op {
+// caller; pools hold only what the user asked for, and Scope too. explicit are
+// the families that the user switched on or off himself: the others may be by
+// options.
+func (m NetworkMaker) Create(n model.Network, explicit ...model.Family) Op {
 	return func(tx *state.Tx) error {
-		if n.Driver == "" {
-			n.Driver = model.DriverBridge
-		}
-		n.Scope = "local"
-		if err := m.admit(tx, n); err != nil {
-			return err
-		}
-		n, err := fromTemplate(tx, n)
+		n, err := m.complete(n, explicit)
 		if err != nil {
 			return err
 		}
-		if n.ConfigOnly {
-			n.Driver = model.DriverNull
-			tx.PutNetwork(n)
-			if _, err := driver.DNSRoutes(n); err != nil {
-				return err
-			}
-			return checkPools(n)
+		if err := m.admit(tx, n); err != nil {
+			return err
 		}
-		if n.ConfigFrom == "" {
-			n.Options = withDefaults(n.Options, m.Defaults[n.Driver])
+		if n, err = fromTemplate(tx, n); err != nil {
+			return err
 		}
-		return m.put(tx, n)
+		n.Scope = scopeLocal
+		if !n.ConfigOnly {
+			return m.put(tx, n)
+		}
+		if _, err := driver.DNSRoutes(n); err != nil {
+			return err
+		}
+		n.Driver = model.DriverNull
+		tx.PutNetwork(n)
+		return nil
 	}
+}
+
+// complete returns n with what the request left out, and refuses a name that is
+// none, and pools that cannot be.
+func (m NetworkMaker) complete(n model.Network, explicit []model.Family) (model.Network, error) {
+	if n.Driver == "" {
+		n.Driver = model.DriverBridge
+	}
+	if err := checkName(n); err != nil {
+		return n, err
+	}
+	if n.ConfigFrom == "" {
+		n.Options = withDefaults(n.Options, m.Defaults[n.Driver])
+	}
+	n, err := driver.Families(n, explicit...)
+	if err != nil {
+		return n, err
+	}
+	return n, checkPools(n)
 }
 
 func withDefaults(options, defaults map[string]string) map[string]string {
@@ -71,13 +89,16 @@ func (m NetworkMaker) put(tx *state.Tx, n model.Network) error {
 		if !n.IPv4 && !n.IPv6 {
 			return model.Errorf(model.Invalid, "IPv4 or IPv6 must be enabled")
 		}
-		if n, err = m.allocate(tx, n, traits); err != nil {
+		if n, err = m.allocate(tx, n, d); err != nil {
 			return err
 		}
 	} else {
 		n.IPAM.Pools = nil
 	}
 	if err := d.Validate(n, tx.View().Networks()); err != nil {
+		return err
+	}
+	if err := driver.CheckCommon(n); err != nil {
 		return err
 	}
 	if _, err := driver.DNSRoutes(n); err != nil {
@@ -88,24 +109,36 @@ func (m NetworkMaker) put(tx *state.Tx, n model.Network) error {
 	return nil
 }
 
-// admit refuses what no driver needs to look at.
-func (m NetworkMaker) admit(tx *state.Tx, n model.Network) error {
+// checkName refuses names that no network can have, and the one driver that
+// Docker refuses before it looks at anything else.
+func checkName(n model.Network) error {
 	switch {
 	case strings.TrimSpace(n.Name) == "":
 		return model.Errorf(model.Invalid, "invalid name: name is empty")
 	case model.Predefined(n.Name):
 		return model.Errorf(model.Forbidden, "operation is not permitted on predefined %s network ", n.Name)
+	case n.Name == "container" || strings.HasPrefix(n.Name, "container:"):
+		// No container could ask for it: its network mode is taken for another's.
+		return model.Errorf(model.Forbidden, "network name %q is reserved and cannot be created", clip(n.Name))
 	case len(n.Name) > maxName:
 		return model.Errorf(model.Invalid, "invalid name: %q… is too long (maximum %d bytes)", n.Name[:32], maxName)
 	case n.Driver == "overlay":
 		return model.Errorf(model.Forbidden, `This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.`)
 	}
+	return nil
+}
+
+// clip shortens what is too long to be repeated in an error.
+func clip(name string) string { return name[:min(len(name), 128)] }
+
+// admit refuses what no driver needs to look at.
+func (m NetworkMaker) admit(tx *state.Tx, n model.Network) error {
 	if other, exists := tx.View().NetworkNamed(n.Name); exists {
 		return &model.Error{Op: "network.create", Subject: "network " + n.Name, Kind: model.Conflict,
 			Err: fmt.Errorf("network with name %s already exists", n.Name),
 			Who: "it has the ID " + model.Short(other.ID)}
 	}
-	if n.ConfigOnly && (n.Internal || n.Attachable) {
+	if n.ConfigOnly && (n.Internal || n.Attachable || n.Scope != "") {
 		return model.Errorf(model.Forbidden, "configuration network can only contain network specific fields. "+
 			"Network operator fields like [ ingress | internal | attachable | scope ] are not supported.")
 	}
@@ -116,11 +149,17 @@ func (m NetworkMaker) admit(tx *state.Tx, n model.Network) error {
 	if err != nil {
 		return err
 	}
-	if d.Traits().Single {
+	switch {
+	case d.Traits().Single:
 		return model.Errorf(model.Forbidden, "only one instance of %q network is allowed", n.Driver)
+	case n.Scope != "" && n.Scope != scopeLocal:
+		return model.Errorf(model.Forbidden, "cannot create a swarm scoped network when swarm is not active")
 	}
 	return nil
 }
+
+// scopeLocal is the only scope there is: networks of one host.
+const scopeLocal = "local"
 
 // maxName bounds the names of networks: they are written into DNS answers,
 // logs and labels. No user's network comes near it.
@@ -134,28 +173,32 @@ func fromTemplate(tx *state.Tx, n model.Network) (model.Network, error) {
 	switch template, ok := tx.View().NetworkNamed(n.ConfigFrom); {
 	case n.ConfigOnly:
 		return n, model.Errorf(model.Forbidden, "a configuration network cannot depend on another configuration network")
-	case len(n.IPAM.Pools) > 0:
+	case len(n.IPAM.Pools) > 0, len(n.IPAM.Options) > 0, n.IPAM.Driver != "" && n.IPAM.Driver != ipamDefault, len(n.Labels) > 0, !n.IPv4, n.IPv6:
 		return n, model.Errorf(model.Forbidden, "user-specified configurations are not supported if the network depends on a configuration network")
 	case len(n.Options) > 0:
 		return n, model.Errorf(model.Forbidden, "network driver options are not supported if the network depends on a configuration network")
 	case !ok || !template.ConfigOnly:
 		return n, model.Errorf(model.NotFound, "configuration network %q does not exist", n.ConfigFrom)
 	default:
-		n.IPAM, n.Options, n.IPv4, n.IPv6 = template.IPAM, template.Options, template.IPv4, template.IPv6
+		n.IPAM, n.Options, n.Labels = template.IPAM, template.Options, template.Labels
+		n.IPv4, n.IPv6 = template.IPv4, template.IPv6
 		return n, nil
 	}
 }
 
+// ipamDefault is the one way to give out addresses; "null" gives out none.
+const ipamDefault = "default"
+
 // allocate settles the subnets and gateways of n.
-func (m NetworkMaker) allocate(tx *state.Tx, n model.Network, traits driver.Traits) (model.Network, error) {
+func (m NetworkMaker) allocate(tx *state.Tx, n model.Network, d driver.Driver) (model.Network, error) {
 	if n.IPAM.Driver == "" {
-		n.IPAM.Driver = "default"
+		n.IPAM.Driver = ipamDefault
 	}
-	if n.IPAM.Driver != "default" && n.IPAM.Driver != "null" {
+	if n.IPAM.Driver != ipamDefault && n.IPAM.Driver != "null" {
 		return n, model.Errorf(model.NotFound, "plugin %q not found", n.IPAM.Driver)
 	}
 	if err := checkPools(n); err != nil {
-		return n, err
+		return n, err // those of the daemon's flags are seen here for the first time, and those of a template again
 	}
 	var pools []model.Pool
 	for _, f := range families {
@@ -163,10 +206,10 @@ func (m NetworkMaker) allocate(tx *state.Tx, n model.Network, traits driver.Trai
 			continue
 		}
 		asked := poolsOf(n, f)
-		if len(asked) > 1 && traits.OnePool {
+		if len(asked) > 1 && d.Traits().OnePool {
 			return n, model.Errorf(model.Forbidden, "%s driver doesn't support multiple subnets", n.Driver)
 		}
-		if len(asked) == 0 && n.IPAM.Driver == "default" {
+		if len(asked) == 0 && n.IPAM.Driver == ipamDefault {
 			asked = []model.Pool{{}}
 		}
 		for _, p := range asked {
@@ -174,10 +217,8 @@ func (m NetworkMaker) allocate(tx *state.Tx, n model.Network, traits driver.Trai
 			if err != nil {
 				return n, err
 			}
-			if traits.Gateway && !p.Gateway.IsValid() {
-				if p.Gateway, err = firstFree(n, p); err != nil {
-					return n, err
-				}
+			if p, err = settleGateway(n, p, d); err != nil {
+				return n, err
 			}
 			pools = append(pools, p)
 		}
@@ -190,8 +231,8 @@ func (m NetworkMaker) allocate(tx *state.Tx, n model.Network, traits driver.Trai
 // free one.
 func (m NetworkMaker) pool(tx *state.Tx, f model.Family, p model.Pool, own []model.Pool) (model.Pool, error) {
 	bits := 0
-	if p.Subnet.IsValid() && p.Subnet.Addr().IsUnspecified() && p.Subnet.Bits() > 0 {
-		bits = p.Subnet.Bits() // "any subnet of this size"
+	if p.Subnet.IsValid() && p.Subnet.Addr().IsUnspecified() {
+		bits = p.Subnet.Bits() // "any subnet of this size"; of length 0, of any
 	} else if p.Subnet.IsValid() {
 		return p, free(tx, p.Subnet, own)
 	}
@@ -245,24 +286,6 @@ func free(tx *state.Tx, subnet netip.Prefix, own []model.Pool) error {
 		}
 	}
 	return nil
-}
-
-// firstFree returns the address that becomes a pool's gateway.
-func firstFree(n model.Network, p model.Pool) (netip.Addr, error) {
-	a, ok := ipam.Address(ipam.Request{Subnet: p.Subnet, Range: p.Range, Taken: func(a netip.Addr) bool { return auxiliary(p, a) }})
-	if !ok {
-		return a, noAddress(n, model.FamilyOf(p.Subnet.Addr()))
-	}
-	return a, nil
-}
-
-func auxiliary(p model.Pool, a netip.Addr) bool {
-	for _, aux := range p.Aux {
-		if aux == a {
-			return true
-		}
-	}
-	return false
 }
 
 func noAddress(n model.Network, f model.Family) error {

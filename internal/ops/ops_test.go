@@ -237,6 +237,26 @@ func TestNetworkThatIsGoneIsAskedForAtStart(t *testing.T) {
 	w.must(ops.Disconnect(box("lost"), "nowhere", false), ops.StartSandbox(box("lost")))
 }
 
+// TestWithoutADefaultBridge: its containers start without, and have it again when
+// it is back.
+func TestWithoutADefaultBridge(t *testing.T) {
+	w := newWorld(t)
+	none := model.Network{ID: model.NetworkID(digits("n", "none")), Name: "none", Driver: "null"}
+	host := model.Network{ID: model.NetworkID(digits("n", "host")), Name: "host", Driver: "host"}
+	bridge := model.Network{ID: model.NetworkID(digits("n", "bridge")), Name: "bridge", Driver: "bridge", IPv4: true}
+	count := func(name string) int { return len(slices.Collect(w.now.EndpointsOf(box(name)))) }
+	w.must(maker.Predefine(bridge, host, none), create("old", "bridge"), maker.Predefine(model.Network{}, host, none))
+	w.must(create("new", "bridge"), ops.StartSandbox(box("old")), ops.StartSandbox(box("new")))
+	if count("old") != 0 || count("new") != 0 {
+		t.Errorf("%d and %d memberships of a network that is not there", count("old"), count("new"))
+	}
+	w.must(ops.StopSandbox(box("old")), ops.StopSandbox(box("new")), maker.Predefine(bridge, host, none))
+	w.must(ops.StartSandbox(box("old")), ops.StartSandbox(box("new")))
+	if count("old") != 1 || count("new") != 1 {
+		t.Errorf("%d and %d memberships of a network that is back", count("old"), count("new"))
+	}
+}
+
 // TestNetworkThatCameLate: a membership that waits for its network is one, also once
 // the network is there.
 func TestNetworkThatCameLate(t *testing.T) {
@@ -303,13 +323,15 @@ func TestMembershipsThatCannotBe(t *testing.T) {
 	w.refuses(model.Forbidden, "endpoint with name box already exists in network web", ops.Connect(box("box"), on("box", "web")))
 	w.refuses(model.Invalid, "user-specified IP address is supported on user-defined networks only", create("fixed", "bridge=172.17.0.9"))
 	w.refuses(model.Invalid, "no configured subnet contains IP address 10.9.9.9", create("out", "web=10.9.9.9"))
-	w.refuses(model.Invalid, "it is the network's or the broadcast address", create("edge", "web=10.0.0.255"))
+	w.refuses(model.Forbidden, "endpoint with name both already exists in network web", create("both", "web", "web"))
 	alias := on("alias", "bridge")
 	alias.Aliases = []string{"db"}
 	w.refuses(model.Invalid, "network-scoped aliases are only supported for user-defined networks",
 		ops.CreateSandbox(model.Sandbox{ID: box("alias")}, []ops.EndpointSpec{alias}))
 	w.refuses(model.Internal, "is not connected to the network", ops.Disconnect(box("box"), "bridge", false))
-	w.must(ops.Disconnect(box("box"), "bridge", true))
+	w.refuses(model.Internal, "is not connected to the network bridge", ops.Disconnect(box("box"), "bridge", true))
+	w.refuses(model.Internal, "is not connected to the network nowhere", ops.Disconnect(box("box"), "nowhere", true))
+	w.refuses(model.Internal, "is not connected to the network host", ops.Disconnect(box("box"), "host", false))
 	w.refuses(model.Forbidden, "bridge is a pre-defined network and cannot be removed", ops.RemoveNetwork("bridge"))
 }
 

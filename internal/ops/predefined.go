@@ -27,7 +27,10 @@ func (m NetworkMaker) Predefine(bridge, host, none model.Network) Op {
 			return nil
 		}
 		if bridge.Name == "" {
-			return m.dropBridge(tx, old, exists)
+			if exists {
+				remove(tx, old)
+			}
+			return nil
 		}
 		if exists {
 			return m.reconfigure(tx, old, bridge)
@@ -65,17 +68,6 @@ func rebind(tx *state.Tx, old, want model.Network) {
 	}
 	old.Options[driver.OptionHostBinding] = host
 	tx.PutNetwork(old)
-}
-
-func (m NetworkMaker) dropBridge(tx *state.Tx, old model.Network, exists bool) error {
-	if !exists {
-		return nil
-	}
-	for e := range tx.View().EndpointsOn(old.ID) {
-		tx.DeleteEndpoint(e.ID)
-	}
-	tx.DeleteNetwork(old.ID)
-	return nil
 }
 
 func busy(tx *state.Tx, n model.Network) bool {

@@ -20,16 +20,21 @@ func RemoveNetwork(term string) Op {
 		if err := removable(tx, n); err != nil {
 			return err
 		}
-		for e := range tx.View().EndpointsOn(n.ID) {
-			if sb, ok := tx.View().Sandbox(e.Sandbox); ok {
-				sb.Pending = append(sb.Pending[:len(sb.Pending):len(sb.Pending)], e.Spec(n.Name))
-				tx.PutSandbox(sb)
-			}
-			tx.DeleteEndpoint(e.ID)
-		}
-		tx.DeleteNetwork(n.ID)
+		remove(tx, n)
 		return nil
 	}
+}
+
+// remove removes a network whose containers are all down.
+func remove(tx *state.Tx, n model.Network) {
+	for e := range tx.View().EndpointsOn(n.ID) {
+		if sb, ok := tx.View().Sandbox(e.Sandbox); ok {
+			sb.Pending = append(sb.Pending[:len(sb.Pending):len(sb.Pending)], e.Spec(n.Name))
+			tx.PutSandbox(sb)
+		}
+		tx.DeleteEndpoint(e.ID)
+	}
+	tx.DeleteNetwork(n.ID)
 }
 
 // removable refuses to remove a network that is needed.

@@ -22,6 +22,11 @@ func StartSandbox(id model.SandboxID) Op {
 		sb.Generation++
 		for _, spec := range pending {
 			n, err := tx.View().FindNetwork(spec.Network)
+			if spec.Network == model.NetworkBridge && model.KindOf(err) == model.NotFound {
+				// --bridge=none: its containers do without, until there is one again.
+				sb.Pending = append(sb.Pending, spec)
+				continue
+			}
 			if err != nil {
 				return err
 			}

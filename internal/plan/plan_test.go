@@ -67,7 +67,8 @@ func TestGolden(t *testing.T) {
 func tell(t *testing.T, story string) (rows, refused string) {
 	t.Helper()
 	s := state.Empty()
-	f := facts.Host{Instance: "golden", UniqueLocal: netip.MustParsePrefix("fd00:1::/48"), BootID: "boot", ForwardingOff4: true, ForwardingOff6: true}
+	f := facts.Host{Instance: "golden", UniqueLocal: netip.MustParsePrefix("fd00:1::/48"), BootID: "boot", ForwardingOff4: true, ForwardingOff6: true,
+		Packets: facts.Packets{Large4: true, Large6: true, Out4: 65536, Out6: 65536}}
 	var errors strings.Builder
 	direct := false
 	lines := bufio.NewScanner(strings.NewReader(story))

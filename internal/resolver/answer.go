@@ -30,7 +30,7 @@ func (t *table) answer(v *view, q *query, w *writer) ([]byte, bool) {
 	if q.qtype == dns.TypeAXFR || q.qtype == dns.TypeIXFR {
 		return w.status(&q.client, dns.RcodeRefused), true // an answer may be many messages
 	}
-	if q.class != dns.ClassINET || !q.exact {
+	if !q.exact {
 		return nil, false
 	}
 	if a, ok := reverseAddr(q.name()); ok {
@@ -38,6 +38,8 @@ func (t *table) answer(v *view, q *query, w *writer) ([]byte, bool) {
 	}
 	addrs, found := t.find(v, q.name(), familyOf(q.qtype))
 	switch {
+	case found == known && q.class != dns.ClassINET: // without records, and nobody else's either
+		return w.status(&q.client, dns.RcodeSuccess), true
 	case found == known:
 		return w.addresses(&q.client, addrs), true
 	case found == vacant:
@@ -55,7 +57,7 @@ func (t *table) answerReverse(v *view, q *query, w *writer, a netip.Addr) ([]byt
 	switch {
 	case target == nil:
 		return nil, false
-	case q.qtype != dns.TypePTR:
+	case q.qtype != dns.TypePTR || q.class != dns.ClassINET:
 		return w.status(&q.client, dns.RcodeSuccess), true
 	}
 	w.begin(&q.client, dns.RcodeSuccess)

@@ -151,7 +151,11 @@ func BenchmarkUncached(b *testing.B) {
 			row.Namespace = ""
 			apply(b, s, wanted(row))
 			s.listeners[""].pace.rate, s.forward.pace.rate = 1<<30, 1<<30 // no bound
-			conn, err := spaces.Dial(b.Context(), "", "udp4", netip.MustParseAddrPort("127.0.0.11:53"))
+			var conn net.Conn
+			err := spaces.Do(b.Context(), "", func() (err error) {
+				conn, err = net.Dial("udp4", "127.0.0.11:53")
+				return err
+			})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -79,7 +79,9 @@ func TestConformance(t *testing.T) {
 		{"another type", "web SRV", "NOERROR"},
 		{"another type", "web.front HTTPS", "NOERROR"},
 		{"any type", "web ANY", "NOERROR"},
-		{"another class", "web CH TXT", forwarded},
+		{"another class", "web CH TXT", "NOERROR"},
+		{"another class, PTR", "2.0.18.172.in-addr.arpa CH PTR", "NOERROR"},
+		{"another class, the world", "version.bind CH TXT", forwarded},
 
 		{"PTR", "2.0.18.172.in-addr.arpa PTR", "NOERROR Web.front."},
 		{"PTR of another network", "3.0.19.172.in-addr.arpa PTR", "NOERROR db_1.back.end."},

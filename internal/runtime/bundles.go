@@ -36,13 +36,13 @@ func (r *Runtime) sweepBundles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var failed []error
+	var lost []model.ContainerID
 	for _, e := range entries {
 		if id := model.ContainerID(e.Name()); !inUse[id] {
-			failed = append(failed, r.sweep(ctx, id))
+			lost = append(lost, id)
 		}
 	}
-	return errors.Join(failed...)
+	return r.sweepAll(ctx, lost)
 }
 
 // inUse returns the containers that have a task or a shim.

@@ -36,6 +36,8 @@ type child struct {
 	data    string // DataRoot/containerd
 	exec    string // ExecRoot/containerd
 	log     *slog.Logger
+	// patience is how long an answer to the question whether it is well may take.
+	patience time.Duration
 
 	returned chan struct{} // gets a word whenever it was started again
 	quit     chan struct{} // closed by release and stop
@@ -54,12 +56,16 @@ func startChild(ctx context.Context, o Options) (*child, error) {
 		data:     filepath.Join(o.DataRoot, "containerd"),
 		exec:     filepath.Join(o.ExecRoot, "containerd"),
 		log:      o.Logger,
+		patience: pulsePatience,
 		returned: make(chan struct{}, 1),
 		quit:     make(chan struct{}),
 		gone:     make(chan struct{}),
 	}
 	if c.program == "" {
 		c.program = "containerd"
+	}
+	if o.patience != 0 {
+		c.patience = o.patience
 	}
 	for _, dir := range []string{c.data, c.exec} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -90,6 +96,9 @@ func startChild(ctx context.Context, o Options) (*child, error) {
 func (c *child) socket() string  { return filepath.Join(c.exec, "containerd.sock") }
 func (c *child) record() string  { return filepath.Join(c.exec, "containerd.pid") }
 func (c *child) logFile() string { return filepath.Join(c.data, "containerd.log") }
+
+// configFile is written by every start of a containerd, and by nothing else.
+func (c *child) configFile() string { return filepath.Join(c.exec, "config.toml") }
 
 func (c *child) notStarted() error {
 	return fmt.Errorf("containerd ended while starting, see %s", c.logFile())
@@ -124,7 +133,7 @@ func (c *child) adopt() (*process, error) {
 // daemon's terminal or process group does not reach it. It stays in the daemon's
 // mount namespace, whose network namespace files it must see.
 func (c *child) launch() (*process, error) {
-	config := filepath.Join(c.exec, "config.toml")
+	config := c.configFile()
 	if err := os.WriteFile(config, childConfig(c.data, c.exec), 0o600); err != nil {
 		return nil, fmt.Errorf("containerd configuration: %w", err)
 	}
@@ -189,13 +198,14 @@ func (c *child) answers(ctx context.Context, proc *process) error {
 	}
 }
 
-// supervise starts containerd again whenever it dies, waiting longer from death
-// to death.
+// supervise starts containerd again whenever it dies or hangs, waiting longer from
+// death to death.
 func (c *child) supervise(proc *process) {
 	defer close(c.gone)
 	wait := backoffFirst
 	for {
 		born := time.Now()
+		go c.killHung(proc)
 		select {
 		case <-c.quit:
 			return

@@ -167,6 +167,7 @@ func (r *Runtime) sweepStreams(owned map[string]bool) error {
 	var failed []error
 	for _, e := range entries {
 		if !owned[e.Name()] {
+			r.unread.close(model.ContainerID(e.Name()))
 			failed = append(failed, os.RemoveAll(filepath.Join(all, e.Name())))
 		}
 	}

@@ -57,6 +57,9 @@ func (r *Runtime) Exec(ctx context.Context, id model.ContainerID, exec string, p
 		closeStreams(streams)
 		g.close()
 		f.remove()
+		if strings.Contains(err.Error(), "in a paused state") { // since we looked
+			return nil, frozen(id)
+		}
 		return nil, fault("exec", describe(id), err)
 	}
 	r.keep(key, g)
@@ -121,24 +124,33 @@ func (r *Runtime) StartExec(ctx context.Context, id model.ContainerID, exec stri
 	leave()
 	// Also after an error: whoever reads the streams must see their end.
 	r.begun(procKey{container: id, exec: exec})
-	if err != nil && r.diedUnder(ctx, id, err) {
-		return 0, model.Errorf(model.NotFound, "%s ended while an exec was started: %w", describe(id), native(err))
-	}
 	if err != nil {
-		return 0, fault("exec", describe(id), err)
+		return 0, r.faultOrEnd(ctx, "exec", id, err)
 	}
 	return int(answer.Pid), nil
 }
 
-// diedUnder tells whether an exec could not be started because the container's
-// first process has just ended: the kernel takes the others of its PID namespace
-// with it (pid_namespaces(7)), before the shim knows.
-func (r *Runtime) diedUnder(ctx context.Context, id model.ContainerID, err error) bool {
-	words := []string{"broken pipe", "connection reset", "EOF", "executing setns process"}
-	if !slices.ContainsFunc(words, func(w string) bool { return strings.Contains(err.Error(), w) }) {
-		return false
+// faultOrEnd is fault for what needs a container that runs: NotFound if it could not be
+// done because the container has just ended.
+func (r *Runtime) faultOrEnd(ctx context.Context, op string, id model.ContainerID, err error) error {
+	if err != nil && r.diedUnder(ctx, id, err) {
+		return model.Errorf(model.NotFound, "%s ended meanwhile: %w", describe(id), native(err))
 	}
-	for end := time.Now().Add(endSeen); ; time.Sleep(retryFirst) {
+	return fault(op, describe(id), err)
+}
+
+// diedUnder tells whether something failed because the container's first process has
+// just ended. runc's words for it are many, and may be about files that are no more:
+// the state of the container counts. With the words below runc has seen the end, or
+// the kernel has taken an exec along (pid_namespaces(7)), maybe before the shim knows.
+func (r *Runtime) diedUnder(ctx context.Context, id model.ContainerID, err error) bool {
+	patience := time.Duration(0)
+	words := []string{"broken pipe", "connection reset", "EOF", "executing setns process", "namespace path: lstat /proc/",
+		"container not running", "container not paused", "unable to freeze"}
+	if slices.ContainsFunc(words, func(w string) bool { return strings.Contains(err.Error(), w) }) {
+		patience = endSeen
+	}
+	for end := time.Now().Add(patience); ; time.Sleep(retryFirst) {
 		answer, err := r.tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
 		if isNotFound(err) || err == nil && answer.Process.Status == tasktypes.Status_STOPPED {
 			return true

@@ -36,9 +36,14 @@ func (g *gates) enter(ctx context.Context, id model.ContainerID) (leave func(), 
 	defer g.mu.Unlock()
 	if g.paused[id] { // maybe while we waited
 		<-gate
-		return nil, model.Errorf(model.Conflict, "container %s is paused, unpause the container before exec", id)
+		return nil, frozen(id)
 	}
 	return func() { <-gate }, nil
+}
+
+// frozen is the refusal of an exec in a paused container.
+func frozen(id model.ContainerID) error {
+	return model.Errorf(model.Conflict, "container %s is paused, unpause the container before exec", id)
 }
 
 // pause notes whether a container is paused. Who notes that it is has closed its

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	tasks "github.com/containerd/containerd/api/services/tasks/v1"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
@@ -24,7 +26,11 @@ const (
 
 // repeatable are the requests that change nothing the second time: their answer is
 // asked for again if containerd dies before it gives it.
-func repeatable(method string) bool {
+// Two SIGKILLs are as good as one.
+func repeatable(method string, request any) bool {
+	if kill, ok := request.(*tasks.KillRequest); ok {
+		return kill.Signal == uint32(unix.SIGKILL)
+	}
 	return slices.Contains([]string{"Get", "List", "ListPids", "Stat", "Mounts", "Version", "Plugins", "Delete", "DeleteProcess", "Remove"},
 		path.Base(method))
 }
@@ -38,7 +44,7 @@ func dialOptions() []grpc.DialOption {
 			BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 250 * time.Millisecond}}),
 		grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, request, reply any,
 			conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-			return patiently(ctx, conn, repeatable(method), func() error {
+			return patiently(ctx, conn, repeatable(method, request), func() error {
 				return invoke(ctx, method, request, reply, conn, opts...)
 			})
 		}),

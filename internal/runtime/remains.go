@@ -25,6 +25,9 @@ const (
 	runcRoot = "/run/containerd/runc"
 	// socketRoot is where shims have their sockets.
 	socketRoot = "/run/containerd/s"
+	// bundleGoes is how long containerd may take to remove the bundle of a task that
+	// it has given up and whose shim has ended.
+	bundleGoes = 2 * time.Second
 )
 
 // inTheWay tells whether a task could not be made because of what another start
@@ -131,10 +134,28 @@ func (r *Runtime) bundlePaths(id model.ContainerID) []string {
 }
 
 // clearBundle removes a bundle that no shim uses.
+//
+// A containerd whose client died while it made a task removes the bundle itself, by
+// its path, as soon as the shim is gone. It must be given the time: else it would
+// take the bundle of the next task, while that is made or, worse, when it runs.
 func (r *Runtime) clearBundle(id model.ContainerID) error {
 	paths := r.bundlePaths(id)
 	if paths == nil {
 		return nil
 	}
+	for end := time.Now().Add(bundleGoes); r.mayRemove(paths[0]) && time.Now().Before(end); {
+		time.Sleep(retryFirst)
+	}
 	return errors.Join(removeBundle(paths[0]), os.RemoveAll(paths[1]))
+}
+
+// mayRemove tells whether containerd may remove a bundle yet: it is there, and the
+// containerd that made it still runs.
+func (r *Runtime) mayRemove(bundle string) bool {
+	made, err := os.Stat(bundle)
+	if err != nil {
+		return false
+	}
+	started, err := os.Stat(r.child.configFile())
+	return err != nil || made.ModTime().After(started.ModTime())
 }

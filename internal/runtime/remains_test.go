@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	tasks "github.com/containerd/containerd/api/services/tasks/v1"
 	tasktypes "github.com/containerd/containerd/api/types/task"
 	"golang.org/x/sys/unix"
 
@@ -224,8 +225,13 @@ func TestRepeatable(t *testing.T) {
 		"/containerd.services.tasks.v1.Tasks/Kill":            false,
 		"/containerd.services.snapshots.v1.Snapshots/Prepare": false,
 	} {
-		if got := repeatable(method); got != want {
+		if got := repeatable(method, nil); got != want {
 			t.Errorf("%s: %t", method, got)
+		}
+	}
+	for sig, want := range map[unix.Signal]bool{unix.SIGKILL: true, unix.SIGTERM: false} {
+		if got := repeatable("/containerd.services.tasks.v1.Tasks/Kill", &tasks.KillRequest{Signal: uint32(sig)}); got != want {
+			t.Errorf("kill with %s: %t", sig, got)
 		}
 	}
 }
@@ -258,6 +264,9 @@ func TestExecInAPause(t *testing.T) {
 	if _, err := e.StartExec(t.Context(), c.ID, "one"); model.KindOf(err) != model.Conflict {
 		t.Errorf("an exec in a paused container: %v, want Conflict", err)
 	}
+	if _, err := e.Exec(t.Context(), c.ID, "two", model.Process{Args: []string{"true"}}); model.KindOf(err) != model.Conflict {
+		t.Errorf("an exec made in a paused container: %v, want Conflict", err)
+	}
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -281,18 +290,35 @@ func TestExecInAPause(t *testing.T) {
 func TestExecUnderAnEnd(t *testing.T) {
 	e := newEngine(t)
 	c := e.start(e.spec("sleep 1000"))
-	words := errors.New("exec failed: unable to start container process: error writing config to pipe: write init-p: broken pipe")
+	words := []error{
+		errors.New("exec failed: unable to start container process: error writing config to pipe: write init-p: broken pipe"),
+		errors.New("exec failed: unable to create new parent process: namespace path: lstat /proc/35708/ns/ipc: no such file or directory"),
+		errors.New("exec failed: container does not exist"),
+	}
 	ctx := e.scope(t.Context())
-	if e.diedUnder(ctx, c.ID, words) {
-		t.Error("it runs")
+	for _, one := range []error{words[0], errors.New("executable file not found in $PATH")} {
+		if e.diedUnder(ctx, c.ID, one) {
+			t.Errorf("it runs: %v", one)
+		}
 	}
 	if err := e.Kill(ctx, c.ID, unix.SIGKILL, true); err != nil {
 		t.Fatal(err)
 	}
-	if !e.diedUnder(ctx, c.ID, words) {
-		t.Error("it has ended")
+	for _, one := range words {
+		if !e.diedUnder(ctx, c.ID, one) {
+			t.Errorf("it has ended: %v", one)
+		}
 	}
-	if e.diedUnder(ctx, c.ID, errors.New("executable file not found in $PATH")) {
-		t.Error("that is the user's mistake")
+	if err := e.Pause(ctx, c.ID); model.KindOf(err) != model.NotFound {
+		t.Errorf("pause: %v, want NotFound", err)
+	}
+	if err := e.Resume(ctx, c.ID); model.KindOf(err) != model.NotFound {
+		t.Errorf("resume: %v, want NotFound", err)
+	}
+	if _, err := e.DeleteTask(ctx, c.ID); err != nil {
+		t.Error(err)
+	}
+	if !e.diedUnder(ctx, c.ID, words[2]) {
+		t.Error("it is not there")
 	}
 }

@@ -48,6 +48,8 @@ type Options struct {
 	// names of docker-init and tini.
 	InitPath string
 	Logger   *slog.Logger
+
+	patience time.Duration // for tests: see child
 }
 
 // Runtime runs containers and keeps images. All methods may be called from any
@@ -74,6 +76,7 @@ type Runtime struct {
 
 	claims   claims // on tasks
 	starting gates  // of execs
+	unread   unread // output of an earlier daemon's processes
 }
 
 // Open connects to containerd, starting or adopting a child if that is asked
@@ -96,11 +99,12 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	}
 	r := &Runtime{opts: o, log: o.Logger, host: host, facts: newImageFacts(),
 		done: make(chan struct{}), procs: map[procKey]*guards{}}
+	r.letShimsGoOn()
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	if r.address = o.Address; r.address == "" {
 		if r.child, err = startChild(ctx, o); err != nil {
-			return nil, err
+			return nil, errors.Join(err, r.Close())
 		}
 		r.address = r.child.socket()
 	}

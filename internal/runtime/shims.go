@@ -11,12 +11,18 @@ import (
 	"time"
 
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// shimEnds bounds the wait for shims that were told to end.
-const shimEnds = 3 * time.Second
+const (
+	// shimEnds bounds the wait for shims that were told to end.
+	shimEnds = 3 * time.Second
+	// sweepsAtOnce is for how many containers what is left of a task may be cleared
+	// away at the same time.
+	sweepsAtOnce = 16
+)
 
 // shimSweeps are the pauses before the sweeps that follow the one of Open: what
 // containerd was about when the last daemon died may bring forth a shim yet.
@@ -50,13 +56,27 @@ func (r *Runtime) sweepShims(ctx context.Context) error {
 	for _, t := range answer.Tasks {
 		held[model.ContainerID(t.ID)] = true
 	}
-	var failed []error
+	var lost []model.ContainerID
 	for _, s := range shims {
 		if !held[s.container] {
-			failed = append(failed, r.sweep(ctx, s.container))
+			lost = append(lost, s.container)
 		}
 	}
-	return errors.Join(failed...)
+	return r.sweepAll(ctx, lost)
+}
+
+// sweepAll sweeps for several containers at the same time: it is mostly waiting.
+func (r *Runtime) sweepAll(ctx context.Context, ids []model.ContainerID) error {
+	var all errgroup.Group
+	all.SetLimit(sweepsAtOnce)
+	failed := make([]error, len(ids))
+	for i, id := range ids {
+		all.Go(func() error {
+			failed[i] = r.sweep(ctx, id)
+			return nil
+		})
+	}
+	return errors.Join(append(failed, all.Wait())...)
 }
 
 // sweep clears away what is left of a container's task, unless there is one after

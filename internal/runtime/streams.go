@@ -281,6 +281,7 @@ func (r *Runtime) forgetAll(id model.ContainerID) {
 	}
 	r.mu.Unlock()
 	r.starting.forget(id)
+	r.unread.close(id)
 	for _, g := range all {
 		g.close()
 	}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 
+	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/typeurl/v2"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -135,16 +137,20 @@ func (r *Runtime) Pause(ctx context.Context, id model.ContainerID) error {
 	defer open()
 	_, err = r.tasks().Pause(ctx, &tasks.PauseTaskRequest{ContainerID: string(id)})
 	r.starting.pause(id, err == nil)
-	return fault("pause", describe(id), err)
+	return r.faultOrEnd(ctx, "pause", id, err)
 }
 
 // Resume lets paused processes go on.
 func (r *Runtime) Resume(ctx context.Context, id model.ContainerID) error {
 	ctx, cancel := r.call(ctx)
 	defer cancel()
+	return r.faultOrEnd(ctx, "resume", id, r.thaw(ctx, id))
+}
+
+func (r *Runtime) thaw(ctx context.Context, id model.ContainerID) error {
 	_, err := r.tasks().Resume(ctx, &tasks.ResumeTaskRequest{ContainerID: string(id)})
 	r.starting.pause(id, false) // if it has failed, the shim must know
-	return fault("resume", describe(id), err)
+	return err
 }
 
 // Pids returns the processes in a container, as the host numbers them.
@@ -199,11 +205,32 @@ func (r *Runtime) Update(ctx context.Context, id model.ContainerID, res model.Re
 		return err
 	}
 	applyLimits(s.Linux.Resources, res, r.host)
+	return r.saveSpec(ctx, record, s)
+}
+
+// Renew gives the next first process of a container the environment of spec.
+func (r *Runtime) Renew(ctx context.Context, spec model.ContainerSpec) error {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	record, s, err := r.loadSpec(ctx, spec.ID)
+	if err != nil {
+		return err
+	}
+	env := environment(spec.Hostname, spec.Process.TTY, spec.Process.Env)
+	if slices.Equal(s.Process.Env, env) {
+		return nil
+	}
+	s.Process.Env = env
+	return r.saveSpec(ctx, record, s)
+}
+
+// saveSpec makes s what the next first process of a container is made from.
+func (r *Runtime) saveSpec(ctx context.Context, record containers.Container, s *specs.Spec) (err error) {
 	if record.Spec, err = typeurl.MarshalAny(s); err != nil {
 		return fmt.Errorf("pack specification: %w", err)
 	}
 	_, err = r.client.ContainerService().Update(ctx, record, "spec")
-	return fault("update", describe(id), err)
+	return fault("update", describe(model.ContainerID(record.ID)), err)
 }
 
 func (r *Runtime) updateTask(ctx context.Context, id model.ContainerID, changed *specs.LinuxResources) error {
@@ -283,7 +310,7 @@ func (r *Runtime) end(ctx context.Context, id model.ContainerID) error {
 		return err
 	}
 	// A frozen process (cgroup v1) dies only once it is thawed.
-	if err := r.Resume(ctx, id); err != nil {
+	if err := r.thaw(r.scope(ctx), id); err != nil {
 		r.log.Debug("resume before the end", "container", model.Short(id), "op", "runtime.end", "err", err)
 	}
 	if _, ok := <-done; !ok {

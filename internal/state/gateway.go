@@ -52,7 +52,7 @@ func GatewayOf(members []Member, f model.Family) (Member, netip.Addr, bool) {
 	for _, m := range members {
 		pool, ok := m.Network.Pool(f)
 		if ok && pool.Gateway.IsValid() && m.Endpoint.Address(f).IsValid() && !m.Network.Internal {
-			if override, set := pool.Aux[overrideKey(f)]; set {
+			if override, set := pool.Aux[GatewayKey(f)]; set {
 				return m, override, true
 			}
 			return m, pool.Gateway, true
@@ -61,9 +61,9 @@ func GatewayOf(members []Member, f model.Family) (Member, netip.Addr, bool) {
 	return Member{}, netip.Addr{}, false
 }
 
-// overrideKey names the auxiliary address that is a container's gateway in
-// place of the bridge's own address.
-func overrideKey(f model.Family) string {
+// GatewayKey names the auxiliary address that is a container's gateway in place of
+// the bridge's own address.
+func GatewayKey(f model.Family) string {
 	if f == model.IPv4 {
 		return "DefaultGatewayIPv4"
 	}

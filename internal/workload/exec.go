@@ -181,8 +181,11 @@ func (e *execution) begin() error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.started {
-		return model.Errorf(model.Conflict, "exec %s has already been started", e.id)
+	switch {
+	case e.exit != nil:
+		return model.Errorf(model.Conflict, "exec command %s has already run", e.id)
+	case e.started:
+		return model.Errorf(model.Conflict, "exec command %s is already running", e.id)
 	}
 	e.started = true
 	return nil
@@ -190,6 +193,8 @@ func (e *execution) begin() error {
 
 // runExec makes the process and follows it to its end in the background.
 func (m *Manager) runExec(ctx context.Context, e *execution, o ExecStart) error {
+	ctx, cancel := context.WithTimeout(ctx, verbTimeout)
+	defer cancel()
 	cid := e.box.id
 	streams, err := m.o.Execs.Exec(ctx, cid, e.id, e.process(o))
 	if err != nil {
@@ -284,7 +289,10 @@ func (m *Manager) InspectExec(_ context.Context, id string) (container.ExecInspe
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	keys, _ := parseDetachKeys(e.request.DetachKeys) //nolint:errcheck // checked by CreateExec
+	keys := []byte{} // what is not asked for is not told, though there is a default
+	if e.request.DetachKeys != "" {
+		keys, _ = parseDetachKeys(e.request.DetachKeys) //nolint:errcheck // checked by CreateExec
+	}
 	return container.ExecInspectResponse{
 		ID: e.id, Running: e.running, ExitCode: e.exit, Pid: e.pid, ContainerID: string(e.box.id),
 		OpenStdin: e.request.AttachStdin, OpenStdout: e.request.AttachStdout, OpenStderr: e.request.AttachStderr,

@@ -53,7 +53,7 @@ func TestExec(t *testing.T) {
 	if spec.User != "1:2" || spec.Dir != "/d" || !spec.Privileged || spec.Env[0] != "A=b" || !spec.Stdin {
 		t.Fatalf("process %+v", spec)
 	}
-	refused(t, b.StartExec(ctx, e, ExecStart{}, Streams{}), model.Conflict, "already been started")
+	refused(t, b.StartExec(ctx, e, ExecStart{}, Streams{}), model.Conflict, "has already run")
 	b.end(id, 0)
 	must(t, b.Remove(ctx, id, RemoveOptions{}))
 	_, err = b.InspectExec(ctx, e)

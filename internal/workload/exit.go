@@ -82,9 +82,9 @@ func (m *Manager) exited(b *box, r *run, exit model.Exit) (again bool) {
 	if exit.OOMKilled {
 		m.say(b, events.ActionOOM)
 	}
+	m.sayNetworks(events.ActionDisconnect, b)
 	m.say(b, events.ActionDie, "exitCode", strconv.Itoa(exit.Code),
 		"execDuration", seconds(exit.At.Sub(before.State.StartedAt)))
-	m.sayNetworks(events.ActionDisconnect, b)
 	m.closeOutput(ctx, b)
 	close(r.ended)
 	b.wake(int64(exit.Code), "", false)

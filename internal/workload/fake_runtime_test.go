@@ -159,6 +159,18 @@ func (r *fakeRuntime) Check(spec model.ContainerSpec) error {
 
 func (r *fakeRuntime) Update(context.Context, model.ContainerID, model.Resources) error { return nil }
 
+func (r *fakeRuntime) Renew(_ context.Context, spec model.ContainerSpec) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	made, ok := r.made[spec.ID]
+	if !ok {
+		return model.Errorf(model.NotFound, "no container %s", spec.ID)
+	}
+	made.Process.Env = spec.Process.Env
+	r.made[spec.ID] = made
+	return nil
+}
+
 func (r *fakeRuntime) NewTask(_ context.Context, id model.ContainerID, o model.StreamOptions) (*model.Task, error) {
 	task, err := r.newTask(id, o)
 	if err == nil && o.Open != nil {

@@ -44,6 +44,12 @@ type Containers interface {
 	Update(ctx context.Context, id model.ContainerID, r model.Resources) error
 }
 
+// Renewal changes what a container was made with.
+type Renewal interface {
+	// Renew gives the next first process of a container the environment of spec.
+	Renew(ctx context.Context, spec model.ContainerSpec) error
+}
+
 // Tasks runs containers' first processes.
 type Tasks interface {
 	// NewTask makes a process that waits for Start. o.Open opens its output.

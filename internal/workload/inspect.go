@@ -80,6 +80,8 @@ func (m *Manager) networkSettings(r record) *container.NetworkSettings {
 		out.SandboxKey = filepath.Join(model.NetnsDir, "default")
 		return out
 	}
-	out.Ports = portMap(r.Config.ExposedPorts, sb.Ports)
+	if open, has := m.openPorts(r); has {
+		out.Ports = portMap(r.Config.ExposedPorts, open)
+	}
 	return out
 }

@@ -54,7 +54,7 @@ func TestRunAndExit(t *testing.T) {
 	if ep.IPAddress.IsValid() || ep.EndpointID != "" || got.NetworkSettings.SandboxID != "" {
 		t.Fatalf("address of a stopped container: %+v", ep)
 	}
-	equal(t, "events", b.actions(), []string{"create", "network connect", "start", "die", "network disconnect"})
+	equal(t, "events", b.actions(), []string{"create", "network connect", "start", "network disconnect", "die"})
 	if b.runtime.process(id) != nil {
 		t.Fatal("the task is still there")
 	}
@@ -178,7 +178,7 @@ func TestStopSignals(t *testing.T) {
 	p = b.runtime.process(id)
 	must(t, b.Stop(ctx, id, StopOptions{Timeout: &now}))
 	equal(t, "signals", p.signals, []syscall.Signal{syscall.SIGKILL})
-	if got := b.actions(); got[len(got)-1] != "stop" || got[len(got)-3] != "die" {
+	if got := b.actions(); got[len(got)-1] != "stop" || got[len(got)-2] != "die" {
 		t.Fatalf("events %v", got)
 	}
 	refused(t, b.Stop(ctx, id, StopOptions{Signal: "NOPE"}), model.Invalid, "NOPE")

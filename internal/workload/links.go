@@ -217,7 +217,8 @@ func (m *Manager) linkEntries(r record, s *state.Snapshot, target model.Containe
 }
 
 // linkEnvironment returns the variables that tell a container of its links, if
-// the daemon gives any. Like all of the environment they are of the first start.
+// the daemon gives any. They are true at its start, and for as long as the
+// targets keep their addresses.
 func (m *Manager) linkEnvironment(r record) []string {
 	if !m.o.Defaults.LinkEnvironment || len(r.Links) == 0 {
 		return nil

@@ -172,6 +172,16 @@ func TestLinkEnvironment(t *testing.T) {
 			t.Errorf("no %s in %q", want, got)
 		}
 	}
+	// The target comes back elsewhere, and the one with the link learns of it when it starts again.
+	old, ctx := b.address(db), context.Background()
+	must(t, b.Stop(ctx, db, StopOptions{}))
+	b.run("squatter", nil)
+	must(t, b.Start(ctx, db))
+	must(t, b.Restart(ctx, string(app.ID), StopOptions{}))
+	made := b.runtime.made[app.ID].Process.Env
+	if now := "DB_PORT_5432_TCP=tcp://" + b.address(db) + ":5432"; b.address(db) == old || !slices.Contains(made, now) {
+		t.Errorf("after the target went from %s to %s: %q", old, b.address(db), made)
+	}
 	b.o.Defaults.LinkEnvironment = false
 	if got := b.process(app).Env; slices.ContainsFunc(got, func(v string) bool { return strings.HasPrefix(v, "DB_") }) {
 		t.Errorf("without the switch: %q", got)

@@ -44,10 +44,9 @@ func (m *Manager) Logs(ctx context.Context, ref string, o LogOptions, out Stream
 		return err
 	}
 	defer in.Close() //nolint:errcheck // nothing was written
-	if o.Follow && !o.Until.IsZero() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, o.Until)
-		defer cancel()
+	details := ""
+	if o.Details {
+		details = logAttributes(b.snapshot()) + " "
 	}
 	for {
 		e, err := in.Next(ctx)
@@ -57,14 +56,15 @@ func (m *Manager) Logs(ctx context.Context, ref string, o LogOptions, out Stream
 		case err != nil:
 			return err
 		}
-		if err := writeEntry(e, o, out); err != nil {
+		if err := writeEntry(e, o, details, out); err != nil {
 			return err
 		}
 	}
 }
 
-// writeEntry writes one entry, if its stream was asked for.
-func writeEntry(e LogEntry, o LogOptions, out Streams) error {
+// writeEntry writes one entry, if its stream was asked for, with the details
+// before its text.
+func writeEntry(e LogEntry, o LogOptions, details string, out Streams) error {
 	to := out.Stdout
 	asked := o.Stdout
 	if e.Stream == stderrName {
@@ -77,9 +77,7 @@ func writeEntry(e LogEntry, o LogOptions, out Streams) error {
 	if o.Timestamps {
 		line = append(e.Time.UTC().AppendFormat(line, timestamp), ' ')
 	}
-	if o.Details {
-		line = append(line, ' ')
-	}
+	line = append(line, details...)
 	_, err := to.Write(append(line, e.Text...))
 	return err
 }

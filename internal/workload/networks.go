@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/moby/moby/api/types/events"
@@ -41,31 +42,42 @@ func (m *Manager) Connect(ctx context.Context, ref, networkRef string, settings 
 	return nil
 }
 
-// Disconnect ends a membership. With force one that is not there is success.
+// Disconnect ends a membership; with force also one of a network that is not
+// there.
 func (m *Manager) Disconnect(ctx context.Context, ref, networkRef string, force bool) error {
 	b, err := m.take(ctx, ref)
+	if force && model.KindOf(err) == model.NotFound {
+		return m.noMember(ref, networkRef)
+	}
 	if err != nil {
 		return err
 	}
 	defer b.turn.give()
 	rec := b.snapshot()
 	before := m.o.Engine.Snapshot()
-	n, err := before.FindNetwork(networkRef)
-	if err != nil {
-		return err
-	}
+	n, absent := before.FindNetwork(networkRef) // may be awaited by the container all the same
 	if rec.Sandbox == "" {
-		if force {
-			return nil
+		if absent != nil && !force {
+			return absent
 		}
-		return model.Errorf(model.Internal, "container %s is not connected to network %s", b.id, n.Name)
+		return model.Errorf(model.Internal, "container %s is not connected to network %s", b.id, cmp.Or(n.Name, networkRef))
 	}
 	ctx = context.WithoutCancel(ctx)
 	after, err := m.o.Engine.Do(ctx, ops.Disconnect(rec.Sandbox, networkRef, force))
-	if err != nil || b.current() == nil {
+	if err != nil || absent != nil || b.current() == nil {
 		return err
 	}
 	m.refreshFiles(ctx, b, before, after)
 	m.sayNetwork(events.ActionDisconnect, n, b.id)
 	return nil
+}
+
+// noMember is the answer to disconnecting a container that is not there by force:
+// Docker looks for what such a one may have left on the network, and here nothing
+// is ever left.
+func (m *Manager) noMember(ref, networkRef string) error {
+	if _, err := m.o.Engine.Snapshot().FindNetwork(networkRef); err != nil {
+		return err
+	}
+	return model.Errorf(model.NotFound, "endpoint %s not found", ref)
 }

@@ -57,6 +57,11 @@ func TestConnectRunning(t *testing.T) {
 		t.Fatalf("resolv.conf %s", got)
 	}
 	refused(t, b.Disconnect(ctx, "one", "web", false), model.Internal, "is not connected to network web")
+	refused(t, b.Disconnect(ctx, "one", "web", true), model.Internal, "is not connected to network web")
+	refused(t, b.Disconnect(ctx, "one", "nobody", false), model.NotFound, "network nobody not found")
+	refused(t, b.Disconnect(ctx, "one", "nobody", true), model.Internal, "is not connected to network nobody")
+	refused(t, b.Disconnect(ctx, "nobody", "web", true), model.NotFound, "endpoint nobody not found")
+	refused(t, b.Disconnect(ctx, "nobody", "nowhere", true), model.NotFound, "network nowhere not found")
 	got := b.actions()
 	equal(t, "events", got[len(got)-2:], []string{"network connect", "network disconnect"})
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ports"
+	"github.com/linkspan/linkspan/internal/state"
 )
 
 // publications returns what a container publishes: the ports it was told to, and
@@ -44,13 +45,15 @@ func checkPorts(r CreateRequest) error {
 }
 
 // openPorts returns the ports of a container that are open now, and whether it
-// has ports at all.
+// has ports at all: only bridges know of them, also of those merely exposed.
 func (m *Manager) openPorts(r record) ([]model.PortBinding, bool) {
-	sb, ok := m.o.Engine.Snapshot().Sandbox(r.Sandbox)
+	view := m.o.Engine.Snapshot()
+	sb, ok := view.Sandbox(r.Sandbox)
 	if !ok || !sb.Up || sb.Mode != model.SandboxOwn {
 		return nil, false
 	}
-	return sb.Ports, true
+	bridged := slices.ContainsFunc(view.Members(sb.ID), func(one state.Member) bool { return one.Network.Driver == model.DriverBridge })
+	return sb.Ports, bridged
 }
 
 // portMap returns a container's ports as inspect has them: those that are open,

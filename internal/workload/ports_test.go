@@ -30,6 +30,24 @@ func bindings(pairs ...string) func(*CreateRequest) {
 	}
 }
 
+// TestOnlyBridgesHavePorts: elsewhere not even those that the image exposes are shown.
+func TestOnlyBridgesHavePorts(t *testing.T) {
+	b := newBench(t)
+	id := b.create("web", func(r *CreateRequest) {
+		bindings("443/tcp=8443")(r)
+		r.Host.NetworkMode = "none"
+	})
+	must(t, b.Start(ctx, id))
+	if got := b.published(id); got != `{}` {
+		t.Errorf("inspect: %s", got)
+	}
+	list, err := b.List(ctx, ListOptions{})
+	must(t, err)
+	if got := list[0].Ports; len(got) != 0 {
+		t.Errorf("list: %v", got)
+	}
+}
+
 func TestPublishedPortsAreShownWhileTheyAreOpen(t *testing.T) {
 	b := newBench(t)
 	id := b.create("web", bindings("443/tcp=8443"))

@@ -89,7 +89,13 @@ func (m *Manager) remove(ctx context.Context, b *box, o RemoveOptions) error {
 	}
 	m.closeOutput(ctx, b)
 	m.say(b, events.ActionDestroy)
-	b.wake(int64(rec.State.ExitCode), rec.State.Error, true)
+	// Why a start failed is no news for those who wait for the removal, only why
+	// that failed is.
+	problem := ""
+	if err != nil {
+		problem = err.Error()
+	}
+	b.wake(int64(rec.State.ExitCode), problem, true)
 	return err
 }
 

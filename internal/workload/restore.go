@@ -283,13 +283,8 @@ func wantsBoot(r record) bool {
 	return policy.IsAlways() || policy.IsUnlessStopped() && !r.Stopped
 }
 
-// Close lets go of all containers. They run on if the daemon restores them,
-// otherwise they are stopped first, each with its own signal and patience.
+// Close lets go of all containers, which run on: the next manager takes them over.
 func (m *Manager) Close(ctx context.Context) error {
-	var errs []error
-	if !m.o.LiveRestore {
-		errs = m.stopAll(ctx)
-	}
 	m.close()
 	idle := make(chan struct{})
 	go func() {
@@ -298,15 +293,17 @@ func (m *Manager) Close(ctx context.Context) error {
 	}()
 	select {
 	case <-idle:
+		return nil
 	case <-ctx.Done():
-		errs = append(errs, fmt.Errorf("close: work goes on: %w", context.Cause(ctx)))
+		return fmt.Errorf("close: work goes on: %w", context.Cause(ctx))
 	}
-	return errors.Join(errs...)
 }
 
-// stopAll stops what runs, some at a time. The user did not ask for it: restart
-// policies stay in force.
-func (m *Manager) stopAll(ctx context.Context) []error {
+// StopAll stops what runs, some at a time, each with its own signal and patience;
+// ctx bounds the patience, after which they are killed. It comes before a Close
+// that no container shall outlive: none is restarted any more. The user did not
+// ask for it: the next manager starts again what has such a restart policy.
+func (m *Manager) StopAll(ctx context.Context) error {
 	m.ending.Store(true)
 	var mu sync.Mutex
 	var errs []error
@@ -320,7 +317,7 @@ func (m *Manager) stopAll(ctx context.Context) []error {
 			errs = append(errs, err)
 		}
 	})
-	return errs
+	return errors.Join(errs...)
 }
 
 // atOnce calls f for every box, some at a time, and waits for all.

@@ -121,7 +121,7 @@ func TestRestoreRestartPolicies(t *testing.T) {
 	stopped := b.run("stopped", policy(container.RestartPolicyUnlessStopped))
 	plain := b.run("plain", nil)
 	must(t, b.Stop(ctx, stopped, StopOptions{}))
-	b.Manager.o.LiveRestore = false // everything ends with the daemon
+	must(t, b.StopAll(ctx))
 	b.reopen(nil)
 	soon(t, "the policy holds", func() bool { return b.inspect(unless).State.Status == container.StateRunning })
 	for _, id := range []string{stopped, plain} {

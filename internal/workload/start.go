@@ -136,13 +136,18 @@ func (m *Manager) sandboxUp(ctx context.Context, r record) error {
 	return err
 }
 
-// ensureMade makes the runtime's container at its first start.
+// ensureMade makes the runtime's container at its first start. Later ones bring
+// its environment up to date where that tells of links: their targets may have
+// other addresses by now.
 func (m *Manager) ensureMade(ctx context.Context, b *box, spec model.ContainerSpec) error {
 	b.mu.Lock()
 	made, tried := b.made, b.tried
 	b.tried = true
 	b.mu.Unlock()
-	if made {
+	switch {
+	case made && m.o.Defaults.LinkEnvironment:
+		return m.o.Renewal.Renew(ctx, spec)
+	case made:
 		return nil
 	}
 	if tried {
@@ -208,6 +213,7 @@ func failureCode(err error) (int, model.Kind) {
 		{"no such file or directory", exitNotFound},
 		{"permission denied", exitNotExecutable},
 		{"is a directory", exitNotExecutable},
+		{"not a directory", exitNotFound}, // Docker's, mostly of a file mounted on a folder
 		{"exec format error", exitNotExecutable},
 	} {
 		if strings.Contains(text, "exec") && strings.Contains(text, c.words) {

@@ -2,7 +2,6 @@ package workload
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"syscall"
@@ -27,8 +26,10 @@ func (m *Manager) Stop(ctx context.Context, ref string, o StopOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := m.stop(ctx, b, o); err != nil {
+	if err := m.stop(ctx, b, o); model.KindOf(err) == model.NotModified {
 		return err
+	} else if err != nil {
+		return model.Errorf(model.KindOf(err), "cannot stop container: %s: %w", ref, err)
 	}
 	m.say(b, events.ActionStop)
 	return nil
@@ -49,14 +50,21 @@ func (m *Manager) stop(ctx context.Context, b *box, o StopOptions) error {
 	if !o.unasked { // a client that goes away does not take its request back
 		ctx = context.WithoutCancel(ctx)
 	}
-	if timeout != 0 {
-		if err := m.signalRun(ctx, b, r, sig); err != nil {
-			return err
-		}
-	}
 	limit := time.Duration(timeout) * time.Second
 	if timeout < 0 {
 		limit = -1
+	}
+	if timeout != 0 {
+		err := m.signalRun(ctx, b, r, sig)
+		if model.KindOf(err) == model.Unavailable { // the runtime has just died: to be asked twice to end does no harm
+			err = m.signalRun(ctx, b, r, sig)
+		}
+		if err != nil && model.KindOf(err) != model.Internal {
+			return err
+		} else if err != nil { // such as a signal that the kernel does not have
+			m.log.Warn("stop signal not sent", "container", model.Short(b.id), "op", "container.stop", "err", err)
+			limit = 0
+		}
 	}
 	if ended, _ := waitEnded(ctx, r, limit); ended {
 		return nil
@@ -124,9 +132,11 @@ func (m *Manager) signalRun(ctx context.Context, b *box, r *run, sig syscall.Sig
 	if b.current() != r {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, verbTimeout)
+	defer cancel()
 	err := m.o.Control.Kill(ctx, b.id, sig, false)
 	if err != nil && model.KindOf(err) != model.NotFound {
-		return model.Errorf(model.Internal, "cannot kill container: %s: %w", b.id, err)
+		return model.Errorf(model.Internal, "Cannot kill container %s: %w", b.id, err)
 	}
 	m.say(b, events.ActionKill, "signal", strconv.Itoa(int(sig)))
 	if b.snapshot().State.Paused {
@@ -146,8 +156,7 @@ func (m *Manager) end(ctx context.Context, b *box, r *run) error {
 	}
 	ended, err := waitEnded(ctx, r, killTimeout+drainLimit)
 	if err == nil && !ended {
-		err = model.Errorf(model.Internal, "cannot kill container: %s: %w", b.id,
-			errors.New("tried to kill container, but did not receive an exit event"))
+		err = model.Errorf(model.Internal, "tried to kill container, but did not receive an exit event")
 	}
 	return err
 }
@@ -173,11 +182,22 @@ func waitEnded(ctx context.Context, r *run, limit time.Duration) (bool, error) {
 // Kill sends a signal by name or number; empty is KILL. Conflict if the
 // container does not run.
 func (m *Manager) Kill(ctx context.Context, ref, name string) error {
+	if err := m.kill(ctx, ref, name); err != nil {
+		return model.Errorf(model.KindOf(err), "cannot kill container: %s: %w", ref, err)
+	}
+	return nil
+}
+
+// kill is Kill without the words that Docker puts before each of its errors.
+func (m *Manager) kill(ctx context.Context, ref, name string) error {
 	sig := syscall.SIGKILL
 	if name != "" {
 		var err error
 		if sig, err = parseSignal(name); err != nil {
 			return err
+		}
+		if !signal.ValidSignalForPlatform(sig) {
+			return model.Errorf(model.Invalid, "the linux daemon does not support signal %d", sig)
 		}
 	}
 	b, err := m.take(ctx, ref)
@@ -192,7 +212,7 @@ func (m *Manager) Kill(ctx context.Context, ref, name string) error {
 	}
 	if r == nil {
 		b.turn.give()
-		return model.Errorf(model.Conflict, "cannot kill container: %s: %w", ref, notRunning(b.id))
+		return notRunning(b.id)
 	}
 	if own, err := stopSignal(rec); sig == syscall.SIGKILL || err == nil && sig == own {
 		b.edit(func(r *record) { r.Stopped = true })
@@ -226,11 +246,12 @@ func (m *Manager) Restart(ctx context.Context, ref string, o StopOptions) error 
 	if err != nil {
 		return err
 	}
-	if err := m.stopForRestart(ctx, b, o); err != nil {
-		return err
+	err = m.stopForRestart(ctx, b, o)
+	if err == nil {
+		err = m.Start(ctx, string(b.id))
 	}
-	if err := m.Start(ctx, string(b.id)); err != nil && model.KindOf(err) != model.NotModified {
-		return err
+	if err != nil && model.KindOf(err) != model.NotModified {
+		return model.Errorf(model.KindOf(err), "Cannot restart container %s: %w", ref, err)
 	}
 	m.say(b, events.ActionRestart)
 	return nil
@@ -303,7 +324,7 @@ func (m *Manager) Unpause(ctx context.Context, ref string) error {
 	if !b.snapshot().State.Paused {
 		return model.Errorf(model.Conflict, "container %s is not paused", b.id)
 	}
-	return m.resume(ctx, b)
+	return orEnded(b.id, m.resume(ctx, b))
 }
 
 // resume is Unpause with the turn held.

@@ -1,12 +1,9 @@
 package workload
 
 import (
-	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
-	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 
@@ -193,30 +190,6 @@ func checkPolicies(r CreateRequest) error {
 		return err
 	}
 	return checkEnv(r.Config.Env)
-}
-
-func checkLogging(r CreateRequest) error {
-	driver := r.Host.LogConfig.Type
-	if !slices.Contains([]string{"", "json-file", "none"}, driver) {
-		return model.Errorf(model.Invalid, "logger: no log driver named '%s' is registered", driver)
-	}
-	known := []string{"max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"}
-	for _, option := range slices.Sorted(maps.Keys(r.Host.LogConfig.Config)) {
-		if driver != "none" && !slices.Contains(known, option) {
-			return model.Errorf(model.Invalid, "unknown log opt '%s' for json-file log driver", option)
-		}
-	}
-	if size, given := r.Host.LogConfig.Config["max-size"]; given {
-		if _, err := units.RAMInBytes(size); err != nil {
-			return model.Errorf(model.Invalid, "failed to initialize logging driver: %w", err)
-		}
-	}
-	if files, given := r.Host.LogConfig.Config["max-file"]; given {
-		if n, err := strconv.Atoi(files); err != nil || n < 1 {
-			return refuse("failed to initialize logging driver: max-file cannot be less than 1")
-		}
-	}
-	return nil
 }
 
 // checkHost refuses what the machine or the one runtime does not have.

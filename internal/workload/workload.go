@@ -38,6 +38,7 @@ import (
 type Options struct {
 	Engine      Engine
 	Containers  Containers
+	Renewal     Renewal
 	Tasks       Tasks
 	Control     Control
 	Execs       Execs
@@ -55,9 +56,7 @@ type Options struct {
 	Host     HostFiles
 	// StorageDriver is the name that inspect shows; "overlayfs" if empty.
 	StorageDriver string
-	// LiveRestore lets containers run on when the manager is closed.
-	LiveRestore bool
-	Logger      *slog.Logger
+	Logger        *slog.Logger
 }
 
 // Defaults are the daemon's settings for containers that say nothing themselves.
@@ -111,7 +110,7 @@ func New(o Options) (*Manager, error) {
 	switch {
 	case o.Engine == nil || o.Store == nil:
 		return nil, errors.New("workload: engine and store are needed")
-	case o.Containers == nil || o.Tasks == nil || o.Control == nil || o.Execs == nil || o.ExecControl == nil || o.Images == nil || o.Logs == nil || o.Outputs == nil || o.Sweeper == nil:
+	case o.Containers == nil || o.Renewal == nil || o.Tasks == nil || o.Control == nil || o.Execs == nil || o.ExecControl == nil || o.Images == nil || o.Logs == nil || o.Outputs == nil || o.Sweeper == nil:
 		return nil, errors.New("workload: a hand of the runtime is missing")
 	case !filepath.IsAbs(o.Root):
 		return nil, errors.New("workload: root must be an absolute path")

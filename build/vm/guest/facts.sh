@@ -6,6 +6,15 @@ service_cgroup=/sys/fs/cgroup/system.slice/linkspand.service
 # What runs in a container: it writes all the time, and ends when it is asked to.
 ticking='trap exit TERM; while :; do echo tick; sleep 1 & wait $!; done'
 
+# It ignores that, as many programs do; and one that has something to do first.
+deaf='trap "" TERM; while :; do echo tick; sleep 1; done'
+tidy='trap "echo done >/data/farewell; exit" TERM; while :; do sleep 1 & wait $!; done'
+# It says its name to who comes by TCP, UDP or SCTP.
+# shellcheck disable=SC2016 # the words are the container's
+naming='socat -U SCTP6-LISTEN:9999,fork,ipv6only=0 EXEC:hostname &
+  socat UDP6-LISTEN:9998,fork,ipv6only=0,shut-null EXEC:hostname &
+  exec socat -U TCP6-LISTEN:9997,fork,ipv6only=0 EXEC:hostname'
+
 # What may hang does not hang the story.
 docker() { timeout 120 docker "$@"; }
 systemctl() { timeout 120 systemctl "$@"; }
@@ -31,7 +40,8 @@ replaced() {
   [[ $now == "active "[1-9]* && $now != "active $1" ]] || { echo "$now"; return 1; }
 }
 
-running() { docker ps --format '{{.Names}}' | sort | paste -s -d ' '; }
+# running: who has a process; who only waits for the next start is not counted
+running() { docker ps --filter status=running --format '{{.Names}}' | sort | paste -s -d ' '; }
 
 state_of() { docker inspect -f '{{.State.Status}} {{.State.Running}}' "$1"; }
 
@@ -118,12 +128,55 @@ daemon_alone() { prints "$(properties MainPID)" all_in "$service_cgroup"; }
 # all_in CGROUP: the processes in it and below
 all_in() { find "$1" -name cgroup.procs -exec cat {} + | paste -s -d ' '; }
 
+# connect_outside: a machine beside this one, on a network between the two
+connect_outside() {
+  ip netns add outside && ip link add lan type veth peer name eth0 netns outside &&
+    ip addr add 192.0.2.1/24 dev lan && ip addr add 2001:db8::1/64 dev lan nodad && ip link set lan up &&
+    ip -n outside addr add 192.0.2.2/24 dev eth0 && ip -n outside addr add 2001:db8::2/64 dev eth0 nodad &&
+    ip -n outside link set eth0 up
+}
+
+# ask PROTOCOL ADDRESS: what answers on the published port there
+ask() {
+  local ip=''
+  [[ $2 != \[* ]] || ip=6
+  case $1 in
+    tcp) client -u "TCP$ip:$2:9997" - ;;
+    udp) echo | client -t 10 - "UDP$ip:$2:9998,null-eof" ;;
+    sctp) client -u "SCTP$ip:$2:9999" - ;; # it knows no half of a connection: only read
+  esac
+}
+
+# shellcheck disable=SC2086 # way is words: how to get where the client is; nothing for this machine itself
+client() { timeout 20 ${way:-} socat "$@"; }
+
+# answers ADDRESS PROTOCOL…: ports is found there
+answers() {
+  local address=$1 protocol
+  shift
+  for protocol; do prints ports ask "$protocol" "$address" || { echo "($protocol)"; return 1; }; done
+}
+
+from_outside() { local way="ip netns exec outside" && answers "$@"; }
+
+# went_down: seconds from the word to the next start of a kernel
+went_down() { echo $(($(date +%s) - $(cut -d. -f1 /proc/uptime) - $(cat "$state/down"))); }
+
+not_longer_than() { [ "$2" -le "$1" ] || { echo "$2 s"; return 1; }; }
+
+# errors: what the daemon has complained of since the machine started
+errors() { journalctl -b -u linkspand -o cat --no-pager | grep -E 'level=ERROR|panic|goroutine' || :; }
+
+# put_away FOLDER and put_back FOLDER: what "make install" has installed
+put_away() { mkdir -p "$1" && mv /usr/local/bin/linkspan* /usr/local/lib/systemd/system/linkspand.service "$1" && systemctl daemon-reload; }
+put_back() { mv "$1"/linkspand.service /usr/local/lib/systemd/system/ && mv "$1"/linkspan* /usr/local/bin/ && systemctl daemon-reload; }
+
 bridge() { docker network inspect -f '{{.Id}}' shop | sed -E 's/^(.{12}).*/br-\1/'; }
 
 # network_facts: what must be the same for ever, as the API tells it
 network_facts() {
   docker network inspect -f '{{.Id}} {{range .IPAM.Config}}{{.Subnet}} {{.Gateway}} {{end}}' shop
-  docker inspect -f '{{.Name}} {{range .NetworkSettings.Networks}}{{.IPAddress}} {{.GlobalIPv6Address}}{{end}}' web db kept plain
+  docker inspect -f '{{.Name}} {{range .NetworkSettings.Networks}}{{.IPAddress}} {{.GlobalIPv6Address}}{{end}}' web db kept plain ports
 }
 
 # bridge_is_up: the kernel has on the bridge what the API says
@@ -135,4 +188,4 @@ bridge_is_up() {
   done
 }
 
-count_namespaces() { find /run/netns -mindepth 1 | wc -l; }
+count_namespaces() { find /run/netns -mindepth 1 ! -name outside | wc -l; }

@@ -10,8 +10,8 @@ mkdir -p $state
 stty -F /dev/ttyS1 -echo -onlcr
 
 # who runs for ever, and who besides until the machine goes down
-always=(db guest kept plain web)
-mortal=(db guest kept once plain web)
+always=(db guest kept plain ports web)
+mortal=(db guest kept once plain ports web)
 
 # the chapter that the next boot begins with; on the disk before anything happens
 next() { echo "$1" >$state/chapter; sync $state/chapter $state; }
@@ -31,6 +31,11 @@ the_service() {
   check "it starts" systemctl start linkspand
   check "the API answers as soon as systemctl returns" docker version
   check "systemd was told that it is ready" prints "notify active running" properties Type ActiveState SubState
+  check "as long as there is no group docker the socket is root's alone" prints "root:root 660" stat -L -c '%U:%G %a' /run/docker.sock
+  check "groupadd docker" groupadd --system docker
+  check "systemctl restart linkspand" systemctl restart linkspand
+  check "the group may use the socket, others may not" prints "root:docker 660" stat -L -c '%U:%G %a' /run/docker.sock
+  check "the journal tells of it in plain words" eventually 10 sh -c "journalctl -b -u linkspand -o cat | grep -q 'level=INFO msg=ready'"
 }
 
 the_containers() {
@@ -40,16 +45,20 @@ the_containers() {
   check "web, --restart=always, with a limit of memory" \
     docker run -d --name web --restart=always --network shop -m 64m busybox httpd -f -h /etc
   check "db, --restart=always" docker run -d --name db --restart=always --network shop busybox sh -c "$ticking"
-  check "kept, --restart=unless-stopped" \
-    docker run -d --name kept --restart=unless-stopped --network shop busybox sh -c "$ticking"
+  check "kept, --restart=unless-stopped, which takes leave in a file when it is asked to end" \
+    docker run -d --name kept --restart=unless-stopped --network shop -v $state/kept:/data busybox sh -c "$tidy"
   check "stopped, --restart=unless-stopped" \
     docker run -d --name stopped --restart=unless-stopped --network shop busybox sh -c "$ticking"
   check "guest, --restart=always, in the network of web" \
     docker run -d --name guest --restart=always --network container:web busybox sh -c "$ticking"
-  check "plain, --restart=always, on the default network" \
-    docker run -d --name plain --restart=always busybox sh -c "$ticking"
+  check "plain, --restart=always, on the default network, deaf to requests to end" \
+    docker run -d --name plain --restart=always busybox sh -c "$deaf"
+  check "ports, --restart=always, with a port of each protocol" \
+    docker run -d --name ports --hostname ports --restart=always --network shop -p 9997:9997 -p 9998:9998/udp -p 9999:9999/sctp \
+    -v /usr:/usr:ro -v /usr/lib:/lib:ro -v /usr/lib64:/lib64:ro busybox sh -c "$naming"
   check "once, --restart=no" docker run -d --name once --network shop busybox sh -c "$ticking"
   check "the user stops stopped" docker stop stopped
+  check "a machine outside is connected" connect_outside
   network_works
   check "br_netfilter is still not loaded" not loaded br_netfilter
 }
@@ -60,7 +69,17 @@ network_works() {
   check "db gets a page from web" eventually 10 docker exec db wget -qO- http://web/hostname
   check "guest gets it on its own loopback" docker exec guest wget -qO- http://127.0.0.1/hostname
   check "plain reaches the host's docker0" docker exec plain ping -c 1 -W 5 172.17.0.1
+  ports_work
   check "the kernel has what the networks ask for" linkspan network diff
+}
+
+ports_work() {
+  check "docker port shows the port of SCTP" prints "0.0.0.0:9999
+[::]:9999" docker port ports 9999/sctp
+  check "TCP, UDP and SCTP by localhost" answers 127.0.0.1 tcp udp sctp
+  check "TCP and UDP by localhost over IPv6" answers '[::1]' tcp udp
+  check "TCP, UDP and SCTP from outside" from_outside 192.0.2.1 tcp udp sctp
+  check "TCP, UDP and SCTP from outside over IPv6" from_outside '[2001:db8::1]' tcp udp sctp
 }
 
 the_cgroups() {
@@ -94,6 +113,9 @@ the_restarts() {
   check "stopped: the containers' processes live" alive "$processes"
   check "stopped: web reaches db by its address" in_web ping -c 1 -W 5 "$db"
   if [ -n "$keeper" ]; then check "stopped: and by its name" in_web ping -c 1 -W 5 db; fi
+  check "stopped: SCTP answers by localhost and from outside" eval "answers 127.0.0.1 sctp && from_outside 192.0.2.1 sctp"
+  check "stopped: TCP and UDP answer by localhost over IPv6" answers '[::1]' tcp udp
+  check "nobody was asked to end" not test -e $state/kept/farewell
   check "systemctl start linkspand" systemctl start linkspand
   survived "stopped and started"
 
@@ -113,6 +135,7 @@ the_restarts() {
     survived "upgraded"
   fi
   check "no unit has failed" prints "" systemctl --failed --no-legend --plain
+  check "there were no errors" prints "" errors
 }
 
 # boots_again WHAT: what holds after the machine went down, however it did
@@ -127,11 +150,34 @@ boots_again() {
   check "and nothing runs that is not said to" no_strangers
   check "network, bridge, subnets and addresses are those of before" prints "$(cat $state/network)" network_facts
   check "the bridge has its addresses" bridge_is_up
+  check "a machine outside is connected" connect_outside
   network_works
   check "web has its limit of memory" prints 67108864 cat "$(cgroup_of web)/memory.max"
-  check "there is one network namespace for each but guest, and no stale one" prints 4 count_namespaces
+  check "there is one network namespace for each but guest, and no stale one" prints 5 count_namespaces
   check "br_netfilter is not loaded" not loaded br_netfilter
   check "no unit has failed" prints "" systemctl --failed --no-legend --plain
+  check "there were no errors" prints "" errors
+}
+
+# went_in_order SECONDS: to processes that it knows nothing of systemd gives 90 s, besides all else; the daemon gives
+# plain 10 s. The rest is what an emulated machine needs to end and to come to a kernel again.
+went_in_order() {
+  check "the machine went down without waiting for who is deaf" not_longer_than 85 "$1"
+  check "kept had the time to take leave" prints "done" cat $state/kept/farewell
+}
+
+the_removal() {
+  local processes
+  chapter "Removed, and installed again"
+  processes=$(processes_of "${always[@]}")
+  check "systemctl disable --now linkspand" systemctl disable --now linkspand
+  check "the programs and the unit are removed" put_away $state/away
+  check "the containers' processes live" alive "$processes"
+  check "they are installed again" put_back $state/away
+  check "systemctl enable --now linkspand" systemctl enable --now linkspand
+  check "every container is the process that it was" prints "$processes" processes_of "${always[@]}"
+  check "no network is lost" prints "$(cat $state/network)" network_facts
+  check "SCTP answers from outside" from_outside 192.0.2.1 sctp
 }
 
 remember() {
@@ -166,11 +212,14 @@ case $(cat $state/chapter 2>/dev/null) in
     last_words
     next rebooted
     chapter "systemctl reboot"
+    date +%s >$state/down
     systemctl reboot
     ;;
   rebooted)
     next nowhere
-    boots_again "a reboot"
+    down=$(went_down)
+    boots_again "a reboot, down for $down s"
+    went_in_order "$down"
     check "once can be started again" docker start once
     check "and reaches web by name" docker exec once ping -c 1 -W 5 web
     remember
@@ -183,6 +232,7 @@ case $(cat $state/chapter 2>/dev/null) in
   cut)
     next nowhere
     boots_again "a power cut"
+    the_removal
     last_words
     echo "the end"
     power_off

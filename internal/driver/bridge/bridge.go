@@ -10,8 +10,8 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
+	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/driver"
@@ -49,6 +49,7 @@ type config struct {
 	bridge     string
 	adopt      bool
 	mtu        int
+	packets    int // as asked for, in bytes; 0 leaves it to packetSizes
 	icc        bool
 	masquerade bool
 	inhibit    bool // the bridge gets no IPv4 address
@@ -65,13 +66,14 @@ func Name(n model.Network) string {
 
 func parse(n model.Network) (config, error) {
 	c := config{bridge: Name(n), icc: true, masquerade: true}
-	if len(c.bridge) > 15 || strings.ContainsAny(c.bridge, "/ \t\n") || c.bridge == "." || c.bridge == ".." {
-		return c, model.Errorf(model.Invalid, "invalid bridge name %q: a network interface's name has at most 15 characters and neither slashes nor spaces", c.bridge)
+	if !driver.ValidInterface(c.bridge) {
+		return c, model.Errorf(model.Invalid, "invalid bridge name %.32q: a network interface's name has at most 15 characters, and no slashes, colons, percent signs and spaces", c.bridge)
 	}
+	isDefault := false // says nothing that the network's name does not
 	for _, o := range []struct {
 		key string
 		to  *bool
-	}{{OptionICC, &c.icc}, {OptionMasquerade, &c.masquerade}, {OptionInhibit, &c.inhibit}} {
+	}{{OptionICC, &c.icc}, {OptionMasquerade, &c.masquerade}, {OptionInhibit, &c.inhibit}, {OptionDefault, &isDefault}} {
 		text, given := n.Options[o.key]
 		if !given {
 			continue
@@ -86,9 +88,22 @@ func parse(n model.Network) (config, error) {
 	if c.publishing, err = driver.PublishingOf(n); err != nil {
 		return c, err
 	}
+	if c.packets, err = packetOption(n); err != nil {
+		return c, err
+	}
 	c.mtu, err = driver.MTU(n)
 	c.adopt = n.Options[OptionName] != ""
 	return c, err
+}
+
+// NeedsGateway implements driver.GatewayChooser: where the host is not on the
+// network, or nothing leads out by way of it, there is none.
+func (Driver) NeedsGateway(n model.Network, f model.Family) (bool, error) {
+	c, err := parse(n)
+	if err != nil {
+		return false, err
+	}
+	return c.publishing.Mode(f) != driver.ModeIsolated && !(f == model.IPv4 && c.inhibit && n.Internal), nil
 }
 
 // Validate implements driver.Driver.
@@ -139,7 +154,7 @@ func (Driver) Plan(v driver.View) ([]desired.Row, error) {
 	}
 	rows := []desired.Row{desired.Link{
 		Name: c.bridge, Type: desired.LinkBridge, MTU: c.mtu, Adopt: c.adopt,
-		MAC: driver.MAC("bridge", string(v.Network.ID)),
+		MAC: driver.MAC("bridge", string(v.Network.ID)), Packets: packetSizes(c, v),
 	}}
 	border := firewall.Border{Bridge: c.bridge, Internal: v.Network.Internal, ICC: c.icc}
 	for _, f := range []model.Family{model.IPv4, model.IPv6} {
@@ -155,7 +170,12 @@ func (Driver) Plan(v driver.View) ([]desired.Row, error) {
 			border.Masquerade = append(border.Masquerade, pool.Subnet)
 		}
 	}
-	rows = append(rows, familySysctls(c.bridge, v.Network.IPv6 && c.publishing.Mode6 != driver.ModeIsolated)...)
+	ipv6 := v.Network.IPv6 && c.publishing.Mode6 != driver.ModeIsolated
+	rows = append(rows, familySysctls(c.bridge, ipv6)...)
+	// On a network whose subnet is the link's own the gateway may be this address.
+	if own := (desired.Addr{Link: c.bridge, Prefix: linkLocal}); ipv6 && !slices.Contains(rows, desired.Row(own)) {
+		rows = append(rows, own)
+	}
 	if v.Network.IPv4 && !v.Network.Internal {
 		rows = append(rows, localhost(c.bridge))
 	}
@@ -181,6 +201,5 @@ func familySysctls(bridge string, ipv6 bool) []desired.Row {
 	}
 	return []desired.Row{
 		set("accept_ra", "0"), set("accept_dad", "0"), set("disable_ipv6", "0"),
-		desired.Addr{Link: bridge, Prefix: linkLocal},
 	}
 }

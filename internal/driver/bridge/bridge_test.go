@@ -92,7 +92,7 @@ func TestNamesAreComputedAndShort(t *testing.T) {
 }
 
 func TestEndpointSysctls(t *testing.T) {
-	e := model.Endpoint{Interface: "eth3", DriverOpts: map[string]string{driver.OptionSysctls: "net.ipv4.conf.IFNAME.log_martians=1,net.ipv6.conf.IFNAME.accept_ra=2"}}
+	e := model.Endpoint{Interface: "eth3", DriverOpts: map[string]string{driver.OptionSysctls: "net.ipv4.conf.IFNAME.log_martians=1,net.ipv6.conf.ifname.accept_ra=2"}}
 	rows, err := driver.EndpointSysctls(e, "box")
 	want := []desired.Row{
 		desired.Sysctl{Namespace: "box", Path: "net/ipv4/conf/eth3/log_martians", Value: "1"},

@@ -22,7 +22,8 @@ func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
 	host := HostEnd(e, v.Sandbox.Generation)
 	rows := []desired.Row{desired.Link{
 		Name: host, Type: desired.LinkVeth, MTU: c.mtu, Master: c.bridge, Group: desired.PortGroup,
-		Peer: &desired.Peer{Namespace: ns, Name: e.Interface, MAC: e.MAC},
+		Packets: packetSizes(c, v),
+		Peer:    &desired.Peer{Namespace: ns, Name: e.Interface, MAC: e.MAC},
 	}}
 	var addrs, open, routed []netip.Addr
 	for _, f := range []model.Family{model.IPv4, model.IPv6} {

@@ -13,7 +13,8 @@
 //
 // What has gone wrong here: a bridge whose MTU was given at creation forgets it
 // when its last port leaves; one whose MTU was set afterwards keeps it
-// (BROPT_MTU_SET_BY_USER).
+// (BROPT_MTU_SET_BY_USER). A bridge refuses to be told of packets larger than
+// usual until it has had a port (br_set_gso_limits).
 package link
 
 import (
@@ -44,6 +45,7 @@ type Info struct {
 	Alias     string
 	MAC       string // lower case
 	MTU       int    // bytes
+	Packets   Packets
 	Group     uint32
 	Master    int  // index of the bridge it is a port of, or 0
 	PeerIndex int  // for a veth, the index of the other end in its own namespace
@@ -260,6 +262,8 @@ func parse(msg []byte) (Info, error) {
 			i.MAC = net.HardwareAddr(ad.Bytes()).String()
 		case unix.IFLA_MTU:
 			i.MTU = int(ad.Uint32())
+		case unix.IFLA_GSO_MAX_SIZE, unix.IFLA_GRO_MAX_SIZE, unix.IFLA_GSO_IPV4_MAX_SIZE, unix.IFLA_GRO_IPV4_MAX_SIZE, unix.IFLA_TSO_MAX_SIZE:
+			i.Packets.read(ad)
 		case unix.IFLA_GROUP:
 			i.Group = ad.Uint32()
 		case unix.IFLA_MASTER:

@@ -92,10 +92,10 @@ func (w Want) Put() (State, error) {
 func (w Want) fresh() State {
 	s := State{Host: Info{Name: w.Row.Name, Type: string(w.Row.Type), MAC: strings.ToLower(w.Row.MAC), Group: w.Row.Group}}
 	if w.Row.Type == desired.LinkVeth {
-		s.Host.MTU = w.Row.MTU
+		s.Host.MTU, s.Host.Packets = w.Row.MTU, wanted(w.Row.Packets)
 	}
 	if p := w.Row.Peer; p != nil {
-		s.Peer = Info{Name: p.Name, MAC: strings.ToLower(p.MAC), MTU: w.Row.MTU}
+		s.Peer = Info{Name: p.Name, MAC: strings.ToLower(p.MAC), MTU: w.Row.MTU, Packets: wanted(w.Row.Packets)}
 	}
 	return s
 }
@@ -203,17 +203,20 @@ func texts(ds []difference, prefix string) []string {
 
 // fields are what is set on one end.
 type fields struct {
-	mac   string
-	mtu   int
-	group uint32
-	alias string
+	mac     string
+	mtu     int
+	packets desired.PacketSizes
+	group   uint32
+	alias   string
 }
 
 func (w Want) host() fields {
-	return fields{w.Row.MAC, w.Row.MTU, w.Row.Group, Mark(w.Instance, w.Owner)}
+	return fields{w.Row.MAC, w.Row.MTU, w.Row.Packets, w.Row.Group, Mark(w.Instance, w.Owner)}
 }
 
-func (w Want) peer() fields { return fields{mac: w.Row.Peer.MAC, mtu: w.Row.MTU} }
+func (w Want) peer() fields {
+	return fields{mac: w.Row.Peer.MAC, mtu: w.Row.MTU, packets: w.Row.Packets}
+}
 
 // difference is one field that is not as wanted, in words and as an attribute.
 type difference struct {
@@ -228,6 +231,7 @@ func differences(have Info, want fields) []difference {
 		out = append(out, difference{fmt.Sprintf("mtu %d instead of %d", have.MTU, want.mtu),
 			func(ae *netlink.AttributeEncoder) { ae.Uint32(unix.IFLA_MTU, uint32(want.mtu)) }})
 	}
+	out = append(out, have.Packets.differences(want.packets)...)
 	if want.mac != "" && have.MAC != strings.ToLower(want.mac) {
 		out = append(out, difference{fmt.Sprintf("mac %s instead of %s", have.MAC, want.mac),
 			func(ae *netlink.AttributeEncoder) { ae.Do(unix.IFLA_ADDRESS, macBytes(want.mac)) }})
@@ -279,7 +283,7 @@ func (w Want) create() error {
 				ae.Uint32(unix.IFLA_GROUP, row.Group)
 			}
 			if row.Type == desired.LinkVeth {
-				endAttrs(ae, row.MTU)
+				endAttrs(ae, row)
 			}
 			ae.Nested(unix.IFLA_LINKINFO, func(info *netlink.AttributeEncoder) error {
 				info.String(unix.IFLA_INFO_KIND, string(row.Type))
@@ -296,7 +300,7 @@ func (w Want) peerData(data *netlink.AttributeEncoder) error {
 	ae := netlink.NewAttributeEncoder()
 	ae.String(unix.IFLA_IFNAME, w.Row.Peer.Name)
 	ae.Uint32(unix.IFLA_NET_NS_FD, uint32(w.PeerFile.Fd()))
-	endAttrs(ae, w.Row.MTU)
+	endAttrs(ae, w.Row)
 	if w.Row.Peer.MAC != "" {
 		ae.Do(unix.IFLA_ADDRESS, macBytes(w.Row.Peer.MAC))
 	}
@@ -307,11 +311,12 @@ func (w Want) peerData(data *netlink.AttributeEncoder) error {
 
 // endAttrs are what both ends of a veth have in common. Without a transmit queue
 // (noqueue) a packet goes straight into the other end.
-func endAttrs(ae *netlink.AttributeEncoder, mtu int) {
+func endAttrs(ae *netlink.AttributeEncoder, row desired.Link) {
 	ae.Uint32(unix.IFLA_TXQLEN, 0)
-	if mtu != 0 {
-		ae.Uint32(unix.IFLA_MTU, uint32(mtu))
+	if row.MTU != 0 {
+		ae.Uint32(unix.IFLA_MTU, uint32(row.MTU))
 	}
+	wanted(row.Packets).write(ae)
 }
 
 func macBytes(mac string) func() ([]byte, error) {

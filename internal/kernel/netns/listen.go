@@ -28,18 +28,6 @@ func (d *Dir) Listen(ctx context.Context, name, network string, addr netip.AddrP
 	return l, inNamespace(name, err)
 }
 
-// Dial connects from within the named namespace. A place inside is held until
-// the connection stands, so ctx should have a deadline.
-func (d *Dir) Dial(ctx context.Context, name, network string, addr netip.AddrPort) (conn net.Conn, err error) {
-	err = d.Do(ctx, name, func() (err error) {
-		// An address literal is dialled on the calling goroutine, which is the
-		// one whose thread is in the namespace.
-		conn, err = new(net.Dialer).DialContext(ctx, network, addr.String())
-		return err
-	})
-	return conn, inNamespace(name, err)
-}
-
 func inNamespace(name string, err error) error {
 	if err == nil {
 		return nil

@@ -1,0 +1,50 @@
+package engine
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/ops"
+	"github.com/linkspan/linkspan/internal/plan"
+)
+
+// TestPlansFollowTheUplink changes what the way out takes: networks and containers
+// that are there follow at the next look, and at no other.
+func TestPlansFollowTheUplink(t *testing.T) {
+	r := newRig(t)
+	r.must(t, r.Networks().Create(network("web")))
+	r.must(t, ops.CreateSandbox(sandbox("a"), []ops.EndpointSpec{r.on("web")}), ops.StartSandbox(sandboxID("a")))
+	usual := r.kernel.String()
+	look := func(size int) {
+		t.Helper()
+		r.options.Observer = fixedFacts{Packets: facts.Packets{Large4: true, Large6: true, Out4: size, Out6: size}}
+		if err := r.Observe(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		full, err := plan.Input{Snapshot: r.Snapshot(), Facts: r.Facts(), Drivers: r.Drivers()}.Full()
+		if err != nil || r.Plan().String() != full.String() {
+			t.Errorf("the plan (%v):\n%s\nplanned at once:\n%s", err, r.Plan(), full)
+		}
+	}
+
+	look(131072)
+	if got := strings.Count(r.kernel.String(), "gso_ipv4_max_size 131072 gso_max_size 131072"); got != 3 { // docker0, the network, the container
+		t.Errorf("%d links take larger packets:\n%s", got, r.kernel)
+	}
+	writes := r.kernel.Writes()
+	look(131072)
+	if got := r.kernel.Writes() - writes; got != 0 {
+		t.Errorf("%d writes though nothing has changed", got)
+	}
+
+	// What the kernel refuses at the moment, it is given again later.
+	r.kernel.FailWrite(2)
+	look(65536)
+	if !r.kernel.Failed() {
+		t.Fatal("nothing was written")
+	}
+	if _, err := r.Resync(t.Context()); err != nil || r.kernel.String() != usual {
+		t.Errorf("after a resync (%v):\n%s\nwant:\n%s", err, r.kernel, usual)
+	}
+}

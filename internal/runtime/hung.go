@@ -1,0 +1,80 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	// pulse is how often the child is asked whether it is well.
+	pulse = 2 * time.Second
+	// pulsePatience is how long it may take to answer, as with Docker.
+	pulsePatience = 3 * time.Second
+	// pulsesMissed is how many answers in a row may be late before it counts as
+	// hung.
+	pulsesMissed = 3
+)
+
+// killHung ends a containerd that lives and does not answer, so that supervise
+// starts it again: else all who wait for it wait for ever. Containers do not
+// notice. It returns when the process has ended, or supervision has.
+func (c *child) killHung(proc *process) {
+	conn, err := grpc.NewClient("unix://"+c.socket(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		c.log.Error("containerd is not watched", "op", "containerd.watch", "err", err)
+		return
+	}
+	defer conn.Close() //nolint:errcheck // nothing is under way
+	health := grpc_health_v1.NewHealthClient(conn)
+	for missed := 0; missed < pulsesMissed; {
+		if c.isLate(proc, health) {
+			missed++
+			continue
+		}
+		missed = 0
+		select {
+		case <-c.quit:
+			return
+		case <-proc.done:
+			return
+		case <-time.After(pulse):
+		}
+	}
+	select {
+	case <-c.quit:
+		return
+	case <-proc.done:
+		return
+	default:
+	}
+	c.log.Error(fmt.Sprintf("containerd (process %d) has not answered for %s, ending it", proc.id.pid, pulsesMissed*c.patience),
+		"op", "containerd.watch")
+	proc.signal(unix.SIGKILL)
+}
+
+// isLate tells whether an answer was waited for in vain. A refusal is an answer:
+// one that is starting, or is about to be seen dead, refuses.
+func (c *child) isLate(proc *process, health grpc_health_v1.HealthClient) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), c.patience)
+	defer cancel()
+	asked := make(chan bool, 1)
+	go func() {
+		_, err := health.Check(ctx, &grpc_health_v1.HealthCheckRequest{})
+		asked <- status.Code(err) == codes.DeadlineExceeded
+	}()
+	select {
+	case late := <-asked:
+		return late
+	case <-c.quit:
+	case <-proc.done:
+	}
+	return false
+}

@@ -1,0 +1,134 @@
+package workload
+
+import (
+	"errors"
+	"maps"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/docker/go-units"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// checkLogging refuses a log that could not be kept. Docker notices some of it
+// only when the container is started; its words are the same.
+func checkLogging(r CreateRequest) error {
+	driver, options := r.Host.LogConfig.Type, r.Host.LogConfig.Config
+	switch driver {
+	case "none":
+		return nil
+	case "", "json-file":
+	default:
+		return model.Errorf(model.Invalid, "logger: no log driver named '%s' is registered", driver)
+	}
+	known := []string{"max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size",
+		"cache-disabled", "cache-max-size", "cache-max-file", "cache-compress"}
+	for _, option := range slices.Sorted(maps.Keys(options)) {
+		if !slices.Contains(known, option) {
+			return model.Errorf(model.Invalid, "unknown log opt '%s' for json-file log driver", option)
+		}
+	}
+	if err := checkLogMode(options); err != nil {
+		return err
+	}
+	if err := errors.Join(checkRotation(options), checkAttributes(options)); err != nil {
+		return model.Errorf(model.Invalid, "failed to create task for container: failed to initialize logging driver: %w", err)
+	}
+	return nil
+}
+
+func checkLogMode(options map[string]string) error {
+	mode := options["mode"]
+	if !slices.Contains([]string{"", "blocking", "non-blocking"}, mode) {
+		return model.Errorf(model.Invalid, "logger: logging mode not supported: %s", mode)
+	}
+	size, given := options["max-buffer-size"]
+	if !given {
+		return nil
+	}
+	if mode != "non-blocking" {
+		return refuse("logger: max-buffer-size option is only supported with 'mode=non-blocking'")
+	}
+	if _, err := units.RAMInBytes(size); err != nil {
+		return model.Errorf(model.Invalid, "error parsing option max-buffer-size: %w", err)
+	}
+	return nil
+}
+
+// checkRotation refuses what the log itself would refuse, later and to nobody.
+func checkRotation(options map[string]string) error {
+	size, sized := options["max-size"]
+	if sized {
+		if n, err := units.FromHumanSize(size); err != nil {
+			return err
+		} else if n <= 0 {
+			return errors.New("max-size must be a positive number")
+		}
+	}
+	files := 1
+	if text, given := options["max-file"]; given {
+		var err error
+		if files, err = strconv.Atoi(text); err != nil {
+			return err
+		} else if files < 1 {
+			return errors.New("max-file cannot be less than 1")
+		}
+	}
+	text, given := options["compress"]
+	if !given {
+		return nil
+	}
+	compress, err := strconv.ParseBool(text)
+	if err == nil && compress && (files < 2 || !sized) {
+		err = errors.New("compress cannot be true when max-file is less than 2 or max-size is not set")
+	}
+	return err
+}
+
+func checkAttributes(options map[string]string) error {
+	_, labels := regexp.Compile(options["labels-regex"])
+	_, env := regexp.Compile(options["env-regex"])
+	return errors.Join(labels, env)
+}
+
+// logAttributes returns what `docker logs --details` says of every line: those of
+// the container's labels and variables that its log options choose, sorted and
+// escaped as in a URL, with Docker's separators.
+func logAttributes(r record) string {
+	variables := map[string]string{}
+	for _, v := range r.Config.Env {
+		if name, value, given := strings.Cut(v, "="); given {
+			variables[name] = value
+		}
+	}
+	chosen := map[string]string{}
+	for _, from := range []struct {
+		option string
+		values map[string]string
+	}{{"labels", r.Config.Labels}, {"env", variables}} {
+		names, pattern := r.Host.LogConfig.Config[from.option], r.Host.LogConfig.Config[from.option+"-regex"]
+		for _, name := range strings.Split(names, ",") {
+			if value, ok := from.values[name]; ok {
+				chosen[name] = value
+			}
+		}
+		matches, err := regexp.Compile(pattern)
+		if pattern == "" || err != nil { // refused when the container is made
+			continue
+		}
+		for name, value := range from.values {
+			if matches.MatchString(name) {
+				chosen[name] = value
+			}
+		}
+	}
+	var pairs []string
+	for _, name := range slices.Sorted(maps.Keys(chosen)) {
+		pairs = append(pairs, url.QueryEscape(name)+"="+url.QueryEscape(chosen[name]))
+	}
+	return strings.Join(pairs, ",")
+}
