@@ -167,9 +167,11 @@ func (m *Manager) restore(ctx context.Context, b *box, t model.TaskStatus) (runs
 			m.settle(b, t.Exit)
 			break
 		}
+		// The daemon was killed between the start of another run and its record.
 		if _, err := m.o.Tasks.DeleteTask(ctx, b.id); err != nil {
 			log.Warn("ended task stays", "err", err)
 		}
+		m.downIfUp(ctx, b)
 	default: // created and never started, or none at all
 		m.forgetHalf(ctx, b, t.State == model.TaskCreated)
 	}

@@ -171,3 +171,27 @@ func TestRestoreOfHalfAStart(t *testing.T) {
 	must(t, b.Unpause(ctx, running))
 	b.end(running, 4)
 }
+
+// TestRestoreOfAStartThatEnded: the daemon was killed between starting a container
+// again and recording that, and the process has ended since.
+func TestRestoreOfAStartThatEnded(t *testing.T) {
+	b := newBench(t)
+	id := b.run("one", nil)
+	b.end(id, 3)
+	sb, _ := b.engine.Snapshot().SandboxOf(model.ContainerID(id))
+	b.reopen(func() {
+		_, err := b.engine.Do(ctx, ops.StartSandbox(sb.ID))
+		must(t, err)
+		_, err = b.runtime.NewTask(ctx, model.ContainerID(id), model.StreamOptions{})
+		must(t, err)
+		must(t, b.runtime.Start(ctx, model.ContainerID(id)))
+		b.runtime.finish(b.runtime.process(id), 4)
+	})
+	if sb, _ := b.engine.Snapshot().Sandbox(sb.ID); sb.Up {
+		t.Error("the sandbox is up")
+	}
+	if b.runtime.process(id) != nil {
+		t.Error("the task is still there")
+	}
+	must(t, b.Start(ctx, id))
+}
