@@ -60,7 +60,7 @@ func (r *Runtime) Exec(ctx context.Context, id model.ContainerID, exec string, p
 		if strings.Contains(err.Error(), "in a paused state") { // since we looked
 			return nil, frozen(id)
 		}
-		return nil, fault("exec", describe(id), err)
+		return nil, r.faultOrEnd(ctx, "exec", id, err)
 	}
 	r.keep(key, g)
 	return streams, nil
@@ -106,7 +106,7 @@ func (r *Runtime) execProcess(ctx context.Context, id model.ContainerID, own *sp
 func (r *Runtime) execUser(ctx context.Context, id model.ContainerID, p model.Process) (specs.User, error) {
 	answer, err := r.tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
 	if err != nil {
-		return specs.User{}, fault("exec", describe(id), err)
+		return specs.User{}, r.faultOrEnd(ctx, "exec", id, err)
 	}
 	return resolveUser(fmt.Sprintf("/proc/%d/root", answer.Process.Pid), p.User, p.ExtraGroups)
 }
@@ -145,7 +145,7 @@ func (r *Runtime) faultOrEnd(ctx context.Context, op string, id model.ContainerI
 // the kernel has taken an exec along (pid_namespaces(7)), maybe before the shim knows.
 func (r *Runtime) diedUnder(ctx context.Context, id model.ContainerID, err error) bool {
 	patience := time.Duration(0)
-	words := []string{"broken pipe", "connection reset", "EOF", "executing setns process", "namespace path: lstat /proc/",
+	words := []string{"ttrpc: closed", "broken pipe", "connection reset", "EOF", "executing setns process", "namespace path: lstat /proc/",
 		"container not running", "container not paused", "unable to freeze"}
 	if slices.ContainsFunc(words, func(w string) bool { return strings.Contains(err.Error(), w) }) {
 		patience = endSeen
@@ -155,7 +155,7 @@ func (r *Runtime) diedUnder(ctx context.Context, id model.ContainerID, err error
 		if isNotFound(err) || err == nil && answer.Process.Status == tasktypes.Status_STOPPED {
 			return true
 		}
-		if err != nil || time.Now().After(end) {
+		if ctx.Err() != nil || time.Now().After(end) {
 			return false
 		}
 	}

@@ -116,7 +116,7 @@ func (r *Runtime) Kill(ctx context.Context, id model.ContainerID, sig syscall.Si
 	ctx, cancel := r.call(ctx)
 	defer cancel()
 	_, err := r.tasks().Kill(ctx, &tasks.KillRequest{ContainerID: string(id), Signal: uint32(sig), All: all})
-	return fault("kill", describe(id), err)
+	return r.faultOrEnd(ctx, "kill", id, err)
 }
 
 // Pause stops all processes of a container where they are. Execs that are being
@@ -159,7 +159,7 @@ func (r *Runtime) Pids(ctx context.Context, id model.ContainerID) ([]int, error)
 	defer cancel()
 	answer, err := r.tasks().ListPids(ctx, &tasks.ListPidsRequest{ContainerID: string(id)})
 	if err != nil {
-		return nil, fault("pids", describe(id), err)
+		return nil, r.faultOrEnd(ctx, "pids", id, err)
 	}
 	out := make([]int, 0, len(answer.Processes))
 	for _, p := range answer.Processes {
