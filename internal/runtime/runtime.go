@@ -93,6 +93,9 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 			return nil, fmt.Errorf("runtime directory: %w", err)
 		}
 	}
+	if err := prepareViews(o.ExecRoot); err != nil { // the next daemon tries again
+		o.Logger.Warn("views of file systems", "op", "runtime.open", "err", err)
+	}
 	host, err := readHostFacts(o.Logger)
 	if err != nil {
 		return nil, err
