@@ -2,10 +2,8 @@ package resolver
 
 import (
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
@@ -14,7 +12,6 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/kerneltest"
-	"github.com/linkspan/linkspan/internal/kernel/netns"
 	"github.com/linkspan/linkspan/internal/kernel/sockets"
 )
 
@@ -126,14 +123,7 @@ func BenchmarkFlood(b *testing.B) {
 // name server is too, with as many under way as the name says. The processor time is
 // that of all three: resolver, client and name server.
 func BenchmarkUncached(b *testing.B) {
-	host := kerneltest.New(b)
-	file, err := os.Open(host.Netns)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer file.Close()
-	spaces := netns.New(netns.Options{Dir: host.Dir, Host: file, Logger: slog.New(slog.DiscardHandler)})
-	defer spaces.Close()
+	spaces := kerneltest.New(b).Namespaces(b)
 	if err := spaces.Do(b.Context(), "", raiseLoopback); err != nil {
 		b.Fatal(err)
 	}

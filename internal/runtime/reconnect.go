@@ -25,8 +25,8 @@ const (
 )
 
 // repeatable are the requests that change nothing the second time: their answer is
-// asked for again if containerd dies before it gives it.
-// Two SIGKILLs are as good as one.
+// asked for again if containerd dies before it gives it. Two SIGKILLs are as good
+// as one.
 func repeatable(method string, request any) bool {
 	if kill, ok := request.(*tasks.KillRequest); ok {
 		return kill.Signal == uint32(unix.SIGKILL)

@@ -78,6 +78,21 @@ func unmount(path string) {
 	}
 }
 
+// Namespaces opens the directory of named namespaces until the test ends.
+func (h Host) Namespaces(t testing.TB) *netns.Dir {
+	t.Helper()
+	file, err := os.Open(h.Netns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := netns.New(netns.Options{Dir: h.Dir, Host: file, Logger: slog.New(slog.DiscardHandler)})
+	t.Cleanup(func() {
+		d.Close()
+		file.Close()
+	})
+	return d
+}
+
 // Do runs f on a thread inside the namespace. f must not end the test.
 func (h Host) Do(t testing.TB, f func()) {
 	t.Helper()

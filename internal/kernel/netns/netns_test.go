@@ -24,16 +24,7 @@ func closeFile(f *os.File) error { return f.Close() }
 func open(t *testing.T) (*netns.Dir, kerneltest.Host) {
 	t.Helper()
 	host := kerneltest.New(t)
-	file, err := os.Open(host.Netns)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := netns.New(netns.Options{Dir: host.Dir, Host: file, Logger: slog.New(slog.DiscardHandler)})
-	t.Cleanup(func() {
-		d.Close()
-		file.Close()
-	})
-	return d, host
+	return host.Namespaces(t), host
 }
 
 // here is the identity of the calling thread's namespace.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -15,24 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/kernel/kerneltest"
-	"github.com/linkspan/linkspan/internal/kernel/netns"
 	"github.com/linkspan/linkspan/internal/kernel/sockets"
 )
 
 // space returns an Opener with one namespace, "box", whose loopback interface is up.
 func space(t *testing.T) sockets.Opener {
 	t.Helper()
-	host := kerneltest.New(t)
-	file, err := os.Open(host.Netns)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := netns.New(netns.Options{Dir: host.Dir, Host: file, Logger: slog.New(slog.DiscardHandler)})
-	t.Cleanup(func() {
-		d.Close()
-		file.Close()
-	})
-	err = d.Create(t.Context(), "box", func(f *os.File) error { return f.Close() })
+	d := kerneltest.New(t).Namespaces(t)
+	err := d.Create(t.Context(), "box", func(f *os.File) error { return f.Close() })
 	if err == nil {
 		err = d.Do(t.Context(), "box", func() error { return exec.Command("ip", "link", "set", "lo", "up").Run() })
 	}
