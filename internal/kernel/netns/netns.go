@@ -73,7 +73,7 @@ func New(o Options) *Dir {
 		o.Dir = DefaultDir
 	}
 	d := &Dir{
-		path: o.Dir, born: time.Now(), host: o.Host, log: o.Logger,
+		path: o.Dir, born: fileTime(), host: o.Host, log: o.Logger,
 		inside:   make(chan struct{}, maxInside),
 		removals: make(chan string, maxRemovals),
 		leaving:  map[string]chan struct{}{},
@@ -81,6 +81,17 @@ func New(o Options) *Dir {
 	d.atHome = isOwn(d.host)
 	d.idle.Go(d.removeLoop)
 	return d
+}
+
+// fileTime is the time that a file made now would bear. The kernel stamps files by
+// its coarse clock, which is up to a tick behind time.Now: measured by that one, a
+// file made just after would look older (clock_getres(2)).
+func fileTime() time.Time {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &ts); err != nil {
+		return time.Now()
+	}
+	return time.Unix(ts.Unix())
 }
 
 // isOwn tells whether a namespace's file is that of the process's own: the one in

@@ -216,6 +216,9 @@ func (s *sink) collect(fd int, stop <-chan struct{}) {
 		if ll, ok := from.(*unix.SockaddrLinklayer); !ok || ll.Pkttype == unix.PACKET_OUTGOING {
 			continue
 		}
+		if quotes(b[:n]) {
+			continue
+		}
 		start := mark(0)[:4]
 		if i := bytes.Index(b[:n], start); i >= 0 && i+8 <= n {
 			s.mu.Lock()
@@ -223,6 +226,16 @@ func (s *sink) collect(fd int, stop <-chan struct{}) {
 			s.mu.Unlock()
 		}
 	}
+}
+
+// quotes tells whether a frame is the host's own word about another one, which it
+// holds with its mark: the ICMPv6 redirect that goes ahead of a frame routed back
+// out of the bridge it came from (RFC 4861, section 8.2).
+func quotes(frame []byte) bool {
+	const next, kind, redirect = 14 + 6, 14 + 40, 137
+	return len(frame) > kind && binary.BigEndian.Uint16(frame[12:]) == unix.ETH_P_IPV6 &&
+		bytes.HasPrefix(frame[6:], parseMAC("02:00:00:00:00:00")[:5]) && // of a bridge
+		frame[next] == unix.IPPROTO_ICMPV6 && frame[kind] == redirect
 }
 
 func (s *sink) frame(id int) []byte {
