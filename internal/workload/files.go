@@ -51,7 +51,7 @@ func (m *Manager) writeFiles(b *box, where netns) error {
 	if err != nil {
 		return err
 	}
-	b.edit(func(r *record) { r.ResolvHash = hash(resolv) })
+	b.edit(func(r *record) { r.ResolvHash, r.OwnEntries = hash(resolv), ownEntries(rec, s) })
 	return errors.Join(
 		rewrite(f.hostname, []byte(rec.Config.Hostname+"\n")),
 		rewrite(f.hosts, hosts),
@@ -63,24 +63,43 @@ func (m *Manager) writeFiles(b *box, where netns) error {
 // networks: lines come and go in hosts, and resolv.conf is replaced unless the
 // user has changed it. The network has changed already, so that a failure is
 // only logged.
-func (m *Manager) refreshFiles(ctx context.Context, b *box, before, after *state.Snapshot) {
-	rec, f := b.snapshot(), m.filesOf(b.id)
+func (m *Manager) refreshFiles(ctx context.Context, b *box, after *state.Snapshot, op string) {
+	f := m.filesOf(b.id)
 	b.files.Lock()
-	err := m.refreshHosts(rec, f.hosts, before, after)
+	err := errors.Join(m.refreshHosts(b, f.hosts, after), m.refreshResolvConf(b, f.resolvConf, after))
 	b.files.Unlock()
-	err = errors.Join(err, m.refreshResolvConf(b, f.resolvConf, after))
 	if err != nil {
-		m.log.Error("files of a container not refreshed", "container", model.Short(b.id), "op", "network.connect", "err", err)
+		m.log.Error("files of a container not refreshed", "container", model.Short(b.id), "op", op, "err", err)
 	}
-	m.saveLogged(ctx, b, "network.connect")
+	m.saveLogged(ctx, b, op)
 }
 
-func (m *Manager) refreshHosts(rec record, path string, before, after *state.Snapshot) error {
-	old, now := ownEntries(rec, before), ownEntries(rec, after)
+// catchUpFiles does what a daemon that was killed did not get to: it refreshes the
+// files of a running container whose addresses are not those that were last
+// written, and moves the lines of its links.
+func (m *Manager) catchUpFiles(ctx context.Context, b *box) {
+	rec, s := b.snapshot(), m.o.Engine.Snapshot()
+	if rec.Sandbox == "" {
+		return
+	}
+	if !sameEntries(rec.OwnEntries, ownEntries(rec, s)) {
+		m.refreshFiles(ctx, b, s, "container.restore")
+	}
+	if len(rec.Links) > 0 {
+		m.moveLinks(b, "", "container.restore")
+	}
+}
+
+// refreshHosts replaces the lines that were written last. The caller holds the
+// lock of the files.
+func (m *Manager) refreshHosts(b *box, path string, after *state.Snapshot) error {
+	rec := b.snapshot()
+	old, now := rec.OwnEntries, ownEntries(rec, after)
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
+	b.edit(func(r *record) { r.OwnEntries = now })
 	next := names.AddLines(names.RemoveLines(text, without(old, now)), without(now, old))
 	if slices.Equal(next, text) {
 		return nil
@@ -88,17 +107,26 @@ func (m *Manager) refreshHosts(rec record, path string, before, after *state.Sna
 	return rewrite(path, next)
 }
 
+// refreshResolvConf is the same for resolv.conf. A text that is as it should be is
+// ours, even if the daemon was killed before it could remember.
 func (m *Manager) refreshResolvConf(b *box, path string, after *state.Snapshot) error {
 	rec := b.snapshot()
 	text, err := os.ReadFile(path)
-	if err != nil || hash(text) != rec.ResolvHash {
+	if err != nil {
 		return err
 	}
 	next, err := m.resolvConf(rec, after)
-	if err != nil || slices.Equal(next, text) {
+	if err != nil {
 		return err
 	}
+	same := slices.Equal(next, text)
+	if !same && hash(text) != rec.ResolvHash {
+		return nil
+	}
 	b.edit(func(r *record) { r.ResolvHash = hash(next) })
+	if same {
+		return nil
+	}
 	return rewrite(path, next)
 }
 
@@ -107,6 +135,10 @@ func without(a, b []names.HostEntry) []names.HostEntry {
 	return slices.DeleteFunc(slices.Clone(a), func(e names.HostEntry) bool {
 		return slices.ContainsFunc(b, func(o names.HostEntry) bool { return o.String() == e.String() })
 	})
+}
+
+func sameEntries(a, b []names.HostEntry) bool {
+	return slices.EqualFunc(a, b, func(x, y names.HostEntry) bool { return x.String() == y.String() })
 }
 
 func hash(text []byte) string {

@@ -252,18 +252,24 @@ func (m *Manager) linkers(target record, s *state.Snapshot) []*box {
 	return out
 }
 
-// moveLinks brings the hosts files of those who link to a container up to date
+// moveLinksTo brings the hosts files of those who link to a container up to date
 // that has started, perhaps with another address. Its own start does not fail for
 // their sake.
-func (m *Manager) moveLinks(target record) {
+func (m *Manager) moveLinksTo(target record) {
 	for _, b := range m.linkers(target, m.o.Engine.Snapshot()) {
-		m.editHosts(b, "container.start", func(text []byte) []byte {
-			for _, e := range m.linkEntries(b.snapshot(), m.o.Engine.Snapshot(), target.ID) {
-				text = names.MoveLines(text, e)
-			}
-			return text
-		})
+		m.moveLinks(b, target.ID, "container.start")
 	}
+}
+
+// moveLinks brings the lines of a container's links up to date, or only those to
+// target if that is not empty.
+func (m *Manager) moveLinks(b *box, target model.ContainerID, op string) {
+	m.editHosts(b, op, func(text []byte) []byte {
+		for _, e := range m.linkEntries(b.snapshot(), m.o.Engine.Snapshot(), target) {
+			text = names.MoveLines(text, e)
+		}
+		return text
+	})
 }
 
 // renameLinks makes the hosts files of those who link to a container follow its

@@ -28,7 +28,6 @@ func (m *Manager) Connect(ctx context.Context, ref, networkRef string, settings 
 		return refuse(sharedNetworking)
 	}
 	ctx = context.WithoutCancel(ctx)
-	before := m.o.Engine.Snapshot()
 	s, err := m.o.Engine.Do(ctx, ops.Connect(rec.Sandbox, endpointSpec(networkRef, settings)))
 	if err != nil {
 		return err
@@ -37,7 +36,7 @@ func (m *Manager) Connect(ctx context.Context, ref, networkRef string, settings 
 	if err != nil || b.current() == nil {
 		return nil //nolint:nilerr // the network went away again, which is its own request
 	}
-	m.refreshFiles(ctx, b, before, s)
+	m.refreshFiles(ctx, b, s, "network.connect")
 	m.sayNetwork(events.ActionConnect, n, b.id)
 	return nil
 }
@@ -67,7 +66,7 @@ func (m *Manager) Disconnect(ctx context.Context, ref, networkRef string, force 
 	if err != nil || absent != nil || b.current() == nil {
 		return err
 	}
-	m.refreshFiles(ctx, b, before, after)
+	m.refreshFiles(ctx, b, after, "network.disconnect")
 	m.sayNetwork(events.ActionDisconnect, n, b.id)
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/names"
 )
 
 // recordVersion counts changes of record's meaning. A newer one is refused.
@@ -39,6 +40,8 @@ type record struct {
 	// ResolvHash is the SHA-256 of the resolv.conf that was written last; another
 	// content is the user's.
 	ResolvHash string `json:",omitempty"`
+	// OwnEntries are the lines of its own addresses that were written to hosts last.
+	OwnEntries []names.HostEntry `json:",omitempty"`
 }
 
 // progress is how far a container's process has come.

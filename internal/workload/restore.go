@@ -231,6 +231,7 @@ func (m *Manager) adopt(ctx context.Context, b *box, t model.TaskStatus) (bool, 
 			m.log.Warn("a running container has no network", "container", model.Short(b.id), "op", "container.restore")
 		}
 	}
+	m.catchUpFiles(ctx, b)
 	m.work.Go(func() { m.watch(b, r, exits) })
 	return true, nil
 }

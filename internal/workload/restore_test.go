@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/moby/moby/api/types/container"
@@ -194,4 +195,74 @@ func TestRestoreOfAStartThatEnded(t *testing.T) {
 		t.Error("the task is still there")
 	}
 	must(t, b.Start(ctx, id))
+}
+
+// TestRestoreCatchesUpFiles: a daemon that was killed between a change of networks
+// and the container's files, or between those and its record, has left something
+// to do. What the user wrote stays.
+func TestRestoreCatchesUpFiles(t *testing.T) {
+	b := newBench(t)
+	id := b.run("one", func(r *CreateRequest) { r.Config.Hostname = "h" })
+	hosts, resolv := b.filesOf(model.ContainerID(id)).hosts, b.filesOf(model.ContainerID(id)).resolvConf
+	must(t, os.WriteFile(hosts, []byte(b.file(id, "hosts")+"203.0.113.6\tmine\n"), 0o644))
+	sb, _ := b.engine.Snapshot().SandboxOf(model.ContainerID(id))
+	check := func(what, wantHosts, wantResolv string) {
+		t.Helper()
+		if got := b.file(id, "hosts"); !strings.HasSuffix(got, wantHosts) {
+			t.Errorf("%s: hosts:\n%s", what, got)
+		}
+		if got := settingsLines(b.file(id, "resolv.conf")); got != wantResolv {
+			t.Errorf("%s: resolv.conf %s", what, got)
+		}
+	}
+	connect := func() {
+		_, err := b.engine.Do(ctx, ops.Connect(sb.ID, ops.EndpointSpec{Network: "web"}))
+		must(t, err)
+	}
+	disconnect := func() {
+		_, err := b.engine.Do(ctx, ops.Disconnect(sb.ID, "web", false))
+		must(t, err)
+	}
+
+	b.reopen(connect)
+	check("connected", "172.17.0.2\th\n203.0.113.6\tmine\n172.18.0.2\th\n", internalConf)
+	b.reopen(disconnect)
+	check("disconnected", "172.17.0.2\th\n203.0.113.6\tmine\n", legacyConf)
+
+	alone := map[string]string{hosts: b.file(id, "hosts"), resolv: b.file(id, "resolv.conf")}
+	must(t, b.Connect(ctx, id, "web", nil))
+	joined := map[string]string{hosts: b.file(id, "hosts"), resolv: b.file(id, "resolv.conf")}
+	must(t, b.Disconnect(ctx, id, "web", false))
+	b.reopen(func() { // the files were written, the record was not
+		connect()
+		for path, text := range joined {
+			must(t, os.WriteFile(path, []byte(strings.Replace(text, "172.18.0.3", "172.18.0.4", 1)), 0o644))
+		}
+	})
+	b.reopen(disconnect)
+	for path, want := range alone {
+		if got, err := os.ReadFile(path); err != nil || string(got) != want {
+			t.Errorf("%s: %v\n%s", path, err, got)
+		}
+	}
+	must(t, os.WriteFile(resolv, []byte("nameserver 203.0.113.5\n"), 0o644))
+	b.reopen(connect)
+	check("with a resolv.conf of the user's", "172.18.0.5\th\n", "nameserver 203.0.113.5")
+}
+
+// TestRestoreMovesLinks: a daemon that was killed when the target of a link had
+// started had not told the one who links to it yet.
+func TestRestoreMovesLinks(t *testing.T) {
+	b := newBench(t)
+	db := b.run("db", nil)
+	app := b.run("app", linking("db:store"))
+	line := b.line(app, "store")
+	hosts := b.filesOf(model.ContainerID(app)).hosts
+	b.reopen(func() {
+		stale := strings.Replace(b.file(app, "hosts"), b.address(db)+"\t", "172.17.0.99\t", 1)
+		must(t, os.WriteFile(hosts, []byte(stale), 0o644))
+	})
+	if got := b.line(app, "store"); got != line {
+		t.Errorf("line %q, want %q", got, line)
+	}
 }

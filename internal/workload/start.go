@@ -105,7 +105,7 @@ func (m *Manager) launch(ctx context.Context, b *box) (launched, error) {
 	if err := m.writeFiles(b, where); err != nil {
 		return launched{}, networkingError(err)
 	}
-	m.moveLinks(rec)
+	m.moveLinksTo(rec)
 	task, err := m.o.Tasks.NewTask(ctx, b.id, model.StreamOptions{
 		TTY: rec.Config.Tty, Stdin: rec.Config.OpenStdin,
 		Open: func(p model.Pipes) error { return m.openOutput(ctx, b, p) },
