@@ -11,8 +11,11 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
+// endsConversation tells of which calls the keeper may end: always of VerbTaken,
+// and of VerbBye if it holds nothing.
+func endsConversation(v wire.Verb) bool { return v == wire.VerbTaken || v == wire.VerbBye }
+
 // call does what a request asks for.
-// The conversation ends with VerbTaken and, sometimes, VerbBye, see isEnding.
 func (s *Server) call(ctx context.Context, r wire.Request) (any, error) {
 	if s.isReleased() && r.Verb != wire.VerbTaken && r.Verb != wire.VerbHello {
 		return nil, model.Errorf(model.Unavailable, "this keeper is being replaced")

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/linkspan/linkspan/internal/keeper/wire"
@@ -86,10 +88,15 @@ func (i *Inheritance) ask(v wire.Verb, answer any) error {
 	return json.Unmarshal(a.Body, answer)
 }
 
-// Taken tells the old keeper that everything is served, so that it ends.
+// Taken tells the old keeper that everything is served, so that it ends. One that
+// goes without an answer has ended too.
 func (i *Inheritance) Taken() error {
 	defer i.conn.Close() //nolint:errcheck // everything was said
-	return i.ask(wire.VerbTaken, nil)
+	err := i.ask(wire.VerbTaken, nil)
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+		return nil
+	}
+	return err
 }
 
 func (i *Inheritance) drop() {

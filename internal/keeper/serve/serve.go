@@ -122,7 +122,7 @@ type Server struct {
 	follows map[*follow]bool
 	handing *legacy // what another keeper is about to serve; nil if none is
 	taken   bool    // it does
-	ending  bool    // after the answer that is being made
+	ending  bool    // after the answer to the call that is the reason
 
 	turned chan struct{} // holds a token when conns have changed
 }
@@ -237,8 +237,8 @@ func (s *Server) watchLoneliness(ctx context.Context) {
 	}
 }
 
-// end lets nobody in any more. What is being answered still is; then over is
-// called. The caller holds mu.
+// end lets nobody in any more. The call that is the reason is still answered; then
+// over is called. The caller holds mu.
 func (s *Server) end() {
 	s.ending = true
 	s.listener.Close() //nolint:errcheck // it is being given up
@@ -294,7 +294,7 @@ func (s *Server) converse(ctx context.Context, c *wire.Conn) {
 		calls.Go(func() {
 			defer func() { <-s.calls }()
 			s.answer(c, r.ID, func() (any, error) { return s.call(ctx, r) })
-			if s.isEnding() {
+			if endsConversation(r.Verb) && s.isEnding() {
 				s.over()
 			}
 		})

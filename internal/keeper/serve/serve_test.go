@@ -367,6 +367,43 @@ func TestHandOver(t *testing.T) {
 	expect(t, from, wire.PieceEnd, "")
 }
 
+// TestHandOverIsAnswered: a daemon that asks who is there while a keeper retires
+// does not cost its heir the answer, however late that is read.
+func TestHandOverIsAnswered(t *testing.T) {
+	old := serve(t, path(t), nil)
+	daemon := dial(t, old.path)
+	ask(t, daemon, wire.VerbHello, nil)
+	i, err := Inherit(old.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer i.drop()
+	const last = 2000 // more answers than a socket holds
+	for id := range uint64(last) {
+		if err := i.conn.Send(wire.Request{ID: id, Verb: wire.VerbHello}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := i.conn.Send(wire.Request{ID: last, Verb: wire.VerbTaken}); err != nil {
+		t.Fatal(err)
+	}
+	soon(t, "the end of the listener", func() bool {
+		c, err := wire.Dial(old.path)
+		if err == nil {
+			c.Close()
+			c.Drop()
+		}
+		return err != nil
+	})
+	ask(t, daemon, wire.VerbHello, nil)
+	for answer := (wire.Answer{}); answer.ID != last; {
+		if _, err := i.conn.Receive(&answer); err != nil {
+			t.Fatalf("the heir is not answered: %v", err)
+		}
+	}
+	old.ended(t)
+}
+
 // TestHandOverBreaksOff: if the next keeper dies before it serves, the old one
 // goes on, with the same clients.
 func TestHandOverBreaksOff(t *testing.T) {
