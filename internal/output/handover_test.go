@@ -23,16 +23,15 @@ func TestHandOverKeepsEveryByte(t *testing.T) {
 			open(t, now, out)
 			stdout, stderr := writer(t, out.Pipes.Stdout), writer(t, out.Pipes.Stderr)
 			now.Begun(id)
+			got, client := map[string]string{}, now.Follow(id, true, true) // before anything is written
 			input := map[string]string{stdoutName: randomText(chance, 1<<20), stderrName: randomText(chance, 1<<16)}
 			wrote := make(chan error, 2)
 			go func() { wrote <- writePieces(stdout, input[stdoutName], seed) }()
 			go func() { wrote <- writePieces(stderr, input[stderrName], seed) }()
 
-			got := map[string]string{}
-			client := now.Follow(id, true, true)
 			for range 20 {
 				time.Sleep(time.Duration(chance.IntN(3)) * time.Millisecond) // a random moment
-				next := newOutputs(t, Options{})
+				next := newOutputs(t, Options{Grace: time.Minute})
 				if err := next.Adopt(now.Release()); err != nil {
 					t.Fatal(err)
 				}
@@ -46,7 +45,10 @@ func TestHandOverKeepsEveryByte(t *testing.T) {
 			}
 			end := make(chan map[string]string)
 			go func() {
-				rest, _ := everything(t.Context(), client)
+				rest, err := everything(t.Context(), client)
+				if !errors.Is(err, io.EOF) {
+					t.Errorf("the client ended with %v", err)
+				}
 				end <- rest
 			}()
 			drain(t, now)
