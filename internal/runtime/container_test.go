@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -297,6 +298,34 @@ func TestContainerdKilled(t *testing.T) {
 	}
 	if c.out.String() != "one\ntwo in\n" {
 		t.Errorf("output %q", c.out)
+	}
+}
+
+// TestContainerdKilledAmidPause: whenever containerd dies, a pause and a resume have
+// happened once they are answered.
+func TestContainerdKilledAmidPause(t *testing.T) {
+	e := newEngine(t)
+	c := e.start(e.spec("sleep 1000"))
+	for _, moment := range []time.Duration{0, 5 * time.Millisecond, 15 * time.Millisecond} {
+		for _, change := range []struct {
+			to model.TaskState
+			do func(context.Context, model.ContainerID) error
+		}{{model.TaskPaused, e.Pause}, {model.TaskRunning, e.Resume}} {
+			done := make(chan error, 1)
+			go func() { done <- change.do(t.Context(), c.ID) }()
+			time.Sleep(moment) // into the request
+			record, err := readRecord(e.child.record())
+			if err != nil {
+				t.Fatal(err)
+			}
+			unix.Kill(record.pid, unix.SIGKILL) //nolint:errcheck // it has gone or goes
+			if err := <-done; err != nil {
+				t.Fatalf("containerd killed after %s: %v", moment, err)
+			}
+			if st, err := e.Status(t.Context(), c.ID); err != nil || st.State != change.to {
+				t.Errorf("containerd killed after %s: status %+v %v, want %v", moment, st, err, change.to)
+			}
+		}
 	}
 }
 

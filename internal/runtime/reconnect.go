@@ -26,12 +26,14 @@ const (
 
 // repeatable are the requests that change nothing the second time: their answer is
 // asked for again if containerd dies before it gives it. Two SIGKILLs are as good
-// as one.
+// as one. A second pause is refused, and one that was lost may have happened, or may
+// be about to: see isIn.
 func repeatable(method string, request any) bool {
 	if kill, ok := request.(*tasks.KillRequest); ok {
 		return kill.Signal == uint32(unix.SIGKILL)
 	}
-	return slices.Contains([]string{"Get", "List", "ListPids", "Stat", "Mounts", "Version", "Plugins", "Delete", "DeleteProcess", "Remove"},
+	return slices.Contains([]string{"Get", "List", "ListPids", "Stat", "Mounts", "Version", "Plugins", "Delete", "DeleteProcess", "Remove",
+		"Pause", "Resume"},
 		path.Base(method))
 }
 

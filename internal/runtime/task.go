@@ -136,6 +136,9 @@ func (r *Runtime) Pause(ctx context.Context, id model.ContainerID) error {
 	}
 	defer open()
 	_, err = r.tasks().Pause(ctx, &tasks.PauseTaskRequest{ContainerID: string(id)})
+	if err != nil && r.isIn(ctx, id, tasktypes.Status_PAUSED) {
+		err = nil
+	}
 	r.starting.pause(id, err == nil)
 	return r.faultOrEnd(ctx, "pause", id, err)
 }
@@ -149,8 +152,19 @@ func (r *Runtime) Resume(ctx context.Context, id model.ContainerID) error {
 
 func (r *Runtime) thaw(ctx context.Context, id model.ContainerID) error {
 	_, err := r.tasks().Resume(ctx, &tasks.ResumeTaskRequest{ContainerID: string(id)})
+	if err != nil && r.isIn(ctx, id, tasktypes.Status_RUNNING) {
+		err = nil
+	}
 	r.starting.pause(id, false) // if it has failed, the shim must know
 	return err
+}
+
+// isIn tells whether a container is in a state, so that a request which was to bring
+// it there and failed has done so all the same: containerd may have died between
+// deed and answer, and the request was repeated.
+func (r *Runtime) isIn(ctx context.Context, id model.ContainerID, want tasktypes.Status) bool {
+	p, err := r.known(ctx, id)
+	return err == nil && p.Status == want
 }
 
 // Pids returns the processes in a container, as the host numbers them.

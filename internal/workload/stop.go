@@ -304,6 +304,7 @@ func (m *Manager) Pause(ctx context.Context, ref string) error {
 	case s.Paused:
 		return model.Errorf(model.Conflict, "container %s is already paused", b.id)
 	}
+	ctx = context.WithoutCancel(ctx)
 	if err := m.o.Control.Pause(ctx, b.id); err != nil {
 		return fmt.Errorf("cannot pause container %s: %w", b.id, orEnded(b.id, err))
 	}
@@ -329,6 +330,7 @@ func (m *Manager) Unpause(ctx context.Context, ref string) error {
 
 // resume is Unpause with the turn held.
 func (m *Manager) resume(ctx context.Context, b *box) error {
+	ctx = context.WithoutCancel(ctx)
 	if err := m.o.Control.Resume(ctx, b.id); err != nil {
 		return fmt.Errorf("cannot unpause container %s: %w", b.id, err)
 	}
