@@ -39,6 +39,7 @@ const (
 	KindNamespace
 	KindLink
 	KindSysctl
+	KindLoopback
 	KindAddr
 	KindRoute
 	KindNeigh

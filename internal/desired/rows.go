@@ -42,7 +42,7 @@ type Link struct {
 	MAC       string // empty leaves the kernel's choice
 	Master    string // bridge it is a port of
 	Group     uint32
-	Packets   PacketSizes // of both ends of a veth
+	Packets   PacketSizes // of a veth, of the end in Namespace
 	Peer      *Peer
 	// Adopt lets the link be one that was there before: it is used and not
 	// removed afterwards.
@@ -55,11 +55,25 @@ type Link struct {
 // 65536; packets larger than that are known as BIG TCP.
 type PacketSizes struct{ IPv4, IPv6 int }
 
+// String is how ip-link(8) says it, with a space before each size that is not the
+// kernel's.
+func (s PacketSizes) String() string {
+	var b strings.Builder
+	if s.IPv4 != 0 {
+		fmt.Fprintf(&b, " gso_ipv4_max_size %d", s.IPv4)
+	}
+	if s.IPv6 != 0 {
+		fmt.Fprintf(&b, " gso_max_size %d", s.IPv6)
+	}
+	return b.String()
+}
+
 // Peer is the far end of a veth pair.
 type Peer struct {
 	Namespace string
 	Name      string
 	MAC       string
+	Packets   PacketSizes
 }
 
 // Addr is an address on a link. Prefix holds the host's address and the length
@@ -94,6 +108,13 @@ type Sysctl struct {
 	Path      string // "net/ipv4/ip_forward"
 	Value     string
 }
+
+// Loopback lets the host's loopback interface take IPv4 packets of up to Packets
+// bytes before they are cut to its MTU (ip-link(8): gso_ipv4_max_size): what the
+// host sends to a published port of its own 127.0.0.1 starts out there. It is
+// wanted only in place of the kernel's default, since another size is the
+// administrator's, and never set back.
+type Loopback struct{ Packets int }
 
 // Isolate is the policy of a bridge network as a whole: traffic crosses its
 // border only where another policy allows it.
@@ -174,7 +195,8 @@ func (r Route) Key() Key { return key(KindRoute, where(r.Namespace), r.Destinati
 func (r Neigh) Key() Key { return key(KindNeigh, where(r.Namespace), r.Link, r.IP.String()) }
 
 // Key implements Row.
-func (r Sysctl) Key() Key { return key(KindSysctl, where(r.Namespace), r.Path) }
+func (r Loopback) Key() Key { return key(KindLoopback, where(HostNamespace), "lo") }
+func (r Sysctl) Key() Key   { return key(KindSysctl, where(r.Namespace), r.Path) }
 
 // Key implements Row.
 func (r Isolate) Key() Key { return key(KindPolicy, "isolate", r.Bridge) }
@@ -219,17 +241,12 @@ func (r Link) String() string {
 	if r.Group != 0 {
 		fmt.Fprintf(&b, " group %#x", r.Group)
 	}
-	if r.Packets.IPv4 != 0 {
-		fmt.Fprintf(&b, " gso_ipv4_max_size %d", r.Packets.IPv4)
-	}
-	if r.Packets.IPv6 != 0 {
-		fmt.Fprintf(&b, " gso_max_size %d", r.Packets.IPv6)
-	}
+	b.WriteString(r.Packets.String())
 	if r.Adopt {
 		b.WriteString(" adopt")
 	}
 	if r.Peer != nil {
-		fmt.Fprintf(&b, " peer %s %s mac %s", where(r.Peer.Namespace), r.Peer.Name, r.Peer.MAC)
+		fmt.Fprintf(&b, " peer %s %s mac %s%s", where(r.Peer.Namespace), r.Peer.Name, r.Peer.MAC, r.Peer.Packets)
 	}
 	return b.String()
 }
@@ -252,6 +269,10 @@ func (r Neigh) String() string {
 
 func (r Sysctl) String() string {
 	return fmt.Sprintf("sysctl %s %s = %s", where(r.Namespace), r.Path, r.Value)
+}
+
+func (r Loopback) String() string {
+	return fmt.Sprintf("loopback %s lo%s", where(HostNamespace), PacketSizes{IPv4: r.Packets})
 }
 
 func (r Isolate) String() string {

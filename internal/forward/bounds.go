@@ -41,8 +41,8 @@ const (
 	probeTime   = 15 * time.Second // between questions
 	probes      = 5                // without an answer; then it is gone
 	faultPause  = 50 * time.Millisecond
-	ownerTime   = 500 * time.Millisecond // to find out who holds a port
-	maxOwnerFDs = 200_000                // descriptors looked at for that
+	ownerTime   = 2 * time.Second // to find out who holds a port
+	maxOwnerFDs = 200_000         // descriptors looked at for that
 )
 
 // gate lets at most max in at a time and never makes anybody wait.

@@ -153,6 +153,7 @@ func phases() []phase {
 		{"namespaces", desired.KindNamespace, nil, (*turn).putNamespaces, (*turn).dropNamespaces},
 		{"links", desired.KindLink, (*turn).findLinks, (*turn).putLinks, (*turn).dropLinks},
 		{"sysctls", desired.KindSysctl, (*turn).findSysctls, (*turn).putSysctls, nil},
+		{"loopback", desired.KindLoopback, (*turn).findLoopback, (*turn).putLoopback, nil},
 		{"masters", desired.KindLink, nil, (*turn).putMasters, nil},
 		{"addresses", desired.KindAddr, (*turn).findAddrs, (*turn).putAddrs, (*turn).dropAddrs},
 		{"links up", desired.KindLink, nil, (*turn).putUp, nil},

@@ -112,6 +112,9 @@ func Owners(changes []state.Change) []desired.Owner {
 	return out
 }
 
+// loopbackPackets is as large as packets of the host are on bridges, in bytes.
+const loopbackPackets = 196608
+
 func (in Input) host() []desired.Row {
 	h := in.Snapshot.Host()
 	var rows []desired.Row
@@ -120,6 +123,9 @@ func (in Input) host() []desired.Row {
 	}
 	if h.Forwarding6 {
 		rows = append(rows, desired.Sysctl{Path: "net/ipv6/conf/all/forwarding", Value: "1"})
+	}
+	if in.Facts.Packets.Large4 {
+		rows = append(rows, desired.Loopback{Packets: loopbackPackets})
 	}
 	return append(rows, firewall.Host(h)...)
 }

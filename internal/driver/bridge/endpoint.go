@@ -22,8 +22,8 @@ func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
 	host := HostEnd(e, v.Sandbox.Generation)
 	rows := []desired.Row{desired.Link{
 		Name: host, Type: desired.LinkVeth, MTU: c.mtu, Master: c.bridge, Group: desired.PortGroup,
-		Packets: packetSizes(c, v),
-		Peer:    &desired.Peer{Namespace: ns, Name: e.Interface, MAC: e.MAC},
+		Packets: hostPackets(c, v),
+		Peer:    &desired.Peer{Namespace: ns, Name: e.Interface, MAC: e.MAC, Packets: containerPackets(c, v)},
 	}}
 	var addrs, open, routed []netip.Addr
 	for _, f := range []model.Family{model.IPv4, model.IPv6} {

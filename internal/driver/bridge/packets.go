@@ -6,11 +6,12 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/driver"
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
 // OptionPackets is how large packets may be on the network before they are cut to
-// its MTU, in bytes, whatever the rule of packetSizes says.
+// its MTU, in bytes, whatever the rules of containerPackets and hostPackets say.
 const OptionPackets = "com.linkspan.gso.max_size"
 
 // Sizes of packets, in bytes.
@@ -37,31 +38,38 @@ func packetOption(n model.Network) (int, error) {
 	return size, nil
 }
 
-// packetSizes decides how large packets are on a network: as large as the
-// smallest way out allows. One that is larger would be cut up in software on its
-// way out, which costs more than large packets save. An internal network has no
-// way out.
-func packetSizes(c config, v driver.View) desired.PacketSizes {
+// containerPackets decides how large the packets are that a container sends: as
+// large as the smallest way out allows. One that is larger would be cut up in
+// software on its way out, which costs more than large packets save. An internal
+// network has no way out.
+func containerPackets(c config, v driver.View) desired.PacketSizes {
 	host := v.Host.Packets
-	return desired.PacketSizes{
-		IPv4: packetSize(c, v.Network, host.Large4, host.Out4),
-		IPv6: packetSize(c, v.Network, host.Large6, host.Out6),
+	if v.Network.Internal {
+		return hostPackets(c, v)
 	}
+	// A way out that takes less than usual makes nothing smaller: Docker's networks
+	// are not smaller there either.
+	return packetSizes(c, host, min(host.Out4, largePackets), min(host.Out6, largePackets))
 }
 
-// packetSize decides it for one family, of which out is what the ways out take. A
-// way out that takes less than usual makes nothing smaller: Docker's networks are
-// not smaller there either.
-func packetSize(c config, n model.Network, possible bool, out int) int {
-	size := min(out, largePackets)
-	if n.Internal {
-		size = largePackets
-	}
+// hostPackets decides it for the bridge and for the host's ends of its ports. What
+// leaves by them goes to containers, and need never be cut up.
+func hostPackets(c config, v driver.View) desired.PacketSizes {
+	return packetSizes(c, v.Host.Packets, largePackets, largePackets)
+}
+
+// packetSizes are sizes for each family, as far as the kernel takes them and they
+// are more than usual. Those that the user asks for come first.
+func packetSizes(c config, host facts.Packets, size4, size6 int) desired.PacketSizes {
 	if c.packets != 0 {
-		size = c.packets
+		size4, size6 = c.packets, c.packets
 	}
-	if !possible || size <= usualPackets {
-		return 0
+	var out desired.PacketSizes
+	if host.Large4 && size4 > usualPackets {
+		out.IPv4 = size4
 	}
-	return size
+	if host.Large6 && size6 > usualPackets {
+		out.IPv6 = size6
+	}
+	return out
 }

@@ -156,7 +156,7 @@ func (k *Kernel) compare(want desired.State) (deltas []desired.Delta, drift []st
 		}
 	}
 	for _, key := range k.keys() {
-		if _, wanted := want.Get(key); !wanted && key.Kind != desired.KindSysctl {
+		if _, wanted := want.Get(key); !wanted && !stays(key) {
 			deltas = append(deltas, desired.Delta{Old: k.objects[key]})
 			drift = append(drift, "left over: "+k.objects[key].String())
 		}
@@ -194,8 +194,8 @@ func (k *Kernel) put(r desired.Row) error {
 
 // remove takes one object away. A missing one is success.
 func (k *Kernel) remove(r desired.Row) error {
-	if _, there := k.objects[r.Key()]; !there || r.Key().Kind == desired.KindSysctl {
-		return nil // a sysctl is never set back
+	if _, there := k.objects[r.Key()]; !there || stays(r.Key()) {
+		return nil
 	}
 	if err := k.write(); err != nil {
 		return err
@@ -203,6 +203,9 @@ func (k *Kernel) remove(r desired.Row) error {
 	k.drop(r.Key())
 	return nil
 }
+
+// stays tells whether a row is never set back.
+func stays(k desired.Key) bool { return k.Kind == desired.KindSysctl || k.Kind == desired.KindLoopback }
 
 // errInjected is what a write fails with on request.
 var errInjected = fmt.Errorf("injected: %w", syscall.EIO)

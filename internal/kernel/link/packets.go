@@ -121,3 +121,17 @@ func Enlarge(c *rtnl.Conn, instance string, bridge Info, sizes desired.PacketSiz
 	}
 	return apply(c, now.Name, now.Packets.differences(sizes))
 }
+
+// LoopbackDrift says, in words, what is not as the row wants; empty if nothing is.
+// A size that is not the kernel's default is somebody's, or ours from before.
+func (p Packets) LoopbackDrift(row desired.Loopback) string {
+	if p.GSO4 != UsualPackets || row.Packets <= UsualPackets {
+		return ""
+	}
+	return fmt.Sprintf("gso_ipv4 %d, the kernel's default", p.GSO4)
+}
+
+// SetLoopback lets the loopback interface called name take packets as wanted.
+func SetLoopback(c *rtnl.Conn, name string, row desired.Loopback) error {
+	return set(c, name, change{attrs: Packets{GSO4: row.Packets}.write})
+}

@@ -95,7 +95,7 @@ func (w Want) fresh() State {
 		s.Host.MTU, s.Host.Packets = w.Row.MTU, wanted(w.Row.Packets)
 	}
 	if p := w.Row.Peer; p != nil {
-		s.Peer = Info{Name: p.Name, MAC: strings.ToLower(p.MAC), MTU: w.Row.MTU, Packets: wanted(w.Row.Packets)}
+		s.Peer = Info{Name: p.Name, MAC: strings.ToLower(p.MAC), MTU: w.Row.MTU, Packets: wanted(p.Packets)}
 	}
 	return s
 }
@@ -215,7 +215,7 @@ func (w Want) host() fields {
 }
 
 func (w Want) peer() fields {
-	return fields{mac: w.Row.Peer.MAC, mtu: w.Row.MTU, packets: w.Row.Packets}
+	return fields{mac: w.Row.Peer.MAC, mtu: w.Row.MTU, packets: w.Row.Peer.Packets}
 }
 
 // difference is one field that is not as wanted, in words and as an attribute.
@@ -283,7 +283,7 @@ func (w Want) create() error {
 				ae.Uint32(unix.IFLA_GROUP, row.Group)
 			}
 			if row.Type == desired.LinkVeth {
-				endAttrs(ae, row)
+				endAttrs(ae, row.MTU, row.Packets)
 			}
 			ae.Nested(unix.IFLA_LINKINFO, func(info *netlink.AttributeEncoder) error {
 				info.String(unix.IFLA_INFO_KIND, string(row.Type))
@@ -300,7 +300,7 @@ func (w Want) peerData(data *netlink.AttributeEncoder) error {
 	ae := netlink.NewAttributeEncoder()
 	ae.String(unix.IFLA_IFNAME, w.Row.Peer.Name)
 	ae.Uint32(unix.IFLA_NET_NS_FD, uint32(w.PeerFile.Fd()))
-	endAttrs(ae, w.Row)
+	endAttrs(ae, w.Row.MTU, w.Row.Peer.Packets)
 	if w.Row.Peer.MAC != "" {
 		ae.Do(unix.IFLA_ADDRESS, macBytes(w.Row.Peer.MAC))
 	}
@@ -309,14 +309,14 @@ func (w Want) peerData(data *netlink.AttributeEncoder) error {
 	return err
 }
 
-// endAttrs are what both ends of a veth have in common. Without a transmit queue
+// endAttrs are what each end of a veth gets. Without a transmit queue
 // (noqueue) a packet goes straight into the other end.
-func endAttrs(ae *netlink.AttributeEncoder, row desired.Link) {
+func endAttrs(ae *netlink.AttributeEncoder, mtu int, packets desired.PacketSizes) {
 	ae.Uint32(unix.IFLA_TXQLEN, 0)
-	if row.MTU != 0 {
-		ae.Uint32(unix.IFLA_MTU, uint32(row.MTU))
+	if mtu != 0 {
+		ae.Uint32(unix.IFLA_MTU, uint32(mtu))
 	}
-	wanted(row.Packets).write(ae)
+	wanted(packets).write(ae)
 }
 
 func macBytes(mac string) func() ([]byte, error) {
