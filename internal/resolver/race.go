@@ -24,7 +24,7 @@ func (f *forwarder) ask(ctx context.Context, e errand) *answer {
 		e.source.answered.Store(f.now().UnixNano())
 		f.cache.put(e.key, a)
 	case !r.crowded && !errors.Is(ctx.Err(), context.Canceled):
-		f.failures.put(e.key, newFailure(f.now(), ctx.Err() != nil || len(r.open) > 0))
+		f.failures.put(e.key, newFailure(f.now(), r.silence || ctx.Err() != nil || len(r.open) > 0))
 	}
 	return a
 }
@@ -61,6 +61,7 @@ type race struct {
 	best      attempt
 	impatient bool // a negative answer need not wait for better servers
 	crowded   bool // an attempt failed for lack of a socket
+	silence   bool // an attempt was not answered before its time was up
 }
 
 // stages are how the servers are asked: all over UDP, the silent ones again, since
@@ -180,7 +181,14 @@ func (r *race) settle(a attempt) {
 	default:
 		r.failed = append(r.failed, a.server)
 		r.crowded = r.crowded || errors.Is(a.err, errCrowded)
+		r.silence = r.silence || isTimeout(a.err)
 	}
+}
+
+// isTimeout tells whether time was up, be it that of the socket or of the errand:
+// they end together, and either may be noticed first.
+func isTimeout(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // over tells whether the race is decided. A server further down may not know a

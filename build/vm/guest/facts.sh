@@ -14,6 +14,9 @@ tidy='trap "echo done >/data/farewell; exit" TERM; while :; do sleep 1 & wait $!
 naming='socat -U SCTP6-LISTEN:9999,fork,ipv6only=0 EXEC:hostname &
   socat UDP6-LISTEN:9998,fork,ipv6only=0,shut-null EXEC:hostname &
   exec socat -U TCP6-LISTEN:9997,fork,ipv6only=0 EXEC:hostname'
+# what answers at one port of each protocol, with the port
+numbering='socat TCP4-LISTEN:31234,fork,reuseaddr EXEC:"echo tcp 31234" &
+  exec socat UDP4-RECVFROM:31234,fork EXEC:"echo udp 31234"'
 
 # What may hang does not hang the story.
 docker() { timeout 120 docker "$@"; }
@@ -136,13 +139,13 @@ connect_outside() {
     ip -n outside link set eth0 up
 }
 
-# ask PROTOCOL ADDRESS: what answers on the published port there
+# ask PROTOCOL ADDRESS [PORT]: what answers on the published port there
 ask() {
   local ip=''
   [[ $2 != \[* ]] || ip=6
   case $1 in
-    tcp) client -u "TCP$ip:$2:9997" - ;;
-    udp) echo | client -t 10 - "UDP$ip:$2:9998,null-eof" ;;
+    tcp) client -u "TCP$ip:$2:${3:-9997}" - ;;
+    udp) echo | client -t 10 - "UDP$ip:$2:${3:-9998},null-eof" ;;
     sctp) client -u "SCTP$ip:$2:9999" - ;; # it knows no half of a connection: only read
   esac
 }
@@ -158,6 +161,19 @@ answers() {
 }
 
 from_outside() { local way="ip netns exec outside" && answers "$@"; }
+
+# range_answers ADDRESS [WAY]: large is found behind a port in the middle of its range, by TCP and UDP
+range_answers() { local way=${2:-} && prints "tcp 31234" ask tcp "$1" 21234 && prints "udp 31234" ask udp "$1" 21234; }
+
+# held PORT: no other program may have it, of neither protocol and family
+held() {
+  local socket
+  for socket in tcp4-listen tcp6-listen udp4-recv udp6-recv; do
+    timeout 10 socat -u "$socket:$1" /dev/null 2>&1 | grep -q 'Address already in use' || { echo "not held: $socket:$1"; return 1; }
+  done
+}
+
+keeper_descriptors() { find "/proc/$(keeper_pid)/fd" -mindepth 1 | wc -l; }
 
 # went_down: seconds from the word to the next start of a kernel
 went_down() { echo $(($(date +%s) - $(cut -d. -f1 /proc/uptime) - $(cat "$state/down"))); }

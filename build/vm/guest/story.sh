@@ -82,6 +82,26 @@ ports_work() {
   check "TCP, UDP and SCTP from outside over IPv6" from_outside '[2001:db8::1]' tcp udp sctp
 }
 
+the_range() {
+  local outside="ip netns exec outside"
+  chapter "Three thousand ports of one container"
+  check "large publishes 20000 to 22999" docker run -d --name large -p 20000-22999:30000-32999 -p 20000-22999:30000-32999/udp \
+    -v /usr:/usr:ro -v /usr/lib:/lib:ro -v /usr/lib64:/lib64:ro busybox sh -c "$numbering"
+  check "it is found by localhost" eventually 20 range_answers 127.0.0.1
+  check "and over IPv6, which it does not speak itself" range_answers '[::1]'
+  check "and from outside" range_answers 192.0.2.1 "$outside"
+  check "and from outside over IPv6" range_answers '[2001:db8::1]' "$outside"
+  check "nobody else gets one of its ports" held 22999
+  check "which cost the keeper no descriptors" test "$(keeper_descriptors)" -lt 100
+  check "systemctl stop linkspand" systemctl stop linkspand
+  check "stopped: it is found from outside over IPv6" range_answers '[2001:db8::1]' "$outside"
+  check "stopped: its ports are held" held 20000
+  check "systemctl start linkspand" systemctl start linkspand
+  check "the kernel has what the networks ask for" linkspan network diff
+  check "docker rm -f large" docker rm -f large
+  check "its ports are free" not held 22999
+}
+
 the_cgroups() {
   chapter "Who sits in which cgroup"
   check "each container sits in a cgroup of its own" each_in_its_cgroup
@@ -206,6 +226,7 @@ case $(cat $state/chapter 2>/dev/null) in
     the_machine
     the_service
     the_containers
+    the_range
     the_cgroups
     the_restarts
     remember
