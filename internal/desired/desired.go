@@ -39,7 +39,6 @@ const (
 	KindNamespace
 	KindLink
 	KindSysctl
-	KindLoopback
 	KindAddr
 	KindRoute
 	KindNeigh
@@ -47,6 +46,9 @@ const (
 	KindResolver
 	KindForward // the user-space forwarder, once what it leads to is there
 	KindReserve // held by whoever claimed them before the commit; nothing to apply
+	// KindLoopback is late in the list, and applied with the links, because keepers
+	// of other releases know the kinds before it by their numbers.
+	KindLoopback
 )
 
 // Key identifies a row: two rows with one Key are two claims on one kernel

@@ -172,7 +172,13 @@ func (k *Kernel) keys() []desired.Key {
 
 // ignored tells whether a row belongs to the resolver, the forwarder or whoever
 // reserves ports, and not to a kernel.
-func ignored(r desired.Row) bool { return r.Key().Kind >= desired.KindName }
+func ignored(r desired.Row) bool {
+	switch r.Key().Kind {
+	case desired.KindName, desired.KindResolver, desired.KindForward, desired.KindReserve:
+		return true
+	}
+	return false
+}
 
 // put makes one object be as wanted. What is so already is not written.
 func (k *Kernel) put(r desired.Row) error {
