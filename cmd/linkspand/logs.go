@@ -16,13 +16,20 @@ func (logs) Read(path string, q workload.LogQuery) (workload.LogReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return logReader{r}, nil
+	return logReader{r, q.Details}, nil
 }
 
-type logReader struct{ *jsonlog.Reader }
+type logReader struct {
+	*jsonlog.Reader
+	details bool
+}
 
 // Next implements workload.LogReader.
 func (r logReader) Next(ctx context.Context) (workload.LogEntry, error) {
 	e, err := r.Reader.Next(ctx)
-	return workload.LogEntry{Stream: e.Stream, Time: e.Time, Text: e.Line}, err
+	out := workload.LogEntry{Stream: e.Stream, Time: e.Time, Text: e.Line}
+	if r.details {
+		out.Attributes = e.Attributes.Map()
+	}
+	return out, err
 }

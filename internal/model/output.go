@@ -13,4 +13,7 @@ type Output struct {
 	Pipes     Pipes
 	Log       string            // path of the json-file log; empty: none is kept
 	Options   map[string]string // of the log driver, as in `--log-opt`
+	// Attributes are noted in the log with every line, by name. A keeper that does
+	// not know them notes none.
+	Attributes map[string]string `json:",omitempty"`
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/output/jsonlog"
 )
 
 // The names of the streams, in logs and towards clients.
@@ -43,6 +44,24 @@ func (c *container) running() *run {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.run
+}
+
+// opened returns what is open.
+func (c *container) opened() (model.Output, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.run == nil {
+		return model.Output{}, false
+	}
+	return c.run.output, true
+}
+
+// describe has other attributes noted with the lines of a run from now on.
+func (c *container) describe(r *run, attributes map[string]string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r.output.Attributes = attributes
+	r.log.opts.attributes = jsonlog.NewAttributes(attributes)
 }
 
 // begin makes a run the container's and begins to read it, once the clients that

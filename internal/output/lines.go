@@ -51,10 +51,11 @@ func (c *cutter) cut(data []byte, emit func(line []byte)) {
 }
 
 type lineLogOptions struct {
-	path    string            // empty: no log is kept
-	config  map[string]string // options of the json-file driver
-	buffers *jsonlog.Buffers
-	log     *slog.Logger
+	path       string            // empty: no log is kept
+	config     map[string]string // options of the json-file driver
+	attributes jsonlog.Attributes
+	buffers    *jsonlog.Buffers
+	log        *slog.Logger
 }
 
 // lineLog writes output into a log, line by line. When that fails it says so once
@@ -116,7 +117,7 @@ func (l *lineLog) add(stream string, now time.Time, line []byte) error {
 	if l.to == nil {
 		return nil
 	}
-	return l.to.Add(jsonlog.Entry{Time: now, Stream: stream, Line: line})
+	return l.to.Add(jsonlog.Entry{Time: now, Stream: stream, Line: line, Attributes: l.opts.attributes})
 }
 
 // flush writes what was added; err is of something before.

@@ -71,9 +71,9 @@ func New(o Options) *Outputs {
 }
 
 // Open begins to read a container's output from FIFOs that exist. Until Begun no
-// end of output is seen. What is open with the same FIFOs stays as it is; if they
-// were made anew, what was open ends and its clients get the output of the new
-// ones. A log that cannot be kept is no error.
+// end of output is seen. Of what is open with the same FIFOs only the attributes
+// change; if they were made anew, what was open ends and its clients get the
+// output of the new ones. A log that cannot be kept is no error.
 func (o *Outputs) Open(ctx context.Context, out model.Output) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -87,6 +87,7 @@ func (o *Outputs) Open(ctx context.Context, out model.Output) error {
 	defer c.turn.Unlock()
 	if old := c.running(); old != nil {
 		if old.reads(out.Pipes) {
+			c.describe(old, out.Attributes)
 			return nil
 		}
 		if err := o.stop(c, old); err != nil {
@@ -166,8 +167,8 @@ func (o *Outputs) Close(id model.ContainerID) error {
 func (o *Outputs) List() []model.Output {
 	var out []model.Output
 	for _, c := range o.all() {
-		if r := c.running(); r != nil {
-			out = append(out, r.output)
+		if one, open := c.opened(); open {
+			out = append(out, one)
 		}
 		o.letGo(c)
 	}
@@ -211,7 +212,7 @@ func (o *Outputs) start(c *container, r *run, from Handed) error {
 		return replaced()
 	}
 	r.log = newLineLog(lineLogOptions{
-		path: r.output.Log, config: r.output.Options, buffers: &o.buffers,
+		path: r.output.Log, config: r.output.Options, attributes: jsonlog.NewAttributes(r.output.Attributes), buffers: &o.buffers,
 		log: o.opts.Logger.With("container", model.Short(c.id)),
 	})
 	r.log.adopt(from.Partial)

@@ -145,7 +145,7 @@ func (s *stream) rest() {
 
 // run is one life of a container's process, as far as its output goes.
 type run struct {
-	output  model.Output
+	output  model.Output // its Attributes are guarded by container.mu
 	streams []*stream
 	log     *lineLog // guarded by container.mu
 

@@ -56,7 +56,10 @@ func (m *Manager) build(ctx context.Context, rec record, nets *network.Networkin
 	if err := m.fillHost(&rec); err != nil {
 		return nil, err
 	}
-	var err error
+	_, err := m.logAttributes(rec)
+	if err != nil {
+		return nil, err
+	}
 	if rec.Links, err = m.findLinks(rec); err != nil {
 		return nil, err
 	}

@@ -17,12 +17,14 @@ type fakeOutputs struct {
 
 	mu      sync.Mutex
 	open    map[model.ContainerID]*sync.WaitGroup // its readers
+	outputs map[model.ContainerID]model.Output    // what was opened last
 	clients map[*fakeClient]bool
 	kept    []model.ContainerID
 }
 
 func newFakeOutputs(r *fakeRuntime, l *fakeLogs) *fakeOutputs {
-	return &fakeOutputs{runtime: r, logs: l, open: map[model.ContainerID]*sync.WaitGroup{}, clients: map[*fakeClient]bool{}}
+	return &fakeOutputs{runtime: r, logs: l, open: map[model.ContainerID]*sync.WaitGroup{}, clients: map[*fakeClient]bool{},
+		outputs: map[model.ContainerID]model.Output{}}
 }
 
 func (o *fakeOutputs) Open(_ context.Context, out model.Output) error {
@@ -34,8 +36,15 @@ func (o *fakeOutputs) Open(_ context.Context, out model.Output) error {
 			readers.Go(func() { o.drain(out, stream, from) })
 		}
 	}
-	o.open[out.Container] = readers
+	o.open[out.Container], o.outputs[out.Container] = readers, out
 	return nil
+}
+
+// attributes returns what is noted with a container's lines.
+func (o *fakeOutputs) attributes(id model.ContainerID) map[string]string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.outputs[id].Attributes
 }
 
 func (o *fakeOutputs) drain(out model.Output, stream string, from io.Reader) {
@@ -55,7 +64,7 @@ func (o *fakeOutputs) pass(out model.Output, stream string, data []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if out.Log != "" {
-		o.logs.append(out.Log, LogEntry{Stream: stream, Time: time.Now(), Text: data})
+		o.logs.append(out.Log, LogEntry{Stream: stream, Time: time.Now(), Text: data, Attributes: out.Attributes})
 	}
 	for c := range o.clients {
 		if c.id == out.Container && (stream == stdoutName && c.stdout || stream == stderrName && c.stderr) {

@@ -117,14 +117,18 @@ type LogEntry struct {
 	Stream string // "stdout" or "stderr"
 	Time   time.Time
 	Text   []byte // with its newline, if the line was complete
+	// Attributes are what the log notes with the line, by name; nil unless asked for.
+	Attributes map[string]string
 }
 
 // LogQuery chooses entries of a log. Zero times are no bounds; Tail below 0 is
-// everything. Follow waits for more until Ended is closed.
+// everything. Follow waits for more until Ended is closed. Details asks for the
+// entries' attributes.
 type LogQuery struct {
 	Since, Until time.Time
 	Tail         int
 	Follow       bool
+	Details      bool
 	Ended        <-chan struct{}
 }
 

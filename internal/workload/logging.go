@@ -3,15 +3,13 @@ package workload
 import (
 	"errors"
 	"maps"
-	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/docker/go-units"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/workload/logger"
 )
 
 // checkLogging refuses a log that could not be kept. Docker notices some of it
@@ -35,7 +33,7 @@ func checkLogging(r CreateRequest) error {
 	if err := checkLogMode(options); err != nil {
 		return err
 	}
-	if err := errors.Join(checkRotation(options), checkAttributes(options)); err != nil {
+	if err := checkRotation(options); err != nil {
 		return model.Errorf(model.Invalid, "failed to create task for container: failed to initialize logging driver: %w", err)
 	}
 	return nil
@@ -89,46 +87,22 @@ func checkRotation(options map[string]string) error {
 	return err
 }
 
-func checkAttributes(options map[string]string) error {
-	_, labels := regexp.Compile(options["labels-regex"])
-	_, env := regexp.Compile(options["env-regex"])
-	return errors.Join(labels, env)
-}
-
-// logAttributes returns what `docker logs --details` says of every line: those of
-// the container's labels and variables that its log options choose, sorted and
-// escaped as in a URL, with Docker's separators.
-func logAttributes(r record) string {
-	variables := map[string]string{}
-	for _, v := range r.Config.Env {
-		if name, value, given := strings.Cut(v, "="); given {
-			variables[name] = value
-		}
+// logAttributes returns what is noted with every line of a container's log.
+// Errors have Docker's words, with which it refuses to start such a container.
+func (m *Manager) logAttributes(r record) (map[string]string, error) {
+	if r.Host.LogConfig.Type == "none" {
+		return nil, nil
 	}
-	chosen := map[string]string{}
-	for _, from := range []struct {
-		option string
-		values map[string]string
-	}{{"labels", r.Config.Labels}, {"env", variables}} {
-		names, pattern := r.Host.LogConfig.Config[from.option], r.Host.LogConfig.Config[from.option+"-regex"]
-		for _, name := range strings.Split(names, ",") {
-			if value, ok := from.values[name]; ok {
-				chosen[name] = value
-			}
-		}
-		matches, err := regexp.Compile(pattern)
-		if pattern == "" || err != nil { // refused when the container is made
-			continue
-		}
-		for name, value := range from.values {
-			if matches.MatchString(name) {
-				chosen[name] = value
-			}
-		}
+	command := slices.Concat(r.Config.Entrypoint, r.Config.Cmd)
+	out, err := logger.Attributes(&logger.Info{
+		Config: r.Host.LogConfig.Config, LogPath: m.logPath(r.ID), DaemonName: "docker",
+		ContainerID: string(r.ID), ContainerName: "/" + r.Name, ContainerCreated: r.Created,
+		ContainerEntrypoint: command[0], ContainerArgs: command[1:],
+		ContainerImageID: string(r.Image), ContainerImageName: r.Config.Image,
+		ContainerEnv: r.Config.Env, ContainerLabels: r.Config.Labels,
+	})
+	if err != nil {
+		return nil, model.Errorf(model.Invalid, "failed to create task for container: failed to initialize logging driver: %w", err)
 	}
-	var pairs []string
-	for _, name := range slices.Sorted(maps.Keys(chosen)) {
-		pairs = append(pairs, url.QueryEscape(name)+"="+url.QueryEscape(chosen[name]))
-	}
-	return strings.Join(pairs, ",")
+	return out, nil
 }

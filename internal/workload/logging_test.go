@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"io"
 	"testing"
 
 	"github.com/moby/moby/api/types/container"
@@ -28,7 +29,6 @@ func TestCheckLogging(t *testing.T) {
 		{"one file compressed", "", map[string]string{"compress": "true", "max-size": "1m"},
 			driver + "compress cannot be true when max-file is less than 2 or max-size is not set"},
 		{"perhaps compressed", "", map[string]string{"compress": "x"}, driver + `strconv.ParseBool: parsing "x": invalid syntax`},
-		{"no pattern", "", map[string]string{"env-regex": "("}, driver + "error parsing regexp: missing closing ): `(`"},
 		{"no mode", "", map[string]string{"mode": "loud"}, "logger: logging mode not supported: loud"},
 		{"buffer that blocks", "", map[string]string{"max-buffer-size": "1m"},
 			"logger: max-buffer-size option is only supported with 'mode=non-blocking'"},
@@ -46,22 +46,55 @@ func TestCheckLogging(t *testing.T) {
 	}
 }
 
+// TestLogAttributes: what log options choose of a container is noted in its log,
+// anew with each start, and shown when it is asked for.
 func TestLogAttributes(t *testing.T) {
-	config := &container.Config{Labels: map[string]string{"team": "a b", "tier": "1", "other": "x"}, Env: []string{"PLACE=here=there", "BARE"}}
-	for _, c := range []struct {
-		name    string
-		options map[string]string
-		want    string
-	}{
-		{"none", nil, ""},
-		{"by name", map[string]string{"labels": "team,absent", "env": "PLACE,BARE"}, "PLACE=here%3Dthere,team=a+b"},
-		{"by pattern", map[string]string{"labels-regex": "^t", "env-regex": "^P"}, "PLACE=here%3Dthere,team=a+b,tier=1"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			got := logAttributes(record{Config: config, Host: &container.HostConfig{LogConfig: container.LogConfig{Config: c.options}}})
-			if got != c.want {
-				t.Errorf("%q, want %q", got, c.want)
-			}
-		})
+	b := newBench(t)
+	id := b.run("one", func(r *CreateRequest) {
+		r.Config.Labels, r.Config.Env = map[string]string{"team": "a b", "other": "x"}, []string{"PLACE=here=there"}
+		r.Host.LogConfig.Config = map[string]string{"labels": "team,from", "env-regex": "^P", "tag": "{{.Name}} {{.Command}} {{.ImageName}} {{.ImageID}}"}
+	})
+	io.WriteString(b.runtime.process(id).out, "text\n")
+	b.end(id, 0)
+	var out buffer
+	must(t, b.Logs(ctx, id, LogOptions{Stdout: true, Details: true, Tail: -1}, Streams{Stdout: &out}))
+	want := "PATH=%2Fbin,PLACE=here%3Dthere,from=image,tag=one+sh+busybox+sha256%3A01234,team=a+b text\n"
+	if out.String() != want {
+		t.Errorf("got  %q\nwant %q", out.String(), want)
 	}
+	var plain buffer
+	must(t, b.Logs(ctx, id, LogOptions{Stdout: true, Tail: -1}, Streams{Stdout: &plain}))
+	if plain.String() != "text\n" {
+		t.Errorf("details that nobody asked for: %q", plain.String())
+	}
+
+	must(t, b.Rename(ctx, id, "two"))
+	must(t, b.Start(ctx, id))
+	if got := b.outputs.attributes(model.ContainerID(id))["tag"]; got != "two sh busybox sha256:01234" {
+		t.Errorf("after the renaming: %q", got)
+	}
+}
+
+func TestDetailsOfNothing(t *testing.T) {
+	b := newBench(t)
+	id := b.run("one", nil)
+	io.WriteString(b.runtime.process(id).out, "text\n")
+	b.end(id, 0)
+	var out buffer
+	must(t, b.Logs(ctx, id, LogOptions{Stdout: true, Details: true, Tail: -1}, Streams{Stdout: &out}))
+	if out.String() != " text\n" { // as with Docker
+		t.Errorf("got %q", out.String())
+	}
+}
+
+func TestLogAttributesRefused(t *testing.T) {
+	b := newBench(t)
+	for option, value := range map[string]string{"tag": "{{.No}}", "env-regex": "("} {
+		_, _, err := b.Create(ctx, CreateRequest{Name: "one", Config: &container.Config{Image: "busybox"},
+			Host: &container.HostConfig{LogConfig: container.LogConfig{Config: map[string]string{option: value}}}})
+		refused(t, err, model.Invalid, "failed to create task for container: failed to initialize logging driver: ")
+	}
+	b.create("one", func(r *CreateRequest) { // the name is free, and what keeps no log needs no tag
+		r.Host.LogConfig = container.LogConfig{Type: "none", Config: map[string]string{"tag": "{{"}}
+	})
 }

@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
+	"net/url"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -39,15 +43,11 @@ func (m *Manager) Logs(ctx context.Context, ref string, o LogOptions, out Stream
 	if !o.Stdout && !o.Stderr {
 		return refuse("Bad parameters: you must choose at least one stream")
 	}
-	in, err := m.readLog(b, LogQuery{Since: o.Since, Until: o.Until, Tail: o.Tail, Follow: o.Follow})
+	in, err := m.readLog(b, LogQuery{Since: o.Since, Until: o.Until, Tail: o.Tail, Follow: o.Follow, Details: o.Details})
 	if err != nil {
 		return err
 	}
 	defer in.Close() //nolint:errcheck // nothing was written
-	details := ""
-	if o.Details {
-		details = logAttributes(b.snapshot()) + " "
-	}
 	for {
 		e, err := in.Next(ctx)
 		switch {
@@ -56,15 +56,15 @@ func (m *Manager) Logs(ctx context.Context, ref string, o LogOptions, out Stream
 		case err != nil:
 			return err
 		}
-		if err := writeEntry(e, o, details, out); err != nil {
+		if err := writeEntry(e, o, out); err != nil {
 			return err
 		}
 	}
 }
 
-// writeEntry writes one entry, if its stream was asked for, with the details
-// before its text.
-func writeEntry(e LogEntry, o LogOptions, details string, out Streams) error {
+// writeEntry writes one entry, if its stream was asked for, with what was asked
+// for before its text.
+func writeEntry(e LogEntry, o LogOptions, out Streams) error {
 	to := out.Stdout
 	asked := o.Stdout
 	if e.Stream == stderrName {
@@ -77,7 +77,18 @@ func writeEntry(e LogEntry, o LogOptions, details string, out Streams) error {
 	if o.Timestamps {
 		line = append(e.Time.UTC().AppendFormat(line, timestamp), ' ')
 	}
-	line = append(line, details...)
+	if o.Details {
+		line = append(append(line, details(e.Attributes)...), ' ')
+	}
 	_, err := to.Write(append(line, e.Text...))
 	return err
+}
+
+// details writes attributes as Docker does: sorted, escaped as in a URL.
+func details(attributes map[string]string) string {
+	var pairs []string
+	for _, name := range slices.Sorted(maps.Keys(attributes)) {
+		pairs = append(pairs, url.QueryEscape(name)+"="+url.QueryEscape(attributes[name]))
+	}
+	return strings.Join(pairs, ",")
 }

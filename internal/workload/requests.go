@@ -47,7 +47,7 @@ type ListOptions struct {
 }
 
 // LogOptions choose output. Zero times are no bounds; Tail below 0 is
-// everything. Details adds the container's log attributes to each line.
+// everything. Details adds to each line the attributes that the log notes with it.
 type LogOptions struct {
 	Stdout, Stderr, Follow, Timestamps, Details bool
 	Since, Until                                time.Time

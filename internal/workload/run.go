@@ -34,10 +34,16 @@ func (r *run) close() {
 // elsewhere are refused when the container is made.
 func (m *Manager) openOutput(ctx context.Context, b *box, pipes model.Pipes) error {
 	o := model.Output{Container: b.id, Pipes: pipes}
-	if c := b.snapshot().Host.LogConfig; c.Type != "none" {
+	rec := b.snapshot()
+	if c := rec.Host.LogConfig; c.Type != "none" {
 		o.Log, o.Options = m.logPath(b.id), c.Config
 	}
-	if err := m.o.Outputs.Open(ctx, o); err != nil {
+	var err error
+	if o.Attributes, err = m.logAttributes(rec); err != nil {
+		// Refused when the container is made; one of an earlier release shall not fail.
+		m.log.Warn("log attributes are not noted", "container", model.Short(b.id), "op", "output.open", "err", err)
+	}
+	if err = m.o.Outputs.Open(ctx, o); err != nil {
 		return fmt.Errorf("failed to initialize logging driver: %w", err)
 	}
 	return nil

@@ -299,7 +299,7 @@ func (m *Manager) shared(r record) (record, error) {
 		return record{}, model.Errorf(model.KindOf(err), "joining network namespace of container: %w", err)
 	}
 	if b.id == r.ID {
-		return record{}, model.Errorf(model.Internal, "cannot join own network namespace")
+		return record{}, model.Errorf(model.Unfit, "cannot join own network namespace")
 	}
 	other := b.snapshot()
 	switch {

@@ -12,7 +12,7 @@
 // never sees half an entry, whatever a crash or a full disk left. It must not
 // know about containers, and never changes what was written.
 //
-//	{"log":"hello\n","stream":"stdout","time":"2024-05-06T07:08:09.123456789Z"}
+//	{"log":"hello\n","stream":"stdout","attrs":{"tag":"web"},"time":"2024-05-06T07:08:09.123456789Z"}
 package jsonlog
 
 import (
@@ -33,9 +33,10 @@ var ErrFormat = errors.New("not a json-file log line")
 
 // Entry is one piece of output: a line with its "\n", or a part of one without.
 type Entry struct {
-	Time   time.Time
-	Stream string // "stdout" or "stderr"
-	Line   []byte
+	Time       time.Time
+	Stream     string // "stdout" or "stderr"
+	Line       []byte
+	Attributes Attributes
 }
 
 // Append adds the entry to dst as a line of a log file. Bytes that are not UTF-8
@@ -50,6 +51,9 @@ func (e Entry) appendText(dst []byte) []byte {
 	dst = appendString(dst, e.Line)
 	dst = append(dst, `,"stream":`...)
 	dst = appendString(dst, []byte(e.Stream))
+	if e.Attributes != "" {
+		dst = append(append(dst, `,"attrs":`...), e.Attributes...)
+	}
 	return append(dst, `,"time":`...)
 }
 
@@ -63,9 +67,10 @@ func appendTime(dst []byte, t time.Time) []byte {
 // ErrFormat.
 func Parse(line []byte) (Entry, error) {
 	var raw struct {
-		Log    *string    `json:"log"`
-		Stream string     `json:"stream"`
-		Time   *time.Time `json:"time"`
+		Log    *string         `json:"log"`
+		Stream string          `json:"stream"`
+		Attrs  json.RawMessage `json:"attrs"`
+		Time   *time.Time      `json:"time"`
 	}
 	if len(line) > lineLimit {
 		return Entry{}, fmt.Errorf("%w: %d bytes", ErrFormat, len(line))
@@ -76,7 +81,7 @@ func Parse(line []byte) (Entry, error) {
 	if raw.Log == nil || raw.Time == nil {
 		return Entry{}, fmt.Errorf("%w: log or time is missing", ErrFormat)
 	}
-	return Entry{Time: *raw.Time, Stream: raw.Stream, Line: []byte(*raw.Log)}, nil
+	return Entry{Time: *raw.Time, Stream: raw.Stream, Line: []byte(*raw.Log), Attributes: parseAttributes(raw.Attrs)}, nil
 }
 
 // plain tells of each byte whether it stands for itself in a JSON string.

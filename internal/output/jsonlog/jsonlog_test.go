@@ -68,6 +68,45 @@ func TestFormatIsDockers(t *testing.T) {
 	}
 }
 
+func TestAttributesAreDockers(t *testing.T) {
+	e := Entry{Time: time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC), Stream: "stdout", Line: []byte("a\n"),
+		Attributes: NewAttributes(map[string]string{"team": "a \"b\"\n", "PLACE": "<here>\xff", "tag": ""})}
+	want := `{"log":"a\n","stream":"stdout","attrs":{"PLACE":"\u003chere\u003e\ufffd","tag":"","team":"a \"b\"\n"},"time":"2024-05-06T07:08:09Z"}` + "\n"
+	if got := string(e.Append(nil)); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if NewAttributes(nil) != "" || NewAttributes(map[string]string{}) != "" {
+		t.Error("no attributes are noted")
+	}
+}
+
+func TestAttributesAreRead(t *testing.T) {
+	for name, tc := range map[string]struct{ in, want string }{
+		"some":          {`,"attrs":{"b":"2","a":"1"}`, "map[a:1 b:2]"},
+		"spread out":    {",\"attrs\": { \"a\" :\n\"1\" }", "map[a:1]"},
+		"escaped":       {`,"attrs":{"a":"\u003c\n"}`, "map[a:<\n]"},
+		"none":          {``, "map[]"},
+		"null":          {`,"attrs":null`, "map[]"},
+		"a number":      {`,"attrs":5`, "map[]"},
+		"a list":        {`,"attrs":["a"]`, "map[]"},
+		"of numbers":    {`,"attrs":{"a":"1","b":2}`, "map[]"},
+		"of attributes": {`,"attrs":{"a":{"b":"c"}}`, "map[]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, err := Parse([]byte(`{"log":"x","stream":"stdout"` + tc.in + `,"time":"2024-05-06T07:08:09Z"}`))
+			if err != nil || string(e.Line) != "x" {
+				t.Fatalf("the line is lost: %+v %v", e, err)
+			}
+			if got := fmt.Sprint(e.Attributes.Map()); got != tc.want {
+				t.Errorf("got %s, want %s", got, tc.want)
+			}
+			if raw := e.Append(nil); bytes.Count(raw, []byte("\n")) != 1 || !json.Valid(raw) {
+				t.Errorf("not one line of JSON: %q", raw)
+			}
+		})
+	}
+}
+
 func TestTailSinceUntil(t *testing.T) {
 	l, path := open(t, Options{MaxSize: 400, MaxFiles: 3})
 	for i := range 12 { // entry i is i+1 seconds after the clock's start
@@ -217,6 +256,8 @@ func TestDamageIsPassedOver(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"log":"hello\n","stream":"stdout","time":"2024-05-06T07:08:09.123456789Z"}`))
+	f.Add([]byte(`{"log":"a","stream":"stderr","attrs":{"tag":"web","b":"\u2028"},"time":"2024-05-06T07:08:09Z"}`))
+	f.Add([]byte("{\"log\":\"\",\"attrs\": { \"a\":\n 1 },\"time\":\"2024-05-06T07:08:09Z\"}"))
 	f.Add([]byte(`{"log":null}`))
 	f.Add([]byte("\xff{"))
 	f.Fuzz(func(t *testing.T, line []byte) {
@@ -230,23 +271,30 @@ func FuzzParse(f *testing.F) {
 		if y := e.Time.UTC().Year(); y < 0 || y > 9999 {
 			return // RFC 3339 cannot write it
 		}
-		again, err := Parse(e.Append(nil))
-		if err != nil || !bytes.Equal(again.Line, e.Line) || again.Stream != e.Stream || !again.Time.Equal(e.Time) {
+		raw := e.Append(nil)
+		if bytes.IndexByte(raw, '\n') != len(raw)-1 {
+			t.Fatalf("not one line: %q", raw)
+		}
+		again, err := Parse(raw)
+		if err != nil || !bytes.Equal(again.Line, e.Line) || again.Stream != e.Stream || !again.Time.Equal(e.Time) || again.Attributes != e.Attributes {
 			t.Fatalf("%+v became %+v: %v", e, again, err)
 		}
 	})
 }
 
 func FuzzAppend(f *testing.F) {
-	f.Add([]byte("a\x00\xff<\n"))
-	f.Fuzz(func(t *testing.T, line []byte) {
-		raw := Entry{Stream: "stdout", Line: line}.Append(nil)
+	f.Add([]byte("a\x00\xff<\n"), "tag", "\"\xff\n")
+	f.Fuzz(func(t *testing.T, line []byte, name, value string) {
+		raw := Entry{Stream: "stdout", Line: line, Attributes: NewAttributes(map[string]string{name: value})}.Append(nil)
 		if !json.Valid(raw) || bytes.IndexByte(raw, '\n') != len(raw)-1 {
 			t.Fatalf("not one line of JSON: %q", raw)
 		}
 		e, err := Parse(raw)
 		if err != nil || string(e.Line) != string([]rune(string(line))) {
 			t.Fatalf("%q became %q: %v", line, e.Line, err)
+		}
+		if got, ok := e.Attributes.Map()[string([]rune(name))]; !ok || got != string([]rune(value)) {
+			t.Fatalf("%q=%q became %v", name, value, e.Attributes.Map())
 		}
 	})
 }

@@ -42,10 +42,10 @@ func (b *Buffers) giveBack(buf []byte) {
 
 // ParseOptions reads the options of the json-file driver as a user gives them
 // (`--log-opt`). Errors are of kind Invalid and have Docker's text. The options
-// that add to a line what no reader of ours shows (labels, env, tag), that have
-// to do with logs that are sent elsewhere (cache-*) or with a log that lags
-// behind (mode, max-buffer-size: ours never blocks on more than a write), are
-// checked and have no effect.
+// that choose attributes (labels, env, tag) say nothing of how the log is kept;
+// those that have to do with logs that are sent elsewhere (cache-*) or with a log
+// that lags behind (mode, max-buffer-size: ours never blocks on more than a
+// write), are checked and have no effect.
 func ParseOptions(config map[string]string) (Options, error) {
 	var o Options
 	for _, key := range slices.Sorted(maps.Keys(config)) {
