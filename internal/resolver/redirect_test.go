@@ -81,3 +81,16 @@ func TestACutRedirectIsMended(t *testing.T) {
 		}
 	}
 }
+
+// TestThePatrolHoldsNobodyUp: a server that has handed everything over is drained
+// although it has not been closed.
+func TestThePatrolHoldsNobodyUp(t *testing.T) {
+	s := New(Options{Opener: &redirecting{loopback: newLoopback(), now: map[string][2]uint16{}}})
+	t.Cleanup(func() { _ = s.Close() })
+	s.Release()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := s.Drain(ctx); err != nil {
+		t.Error(err)
+	}
+}

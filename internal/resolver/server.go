@@ -71,6 +71,7 @@ type Server struct {
 	away      bool // what was served is another Server's to serve
 	serving   sync.WaitGroup
 	endPatrol context.CancelFunc // nil without a patrol
+	patrols   sync.WaitGroup     // not of serving, for which Drain waits
 }
 
 // New returns a Server that answers nobody yet.
@@ -93,7 +94,7 @@ func New(o Options) *Server {
 	if _, ok := o.Opener.(Redirector); ok {
 		ctx, end := context.WithCancel(context.Background())
 		s.endPatrol = end
-		s.serving.Go(func() { s.patrol(ctx) })
+		s.patrols.Go(func() { s.patrol(ctx) })
 	}
 	return s
 }
@@ -265,6 +266,7 @@ func (s *Server) Close() error {
 	s.discardAdopted()
 	s.forward.close()
 	s.serving.Wait()
+	s.patrols.Wait()
 	return nil
 }
 
