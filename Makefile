@@ -11,6 +11,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 PREFIX ?= /usr/local
 UNITDIR ?= $(PREFIX)/lib/systemd/system
+PROGRAMS := $(notdir $(wildcard cmd/*))
 
 STORIES ?= 01 02 03 05 07
 ACCEPTANCE ?= ../shared/acceptance
@@ -23,11 +24,11 @@ PEER ?= .
 export LINKSPAND_BIN = $(CURDIR)/bin/linkspand
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test lab crash chaos many restart vm accept bench lint fuzz install clean
+.PHONY: help deps build demo test lab crash chaos many restart vm accept bench lint fuzz install uninstall clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install what is missing, from Debian packages (as root)
 	@build/deps.sh
@@ -89,9 +90,12 @@ fuzz: ## run every fuzz test for T (30s) each
 
 install: build ## install the programs and the systemd unit under DESTDIR, PREFIX
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(UNITDIR)'
-	install -m 755 bin/linkspan* '$(DESTDIR)$(PREFIX)/bin/'
+	install -m 755 $(PROGRAMS:%=bin/%) '$(DESTDIR)$(PREFIX)/bin/'
 	sed 's|@BINDIR@|$(PREFIX)/bin|' build/linkspand.service >'$(DESTDIR)$(UNITDIR)/linkspand.service'
 	chmod 644 '$(DESTDIR)$(UNITDIR)/linkspand.service'
+
+uninstall: ## take away what install put there, under the same DESTDIR, PREFIX; stop nothing, and say what is left
+	@build/uninstall.sh '$(DESTDIR)' '$(PREFIX)/bin' '$(UNITDIR)' $(PROGRAMS)
 
 clean: ## remove bin/
 	rm -rf bin

@@ -135,7 +135,7 @@ func removeCgroups(ctx context.Context, paths []string) error {
 	slices.SortFunc(paths, func(a, b string) int { return strings.Count(b, "/") - strings.Count(a, "/") })
 	var problems []error
 	for _, path := range paths {
-		err := until(ctx, 5*time.Second, func() error {
+		err := Until(ctx, 5*time.Second, func() error {
 			err := syscall.Rmdir(path)
 			if errors.Is(err, syscall.ENOENT) {
 				return nil

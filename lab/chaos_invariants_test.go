@@ -29,7 +29,7 @@ func (c *chaos) settle(ctx context.Context) error {
 	}
 	began := time.Now()
 	var awaited error // what came last
-	err := until(ctx, settleTime, func() error {
+	err := Until(ctx, settleTime, func() error {
 		all, err := c.containers(ctx)
 		if err != nil {
 			return err
@@ -47,7 +47,7 @@ func (c *chaos) settle(ctx context.Context) error {
 	if took := time.Since(began); took > settleLong && awaited != nil {
 		c.t.Logf("settling took %s; at last it waited for: %v", took.Round(time.Millisecond), awaited)
 	}
-	return until(ctx, cleanTime, func() error { // one that is removed at its end may end just now
+	return Until(ctx, cleanTime, func() error { // one that is removed at its end may end just now
 		all, err := c.containers(ctx)
 		if err != nil {
 			return err
@@ -59,7 +59,7 @@ func (c *chaos) settle(ctx context.Context) error {
 // thaw looks whether the containers that say so are frozen, and lets them go on.
 func (c *chaos) thaw(ctx context.Context) error {
 	var paused []string
-	err := until(ctx, settleTime, func() error {
+	err := Until(ctx, settleTime, func() error {
 		have, err := c.containers(ctx)
 		if err != nil {
 			return err
@@ -224,7 +224,7 @@ func (c *chaos) empty(ctx context.Context) error {
 	}
 	c.api.client.CloseIdleConnections()
 	var now held
-	err = until(ctx, settleTime, func() (err error) {
+	err = Until(ctx, settleTime, func() (err error) {
 		if now, err = c.holds(ctx); err != nil {
 			return err
 		}

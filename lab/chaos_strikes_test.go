@@ -99,7 +99,7 @@ func (c *chaos) strike(ctx context.Context, s strike) error {
 			return err
 		}
 	}
-	return until(ctx, backTime, func() error { return c.back(ctx, before, s) })
+	return Until(ctx, backTime, func() error { return c.back(ctx, before, s) })
 }
 
 // kill ends who is to be hit, the others before the daemon, which would notice.
@@ -143,7 +143,7 @@ func (c *chaos) stumble(ctx context.Context, pause time.Duration) error {
 	if err := c.h.launch(nil); err != nil {
 		return err
 	}
-	err := until(ctx, startTime, func() error {
+	err := Until(ctx, startTime, func() error {
 		pid, err := os.ReadFile(c.h.file("engine.pid"))
 		if err == nil && len(pid) == 0 {
 			err = fmt.Errorf("the engine has not begun")

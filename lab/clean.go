@@ -40,7 +40,7 @@ func (h *Host) remember(ctx context.Context) error {
 // CheckClean is for the moment when all containers and all networks that were made since the first Start are removed:
 // it reports what the engine left behind on the host. Without an engine it holds of a host nothing was done on.
 func (h *Host) CheckClean(ctx context.Context) error {
-	err := until(ctx, cleanTime, func() error {
+	err := Until(ctx, cleanTime, func() error {
 		return errors.Join(h.noVeth(ctx), h.noNamespaces(ctx), h.noFifos(ctx), h.noExtraRules(ctx), h.noExtraMounts(ctx), h.noContainerCgroups(ctx))
 	})
 	if err != nil {
@@ -189,7 +189,7 @@ func (l *Lab) Close() error {
 	}
 	l.halt()
 	// an nsenter that has brought a process in stands with one leg in the lab until it has seen that process end
-	left := until(ctx, cleanTime, l.noProcesses)
+	left := Until(ctx, cleanTime, l.noProcesses)
 	problems = append(problems, removeCgroups(ctx, cgroups), left, l.noMounts(), os.RemoveAll(l.dir))
 	l.dir = ""
 	return errors.Join(problems...)

@@ -140,7 +140,7 @@ func (r *rig) play(t *testing.T, c crash) {
 	have, err := r.containers(ctx)
 	do("look at the containers", err)
 	do("what was answered holds", w.check(have))
-	do("all agree", until(ctx, cleanTime, func() error { return r.agree(ctx, have) }))
+	do("all agree", Until(ctx, cleanTime, func() error { return r.agree(ctx, have) }))
 	do("networks work", r.reachEachOther(ctx, have))
 	do("everything can be removed", r.tidy(ctx, have))
 	do("stop", r.h.Stop(ctx))
@@ -169,7 +169,7 @@ func (r *rig) strike(ctx context.Context, c crash, w *workload, idle <-chan stru
 			return fmt.Errorf("failpoint %s was not reached in %d answers", c.failpoint, w.answers.Load())
 		}
 	}
-	err := until(ctx, crashStep, func() error {
+	err := Until(ctx, crashStep, func() error {
 		if have := w.answers.Load(); have < int64(c.after) {
 			return fmt.Errorf("%d answers of %d", have, c.after)
 		}
@@ -208,7 +208,7 @@ func (r *rig) tidy(ctx context.Context, have []inspected) error {
 	if _, err := r.h.Docker(ctx, append([]string{"network", "rm"}, crashNetworks...)...); err != nil {
 		return err
 	}
-	return until(ctx, 3*cleanTime, func() error {
+	return Until(ctx, 3*cleanTime, func() error {
 		return errors.Join(r.h.CheckClean(ctx), r.agree(ctx, nil))
 	})
 }

@@ -95,7 +95,7 @@ func (h *Host) awaitAnswer(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}(h.engine)
-	err := until(ctx, startTime, func() error { return h.ping(ctx) })
+	err := Until(ctx, startTime, func() error { return h.ping(ctx) })
 	if err != nil && !h.running() {
 		return fmt.Errorf("it ended: %v", h.engine.err)
 	}

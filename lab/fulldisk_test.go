@@ -57,11 +57,11 @@ func TestFullDisk(t *testing.T) {
 	}
 	have, err := r.containers(ctx)
 	d.do(err)
-	d.do(until(ctx, cleanTime, func() error { return r.agree(ctx, have) }))
+	d.do(Until(ctx, cleanTime, func() error { return r.agree(ctx, have) }))
 	d.do(r.reachEachOther(ctx, have))
 	d.docker(ctx, append([]string{"rm", "-f"}, d.names(have)...)...)
 	d.docker(ctx, "network", "prune", "-f")
-	d.do(until(ctx, 3*cleanTime, func() error { return errors.Join(h.CheckClean(ctx), r.agree(ctx, nil)) }))
+	d.do(Until(ctx, 3*cleanTime, func() error { return errors.Join(h.CheckClean(ctx), r.agree(ctx, nil)) }))
 }
 
 // smallDataRoot lays the data root, and with it the store, on a small disk; images and containers' files, which need
@@ -147,7 +147,7 @@ func (d *disk) onFullDisk(ctx context.Context) {
 	d.t.Helper()
 	pid := d.docker(ctx, "inspect", "-f", "{{.State.Pid}}", "killed")
 	must(d.t)(d.h.Run(ctx, "kill", "-KILL", pid))
-	d.do(until(ctx, cleanTime, func() error {
+	d.do(Until(ctx, cleanTime, func() error {
 		state, err := d.h.Docker(ctx, "inspect", "-f", "{{.State.Status}}", "killed")
 		if err == nil && state != "exited" {
 			err = fmt.Errorf("the killed container is %s", state)
@@ -158,7 +158,7 @@ func (d *disk) onFullDisk(ctx context.Context) {
 		d.t.Errorf("removal on a full disk: %v", err)
 	}
 	d.docker(ctx, "exec", "stays", "ping", "-c", "1", "-W", "2", "other")
-	d.do(until(ctx, cleanTime, func() error { return d.noDrift(ctx) }))
+	d.do(Until(ctx, cleanTime, func() error { return d.noDrift(ctx) }))
 }
 
 // holds finds what was there, or was stored, and is not any more; and what was refused and is there.

@@ -89,10 +89,10 @@ func TestKeeperIsReplaced(t *testing.T) {
 	must(t)(s.h.Run(ctx, append([]string{"kill", "-KILL"}, before...)...))
 	began := time.Now()
 	s.patience = answerTime / 20
-	s.do(until(ctx, replaced, func() error { return s.ask(ctx, 1) }))
+	s.do(Until(ctx, replaced, func() error { return s.ask(ctx, 1) }))
 	s.patience = answerTime
 	t.Logf("names resolve again after %s", time.Since(began).Round(time.Millisecond))
-	s.do(until(ctx, replaced, func() error {
+	s.do(Until(ctx, replaced, func() error {
 		after, err := s.keepers(ctx)
 		if err == nil && (len(after) != 1 || after[0] == before[0]) {
 			err = fmt.Errorf("the keepers are %v, and were %v", after, before)
@@ -151,7 +151,7 @@ func newScene(t *testing.T) *scene {
 			s.client = fmt.Sprintf("/proc/%d/root/run/netns/%s", h.PID(), c.short())
 		}
 	}
-	s.do(until(ctx, cleanTime, func() error { return s.ask(ctx, 1) })) // the web server needs a moment
+	s.do(Until(ctx, cleanTime, func() error { return s.ask(ctx, 1) })) // the web server needs a moment
 	return s
 }
 
@@ -167,7 +167,7 @@ func (s *scene) clear(ctx context.Context) {
 	s.t.Helper()
 	must(s.t)(s.h.Docker(ctx, "rm", "-f", "web", "client", "talker"))
 	must(s.t)(s.h.Docker(ctx, "network", "rm", "office"))
-	s.do(until(ctx, 3*cleanTime, func() error { return errors.Join(s.h.CheckClean(ctx), s.agree(ctx, nil)) }))
+	s.do(Until(ctx, 3*cleanTime, func() error { return errors.Join(s.h.CheckClean(ctx), s.agree(ctx, nil)) }))
 }
 
 // ask has names and pages asked for, so many of each, evenly and by several askers. Every one must be answered.

@@ -139,7 +139,7 @@ func TestOrphansAreReaped(t *testing.T) {
 
 // noneCalled waits until the host has no process of that name, not even a zombie.
 func noneCalled(ctx context.Context, h *Host, name string) error {
-	return until(ctx, 5*time.Second, func() error {
+	return Until(ctx, 5*time.Second, func() error {
 		out, err := h.Run(ctx, "ps", "-eo", "pid=,stat=,comm=")
 		if strings.Contains(out, name) {
 			return leftover("process", lines(out))

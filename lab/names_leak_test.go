@@ -105,7 +105,7 @@ func label(text string) []byte { return append([]byte{byte(len(text))}, text...)
 // until waits for a packet with a label, which is a fence: what was sent before it has come, too. It returns, and
 // forgets, all up to there.
 func (c *capture) until(ctx context.Context, fence string) (before []packet, err error) {
-	err = until(ctx, lookUpTime, func() error {
+	err = Until(ctx, lookUpTime, func() error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		for i, p := range c.packets {

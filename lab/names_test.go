@@ -90,7 +90,7 @@ func TestNames(t *testing.T) {
 	}
 	s.docker(ctx, "rm -f web")
 	s.docker(ctx, "network rm office")
-	s.do(until(ctx, 3*cleanTime, func() error { return s.h.CheckClean(ctx) }))
+	s.do(Until(ctx, 3*cleanTime, func() error { return s.h.CheckClean(ctx) }))
 }
 
 func (s *namesScene) do(err error) {
@@ -259,7 +259,7 @@ func (w *watcher) change(do func()) {
 // settled waits until so many more questions have been asked.
 func (w *watcher) settled(ctx context.Context, more int64) error {
 	want := w.asked.Load() + more
-	return until(ctx, lookUpTime, func() error {
+	return Until(ctx, lookUpTime, func() error {
 		if n := w.asked.Load(); n < want {
 			return fmt.Errorf("%d questions of %d", n, want)
 		}
@@ -382,7 +382,7 @@ func (s *namesScene) daemonDies(ctx context.Context) {
 	}
 	reach := func(n int64) {
 		s.t.Helper()
-		s.do(until(ctx, crashStep, func() error {
+		s.do(Until(ctx, crashStep, func() error {
 			if have := answered.Load(); have < n {
 				return fmt.Errorf("%d answers of %d", have, n)
 			}

@@ -207,7 +207,7 @@ func (s *namesScene) allNameServersFail(ctx context.Context) {
 	one.manner.Store(&mute)
 	two.manner.Store(&mute)
 
-	s.do(until(ctx, lookUpTime, func() error { // the answer was good for a second; then a new one is wanted, and does not come
+	s.do(Until(ctx, lookUpTime, func() error { // the answer was good for a second; then a new one is wanted, and does not come
 		kept()
 		return asksAgain(one, 1)
 	}))
@@ -223,7 +223,7 @@ func (s *namesScene) allNameServersFail(ctx context.Context) {
 		}
 		return err
 	})
-	s.do(until(ctx, lookUpTime, func() error { return asksAgain(two, before) })) // it is under way
+	s.do(Until(ctx, lookUpTime, func() error { return asksAgain(two, before) })) // it is under way
 	if a := s.wants(space, "web A", "NOERROR 172.30.0.80"); a.took > instantly {
 		s.t.Errorf("with all name servers silent the name of a container took %s", a.took)
 	}
@@ -233,7 +233,7 @@ func (s *namesScene) allNameServersFail(ctx context.Context) {
 	s.wants(space, "again.example.test A", "NOERROR "+upstreamAnswer)
 	one.manner.Store(&back)
 	before = one.asked.Load()
-	s.do(until(ctx, 3*lookUpTime, func() error { // one that has failed may be left alone for some seconds
+	s.do(Until(ctx, 3*lookUpTime, func() error { // one that has failed may be left alone for some seconds
 		n++
 		s.wants(space, fmt.Sprintf("again%d.example.test A", n), "NOERROR "+upstreamAnswer)
 		return asksAgain(one, before)
@@ -254,7 +254,7 @@ func (s *namesScene) hostsServersChange(ctx context.Context) {
 	for _, address := range []string{"203.0.113.60", "203.0.113.61"} {
 		next := s.nameServer(address, answering(300))
 		s.do(os.WriteFile(file, fmt.Appendf(nil, "nameserver %s\n", address), 0o644)) // in place: it is mounted
-		s.do(until(ctx, lookUpTime, func() error {
+		s.do(Until(ctx, lookUpTime, func() error {
 			n++
 			if _, err := (question{network: "udp", text: fmt.Sprintf("hosted%d.example.test A", n)}).in(space); err != nil {
 				return err
@@ -271,7 +271,7 @@ func (s *namesScene) hostsServersChange(ctx context.Context) {
 		last = next
 	}
 	s.do(os.WriteFile(file, before, 0o644))
-	s.do(until(ctx, lookUpTime, func() error { // what follows counts on the world's name server, which knows none of these
+	s.do(Until(ctx, lookUpTime, func() error { // what follows counts on the world's name server, which knows none of these
 		n++
 		a, err := question{network: "udp", text: fmt.Sprintf("hosted%d.example.test A", n)}.in(space)
 		if err == nil && a.String() != "NXDOMAIN" {

@@ -20,7 +20,7 @@ func (l *Lab) Reboot(ctx context.Context, h *Host) error {
 	if h.engine != nil {
 		<-h.engine.ended
 	}
-	left := until(ctx, cleanTime, func() error { return noProcessesOn(h.Machine) })
+	left := Until(ctx, cleanTime, func() error { return noProcessesOn(h.Machine) })
 	if err := errors.Join(left, removeCgroups(ctx, cgroups)); err != nil {
 		return err
 	}

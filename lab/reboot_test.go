@@ -83,10 +83,10 @@ func TestReboot(t *testing.T) {
 	if now, err := r.networks(ctx); err != nil || now != networks {
 		t.Errorf("before the power cut the networks were\n%s\nand afterwards\n%s\n%v", networks, now, err)
 	}
-	do(until(ctx, 2*cleanTime, func() error { return r.survived(ctx) }))
+	do(Until(ctx, 2*cleanTime, func() error { return r.survived(ctx) }))
 	have, err := r.containers(ctx)
 	do(err)
-	do(until(ctx, cleanTime, func() error { return r.agree(ctx, have) }))
+	do(Until(ctx, cleanTime, func() error { return r.agree(ctx, have) }))
 	do(r.reachEachOther(ctx, onUserNetworks(have)))
 	must(t)(h.Docker(ctx, "exec", "unless", "ping", "-c", "1", "-W", "2", officeAddr))
 	for _, s := range survivors() {
@@ -95,7 +95,7 @@ func TestReboot(t *testing.T) {
 		}
 	}
 	must(t)(h.Docker(ctx, "network", "rm", "office", "plain"))
-	do(until(ctx, 3*cleanTime, func() error { return errors.Join(h.CheckClean(ctx), r.agree(ctx, nil)) }))
+	do(Until(ctx, 3*cleanTime, func() error { return errors.Join(h.CheckClean(ctx), r.agree(ctx, nil)) }))
 }
 
 // networks is what there is of networks, in the model and in the kernel.

@@ -104,7 +104,7 @@ func (r *restarter) shrink(ctx context.Context) error {
 	if _, rm := r.h.Docker(ctx, "network", "rm", "office"); err == nil {
 		err = rm
 	}
-	return errors.Join(err, until(ctx, 3*cleanTime, func() error { return errors.Join(r.h.CheckClean(ctx), r.agree(ctx, nil)) }))
+	return errors.Join(err, Until(ctx, 3*cleanTime, func() error { return errors.Join(r.h.CheckClean(ctx), r.agree(ctx, nil)) }))
 }
 
 // restart ends the engine, starts it, and returns how long it took until that was ready: until it listed all
@@ -114,7 +114,7 @@ func (r *restarter) restart(ctx context.Context, end func(context.Context) error
 	if err != nil {
 		return 0, err
 	}
-	if err := until(ctx, cleanTime, func() error { return r.noDrift(ctx) }); err != nil {
+	if err := Until(ctx, cleanTime, func() error { return r.noDrift(ctx) }); err != nil {
 		return 0, err
 	}
 	handles, err := r.handles(ctx)
@@ -226,9 +226,9 @@ func (r *restarter) watchKernel(ctx context.Context) (*watch, error) {
 			return nil
 		})
 	}
-	err := until(ctx, cleanTime, func() error { return r.listening(ctx) })
+	err := Until(ctx, cleanTime, func() error { return r.listening(ctx) })
 	if err == nil {
-		err = until(ctx, 6*cleanTime, w.quiet)
+		err = Until(ctx, 6*cleanTime, w.quiet)
 	}
 	if err != nil {
 		stop()

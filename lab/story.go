@@ -220,7 +220,7 @@ func cmdSoon(ts *testscript.TestScript, neg bool, args []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit+storyStep)
 	defer cancel()
 	var out printed
-	err = until(ctx, limit, func() error {
+	err = Until(ctx, limit, func() error {
 		out = s.try(ctx, ts, args[1:])
 		if fail && out.err == nil {
 			return fmt.Errorf("it succeeds")

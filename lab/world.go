@@ -59,7 +59,7 @@ func (w *World) serveDNS(ctx context.Context) error {
 		return fmt.Errorf("world's DNS server (dnsmasq-base): %w", err)
 	}
 	w.dns = dns
-	err := until(ctx, 5*time.Second, func() error {
+	err := Until(ctx, 5*time.Second, func() error {
 		if log := w.DNSLog(); !strings.Contains(log, "started") { // it says so once its sockets are bound
 			return errors.New(log)
 		}
@@ -78,24 +78,4 @@ func (w *World) DNSLog() string {
 		return err.Error()
 	}
 	return string(text)
-}
-
-// until calls try ten times a second or faster until it succeeds, for at most the given time, and then returns what
-// it said last.
-func until(ctx context.Context, limit time.Duration, try func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	pause := time.NewTicker(20 * time.Millisecond)
-	defer pause.Stop()
-	for {
-		err := try()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("still not after %s: %w", limit, err)
-		case <-pause.C:
-		}
-	}
 }

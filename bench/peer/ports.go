@@ -197,7 +197,7 @@ func (b *bench) reach(ctx context.Context, network string, count int) {
 func (b *bench) look(ctx context.Context, s *side, ports string) ([]float64, error) {
 	world, host := s.lab.World().Machine, s.host.Machine
 	// The first packets wait for the server.
-	_ = until(ctx, func() error {
+	_ = lab.Until(ctx, serveTime, func() error {
 		got, err := count50(ctx, world, b.load, "fetch", host.Addr4.String(), ports)
 		if err == nil && got < sampleSize {
 			err = errors.New("not all answer yet")

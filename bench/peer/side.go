@@ -13,6 +13,7 @@ import (
 
 const (
 	commandTime = 3 * time.Minute // for one docker command: docker.io takes long for many ports
+	serveTime   = 5 * time.Second // what was just started needs a moment until it serves
 	upstream    = "203.0.113.1"   // world's second address, where the test's DNS server answers
 )
 
@@ -99,23 +100,4 @@ func report[T any](ctx context.Context, m *lab.Machine, args ...string) (T, erro
 		return to, fmt.Errorf("%s: %w", strings.Join(args, " "), err)
 	}
 	return to, nil
-}
-
-// until tries for five seconds: a container that was just started needs a moment until it serves.
-func until(ctx context.Context, try func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	pause := time.NewTicker(20 * time.Millisecond)
-	defer pause.Stop()
-	for {
-		err := try()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-pause.C:
-		}
-	}
 }

@@ -135,7 +135,7 @@ func (w way) stream(ctx context.Context) (float64, error) {
 		} `json:"end"`
 	}
 	var got iperf
-	err := until(ctx, func() (err error) {
+	err := lab.Until(ctx, serveTime, func() (err error) {
 		got, err = report[iperf](ctx, w.machine,
 			w.command("iperf3", "--json", "--client", w.host, "--port", iperfPort, "--time", streamTime)...)
 		if err == nil && got.Error != "" {

@@ -16,6 +16,7 @@ import (
 	"github.com/linkspan/linkspan/internal/ipam"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
+	"github.com/linkspan/linkspan/internal/state"
 )
 
 // maker returns what makes networks by the daemon's settings.
@@ -42,13 +43,9 @@ func predefine(c config.Config, m ops.NetworkMaker) (ops.Op, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := defaultBridge(c)
-	if err != nil {
-		return nil, err
-	}
 	host := predefined(model.NetworkHost, model.DriverHost)
 	none := predefined(model.NetworkNone, model.DriverNull)
-	return ops.All(ops.SetHost(m.Host), m.Predefine(b, host, none)), nil
+	return ops.All(ops.SetHost(m.Host), m.Predefine(defaultBridge(c), host, none)), nil
 }
 
 func predefined(name, driverName string) model.Network {
@@ -62,9 +59,9 @@ func predefined(name, driverName string) model.Network {
 
 // defaultBridge returns the network "bridge" as the flags describe it; one
 // without a name if there shall be none.
-func defaultBridge(c config.Config) (model.Network, error) {
+func defaultBridge(c config.Config) model.Network {
 	if c.Bridge == "none" {
-		return model.Network{}, nil
+		return model.Network{}
 	}
 	n := predefined(model.NetworkBridge, model.DriverBridge)
 	n.IPv6 = c.IPv6 || c.BIP6.IsValid() || c.FixedCIDR6.IsValid()
@@ -87,25 +84,18 @@ func defaultBridge(c config.Config) (model.Network, error) {
 	if c.BridgeDNS {
 		n.Options[model.OptionNames] = "true"
 	}
-	for _, f := range []struct {
-		bip, fixed netip.Prefix
-		gateway    netip.Addr
-		key        string
-	}{{c.BIP, c.FixedCIDR, c.Gateway4, "DefaultGatewayIPv4"}, {c.BIP6, c.FixedCIDR6, c.Gateway6, "DefaultGatewayIPv6"}} {
-		pool, err := bridgePool(f.bip, f.fixed, f.gateway, f.key)
-		if err != nil {
-			return n, err
-		}
+	for _, pool := range []model.Pool{bridgePool(c.BIP, c.FixedCIDR, c.Gateway4), bridgePool(c.BIP6, c.FixedCIDR6, c.Gateway6)} {
 		if pool.Subnet.IsValid() {
 			n.IPAM.Pools = append(n.IPAM.Pools, pool)
 		}
 	}
-	return n, nil
+	return n
 }
 
 // bridgePool returns the pool that --bip, --fixed-cidr and --default-gateway
-// describe in one family; without a subnet if none of them was given.
-func bridgePool(bip, fixed netip.Prefix, gateway netip.Addr, key string) (model.Pool, error) {
+// describe in one family; without a subnet if none of them was given. A gateway
+// alone leaves it open which subnet it is in.
+func bridgePool(bip, fixed netip.Prefix, gateway netip.Addr) model.Pool {
 	var p model.Pool
 	switch {
 	case bip.IsValid():
@@ -115,14 +105,13 @@ func bridgePool(bip, fixed netip.Prefix, gateway netip.Addr, key string) (model.
 		}
 	case fixed.IsValid():
 		p.Subnet = fixed.Masked()
+	case gateway.IsValid():
+		p.Subnet = netip.PrefixFrom(gateway, 0).Masked()
 	}
 	if gateway.IsValid() {
-		if !p.Subnet.IsValid() || !p.Subnet.Contains(gateway) {
-			return p, fmt.Errorf("default gateway ip must be part of the network")
-		}
-		p.Aux = map[string]netip.Addr{key: gateway}
+		p.Aux = map[string]netip.Addr{state.GatewayKey(model.FamilyOf(gateway)): gateway}
 	}
-	return p, nil
+	return p
 }
 
 // networkDefaults returns the options that new networks of each driver begin

@@ -42,10 +42,14 @@ func statusOf(err error) int {
 }
 
 // writeError answers with an error. Errors that are nobody's fault but ours are
-// logged; the client's own are not.
+// logged; the client's own are not, unless they look like ours.
 func (s *server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	status := statusOf(err)
-	if status == http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
+	switch {
+	case status != http.StatusInternalServerError, errors.Is(err, context.Canceled):
+	case model.KindOf(err) == model.Unfit:
+		s.log.Info("request refused", "op", r.Method+" "+r.URL.Path, "err", err)
+	default:
 		s.log.Error("request failed", "op", r.Method+" "+r.URL.Path, "err", err)
 	}
 	if status == http.StatusNotModified {

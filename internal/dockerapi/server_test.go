@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
@@ -67,7 +66,7 @@ func TestStatusOfEveryKind(t *testing.T) {
 	b := newBench(t)
 	for kind, status := range map[model.Kind]int{
 		model.Internal: 500, model.Invalid: 400, model.NotFound: 404, model.Conflict: 409, model.Forbidden: 403,
-		model.NotModified: 304, model.Unavailable: 503, model.NotImplemented: 501,
+		model.NotModified: 304, model.Unavailable: 503, model.NotImplemented: 501, model.Unfit: 500,
 	} {
 		b.err = &model.Error{Kind: kind, Err: errors.New(`<no> "good"`), Who: "c2 has it", Way: "stop c2"}
 		w := b.ask("POST", "/containers/c1/start", "")
@@ -206,19 +205,29 @@ func TestParseVersionNeverServesAnother(t *testing.T) {
 	}
 }
 
-func TestCancelledRequestIsNotLogged(t *testing.T) {
+// TestWhoseFaultIsLogged: ours as an error, a user's that is answered like ours as
+// something to know, and nothing else.
+func TestWhoseFaultIsLogged(t *testing.T) {
 	b := newBench(t)
 	var logged bytes.Buffer
-	s := b.Handler.(*server)
-	s.log = textLogger(&logged)
-	b.err = fmt.Errorf("stop: %w", context.Canceled)
-	b.want(t, http.StatusInternalServerError, "stop", "POST", "/containers/x/stop")
-	if logged.Len() > 0 {
-		t.Error(logged.String())
-	}
-	b.err = errors.New("disk on fire")
-	b.want(t, 500, "disk on fire", "POST", "/containers/x/stop")
-	if !strings.Contains(logged.String(), "disk on fire") {
-		t.Errorf("not logged: %q", logged.String())
+	b.Handler.(*server).log = textLogger(&logged)
+	for _, c := range []struct {
+		err    error
+		status int
+		level  string
+	}{
+		{errors.New("disk on fire"), 500, "ERROR"},
+		{model.Errorf(model.Internal, "disk on fire"), 500, "ERROR"},
+		{fmt.Errorf("start: %w", model.Errorf(model.Unfit, "port is already allocated")), 500, "INFO"},
+		{model.Errorf(model.Conflict, "it runs"), 409, ""},
+		{fmt.Errorf("stop: %w", context.Canceled), 500, ""},
+	} {
+		logged.Reset()
+		b.err = c.err
+		b.want(t, c.status, c.err.Error(), "POST", "/containers/x/stop")
+		_, level, _ := strings.Cut(logged.String(), "level=")
+		if level, _, _ = strings.Cut(level, " "); level != c.level {
+			t.Errorf("%v is logged with level %q, want %q: %s", c.err, level, c.level, &logged)
+		}
 	}
 }

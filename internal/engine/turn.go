@@ -42,7 +42,7 @@ func (e *Engine) turn(ctx context.Context, batch []*request) {
 			continue
 		}
 		if held != nil {
-			err = &model.Error{Op: "port.claim", Kind: model.Internal, Err: err, Who: held.Who}
+			err = &model.Error{Op: "port.claim", Kind: model.Unfit, Err: err, Who: held.Who}
 		}
 		if err != nil {
 			batch = append(e.evict(ctx, out, refused, err), out.later...)

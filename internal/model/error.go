@@ -19,6 +19,7 @@ const (
 	NotModified             // it is already so
 	Unavailable             // try again later
 	NotImplemented
+	Unfit // it does not fit what is there, and Docker answers as if the fault were its own
 )
 
 // Error is the one error type of the engine. Err carries Docker's own words,

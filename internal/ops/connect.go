@@ -9,7 +9,8 @@ import (
 )
 
 // Connect returns the op for `docker network connect`: the sandbox joins one
-// more network, at once if it is up.
+// more network, at once if it is up. One that is down and a member already stays
+// the member that it is, whatever the request says: Docker has it so.
 func Connect(id model.SandboxID, spec EndpointSpec) Op {
 	return func(tx *state.Tx) error {
 		sb, err := sandboxNamed(tx, id)
@@ -23,6 +24,12 @@ func Connect(id model.SandboxID, spec EndpointSpec) Op {
 		e, err := newEndpoint(sb, n, spec)
 		if err != nil {
 			return err
+		}
+		switch joined := member(tx, sb, n); {
+		case joined && sb.Up:
+			return alreadyThere(sb, n)
+		case joined:
+			return nil
 		}
 		if err := joinable(tx, sb, n); err != nil {
 			return err
@@ -40,12 +47,16 @@ func Connect(id model.SandboxID, spec EndpointSpec) Op {
 	}
 }
 
+// member tells whether a sandbox is on a network, or will be from its next start
+// on.
+func member(tx *state.Tx, sb model.Sandbox, n model.Network) bool {
+	_, on := tx.View().EndpointAt(sb.ID, n.ID)
+	return on || slices.ContainsFunc(sb.Pending, awaits(n))
+}
+
 // joinable refuses memberships that cannot be, whatever their settings.
 func joinable(tx *state.Tx, sb model.Sandbox, n model.Network) error {
-	_, already := tx.View().EndpointAt(sb.ID, n.ID)
 	switch {
-	case already || slices.ContainsFunc(sb.Pending, awaits(n)):
-		return alreadyThere(sb, n)
 	case n.Driver == model.DriverHost:
 		return model.Errorf(model.Invalid, "cannot connect container to host network - container must be created in host network mode")
 	case sb.Mode == model.SandboxHost:
@@ -110,7 +121,7 @@ func notConnected(sb model.Sandbox, network string) error {
 	if sb.Up {
 		the = ""
 	}
-	return &model.Error{Op: "network.disconnect", Subject: "network " + network, Kind: model.Internal,
+	return &model.Error{Op: "network.disconnect", Subject: "network " + network, Kind: model.Unfit,
 		Err: fmt.Errorf("container %s is not connected to %snetwork %s", sb.Container, the, network)}
 }
 

@@ -289,7 +289,7 @@ func free(tx *state.Tx, subnet netip.Prefix, own []model.Pool) error {
 }
 
 func noAddress(n model.Network, f model.Family) error {
-	return &model.Error{Op: "endpoint.attach", Subject: "network " + n.Name, Kind: model.Internal,
+	return &model.Error{Op: "endpoint.attach", Subject: "network " + n.Name, Kind: model.Unfit,
 		Err: fmt.Errorf("no available IPv%d addresses on this network's address pools: %s (%s)", f, n.Name, n.ID),
 		Way: "disconnect containers that are not needed, or use a network with a larger subnet"}
 }

@@ -18,7 +18,7 @@ import (
 func settleGateway(n model.Network, p model.Pool, d driver.Driver) (model.Pool, error) {
 	if p.Gateway.IsValid() {
 		if why := unusable(p, p.Gateway); why != "" {
-			return p, model.Errorf(model.Internal, "failed to allocate gateway (%s): %s", p.Gateway, why)
+			return p, model.Errorf(model.Unfit, "failed to allocate gateway (%s): %s", p.Gateway, why)
 		}
 		return p, settleAuxiliary(p)
 	}
@@ -31,7 +31,8 @@ func settleGateway(n model.Network, p model.Pool, d driver.Driver) (model.Pool, 
 		}
 	}
 	if wanted {
-		a, ok := ipam.Address(ipam.Request{Subnet: p.Subnet, Range: p.Range, Taken: func(a netip.Addr) bool { return auxiliary(p, a) }})
+		own := p.Aux[state.GatewayKey(f)] // of containers: it may be this one
+		a, ok := ipam.Address(ipam.Request{Subnet: p.Subnet, Range: p.Range, Taken: func(a netip.Addr) bool { return a != own && auxiliary(p, a) }})
 		if !ok {
 			return p, noAddress(n, f)
 		}
@@ -50,13 +51,18 @@ func settleAuxiliary(p model.Pool) error {
 		taken := seen[a] || a == p.Gateway && name != state.GatewayKey(model.FamilyOf(a)) || ipam.Reserved(p.Subnet, a)
 		switch {
 		case !p.Subnet.Contains(a):
-			return model.Errorf(model.Forbidden, "auxiliary address: (%s:%s) must belong to the master pool: %s", name, a, p.Subnet)
+			return outside(p, name)
 		case taken:
-			return model.Errorf(model.Internal, "failed to allocate secondary ip address (%s:%s): %s", name, a, addressInUse)
+			return model.Errorf(model.Unfit, "failed to allocate secondary ip address (%s:%s): %s", name, a, addressInUse)
 		}
 		seen[a] = true
 	}
 	return nil
+}
+
+// outside refuses an auxiliary address of another subnet.
+func outside(p model.Pool, name string) error {
+	return model.Errorf(model.Forbidden, "auxiliary address: (%s:%s) must belong to the master pool: %s", name, p.Aux[name], p.Subnet)
 }
 
 // addressInUse is Docker's word for an address that is not to be had.

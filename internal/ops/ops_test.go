@@ -189,7 +189,7 @@ func TestStoppedContainersGiveUpTheirAddressesOnlyWhenThePoolIsEmpty(t *testing.
 	for i := range 5 {
 		w.must(create(fmt.Sprint("c", i), "small"), ops.StartSandbox(box(fmt.Sprint("c", i))))
 	}
-	w.refuses(model.Internal, "no available IPv4 addresses on this network's address pools: small", ops.All(create("late", "small"), ops.StartSandbox(box("late"))))
+	w.refuses(model.Unfit, "no available IPv4 addresses on this network's address pools: small", ops.All(create("late", "small"), ops.StartSandbox(box("late"))))
 	kept := w.address("c3")
 	w.must(ops.StopSandbox(box("c1")), ops.StopSandbox(box("c3")), ops.StopSandbox(box("c0")))
 	taken := w.address("c1")
@@ -262,14 +262,30 @@ func TestWithoutADefaultBridge(t *testing.T) {
 func TestNetworkThatCameLate(t *testing.T) {
 	w := newWorld(t)
 	w.must(create("box", "web"), network("web", "10.0.0.0/24"))
-	w.refuses(model.Forbidden, "endpoint with name box already exists in network web", ops.Connect(box("box"), ops.EndpointSpec{Network: "web"}))
-	w.must(ops.StartSandbox(box("box")))
+	w.must(ops.Connect(box("box"), ops.EndpointSpec{Network: "web"}), ops.StartSandbox(box("box")))
 	if n := len(slices.Collect(w.now.EndpointsOf(box("box")))); n != 1 {
 		t.Errorf("%d endpoints on one network", n)
 	}
 	w.must(create("other", "late"), network("late", "10.1.0.0/24"), ops.Disconnect(box("other"), "late", false), ops.StartSandbox(box("other")))
 	if n := len(slices.Collect(w.now.EndpointsOf(box("other")))); n != 0 {
 		t.Errorf("%d endpoints of one that is on no network", n)
+	}
+}
+
+// TestConnectingAMember is refused while it runs. Of one that is stopped the request
+// is looked at, and it stays what it was.
+func TestConnectingAMember(t *testing.T) {
+	w := newWorld(t)
+	w.must(network("web", "10.0.0.0/24"), create("box", "web=10.0.0.7"))
+	other := on("box", "web=10.0.0.8")
+	other.Aliases = []string{"www"}
+	w.must(ops.Connect(box("box"), other))
+	w.refuses(model.Invalid, "no configured subnet contains IP address 10.9.9.9", ops.Connect(box("box"), on("box", "web=10.9.9.9")))
+	w.must(ops.StartSandbox(box("box")))
+	w.refuses(model.Forbidden, "endpoint with name box already exists in network web", ops.Connect(box("box"), other))
+	endpoints := slices.Collect(w.now.EndpointsOf(box("box")))
+	if len(endpoints) != 1 || endpoints[0].Addr4.String() != "10.0.0.7" || len(endpoints[0].Aliases) != 0 {
+		t.Errorf("endpoints %+v, want the one it was created with", endpoints)
 	}
 }
 
@@ -320,7 +336,6 @@ func TestMembershipsThatCannotBe(t *testing.T) {
 	w.refuses(model.Invalid, "private (none) mode", ops.Connect(box("lone"), on("lone", "web")))
 	w.refuses(model.Invalid, "private (none) mode", ops.Connect(box("box"), on("box", "none")))
 	w.refuses(model.Invalid, "container must be created in host network mode", ops.Connect(box("box"), on("box", "host")))
-	w.refuses(model.Forbidden, "endpoint with name box already exists in network web", ops.Connect(box("box"), on("box", "web")))
 	w.refuses(model.Invalid, "user-specified IP address is supported on user-defined networks only", create("fixed", "bridge=172.17.0.9"))
 	w.refuses(model.Invalid, "no configured subnet contains IP address 10.9.9.9", create("out", "web=10.9.9.9"))
 	w.refuses(model.Forbidden, "endpoint with name both already exists in network web", create("both", "web", "web"))
@@ -328,10 +343,10 @@ func TestMembershipsThatCannotBe(t *testing.T) {
 	alias.Aliases = []string{"db"}
 	w.refuses(model.Invalid, "network-scoped aliases are only supported for user-defined networks",
 		ops.CreateSandbox(model.Sandbox{ID: box("alias")}, []ops.EndpointSpec{alias}))
-	w.refuses(model.Internal, "is not connected to the network", ops.Disconnect(box("box"), "bridge", false))
-	w.refuses(model.Internal, "is not connected to the network bridge", ops.Disconnect(box("box"), "bridge", true))
-	w.refuses(model.Internal, "is not connected to the network nowhere", ops.Disconnect(box("box"), "nowhere", true))
-	w.refuses(model.Internal, "is not connected to the network host", ops.Disconnect(box("box"), "host", false))
+	w.refuses(model.Unfit, "is not connected to the network", ops.Disconnect(box("box"), "bridge", false))
+	w.refuses(model.Unfit, "is not connected to the network bridge", ops.Disconnect(box("box"), "bridge", true))
+	w.refuses(model.Unfit, "is not connected to the network nowhere", ops.Disconnect(box("box"), "nowhere", true))
+	w.refuses(model.Unfit, "is not connected to the network host", ops.Disconnect(box("box"), "host", false))
 	w.refuses(model.Forbidden, "bridge is a pre-defined network and cannot be removed", ops.RemoveNetwork("bridge"))
 }
 
@@ -407,4 +422,40 @@ func TestDefaultBridgeFollowsTheFlagsWhileIdle(t *testing.T) {
 	if _, there := w.now.NetworkNamed("bridge"); there {
 		t.Error("--bridge=none left the default bridge")
 	}
+}
+
+// TestGatewayOfTheDefaultBridge: --default-gateway needs no --bip, only to be in the
+// subnet that the bridge gets or has.
+func TestGatewayOfTheDefaultBridge(t *testing.T) {
+	w := newWorld(t)
+	none := model.Network{ID: model.NetworkID(digits("n", "none")), Name: "none", Driver: "null"}
+	host := model.Network{ID: model.NetworkID(digits("n", "host")), Name: "host", Driver: "host"}
+	bridge := func(subnet, gateway string) ops.Op {
+		n := model.Network{ID: model.NetworkID(digits("n", "bridge")), Name: "bridge", Driver: "bridge", IPv4: true}
+		if subnet != "" {
+			n.IPAM.Pools = []model.Pool{{Subnet: netip.MustParsePrefix(subnet)}}
+		}
+		if gateway != "" {
+			n.IPAM.Pools[0].Aux = map[string]netip.Addr{"DefaultGatewayIPv4": netip.MustParseAddr(gateway)}
+		}
+		return maker.Predefine(n, host, none)
+	}
+	const outside = `error creating default "bridge" network: auxiliary address: (DefaultGatewayIPv4:10.9.9.9) must belong to the master pool: `
+	w.refuses(model.Forbidden, outside+"172.17.0.0/16", bridge("0.0.0.0/0", "10.9.9.9"))
+	w.refuses(model.Forbidden, outside+"10.1.0.0/24", bridge("10.1.0.0/24", "10.9.9.9"))
+	for _, step := range []struct{ subnet, gateway, want string }{
+		{"0.0.0.0/0", "172.17.0.9", "172.17.0.0/16 on 172.17.0.1 by 172.17.0.9"},
+		{"10.1.0.0/24", "", "10.1.0.0/24 on 10.1.0.1 by invalid IP"},
+		{"0.0.0.0/0", "10.1.0.9", "10.1.0.0/24 on 10.1.0.1 by 10.1.0.9"}, // a bridge that is there keeps its subnet
+		{"", "", "10.1.0.0/24 on 10.1.0.1 by invalid IP"},
+		{"10.2.0.0/24", "10.2.0.1", "10.2.0.0/24 on 10.2.0.1 by 10.2.0.1"}, // the bridge's own, said twice
+	} {
+		w.must(bridge(step.subnet, step.gateway))
+		n, _ := w.now.NetworkNamed("bridge")
+		p := n.IPAM.Pools[0]
+		if got := fmt.Sprintf("%s on %s by %s", p.Subnet, p.Gateway, p.Aux["DefaultGatewayIPv4"]); got != step.want {
+			t.Errorf("subnet %q, gateway %q: %s, want %s", step.subnet, step.gateway, got, step.want)
+		}
+	}
+	w.refuses(model.Forbidden, outside+"10.2.0.0/24", bridge("0.0.0.0/0", "10.9.9.9"))
 }

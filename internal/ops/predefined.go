@@ -33,27 +33,57 @@ func (m NetworkMaker) Predefine(bridge, host, none model.Network) Op {
 			return nil
 		}
 		if exists {
-			return m.reconfigure(tx, old, bridge)
+			bridge = keep(old, bridge)
 		}
-		return m.put(tx, bridge)
+		return withPrefix(`error creating default "bridge" network: `, m.replace(tx, old, bridge))
 	}
 }
 
-// reconfigure replaces the settings of an idle default bridge, keeping its ID,
-// and its subnet where no other was asked for.
-func (m NetworkMaker) reconfigure(tx *state.Tx, old, want model.Network) error {
-	want.ID, want.Created = old.ID, old.Created
-	if len(want.IPAM.Pools) == 0 && want.IPv6 == old.IPv6 {
-		want.IPAM = old.IPAM
+// replace puts the default bridge in the place of the one there was, if any.
+func (m NetworkMaker) replace(tx *state.Tx, old, want model.Network) error {
+	if err := gatewaysInside(want); err != nil || reflect.DeepEqual(old, want) {
+		return err
 	}
-	if reflect.DeepEqual(old, want) {
-		return nil
+	if old.ID != "" { // its old pools are not in its own way
+		bare := old
+		bare.IPAM.Pools = nil
+		tx.PutNetwork(bare)
 	}
-	// Its old pools are not in its own way.
-	bare := old
-	bare.IPAM.Pools = nil
-	tx.PutNetwork(bare)
 	return m.put(tx, want)
+}
+
+// keep returns the idle default bridge as it is wanted now: with the ID that it has,
+// and in each family with the subnet and the address that it has, unless another
+// subnet was asked for.
+func keep(old, want model.Network) model.Network {
+	want.ID, want.Created = old.ID, old.Created
+	var pools []model.Pool
+	for _, f := range families {
+		was, had := old.Pool(f)
+		is, asked := want.Pool(f)
+		switch {
+		case !want.Enabled(f):
+			continue
+		case had && (!asked || is.Subnet.Addr().IsUnspecified()):
+			pools = append(pools, model.Pool{Subnet: was.Subnet, Gateway: was.Gateway, Aux: is.Aux})
+		case asked:
+			pools = append(pools, is)
+		}
+	}
+	want.IPAM.Pools = pools
+	return want
+}
+
+// gatewaysInside refuses a gateway of containers that is not in the subnet that was
+// asked for with it.
+func gatewaysInside(n model.Network) error {
+	for _, p := range n.IPAM.Pools {
+		f := model.FamilyOf(p.Subnet.Addr())
+		if a, set := p.Aux[state.GatewayKey(f)]; set && n.Enabled(f) && !p.Subnet.Contains(a) {
+			return &model.Error{Kind: model.Forbidden, Err: outside(p, state.GatewayKey(f)), Way: "default gateway ip must be part of the network"}
+		}
+	}
+	return nil
 }
 
 // rebind changes where the default bridge publishes ports that do not say.

@@ -216,7 +216,7 @@ func (p *publisher) name(id model.SandboxID) string {
 // refuse puts Docker's words around why a port cannot be had.
 func (p *publisher) refuse(host netip.Addr, err error, who string) error {
 	return &model.Error{
-		Op: "port.publish", Subject: "container " + p.sb.Name, Kind: model.Internal, Who: who,
+		Op: "port.publish", Subject: "container " + p.sb.Name, Kind: model.Unfit, Who: who,
 		Err: fmt.Errorf("driver failed programming external connectivity on endpoint %s (%s): %w", p.sb.Name, p.wayTo(host).endpoint, err),
 	}
 }

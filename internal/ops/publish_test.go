@@ -150,17 +150,17 @@ func TestPortConflicts(t *testing.T) {
 			w.must(start)
 			continue
 		}
-		w.refuses(model.Internal, c.want, start)
-		w.refuses(model.Internal, "driver failed programming external connectivity on endpoint second ("+digits("e", "secondboth")+"): ", start)
+		w.refuses(model.Unfit, c.want, start)
+		w.refuses(model.Unfit, "driver failed programming external connectivity on endpoint second ("+digits("e", "secondboth")+"): ", start)
 		w.must(ops.StopSandbox(box("first")), start)
-		w.refuses(model.Internal, "container second", ops.StartSandbox(box("first")))
+		w.refuses(model.Unfit, "container second", ops.StartSandbox(box("first")))
 	}
 }
 
 func TestContainerInItsOwnWay(t *testing.T) {
 	w := newPortWorld(t)
 	w.must(w.publishing("a", "8080:80, 127.0.0.1 8080:81", "web"))
-	w.refuses(model.Internal, "Bind for 127.0.0.1:8080 failed: port is already allocated\nthis container publishes it twice", ops.StartSandbox(box("a")))
+	w.refuses(model.Unfit, "Bind for 127.0.0.1:8080 failed: port is already allocated\nthis container publishes it twice", ops.StartSandbox(box("a")))
 }
 
 // TestRecreate plays what compose does: the replacement exists, with the same
@@ -195,7 +195,7 @@ func TestFreePorts(t *testing.T) {
 	w.must(w.publishing("last", ":80", "web"), ops.StartSandbox(box("last")))
 	w.wantOpen("last", "0.0.0.0 40007:80/tcp, :: 40007:80/tcp")
 	w.must(w.publishing("late", ":80", "web"))
-	w.refuses(model.Internal, "all ports are allocated", ops.StartSandbox(box("late")))
+	w.refuses(model.Unfit, "all ports are allocated", ops.StartSandbox(box("late")))
 	w.must(w.publishing("elsewhere", ":80/udp", "web"), ops.StartSandbox(box("elsewhere")))
 }
 
@@ -218,7 +218,7 @@ func TestOneOfARange(t *testing.T) {
 	w.must(ops.StartSandbox(box("first")), ops.StartSandbox(box("next")))
 	w.wantOpen("first", "0.0.0.0 9100:80/tcp, :: 9100:80/tcp")
 	w.wantOpen("next", "0.0.0.0 9101:80/tcp, :: 9101:80/tcp")
-	w.refuses(model.Internal, "all ports are allocated\ncontainer ", ops.StartSandbox(box("none")))
+	w.refuses(model.Unfit, "all ports are allocated\ncontainer ", ops.StartSandbox(box("none")))
 }
 
 func TestFreePortsNotInARow(t *testing.T) {
@@ -238,11 +238,11 @@ func TestPortsHeldOutside(t *testing.T) {
 		{Protocol: "tcp", Addr: netip.MustParseAddr("10.0.0.9"), Ports: model.PortRange{First: 1, Last: 65535}, Why: "cannot assign requested address"},
 	}
 	w.must(w.publishing("a", "8080:80", "web"), w.publishing("b", "8080-8081:80", "web"), w.publishing("c", "10.0.0.9 :80", "web"), w.publishing("d", "10.0.0.9 70:80", "web"))
-	w.refuses(model.Internal, "): failed to bind host port 0.0.0.0:8080/tcp: address already in use\nprocess nginx, pid 123", ops.StartSandbox(box("a")))
+	w.refuses(model.Unfit, "): failed to bind host port 0.0.0.0:8080/tcp: address already in use\nprocess nginx, pid 123", ops.StartSandbox(box("a")))
 	w.must(ops.StartSandbox(box("b")))
 	w.wantOpen("b", "0.0.0.0 8081:80/tcp, :: 8081:80/tcp")
-	w.refuses(model.Internal, "all ports are allocated", ops.StartSandbox(box("c")))
-	w.refuses(model.Internal, "10.0.0.9:70/tcp: cannot assign requested address", ops.StartSandbox(box("d")))
+	w.refuses(model.Unfit, "all ports are allocated", ops.StartSandbox(box("c")))
+	w.refuses(model.Unfit, "10.0.0.9:70/tcp: cannot assign requested address", ops.StartSandbox(box("d")))
 }
 
 func TestPortsFollowTheGateway(t *testing.T) {

@@ -167,9 +167,9 @@ func (m *Manager) checkTargets(r record, s *state.Snapshot) error {
 		switch {
 		case !ok: // the link has gone with its target
 		case !target.State.Running || target.State.Restarting:
-			return model.Errorf(model.Internal, "Cannot link to a non running container: /%s AS %s", target.Name, r.linkName(l))
+			return model.Errorf(model.Unfit, "Cannot link to a non running container: /%s AS %s", target.Name, r.linkName(l))
 		case !onBridge(target, s):
-			return model.Errorf(model.Internal, "Cannot link to /%s, as it does not belong to the default network", target.Name)
+			return model.Errorf(model.Unfit, "Cannot link to /%s, as it does not belong to the default network", target.Name)
 		}
 	}
 	return nil

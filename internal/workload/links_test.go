@@ -139,9 +139,9 @@ func TestLinkRefusals(t *testing.T) {
 		refused(t, err, model.Invalid, c.want)
 	}
 	lonely := b.create("lonely", linking("idle"))
-	refused(t, b.Start(ctx, lonely), model.Internal, "Cannot link to a non running container: /idle AS /lonely/idle")
+	refused(t, b.Start(ctx, lonely), model.Unfit, "Cannot link to a non running container: /idle AS /lonely/idle")
 	apart := b.create("apart", linking("alone"))
-	refused(t, b.Start(ctx, apart), model.Internal, "Cannot link to /alone, as it does not belong to the default network")
+	refused(t, b.Start(ctx, apart), model.Unfit, "Cannot link to /alone, as it does not belong to the default network")
 	// Who is not on the default bridge has no use for links there.
 	must(t, b.Start(ctx, b.create("none", func(r *CreateRequest) { r.Host.NetworkMode, r.Host.Links = "none", []string{"idle"} })))
 }

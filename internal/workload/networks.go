@@ -59,7 +59,7 @@ func (m *Manager) Disconnect(ctx context.Context, ref, networkRef string, force 
 		if absent != nil && !force {
 			return absent
 		}
-		return model.Errorf(model.Internal, "container %s is not connected to network %s", b.id, cmp.Or(n.Name, networkRef))
+		return model.Errorf(model.Unfit, "container %s is not connected to network %s", b.id, cmp.Or(n.Name, networkRef))
 	}
 	ctx = context.WithoutCancel(ctx)
 	after, err := m.o.Engine.Do(ctx, ops.Disconnect(rec.Sandbox, networkRef, force))

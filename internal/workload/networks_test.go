@@ -56,10 +56,10 @@ func TestConnectRunning(t *testing.T) {
 	if got := settingsLines(b.file(id, "resolv.conf")); got != legacyConf {
 		t.Fatalf("resolv.conf %s", got)
 	}
-	refused(t, b.Disconnect(ctx, "one", "web", false), model.Internal, "is not connected to network web")
-	refused(t, b.Disconnect(ctx, "one", "web", true), model.Internal, "is not connected to network web")
+	refused(t, b.Disconnect(ctx, "one", "web", false), model.Unfit, "is not connected to network web")
+	refused(t, b.Disconnect(ctx, "one", "web", true), model.Unfit, "is not connected to network web")
 	refused(t, b.Disconnect(ctx, "one", "nobody", false), model.NotFound, "network nobody not found")
-	refused(t, b.Disconnect(ctx, "one", "nobody", true), model.Internal, "is not connected to network nobody")
+	refused(t, b.Disconnect(ctx, "one", "nobody", true), model.Unfit, "is not connected to network nobody")
 	refused(t, b.Disconnect(ctx, "nobody", "web", true), model.NotFound, "endpoint nobody not found")
 	refused(t, b.Disconnect(ctx, "nobody", "nowhere", true), model.NotFound, "network nowhere not found")
 	got := b.actions()
@@ -92,6 +92,10 @@ func TestConnectStopped(t *testing.T) {
 	must(t, b.Connect(ctx, id, "web", nil))
 	if got := b.inspect(id).NetworkSettings.Networks; len(got) != 2 || got["web"].IPAddress.IsValid() {
 		t.Fatalf("networks %+v", got)
+	}
+	must(t, b.Connect(ctx, id, "web", &network.EndpointSettings{Aliases: []string{"www"}})) // is so already
+	if got := b.inspect(id).NetworkSettings.Networks["web"].Aliases; len(got) != 0 {
+		t.Fatalf("aliases %v", got)
 	}
 	equal(t, "events", b.actions(), []string{"create"})
 	must(t, b.Start(ctx, id))
@@ -142,7 +146,7 @@ func TestContainerMode(t *testing.T) {
 	}
 	refused(t, b.Connect(ctx, guest, "web", nil), model.Invalid, sharedNetworking)
 	self := b.create("self", func(r *CreateRequest) { r.Host.NetworkMode = "container:self" })
-	refused(t, b.Start(ctx, self), model.Internal, "cannot join own network namespace")
+	refused(t, b.Start(ctx, self), model.Unfit, "cannot join own network namespace")
 }
 
 func TestDaemonDefaults(t *testing.T) {

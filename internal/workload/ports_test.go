@@ -116,8 +116,8 @@ func TestPortConflictLeavesTheContainerCreated(t *testing.T) {
 	web := b.run("web", bindings("80/tcp=8080"))
 	late := b.create("late", bindings("80/tcp=8080"))
 	err := b.Start(ctx, late)
-	refused(t, err, model.Internal, "failed to set up container networking: driver failed programming external connectivity on endpoint late (")
-	refused(t, err, model.Internal, "): Bind for 0.0.0.0:8080 failed: port is already allocated\ncontainer web ("+web[:12]+")")
+	refused(t, err, model.Unfit, "failed to set up container networking: driver failed programming external connectivity on endpoint late (")
+	refused(t, err, model.Unfit, "): Bind for 0.0.0.0:8080 failed: port is already allocated\ncontainer web ("+web[:12]+")")
 	if got := b.inspect(late); got.State.Status != "created" {
 		t.Errorf("state %s, want created", got.State.Status)
 	}

@@ -1,0 +1,27 @@
+#!/bin/bash
+# uninstall.sh DESTDIR BINDIR UNITDIR PROGRAM…   takes away what "make install" put there, and says what it leaves
+#
+# It stops nothing: a container may be somebody's service, and what it wrote is nowhere else. Below a DESTDIR nothing runs.
+set -euo pipefail
+destdir=$1 bindir=$2 unitdir=$3
+shift 3
+left() { echo "left: $*"; }
+
+for program; do
+  rm -f "$destdir$bindir/$program"
+done
+rm -f "$destdir$unitdir/linkspand.service"
+[ -z "$destdir" ] || exit 0
+
+for process in /proc/[0-9]*; do
+  exe=$(readlink "$process/exe") || continue # of the kernel, or ended by now
+  for program; do
+    [ "${exe% (deleted)}" != "$bindir/$program" ] ||
+      left "process ${process#/proc/} ($program): somebody may need its containers. docker stop ends them, then systemctl stop linkspand or kill the daemon"
+  done
+done
+for link in /etc/systemd/system/*.wants/linkspand.service; do
+  [ ! -L "$link" ] || left "$link: systemctl enable made it. Remove it, then systemctl daemon-reload"
+done
+[ ! -e /var/lib/linkspan ] ||
+  left "/var/lib/linkspan: images, volumes and containers' files, for a later installation or for rm -r. Networks in the kernel go with the next boot"
