@@ -49,7 +49,7 @@ func talk(lines int) string {
 // TestNobodyNotices kills the daemon and leaves it dead for a while: no name and no page that is asked for meanwhile is
 // lost, and every line of a container that talks all the while is in its log.
 func TestNobodyNotices(t *testing.T) {
-	s := newScene(t)
+	s := newScene(t, needEngine(t))
 	ctx, cancel := context.WithTimeout(t.Context(), 3*crashStep)
 	defer cancel()
 	s.do(s.ask(ctx, 100)) // with a daemon
@@ -79,7 +79,7 @@ func TestNobodyNotices(t *testing.T) {
 
 // TestKeeperIsReplaced kills the keeper: the daemon starts another one, names resolve again, and what talks goes on.
 func TestKeeperIsReplaced(t *testing.T) {
-	s := newScene(t)
+	s := newScene(t, needEngine(t))
 	ctx, cancel := context.WithTimeout(t.Context(), 3*crashStep)
 	defer cancel()
 	const few = talkedLines / 4
@@ -110,6 +110,50 @@ func TestKeeperIsReplaced(t *testing.T) {
 	s.clear(ctx)
 }
 
+// TestUpgrade puts other files in the place of the programs, as an installation does, and restarts the daemon, twice: a
+// new keeper takes over with no name and no page lost, and the old one does not stay.
+func TestUpgrade(t *testing.T) {
+	engine := filepath.Join(t.TempDir(), filepath.Base(needEngine(t)))
+	install(t, engine)
+	s := newScene(t, engine)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*crashStep)
+	defer cancel()
+	must(t)(s.h.Docker(ctx, "run", "-d", "--name", "talker", "busybox", "sleep", "1000"))
+	for range 2 {
+		before, err := s.keepers(ctx)
+		s.do(err)
+		var meanwhile errgroup.Group
+		meanwhile.Go(func() error { return s.ask(ctx, 2000) })
+		install(t, engine)
+		s.do(s.h.Stop(ctx))
+		s.do(s.h.Start(ctx))
+		s.do(meanwhile.Wait())
+		s.do(Until(ctx, 2*replaced, func() error {
+			after, err := s.keepers(ctx)
+			if err == nil && (len(after) != 1 || after[0] == before[0]) {
+				err = fmt.Errorf("the keepers are %v, and were %v", after, before)
+			}
+			return err
+		}))
+	}
+	s.clear(ctx)
+}
+
+// install puts the programs that are tested, copied anew, where the engine and what is beside it are to be.
+func install(t *testing.T, engine string) {
+	t.Helper()
+	for _, program := range []string{filepath.Base(engine), theKeeper, "linkspan"} {
+		from, to := filepath.Join(filepath.Dir(needEngine(t)), program), filepath.Join(filepath.Dir(engine), program)
+		text, err := os.ReadFile(from)
+		if err == nil {
+			err = errors.Join(os.WriteFile(to+".new", text, 0o755), os.Rename(to+".new", to))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // scene is a host with a web server and somebody who asks it.
 type scene struct {
 	rig
@@ -121,9 +165,8 @@ type scene struct {
 }
 
 // newScene starts it; a build without a keeper has none.
-func newScene(t *testing.T) *scene {
+func newScene(t *testing.T, engine string) *scene {
 	t.Helper()
-	engine := needEngine(t)
 	if _, err := os.Stat(filepath.Join(filepath.Dir(engine), theKeeper)); errors.Is(err, os.ErrNotExist) {
 		t.Skipf("there is no %s beside the engine", theKeeper)
 	}
