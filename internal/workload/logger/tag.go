@@ -13,7 +13,9 @@ var errTooLong = fmt.Errorf("log tag is too long: at most %d bytes", maxAttribut
 // expand returns what a tag's template makes of a container.
 func expand(text string, i *Info) (string, error) {
 	t, err := template.New("log-tag").Funcs(template.FuncMap{
-		"json": asJSON, "split": strings.Split, "join": strings.Join, "title": strings.Title, //nolint:staticcheck // what Docker's does
+		//lint:ignore SA1019 Docker's templates have this one
+		"title": strings.Title, //nolint:staticcheck // the same for golangci-lint
+		"json":  asJSON, "split": strings.Split, "join": strings.Join,
 		"lower": strings.ToLower, "upper": strings.ToUpper, "pad": pad, "truncate": truncate,
 	}).Parse(text)
 	if err != nil {
