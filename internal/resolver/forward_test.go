@@ -89,7 +89,9 @@ func TestWhoIsAsked(t *testing.T) {
 			} {
 				o.upstream(t, address, h)
 			}
-			apply(t, serverFor(t, o, c.host...), wanted(c.row))
+			server := serverFor(t, o, c.host...)
+			server.forward.patience = time.Second // a busy machine is not silence
+			apply(t, server, wanted(c.row))
 			if got := brief(ask(t, o, "udp", "world.test", dns.TypeTXT)); got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
