@@ -148,7 +148,7 @@ func (t *turn) namespaceDrift(name string, owner desired.Owner, there bool) (why
 		return "missing"
 	}
 	err := t.in(name, func(s *space) error {
-		lo, err := link.Get(s.conn, "lo")
+		lo, err := link.Get(s.conn, loopback)
 		switch {
 		case err != nil:
 			return err
@@ -167,7 +167,7 @@ func (t *turn) namespaceDrift(name string, owner desired.Owner, there bool) (why
 
 func (t *turn) ownerOfSpace(name string) (owner desired.Owner, ours bool) {
 	err := t.in(name, func(s *space) error {
-		lo, err := link.Get(s.conn, "lo")
+		lo, err := link.Get(s.conn, loopback)
 		owner, ours = link.Owner(t.k.instance, lo)
 		return err
 	})
@@ -207,7 +207,7 @@ func (t *turn) findLinks(g group) (f found, err error) {
 // strayLink tells whether a link that nobody wants is ours to remove. A port in
 // our group without an alias is one that a crash left half made.
 func (t *turn) strayLink(space string, i link.Info) (owner desired.Owner, ours bool) {
-	if i.Name == "lo" || link.Dying(t.k.instance, i) {
+	if i.Name == loopback || link.Dying(t.k.instance, i) {
 		return "", false
 	}
 	if owner, ours = link.Owner(t.k.instance, i); ours {

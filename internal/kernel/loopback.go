@@ -7,6 +7,7 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/link"
 )
 
+// loopback is the loopback interface of every network namespace.
 const loopback = "lo"
 
 func (t *turn) findLoopback(g group) (f found, err error) {

@@ -15,7 +15,7 @@ func packetFacts(links []link.Info, routes []route.Info) facts.Packets {
 	at := map[int]link.Packets{}
 	for _, l := range links {
 		at[l.Index] = l.Packets
-		if l.Name == "lo" {
+		if l.Name == loopback {
 			out.Large4, out.Large6 = l.Packets.Large4(), l.Packets.Large6()
 		}
 	}

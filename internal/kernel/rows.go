@@ -104,7 +104,7 @@ func (t *turn) putNamespace(d desired.Delta) error {
 // configure its own network can remove the mark, so a repair does without it.
 func (t *turn) reclaim(name string, owner desired.Owner) error {
 	return t.in(name, func(s *space) error {
-		lo, err := link.Get(s.conn, "lo")
+		lo, err := link.Get(s.conn, loopback)
 		if err != nil {
 			return err
 		}
@@ -133,7 +133,7 @@ func (t *turn) dropNamespaces(g group) {
 func (t *turn) dropNamespace(name string) error {
 	ours := false
 	err := t.in(name, func(s *space) error {
-		lo, err := link.Get(s.conn, "lo")
+		lo, err := link.Get(s.conn, loopback)
 		_, ours = link.Owner(t.k.instance, lo)
 		return err
 	})

@@ -112,9 +112,6 @@ func Owners(changes []state.Change) []desired.Owner {
 	return out
 }
 
-// loopbackPackets is as large as packets of the host are on bridges, in bytes.
-const loopbackPackets = 196608
-
 func (in Input) host() []desired.Row {
 	h := in.Snapshot.Host()
 	var rows []desired.Row
@@ -125,7 +122,7 @@ func (in Input) host() []desired.Row {
 		rows = append(rows, desired.Sysctl{Path: "net/ipv6/conf/all/forwarding", Value: "1"})
 	}
 	if in.Facts.Packets.Large4 {
-		rows = append(rows, desired.Loopback{Packets: loopbackPackets})
+		rows = append(rows, desired.Loopback{Packets: driver.LargePackets})
 	}
 	return append(rows, firewall.Host(h)...)
 }

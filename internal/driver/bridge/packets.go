@@ -17,7 +17,6 @@ const OptionPackets = "com.linkspan.gso.max_size"
 // Sizes of packets, in bytes.
 const (
 	usualPackets   = 65536  // the kernel's default (GSO_LEGACY_MAX_SIZE)
-	largePackets   = 196608 // beyond it, throughput grows no more
 	largestPackets = 524280 // what the kernel takes (GSO_MAX_SIZE)
 )
 
@@ -49,13 +48,13 @@ func containerPackets(c config, v driver.View) desired.PacketSizes {
 	}
 	// A way out that takes less than usual makes nothing smaller: Docker's networks
 	// are not smaller there either.
-	return packetSizes(c, host, min(host.Out4, largePackets), min(host.Out6, largePackets))
+	return packetSizes(c, host, min(host.Out4, driver.LargePackets), min(host.Out6, driver.LargePackets))
 }
 
 // hostPackets decides it for the bridge and for the host's ends of its ports. What
 // leaves by them goes to containers, and need never be cut up.
 func hostPackets(c config, v driver.View) desired.PacketSizes {
-	return packetSizes(c, v.Host.Packets, largePackets, largePackets)
+	return packetSizes(c, v.Host.Packets, driver.LargePackets, driver.LargePackets)
 }
 
 // packetSizes are sizes for each family, as far as the kernel takes them and they
