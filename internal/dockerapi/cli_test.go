@@ -72,7 +72,7 @@ func TestDockerCommand(t *testing.T) {
 		{"images", 0, "busybox"},
 		{"image inspect busybox", 0, `"RepoTags"`},
 		{"image rm busybox", 0, "Untagged: busybox"},
-		{"inspect web --format {{.NetworkSettings.IPAddress}}", 0, "172.17.0.2"},
+		{"inspect web --format {{.NetworkSettings.Networks.bridge.IPAddress}}", 0, "172.17.0.2"},
 		{"volume ls", 0, "DRIVER"},
 		{"system df", 0, "Images"},
 		{"system prune --force", 0, "Total reclaimed space"},
