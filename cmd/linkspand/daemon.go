@@ -93,10 +93,8 @@ func (d *daemon) claim(context.Context) error {
 		return err
 	}
 	d.later(func(context.Context) error { return lock.Close() })
-	for _, dir := range []string{d.config.DataRoot, d.config.ExecRoot} {
-		if err := os.MkdirAll(dir, 0o711); err != nil {
-			return err
-		}
+	if err := makeRoots(d.config); err != nil {
+		return err
 	}
 	remove, err := writePidfile(d.config.Pidfile)
 	if err != nil {

@@ -260,11 +260,8 @@ func (m *Manager) volumePoint(name, target string) (mountPoint, error) {
 	if checkName(name) != nil || len(name) > 255 {
 		return mountPoint{}, model.Errorf(model.Invalid, "create %s: %q includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path", name, name)
 	}
-	if err := os.MkdirAll(filepath.Join(m.o.Root, "volumes"), 0o711); err != nil {
-		return mountPoint{}, fmt.Errorf("volumes: %w", err)
-	}
-	if err := os.MkdirAll(m.volume(name), 0o755); err != nil {
-		return mountPoint{}, fmt.Errorf("volume %s: %w", name, err)
+	if err := makeVolume(m.o.Root, name); err != nil {
+		return mountPoint{}, err
 	}
 	return mountPoint{Anonymous: anonymous, MountPoint: container.MountPoint{Type: mount.TypeVolume, Name: name, Driver: "local",
 		Source: m.volume(name), Destination: target, Mode: "z", RW: true}}, nil

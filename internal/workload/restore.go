@@ -27,6 +27,9 @@ const halfTimeout = 10 * time.Second
 // engine is open and before anything else. Errors: records that cannot be read;
 // what concerns one container only is logged.
 func (m *Manager) Restore(ctx context.Context) error {
+	if err := closeVolumes(m.o.Root); err != nil {
+		return err
+	}
 	records, err := m.o.Store.LoadContainers(ctx)
 	if err != nil {
 		return fmt.Errorf("load records of containers: %w", err)
