@@ -41,7 +41,7 @@ func (r *Runtime) Create(ctx context.Context, spec model.ContainerSpec) error {
 	if err != nil {
 		return err
 	}
-	rootfs, err := r.prepareSnapshot(ctx, spec.ID, image.chain)
+	rootfs, err := r.prepareLayer(ctx, spec.ID, image)
 	if model.KindOf(err) == model.Conflict {
 		return err
 	}
