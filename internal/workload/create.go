@@ -38,7 +38,9 @@ func (m *Manager) Create(ctx context.Context, r CreateRequest) (id string, remar
 	if rec.Name, err = m.reserve(r.Name, rec.ID); err != nil {
 		return "", nil, err
 	}
-	b, err := m.build(ctx, rec, r.Networking)
+	// A client that goes away leaves the container behind, as with Docker, not half of
+	// one.
+	b, err := m.build(context.WithoutCancel(ctx), rec, r.Networking)
 	if err != nil {
 		m.release(rec.Name, rec.ID)
 		return "", nil, err

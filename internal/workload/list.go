@@ -223,7 +223,11 @@ func statusText(r record, now time.Time) string {
 	case container.StatePaused:
 		return "Up " + units.HumanDuration(now.Sub(s.StartedAt)) + " (Paused)"
 	case container.StateRestarting:
-		return fmt.Sprintf("Restarting (%d) %s ago", s.ExitCode, units.HumanDuration(now.Sub(s.FinishedAt)))
+		text := fmt.Sprintf("Restarting (%d) %s ago", s.ExitCode, units.HumanDuration(now.Sub(s.FinishedAt)))
+		if why := waitingFor(s); why != "" {
+			text += ": " + why
+		}
+		return text
 	case container.StateCreated:
 		return "Created"
 	}

@@ -53,6 +53,8 @@ type progress struct {
 	Pid        int  `json:",omitempty"`
 	ExitCode   int
 	Error      string `json:",omitempty"` // why the last start failed
+	// Retries are starts that followed, by the restart policy, on one that failed.
+	Retries    int `json:",omitempty"`
 	StartedAt  time.Time
 	FinishedAt time.Time
 }

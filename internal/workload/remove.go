@@ -23,6 +23,7 @@ func (m *Manager) Remove(ctx context.Context, ref string, o RemoveOptions) error
 		return err
 	}
 	if o.Force {
+		ctx = context.WithoutCancel(ctx) // what is killed is removed too
 		if err := m.endForRemoval(ctx, b); err != nil {
 			return err
 		}
@@ -179,13 +180,14 @@ func (m *Manager) Update(ctx context.Context, ref string, c container.UpdateConf
 	b.mu.Lock()
 	made := b.made
 	b.mu.Unlock()
+	ctx = context.WithoutCancel(ctx) // the limits and the record change both or not at all
 	if changed := resources(c.Resources); made && changed != (model.Resources{}) {
 		if err := m.o.Containers.Update(ctx, b.id, changed); err != nil {
 			return none, model.Errorf(model.KindOf(err), "Cannot update container %s: %w", b.id, err)
 		}
 	}
 	b.edit(func(r *record) { r.Host = &host })
-	if err := m.save(context.WithoutCancel(ctx), b); err != nil {
+	if err := m.save(ctx, b); err != nil {
 		return none, err
 	}
 	m.say(b, events.ActionUpdate)

@@ -92,6 +92,7 @@ func (m *Manager) beginStop(ctx context.Context, b *box, asked bool) (*run, erro
 	})
 	m.saveLogged(context.WithoutCancel(ctx), b, "container.stop")
 	if r == nil {
+		m.sandboxDown(context.WithoutCancel(ctx), b, false) // others may have its addresses now
 		b.wake(int64(rec.State.ExitCode), "", false)
 	}
 	return r, nil
@@ -240,12 +241,14 @@ func parseSignal(name string) (syscall.Signal, error) {
 	return sig, nil
 }
 
-// Restart stops a container, if it runs, and starts it.
+// Restart stops a container, if it runs, and starts it. A client that goes away
+// before the end of it finds the container running all the same.
 func (m *Manager) Restart(ctx context.Context, ref string, o StopOptions) error {
 	b, err := m.find(ref)
 	if err != nil {
 		return err
 	}
+	ctx = context.WithoutCancel(ctx)
 	err = m.stopForRestart(ctx, b, o)
 	if err == nil {
 		err = m.Start(ctx, string(b.id))
