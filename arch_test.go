@@ -35,6 +35,7 @@ var layers = map[string][]string{
 	"internal/driver/all": {"internal/driver"},
 	"internal/ops":        {words, "internal/ipam", "internal/ports", "internal/driver"},
 	"internal/plan":       {words, "internal/driver", "internal/firewall", "internal/names"},
+	"internal/query":      {"internal/model"},
 
 	// hands: each does one kind of effect and knows only words
 	"internal/kernel":   {words, "internal/kernel"},
@@ -51,7 +52,7 @@ var layers = map[string][]string{
 
 	// doors
 	"internal/config":    {},
-	"internal/dockerapi": {words, hub, "internal/ops", "internal/driver"},
+	"internal/dockerapi": {words, hub, "internal/ops", "internal/driver", "internal/query"},
 	"internal/cli":       {words},
 
 	// cmd wires; lab and demo are outside and use the doors
@@ -70,7 +71,7 @@ const (
 
 var groups = map[string][]string{
 	words:   {"internal/model", "internal/facts", "internal/desired", "internal/state"},
-	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/firewall", "internal/driver", "internal/ops", "internal/plan"},
+	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/query"},
 	hub:     {"internal/engine", "internal/workload", "internal/keeper"},
 }
 

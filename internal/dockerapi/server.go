@@ -111,7 +111,10 @@ func (s *server) setHeaders(h http.Header) {
 func (s *server) adapt(h handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v, _ := r.Context().Value(versionKey{}).(version)
-		err := h(w, &request{Request: r, version: v, query: r.URL.Query(), control: http.NewResponseController(w)})
+		one, err := newRequest(w, r, v)
+		if err == nil {
+			err = h(w, one)
+		}
 		if err == nil {
 			return
 		}

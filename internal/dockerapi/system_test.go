@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
-	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/system"
@@ -92,28 +91,4 @@ func TestDiskUsage(t *testing.T) {
 		t.Errorf("1.53: %s", now)
 	}
 	b.want(t, 400, "unknown object type: x", "GET", "/system/df?type=x")
-}
-
-func TestParseTime(t *testing.T) {
-	now := time.Unix(1000, 0)
-	for text, want := range map[string]string{
-		"":                       "0001-01-01T00:00:00Z",
-		"0":                      "0001-01-01T00:00:00Z",
-		"10":                     "1970-01-01T00:00:10Z",
-		"10.5":                   "1970-01-01T00:00:10.5Z",
-		"10.000000001":           "1970-01-01T00:00:10.000000001Z",
-		"10m":                    "1970-01-01T00:06:40Z",
-		"2026-01-02T03:04:05Z":   "2026-01-02T03:04:05Z",
-		"2026-01-02T03:04+01:00": "2026-01-02T02:04:00Z",
-	} {
-		got, err := parseTime(text, now)
-		if err != nil || got.UTC().Format(time.RFC3339Nano) != want {
-			t.Errorf("%q: %s %v, want %s", text, got.UTC().Format(time.RFC3339Nano), err, want)
-		}
-	}
-	for _, text := range []string{"x", "1.0000000001", "1.-5", "1.x", "2026", "99999999999999999999"} {
-		if got, err := parseTime(text, now); err == nil && text != "2026" {
-			t.Errorf("%q: %s", text, got)
-		}
-	}
 }

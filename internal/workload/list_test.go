@@ -36,6 +36,9 @@ func TestList(t *testing.T) {
 		{"before", ListOptions{All: true, Filters: Filters{"before": {"three"}}}, []string{two, one}},
 		{"since", ListOptions{All: true, Filters: Filters{"since": {"one"}, "before": {"three"}}}, []string{two}},
 		{"expose", ListOptions{Filters: Filters{"expose": {"80/tcp"}}}, []string{two}},
+		{"is no task", ListOptions{Filters: Filters{"is-task": {"0"}}}, []string{two}},
+		{"is a task", ListOptions{All: true, Filters: Filters{"is-task": {"true"}}}, nil},
+		{"what is no pattern", ListOptions{All: true, Filters: Filters{"name": {"("}}}, nil},
 		{"expose another", ListOptions{Filters: Filters{"expose": {"81-90/tcp"}}}, nil},
 	} {
 		got, err := b.List(ctx, c.o)
@@ -50,6 +53,8 @@ func TestList(t *testing.T) {
 	refused(t, err, model.Invalid, "invalid filter 'odd'")
 	_, err = b.List(ctx, ListOptions{Filters: Filters{"status": {"odd"}}})
 	refused(t, err, model.Invalid, "invalid value for state (odd)")
+	_, err = b.List(ctx, ListOptions{Filters: Filters{"is-task": {"odd"}}})
+	refused(t, err, model.Invalid, "invalid filter 'is-task=[odd]'")
 	got, err := b.List(ctx, ListOptions{})
 	must(t, err)
 	if s := got[0]; s.Names[0] != "/two" || s.Command != "sh" || len(s.Ports) != 1 || s.HostConfig.NetworkMode != "web" || s.Status == "" {
@@ -123,6 +128,25 @@ func TestEvents(t *testing.T) {
 	if len(past) != eventsKept || past[0].Action != "10" || past[0].Scope != "local" || past[0].Time == 0 {
 		t.Fatalf("%d events, the first %+v", len(past), past[0])
 	}
+	for name, c := range map[string]struct {
+		since, until time.Time
+		count        int
+	}{
+		"since the beginning":    {time.Unix(0, 0), time.Time{}, eventsKept},
+		"until now, since ever":  {time.Time{}, time.Now(), eventsKept},
+		"until the first second": {time.Time{}, time.Unix(1, 0), 0},
+		"since an hour from now": {time.Now().Add(time.Hour), time.Time{}, 0},
+	} {
+		got, live := b.Subscribe(ctx, c.since, c.until, any)
+		if len(got) != c.count {
+			t.Errorf("%s: %d events, want %d", name, len(got), c.count)
+		}
+		if !c.until.IsZero() {
+			if e, more := <-live; more {
+				t.Errorf("%s: %+v after the end", name, e)
+			}
+		}
+	}
 	none, live := b.Subscribe(ctx, time.Time{}, time.Time{}, func(e events.Message) bool { return e.Type == events.ContainerEventType })
 	if len(none) != 0 {
 		t.Fatal("the past was not asked for")
@@ -147,21 +171,6 @@ func TestEvents(t *testing.T) {
 	}
 	if n != eventsBehind {
 		t.Fatalf("a slow subscriber got %d before it was cut off", n)
-	}
-}
-
-func TestParseMoment(t *testing.T) {
-	now := time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
-	for text, want := range map[string]time.Time{
-		"10m": now.Add(-10 * time.Minute), "1700000000": time.Unix(1700000000, 0),
-		"1700000000.5": time.Unix(1700000000, 500000000), "2024-01-02T03:04:05Z": time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC),
-	} {
-		if got, err := ParseMoment(text, now); err != nil || !got.Equal(want) {
-			t.Errorf("%s: %v, %v", text, got, err)
-		}
-	}
-	if _, err := ParseMoment("yesterday", now); model.KindOf(err) != model.Invalid {
-		t.Errorf("yesterday: %v", err)
 	}
 }
 

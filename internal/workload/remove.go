@@ -225,7 +225,7 @@ func (m *Manager) Prune(ctx context.Context, f Filters) (container.PruneReport, 
 	if err := f.Check("until", "label", "label!"); err != nil {
 		return report, err
 	}
-	until, err := f.until(time.Now())
+	until, err := f.Until(time.Now())
 	if err != nil {
 		return report, err
 	}
