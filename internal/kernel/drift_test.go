@@ -51,7 +51,7 @@ func TestDrift(t *testing.T) {
 		{"", "ip link add halfmade group 27763 type veth peer name otherhalf", "link host halfmade type veth group 0x6c73: left over"},
 		{"", "ip addr add 10.66.0.1/24 dev " + bridge + " proto 0x6c || ip addr flush dev " + bridge, "addr host br-test"},
 		{"", "ip route add 10.67.0.0/24 dev " + bridge + " proto 0x6c", "route host 10.67.0.0/24 dev br-test: left over"},
-		{"", "touch -d '1 hour ago' 'NETNS/husk' && chmod 100 'NETNS/husk'", "namespace husk: an empty file is left over"},
+		{"", "echo linkspan:" + instance + " > 'NETNS/husk' && chmod 100 'NETNS/husk'", "namespace husk: an empty file is left over"},
 		{space, "ip link set eth0 down", "eth0 is down"},
 		{space, "ip link set eth0 down && ip link set eth0 name eth7", "its other end is gone"},
 		{space, "ip link del eth0", "link host vethtest0"},

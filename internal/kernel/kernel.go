@@ -39,6 +39,9 @@ type Options struct {
 	HostNetns string
 	// ResolvConf is the host's resolv.conf(5); /etc/resolv.conf if empty.
 	ResolvConf string
+	// Census says which processes live in which namespace; netns.TakeCensus if nil.
+	// Tests have processes without a container.
+	Census func() netns.Census
 	// Reached, if set, is called when Apply has gone through a stage: "nft", the
 	// name of a phase ("namespaces", "links" ...), or "removals". It serves tests
 	// that stop the process there.
@@ -61,6 +64,7 @@ type Kernel struct {
 	log        *slog.Logger
 	firewall   Firewall
 	resolvConf string
+	census     func() netns.Census
 	reached    func(stage string)
 	hostFile   *os.File
 	netns      *netns.Dir
@@ -83,6 +87,9 @@ func New(o Options) (*Kernel, error) {
 	if o.ResolvConf == "" {
 		o.ResolvConf = "/etc/resolv.conf"
 	}
+	if o.Census == nil {
+		o.Census = netns.TakeCensus
+	}
 	if o.Reached == nil {
 		o.Reached = func(string) {}
 	}
@@ -92,9 +99,9 @@ func New(o Options) (*Kernel, error) {
 	}
 	k := &Kernel{
 		instance: o.Instance, log: o.Logger, firewall: o.Firewall, resolvConf: o.ResolvConf,
-		reached: o.Reached, hostFile: file, turns: make(chan struct{}, 1),
+		census: o.Census, reached: o.Reached, hostFile: file, turns: make(chan struct{}, 1),
 	}
-	k.netns = netns.New(netns.Options{Dir: o.NetnsDir, Host: file, Logger: o.Logger})
+	k.netns = netns.New(netns.Options{Dir: o.NetnsDir, Host: file, Instance: o.Instance, Logger: o.Logger})
 	k.flusher = conntrack.NewFlusher(func(f func() error) error {
 		return k.netns.Enter(context.Background(), file, f)
 	}, o.Logger)
@@ -224,7 +231,7 @@ func (k *Kernel) compare(ctx context.Context, want desired.State, dry bool) (des
 		return desired.Report{}, err
 	}
 	defer t.end()
-	t.repair = true
+	t.repair, t.dry = true, dry
 	before := k.Writes()
 	report, firewallErr := t.comparePolicies(want, dry)
 	t.note(firewallErr)

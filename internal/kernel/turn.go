@@ -13,6 +13,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/link"
+	"github.com/linkspan/linkspan/internal/kernel/netns"
 	"github.com/linkspan/linkspan/internal/kernel/rtnl"
 )
 
@@ -32,11 +33,14 @@ type turn struct {
 
 	// repair says that what is wanted and there is ours, marked or not.
 	repair bool
+	// dry says that nothing may be written.
+	dry bool
 	// Of the removals in this turn, what takes other rows along with it.
 	doomedSpaces map[string]bool
 	doomedLinks  map[place]desired.Link // both ends of a veth pair
 
-	mu     sync.Mutex // guards the fields below
+	mu     sync.Mutex   // guards the fields below
+	census netns.Census // nil before the first look
 	spaces map[string]*space
 	links  map[place]link.State // as the links phase left them
 	failed map[desired.Owner]bool
@@ -291,15 +295,54 @@ func (t *turn) open(name string) (*space, error) {
 	if known {
 		return s, nil
 	}
-	file, err := t.k.netns.Open(name)
+	s, err := t.enter(name)
 	if err != nil {
 		return nil, err
 	}
+	return t.keep(s), nil
+}
+
+// enter opens a namespace by its name. If the name is gone, or leads to a namespace
+// that is not ours, it is given back to the one that lives (see living).
+func (t *turn) enter(name string) (*space, error) {
+	file, err := t.k.netns.Open(name)
+	if errors.Is(err, fs.ErrNotExist) && !t.doomedSpaces[name] {
+		return t.rename(name, nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s, err := t.dial(name, file)
+	if err != nil {
+		return nil, err
+	}
+	if lo, err := t.lookup(s, loopback); err != nil || t.doomedSpaces[name] || ours(t.k.instance, lo) {
+		return s, nil
+	}
+	return t.rename(name, s)
+}
+
+// look opens a namespace just as its name leads, whosever it is.
+func (t *turn) look(name string, f func(*space) error) error {
+	file, err := t.k.netns.Open(name)
+	if err != nil {
+		return err
+	}
+	s, err := t.dial(name, file)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return f(s)
+}
+
+// dial begins to speak with a namespace. It closes file if that fails.
+func (t *turn) dial(name string, file *os.File) (s *space, err error) {
 	s = &space{name: name, file: file, users: 1, links: map[string]link.Info{}}
 	if s.conn, err = t.k.dial(t.ctx, file); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	return t.keep(s), nil
+	return s, nil
 }
 
 // keep adds an open namespace to the turn, or closes it in favour of the one

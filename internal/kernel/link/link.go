@@ -124,6 +124,14 @@ func Claim(c *rtnl.Conn, mark string) error {
 	}})
 }
 
+// Disown marks the namespace as one that was given up: it lives only as long as
+// the processes that are still inside.
+func Disown(c *rtnl.Conn, instance string) error {
+	return set(c, "lo", change{attrs: func(ae *netlink.AttributeEncoder) {
+		ae.Bytes(unix.IFLA_IFALIAS, []byte(retiredMark(instance)))
+	}})
+}
+
 // SetMaster makes the link a port of the bridge with that index, or of none if
 // it is 0. A port has no IPv6 link-local address: its packets are the bridge's,
 // and an address would only cost the kernel its detection of duplicates.
