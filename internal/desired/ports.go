@@ -64,6 +64,14 @@ type Forward struct {
 	ToFirst     uint16
 }
 
+// Served tells the firewall of host ports that a Forward serves in user space. They are
+// published as others are: whoever may not have a published port does not get them.
+type Served struct {
+	Protocol    model.Protocol
+	Host        netip.Addr // unspecified: every address of its family
+	First, Last uint16
+}
+
 // Reserve holds host ports against other processes of the host. It is claimed
 // before the commit, since somebody else may hold the port.
 type Reserve struct {
@@ -108,6 +116,11 @@ func (r Forward) Key() Key {
 }
 
 // Key implements Row.
+func (r Served) Key() Key {
+	return key(KindPolicy, "served", string(r.Protocol), r.Host.String(), strconv.Itoa(int(r.First)))
+}
+
+// Key implements Row.
 func (r Reserve) Key() Key {
 	return key(KindReserve, string(r.Protocol), r.Addr.String(), strconv.Itoa(int(r.First)))
 }
@@ -136,6 +149,10 @@ func (r DirectICMP) String() string {
 
 func (r Forward) String() string {
 	return fmt.Sprintf("forward %s %s to %s", r.Protocol, hostPorts(r.Host, r.First, r.Last), target(r.To, r.ToFirst, r.Last-r.First))
+}
+
+func (r Served) String() string {
+	return fmt.Sprintf("policy served %s %s", r.Protocol, hostPorts(r.Host, r.First, r.Last))
 }
 
 func (r Reserve) String() string {

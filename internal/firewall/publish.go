@@ -53,9 +53,13 @@ func opened(bridge string, b model.PortBinding, to netip.Addr) []desired.Row {
 	forward := func(at netip.Addr) desired.Row {
 		return desired.Forward{Protocol: b.Protocol, Host: at, First: host.First, Last: host.Last, To: to, ToFirst: b.Container.First}
 	}
+	served := desired.Served{Protocol: b.Protocol, Host: b.Host, First: host.First, Last: host.Last}
 	reserve := desired.Reserve{Protocol: b.Protocol, Addr: b.Host, First: host.First, Last: host.Last}
-	if b.Host.Is4() != to.Is4() || b.Host == loopback6 {
+	switch {
+	case b.Host == loopback6:
 		return []desired.Row{forward(b.Host), reserve}
+	case b.Host.Is4() != to.Is4():
+		return []desired.Row{forward(b.Host), served, reserve}
 	}
 	rows := []desired.Row{desired.Publish{
 		Protocol: b.Protocol, Host: b.Host, First: host.First, Last: host.Last,

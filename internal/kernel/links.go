@@ -84,7 +84,7 @@ func (t *turn) putMasters(g group) {
 			return fmt.Errorf("adding interface %s to bridge %s failed: %w", row.Name, row.Master, err)
 		}
 		if master.Index == have.Master {
-			return t.putHairpin(s, row, have)
+			return t.setPort(s, row, have)
 		}
 		// The kernel's words are kept: users look up "exchange full", which is
 		// how a bridge says that it has all its 1023 ports.
@@ -94,16 +94,16 @@ func (t *turn) putMasters(g group) {
 		if err := link.Enlarge(s.conn, t.k.instance, master, row.Packets); err != nil {
 			return fmt.Errorf("let bridge %s take large packets: %w", row.Master, err)
 		}
-		have.Hairpin = false // of the previous bridge
-		return t.putHairpin(s, row, have)
+		have.Hairpin, have.Passes = false, 0 // of the previous bridge
+		return t.setPort(s, row, have)
 	})
 }
 
-func (t *turn) putHairpin(s *space, row desired.Link, have link.Info) error {
-	if have.Hairpin || !(link.Want{Row: row}).Hairpin() {
+func (t *turn) setPort(s *space, row desired.Link, have link.Info) error {
+	if have.IsPort() || !(link.Want{Row: row}).IsPort() {
 		return nil
 	}
-	return about(link.SetHairpin(s.conn, row.Name), "let %s send frames back", row.Name)
+	return about(link.SetPort(s.conn, row.Name), "set up %s as a port", row.Name)
 }
 
 // masterOf returns the bridge that the row wants, the zero Info for none.

@@ -24,7 +24,7 @@ func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
 		Name: host, Type: desired.LinkVeth, MTU: c.mtu, Master: c.bridge, Group: desired.PortGroup,
 		Packets: hostPackets(c, v),
 		Peer:    &desired.Peer{Namespace: ns, Name: e.Interface, MAC: e.MAC, Packets: containerPackets(c, v)},
-	}}
+	}, desired.Sysctl{Path: "net/ipv6/conf/" + host + "/disable_ipv6", Value: "1"}} // the bridge speaks for the host
 	var addrs, open, routed []netip.Addr
 	for _, f := range []model.Family{model.IPv4, model.IPv6} {
 		if a := e.Address(f); a.IsValid() {

@@ -173,8 +173,13 @@ func (w Want) Drift(have State, master int) string {
 		}
 		if have.Host.Master != master {
 			out = append(out, "is not a port of "+orNone(w.Row.Master))
-		} else if !have.Host.Hairpin && w.Hairpin() {
-			out = append(out, "is not a hairpin port")
+		} else if w.IsPort() {
+			if !have.Host.Hairpin {
+				out = append(out, "is not a hairpin port")
+			}
+			if have.Host.Passes != passReserved {
+				out = append(out, fmt.Sprintf("group_fwd_mask %#x instead of %#x", have.Host.Passes, passReserved))
+			}
 		}
 	}
 	if !have.Host.Up {
@@ -183,8 +188,9 @@ func (w Want) Drift(have State, master int) string {
 	return strings.Join(out, ", ")
 }
 
-// Hairpin tells whether the link must be a hairpin port: every port of ours is.
-func (w Want) Hairpin() bool { return w.Row.Master != "" && w.Row.Group == desired.PortGroup }
+// IsPort tells whether the link must be a port as SetPort makes it: every port of
+// ours is.
+func (w Want) IsPort() bool { return w.Row.Master != "" && w.Row.Group == desired.PortGroup }
 
 func orNone(bridge string) string {
 	if bridge == "" {

@@ -29,6 +29,9 @@ type place struct {
 
 const uplinkMAC = "02:00:00:00:ff:01" // of the host, on every cable to another machine
 
+// onLink4 is a link-local address that every container was given (--link-local-ip).
+const onLink4 = "169.254.9.9"
+
 // places are two containers on a network, one without policy and one plugged in
 // by hand there; two on another network, of which one is open to direct routing; two on an internal one; two that may
 // not talk to one another; and two other machines.
@@ -88,7 +91,7 @@ func labRows(guard bool) []desired.Row {
 	}
 	for _, p := range places() {
 		if p.pinned {
-			rows = append(rows, desired.Pin{Port: p.host, Bridge: p.bridge, MAC: p.mac, Addrs: addrs(p.ip4, p.ip6)})
+			rows = append(rows, desired.Pin{Port: p.host, Bridge: p.bridge, MAC: p.mac, Addrs: addrs(p.ip4, p.ip6, onLink4)})
 		}
 	}
 	return append(append(rows, portRows()...), linkRows()...)
@@ -139,7 +142,9 @@ func (l *lab) add(p place) {
 	n.up("eth0")
 	if p.bridge != "" {
 		l.host.enslave(p.host, p.bridge, p.group())
-		l.host.hairpin(p.host, p.ours)
+		if p.ours {
+			l.host.port(p.host)
+		}
 	} else {
 		l.host.address(p.host, gateway(p.ip4, 24), gateway(p.ip6, 64))
 	}

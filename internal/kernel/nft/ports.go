@@ -47,6 +47,7 @@ const (
 	chainOpen      = "open"
 	chainDirect    = "direct"
 	chainEntering  = "entering"
+	chainShut      = "shut"
 )
 
 func portSets() []set {
@@ -83,7 +84,11 @@ func portSets() []set {
 // where packets are let in. nat chains see the first packet of a connection
 // only.
 func portChains() []chain {
-	const priorityRaw, priorityNATDest, priorityFilter = -300, -100, 0
+	const (
+		priorityEarly   = -450 // NF_IP_PRI_RAW_BEFORE_DEFRAG: fragments are not collected first
+		priorityNATDest = -100
+		priorityFilter  = 0
+	)
 	counted := jump("traffic of published ports", chainPublished, translated())
 	return []chain{
 		{chainPublish, base{}, publishRules()},
@@ -91,7 +96,8 @@ func portChains() []chain {
 		{chainPublished, base{}, publishedRules()},
 		{chainDirect, base{}, directRules()},
 		{chainEntering, base{}, enteringRules()},
-		{"early", base{"filter", unix.NF_INET_PRE_ROUTING, priorityRaw}, earlyRules()},
+		{chainShut, base{}, shutRules()},
+		{"early", base{"filter", unix.NF_INET_PRE_ROUTING, priorityEarly}, earlyRules()},
 		{"prerouting", base{"nat", unix.NF_INET_PRE_ROUTING, priorityNATDest}, []rule{
 			accept("IPv6 link-local sources: the kernel does not forward them",
 				is(family, unix.NFPROTO_IPV6), under(ip6Source, linkLocal6(), linkLocal6Mask())),
@@ -102,7 +108,7 @@ func portChains() []chain {
 				is(family, unix.NFPROTO_IPV6), is(ip6Destination, netip.IPv6Loopback().AsSlice()...)),
 			jump("published ports", chainPublish),
 		}},
-		{"input", base{"filter", unix.NF_INET_LOCAL_IN, priorityFilter}, []rule{counted}},
+		{"input", base{"filter", unix.NF_INET_LOCAL_IN, priorityFilter}, append([]rule{counted}, hostRules()...)},
 		{"sent", base{"filter", unix.NF_INET_LOCAL_OUT, priorityFilter}, []rule{counted}},
 	}
 }
@@ -114,6 +120,7 @@ func earlyRules() []rule {
 	loopback, mask := []byte{127, 0, 0, 0}, []byte{255, 0, 0, 0}
 	return []rule{
 		accept("within this host", is(iifName, ifname("lo")...)),
+		byThePortItself(),
 		drop("127.0.0.0/8 is for this host alone", is(family, unix.NFPROTO_IPV4), under(ip4Source, loopback, mask)),
 		drop("127.0.0.0/8 is for this host alone", is(family, unix.NFPROTO_IPV4), under(ip4Destination, loopback, mask)),
 	}
@@ -266,6 +273,16 @@ func renderPublish(r desired.Publish) ([]element, error) {
 		out = append(out, p.port(uint16(i)))
 	}
 	return out, nil
+}
+
+// renderServed has the ports among those that are open, where they are known as
+// published. Nothing comes in by it: what user space serves is not translated.
+func renderServed(r desired.Served) ([]element, error) {
+	p := publication{desired.Publish{Host: r.Host.Unmap(), First: r.First, Last: r.Last}, protocolNumber(r.Protocol)}
+	if p.number == 0 || !p.Host.IsValid() || p.First == 0 || p.Last < p.First {
+		return nil, model.Errorf(model.Invalid, "serve: %s ports %d to %d at %v", r.Protocol, r.First, r.Last, r.Host)
+	}
+	return []element{p.open()}, nil
 }
 
 // key is the key of a host port in maps.

@@ -37,6 +37,8 @@ func render(row desired.Row) ([]element, error) {
 		return renderGuard(r), nil
 	case desired.Publish:
 		return renderPublish(r)
+	case desired.Served:
+		return renderServed(r)
 	case desired.Allow:
 		return renderAllow(r)
 	case desired.Direct:

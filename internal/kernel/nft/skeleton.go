@@ -116,6 +116,9 @@ func forwardRules() []rule {
 	}, linkedPackets(), []rule{
 		jump("to a container's own address", chainDirect, in(setBridges, oifName)),
 		drop("unpublished ports, other networks, direct routing", in(setBridges, oifName)),
+		drop("of no connection: nothing would translate its source", in(setBridges, iifName), stray()),
+		drop("from a link-local address, which is for its link (RFC 3927, section 2.7)",
+			in(setBridges, iifName), is(family, unix.NFPROTO_IPV4), under(ip4Source, linkLocal4(), linkLocal4Mask())),
 		accept("out of a network", in(setBridges, iifName)),
 		drop("neither side is ours and forwarding is on only for us", in(setGuard, family)),
 	})
@@ -148,8 +151,10 @@ func bridgeTable(mark string) table {
 		chains: []chain{
 			{"port", base{}, portRules()},
 			{"prerouting", filter(unix.NF_INET_PRE_ROUTING), []rule{
+				reservedGroup(),
 				jump("frames from a port of ours; foreign ports are left alone", "port", fromOurs()),
 			}},
+			{"input", filter(unix.NF_INET_LOCAL_IN), []rule{reservedGroup()}},
 			{"forward", filter(unix.NF_INET_FORWARD), []rule{
 				withoutPolicy(),
 				drop("a container's own broadcast, which a hairpin port sends back", multicast(), toItself()),
@@ -245,6 +250,10 @@ func portIPv6Rules() []rule {
 			is(ip6Source, make([]byte, 16)...), is(protocol, unix.IPPROTO_ICMPV6)),
 	}
 }
+
+// linkLocal4 and linkLocal4Mask are 169.254.0.0/16.
+func linkLocal4() []byte     { return []byte{169, 254, 0, 0} }
+func linkLocal4Mask() []byte { return []byte{0xff, 0xff, 0, 0} }
 
 // linkLocal6 and linkLocal6Mask are fe80::/10.
 func linkLocal6() []byte     { return []byte{0xfe, 0x80, 15: 0} }

@@ -38,7 +38,7 @@ func newStage(t testing.TB, bridgeNetfilter bool, rows ...desired.Row) *stage {
 	s.host.bridge("br-a", "02:00:00:00:00:0a", "10.1.0.1/24", "fd01::1/64")
 	cable(s.host, "va1", "02:00:00:00:00:0b", s.web, "eth0", "02:00:00:00:0a:01")
 	s.host.enslave("va1", "br-a", desired.PortGroup)
-	s.host.hairpin("va1", true)
+	s.host.port("va1")
 	s.web.address("eth0", "10.1.0.11/24", "fd01::11/64")
 	s.web.route("10.1.0.1", "fd01::1")
 	cable(s.host, "eth0", uplinkMAC, s.out, "eth0", "02:00:00:00:ff:02")

@@ -144,15 +144,33 @@ func check(p string) error {
 // with spaces.
 func normal(value string) string { return strings.Join(strings.Fields(value), " ") }
 
-// moot tells whether a value is as good as set because the kernel has no IPv6.
+// moot tells whether a value is as good as set because the kernel, or the
+// interface, has no IPv6.
 func (t *Tree) moot(p, value string, err error) bool {
-	if !t.lacksIPv6(p, err) {
+	switch {
+	case !errors.Is(err, fs.ErrNotExist):
 		return false
-	}
-	if path.Base(p) == "disable_ipv6" {
+	case t.tooSmallForIPv6(p):
+		return value == "1"
+	case !t.lacksIPv6(p, err):
+		return false
+	case path.Base(p) == "disable_ipv6":
 		return value == "1"
 	}
 	return path.Base(p) != "forwarding" || value == "0"
+}
+
+// tooSmallForIPv6 tells whether p is the switch of an interface that has no IPv6 to
+// switch off, though the kernel has: with an MTU below 1280 bytes (RFC 8200, section
+// 5) it takes the interface's whole tree away.
+func (t *Tree) tooSmallForIPv6(p string) bool {
+	parts := strings.Split(p, "/")
+	if t.dirs["net/ipv6"] == nil || len(parts) != 5 || parts[1] != "ipv6" || parts[4] != "disable_ipv6" {
+		return false
+	}
+	parts[1], parts[4] = "ipv4", "forwarding"
+	_, err := t.Get(strings.Join(parts, "/"))
+	return err == nil
 }
 
 func (t *Tree) lacksIPv6(p string, err error) bool {
