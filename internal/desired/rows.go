@@ -150,12 +150,23 @@ type Guard struct {
 type Resolver struct {
 	Namespace string
 	Networks  []model.NetworkID // whose names it answers, in order of search
-	Links     []model.Link      // private names: alias for a name in any of Networks
+	Links     []DNSLink         // private names
 	Servers   []netip.Addr      // asked from inside the namespace; empty means the host's
 	Internal  bool              // all its networks are internal: the host's servers are not asked
 	NDots     int               // resolver option of the container; above 0 keeps single labels local
 	Routes    []DNSRoute        // domains with name servers of their own
 }
+
+// DNSLink is a private name of a sandbox: an alias for a name on one of its
+// networks; on all of them if Network is empty, as daemons had it before they knew
+// better.
+type DNSLink struct {
+	model.Link
+	Network model.NetworkID `json:",omitempty"`
+}
+
+// String returns "alias=target@network".
+func (l DNSLink) String() string { return l.Alias + "=" + l.Target + "@" + model.Short(l.Network) }
 
 // DNSRoute sends queries for a domain and all below it to name servers of its
 // own, asked from inside the namespace. The longest domain that fits is taken.

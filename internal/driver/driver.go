@@ -183,6 +183,26 @@ func InterfacePrefix(n model.Network) string {
 	return "eth"
 }
 
+// IPv6Off tells whether an endpoint's interface has IPv6 switched off by settings of
+// its container or of its own: it has no address of that family, whatever its
+// network has.
+func IPv6Off(sb model.Sandbox, e model.Endpoint) bool {
+	settings, err := EndpointSysctls(e, "")
+	if sb.NoIPv6 || err != nil { // refused when it was asked for
+		return sb.NoIPv6
+	}
+	off := false
+	for _, row := range settings {
+		if s, ok := row.(desired.Sysctl); ok && s.Path == DisableIPv6(e.Interface) {
+			off = strings.TrimSpace(s.Value) != "0"
+		}
+	}
+	return off
+}
+
+// DisableIPv6 is the path of the setting that switches IPv6 off on an interface.
+func DisableIPv6(link string) string { return "net/ipv6/conf/" + link + "/disable_ipv6" }
+
 // EndpointSysctls returns the settings asked for with an endpoint's sysctls
 // option, IFNAME replaced by its interface.
 func EndpointSysctls(e model.Endpoint, namespace string) ([]desired.Row, error) {

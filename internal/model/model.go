@@ -151,6 +151,9 @@ type Sandbox struct {
 	Hostname   string
 	Domainname string
 	DNS        Resolving
+	// NoIPv6 says that the container's own settings (--sysctl) switch IPv6 off on all
+	// of its interfaces.
+	NoIPv6 bool `json:",omitempty"`
 	// Pending are memberships whose network is not there: it was not at creation,
 	// or it was removed while the container was stopped. Starting needs them all.
 	Pending []EndpointSpec

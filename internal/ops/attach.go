@@ -57,6 +57,7 @@ func attach(tx *state.Tx, e model.Endpoint) error {
 	if !ok {
 		return model.Errorf(model.NotFound, "network %s not found", model.Short(e.Network))
 	}
+	sb, _ := tx.View().Sandbox(e.Sandbox)
 	e.Up, e.DownSince, e.Yielded = true, 0, false
 	if n.Driver == model.DriverHost || n.Driver == model.DriverNull {
 		tx.PutEndpoint(e)
@@ -64,7 +65,7 @@ func attach(tx *state.Tx, e model.Endpoint) error {
 	}
 	var err error
 	for _, f := range families {
-		if !n.Enabled(f) {
+		if !n.Enabled(f) || f == model.IPv6 && driver.IPv6Off(sb, e) {
 			e = e.WithAddress(f, netip.Addr{}, false)
 			continue
 		}

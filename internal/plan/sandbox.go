@@ -104,7 +104,9 @@ func (in Input) resolver(sb model.Sandbox, members []state.Member) (desired.Reso
 			continue
 		}
 		r.Networks = append(r.Networks, m.Network.ID)
-		r.Links = append(r.Links, m.Endpoint.Links...)
+		for _, l := range m.Endpoint.Links {
+			r.Links = append(r.Links, desired.DNSLink{Link: l, Network: m.Network.ID})
+		}
 		r.Routes = addRoutes(r.Routes, m.Network)
 	}
 	return r, len(r.Networks) > 0

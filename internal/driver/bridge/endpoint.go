@@ -45,22 +45,49 @@ func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
 		if a.Is6() {
 			bits = 64
 		}
+		if a.Is6() && driver.IPv6Off(v.Sandbox, e) {
+			continue
+		}
 		rows = append(rows, desired.Addr{Namespace: ns, Link: e.Interface, Prefix: netip.PrefixFrom(a, bits)})
 		addrs = append(addrs, a)
 	}
-	disable := "0"
-	if !v.Network.IPv6 {
-		disable = "1"
-	}
-	rows = append(rows, desired.Sysctl{Namespace: ns, Path: "net/ipv6/conf/" + e.Interface + "/disable_ipv6", Value: disable})
-	custom, err := driver.EndpointSysctls(e, ns)
+	settings, err := endpointSettings(v, ns)
 	if err != nil {
 		return nil, err
 	}
-	rows = append(rows, custom...)
+	rows = append(rows, settings...)
 	rows = append(rows, firewall.Port(firewall.Attachment{Port: host, Bridge: c.bridge, MAC: e.MAC, Addrs: addrs})...)
 	rows = append(rows, firewall.Unprotected(c.bridge, open)...)
 	return append(rows, firewall.Pingable(c.bridge, routed)...), nil
+}
+
+// endpointSettings are what the container's end has besides addresses: those asked
+// for with the endpoint, and whether it has IPv6, unless they say that themselves.
+func endpointSettings(v driver.View, ns string) ([]desired.Row, error) {
+	custom, err := driver.EndpointSysctls(*v.Endpoint, ns)
+	if err != nil {
+		return nil, err
+	}
+	own := desired.Sysctl{Namespace: ns, Path: driver.DisableIPv6(v.Endpoint.Interface), Value: "0"}
+	if !v.Network.IPv6 || driver.IPv6Off(v.Sandbox, *v.Endpoint) {
+		own.Value = "1"
+	}
+	// Of several settings of one path the last one counts, as if each were written.
+	rows := map[desired.Key]desired.Row{own.Key(): own}
+	order := []desired.Key{own.Key()}
+	for _, row := range custom {
+		if _, twice := rows[row.Key()]; !twice {
+			order = append(order, row.Key())
+		}
+		if !v.Sandbox.NoIPv6 || row.Key() != own.Key() {
+			rows[row.Key()] = row
+		}
+	}
+	var out []desired.Row
+	for _, key := range order {
+		out = append(out, rows[key])
+	}
+	return out, nil
 }
 
 // Publish implements driver.Publisher.

@@ -113,7 +113,7 @@ func TestBadFramesAreRefused(t *testing.T) {
 func rows() []desired.Row {
 	return []desired.Row{
 		desired.Name{Network: "n1", NetworkName: "web", Name: "c1", Endpoint: "e1", Addrs: []netip.Addr{netip.MustParseAddr("172.18.0.2"), netip.MustParseAddr("fd00::2")}, Primary: true},
-		desired.Resolver{Namespace: "0123456789ab", Networks: []model.NetworkID{"n1"}, Links: []model.Link{{}}, Servers: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Internal: true, NDots: 1},
+		desired.Resolver{Namespace: "0123456789ab", Networks: []model.NetworkID{"n1"}, Links: []desired.DNSLink{{}}, Servers: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Internal: true, NDots: 1},
 	}
 }
 
