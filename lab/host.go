@@ -88,6 +88,15 @@ func (h *Host) docker() (string, error) {
 	return FindDocker(h.options.Engine)
 }
 
+// Command prepares args to run on h, as Machine.Command does. The host has the docker client on its PATH.
+func (h *Host) Command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := h.Machine.Command(ctx, args...)
+	if client, err := h.docker(); err == nil {
+		cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(client)+":"+os.Getenv("PATH"))
+	}
+	return cmd
+}
+
 // Docker runs the docker client against this host's engine and returns what it printed on standard output, without
 // the last newline. The error of a command that failed carries what it said on standard error.
 func (h *Host) Docker(ctx context.Context, args ...string) (string, error) {
@@ -116,9 +125,12 @@ func (h *Host) Load(ctx context.Context, names ...string) error {
 	return nil
 }
 
-// FindDocker returns the path of the docker client that stories are written for: the one beside the engine, where "make"
-// builds it, else the one on PATH.
+// FindDocker returns the path of the docker client that stories are written for: the one that $DOCKER names, as "make" does,
+// else the one beside the engine, where "make" builds it, else the one on PATH.
 func FindDocker(engine string) (string, error) {
+	if path := os.Getenv("DOCKER"); path != "" {
+		return exec.LookPath(path)
+	}
 	if path, err := filepath.Abs(filepath.Join(filepath.Dir(engine), "docker")); err == nil && engine != "" {
 		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
 			return path, nil

@@ -35,7 +35,7 @@ const storyStep = time.Minute
 //	clean HOST                       all containers and networks are gone: nothing else may be left of them
 //
 // In the environment are H1, WORLD and the like (see cmdLab), DNSLOG, the file to which world's DNS server writes its
-// queries and answers, LINKSPAN, the linkspan command that lies beside the engine, and DOCKER, the docker client.
+// queries and answers, and LINKSPAN, the linkspan command that lies beside the engine. Hosts have the docker client on their PATH.
 //
 // When a story ends its lab is closed, and what is then left over is an error.
 func RunStories(t *testing.T, options Options, files ...string) {
@@ -108,9 +108,6 @@ func cmdLab(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv(strings.ToUpper(h.Name), h.Addr4.String())
 		ts.Setenv(strings.ToUpper(h.Name)+"_6", h.Addr6.String())
 		ts.Setenv(strings.ToUpper(h.Name)+"_SOCKET", "unix://"+h.Socket())
-	}
-	if docker, err := l.Host(1).docker(); err == nil {
-		ts.Setenv("DOCKER", docker)
 	}
 	ts.Setenv("LINKSPAN", filepath.Join(filepath.Dir(s.options.Engine), "linkspan"))
 	ts.Setenv("DNSLOG", l.World().file("dns.log"))

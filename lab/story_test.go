@@ -22,7 +22,7 @@ func TestStories(t *testing.T) {
 }
 
 // olderStories are those that use nothing a docker client of 2020 does not know.
-var olderStories = []string{"connect", "links", "modes", "names", "ports-forms"}
+var olderStories = []string{"connect", "links", "modes", "names", "ports-conflicts", "ports-traffic"}
 
 // TestOlderClients plays some stories with the other docker clients that people have: Debian's, which "make deps" brings, and
 // the machine's own where there is one.
