@@ -156,6 +156,10 @@ type Image struct {
 	Layers       []string // diff IDs, lowest first
 	Config       ImageConfig
 	History      []ImageHistory
+	// Damaged says why the image cannot be read, and so not be used; empty for a good
+	// one. Of a damaged one no more is known than its names and, in place of an ID, the
+	// digest of what they point to.
+	Damaged string
 }
 
 // ImageConfig is what an image says about running it.

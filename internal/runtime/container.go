@@ -41,6 +41,9 @@ func (r *Runtime) Create(ctx context.Context, spec model.ContainerSpec) error {
 	if err != nil {
 		return err
 	}
+	if image.image.Damaged != "" {
+		return model.Errorf(model.Unavailable, "image %s cannot be read: %s", spec.Image, image.image.Damaged)
+	}
 	rootfs, err := r.prepareLayer(ctx, spec.ID, image)
 	if model.KindOf(err) == model.Conflict {
 		return err

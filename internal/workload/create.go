@@ -31,6 +31,11 @@ func (m *Manager) Create(ctx context.Context, r CreateRequest) (id string, remar
 	if err != nil {
 		return "", nil, err
 	}
+	if image.Damaged != "" {
+		return "", nil, &model.Error{Op: "container.create", Subject: r.Config.Image, Kind: model.Conflict,
+			Err: fmt.Errorf("image %s cannot be read: %s", r.Config.Image, image.Damaged),
+			Way: "remove it with docker rmi, and load it again"}
+	}
 	if err := merge(r.Config, image.Config); err != nil {
 		return "", nil, err
 	}
