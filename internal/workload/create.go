@@ -36,7 +36,11 @@ func (m *Manager) Create(ctx context.Context, r CreateRequest) (id string, remar
 			Err: fmt.Errorf("image %s cannot be read: %s", r.Config.Image, image.Damaged),
 			Way: "remove it with docker rmi, and load it again"}
 	}
-	if err := merge(r.Config, image.Config); err != nil {
+	said, err := meant(image.Config)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := merge(r.Config, said); err != nil {
 		return "", nil, err
 	}
 	rec := record{ID: model.ContainerID(newID()), Created: time.Now().UTC(), Image: image.ID, Config: r.Config, Host: r.Host}
