@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"io/fs"
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -222,7 +223,10 @@ func (t *turn) linkDrift(s *space, owner desired.Owner, row desired.Link, host l
 	if err == nil {
 		err = t.want(s, owner, row, func(w link.Want) error {
 			have, err := w.WithPeer(host)
-			why = w.Drift(have, master.Index)
+			if err == nil {
+				why = w.Drift(have, master.Index)
+				t.remember(s, row, have)
+			}
 			return err
 		})
 	}
@@ -245,7 +249,7 @@ func (t *turn) findSysctls(g group) (f found, err error) {
 			defer tree.Close()
 			for _, d := range g.deltas {
 				row := d.New.(desired.Sysctl)
-				f.check(d, tree.Drift(row.Path, row.Value))
+				f.check(d, tree.Drift(t.renamed(row), row.Value))
 			}
 			return nil
 		})
@@ -322,20 +326,23 @@ func (t *turn) findNeighs(g group) (f found, err error) {
 		if err != nil {
 			return err
 		}
-		wanted := map[string]bool{}
+		type spot struct {
+			index int
+			ip    netip.Addr
+		}
+		wanted := map[spot]bool{}
 		for _, d := range g.deltas {
 			row := d.New.(desired.Neigh)
-			wanted[row.Key().Name] = true
 			index, err := t.indexOf(s, row.Link)
+			wanted[spot{index, row.IP}] = true
 			want := neigh.Info{Index: index, IP: row.IP, MAC: row.MAC}
 			if err != nil || !slices.ContainsFunc(have, func(i neigh.Info) bool { return i.Matches(want) }) {
 				f.check(d, "missing")
 			}
 		}
 		for _, i := range have {
-			row := desired.Neigh{Namespace: g.space, Link: nameOf(s, i.Index), IP: i.IP, MAC: i.MAC}
-			if i.Ours && !wanted[row.Key().Name] {
-				f.stray(desired.HostOwner, row)
+			if i.Ours && !wanted[spot{i.Index, i.IP}] {
+				f.stray(desired.HostOwner, desired.Neigh{Namespace: g.space, Link: nameOf(s, i.Index), IP: i.IP, MAC: i.MAC})
 			}
 		}
 		return nil

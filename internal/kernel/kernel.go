@@ -175,7 +175,8 @@ func phases() []phase {
 // What cannot be done is returned as *desired.Failure values joined by
 // errors.Join; the rest is done, except that a row whose owner has already
 // failed is left to the caller's compensation. An error without a Failure means
-// that nothing after it was done.
+// that nothing after it was done. desired.ErrLost among them says that a row had no
+// place because something is missing that these deltas do not make.
 func (k *Kernel) Apply(ctx context.Context, deltas []desired.Delta) error {
 	t, err := k.begin(ctx, deltas)
 	if err != nil {
@@ -197,7 +198,12 @@ func (k *Kernel) Apply(ctx context.Context, deltas []desired.Delta) error {
 	k.reached("removals")
 	t.policies(rest)
 	t.forget(drop[desired.KindAddr], put[desired.KindPolicy])
-	return t.err()
+	err = t.err()
+	var taken *desired.NameTaken // then somebody chooses another name, and tries again
+	if err != nil && t.lost && !errors.As(err, &taken) {
+		return errors.Join(err, fmt.Errorf("apply to the kernel: %w", desired.ErrLost))
+	}
+	return err
 }
 
 // begins does what comes first: the policies, and the first phase. Both take the

@@ -208,7 +208,7 @@ func (t *turn) putSysctls(g group) {
 }
 
 func (t *turn) putSysctl(tree *sysctl.Tree, row desired.Sysctl) error {
-	wrote, err := tree.Put(row.Path, row.Value)
+	wrote, err := tree.Put(t.renamed(row), row.Value)
 	if wrote {
 		t.k.writes.Add(1)
 	}

@@ -42,10 +42,12 @@ type turn struct {
 	mu     sync.Mutex   // guards the fields below
 	census netns.Census // nil before the first look
 	spaces map[string]*space
+	names  map[place]string     // what containers have renamed: the wanted name to the one it has
 	links  map[place]link.State // as the links phase left them
 	failed map[desired.Owner]bool
 	errs   []error
 	fatal  bool
+	lost   bool // something was missing that this turn did not make
 	drift  []string
 }
 
@@ -77,7 +79,7 @@ func (k *Kernel) begin(ctx context.Context, deltas []desired.Delta) (*turn, erro
 	t := &turn{
 		k: k, ctx: ctx,
 		doomedSpaces: map[string]bool{}, doomedLinks: map[place]desired.Link{},
-		spaces: map[string]*space{}, links: map[place]link.State{}, failed: map[desired.Owner]bool{},
+		spaces: map[string]*space{}, names: map[place]string{}, links: map[place]link.State{}, failed: map[desired.Owner]bool{},
 	}
 	t.spaces[desired.HostNamespace] = &space{file: k.hostFile, conn: k.host, users: 1, links: map[string]link.Info{}}
 	t.markDoomed(deltas)
@@ -232,6 +234,7 @@ func (t *turn) try(d desired.Delta, f func() error) {
 		return
 	}
 	if err := f(); err != nil {
+		t.missed(d, err)
 		t.note(&desired.Failure{Owner: d.Owner, Key: d.Key(), Err: err})
 	}
 }
@@ -400,11 +403,12 @@ func (t *turn) indexOf(s *space, name string) (int, error) {
 func (t *turn) lookup(s *space, name string) (link.Info, error) {
 	t.mu.Lock()
 	i, known := s.links[name]
+	actual := cmp.Or(t.names[place{s.name, name}], name)
 	t.mu.Unlock()
 	if known {
 		return i, nil
 	}
-	i, err := link.Get(s.conn, name)
+	i, err := link.Get(s.conn, actual)
 	if err != nil {
 		return link.Info{}, err
 	}

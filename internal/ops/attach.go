@@ -193,9 +193,18 @@ func interfaceName(tx *state.Tx, n model.Network, e model.Endpoint) (string, err
 			used[other.Interface] = true
 		}
 	}
+	sb, _ := tx.View().Sandbox(e.Sandbox)
+	for _, taken := range tx.Facts().TakenNames { // by interfaces of the container's own
+		if taken.Namespace == model.NamespaceOf(sb.Container) {
+			used[taken.Name] = true
+		}
+	}
 	if name := e.DriverOpts[driver.OptionInterface]; name != "" {
 		if used[name] {
-			return "", model.Errorf(model.Conflict, "interface name %q is already used in this container", name)
+			return "", &model.Error{Kind: model.Unfit, Subject: "network " + n.Name,
+				Err: fmt.Errorf("error renaming interface to %q: file exists", name),
+				Who: fmt.Sprintf("container %s has an interface of that name already", sb.Name),
+				Way: "choose another one with " + driver.OptionInterface + ", or none"}
 		}
 		return name, nil
 	}

@@ -319,7 +319,7 @@ func TestInterfaceNames(t *testing.T) {
 	}
 	fixed := on("box", "one")
 	fixed.DriverOpts = map[string]string{"com.docker.network.endpoint.ifname": "eth1"}
-	w.refuses(model.Conflict, `interface name "eth1" is already used`, ops.Connect(box("box"), fixed))
+	w.refuses(model.Unfit, `error renaming interface to "eth1": file exists`, ops.Connect(box("box"), fixed))
 	fixed.DriverOpts = map[string]string{"com.docker.network.endpoint.ifname": "wan0"}
 	w.must(ops.Connect(box("box"), fixed))
 	if !slices.Contains(names(), "one=wan0") {

@@ -46,8 +46,9 @@ func (k *Kernel) admitLink(r desired.Link) error {
 	if err := k.needNamespace(r.Peer.Namespace); err != nil {
 		return fmt.Errorf("peer: %w", err)
 	}
-	if other, taken := k.linkIn(r.Peer.Namespace, r.Peer.Name); taken && other.Key() != r.Key() {
-		return fmt.Errorf("peer %s: %w", r.Peer.Name, syscall.EEXIST)
+	other, taken := k.linkIn(r.Peer.Namespace, r.Peer.Name)
+	if taken && other.Key() != r.Key() || k.foreign[place{r.Peer.Namespace, r.Peer.Name}] {
+		return &desired.NameTaken{Namespace: r.Peer.Namespace, Link: r.Name, Name: r.Peer.Name}
 	}
 	return nil
 }
