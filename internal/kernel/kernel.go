@@ -184,7 +184,7 @@ func (k *Kernel) Apply(ctx context.Context, deltas []desired.Delta) error {
 	}
 	defer t.end()
 	put, drop := split(deltas)
-	closing, rest := closings(drop[desired.KindPolicy])
+	closing, rest := closings(drop[desired.KindPolicy], put[desired.KindPolicy])
 	put[desired.KindPolicy] = append(closing, put[desired.KindPolicy]...)
 	t.begins(put)
 	if t.isFatal() {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,13 +39,23 @@ func (t *turn) policies(deltas []desired.Delta) {
 
 // closings are the removals of policies that let something in. They come first
 // in a turn: what goes is closed before it goes, and what takes a place finds it
-// free.
-func closings(drop []desired.Delta) (closing, rest []desired.Delta) {
+// free. So does a subnet in whose place another comes: the kernel takes no two that
+// overlap. Any other subnet goes last, lest a packet leave with a container's address.
+func closings(drop, put []desired.Delta) (closing, rest []desired.Delta) {
 	for _, d := range drop {
-		switch d.Old.(type) {
+		early := false
+		switch row := d.Old.(type) {
 		case desired.Allow, desired.Publish, desired.Direct, desired.DirectICMP, desired.DirectFrom:
+			early = true
+		case desired.Masquerade:
+			early = slices.ContainsFunc(put, func(d desired.Delta) bool {
+				other, ok := d.New.(desired.Masquerade)
+				return ok && other.Subnet.Overlaps(row.Subnet)
+			})
+		}
+		if early {
 			closing = append(closing, d)
-		default:
+		} else {
 			rest = append(rest, d)
 		}
 	}

@@ -305,6 +305,8 @@ func NamespaceOf(c ContainerID) string { return Short(c) }
 type Host struct {
 	// BootID is the boot in which the rest was decided.
 	BootID string
+	// Forward4 and Forward6 say that forwarding must be on, whoever switched it on.
+	Forward4, Forward6 bool
 	// Forwarding4 and Forwarding6 say that the engine switched forwarding on.
 	Forwarding4, Forwarding6 bool
 	// Router lets the machine forward foreign traffic too when the engine

@@ -391,8 +391,16 @@ func TestForwardingIsRememberedUntilTheNextBoot(t *testing.T) {
 	}
 	w.facts = facts.Host{BootID: "second"} // after a boot it is on by itself
 	w.must(ops.SetHost(maker.Host))
-	if h := w.now.Host(); h.Forwarding4 || h.Forwarding6 {
+	h := w.now.Host()
+	if h.Forwarding4 || h.Forwarding6 {
 		t.Errorf("%+v: the administrator's own setting counts as ours", h)
+	}
+	if !h.Forward4 || !h.Forward6 {
+		t.Errorf("%+v: what somebody else switched on may go", h)
+	}
+	w.must(ops.SetHost(ops.HostSettings{})) // --ip-forward=false
+	if h := w.now.Host(); h.Forward4 || h.Forward6 {
+		t.Errorf("%+v: forwarding is ours although it shall not be", h)
 	}
 }
 

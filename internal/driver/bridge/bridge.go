@@ -178,6 +178,9 @@ func (Driver) Plan(v driver.View) ([]desired.Row, error) {
 	}
 	if v.Network.IPv4 && !v.Network.Internal {
 		rows = append(rows, localhost(c.bridge))
+		if v.Forward {
+			rows = append(rows, forwarding(c.bridge))
+		}
 	}
 	return append(rows, firewall.Network(border)...), nil
 }
@@ -187,6 +190,13 @@ func (Driver) Plan(v driver.View) ([]desired.Row, error) {
 // they drop whoever else would use such addresses.
 func localhost(bridge string) desired.Row {
 	return desired.Sysctl{Path: "net/ipv4/conf/" + bridge + "/route_localnet", Value: "1"}
+}
+
+// forwarding lets the host forward what comes from the bridge (kernel: ip-sysctl,
+// conf/interface/forwarding). It follows ip_forward when that is written, and can be
+// switched off by itself.
+func forwarding(bridge string) desired.Row {
+	return desired.Sysctl{Path: "net/ipv4/conf/" + bridge + "/forwarding", Value: "1"}
 }
 
 // familySysctls sets up the host's side of the bridge: the engine never learns

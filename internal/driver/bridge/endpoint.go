@@ -55,7 +55,7 @@ func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows = append(rows, settings...)
+	rows = driver.Override(rows, settings)
 	rows = append(rows, firewall.Port(firewall.Attachment{Port: host, Bridge: c.bridge, MAC: e.MAC, Addrs: addrs})...)
 	rows = append(rows, firewall.Unprotected(c.bridge, open)...)
 	return append(rows, firewall.Pingable(c.bridge, routed)...), nil
@@ -72,22 +72,11 @@ func endpointSettings(v driver.View, ns string) ([]desired.Row, error) {
 	if !v.Network.IPv6 || driver.IPv6Off(v.Sandbox, *v.Endpoint) {
 		own.Value = "1"
 	}
-	// Of several settings of one path the last one counts, as if each were written.
-	rows := map[desired.Key]desired.Row{own.Key(): own}
-	order := []desired.Key{own.Key()}
-	for _, row := range custom {
-		if _, twice := rows[row.Key()]; !twice {
-			order = append(order, row.Key())
-		}
-		if !v.Sandbox.NoIPv6 || row.Key() != own.Key() {
-			rows[row.Key()] = row
-		}
+	rows := driver.Override([]desired.Row{own}, custom)
+	if v.Sandbox.NoIPv6 { // the container's setting stands over those of its endpoints
+		rows = driver.Override(rows, []desired.Row{own})
 	}
-	var out []desired.Row
-	for _, key := range order {
-		out = append(out, rows[key])
-	}
-	return out, nil
+	return rows, nil
 }
 
 // Publish implements driver.Publisher.
