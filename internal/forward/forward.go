@@ -40,10 +40,13 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/forward/bindguard"
 	"github.com/linkspan/linkspan/internal/forward/portsteer"
+	"github.com/linkspan/linkspan/internal/limits"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -57,9 +60,18 @@ type Options struct {
 
 // Server holds the reservations and forwards of a host. It is made by New.
 type Server struct {
-	log   *slog.Logger
-	conns gate // TCP connections of all forwards
-	flows gate // UDP clients of all forwards
+	log                    *slog.Logger
+	conns                  limits.Pool // TCP connections of all forwards
+	flows                  limits.Pool // UDP clients of all forwards
+	connsOfRow, flowsOfRow int64       // at most
+	pipes                  pipes       // through which connections pass data
+	born                   time.Time   // from which on flows count their time
+
+	outage  limits.Outage // nothing can be accepted
+	spare   limits.Spare  // to refuse then
+	broken  atomic.Int32  // sockets that have failed since the mender looked
+	mending atomic.Bool   // it is at work
+	quit    chan struct{} // closed by Close
 
 	guard    *bindguard.Guard
 	steering portsteer.Steer
@@ -88,15 +100,20 @@ func New(o Options) *Server {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Server{
-		log:      log,
-		guard:    bindguard.New(bindguard.Options{Cgroup: o.Cgroup}),
-		conns:    gate{max: maxConnsTotal},
-		flows:    gate{max: maxFlowsTotal},
-		sockets:  map[name]*socket{},
-		reserves: map[desired.Key]*reservation{},
-		lanes:    map[desired.Key]*lane{},
-		adopted:  map[name]*os.File{},
-		buffers:  sync.Pool{New: func() any { return new(datagram) }},
+		log:        log,
+		guard:      bindguard.New(bindguard.Options{Cgroup: o.Cgroup}),
+		conns:      limits.Pool{Max: maxConnsTotal, Least: leastConns, Limit: limits.OneIn(filesOfConns)},
+		flows:      limits.Pool{Max: maxFlowsTotal, Least: leastFlows, Limit: limits.OneIn(filesOfFlows)},
+		born:       time.Now(),
+		connsOfRow: maxConns,
+		flowsOfRow: maxFlows,
+		outage:     limits.Outage{Logger: log, Op: "forward.accept", What: "the forwarder of published ports"},
+		quit:       make(chan struct{}),
+		sockets:    map[name]*socket{},
+		reserves:   map[desired.Key]*reservation{},
+		lanes:      map[desired.Key]*lane{},
+		adopted:    map[name]*os.File{},
+		buffers:    sync.Pool{New: func() any { return new(datagram) }},
 	}
 }
 
@@ -119,7 +136,11 @@ func (s *Server) Apply(ctx context.Context, deltas []desired.Delta) error {
 	var failures []error
 	for _, d := range deltas {
 		if row, ok := d.New.(desired.Forward); ok {
-			if _, err := s.serve(ctx, row); err != nil {
+			err := limits.Retry(ctx, func() error {
+				_, err := s.serve(ctx, row)
+				return err
+			})
+			if err != nil {
 				failures = append(failures, &desired.Failure{Owner: d.Owner, Key: d.Key(), Err: err})
 			}
 		}
@@ -139,7 +160,7 @@ func (s *Server) Resync(ctx context.Context, want desired.State) (desired.Report
 	}
 	var report desired.Report
 	s.dropStrays(want, &report)
-	var failures []error
+	failures := s.mendAll(&report)
 	note := func(o desired.Owned, changed bool, err error) {
 		if err != nil {
 			failures = append(failures, &desired.Failure{Owner: o.Owner, Key: o.Row.Key(), Err: err})
@@ -162,6 +183,7 @@ func (s *Server) Resync(ctx context.Context, want desired.State) (desired.Report
 const (
 	missing  = "missing or wrong: "
 	leftOver = "left over: "
+	faulty   = "listener is broken: "
 )
 
 // dropStrays lets go of what want has no row for.
@@ -196,6 +218,9 @@ func (s *Server) Check(_ context.Context, want desired.State) (desired.Report, e
 			report.Drift = append(report.Drift, missing+o.Row.String())
 		}
 	}
+	for _, sock := range s.unwhole() {
+		report.Drift = append(report.Drift, faulty+sock.name.String())
+	}
 	return report, nil
 }
 
@@ -229,6 +254,9 @@ func (s *Server) rows() []desired.Row {
 func (s *Server) Close() error {
 	s.turn.Lock()
 	defer s.turn.Unlock()
+	if !s.closed {
+		close(s.quit)
+	}
 	s.closed = true
 	for _, l := range s.released {
 		l.end()
@@ -242,6 +270,8 @@ func (s *Server) Close() error {
 	s.discardAdopted()
 	s.stopPolling()
 	s.serving.Wait()
+	s.pipes.close()
+	s.spare.Close()
 	return errors.Join(s.guard.Close(), s.steering.Close())
 }
 

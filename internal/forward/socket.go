@@ -51,6 +51,7 @@ type socket struct {
 	raw      syscall.RawConn // of file
 	using    sync.RWMutex    // held for reading by whoever uses the descriptor
 	reserved bool
+	broken   atomic.Bool             // nothing comes from it any more; the mender replaces it
 	watched  int32                   // by the poller, under this number; 0: not yet
 	routes   atomic.Pointer[[]route] // never changed in place: whoever accepts reads them
 }

@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/limits"
 )
 
 // receiver takes datagrams from all sockets; it belongs to one poller.
@@ -29,10 +31,9 @@ func (r *receiver) receive(sock *socket) error {
 		switch {
 		case err == nil:
 			r.forward(sock, fromSockaddr(from), r.buffer[:n], r.control[:controls])
-		case errors.Is(err, unix.EINTR):
 		case errors.Is(err, unix.EAGAIN) || errors.Is(err, os.ErrClosed):
 			return nil
-		default:
+		case limits.Scarce(err) || !limits.Passing(err):
 			return os.NewSyscallError("recvmsg", err)
 		}
 	}

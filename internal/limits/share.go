@@ -85,6 +85,6 @@ func (s *Share) Room() int64 {
 func (s *Share) roomLocked() int64 {
 	p := s.Pool
 	mine, all, most := s.inside.Load(), p.inside.Load(), p.size()
-	own := min(p.Least-mine, most-all)
+	own := min(min(p.Least, s.Max)-mine, most-all)
 	return max(min(s.Max, most/2-all)-mine, own)
 }
