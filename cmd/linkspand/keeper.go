@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/linkspan/linkspan/internal/keeper"
@@ -22,7 +23,7 @@ func (d *daemon) openKeeper(ctx context.Context) error {
 	}
 	d.keeper, err = keeper.Start(ctx, keeper.Options{
 		Program: program, Socket: filepath.Join(d.config.ExecRoot, "keeper.sock"),
-		Log: filepath.Join(d.config.DataRoot, "keeper", "keeper.log"), LogLevel: d.config.LogLevel,
+		Log: filepath.Join(d.config.DataRoot, "keeper", "keeper.log"), LogLevel: strings.ToLower(levelOf(d.config, d.config.Settings).String()),
 		Logger: d.log, Lost: d.repairKeeper,
 	})
 	if err != nil {

@@ -348,7 +348,7 @@ func newBench(t *testing.T) *bench {
 		Containers: b.fakeManager, Lifecycle: b.fakeManager, Control: b.fakeManager, Terminals: b.fakeManager,
 		Execs: b.fakeManager, Memberships: b.fakeManager, Events: b.fakeManager, Usage: b.fakeManager,
 		Images: b.images, Transfer: b.images, Networks: b.engine,
-	}, Info: Info{Version: "0.1.0", LiveRestore: true, FirewallBackend: "nftables"}})
+	}, Info: Info{Version: "0.1.0", FirewallBackend: "nftables"}, Settings: func() Settings { return Settings{LiveRestore: true} }})
 	return b
 }
 

@@ -16,8 +16,10 @@ import (
 // Options is what the door is made of.
 type Options struct {
 	Backends
-	Info   Info
-	Logger *slog.Logger
+	Info Info
+	// Settings, if set, is what Info leaves out, because it can change.
+	Settings func() Settings
+	Logger   *slog.Logger
 	// Observe, if set, is told how long each request took, by the route it
 	// matched: "GET /networks/{id...}".
 	Observe func(route string, status int, took time.Duration)

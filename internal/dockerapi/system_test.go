@@ -16,7 +16,7 @@ func TestInfo(t *testing.T) {
 	b := newBench(t)
 	s := b.Handler.(*server)
 	s.Info.Pools = []AddressPool{{netip.MustParsePrefix("172.17.0.0/16"), 16}}
-	s.Info.DataRoot, s.Info.LogDriver = "/var/lib/linkspan", "json-file"
+	s.Info.DataRoot, s.Info.LogDriver, s.Info.StorageDriver = "/var/lib/linkspan", "json-file", "native"
 	s.Info.Components = []Component{{"containerd", "1.6.20", "abc"}, {"runc", "1.1.5", "def"}}
 	var info system.Info
 	if err := json.Unmarshal(b.ask("GET", "/info", "").Body.Bytes(), &info); err != nil {
@@ -25,7 +25,7 @@ func TestInfo(t *testing.T) {
 	if info.Containers != 6 || info.ContainersRunning != 3 || info.ContainersPaused != 2 || info.ContainersStopped != 1 || info.Images != 1 {
 		t.Errorf("counts: %+v", info)
 	}
-	if info.Driver != "overlayfs" || strings.Join(info.Plugins.Network, " ") != "bridge host null" || info.FirewallBackend.Driver != "nftables" ||
+	if info.Driver != "native" || strings.Join(info.Plugins.Network, " ") != "bridge host null" || info.FirewallBackend.Driver != "nftables" ||
 		!info.LiveRestoreEnabled || info.DefaultRuntime != "runc" || info.CgroupDriver != "cgroupfs" || info.ServerVersion != "0.1.0" ||
 		info.DefaultAddressPools[0].Base.String() != "172.17.0.0/16" || info.ContainerdCommit.ID != "abc" || info.RuncCommit.ID != "def" ||
 		string(info.Swarm.LocalNodeState) != "inactive" || info.DockerRootDir != "/var/lib/linkspan" {
@@ -36,6 +36,29 @@ func TestInfo(t *testing.T) {
 	}
 	if got := b.ask("GET", "/v1.48/info", "").Body.String(); strings.Contains(got, "FirewallBackend") {
 		t.Error("1.48 has FirewallBackend")
+	}
+}
+
+// TestInfoShowsTheSettingsInUse: those of the moment of asking.
+func TestInfoShowsTheSettingsInUse(t *testing.T) {
+	b := newBench(t)
+	now := Settings{}
+	b.Handler.(*server).Settings = func() Settings { return now }
+	read := func() (info system.Info) {
+		if err := json.Unmarshal(b.ask("GET", "/info", "").Body.Bytes(), &info); err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	if i := read(); i.Debug || i.LiveRestoreEnabled || len(i.Labels) != 0 || len(i.RegistryConfig.IndexConfigs) != 1 || len(i.RegistryConfig.InsecureRegistryCIDRs) != 2 {
+		t.Errorf("%+v", i)
+	}
+	now = Settings{Debug: true, LiveRestore: true, Labels: []string{"a=b"}, InsecureRegistries: []string{"http://h.test:5000", "10.1.2.3/8"}, RegistryMirrors: []string{"https://m.test/"}}
+	i := read()
+	registries := i.RegistryConfig
+	if !i.Debug || !i.LiveRestoreEnabled || strings.Join(i.Labels, " ") != "a=b" || registries.IndexConfigs["h.test:5000"] == nil || registries.IndexConfigs["h.test:5000"].Secure ||
+		registries.InsecureRegistryCIDRs[2].String() != "10.0.0.0/8" || strings.Join(registries.Mirrors, " ") != "https://m.test/" {
+		t.Errorf("%+v %+v", i, registries)
 	}
 }
 

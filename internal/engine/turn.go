@@ -57,6 +57,7 @@ func (e *Engine) turn(ctx context.Context, batch []*request) {
 			continue
 		}
 		e.reached("answer")
+		e.options.Logger.Debug("turn done", "op", "engine.turn", "ops", len(out.ran), "waiting", len(out.later), "revision", out.next.Revision)
 		for _, r := range out.ran {
 			r.answer <- answer{out.next, nil}
 		}

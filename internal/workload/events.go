@@ -134,6 +134,12 @@ func (m *Manager) say(b *box, action events.Action, pairs ...string) {
 		Actor: events.Actor{ID: string(b.id), Attributes: attributes}})
 }
 
+// SayReloaded publishes that the daemon called id has new settings.
+func (m *Manager) SayReloaded(id string, settings map[string]string) {
+	m.Publish(events.Message{Type: events.DaemonEventType, Action: events.ActionReload,
+		Actor: events.Actor{ID: id, Attributes: settings}})
+}
+
 // sayNetwork publishes that a container joined or left a network.
 func (m *Manager) sayNetwork(action events.Action, n model.Network, c model.ContainerID) {
 	m.Publish(events.Message{Type: events.NetworkEventType, Action: action,
