@@ -116,6 +116,26 @@ type Sysctl struct {
 // administrator's, and never set back.
 type Loopback struct{ Packets int }
 
+// Fence is what holds at a bridge whatever becomes of the firewall's tables: the kernel
+// drops it between the bridge and the host's stack. There, a rule of the firewall says
+// the same; a Fence is for what must not depend on a rule.
+type Fence struct {
+	Link string
+	// Localhost lets what the host sends to its own 127.0.0.0/8 be led to the network
+	// (kernel: ip-sysctl, route_localnet), while nobody there may use such addresses:
+	// the one is never without the other. It is never set where the kernel cannot do
+	// both.
+	Localhost bool
+	// Inside, if there are any, are the subnets that IP packets from the network must go
+	// to, and that those into it must come from, apart from what is for the link alone.
+	Inside []netip.Prefix
+}
+
+// AnswerMark is the bit of a packet's mark that says that an address in it is connection
+// tracking's work and nobody's claim: the firewall tells a Fence so. A packet that comes
+// out of a container has no mark.
+const AnswerMark uint32 = 1 << 27
+
 // Isolate is the policy of a bridge network as a whole: traffic crosses its
 // border only where another policy allows it.
 type Isolate struct {
@@ -207,7 +227,12 @@ func (r Neigh) Key() Key { return key(KindNeigh, where(r.Namespace), r.Link, r.I
 
 // Key implements Row.
 func (r Loopback) Key() Key { return key(KindLoopback, where(HostNamespace), "lo") }
-func (r Sysctl) Key() Key   { return key(KindSysctl, where(r.Namespace), r.Path) }
+
+// Key implements Row.
+func (r Fence) Key() Key { return key(KindFence, r.Link) }
+
+// Key implements Row.
+func (r Sysctl) Key() Key { return key(KindSysctl, where(r.Namespace), r.Path) }
 
 // Key implements Row.
 func (r Isolate) Key() Key { return key(KindPolicy, "isolate", r.Bridge) }
@@ -284,6 +309,17 @@ func (r Sysctl) String() string {
 
 func (r Loopback) String() string {
 	return fmt.Sprintf("loopback %s lo%s", where(HostNamespace), PacketSizes{IPv4: r.Packets})
+}
+
+func (r Fence) String() string {
+	s := "fence " + r.Link
+	if r.Localhost {
+		s += " localhost"
+	}
+	if len(r.Inside) > 0 {
+		s += fmt.Sprintf(" inside %v", r.Inside)
+	}
+	return s
 }
 
 func (r Isolate) String() string {

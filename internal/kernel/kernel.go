@@ -7,7 +7,7 @@
 // phases in this file. It must not touch what does not bear one of the marks
 // that the folders below declare ("Ours: …").
 //
-//	deltas ──▶ turn ──phase by phase──▶ netns link sysctl addr route neigh ──▶ rtnl ──▶ kernel
+//	deltas ──▶ turn ──phase by phase──▶ netns link sysctl fence addr route neigh ──▶ rtnl ──▶ kernel
 //	                                    nft (policies), conntrack
 package kernel
 
@@ -71,6 +71,7 @@ type Kernel struct {
 	sysctls    sysctl.Source
 	flusher    *conntrack.Flusher
 	writes     atomic.Int64
+	unfenced   atomic.Bool // this kernel has no means for fences, and it was said
 
 	turns chan struct{} // holds one token: one turn at a time
 	host  *rtnl.Conn    // belongs to whoever has the turn
@@ -161,6 +162,7 @@ func phases() []phase {
 		{"links", desired.KindLink, (*turn).findLinks, (*turn).putLinks, (*turn).dropLinks},
 		{"sysctls", desired.KindSysctl, (*turn).findSysctls, (*turn).putSysctls, nil},
 		{"loopback", desired.KindLoopback, (*turn).findLoopback, (*turn).putLoopback, nil},
+		{"fences", desired.KindFence, (*turn).findFences, (*turn).putFences, (*turn).dropFences},
 		{"masters", desired.KindLink, nil, (*turn).putMasters, nil},
 		{"addresses", desired.KindAddr, (*turn).findAddrs, (*turn).putAddrs, (*turn).dropAddrs},
 		{"links up", desired.KindLink, nil, (*turn).putUp, nil},

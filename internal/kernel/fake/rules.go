@@ -20,6 +20,8 @@ func (k *Kernel) admit(r desired.Row) error {
 		return k.needLink(r.Namespace, r.Link)
 	case desired.Sysctl:
 		return k.admitSysctl(r)
+	case desired.Fence:
+		return k.needLink(desired.HostNamespace, r.Link)
 	case desired.Route:
 		if err := k.needLink(r.Namespace, r.Link); err != nil {
 			return err
@@ -193,6 +195,8 @@ func hangsOn(r desired.Row) []place {
 		return []place{{r.Namespace, r.Link}}
 	case desired.Neigh:
 		return []place{{r.Namespace, r.Link}}
+	case desired.Fence:
+		return []place{{desired.HostNamespace, r.Link}}
 	case desired.Sysctl:
 		return []place{{r.Namespace, ""}, {r.Namespace, interfaceOf(r)}}
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/fence"
 	"github.com/linkspan/linkspan/internal/kernel/link"
 	"github.com/linkspan/linkspan/internal/kernel/rtnl"
 )
@@ -164,6 +165,21 @@ func (n *namespace) enslave(name, bridge string, group uint32) {
 	n.must(n.link.LinkSetGroup(l, int(group)))
 	n.must(n.link.LinkSetMaster(l, br))
 	n.must(n.link.LinkSetUp(l))
+}
+
+// fence puts a bridge's fence in place, as the engine does.
+func (n *namespace) fence(row desired.Fence) {
+	n.t.Helper()
+	l, err := n.link.LinkByName(row.Link)
+	n.must(err)
+	n.do(func() error {
+		c, err := rtnl.Open(new(atomic.Int64))
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return fence.Put(c, l.Attrs().Index, row)
+	})
 }
 
 // port sets up a bridge's port as the engine sets up its own.

@@ -103,6 +103,7 @@ func portChains() []chain {
 				is(family, unix.NFPROTO_IPV6), under(ip6Source, linkLocal6(), linkLocal6Mask())),
 			jump("published ports", chainPublish),
 		}},
+		{"answered", base{"filter", unix.NF_INET_PRE_ROUTING, priorityNATDest + 1}, []rule{tellFence()}},
 		{"output", base{"nat", unix.NF_INET_LOCAL_OUT, priorityNATDest}, []rule{
 			accept("::1: the kernel does not route it, a forwarder in user space serves it",
 				is(family, unix.NFPROTO_IPV6), is(ip6Destination, netip.IPv6Loopback().AsSlice()...)),
