@@ -72,6 +72,14 @@ type Served struct {
 	First, Last uint16
 }
 
+// Elsewhere lets a bridge port use addresses that its container has on other networks:
+// what it answers at one address may leave by another network, where its default route
+// is (the weak host model of RFC 1122, section 3.3.4.2).
+type Elsewhere struct {
+	Port  string
+	Addrs []netip.Addr
+}
+
 // Reserve holds host ports against other processes of the host. It is claimed
 // before the commit, since somebody else may hold the port.
 type Reserve struct {
@@ -121,6 +129,9 @@ func (r Served) Key() Key {
 }
 
 // Key implements Row.
+func (r Elsewhere) Key() Key { return key(KindPolicy, "elsewhere", r.Port) }
+
+// Key implements Row.
 func (r Reserve) Key() Key {
 	return key(KindReserve, string(r.Protocol), r.Addr.String(), strconv.Itoa(int(r.First)))
 }
@@ -153,6 +164,10 @@ func (r Forward) String() string {
 
 func (r Served) String() string {
 	return fmt.Sprintf("policy served %s %s", r.Protocol, hostPorts(r.Host, r.First, r.Last))
+}
+
+func (r Elsewhere) String() string {
+	return fmt.Sprintf("policy elsewhere of %s %v", r.Port, r.Addrs)
 }
 
 func (r Reserve) String() string {

@@ -22,6 +22,7 @@ func TestPortRowsInWords(t *testing.T) {
 		{DirectFrom{"eth1", direct}, "policy direct tcp 10.0.0.2:80-82 on br0 from eth1", "direct-from eth1 direct 10.0.0.2 tcp 80"},
 		{Forward{"tcp", any6, 9000, 9002, to, 80}, "forward tcp [::]:9000-9002 to 10.0.0.2:80-82", "tcp :: 9000"},
 		{Served{"tcp", any6, 9000, 9002}, "policy served tcp [::]:9000-9002", "served tcp :: 9000"},
+		{Elsewhere{"veth0", []netip.Addr{to}}, "policy elsewhere of veth0 [10.0.0.2]", "elsewhere veth0"},
 		{Reserve{"sctp", any6, 7, 7}, "reserve sctp [::]:7", "sctp :: 7"},
 	} {
 		if c.row.String() != c.text || c.row.Key().Name != c.key {

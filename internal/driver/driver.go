@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"iter"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,6 +41,14 @@ type Driver interface {
 type Linker interface {
 	// Link returns the rows of a link from v.Endpoint, which is up.
 	Link(v View, to LinkTarget) ([]desired.Row, error)
+}
+
+// Multihomer is a Driver that ties what a container sends to its addresses on the
+// network.
+type Multihomer interface {
+	// Elsewhere returns the rows that let v.Endpoint, which is up, send under addresses
+	// that its container has on other networks.
+	Elsewhere(v View, addrs []netip.Addr) []desired.Row
 }
 
 // LinkTarget is the far end of a link, which is up, and what it exposes.

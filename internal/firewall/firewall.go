@@ -57,6 +57,12 @@ func Port(a Attachment) []desired.Row {
 	return []desired.Row{desired.Pin(a)}
 }
 
+// Elsewhere returns what lets a port use addresses that its container has on other
+// networks.
+func Elsewhere(port string, addrs []netip.Addr) []desired.Row {
+	return []desired.Row{desired.Elsewhere{Port: port, Addrs: addrs}}
+}
+
 // Host returns the policies of the machine itself: where the engine switched
 // forwarding on, it does not thereby make a router of the host.
 func Host(h model.Host) []desired.Row {

@@ -91,6 +91,11 @@ func (Driver) Publish(v driver.View, ports []model.PortBinding) ([]desired.Row, 
 	}), nil
 }
 
+// Elsewhere implements driver.Multihomer.
+func (Driver) Elsewhere(v driver.View, addrs []netip.Addr) []desired.Row {
+	return firewall.Elsewhere(HostEnd(*v.Endpoint, v.Sandbox.Generation), addrs)
+}
+
 // Link implements driver.Linker. Where containers may talk to one another anyway,
 // a link opens nothing.
 func (Driver) Link(v driver.View, to driver.LinkTarget) ([]desired.Row, error) {

@@ -62,6 +62,7 @@ func sampleRows() []desired.Row {
 		publish(model.UDP, "0.0.0.0", 30000, 30100, "172.17.0.2", 30000),
 		publish(model.UDP, "::", 30000, 30100, "fd00:1::2", 30000),
 		publish(model.TCP, "0.0.0.0", 9000, 9002, "172.17.0.2", 80), // shifted
+		desired.Elsewhere{Port: "veth0a", Addrs: addrs("172.18.0.9", "fd00:2::9")},
 		desired.Served{Protocol: model.TCP, Host: netip.MustParseAddr("2001:db8::1"), First: 8081, Last: 8081},
 		desired.Served{Protocol: model.UDP, Host: netip.IPv6Unspecified(), First: 40000, Last: 40009},
 		desired.Direct{Bridge: "docker0", Addr: netip.MustParseAddr("172.17.0.9")},
