@@ -331,6 +331,7 @@ func (s *Server) isIdle() bool {
 func (s *Server) converse(ctx context.Context, c *wire.Conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	var calls sync.WaitGroup
+	var parts transfers
 	defer func() {
 		cancel()
 		c.Close() //nolint:errcheck // answers cannot be delivered any more
@@ -363,7 +364,7 @@ func (s *Server) converse(ctx context.Context, c *wire.Conn) {
 		}
 		calls.Go(func() {
 			defer func() { <-s.calls }()
-			s.answer(c, r.ID, func() (any, error) { return s.call(ctx, r) })
+			s.answer(c, r.ID, func() (any, error) { return s.call(ctx, &parts, r) })
 			if endsConversation(r.Verb) && s.isEnding() {
 				s.over()
 			}
@@ -380,7 +381,11 @@ func (s *Server) answer(c *wire.Conn, id uint64, f func() (any, error)) {
 			a.Error = wire.PackError(fmt.Errorf("pack answer: %w", err))
 		}
 	}
-	if err := send(c, a); err != nil {
+	err = send(c, a)
+	if errors.Is(err, wire.ErrTooLarge) {
+		err = send(c, wire.Answer{ID: id, Error: wire.PackError(fmt.Errorf("the answer: %w", err))})
+	}
+	if err != nil {
 		s.log.Debug("answer not delivered", "op", "keeper.answer", "err", err)
 		c.Close() //nolint:errcheck // half an answer helps nobody
 	}
