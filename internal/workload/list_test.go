@@ -1,7 +1,6 @@
 package workload
 
 import (
-	"os"
 	"strconv"
 	"testing"
 	"time"
@@ -79,43 +78,6 @@ func TestStatusText(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
-}
-
-func TestTop(t *testing.T) {
-	b := newBench(t)
-	id := b.create("one", nil)
-	_, err := b.Top(ctx, id, nil)
-	refused(t, err, model.Conflict, "is not running")
-	must(t, b.Start(ctx, id))
-	got, err := b.Top(ctx, id, []string{"-ef"})
-	must(t, err)
-	if len(got.Titles) != 8 || len(got.Processes) != 1 || got.Processes[0][1] != strconv.Itoa(os.Getpid()) || got.Processes[0][2] != strconv.Itoa(os.Getppid()) {
-		t.Fatalf("%+v", got)
-	}
-	_, err = b.Top(ctx, id, []string{"aux"})
-	refused(t, err, model.NotImplemented, "ps aux")
-}
-
-func TestParseProcess(t *testing.T) {
-	boot := time.Date(2024, 5, 6, 7, 8, 0, 0, time.Local)
-	line := "42 (a) b (c) S 7 42 42 34817 42 4194304 0 0 0 0 150 50 0 0 20 0 1 0 6000 0 0 0"
-	p, err := parseProcess(line, boot)
-	must(t, err)
-	equal(t, "row", p.row(boot.Add(2*time.Minute)), []string{"", "42", "7", "3", "07:09", "pts/1", "00:00:02", "[a) b (c]"})
-	for _, bad := range []string{"", "42", "42 (x) S 1", ")("} {
-		if _, err := parseProcess(bad, boot); err == nil {
-			t.Errorf("%q was read", bad)
-		}
-	}
-}
-
-func FuzzParseProcess(f *testing.F) {
-	f.Add("42 (a) S 7 42 42 34817 42 4194304 0 0 0 0 150 50 0 0 20 0 1 0 6000 0 0 0")
-	f.Fuzz(func(t *testing.T, line string) {
-		if p, err := parseProcess(line, time.Unix(0, 0)); err == nil && len(p.row(time.Unix(1, 0))) != 8 {
-			t.Fatalf("%q", line)
-		}
-	})
 }
 
 func TestEvents(t *testing.T) {
