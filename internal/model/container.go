@@ -26,11 +26,14 @@ type ContainerSpec struct {
 	CapAdd         []string // "NET_ADMIN", "CAP_NET_ADMIN" or "ALL"
 	CapDrop        []string
 	SecurityOpts   []string // "no-new-privileges", "seccomp=unconfined", "apparmor=unconfined"
-	Sysctls        map[string]string
-	Resources      Resources
-	ShmSize        int64 // bytes; 0 means 64 MiB
-	CgroupParent   string
-	Init           bool // a small init reaps zombies as process 1
+	// MaskedPaths cannot be read, ReadonlyPaths not be written; nil is the runtime's own
+	// list, an empty one is none.
+	MaskedPaths, ReadonlyPaths []string
+	Sysctls                    map[string]string
+	Resources                  Resources
+	ShmSize                    int64 // bytes; 0 means 64 MiB
+	CgroupParent               string
+	Init                       bool // a small init reaps zombies as process 1
 }
 
 // Process is a program to run: a container's first, or an exec's.

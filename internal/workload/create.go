@@ -161,6 +161,7 @@ func (m *Manager) complete(r CreateRequest) (CreateRequest, error) {
 	if host.CgroupParent == "" {
 		host.CgroupParent = m.o.Defaults.CgroupParent
 	}
+	confine(&host, m.o.Confinement)
 	r.Config, r.Host, r.Networking = &config, &host, renameDefault(r.Networking)
 	return r, nil
 }

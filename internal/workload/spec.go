@@ -21,6 +21,7 @@ func (m *Manager) spec(r record, n netns, f files) model.ContainerSpec {
 		Devices:        devices(h.Devices),
 		ReadonlyRootfs: h.ReadonlyRootfs, Privileged: h.Privileged,
 		CapAdd: h.CapAdd, CapDrop: h.CapDrop, SecurityOpts: h.SecurityOpt,
+		MaskedPaths: h.MaskedPaths, ReadonlyPaths: h.ReadonlyPaths,
 		Sysctls: h.Sysctls, Resources: resources(h.Resources),
 		ShmSize: h.ShmSize, CgroupParent: h.CgroupParent,
 		Init: m.wantsInit(h),

@@ -43,6 +43,7 @@ type Options struct {
 	Control     Control
 	Execs       Execs
 	ExecControl ExecControl
+	Confinement Confinement // nil leaves the runtime's confinement untold
 	Images      Images
 	Transfer    ImageTransfer
 	Outputs     Outputs
