@@ -85,11 +85,25 @@ func borderTrials(guard bool) []trial {
 		udpTrials("from a foreign port", "manual", "a1", true),
 		udpTrials("between foreign interfaces", "out", "far", !guard),
 		masqueraded(udpTrials("out of a network", "a1", "out", true)),
+		masqueraded(elsewhereTrials()),
 		masqueraded(udpTrials("out of a network, icc=false", "q1", "out", true)),
 	} {
 		out = append(out, t...)
 	}
 	return out
+}
+
+// elsewhereTrials leave by one network under an address of another, which a container
+// may use if it has it.
+func elsewhereTrials() []trial {
+	a1, out := placeOf("a1"), placeOf("out")
+	from := func(src, dst string) func(int) []byte {
+		return func(id int) []byte { return udpFrame(a1.gatewayMAC(), a1.mac, src, dst, 1000, uint16(2000+id), id) }
+	}
+	return []trial{
+		{name: "under an address elsewhere, IPv4", from: "a1", to: "out", arrive: true, frame: from(elsewhere4, out.ip4)},
+		{name: "under an address elsewhere, IPv6", from: "a1", to: "out", arrive: true, frame: from(elsewhere6, out.ip6)},
+	}
 }
 
 func masqueraded(trials []trial) []trial {

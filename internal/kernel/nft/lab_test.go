@@ -32,6 +32,9 @@ const uplinkMAC = "02:00:00:00:ff:01" // of the host, on every cable to another 
 // onLink4 is a link-local address that every container was given (--link-local-ip).
 const onLink4 = "169.254.9.9"
 
+// elsewhere4 and elsewhere6 are what a1 has on the network of b1.
+const elsewhere4, elsewhere6 = "10.2.0.77", "fd02::77"
+
 // places are two containers on a network, one without policy and one plugged in
 // by hand there; two on another network, of which one is open to direct routing; two on an internal one; two that may
 // not talk to one another; and two other machines.
@@ -94,6 +97,7 @@ func labRows(guard bool) []desired.Row {
 			rows = append(rows, desired.Pin{Port: p.host, Bridge: p.bridge, MAC: p.mac, Addrs: addrs(p.ip4, p.ip6, onLink4)})
 		}
 	}
+	rows = append(rows, desired.Elsewhere{Port: placeOf("a1").host, Addrs: addrs(elsewhere4, elsewhere6)})
 	return append(append(rows, portRows()...), linkRows()...)
 }
 
