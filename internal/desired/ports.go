@@ -53,15 +53,22 @@ type DirectICMP struct {
 }
 
 // Forward is a publication that the kernel cannot make: a user-space forwarder
-// listens on the host and connects to the container. It serves ::1, and IPv6
-// clients of a container that has IPv4 only. Its host ports lie within a Reserve:
-// whoever holds that also listens.
+// listens on the host and connects to the container. It serves ::1, IPv6 clients of a
+// container that has IPv4 only, and beside a Publish on every address of a family what
+// that does not reach (Rest). Its host ports lie within a Reserve: whoever holds that
+// also listens.
 type Forward struct {
 	Protocol    model.Protocol
 	Host        netip.Addr
 	First, Last uint16
 	To          netip.Addr
 	ToFirst     uint16
+	// Rest limits it, with Host unspecified, to what no rule can translate: of IPv6 ::1
+	// and the link-local addresses of the host, of IPv4 datagrams to a broadcast address.
+	Rest bool `json:",omitempty"`
+	// Bridge is the container's, with Rest and IPv4: broadcasts that come in by it are left
+	// out, since the container hears them itself.
+	Bridge string `json:",omitempty"`
 }
 
 // Served tells the firewall of host ports that a Forward serves in user space. They are
@@ -159,7 +166,14 @@ func (r DirectICMP) String() string {
 }
 
 func (r Forward) String() string {
-	return fmt.Sprintf("forward %s %s to %s", r.Protocol, hostPorts(r.Host, r.First, r.Last), target(r.To, r.ToFirst, r.Last-r.First))
+	s := fmt.Sprintf("forward %s %s to %s", r.Protocol, hostPorts(r.Host, r.First, r.Last), target(r.To, r.ToFirst, r.Last-r.First))
+	switch {
+	case r.Rest && r.Host.Is4():
+		s += " of broadcasts not by " + r.Bridge
+	case r.Rest:
+		s += " at ::1 and link-local addresses"
+	}
+	return s
 }
 
 func (r Served) String() string {

@@ -1,7 +1,7 @@
 // Package forward holds host ports against the other processes of the host, and
 // serves in user space the published ports that the kernel cannot lead to a
-// container by itself: those at ::1, and IPv6 clients of a container that has
-// IPv4 only.
+// container by itself: those at ::1 and at link-local addresses, IPv6 clients of a
+// container that has IPv4 only, and datagrams to broadcast addresses.
 //
 //	desired.Reserve -> Claim -> one bound socket per port, which drops everything;
 //	                            for more than 1 024 ports a guard of bind(2)
@@ -17,6 +17,7 @@
 //     claimed, and after that nothing holds them. For SCTP they are not even looked
 //     through.
 //   - What the kernel lacks, a family or SCTP, is no failure: nobody can bind there.
+//   - Broadcasts are heard at no more than 1 024 ports of one publication.
 //   - A forward of more than 1 024 ports has one socket, to which the kernel steers
 //     them all. Datagrams to ports that the kernel itself chooses from
 //     (net.ipv4.ip_local_port_range) are not served then. Where the kernel is not
@@ -309,8 +310,10 @@ func validate(row desired.Forward) error {
 		return model.Errorf(model.NotImplemented, "forward %s: only tcp and udp can be forwarded", row.Protocol)
 	case row.First == 0 || row.First > row.Last || row.ToFirst == 0 || int(row.ToFirst)+int(row.Last-row.First) > 65535:
 		return model.Errorf(model.Invalid, "invalid ports: %s", row)
-	case !row.Host.IsValid() || !row.To.IsValid():
+	case !row.Host.IsValid() || !row.To.IsValid() || row.Rest && !row.Host.IsUnspecified():
 		return model.Errorf(model.Invalid, "invalid address: %s", row)
+	case row.Rest && row.Host.Is4() && row.Protocol != model.UDP:
+		return model.Errorf(model.Invalid, "only datagrams are sent to broadcast addresses: %s", row)
 	}
 	return nil
 }
@@ -333,6 +336,10 @@ func (s *Server) unserve(key desired.Key) {
 // the kernel is able to. If it is not and they are too many, they are not served.
 func (s *Server) layWidely(ctx context.Context, l *lane) error {
 	err := errNotSteered
+	if l.row.Rest && l.row.Host.Is4() && int(l.row.Last)-int(l.row.First) >= maxHeldPorts {
+		s.log.Info(fmt.Sprintf("%s: not served, it has more than %d ports", l.row, maxHeldPorts), "op", "forward.apply")
+		return nil
+	}
 	if l.steerable() {
 		if err = s.laySteered(l); !errors.Is(err, errNotSteered) {
 			return err

@@ -30,6 +30,15 @@ func newLane(s *Server, row desired.Forward) *lane {
 	return l
 }
 
+// linkLocal is every link-local address (RFC 4291, section 2.5.6).
+var linkLocal = netip.MustParsePrefix("fe80::/10")
+
+// reaches tells whether the lane, which is for every address of a family, is for this
+// one too.
+func (l *lane) reaches(local netip.Addr) bool {
+	return !l.row.Rest || local.Is4() || local.IsLoopback() || local.IsLinkLocalUnicast()
+}
+
 // tooWide tells whether the row has more ports than are served.
 func (l *lane) tooWide() bool { return int(l.row.Last)-int(l.row.First) >= maxForwardPorts }
 

@@ -43,12 +43,13 @@ func (r *receiver) receive(sock *socket) error {
 // forward sends a datagram to the container, from a socket of its client's own.
 // What cannot be sent is lost, as datagrams may be.
 func (r *receiver) forward(sock *socket, client netip.AddrPort, payload, control []byte) {
-	local, ok := sentTo(control)
+	at, ok := sentTo(control)
 	if !ok {
 		return
 	}
+	local := at.local
 	l := sock.find(local)
-	if l == nil {
+	if l == nil || l.row.Rest && local.Is4() && !l.hears(flowKey{sock, client, local}, at) {
 		return
 	}
 	if port, told := portOf(control); told {

@@ -107,6 +107,8 @@ func portChains() []chain {
 		{"output", base{"nat", unix.NF_INET_LOCAL_OUT, priorityNATDest}, []rule{
 			accept("::1: the kernel does not route it, a forwarder in user space serves it",
 				is(family, unix.NFPROTO_IPV6), is(ip6Destination, netip.IPv6Loopback().AsSlice()...)),
+			accept("link-local: the kernel does not forward it either",
+				is(family, unix.NFPROTO_IPV6), under(ip6Destination, linkLocal6(), linkLocal6Mask())),
 			jump("published ports", chainPublish),
 		}},
 		{"input", base{"filter", unix.NF_INET_LOCAL_IN, priorityFilter}, append([]rule{counted}, hostRules()...)},
