@@ -92,7 +92,7 @@ func (d *daemon) close(ctx context.Context) error {
 
 // claim makes this daemon the only one in its network namespace and folders.
 func (d *daemon) claim(context.Context) error {
-	lock, err := beAlone()
+	lock, err := beAlone(d.log)
 	if err != nil {
 		return err
 	}
@@ -100,6 +100,11 @@ func (d *daemon) claim(context.Context) error {
 	if err := makeRoots(d.config); err != nil {
 		return err
 	}
+	folder, err := lockFolder(d.config.ExecRoot)
+	if err != nil {
+		return err
+	}
+	d.later(func(context.Context) error { return folder.Close() })
 	remove, err := writePidfile(d.config.Pidfile)
 	if err != nil {
 		return err
