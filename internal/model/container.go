@@ -21,6 +21,7 @@ type ContainerSpec struct {
 	Process        Process
 	Mounts         []Mount
 	Devices        []Device
+	DeviceRules    []string // of the device cgroup, "c 13:* rwm"
 	ReadonlyRootfs bool
 	Privileged     bool
 	CapAdd         []string // "NET_ADMIN", "CAP_NET_ADMIN" or "ALL"
@@ -86,6 +87,8 @@ type Resources struct {
 	CpusetCpus        string
 	CpusetMems        string
 	Pids              int64
+	Swappiness        int64 // percent plus one, so that 0 says nothing
+	NoOOMKiller       bool  // memory that is short stops processes instead of ending one
 }
 
 // Exit is how a process ended.

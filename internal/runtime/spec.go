@@ -73,6 +73,9 @@ func (r *Runtime) Check(spec model.ContainerSpec) error {
 	if _, err = rlimits(spec.Process.Rlimits); err != nil {
 		return err
 	}
+	if _, err = deviceRules(spec.DeviceRules); err != nil {
+		return err
+	}
 	_, err = userMounts(spec.Mounts, r.host)
 	return err
 }

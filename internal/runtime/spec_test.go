@@ -319,3 +319,24 @@ func TestThrottledCPUsAreMasked(t *testing.T) {
 		t.Errorf("too much is masked: %v", got)
 	}
 }
+
+// TestExecEnvironment: TERM is for a process that has a terminal itself.
+func TestExecEnvironment(t *testing.T) {
+	for _, c := range []struct {
+		own      []string
+		terminal bool // of the container
+		tty      bool // of the exec
+		given    []string
+		want     []string
+	}{
+		{[]string{"PATH=/bin"}, false, false, []string{"A=1"}, []string{"PATH=/bin", "A=1"}},
+		{[]string{"PATH=/bin"}, false, true, nil, []string{"PATH=/bin", "TERM=xterm"}},
+		{[]string{"PATH=/bin", "TERM=xterm", "B=2"}, true, false, nil, []string{"PATH=/bin", "B=2"}},
+		{[]string{"PATH=/bin", "TERM=vt100"}, true, false, nil, []string{"PATH=/bin", "TERM=vt100"}},
+		{[]string{"TERM=xterm"}, false, false, nil, []string{"TERM=xterm"}},
+		{[]string{"TERM=xterm"}, true, false, []string{"TERM=dumb"}, []string{"TERM=dumb"}},
+	} {
+		own := &specs.Process{Env: c.own, Terminal: c.terminal}
+		same(t, "environment", execEnvironment(own, c.tty, c.given), c.want)
+	}
+}

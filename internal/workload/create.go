@@ -161,6 +161,9 @@ func (m *Manager) complete(r CreateRequest) (CreateRequest, error) {
 	if host.CgroupParent == "" {
 		host.CgroupParent = m.o.Defaults.CgroupParent
 	}
+	if host.Memory > 0 && host.MemorySwap == 0 {
+		host.MemorySwap = 2 * host.Memory // else swap would be without a limit
+	}
 	confine(&host, m.o.Confinement)
 	r.Config, r.Host, r.Networking = &config, &host, renameDefault(r.Networking)
 	return r, nil

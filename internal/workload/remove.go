@@ -173,6 +173,9 @@ func (m *Manager) Update(ctx context.Context, ref string, c container.UpdateConf
 	if err := checkLimits(c.Resources); err != nil {
 		return none, err
 	}
+	if err := checkUpdate(host.Resources, c.Resources); err != nil {
+		return none, model.Errorf(model.KindOf(err), "Cannot update container %s: %w", b.id, err)
+	}
 	updateResources(&host.Resources, c.Resources)
 	if c.RestartPolicy.Name != "" {
 		host.RestartPolicy = c.RestartPolicy
