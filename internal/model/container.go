@@ -66,6 +66,7 @@ type Mount struct {
 	Source      string // absolute path on the host for a bind
 	Target      string // absolute path in the container
 	ReadOnly    bool
+	CopyUp      bool   // of a volume's folder: what the image has at Target is put into it if it is empty
 	Propagation string // "rprivate" (default), "rslave", "rshared", …
 	Options     []string
 }

@@ -61,7 +61,9 @@ func (r *Runtime) createRecord(ctx context.Context, spec model.ContainerSpec, ro
 	var who specs.User
 	var unresolved error // kept apart: the mount's helper would put words of its own before Docker's
 	err := mount.WithReadonlyTempMount(ctx, rootfs, func(root string) error {
-		who, unresolved = resolveUser(root, spec.Process.User, spec.Process.ExtraGroups)
+		if who, unresolved = resolveUser(root, spec.Process.User, spec.Process.ExtraGroups); unresolved == nil {
+			unresolved = r.fillVolumes(root, spec.Mounts)
+		}
 		return nil
 	})
 	if err = errors.Join(unresolved, err); err != nil {

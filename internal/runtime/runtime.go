@@ -69,6 +69,7 @@ type Runtime struct {
 
 	layers     sync.Mutex // held while stray layers are removed
 	initLayers sync.Mutex // held while one is made
+	filling    sync.Mutex // held while a volume is filled
 
 	mu     sync.Mutex
 	closed bool

@@ -6,6 +6,10 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/moby/moby/api/types/mount"
+
+	"github.com/linkspan/linkspan/internal/model"
 )
 
 // TestFoldersKeepUsersOut: CVE-2021-41091. No user of the host gets to what containers
@@ -63,6 +67,32 @@ func foldersHave(t *testing.T, root string, want map[string]fs.FileMode) {
 	for name := range want {
 		if !slices.Contains(seen, name) {
 			t.Errorf("%s is missing", name)
+		}
+	}
+}
+
+// TestVolumesAreFilled: which volumes take over what the image has.
+func TestVolumesAreFilled(t *testing.T) {
+	b := newBench(t)
+	source := filepath.Join(b.root, "bound")
+	b.run("one", func(r *CreateRequest) {
+		r.Host.Binds = []string{"named:/named", "ro:/ro:ro", "left:/left:nocopy", source + ":/bound"}
+		r.Host.Mounts = []mount.Mount{
+			{Type: mount.TypeVolume, Source: "vm", Target: "/m"},
+			{Type: mount.TypeVolume, Source: "vn", Target: "/n", VolumeOptions: &mount.VolumeOptions{NoCopy: true}},
+		}
+		r.Config.Volumes = map[string]struct{}{"/anon": {}}
+	})
+	id := b.run("two", func(r *CreateRequest) { r.Host.VolumesFrom = []string{"one"} })
+	first := b.runtime.made[model.ContainerID(b.inspect("one").ID)]
+	for _, m := range first.Mounts {
+		if want := slices.Contains([]string{"/named", "/ro", "/m", "/anon"}, m.Target); m.CopyUp != want {
+			t.Errorf("%s is filled: %v, want %v", m.Target, m.CopyUp, want)
+		}
+	}
+	for _, m := range b.runtime.made[model.ContainerID(id)].Mounts {
+		if m.CopyUp {
+			t.Errorf("%s of another container is filled", m.Target)
 		}
 	}
 }
