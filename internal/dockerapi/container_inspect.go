@@ -60,6 +60,13 @@ func (s *server) inspectContainer(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	if r.flag("size") {
+		written, all, err := s.Usage.Size(r.Context(), answer.ID)
+		if err != nil {
+			return err
+		}
+		answer.SizeRw, answer.SizeRootFs = &written, &all
+	}
 	if r.version >= 52 {
 		answer.Storage = &storage.Storage{RootFS: &storage.RootFSStorage{Snapshot: &storage.RootFSStorageSnapshot{Name: answer.Driver}}}
 		return writeJSON(w, http.StatusOK, answer)

@@ -222,6 +222,10 @@ func (m *fakeManager) ImageUsers(model.ImageID) map[model.ContainerID]bool {
 	return m.users
 }
 
+func (m *fakeManager) Size(context.Context, string) (written, all int64, err error) {
+	return 5, 12, nil
+}
+
 func seconds(n *int) string {
 	if n == nil {
 		return "default"

@@ -16,7 +16,7 @@ import (
 )
 
 // List returns the containers that o chooses, the newest first.
-func (m *Manager) List(_ context.Context, o ListOptions) ([]container.Summary, error) {
+func (m *Manager) List(ctx context.Context, o ListOptions) ([]container.Summary, error) {
 	f := o.Filters
 	if err := f.Check("ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation",
 		"label", "name", "network", "publish", "since", "status", "volume"); err != nil {
@@ -47,6 +47,11 @@ func (m *Manager) List(_ context.Context, o ListOptions) ([]container.Summary, e
 		}
 		one := m.summary(rec, now)
 		one.Names = append(one.Names, linked[rec.ID]...)
+		if o.Size {
+			if one.SizeRw, one.SizeRootFs, err = m.sizeOf(ctx, b); err != nil {
+				return nil, err
+			}
+		}
 		out = append(out, one)
 		if o.Limit > 0 && len(out) == o.Limit {
 			break

@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"context"
 	"strconv"
 	"testing"
 	"time"
@@ -147,5 +148,33 @@ func TestCreateDuringRun(t *testing.T) {
 	}
 	if got := b.inspect(id).State.Status; got != container.StateRunning {
 		t.Fatal(got)
+	}
+}
+
+// sizes knows one container.
+type sizes struct{ id model.ContainerID }
+
+func (s sizes) LayerSizes(_ context.Context, id model.ContainerID) (written, image int64, err error) {
+	if id != s.id {
+		return 0, 0, model.Errorf(model.NotFound, "no container")
+	}
+	return 7, 100, nil
+}
+
+// TestListSizes: sizes are told if they are asked for, and 0 of what was never started.
+func TestListSizes(t *testing.T) {
+	b := newBench(t)
+	id := b.create("one", nil)
+	b.create("two", nil)
+	b.o.Sizes = sizes{model.ContainerID(id)}
+	for _, asked := range []bool{false, true} {
+		list, err := b.List(ctx, ListOptions{All: true, Size: asked})
+		must(t, err)
+		for _, c := range list {
+			written, all := c.SizeRw, c.SizeRootFs
+			if c.ID == id && asked && (written != 7 || all != 107) || (c.ID != id || !asked) && written+all != 0 {
+				t.Errorf("%s, asked %v: %d of %d", c.Names, asked, written, all)
+			}
+		}
 	}
 }

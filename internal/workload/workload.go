@@ -44,6 +44,7 @@ type Options struct {
 	Execs       Execs
 	ExecControl ExecControl
 	Confinement Confinement // nil leaves the runtime's confinement untold
+	Sizes       Sizes       // nil leaves sizes at 0
 	Images      Images
 	Transfer    ImageTransfer
 	Outputs     Outputs
