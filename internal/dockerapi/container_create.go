@@ -77,7 +77,7 @@ func translateCreate(v version, body createBody) (out workload.CreateRequest, wa
 		return out, nil, model.Errorf(model.Invalid, "Container cannot be created with multiple network endpoints: %s", strings.Join(names, ", "))
 	}
 	forgetLater(v, out)
-	for _, step := range []func(version, createBody, workload.CreateRequest) (string, error){translateMAC, translateSysctls} {
+	for _, step := range []func(version, createBody, workload.CreateRequest) (string, error){translateMAC, translateSysctls, translatePorts} {
 		warning, err := step(v, body, out)
 		if err != nil {
 			return out, nil, err

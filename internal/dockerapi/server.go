@@ -94,7 +94,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	u.Path, u.RawPath = path, strings.TrimPrefix(u.RawPath, strings.TrimSuffix(r.URL.Path, path))
 	inner.URL = &u
 	// The mux would answer in its own words; Docker says this of a wrong method too.
-	if _, pattern = s.mux.Handler(inner); pattern == "" {
+	if _, pattern = s.mux.Handler(inner); pattern == "" && linkInPath(&u) {
+		_, pattern = s.mux.Handler(inner)
+	}
+	if pattern == "" {
 		s.writeError(seen, r, errNoPage())
 		return
 	}

@@ -52,13 +52,19 @@ func GatewayOf(members []Member, f model.Family) (Member, netip.Addr, bool) {
 	for _, m := range members {
 		pool, ok := m.Network.Pool(f)
 		if ok && pool.Gateway.IsValid() && m.Endpoint.Address(f).IsValid() && !m.Network.Internal {
-			if override, set := pool.Aux[GatewayKey(f)]; set {
-				return m, override, true
-			}
-			return m, pool.Gateway, true
+			return m, GatewayIn(pool, f), true
 		}
 	}
 	return Member{}, netip.Addr{}, false
+}
+
+// GatewayIn returns the gateway that containers have by a pool of family f: the
+// bridge's own address, unless an auxiliary one takes its place.
+func GatewayIn(pool model.Pool, f model.Family) netip.Addr {
+	if override, set := pool.Aux[GatewayKey(f)]; set {
+		return override
+	}
+	return pool.Gateway
 }
 
 // GatewayKey names the auxiliary address that is a container's gateway in place of

@@ -26,8 +26,8 @@ type box struct {
 
 	mu      sync.Mutex
 	rec     record
-	run     *run            // nil while there is no process
-	execs   map[string]bool // IDs of execs that are not forgotten
+	run     *run                  // nil while there is no process
+	execs   map[string]*execution // by ID, those that are not forgotten
 	waiters map[*waiter]bool
 	// returning says that the user asked for a restart: it ends only to run again.
 	returning bool
@@ -41,7 +41,7 @@ type box struct {
 func newBox(r record) *box {
 	return &box{
 		id: r.ID, turn: newTurn(), input: newInlet(), rec: r,
-		execs: map[string]bool{}, waiters: map[*waiter]bool{},
+		execs: map[string]*execution{}, waiters: map[*waiter]bool{},
 	}
 }
 
@@ -88,10 +88,14 @@ func (t turn) must() { t <- struct{}{} }
 func (t turn) give() { <-t }
 
 // find looks a container up as Docker does: by full ID, then by name with or
-// without a slash, then by a prefix of the ID that is not ambiguous.
+// without a slash, or the name of a link to it ("parent/alias"), then by a prefix
+// of the ID that is not ambiguous.
 func (m *Manager) find(ref string) (*box, error) {
 	if ref == "" {
 		return nil, model.Errorf(model.Invalid, "No container name or ID supplied")
+	}
+	if b, ok := m.linkedAs(ref); ok {
+		return b, nil
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

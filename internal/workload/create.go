@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -41,6 +42,9 @@ func (m *Manager) Create(ctx context.Context, r CreateRequest) (id string, remar
 		return "", nil, err
 	}
 	if err := merge(r.Config, said); err != nil {
+		return "", nil, err
+	}
+	if err := checkVolumeDriver(r); err != nil {
 		return "", nil, err
 	}
 	rec := record{ID: model.ContainerID(newID()), Created: time.Now().UTC(), Image: image.ID, Config: r.Config, Host: r.Host}
@@ -113,12 +117,24 @@ func (m *Manager) sandbox(rec record) model.Sandbox {
 	sb := model.Sandbox{
 		ID: rec.Sandbox, Container: rec.ID, Name: rec.Name, Mode: model.SandboxOwn,
 		Hostname: rec.Config.Hostname, Domainname: rec.Config.Domainname,
-		DNS: m.resolving(rec), Links: m.opening(rec.Links),
+		DNS: m.resolving(rec), Links: m.opening(rec.Links), NoIPv6: noIPv6(rec.Host.Sysctls),
 	}
 	if rec.mode().IsHost() {
 		sb.Mode = model.SandboxHost
 	}
 	return sb
+}
+
+// noIPv6 tells whether a container's settings switch IPv6 off on all interfaces
+// that it gets.
+func noIPv6(sysctls map[string]string) bool {
+	for _, which := range []string{"all", "default"} {
+		value, set := sysctls["net.ipv6.conf."+which+".disable_ipv6"]
+		if set && strings.TrimSpace(value) != "0" {
+			return true
+		}
+	}
+	return false
 }
 
 // complete returns a copy of the request in which what the client left out has
@@ -136,6 +152,10 @@ func (m *Manager) complete(r CreateRequest) (CreateRequest, error) {
 	}
 	if host.NetworkMode == "" || host.NetworkMode.IsDefault() {
 		host.NetworkMode = network.NetworkBridge
+	}
+	host.NetworkMode = m.byContainerID(host.NetworkMode)
+	if host.Runtime == "" {
+		host.Runtime = "runc"
 	}
 	if host.LogConfig.Type == "" {
 		host.LogConfig.Type = m.o.Defaults.LogDriver
@@ -167,6 +187,18 @@ func (m *Manager) complete(r CreateRequest) (CreateRequest, error) {
 	confine(&host, m.o.Confinement)
 	r.Config, r.Host, r.Networking = &config, &host, renameDefault(r.Networking)
 	return r, nil
+}
+
+// byContainerID names the container whose network is shared by its ID, so that it
+// is found when it has another name. One that is not there keeps the name that it
+// was given; the start will tell.
+func (m *Manager) byContainerID(mode container.NetworkMode) container.NetworkMode {
+	if ref := mode.ConnectedContainer(); ref != "" {
+		if b, err := m.find(ref); err == nil {
+			return container.NetworkMode("container:" + string(b.id))
+		}
+	}
+	return mode
 }
 
 // renameDefault gives the membership in "default" its network's true name.
@@ -207,11 +239,16 @@ func merge(c *container.Config, image model.ImageConfig) error {
 	for _, v := range image.Volumes {
 		volumes[v] = struct{}{}
 	}
-	c.Volumes = mergeMaps(c.Volumes, volumes)
+	if c.Volumes = mergeMaps(c.Volumes, volumes); len(c.Volumes) == 0 {
+		c.Volumes = nil
+	}
 	mergeCommand(c, image)
 	mergeHealth(c, image)
 	if c.WorkingDir == "" {
 		c.WorkingDir = image.WorkingDir
+	}
+	if c.WorkingDir != "" {
+		c.WorkingDir = path.Clean(c.WorkingDir)
 	}
 	if c.StopSignal == "" {
 		c.StopSignal = image.StopSignal

@@ -126,7 +126,23 @@ func otherRefusals() []refusal {
 		{"invalid isolation 'hyperv' on linux", func(r *CreateRequest) { r.Host.Isolation = "hyperv" }},
 		{"SHM size can not be less than 0", func(r *CreateRequest) { r.Host.ShmSize = -1 }},
 		{"range for oom score adj is [-1000, 1000]", func(r *CreateRequest) { r.Host.OomScoreAdj = -1001 }},
-		{"error looking up volume plugin nfs", func(r *CreateRequest) { r.Host.VolumeDriver = "nfs" }},
+		{"error looking up volume plugin nfs", func(r *CreateRequest) {
+			r.Host.VolumeDriver, r.Host.Binds = "nfs", []string{"vol:/x"}
+		}},
+		{"error looking up volume plugin foo", func(r *CreateRequest) {
+			r.Host.VolumeDriver, r.Config.Volumes = "foo", map[string]struct{}{"/x": {}}
+		}},
+		{"volumes-from specification cannot be an empty string", func(r *CreateRequest) { r.Host.VolumesFrom = []string{""} }},
+		{"invalid mode: bar", func(r *CreateRequest) { r.Host.VolumesFrom = []string{"x:bar"} }},
+		{"invalid mode: nocopy", func(r *CreateRequest) { r.Host.VolumesFrom = []string{"x:nocopy"} }},
+		{"invalid mode: rslave", func(r *CreateRequest) { r.Host.VolumesFrom = []string{"x:rslave"} }},
+		{"invalid mode: ro,rw", func(r *CreateRequest) { r.Host.VolumesFrom = []string{"x:ro,rw"} }},
+		{"invalid Annotations: the empty string is not permitted as an annotation key", func(r *CreateRequest) {
+			r.Host.Annotations = map[string]string{"": "x"}
+		}},
+		{`invalid hostname: "a\x00b"`, func(r *CreateRequest) { r.Config.Hostname = "a\x00b" }},
+		{`invalid hostname: "a\x1b[2J"`, func(r *CreateRequest) { r.Config.Domainname = "a\x1b[2J" }},
+		{"is too long (maximum 64 bytes)", func(r *CreateRequest) { r.Config.Domainname = strings.Repeat("d", 65) }},
 		{"needs to be an absolute path", func(r *CreateRequest) { r.Config.WorkingDir = "x" }},
 	}
 }

@@ -14,8 +14,9 @@ import (
 	"github.com/linkspan/linkspan/internal/state"
 )
 
-// endpointSpecs returns the memberships that a container is created with. The
-// network of its mode comes first, the others by name.
+// endpointSpecs returns the memberships that a container is created with: those
+// given, that of its mode first, the others by name; without any the network of its
+// mode. As with Docker a mode does not add a network to those given.
 func (m *Manager) endpointSpecs(r record, nets *network.NetworkingConfig) []ops.EndpointSpec {
 	given := map[string]*network.EndpointSettings{}
 	if nets != nil {
@@ -29,18 +30,17 @@ func (m *Manager) endpointSpecs(r record, nets *network.NetworkingConfig) []ops.
 		}
 		return ref
 	}
-	names := slices.Sorted(maps.Keys(given))
-	for _, name := range names {
-		if id(name) == id(first) {
-			first = name
-			break
-		}
+	if len(given) == 0 {
+		return []ops.EndpointSpec{endpointSpec(first, nil)}
 	}
-	out := []ops.EndpointSpec{endpointSpec(first, given[first])}
+	names := slices.Sorted(maps.Keys(given))
+	if i := slices.IndexFunc(names, func(name string) bool { return id(name) == id(first) }); i > 0 {
+		main := names[i]
+		names = slices.Insert(slices.Delete(names, i, i+1), 0, main)
+	}
+	var out []ops.EndpointSpec
 	for _, name := range names {
-		if name != first {
-			out = append(out, endpointSpec(name, given[name]))
-		}
+		out = append(out, endpointSpec(name, given[name]))
 	}
 	return out
 }
@@ -139,7 +139,7 @@ func addressing(n model.Network, e model.Endpoint, f model.Family) (address, gat
 		return netip.Addr{}, netip.Addr{}, 0
 	}
 	if !n.Internal {
-		gateway = pool.Gateway
+		gateway = state.GatewayIn(pool, f)
 	}
 	return address, gateway, pool.Subnet.Bits()
 }

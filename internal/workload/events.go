@@ -17,14 +17,17 @@ const (
 	eventsKept = 256
 	// eventsBehind is how far a subscriber may lag before it is cut off.
 	eventsBehind = 1024
+	// eventBytes bounds the memory of the events that are kept, and of those that a
+	// subscriber lags behind: labels and commands may have megabytes.
+	eventBytes = 16 << 20
 )
 
 // eventLog remembers the last events and passes new ones on. The zero value is
 // ready.
 type eventLog struct {
 	mu          sync.Mutex
-	ring        []events.Message // oldest first once next wraps
-	next        int
+	ring        []events.Message // oldest first
+	bytes       int              // of ring
 	subscribers map[*subscriber]bool
 }
 
@@ -32,6 +35,8 @@ type subscriber struct {
 	until time.Time
 	match func(events.Message) bool
 	live  chan events.Message
+	sizes []int // of the events sent last, at least those that wait
+	bytes int   // the sum of sizes
 }
 
 // wants tells whether an event comes before the end, and matches. Those to come
@@ -54,22 +59,50 @@ func (m *Manager) Publish(e events.Message) {
 		now := time.Now()
 		e.Time, e.TimeNano = now.Unix(), now.UnixNano()
 	}
-	if len(l.ring) < eventsKept {
-		l.ring = append(l.ring, e)
-	} else {
-		l.ring[l.next] = e
-		l.next = (l.next + 1) % eventsKept
-	}
+	size := sizeOf(e)
+	l.keepLocked(e, size)
 	for s := range l.subscribers {
-		if !s.wants(e) {
-			continue
-		}
-		select {
-		case s.live <- e:
-		default:
+		if s.wants(e) && !s.send(e, size) {
 			l.dropLocked(s)
 		}
 	}
+}
+
+// keepLocked remembers an event and forgets the oldest ones for it.
+func (l *eventLog) keepLocked(e events.Message, size int) {
+	l.ring, l.bytes = append(l.ring, e), l.bytes+size
+	for len(l.ring) > eventsKept || l.bytes > eventBytes {
+		l.bytes -= sizeOf(l.ring[0])
+		l.ring[0] = events.Message{} // what is behind the slice is not kept
+		l.ring = l.ring[1:]
+	}
+}
+
+// send passes an event on; false if too much waits already. Nobody else may send.
+func (s *subscriber) send(e events.Message, size int) bool {
+	for len(s.sizes) > len(s.live) { // those have been taken
+		s.bytes -= s.sizes[0]
+		s.sizes = s.sizes[1:]
+	}
+	if len(s.sizes) > 0 && s.bytes+size > eventBytes {
+		return false
+	}
+	select {
+	case s.live <- e:
+		s.sizes, s.bytes = append(s.sizes, size), s.bytes+size
+		return true
+	default:
+		return false
+	}
+}
+
+// sizeOf returns how much memory an event takes, about.
+func sizeOf(e events.Message) int {
+	n := len(e.Type) + len(e.Action) + len(e.Actor.ID) + len(e.Scope)
+	for name, value := range e.Actor.Attributes {
+		n += len(name) + len(value) + 2*textCost
+	}
+	return n
 }
 
 // Subscribe returns the remembered events from since until until that match, the
@@ -82,8 +115,7 @@ func (m *Manager) Subscribe(ctx context.Context, since, until time.Time, match f
 	l := &m.events
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i := range l.ring {
-		e := l.ring[(l.next+i)%len(l.ring)]
+	for _, e := range l.ring {
 		asked := (!since.IsZero() || !until.IsZero()) && !time.Unix(0, e.TimeNano).Before(since)
 		if asked && s.wants(e) {
 			past = append(past, e)

@@ -16,13 +16,8 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// execKept is how long the outcome of an exec can be asked for, and how long one
-// that was made waits to be started: who makes execs and forgets them must not
-// fill the memory.
-const execKept = 5 * time.Minute
-
-// execution is one `docker exec`. It is forgotten with its container, or some
-// time after its end when the next one is created.
+// execution is one `docker exec`. It is forgotten with its container, or when others
+// are created: some time after its end, or earlier if they need the memory.
 type execution struct {
 	id      string
 	box     *box
@@ -30,6 +25,7 @@ type execution struct {
 	output  *feed
 	input   *inlet
 	created time.Time
+	bytes   int           // of memory that the request takes
 	begun   chan struct{} // closed once it runs, or never will
 
 	mu      sync.Mutex
@@ -58,20 +54,17 @@ func (m *Manager) CreateExec(_ context.Context, ref string, r container.ExecCrea
 	if err := checkEnv(r.Env); err != nil {
 		return "", err
 	}
-	m.forgetExecs(b)
-	e := &execution{id: newID(), box: b, request: r, output: newFeed(), input: newInlet(), created: time.Now(), begun: make(chan struct{})}
+	e := &execution{id: newID(), box: b, request: r, output: newFeed(), input: newInlet(), created: time.Now(), bytes: execSize(r), begun: make(chan struct{})}
 	b.mu.Lock()
 	gone := b.gone
 	if !gone {
-		b.execs[e.id] = true
+		b.execs[e.id] = e
 	}
 	b.mu.Unlock()
 	if gone {
 		return "", model.Errorf(model.NotFound, "No such container: %s", ref)
 	}
-	m.mu.Lock()
-	m.execs[e.id] = e
-	m.mu.Unlock()
+	m.remember(e)
 	m.sayExec(e, events.ActionExecCreate)
 	return e.id, nil
 }
@@ -87,23 +80,6 @@ func execable(b *box) error {
 		return model.Errorf(model.Conflict, "container %s is paused, unpause the container before exec", b.id)
 	}
 	return nil
-}
-
-// forgetExecs drops what ended some time ago, and what nobody started.
-func (m *Manager) forgetExecs(b *box) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for id, e := range m.execs {
-		e.mu.Lock()
-		old := e.exit != nil && time.Since(e.ended) > execKept || !e.started && time.Since(e.created) > execKept
-		e.mu.Unlock()
-		if old && e.box == b {
-			delete(m.execs, id)
-			b.mu.Lock()
-			delete(b.execs, id)
-			b.mu.Unlock()
-		}
-	}
 }
 
 func (m *Manager) findExec(id string) (*execution, error) {
@@ -210,6 +186,7 @@ func (m *Manager) runExec(ctx context.Context, e *execution, o ExecStart) error 
 		if pid, err = m.o.Execs.StartExec(ctx, cid, e.id); err == nil {
 			e.mu.Lock()
 			e.running, e.pid = true, pid
+			e.request.Env = nil // the process has it
 			e.mu.Unlock()
 			close(e.begun)
 		}

@@ -3,7 +3,6 @@ package workload
 import (
 	"cmp"
 	"context"
-	"maps"
 	"path/filepath"
 	"slices"
 	"time"
@@ -20,9 +19,7 @@ func (m *Manager) Inspect(_ context.Context, ref string) (container.InspectRespo
 	if err != nil {
 		return container.InspectResponse{}, err
 	}
-	b.mu.Lock()
-	rec, execs := b.rec, slices.Sorted(maps.Keys(b.execs))
-	b.mu.Unlock()
+	rec, execs := b.snapshot(), b.unended()
 	command := slices.Concat(rec.Config.Entrypoint, rec.Config.Cmd)
 	f := m.filesOf(rec.ID)
 	out := container.InspectResponse{

@@ -156,6 +156,27 @@ func (m *Manager) byID(id model.ContainerID) (record, bool) {
 	return b.snapshot(), true
 }
 
+// linkedAs finds the container to which a link leads, by the link's name.
+func (m *Manager) linkedAs(name string) (*box, bool) {
+	owner, alias, ok := strings.Cut(strings.TrimPrefix(name, "/"), "/")
+	if !ok {
+		return nil, false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	b, ok := m.boxes[m.names[owner]]
+	if !ok {
+		return nil, false
+	}
+	for _, l := range b.snapshot().Links {
+		if l.Alias == alias {
+			target, there := m.boxes[l.Target]
+			return target, there
+		}
+	}
+	return nil, false
+}
+
 // checkTargets refuses to start a container with a link that leads nowhere. A
 // container that is not on the default bridge has no use for its links.
 func (m *Manager) checkTargets(r record, s *state.Snapshot) error {

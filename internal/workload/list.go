@@ -117,8 +117,7 @@ func (m *Manager) chosen(r record, f Filters) bool {
 		}) &&
 		f.Match("ancestor", func(v string) bool { return ancestor(v, r) }) &&
 		f.MatchExact("health", string(r.health().Status)) &&
-		f.Match("expose", func(v string) bool { return exposes(r, v) }) &&
-		f.Match("publish", func(v string) bool { return publishes(r, v) }) &&
+		m.hasPorts(r, f) &&
 		f.Match("volume", func(v string) bool { return mounted(r, v) }) &&
 		f.Match("network", func(v string) bool { return m.joined(r, v) }) &&
 		f.MatchLabels("label", r.Config.Labels)
@@ -132,30 +131,30 @@ func ancestor(v string, r record) bool {
 		len(v) >= 4 && strings.HasPrefix(id, strings.TrimPrefix(v, "sha256:"))
 }
 
-func exposes(r record, v string) bool {
-	wanted, err := network.ParsePortRange(v)
-	if err != nil {
-		return false
+// hasPorts tells whether a container has one of the ports that the filters name:
+// with "publish" ports of the host that lead to it, with "expose" its own. As with
+// Docker one of the two is enough, and only what is open now counts.
+func (m *Manager) hasPorts(r record, f Filters) bool {
+	if !f.Has("publish") && !f.Has("expose") {
+		return true
 	}
-	for port := range r.Config.ExposedPorts {
-		if inRange(port, wanted) {
+	for _, p := range m.ports(r) {
+		outer, public := network.PortFrom(p.PublicPort, network.IPProtocol(p.Type))
+		inner, private := network.PortFrom(p.PrivatePort, network.IPProtocol(p.Type))
+		if p.PublicPort != 0 && public && slices.ContainsFunc(f["publish"], contains(outer)) ||
+			private && slices.ContainsFunc(f["expose"], contains(inner)) {
 			return true
 		}
 	}
 	return false
 }
 
-func publishes(r record, v string) bool {
-	wanted, err := network.ParsePortRange(v)
-	if err != nil {
-		return false
+// contains tells whether a filter's value, a port or a range, has a port in it.
+func contains(p network.Port) func(string) bool {
+	return func(v string) bool {
+		wanted, err := network.ParsePortRange(v)
+		return err == nil && inRange(p, wanted)
 	}
-	for port := range r.Host.PortBindings {
-		if inRange(port, wanted) {
-			return true
-		}
-	}
-	return false
 }
 
 func inRange(p network.Port, r network.PortRange) bool {

@@ -286,7 +286,10 @@ func tmpfsPoint(target, options string) (mountPoint, error) {
 func (m *Manager) inheritedPoints(r record) ([]mountPoint, error) {
 	var out []mountPoint
 	for _, from := range r.Host.VolumesFrom {
-		ref, mode, _ := strings.Cut(from, ":")
+		ref, readOnly, err := parseVolumesFrom(from)
+		if err != nil {
+			return nil, err
+		}
 		other, err := m.find(ref)
 		if err != nil {
 			// Not found would make the docker command look for an image.
@@ -297,7 +300,7 @@ func (m *Manager) inheritedPoints(r record) ([]mountPoint, error) {
 				continue
 			}
 			p.Anonymous, p.CopyUp = false, false // the other's to remove and to fill
-			p.RW = p.RW && mode != "ro"
+			p.RW = p.RW && !readOnly
 			out = append(out, p)
 		}
 	}
@@ -334,7 +337,9 @@ func (m *Manager) runtimeMounts(r record, f files) []model.Mount {
 		{Source: f.hostname, Target: "/etc/hostname"},
 		{Source: f.hosts, Target: "/etc/hosts"},
 	} {
-		if own.Type = "bind"; !taken[own.Target] {
+		// The daemon writes the file itself, which a mount of it does not hinder.
+		own.Type, own.ReadOnly = "bind", r.Host.ReadonlyRootfs
+		if !taken[own.Target] {
 			out = append(out, own)
 		}
 	}

@@ -57,8 +57,8 @@ func (m *Manager) openPorts(r record) ([]model.PortBinding, bool) {
 }
 
 // portMap returns a container's ports as inspect has them: those that are open,
-// and without a value those that are merely exposed. Ranges end here, because the
-// API knows none.
+// the ones that ports of the host lead to first, and without a value those that are
+// merely exposed. Ranges end here, because the API knows none.
 func portMap(exposed network.PortSet, open []model.PortBinding) network.PortMap {
 	out := network.PortMap{}
 	for port := range exposed {
@@ -71,7 +71,20 @@ func portMap(exposed network.PortSet, open []model.PortBinding) network.PortMap 
 		}
 		out[p.container] = append(out[p.container], binding)
 	}
+	for _, bindings := range out {
+		slices.SortStableFunc(bindings, func(a, b network.PortBinding) int {
+			return cmp.Compare(last(a.HostPort == ""), last(b.HostPort == ""))
+		})
+	}
 	return out
+}
+
+// last orders what is true behind the rest.
+func last(holds bool) int {
+	if holds {
+		return 1
+	}
+	return 0
 }
 
 // portSummaries returns a container's ports as the list has them.
@@ -93,7 +106,7 @@ func portSummaries(exposed network.PortSet, open []model.PortBinding) []containe
 	}
 	slices.SortStableFunc(out, func(a, b container.PortSummary) int {
 		return cmp.Or(cmp.Compare(a.PrivatePort, b.PrivatePort), cmp.Compare(a.Type, b.Type),
-			cmp.Compare(a.PublicPort, b.PublicPort), a.IP.Compare(b.IP))
+			cmp.Compare(last(a.PublicPort == 0), last(b.PublicPort == 0)), cmp.Compare(a.PublicPort, b.PublicPort), a.IP.Compare(b.IP))
 	})
 	return slices.Compact(out)
 }

@@ -168,7 +168,7 @@ func (m *Manager) Update(ctx context.Context, ref string, c container.UpdateConf
 	defer b.turn.give()
 	host := *b.snapshot().Host
 	if host.AutoRemove && !c.RestartPolicy.IsNone() {
-		return none, refuse("Restart policy cannot be updated because AutoRemove is enabled for the container")
+		return none, model.Errorf(model.Conflict, "Cannot update container %s: Restart policy cannot be updated because AutoRemove is enabled for the container", b.id)
 	}
 	if err := checkLimits(c.Resources); err != nil {
 		return none, err

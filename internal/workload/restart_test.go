@@ -337,7 +337,7 @@ func TestUpdateOfRestartPolicy(t *testing.T) {
 	refused(t, set(id, container.RestartPolicy{Name: "sometimes"}), model.Invalid, "sometimes")
 	refused(t, set(id, container.RestartPolicy{Name: "always", MaximumRetryCount: 3}), model.Invalid, "maximum retry count")
 	id = b.run("two", func(r *CreateRequest) { r.Host.AutoRemove = true })
-	refused(t, set(id, container.RestartPolicy{Name: "always"}), model.Invalid, "Restart policy cannot be updated because AutoRemove is enabled for the container")
+	refused(t, set(id, container.RestartPolicy{Name: "always"}), model.Conflict, "Cannot update container "+id+": Restart policy cannot be updated because AutoRemove is enabled for the container")
 }
 
 func TestStopTerms(t *testing.T) {

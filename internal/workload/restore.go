@@ -42,6 +42,13 @@ func (m *Manager) Restore(ctx context.Context) error {
 		m.boxes[id] = newBox(rec)
 		m.names[rec.Name] = id
 	}
+	for _, b := range m.boxes { // records of an earlier release have names
+		if mode := b.rec.mode(); mode.IsContainer() {
+			host := *b.rec.Host
+			host.NetworkMode = m.byContainerID(mode)
+			b.rec.Host = &host
+		}
+	}
 	list, err := m.o.Containers.List(ctx)
 	if err != nil {
 		return fmt.Errorf("list containers of the runtime: %w", err)

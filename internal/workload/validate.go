@@ -3,6 +3,7 @@ package workload
 import (
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
@@ -80,9 +81,12 @@ func checkHostname(r CreateRequest) error {
 	if name := r.Config.Hostname; len(name) > maxHostname {
 		return model.Errorf(model.Invalid, "hostname %q is too long (maximum %d bytes)", name, maxHostname)
 	}
+	if name := r.Config.Domainname; len(name) > maxHostname {
+		return model.Errorf(model.Invalid, "domainname %q is too long (maximum %d bytes)", name, maxHostname)
+	}
 	for _, part := range []string{r.Config.Hostname, r.Config.Domainname} {
 		// It becomes part of /etc/hosts.
-		if strings.ContainsAny(part, " \t\r\n#") {
+		if strings.ContainsAny(part, " #") || strings.ContainsFunc(part, unicode.IsControl) {
 			return model.Errorf(model.Invalid, "invalid hostname: %q", part)
 		}
 	}
@@ -186,6 +190,9 @@ func checkPolicies(r CreateRequest) error {
 	if dir := r.Config.WorkingDir; dir != "" && !strings.HasPrefix(dir, "/") {
 		return model.Errorf(model.Invalid, "the working directory '%s' is invalid, it needs to be an absolute path", dir)
 	}
+	if _, empty := r.Host.Annotations[""]; empty {
+		return refuse("invalid Annotations: the empty string is not permitted as an annotation key")
+	}
 	if err := checkLimits(r.Host.Resources); err != nil {
 		return err
 	}
@@ -207,8 +214,6 @@ func checkHost(r CreateRequest) error {
 		return refuse("SHM size can not be less than 0")
 	case h.OomScoreAdj < -1000 || h.OomScoreAdj > 1000:
 		return model.Errorf(model.Invalid, "Invalid value %d, range for oom score adj is [-1000, 1000]", h.OomScoreAdj)
-	case h.VolumeDriver != "" && h.VolumeDriver != "local":
-		return model.Errorf(model.Invalid, "error looking up volume plugin %s: plugin %q not found", h.VolumeDriver, h.VolumeDriver)
 	}
 	return nil
 }

@@ -1,8 +1,6 @@
 package workload
 
 import (
-	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
@@ -18,16 +16,6 @@ func warnings(r CreateRequest) []string {
 	}
 	if mode.IsBridge() && len(r.Host.Links) > 0 {
 		out = append(out, "Links on the default bridge network are deprecated and will be removed in a future release. Use a custom network instead.")
-	}
-	var empty []string
-	for port, bindings := range r.Host.PortBindings {
-		if len(bindings) == 0 {
-			empty = append(empty, port.String())
-		}
-	}
-	if len(empty) > 0 {
-		slices.Sort(empty)
-		out = append(out, fmt.Sprintf("Following container port(s) have an empty list of port-bindings: %s. Such bindings will be discarded in a future version.", strings.Join(empty, ", ")))
 	}
 	out = append(out, memoryWarnings(r.Host.Resources, exists(memoryV1))...)
 	if idle := withoutEffect(r); len(idle) > 0 {
