@@ -164,7 +164,7 @@ func (s State) Len() int {
 func (s State) String() string {
 	var b strings.Builder
 	for o := range s.All() {
-		fmt.Fprintf(&b, "%s\t%s\n", o.Owner, o.Row)
+		fmt.Fprintf(&b, "%s\t%s\n", o.Owner, model.Printable(fmt.Sprint(o.Row)))
 	}
 	return b.String()
 }

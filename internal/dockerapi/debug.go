@@ -89,7 +89,7 @@ func (d *debugServer) report(look func(context.Context) (desired.Report, error),
 		w.Header().Set("Linkspan-Drift", fmt.Sprint(len(found.Drift)))
 		var out bytes.Buffer
 		for _, line := range found.Drift {
-			fmt.Fprintf(&out, "%s: %s\n", verb, line)
+			fmt.Fprintf(&out, "%s: %s\n", verb, model.Printable(line))
 		}
 		fmt.Fprintf(&out, "%d differences, %d writes\n", len(found.Drift), found.Writes)
 		d.text(w, r, out.String())
@@ -102,12 +102,12 @@ func (d *debugServer) state(w http.ResponseWriter, r *http.Request) {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "revision %d\n\n", s.Revision)
 	for _, n := range byAge(s) {
-		fmt.Fprintf(&out, "network %s %s driver=%s ipv4=%t ipv6=%t internal=%t pools=%v options=%v\n",
+		line(&out, "network %s %s driver=%s ipv4=%t ipv6=%t internal=%t pools=%v options=%v",
 			model.Short(n.ID), n.Name, n.Driver, n.IPv4, n.IPv6, n.Internal, n.IPAM.Pools, n.Options)
 	}
 	out.WriteByte('\n')
 	for sb := range s.Sandboxes() {
-		fmt.Fprintf(&out, "sandbox %s container=%s name=%s mode=%s up=%t generation=%d\n",
+		line(&out, "sandbox %s container=%s name=%s mode=%s up=%t generation=%d",
 			model.Short(sb.ID), model.Short(sb.Container), sb.Name, sb.Mode, sb.Up, sb.Generation)
 		printEndpoints(&out, s, sb.ID)
 	}
@@ -115,9 +115,14 @@ func (d *debugServer) state(w http.ResponseWriter, r *http.Request) {
 	d.text(w, r, out.String())
 }
 
+// line writes one line, whatever names and options hold.
+func line(out *bytes.Buffer, format string, args ...any) {
+	out.WriteString(model.Printable(fmt.Sprintf(format, args...)) + "\n")
+}
+
 func printEndpoints(out *bytes.Buffer, s *state.Snapshot, id model.SandboxID) {
 	for e := range s.EndpointsOf(id) {
-		fmt.Fprintf(out, "  endpoint %s network=%s up=%t interface=%s mac=%s addresses=[%s %s] aliases=%q priority=%d\n",
+		line(out, "  endpoint %s network=%s up=%t interface=%s mac=%s addresses=[%s %s] aliases=%q priority=%d",
 			model.Short(e.ID), model.Short(e.Network), e.Up, e.Interface, e.MAC, e.Addr4, e.Addr6, e.Aliases, e.Priority)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/state"
 )
 
 func TestDebug(t *testing.T) {
@@ -44,6 +46,30 @@ func TestDebug(t *testing.T) {
 		}
 		if strings.HasSuffix(c.path, "diff") && w.Header().Get("Linkspan-Drift") != "1" {
 			t.Errorf("drift: %q", w.Header().Get("Linkspan-Drift"))
+		}
+	}
+}
+
+// TestDebugLinesAreWhole: names make neither lines of their own nor reach the
+// terminal.
+func TestDebugLinesAreWhole(t *testing.T) {
+	const evil = "web\nsandbox forged\x1b[2J"
+	b := newBench(t)
+	n := model.Network{ID: "0123456789abcdef", Name: evil, Driver: "bridge", Options: map[string]string{"a\nb": "c\rd"}}
+	if _, err := b.engine.Do(t.Context(), func(tx *state.Tx) error { tx.PutNetwork(n); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	b.engine.report = desired.Report{Drift: []string{"name in " + evil}}
+	h := Debug(DebugOptions{Engine: b.engine, Metrics: prometheus.NewRegistry()})
+	for path, want := range map[string]string{
+		"/debug/state":      `network 0123456789ab web\nsandbox forged\x1b[2J driver=bridge`,
+		"/linkspan/v1/diff": `differs: name in web\nsandbox forged\x1b[2J`,
+	} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		got := w.Body.String()
+		if !strings.Contains(got, want) || strings.ContainsAny(got, "\x1b\r") || strings.Contains(got, "\nsandbox forged") {
+			t.Errorf("%s:\n%s", path, got)
 		}
 	}
 }

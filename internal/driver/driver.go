@@ -137,6 +137,9 @@ func MAC(parts ...string) string {
 	return strings.Join(octets, ":")
 }
 
+// BridgeMAC is the MAC address of a network's bridge.
+func BridgeMAC(id model.NetworkID) string { return MAC("bridge", string(id)) }
+
 // Bounds of an MTU, in bytes: what a veth takes, and what IPv6 needs at the least
 // (RFC 8200, section 5): the kernel takes the addresses off an interface that has
 // less.

@@ -73,8 +73,8 @@ func attach(tx *state.Tx, e model.Endpoint) error {
 			return err
 		}
 	}
-	if !e.StaticMAC {
-		e.MAC = hardwareAddress(e)
+	if e.MAC, err = hardwareAddress(tx, n, e); err != nil {
+		return err
 	}
 	if e.Interface, err = interfaceName(tx, n, e); err != nil {
 		return err
@@ -83,17 +83,48 @@ func attach(tx *state.Tx, e model.Endpoint) error {
 	return nil
 }
 
-// hardwareAddress computes the MAC address of an endpoint from its network and
-// its address there. So whoever gets an address next has the MAC address that the
+// hardwareAddress returns the MAC address of an endpoint: the one asked for, which
+// nobody else on the network may have while it is up, nor its bridge, since frames
+// for both would come to one of them; or one computed from its network and its
+// address there. So whoever gets an address next has the MAC address that the
 // neighbours still know for it (RFC 826): they need not find out by themselves,
 // which takes them several seconds.
-func hardwareAddress(e model.Endpoint) string {
+func hardwareAddress(tx *state.Tx, n model.Network, e model.Endpoint) (string, error) {
+	if e.StaticMAC {
+		if holder, held := holderOfMAC(tx, n, e, e.MAC); held {
+			return "", &model.Error{Op: "endpoint.attach", Subject: "network " + n.Name, Kind: model.Conflict,
+				Err: fmt.Errorf("MAC address %s is already in use", e.MAC), Who: fmt.Sprintf("%s is held by %s", e.MAC, holder)}
+		}
+		return e.MAC, nil
+	}
+	from := []string{string(e.ID)}
 	for _, f := range families {
 		if a := e.Address(f); a.IsValid() {
-			return driver.MAC(string(e.Network), a.String())
+			from = []string{string(e.Network), a.String()}
+			break
 		}
 	}
-	return driver.MAC(string(e.ID))
+	for {
+		mac := driver.MAC(from...)
+		if _, held := holderOfMAC(tx, n, e, mac); !held {
+			return mac, nil
+		}
+		from = append(from, "another") // somebody asked for just this one
+	}
+}
+
+// holderOfMAC says who else on a network has a MAC address now.
+func holderOfMAC(tx *state.Tx, n model.Network, e model.Endpoint, mac string) (string, bool) {
+	if mac == driver.BridgeMAC(n.ID) {
+		return "the bridge of network " + n.Name, true
+	}
+	for other := range tx.View().MACHolders(n.ID, mac) {
+		if other.Up && other.ID != e.ID {
+			sb, _ := tx.View().Sandbox(other.Sandbox)
+			return fmt.Sprintf("container %s (%s)", sb.Name, model.Short(sb.Container)), true
+		}
+	}
+	return "", false
 }
 
 // address gives e an address of family f: the one it claims, or the next free

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/model"
@@ -39,6 +42,7 @@ func checkEndpoint(n model.Network, spec EndpointSpec) error {
 	if len(spec.Aliases) > 0 && n.Predefined() {
 		complaints = append(complaints, errors.New("network-scoped aliases are only supported for user-defined networks"))
 	}
+	complaints = append(complaints, CheckNames(spec.Aliases, spec.Links)...)
 	if _, err := driver.EndpointSysctls(model.Endpoint{DriverOpts: spec.DriverOpts}, ""); err != nil {
 		complaints = append(complaints, err)
 	}
@@ -47,6 +51,46 @@ func checkEndpoint(n model.Network, spec EndpointSpec) error {
 	}
 	return &model.Error{Op: "endpoint.create", Subject: "network " + n.Name, Kind: model.Invalid,
 		Err: fmt.Errorf("invalid endpoint settings:\n%w", errors.Join(complaints...))}
+}
+
+const (
+	// maxAlias is the longest name that DNS can ask for (RFC 1035 section 2.3.4), in
+	// bytes.
+	maxAlias = 255
+	// maxAliases and maxAliasBytes bound what a membership brings to the resolver.
+	maxAliases    = 16384
+	maxAliasBytes = 1 << 20
+)
+
+// CheckNames checks the names that a membership gives to its container, and to
+// others by links: all that can be asked for is taken, and much that cannot, as
+// Docker does, but nothing that would break a line or fill the memory of those who
+// keep it.
+func CheckNames(aliases []string, links []model.Link) []error {
+	var complaints []error
+	names := slices.Clone(aliases)
+	for _, l := range links {
+		names = append(names, l.Alias, l.Target)
+	}
+	sum := 0
+	for _, name := range names {
+		sum += len(name)
+		switch {
+		case name == "":
+			complaints = append(complaints, errors.New("invalid alias: it is empty"))
+		case len(name) > maxAlias:
+			complaints = append(complaints, fmt.Errorf("invalid alias %.32q…: it has %d bytes, at most %d are allowed", name, len(name), maxAlias))
+		case strings.ContainsFunc(name, unicode.IsControl):
+			complaints = append(complaints, fmt.Errorf("invalid alias %q: it has control characters", name))
+		}
+		if len(complaints) > 0 {
+			return complaints[:1] // there may be very many
+		}
+	}
+	if len(names) > maxAliases || sum > maxAliasBytes {
+		return []error{fmt.Errorf("too many aliases: %d with %d bytes, at most %d with %d bytes are allowed", len(names), sum, maxAliases, maxAliasBytes)}
+	}
+	return nil
 }
 
 func checkAddress(n model.Network, f model.Family, a netip.Addr) []error {

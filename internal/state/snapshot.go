@@ -145,6 +145,11 @@ func (s *Snapshot) Holders(network model.NetworkID, a netip.Addr) iter.Seq[model
 	return s.indexed("address", string(network), a.String())
 }
 
+// MACHolders yields the endpoints that have or claim a MAC address on a network.
+func (s *Snapshot) MACHolders(network model.NetworkID, mac string) iter.Seq[model.Endpoint] {
+	return s.indexed("mac", string(network), mac)
+}
+
 // Cursor returns the address that was last given out on a network in family f;
 // invalid if none was.
 func (s *Snapshot) Cursor(network model.NetworkID, f model.Family) netip.Addr {

@@ -250,6 +250,9 @@ func endpointIndex(e model.Endpoint) [][]string {
 			words = append(words, []string{"address", string(e.Network), a.String(), id})
 		}
 	}
+	if e.MAC != "" {
+		words = append(words, []string{"mac", string(e.Network), e.MAC, id})
+	}
 	return words
 }
 

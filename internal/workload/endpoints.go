@@ -59,12 +59,19 @@ func endpointSpec(networkRef string, s *network.EndpointSettings) ops.EndpointSp
 		out.MAC = s.MacAddress.String()
 	}
 	out.Aliases, out.Priority, out.DriverOpts = slices.Clone(s.Aliases), s.GwPriority, maps.Clone(s.DriverOpts)
-	for _, link := range s.Links {
+	out.Links = privateNames(s.Links)
+	return out
+}
+
+// privateNames reads the links of a membership, "target" or "target:alias".
+func privateNames(links []string) []model.Link {
+	var out []model.Link
+	for _, link := range links {
 		target, alias, ok := strings.Cut(link, ":")
 		if !ok {
 			alias = target
 		}
-		out.Links = append(out.Links, model.Link{Target: target, Alias: alias})
+		out = append(out, model.Link{Target: target, Alias: alias})
 	}
 	return out
 }

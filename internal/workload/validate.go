@@ -10,6 +10,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/names"
+	"github.com/linkspan/linkspan/internal/ops"
 )
 
 // maxHostname is what the kernel takes (uname(2): __NEW_UTS_LEN).
@@ -168,6 +169,9 @@ func checkSettings(name string, s *network.EndpointSettings) error {
 		if !a.IsLinkLocalUnicast() {
 			complaints = append(complaints, "invalid link-local IP address: "+a.String())
 		}
+	}
+	for _, err := range ops.CheckNames(s.Aliases, privateNames(s.Links)) {
+		complaints = append(complaints, err.Error())
 	}
 	if len(complaints) == 0 {
 		return nil

@@ -154,7 +154,7 @@ func (Driver) Plan(v driver.View) ([]desired.Row, error) {
 	}
 	rows := []desired.Row{desired.Link{
 		Name: c.bridge, Type: desired.LinkBridge, MTU: c.mtu, Adopt: c.adopt,
-		MAC: driver.MAC("bridge", string(v.Network.ID)), Packets: hostPackets(c, v),
+		MAC: driver.BridgeMAC(v.Network.ID), Packets: hostPackets(c, v),
 	}}
 	border := firewall.Border{Bridge: c.bridge, Internal: v.Network.Internal, ICC: c.icc, IPv4: v.Network.IPv4}
 	for _, f := range []model.Family{model.IPv4, model.IPv6} {
