@@ -147,7 +147,7 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	}
 	d.engine, err = engine.Open(ctx, engine.Options{
 		Store: d.store, Hands: []engine.Hand{k, d.keeper}, Claimer: d.keeper, Networks: networks, Logger: d.log,
-		Observer: observer{k, uniqueLocal(d.store.Instance())}, Reached: reached,
+		Observer: observer{k, uniqueLocal(d.store.Instance()), ownPorts(d.config.Hosts)}, Reached: reached,
 		DirectRouting: d.config.DirectRouting,
 	})
 	if err != nil {
@@ -169,12 +169,13 @@ func (d *daemon) openEngine(ctx context.Context) error {
 type observer struct {
 	kernel      *kernel.Kernel
 	uniqueLocal netip.Prefix
+	own         []netip.AddrPort
 }
 
 // Observe implements engine.Observer.
 func (o observer) Observe(ctx context.Context) (facts.Host, error) {
 	f, err := o.kernel.Observe(ctx)
-	f.UniqueLocal = o.uniqueLocal
+	f.UniqueLocal, f.Own = o.uniqueLocal, o.own
 	return f, err
 }
 

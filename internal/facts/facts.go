@@ -37,6 +37,8 @@ type Host struct {
 	LocalPorts model.PortRange
 	// ReservedPorts are never given out by themselves (ip_local_reserved_ports).
 	ReservedPorts []model.PortRange
+	// Own are the TCP ports at which the daemon itself listens.
+	Own []netip.AddrPort
 	// Packets says what sizes of packets the host can cope with.
 	Packets Packets
 	// Taken are host ports that could not be had a moment ago. They are known only

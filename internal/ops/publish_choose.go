@@ -61,6 +61,11 @@ func (p *publisher) fixed(spec model.PortSpec, hosts []netip.Addr) error {
 				return p.refuse(host, allocated(host, at), p.name(u.Sandbox))
 			}
 		}
+		for _, own := range p.facts.Own {
+			if at, clash := clashOf(host, spec, own.Addr(), model.Port(own.Port())); clash && spec.Protocol == model.TCP {
+				return p.refuse(host, allocated(host, at), "this daemon listens there itself (--host)")
+			}
+		}
 		for _, t := range p.facts.Taken {
 			// What is said of one address says nothing of another, nor of all.
 			if at, clash := clashOf(host, spec, t.Addr, t.Ports); clash && t.Protocol == spec.Protocol && t.Addr == host {

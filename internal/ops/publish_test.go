@@ -157,6 +157,29 @@ func TestPortConflicts(t *testing.T) {
 	}
 }
 
+// TestPortsOfTheDaemon: a port at which the daemon listens is in use like another
+// container's.
+func TestPortsOfTheDaemon(t *testing.T) {
+	for publish, want := range map[string]string{
+		"2375:80":           "Bind for 0.0.0.0:2375 failed: port is already allocated\nthis daemon listens there itself",
+		"10.0.0.1 2375:80":  "Bind for 10.0.0.1:2375 failed: port is already allocated",
+		":: 2375:80":        "",
+		"2375:80/udp":       "",
+		"2370-2380:80-90":   "Bind for 0.0.0.0:2375 failed",
+		"127.0.0.1 2376:80": "Bind for 127.0.0.1:2376 failed: port is already allocated",
+		"10.0.0.1 2376:80":  "",
+	} {
+		w := newPortWorld(t)
+		w.facts.Own = []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:2375"), netip.MustParseAddrPort("127.0.0.1:2376")}
+		w.must(w.publishing("one", publish, "both"))
+		if want == "" {
+			w.must(ops.StartSandbox(box("one")))
+		} else {
+			w.refuses(model.Unfit, want, ops.StartSandbox(box("one")))
+		}
+	}
+}
+
 func TestContainerInItsOwnWay(t *testing.T) {
 	w := newPortWorld(t)
 	w.must(w.publishing("a", "8080:80, 127.0.0.1 8080:81", "web"))
