@@ -19,6 +19,7 @@ import (
 	"github.com/linkspan/linkspan/internal/keeper"
 	"github.com/linkspan/linkspan/internal/kernel"
 	"github.com/linkspan/linkspan/internal/kernel/nft"
+	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/runtime"
 	"github.com/linkspan/linkspan/internal/store/bolt"
 	"github.com/linkspan/linkspan/internal/workload"
@@ -145,6 +146,10 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	found, err := findDevice(d.config) // before it is made again
+	if err != nil {
+		return err
+	}
 	d.engine, err = engine.Open(ctx, engine.Options{
 		Store: d.store, Hands: []engine.Hand{k, d.keeper}, Claimer: d.keeper, Networks: networks, Logger: d.log,
 		Observer: observer{k, uniqueLocal(d.store.Instance()), ownPorts(d.config.Hosts)}, Reached: reached,
@@ -155,9 +160,13 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	}
 	d.running.Store(d.engine)
 	d.later(func(context.Context) error { d.engine.Close(); return nil })
-	op, err := predefine(d.config, networks)
+	_, there := d.engine.Snapshot().NetworkNamed(model.NetworkBridge)
+	op, ignored, err := predefine(d.config, networks, found, !there)
 	if err != nil {
 		return err
+	}
+	if ignored != nil {
+		d.log.Warn("a setting is ignored", "op", "daemon.start", "bridge", found.name, "err", ignored)
 	}
 	if _, err := d.engine.Do(ctx, op); err != nil {
 		return fmt.Errorf("set up the default networks: %w", err)

@@ -37,15 +37,21 @@ func maker(c config.Config) (ops.NetworkMaker, error) {
 	return m, err
 }
 
-// predefine returns the op that makes the networks that are always there.
-func predefine(c config.Config, m ops.NetworkMaker) (ops.Op, error) {
-	c, err := onUserBridge(c)
-	if err != nil {
-		return nil, err
+// predefine returns the op that makes the networks that are always there. found is
+// the default network's bridge as it was before the engine had a hand in it. first
+// says that there is no such network yet: then it begins with the addresses of a
+// bridge that somebody made; later they follow what is stored. ignored names the
+// settings that are passed over.
+func predefine(c config.Config, m ops.NetworkMaker, found device, first bool) (op ops.Op, ignored, err error) {
+	if found.users || first {
+		if c, ignored, err = found.settle(c); err != nil {
+			return nil, nil, err
+		}
 	}
+	m.Renumber = !found.there && len(c.Pools) > 0
 	host := predefined(model.NetworkHost, model.DriverHost)
 	none := predefined(model.NetworkNone, model.DriverNull)
-	return ops.All(ops.SetHost(m.Host), m.Predefine(defaultBridge(c), host, none)), nil
+	return ops.All(ops.SetHost(m.Host), m.Predefine(defaultBridge(c), host, none)), ignored, nil
 }
 
 func predefined(name, driverName string) model.Network {
@@ -65,7 +71,7 @@ func defaultBridge(c config.Config) model.Network {
 	}
 	n := predefined(model.NetworkBridge, model.DriverBridge)
 	n.IPv6 = c.IPv6 || c.BIP6.IsValid() || c.FixedCIDR6.IsValid()
-	device := "docker0"
+	device := standardBridge
 	if c.Bridge != "" {
 		device = c.Bridge
 	}
@@ -104,7 +110,7 @@ func bridgePool(bip, fixed netip.Prefix, gateway netip.Addr) model.Pool {
 			p.Range = fixed.Masked()
 		}
 	case fixed.IsValid():
-		p.Subnet = fixed.Masked()
+		p.Subnet, p.Range = fixed.Masked(), fixed.Masked()
 	case gateway.IsValid():
 		p.Subnet = netip.PrefixFrom(gateway, 0).Masked()
 	}

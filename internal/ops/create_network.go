@@ -17,6 +17,8 @@ type NetworkMaker struct {
 	Drivers driver.Set
 	Bases   []ipam.Base // where subnets come from that nobody asked for
 	Host    HostSettings
+	// Renumber lets an idle default bridge give up a subnet that Bases do not offer.
+	Renumber bool
 	// Defaults are options that new networks begin with, by driver.
 	Defaults map[string]map[string]string
 }

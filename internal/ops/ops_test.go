@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/linkspan/linkspan/internal/driver/all"
+	"github.com/linkspan/linkspan/internal/driver/bridge"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/ipam"
 	"github.com/linkspan/linkspan/internal/model"
@@ -466,4 +467,65 @@ func TestGatewayOfTheDefaultBridge(t *testing.T) {
 		}
 	}
 	w.refuses(model.Forbidden, outside+"10.2.0.0/24", bridge("0.0.0.0/0", "10.9.9.9"))
+}
+
+// TestRangeOfTheDefaultBridge: --fixed-cidr alone is a range in the subnet that the
+// bridge has, if it fits, and the subnet itself if not; on the link's own subnet the
+// gateway is the bridge's own address; a bridge whose device is gone takes a subnet
+// of the pools that are named now (D14).
+func TestRangeOfTheDefaultBridge(t *testing.T) {
+	none := model.Network{ID: model.NetworkID(digits("n", "none")), Name: "none", Driver: "null"}
+	host := model.Network{ID: model.NetworkID(digits("n", "host")), Name: "host", Driver: "host"}
+	fixed := func(ranges ...string) model.Network {
+		n := model.Network{ID: model.NetworkID(digits("n", "bridge")), Name: "bridge", Driver: "bridge", IPv4: true}
+		for _, r := range ranges {
+			p := netip.MustParsePrefix(r)
+			n.IPv6 = n.IPv6 || p.Addr().Is6()
+			n.IPAM.Pools = append(n.IPAM.Pools, model.Pool{Subnet: p, Range: p})
+		}
+		return n
+	}
+	w := newWorld(t)
+	shown := func() string {
+		n, _ := w.now.NetworkNamed("bridge")
+		var out []string
+		for _, p := range n.IPAM.Pools {
+			out = append(out, strings.ReplaceAll(fmt.Sprint(p.Subnet, " ", p.Range, " ", p.Gateway), "invalid Prefix", "-"))
+		}
+		return strings.Join(out, ", ")
+	}
+	own := bridge.OwnAddress(fixed()).String()
+	if a := netip.MustParseAddr(own); !a.IsLinkLocalUnicast() || a.As16()[11] != 0xff || a.As16()[12] != 0xfe {
+		t.Errorf("the bridge's own address is %s", a)
+	}
+	for _, step := range []struct {
+		ranges string
+		want   string
+	}{
+		{"", "172.17.0.0/16 - 172.17.0.1"},
+		{"172.17.0.0/24", "172.17.0.0/16 172.17.0.0/24 172.17.0.1"},
+		{"172.17.8.0/24", "172.17.0.0/16 172.17.8.0/24 172.17.0.1"},
+		{"", "172.17.0.0/16 - 172.17.0.1"},
+		{"10.1.2.0/24", "10.1.2.0/24 10.1.2.0/24 10.1.2.1"},
+		{"10.1.2.0/23", "10.1.2.0/23 10.1.2.0/23 10.1.2.1"},
+		{"10.1.0.0/16 fd00:7::/64", "10.1.0.0/16 10.1.0.0/16 10.1.0.1, fd00:7::/64 fd00:7::/64 fd00:7::1"},
+		{"fd00:7::/80", "10.1.0.0/16 - 10.1.0.1, fd00:7::/64 fd00:7::/80 fd00:7::1"},
+		{"fe80::/64", "10.1.0.0/16 - 10.1.0.1, fe80::/64 fe80::/64 " + own},
+	} {
+		w.must(maker.Predefine(fixed(strings.Fields(step.ranges)...), host, none))
+		if got := shown(); got != step.want {
+			t.Errorf("%q: %s, want %s", step.ranges, got, step.want)
+		}
+	}
+	gone := maker
+	gone.Renumber, gone.Bases = true, []ipam.Base{{Prefix: netip.MustParsePrefix("10.64.0.0/16"), Bits: 24}}
+	for _, c := range []struct {
+		m    ops.NetworkMaker
+		want string
+	}{{maker, "10.1.0.0/16 - 10.1.0.1"}, {gone, "10.64.0.0/24 - 10.64.0.1"}, {gone, "10.64.0.0/24 - 10.64.0.1"}} {
+		w.must(c.m.Predefine(fixed(), host, none))
+		if got := shown(); got != c.want {
+			t.Errorf("renumber %t: %s, want %s", c.m.Renumber, got, c.want)
+		}
+	}
 }

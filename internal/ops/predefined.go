@@ -2,17 +2,21 @@ package ops
 
 import (
 	"maps"
+	"net/netip"
 	"reflect"
+	"slices"
 
 	"github.com/linkspan/linkspan/internal/driver"
+	"github.com/linkspan/linkspan/internal/driver/bridge"
+	"github.com/linkspan/linkspan/internal/ipam"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/state"
 )
 
 // Predefine returns the op that makes the networks that are always there:
-// none, host, and bridge unless its Name is empty. bridge follows the daemon's
+// none, host, and standard, called bridge, unless its Name is empty. It follows the daemon's
 // flags; while containers use it, only in where ports are published from now on.
-func (m NetworkMaker) Predefine(bridge, host, none model.Network) Op {
+func (m NetworkMaker) Predefine(standard, host, none model.Network) Op {
 	return func(tx *state.Tx) error {
 		for _, n := range []model.Network{none, host} {
 			if _, ok := tx.View().NetworkNamed(n.Name); !ok {
@@ -23,19 +27,20 @@ func (m NetworkMaker) Predefine(bridge, host, none model.Network) Op {
 		}
 		old, exists := tx.View().NetworkNamed(model.NetworkBridge)
 		if exists && busy(tx, old) {
-			rebind(tx, old, bridge)
+			rebind(tx, old, standard)
 			return nil
 		}
-		if bridge.Name == "" {
+		if standard.Name == "" {
 			if exists {
 				remove(tx, old)
 			}
 			return nil
 		}
 		if exists {
-			bridge = keep(old, bridge)
+			standard = m.keep(tx, old, standard)
 		}
-		return withPrefix(`error creating default "bridge" network: `, m.replace(tx, old, bridge))
+		standard = withLinkLocal(standard)
+		return withPrefix(`error creating default "bridge" network: `, m.replace(tx, old, standard))
 	}
 }
 
@@ -52,10 +57,22 @@ func (m NetworkMaker) replace(tx *state.Tx, old, want model.Network) error {
 	return m.put(tx, want)
 }
 
+// withLinkLocal names the gateway of a default bridge whose subnet is the link's
+// own: the address that the kernel gives the bridge in any case.
+func withLinkLocal(n model.Network) model.Network {
+	n.IPAM.Pools = slices.Clone(n.IPAM.Pools)
+	for i, p := range n.IPAM.Pools {
+		if p.Subnet == bridge.LinkLocal && !p.Gateway.IsValid() {
+			n.IPAM.Pools[i].Gateway = bridge.OwnAddress(n)
+		}
+	}
+	return n
+}
+
 // keep returns the idle default bridge as it is wanted now: with the ID that it has,
 // and in each family with the subnet and the address that it has, unless another
-// subnet was asked for.
-func keep(old, want model.Network) model.Network {
+// subnet was asked for, or its device is gone and subnets come from elsewhere now.
+func (m NetworkMaker) keep(tx *state.Tx, old, want model.Network) model.Network {
 	want.ID, want.Created = old.ID, old.Created
 	var pools []model.Pool
 	for _, f := range families {
@@ -64,14 +81,34 @@ func keep(old, want model.Network) model.Network {
 		switch {
 		case !want.Enabled(f):
 			continue
+		case had && !asked && m.Renumber && !m.offers(tx, was.Subnet):
 		case had && (!asked || is.Subnet.Addr().IsUnspecified()):
 			pools = append(pools, model.Pool{Subnet: was.Subnet, Gateway: was.Gateway, Aux: is.Aux})
+		case had && is.Range == is.Subnet && !is.Gateway.IsValid(): // only a range was asked for
+			pools = append(pools, around(was, is))
 		case asked:
 			pools = append(pools, is)
 		}
 	}
 	want.IPAM.Pools = pools
 	return want
+}
+
+// around returns a pool for the addresses of want, which is a range: the one there
+// was if they are in it, grown if it is smaller, else a new one.
+func around(was, want model.Pool) model.Pool {
+	if !was.Subnet.Contains(want.Range.Addr()) || !was.Gateway.IsValid() {
+		return want
+	}
+	want.Subnet = netip.PrefixFrom(was.Subnet.Addr(), min(was.Subnet.Bits(), want.Range.Bits())).Masked()
+	want.Gateway = was.Gateway
+	return want
+}
+
+// offers tells whether a subnet is one that networks can get by themselves.
+func (m NetworkMaker) offers(tx *state.Tx, subnet netip.Prefix) bool {
+	return tx.Facts().UniqueLocal.Overlaps(subnet) ||
+		slices.ContainsFunc(m.Bases, func(b ipam.Base) bool { return b.Prefix.Overlaps(subnet) })
 }
 
 // gatewaysInside refuses a gateway of containers that is not in the subnet that was

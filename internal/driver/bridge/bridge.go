@@ -9,6 +9,7 @@ package bridge
 import (
 	"fmt"
 	"iter"
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -28,6 +29,20 @@ const (
 	OptionDefault    = "com.docker.network.bridge.default_bridge"
 	OptionInhibit    = "com.docker.network.bridge.inhibit_ipv4"
 )
+
+// LinkLocal is the subnet that every interface with IPv6 has an address of (RFC
+// 4291, section 2.5.6).
+var LinkLocal = netip.MustParsePrefix("fe80::/64")
+
+// OwnAddress returns the address of LinkLocal that the kernel gives a bridge of ours:
+// the one that follows from its MAC address (RFC 4291, appendix A).
+func OwnAddress(n model.Network) netip.Addr {
+	mac, err := net.ParseMAC(driver.BridgeMAC(n.ID))
+	if err != nil {
+		return netip.Addr{} // of a computed one there is none
+	}
+	return netip.AddrFrom16([16]byte{0xfe, 0x80, 8: mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]})
+}
 
 // linkLocal is on every bridge with IPv6, so that containers have a gateway
 // address that does not depend on the subnet.
