@@ -51,6 +51,8 @@ const (
 	KindLoopback
 	// KindFence is late for the same reason, and applied before the links are up.
 	KindFence
+	// KindAnnounce is late, too, and comes when all is there.
+	KindAnnounce
 )
 
 // Key identifies a row: two rows with one Key are two claims on one kernel

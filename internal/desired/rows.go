@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -136,6 +137,17 @@ type Fence struct {
 // out of a container has no mark.
 const AnswerMark uint32 = 1 << 27
 
+// Announce tells the neighbours on a network, Count times and Every so often, which MAC
+// address the addresses of a container's interface have: whoever knew another forgets it.
+type Announce struct {
+	Namespace string
+	Link      string
+	MAC       string
+	Addrs     []netip.Addr
+	Count     int
+	Every     time.Duration
+}
+
 // Isolate is the policy of a bridge network as a whole: traffic crosses its
 // border only where another policy allows it.
 type Isolate struct {
@@ -235,6 +247,9 @@ func (r Fence) Key() Key { return key(KindFence, r.Link) }
 func (r Sysctl) Key() Key { return key(KindSysctl, where(r.Namespace), r.Path) }
 
 // Key implements Row.
+func (r Announce) Key() Key { return key(KindAnnounce, where(r.Namespace), r.Link) }
+
+// Key implements Row.
 func (r Isolate) Key() Key { return key(KindPolicy, "isolate", r.Bridge) }
 
 // Key implements Row.
@@ -320,6 +335,10 @@ func (r Fence) String() string {
 		s += fmt.Sprintf(" inside %v", r.Inside)
 	}
 	return s
+}
+
+func (r Announce) String() string {
+	return fmt.Sprintf("announce %s %s %v lladdr %s %d times, every %s", where(r.Namespace), r.Link, r.Addrs, r.MAC, r.Count, r.Every)
 }
 
 func (r Isolate) String() string {

@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
+	"time"
 
+	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -30,9 +33,6 @@ func CheckCommon(n model.Network) error {
 				Way: "leave it out: traffic leaves under the address that the host's routes name"}
 		}
 	}
-	// Announcing an address is to correct neighbours that know it with another MAC
-	// address. Here a MAC address follows from the address, so there is nothing to
-	// correct, however often it is said.
 	var complaints []error
 	for _, o := range []struct {
 		key, what string
@@ -84,4 +84,31 @@ func Families(n model.Network, explicit ...model.Family) (model.Network, error) 
 	}
 	n.Options = options
 	return n, nil
+}
+
+// How often and how fast an endpoint's addresses are announced unless the network says
+// otherwise.
+const (
+	announceCount  = 3
+	announcePeriod = time.Second
+)
+
+// Announcement returns the row that announces the addresses of an endpoint; nothing if
+// there are none, or if the network wants no announcements.
+func Announcement(v View, addrs []netip.Addr) []desired.Row {
+	row := desired.Announce{
+		Namespace: model.NamespaceOf(v.Sandbox.Container), Link: v.Endpoint.Interface, MAC: v.Endpoint.MAC, Addrs: addrs,
+		Count: announceCount, Every: announcePeriod,
+	}
+	// What is no number was refused when the network was made.
+	if n, err := strconv.Atoi(v.Network.Options[OptionAdvertiseCount]); err == nil {
+		row.Count = n
+	}
+	if n, err := strconv.Atoi(v.Network.Options[OptionAdvertisePeriod]); err == nil {
+		row.Every = time.Duration(n) * time.Millisecond
+	}
+	if row.Count <= 0 || len(addrs) == 0 || row.MAC == "" {
+		return nil
+	}
+	return []desired.Row{row}
 }

@@ -22,6 +22,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/kernel/announce"
 	"github.com/linkspan/linkspan/internal/kernel/conntrack"
 	"github.com/linkspan/linkspan/internal/kernel/netns"
 	"github.com/linkspan/linkspan/internal/kernel/rtnl"
@@ -70,6 +71,7 @@ type Kernel struct {
 	netns      *netns.Dir
 	sysctls    sysctl.Source
 	flusher    *conntrack.Flusher
+	announcer  *announce.Announcer
 	writes     atomic.Int64
 	unfenced   atomic.Bool // this kernel has no means for fences, and it was said
 
@@ -106,7 +108,9 @@ func New(o Options) (*Kernel, error) {
 	k.flusher = conntrack.NewFlusher(func(f func() error) error {
 		return k.netns.Enter(context.Background(), file, f)
 	}, o.Logger)
+	k.announcer = announce.New(k.netns.Do, o.Logger)
 	if k.host, err = k.dial(context.Background(), file); err != nil {
+		k.announcer.Close()
 		k.flusher.Close()
 		k.netns.Close()
 		return nil, errors.Join(err, file.Close())
@@ -128,6 +132,7 @@ func (k *Kernel) dial(ctx context.Context, namespace *os.File) (conn *rtnl.Conn,
 // gives back what New opened. The Kernel must not be used afterwards.
 func (k *Kernel) Close() error {
 	<-k.turns
+	k.announcer.Close()
 	k.flusher.Close()
 	k.netns.Close()
 	k.sysctls.Close()
@@ -168,6 +173,7 @@ func phases() []phase {
 		{"links up", desired.KindLink, nil, (*turn).putUp, nil},
 		{"routes", desired.KindRoute, (*turn).findRoutes, (*turn).putRoutes, (*turn).dropRoutes},
 		{"neighbours", desired.KindNeigh, (*turn).findNeighs, (*turn).putNeighs, (*turn).dropNeighs},
+		{"announcements", desired.KindAnnounce, nil, (*turn).putAnnounces, (*turn).dropAnnounces},
 	}
 }
 
@@ -258,6 +264,9 @@ func (k *Kernel) compare(ctx context.Context, want desired.State, dry bool) (des
 	if !dry {
 		t.markDoomed(strays[desired.KindNamespace])
 		t.dropAll(strays)
+	}
+	if !dry {
+		t.announceAll(want)
 	}
 	report.Drift = append(report.Drift, t.drift...)
 	report.Writes += k.Writes() - before

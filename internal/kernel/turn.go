@@ -190,6 +190,8 @@ func spaceOf(row desired.Row) string {
 		return r.Namespace
 	case desired.Neigh:
 		return r.Namespace
+	case desired.Announce:
+		return r.Namespace
 	}
 	return desired.HostNamespace
 }

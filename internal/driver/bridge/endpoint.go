@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"github.com/linkspan/linkspan/internal/desired"
@@ -40,6 +41,7 @@ func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
 			}
 		}
 	}
+	rows = append(rows, driver.Announcement(v, slices.Clone(addrs))...)
 	for _, a := range e.LinkLocal {
 		bits := 16
 		if a.Is6() {

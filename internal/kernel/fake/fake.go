@@ -185,7 +185,7 @@ func (k *Kernel) keys() []desired.Key {
 // reserves ports, and not to a kernel.
 func ignored(r desired.Row) bool {
 	switch r.Key().Kind {
-	case desired.KindName, desired.KindResolver, desired.KindForward, desired.KindReserve:
+	case desired.KindName, desired.KindResolver, desired.KindForward, desired.KindReserve, desired.KindAnnounce:
 		return true
 	}
 	return false
