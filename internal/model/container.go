@@ -14,10 +14,16 @@ type ContainerSpec struct {
 	Hostname string
 	Domain   string
 	// Netns is the path of the network namespace; empty means the host's own.
-	Netns          string
-	HostPID        bool
-	HostIPC        bool
-	HostUTS        bool
+	Netns   string
+	HostPID bool
+	HostIPC bool
+	HostUTS bool
+	// PIDNamespace and IPCNamespace are paths of namespaces of other containers.
+	PIDNamespace, IPCNamespace string
+	// SharedMemory is the container, itself or another, whose shared memory is mounted at
+	// /dev/shm: see StreamOptions. NoSharedMemory leaves /dev/shm out.
+	SharedMemory   ContainerID
+	NoSharedMemory bool
 	Process        Process
 	Mounts         []Mount
 	Devices        []Device
@@ -106,6 +112,9 @@ type StreamOptions struct {
 	// Open, if set, is called when the pipes exist and the process does not yet: who
 	// reads its output opens them then.
 	Open func(Pipes) error
+	// SharedMemory, if not 0, is how many bytes of shared memory the container has that
+	// others may have too.
+	SharedMemory int64
 }
 
 // Task is a container's first process.

@@ -116,7 +116,7 @@ func (r *Runtime) Delete(ctx context.Context, id model.ContainerID) error {
 	if err := os.RemoveAll(r.fifoDir(id)); err != nil {
 		return fmt.Errorf("remove streams: %w", err)
 	}
-	return nil
+	return r.unshareMemory(id)
 }
 
 func (r *Runtime) removeSnapshot(ctx context.Context, key string) error {
@@ -159,7 +159,7 @@ func (r *Runtime) sweepUnowned(ctx context.Context) error {
 	for _, c := range have {
 		layers[c.SnapshotKey], streams[c.ID] = true, true
 	}
-	return errors.Join(r.sweepSnapshots(ctx, layers), r.sweepStreams(streams))
+	return errors.Join(r.sweepSnapshots(ctx, layers), r.sweepStreams(streams), r.sweepMemory(streams))
 }
 
 // sweepStreams removes the FIFOs of all containers but the given ones.

@@ -32,6 +32,7 @@ type hostFacts struct {
 	oomScore          int    // the daemon's own oom_score_adj
 	initPath          string // a static init for a container with --init
 	maskedPaths       []string
+	execRoot          string // of the runtime
 }
 
 // readHostFacts looks at the machine.

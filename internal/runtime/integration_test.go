@@ -224,7 +224,10 @@ func (e *engine) reattach(id model.ContainerID) (*model.Streams, int, error) {
 	return s, task.Pid, openOutput(s, task.Pipes)
 }
 
-func (e *engine) start(spec model.ContainerSpec) *running {
+func (e *engine) start(spec model.ContainerSpec) *running { return e.startSharing(spec, 0) }
+
+// startSharing is start of a container whose shared memory others may have.
+func (e *engine) startSharing(spec model.ContainerSpec, memory int64) *running {
 	e.t.Helper()
 	ctx := e.t.Context()
 	if err := e.Create(ctx, spec); err != nil {
@@ -232,7 +235,7 @@ func (e *engine) start(spec model.ContainerSpec) *running {
 	}
 	c := &running{ContainerSpec: spec, e: e}
 	var err error
-	o := model.StreamOptions{TTY: spec.Process.TTY, Stdin: spec.Process.Stdin}
+	o := model.StreamOptions{TTY: spec.Process.TTY, Stdin: spec.Process.Stdin, SharedMemory: memory}
 	var begun func()
 	if c.streams, c.pid, begun, err = e.newTask(spec.ID, o); err != nil {
 		e.t.Fatalf("new task: %v", err)

@@ -29,7 +29,9 @@ func mounts(spec model.ContainerSpec, host hostFacts) ([]specs.Mount, error) {
 			return m.Destination == target || m.Destination == "/dev" && strings.HasPrefix(target, "/dev/")
 		})
 	}
-	out := slices.DeleteFunc(engineMounts(spec), func(m specs.Mount) bool { return taken(m.Destination) })
+	out := slices.DeleteFunc(engineMounts(spec, host), func(m specs.Mount) bool {
+		return taken(m.Destination) || spec.NoSharedMemory && m.Destination == shmTarget
+	})
 	if spec.Init {
 		out = append(out, specs.Mount{Destination: initTarget, Type: "bind", Source: host.initPath,
 			Options: []string{"bind", "ro"}})
@@ -38,7 +40,7 @@ func mounts(spec model.ContainerSpec, host hostFacts) ([]specs.Mount, error) {
 }
 
 // engineMounts returns the default file systems as spec changes them.
-func engineMounts(spec model.ContainerSpec) []specs.Mount {
+func engineMounts(spec model.ContainerSpec, host hostFacts) []specs.Mount {
 	out := defaultMounts()
 	size := spec.ShmSize
 	if size == 0 {
@@ -48,8 +50,8 @@ func engineMounts(spec model.ContainerSpec) []specs.Mount {
 		Options: []string{"nosuid", "noexec", "nodev", "mode=1777", fmt.Sprintf("size=%d", size)}})
 	for i := range out {
 		// The message queues of the host's namespace come with mounting them in it.
-		if spec.HostIPC && out[i].Destination == shmTarget {
-			out[i] = specs.Mount{Destination: out[i].Destination, Type: "bind", Source: out[i].Destination,
+		if source := memorySource(spec, host); source != "" && out[i].Destination == shmTarget {
+			out[i] = specs.Mount{Destination: out[i].Destination, Type: "bind", Source: source,
 				Options: []string{"rbind", "nosuid", "noexec", "nodev"}}
 		}
 		if spec.Privileged && strings.HasPrefix(out[i].Destination, "/sys") {
@@ -57,6 +59,18 @@ func engineMounts(spec model.ContainerSpec) []specs.Mount {
 		}
 	}
 	return out
+}
+
+// memorySource returns what is bound at /dev/shm; empty if the container has a tmpfs of
+// its own there.
+func memorySource(spec model.ContainerSpec, host hostFacts) string {
+	switch {
+	case spec.HostIPC:
+		return shmTarget
+	case spec.SharedMemory != "":
+		return memoryOf(host.execRoot, spec.SharedMemory)
+	}
+	return ""
 }
 
 // userMounts translates the mounts that the user asked for.

@@ -102,6 +102,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
+	host.execRoot = o.ExecRoot
 	r := &Runtime{opts: o, log: o.Logger, host: host, facts: newImageFacts(),
 		done: make(chan struct{}), procs: map[procKey]*guards{}}
 	r.letShimsGoOn()

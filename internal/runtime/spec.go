@@ -164,15 +164,16 @@ func namespacesOf(spec model.ContainerSpec, host hostFacts) []specs.LinuxNamespa
 	for _, n := range []struct {
 		kind specs.LinuxNamespaceType
 		own  bool
+		path string // of another's
 	}{
-		{specs.UTSNamespace, !spec.HostUTS},
-		{specs.PIDNamespace, !spec.HostPID},
-		{specs.IPCNamespace, !spec.HostIPC},
+		{specs.UTSNamespace, !spec.HostUTS, ""},
+		{specs.PIDNamespace, !spec.HostPID, spec.PIDNamespace},
+		{specs.IPCNamespace, !spec.HostIPC, spec.IPCNamespace},
 		// With cgroup v1 Docker shares the host's, and programs rely on it.
-		{specs.CgroupNamespace, host.cgroup2 && !spec.Privileged},
+		{specs.CgroupNamespace, host.cgroup2 && !spec.Privileged, ""},
 	} {
 		if n.own {
-			out = append(out, specs.LinuxNamespace{Type: n.kind})
+			out = append(out, specs.LinuxNamespace{Type: n.kind, Path: n.path})
 		}
 	}
 	if spec.Netns != "" {

@@ -39,6 +39,9 @@ func (r *Runtime) NewTask(ctx context.Context, id model.ContainerID, o model.Str
 		return nil, err
 	}
 	in, g, err := r.openInput(key, f)
+	if err == nil && o.SharedMemory > 0 {
+		err = r.shareMemory(id, o.SharedMemory)
+	}
 	if err == nil && o.Open != nil {
 		err = o.Open(f.pipes())
 	}
@@ -279,7 +282,7 @@ func (r *Runtime) DeleteTask(ctx context.Context, id model.ContainerID) (model.E
 	if err := os.RemoveAll(r.fifoDir(id)); err != nil {
 		return model.Exit{}, fmt.Errorf("remove streams: %w", err)
 	}
-	return exit, err
+	return exit, errors.Join(err, r.unshareMemory(id))
 }
 
 // deleteTask is DeleteTask without the streams. The caller has the claim.

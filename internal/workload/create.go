@@ -185,6 +185,7 @@ func (m *Manager) complete(r CreateRequest) (CreateRequest, error) {
 		host.MemorySwap = 2 * host.Memory // else swap would be without a limit
 	}
 	confine(&host, m.o.Confinement)
+	m.keepSharers(&host)
 	r.Config, r.Host, r.Networking = &config, &host, renameDefault(r.Networking)
 	return r, nil
 }

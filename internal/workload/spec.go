@@ -11,7 +11,7 @@ import (
 // spec returns what the runtime needs to make the container.
 func (m *Manager) spec(r record, n netns, f files) model.ContainerSpec {
 	h := r.Host
-	return model.ContainerSpec{
+	out := model.ContainerSpec{
 		ID: r.ID, Image: r.Image,
 		Hostname: n.hostname, Domain: n.domainname,
 		Netns:   n.path,
@@ -27,12 +27,14 @@ func (m *Manager) spec(r record, n netns, f files) model.ContainerSpec {
 		ShmSize: h.ShmSize, CgroupParent: h.CgroupParent,
 		Init: m.wantsInit(h),
 	}
+	m.shareSpec(&out, r)
+	return out
 }
 
 // wantsInit tells whether the container's process gets an init before it. Among
-// the host's processes it would not be process 1 and could reap nothing.
+// the processes of others it would not be process 1 and could reap nothing.
 func (m *Manager) wantsInit(h *container.HostConfig) bool {
-	if h.PidMode.IsHost() {
+	if !h.PidMode.IsPrivate() {
 		return false
 	}
 	if h.Init == nil {

@@ -91,6 +91,10 @@ func (m *Manager) launch(ctx context.Context, b *box) (launched, error) {
 	if err := m.checkTargets(rec, m.o.Engine.Snapshot()); err != nil {
 		return launched{}, err
 	}
+	joined, err := m.join(rec)
+	if err != nil {
+		return launched{}, err
+	}
 	f := m.filesOf(rec.ID)
 	// The network and the file system do not need each other.
 	up := make(chan error, 1)
@@ -107,7 +111,7 @@ func (m *Manager) launch(ctx context.Context, b *box) (launched, error) {
 	}
 	m.moveLinksTo(rec)
 	task, err := m.o.Tasks.NewTask(ctx, b.id, model.StreamOptions{
-		TTY: rec.Config.Tty, Stdin: rec.Config.OpenStdin,
+		TTY: rec.Config.Tty, Stdin: rec.Config.OpenStdin, SharedMemory: sharedMemory(rec),
 		Open: func(p model.Pipes) error { return m.openOutput(ctx, b, p) },
 	})
 	if err != nil {
@@ -116,6 +120,9 @@ func (m *Manager) launch(ctx context.Context, b *box) (launched, error) {
 	l := launched{run: newRun(b, task.Stdin), pid: task.Pid}
 	// Waiting begins before the process does: no exit can be missed.
 	if l.exits, err = m.o.Tasks.Wait(m.closed, b.id); err != nil {
+		return l, err
+	}
+	if err := joined(); err != nil {
 		return l, err
 	}
 	if err := m.o.Tasks.Start(ctx, b.id); err != nil {

@@ -72,8 +72,6 @@ func checkModes(r CreateRequest) error {
 		return refuse("invalid PID mode: " + string(h.PidMode))
 	case !h.IpcMode.Valid():
 		return refuse("invalid IPC mode: " + string(h.IpcMode))
-	case h.PidMode.IsContainer(), h.IpcMode.IsContainer():
-		return model.Errorf(model.NotImplemented, "sharing another container's PID or IPC namespace is not supported")
 	}
 	return nil
 }
