@@ -157,10 +157,11 @@ type Isolate struct {
 }
 
 // Masquerade lets traffic from Subnet leave the host under the host's own
-// address.
+// address: the one that the route names, or Source if that is set.
 type Masquerade struct {
 	Bridge string
 	Subnet netip.Prefix
+	Source netip.Addr
 }
 
 // Pin ties a bridge port to one MAC address and its IP addresses; frames from
@@ -346,6 +347,9 @@ func (r Isolate) String() string {
 }
 
 func (r Masquerade) String() string {
+	if r.Source.IsValid() {
+		return fmt.Sprintf("policy masquerade %s from %s as %s", r.Subnet, r.Bridge, r.Source)
+	}
 	return fmt.Sprintf("policy masquerade %s from %s", r.Subnet, r.Bridge)
 }
 

@@ -24,15 +24,8 @@ const (
 )
 
 // CheckCommon checks the options that mean the same on networks of every kind.
-// Errors are Invalid, in Docker's words, or NotImplemented for what would be
-// without effect.
+// Errors are Invalid, in Docker's words.
 func CheckCommon(n model.Network) error {
-	for _, key := range []string{OptionSource4, OptionSource6} {
-		if _, given := n.Options[key]; given {
-			return &model.Error{Kind: model.NotImplemented, Err: fmt.Errorf("option %s is not supported", key),
-				Way: "leave it out: traffic leaves under the address that the host's routes name"}
-		}
-	}
 	var complaints []error
 	for _, o := range []struct {
 		key, what string
@@ -56,6 +49,34 @@ func CheckCommon(n model.Network) error {
 		return nil
 	}
 	return model.Errorf(model.Invalid, "%w", errors.Join(complaints...))
+}
+
+// Sources returns the host's addresses under which the network's traffic leaves, of
+// the families for which its options name one. Errors are Invalid.
+func Sources(n model.Network) (map[model.Family]netip.Addr, error) {
+	var out map[model.Family]netip.Addr
+	for _, o := range []struct {
+		key    string
+		family model.Family
+	}{{OptionSource4, model.IPv4}, {OptionSource6, model.IPv6}} {
+		text, given := n.Options[o.key]
+		if !given {
+			continue
+		}
+		a, err := netip.ParseAddr(text)
+		a = a.Unmap()
+		switch {
+		case err != nil:
+			return nil, unparsable(o.key, text, "nil ip")
+		case model.FamilyOf(a) != o.family, a.IsUnspecified(), a.IsMulticast(), a.IsLoopback(), a.Zone() != "":
+			return nil, unparsable(o.key, text, fmt.Sprintf("not an IPv%d address that a host can have", o.family))
+		}
+		if out == nil {
+			out = map[model.Family]netip.Addr{}
+		}
+		out[o.family] = a
+	}
+	return out, nil
 }
 
 // Families returns n with the families that its options switch on or off, save

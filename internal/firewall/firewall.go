@@ -18,7 +18,14 @@ type Border struct {
 	ICC        bool // its containers may talk to one another
 	IPv4       bool // its containers have IPv4
 	Subnets    []netip.Prefix
-	Masquerade []netip.Prefix // subnets that leave under the host's address
+	Masquerade []Masquerade
+}
+
+// Masquerade is a subnet that leaves under the host's address: Source, or whichever
+// the route names.
+type Masquerade struct {
+	Subnet netip.Prefix
+	Source netip.Addr
 }
 
 // Network returns the policies of a network. A network without a way out needs
@@ -28,8 +35,8 @@ func Network(b Border) []desired.Row {
 	if b.Internal {
 		return rows
 	}
-	for _, subnet := range b.Masquerade {
-		rows = append(rows, desired.Masquerade{Bridge: b.Bridge, Subnet: subnet.Masked()})
+	for _, m := range b.Masquerade {
+		rows = append(rows, desired.Masquerade{Bridge: b.Bridge, Subnet: m.Subnet.Masked(), Source: m.Source})
 	}
 	return rows
 }

@@ -69,6 +69,7 @@ type config struct {
 	masquerade bool
 	inhibit    bool // the bridge gets no IPv4 address
 	publishing driver.Publishing
+	sources    map[model.Family]netip.Addr // under which its traffic leaves, if not the route's
 }
 
 // Name returns the bridge device of a network.
@@ -104,6 +105,9 @@ func parse(n model.Network) (config, error) {
 		return c, err
 	}
 	if c.packets, err = packetOption(n); err != nil {
+		return c, err
+	}
+	if c.sources, err = driver.Sources(n); err != nil {
 		return c, err
 	}
 	c.mtu, err = driver.MTU(n)
@@ -183,7 +187,7 @@ func (Driver) Plan(v driver.View) ([]desired.Row, error) {
 			rows = append(rows, desired.Addr{Link: c.bridge, Prefix: netip.PrefixFrom(pool.Gateway, pool.Subnet.Bits())})
 		}
 		if c.masquerade && mode != driver.ModeRouted {
-			border.Masquerade = append(border.Masquerade, pool.Subnet)
+			border.Masquerade = append(border.Masquerade, firewall.Masquerade{Subnet: pool.Subnet, Source: c.sources[f]})
 		}
 	}
 	ipv6 := v.Network.IPv6 && c.publishing.Mode6 != driver.ModeIsolated

@@ -87,6 +87,7 @@ func borderTrials(guard bool) []trial {
 		masqueraded(udpTrials("out of a network", "a1", "out", true)),
 		masqueraded(elsewhereTrials()),
 		masqueraded(udpTrials("out of a network, icc=false", "q1", "out", true)),
+		seenAs(chosen["br-b4"], chosen["br-b6"], udpTrials("out of a network, under a chosen address", "b1", "out", true)),
 	} {
 		out = append(out, t...)
 	}
@@ -107,8 +108,25 @@ func elsewhereTrials() []trial {
 }
 
 func masqueraded(trials []trial) []trial {
-	trials[0].source, trials[1].source = "192.0.2.1", "2001:db8::1"
+	return seenAs(netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"), trials)
+}
+
+func seenAs(ip4, ip6 netip.Addr, trials []trial) []trial {
+	trials[0].source, trials[1].source = ip4.String(), ip6.String()
 	return trials
+}
+
+// leaves tells whether a packet leaves as the trial has it, under some address of
+// the host or under the one that was chosen.
+func (c trial) leaves(v verdict, as netip.AddrPort) bool {
+	isChosen := c.source == chosen["br-b4"].String() || c.source == chosen["br-b6"].String()
+	switch v {
+	case verdictMasquerade:
+		return !isChosen
+	case verdictTranslate:
+		return c.source == "" || c.source == as.Addr().String()
+	}
+	return false
 }
 
 // What a container may and may not say on its own link is sent by a1 and looked
@@ -499,7 +517,8 @@ func (tr tracer) onwards(h hop, c trial, routed, bridgeNetfilter bool) (arrive, 
 	if !routed {
 		h.iif = "" // the kernel does not say
 	}
-	masqueraded = c.state == 0 && tr.run(unix.NFPROTO_INET, "postrouting", h) == verdictMasquerade
+	h.nat = new(netip.AddrPort)
+	masqueraded = c.state == 0 && c.leaves(tr.run(unix.NFPROTO_INET, "postrouting", h), *h.nat)
 	out := hop{frame: h.frame, oif: to.host, oifGroup: to.group()}
 	if routed && to.bridge != "" && tr.run(unix.NFPROTO_BRIDGE, "output", out) == verdictDrop {
 		return false, masqueraded

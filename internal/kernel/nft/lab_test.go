@@ -78,6 +78,9 @@ func (p place) device() string {
 	return p.bridge
 }
 
+// chosen are the addresses that containers of br-b leave under.
+var chosen = map[string]netip.Addr{"br-b4": netip.MustParseAddr("192.0.2.7"), "br-b6": netip.MustParseAddr("2001:db8::7")}
+
 func labRows(guard bool) []desired.Row {
 	rows := []desired.Row{
 		desired.Isolate{Bridge: "br-a", ICC: true},
@@ -89,8 +92,8 @@ func labRows(guard bool) []desired.Row {
 	for i, bridge := range []string{"br-a", "br-b", "br-q"} {
 		n := []int{1, 2, 4}[i]
 		rows = append(rows,
-			desired.Masquerade{Bridge: bridge, Subnet: prefix(fmt.Sprintf("10.%d.0.0/24", n))},
-			desired.Masquerade{Bridge: bridge, Subnet: prefix(fmt.Sprintf("fd0%d::/64", n))})
+			desired.Masquerade{Bridge: bridge, Subnet: prefix(fmt.Sprintf("10.%d.0.0/24", n)), Source: chosen[bridge+"4"]},
+			desired.Masquerade{Bridge: bridge, Subnet: prefix(fmt.Sprintf("fd0%d::/64", n)), Source: chosen[bridge+"6"]})
 	}
 	for _, p := range places() {
 		if p.pinned {

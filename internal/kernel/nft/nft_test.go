@@ -48,6 +48,8 @@ func sampleRows() []desired.Row {
 		desired.Masquerade{Bridge: "docker0", Subnet: prefix("172.17.0.0/16")},
 		desired.Masquerade{Bridge: "br-quiet", Subnet: prefix("172.18.0.0/16")}, // adjacent
 		desired.Masquerade{Bridge: "docker0", Subnet: prefix("fd00:1::/64")},
+		desired.Masquerade{Bridge: "br-as", Subnet: prefix("172.20.0.0/16"), Source: netip.MustParseAddr("192.0.2.7")},
+		desired.Masquerade{Bridge: "br-as", Subnet: prefix("fd00:3::/64"), Source: netip.MustParseAddr("2001:db8::7")},
 		desired.Pin{Port: "veth0a", Bridge: "docker0", MAC: "02:42:ac:11:00:02", Addrs: addrs("172.17.0.2", "fd00:1::2")},
 		desired.Pin{Port: "veth0b", Bridge: "br-inside", MAC: "02:42:ac:13:00:02", Addrs: addrs("172.19.0.2")},
 		desired.Pin{Port: "veth0d", Bridge: "br-quiet", MAC: "02:42:ac:12:00:04", Addrs: addrs("172.18.0.4")},

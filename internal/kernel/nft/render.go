@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -73,15 +74,22 @@ func renderMasquerade(r desired.Masquerade) ([]element, error) {
 		return nil, model.Errorf(model.Invalid, "masquerade: no subnet")
 	}
 	first := r.Subnet.Masked().Addr()
-	set := setMasq6
+	set, chosen := setMasq6, setSource6
 	if first.Is4() {
-		set = setMasq4
+		set, chosen = setMasq4, setSource4
 	}
 	out := element{set: set, key: addrKey(first)}
 	if after := lastAddr(r.Subnet).Next(); after.IsValid() {
 		out.after = addrKey(after)
 	}
-	return []element{out}, nil
+	if !r.Source.IsValid() {
+		return []element{out}, nil
+	}
+	bridge, err := nameKey(r.Bridge)
+	if err != nil || r.Source.BitLen() != first.BitLen() {
+		return nil, errors.Join(err, model.Errorf(model.Invalid, "masquerade: %s as %s", r.Subnet, r.Source))
+	}
+	return []element{{set: chosen, key: bridge, data: addrKey(r.Source)}, out}, nil
 }
 
 func renderPin(r desired.Pin) ([]element, error) {

@@ -22,6 +22,8 @@ const (
 	setMasq4    = "masq4"
 	setMasq6    = "masq6"
 	setGuard    = "guard"
+	setSource4  = "source4"
+	setSource6  = "source6"
 
 	setPinned = "pinned"
 	setPinMAC = "pin_mac"
@@ -90,6 +92,8 @@ func inetTable(mark string) table {
 			{name: setIntra, comment: "bridges whose containers may talk to one another", key: []datatype{typeIfname, typeIfname}},
 			{name: setMasq4, comment: "subnets that leave under the host's address", key: []datatype{typeIPv4}, interval: true},
 			{name: setMasq6, comment: "subnets that leave under the host's address", key: []datatype{typeIPv6}, interval: true},
+			{name: setSource4, comment: "addresses that bridges' subnets leave under, where one was chosen", key: []datatype{typeIfname}, data: []datatype{typeIPv4}},
+			{name: setSource6, comment: "addresses that bridges' subnets leave under, where one was chosen", key: []datatype{typeIfname}, data: []datatype{typeIPv6}},
 			{name: setGuard, comment: "families not forwarded between foreign interfaces", key: []datatype{typeNFProto}, deny: true},
 		}, portSets(), directSets(), linkSets(setLink4, setLink6)),
 		chains: append(portChains(),
@@ -129,9 +133,20 @@ func forwardRules() []rule {
 func masqueradeRules() []rule {
 	return slices.Concat([]rule{accept("stays on this host", is(oifName, ifname("lo")...))}, hairpinRules(), []rule{
 		accept("stays in our networks, with its true source", in(setBridges, oifName)),
+		leaveAs(unix.NFPROTO_IPV4, setSource4, in(setMasq4, ip4Source)),
+		leaveAs(unix.NFPROTO_IPV6, setSource6, in(setMasq6, ip6Source)),
 		masquerade("leaves under the host's address", is(family, unix.NFPROTO_IPV4), in(setMasq4, ip4Source)),
 		masquerade("leaves under the host's address", is(family, unix.NFPROTO_IPV6), in(setMasq6, ip6Source)),
 	})
+}
+
+// leaveAs gives what comes from a bridge the source that the map has for it. The
+// interface that a packet came in by is known here since Linux 5.7.
+func leaveAs(nfproto byte, set string, from match) rule {
+	first := register(0)
+	return decide("leaves under an address of the host that was chosen",
+		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: uint32(nfproto), RegAddrMin: first, RegAddrMax: first},
+		[]match{is(family, nfproto), from, {iifName(first), &expr.Lookup{SourceRegister: first, SetName: set, DestRegister: first, IsDestRegSet: true}}})
 }
 
 func bridgeTable(mark string) table {
