@@ -179,9 +179,11 @@ func (r *rig) ports(ctx context.Context, live []inspected) error {
 			veths = append(veths, name)
 		}
 	}
-	endpoints := 0
+	endpoints, addresses := 0, 0
 	for _, c := range live {
-		endpoints += len(c.NetworkSettings.Networks)
+		own := len(c.NetworkSettings.Networks)
+		endpoints += own
+		addresses += own * own // by each of its ports a container may use all that it has
 	}
 	var wrong []error
 	if len(veths) != endpoints {
@@ -189,11 +191,11 @@ func (r *rig) ports(ctx context.Context, live []inspected) error {
 	}
 	pinned, err := r.elements(ctx, "pinned")
 	wrong = append(wrong, err, leftover("pin", added(veths, pinned)), prefixed("missing: pin", added(pinned, veths)))
-	for _, set := range []string{"pin_mac", "pin_ip4"} {
+	for set, want := range map[string]int{"pin_mac": endpoints, "pin_ip4": addresses} {
 		elements, err := r.elements(ctx, set)
 		wrong = append(wrong, err)
-		if len(elements) != endpoints {
-			wrong = append(wrong, fmt.Errorf("%d elements in %s for %d endpoints: %v", len(elements), set, endpoints, elements))
+		if len(elements) != want {
+			wrong = append(wrong, fmt.Errorf("%d elements in %s, not %d, for %d endpoints: %v", len(elements), set, want, endpoints, elements))
 		}
 	}
 	return errors.Join(wrong...)

@@ -76,8 +76,10 @@ func TestReboot(t *testing.T) {
 		}
 	}
 
+	mark := must(t)(h.Run(ctx, "sh", "-c", "cut -d : -f 1,2 /sys/class/net/docker0/ifalias")) // linkspan:INSTANCE
+
 	do(l.Reboot(ctx, h))
-	do(r.litter(ctx, stale))
+	do(r.litter(ctx, mark, stale))
 	do(h.Start(ctx))
 
 	if now, err := r.networks(ctx); err != nil || now != networks {
@@ -117,14 +119,15 @@ func (r *rig) networks(ctx context.Context) (string, error) {
 	return strings.Join(both, "\n"), err
 }
 
-// litter puts back what a boot leaves of old containers where /run is on a disk: files without a namespace, and records
-// of process numbers that somebody else has now.
-func (r *rig) litter(ctx context.Context, ids []string) error {
+// litter puts back what a boot leaves of old containers where /run is on a disk: files without a namespace, with the mark of
+// the engine that made them, and records of process numbers that somebody else has now.
+func (r *rig) litter(ctx context.Context, mark string, ids []string) error {
 	_, err := r.h.Run(ctx, append([]string{"sh", "-ec", `
 		echo 1 >/run/linkspan.pid
 		mkdir -p /run/linkspan/containerd
 		echo 1 1 >/run/linkspan/containerd/containerd.pid
-		for id; do touch /run/netns/$id; done`, "sh"}, ids...)...)
+		mkdir -p /run/netns
+		for id; do echo "$0" >/run/netns/$id; chmod 100 /run/netns/$id; done`, mark}, ids...)...)
 	return err
 }
 
