@@ -41,6 +41,8 @@ const (
 	filesOfConns = 8
 	filesOfFlows = 16
 	filesOfPipes = 32
+	// filesOfSockets is the same for the ports themselves.
+	filesOfSockets = 2
 )
 
 // Time allowed.

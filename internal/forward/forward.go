@@ -62,11 +62,12 @@ type Options struct {
 // Server holds the reservations and forwards of a host. It is made by New.
 type Server struct {
 	log                    *slog.Logger
-	conns                  limits.Pool // TCP connections of all forwards
-	flows                  limits.Pool // UDP clients of all forwards
-	connsOfRow, flowsOfRow int64       // at most
-	pipes                  pipes       // through which connections pass data
-	born                   time.Time   // from which on flows count their time
+	conns                  limits.Pool  // TCP connections of all forwards
+	flows                  limits.Pool  // UDP clients of all forwards
+	connsOfRow, flowsOfRow int64        // at most
+	mostSockets            func() int64 // that hold ports
+	pipes                  pipes        // through which connections pass data
+	born                   time.Time    // from which on flows count their time
 
 	outage  limits.Outage // nothing can be accepted
 	spare   limits.Spare  // to refuse then
@@ -101,20 +102,21 @@ func New(o Options) *Server {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Server{
-		log:        log,
-		guard:      bindguard.New(bindguard.Options{Cgroup: o.Cgroup}),
-		conns:      limits.Pool{Max: maxConnsTotal, Least: leastConns, Limit: limits.OneIn(filesOfConns)},
-		flows:      limits.Pool{Max: maxFlowsTotal, Least: leastFlows, Limit: limits.OneIn(filesOfFlows)},
-		born:       time.Now(),
-		connsOfRow: maxConns,
-		flowsOfRow: maxFlows,
-		outage:     limits.Outage{Logger: log, Op: "forward.accept", What: "the forwarder of published ports"},
-		quit:       make(chan struct{}),
-		sockets:    map[name]*socket{},
-		reserves:   map[desired.Key]*reservation{},
-		lanes:      map[desired.Key]*lane{},
-		adopted:    map[name]*os.File{},
-		buffers:    sync.Pool{New: func() any { return new(datagram) }},
+		log:         log,
+		guard:       bindguard.New(bindguard.Options{Cgroup: o.Cgroup}),
+		conns:       limits.Pool{Max: maxConnsTotal, Least: leastConns, Limit: limits.OneIn(filesOfConns)},
+		flows:       limits.Pool{Max: maxFlowsTotal, Least: leastFlows, Limit: limits.OneIn(filesOfFlows)},
+		born:        time.Now(),
+		connsOfRow:  maxConns,
+		mostSockets: limits.OneIn(filesOfSockets),
+		flowsOfRow:  maxFlows,
+		outage:      limits.Outage{Logger: log, Op: "forward.accept", What: "the forwarder of published ports"},
+		quit:        make(chan struct{}),
+		sockets:     map[name]*socket{},
+		reserves:    map[desired.Key]*reservation{},
+		lanes:       map[desired.Key]*lane{},
+		adopted:     map[name]*os.File{},
+		buffers:     sync.Pool{New: func() any { return new(datagram) }},
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -280,4 +281,24 @@ func TestAllTogetherLeavesFiles(t *testing.T) {
 			t.Errorf("of %d descriptors clients may take %d", files, taken)
 		}
 	}
+}
+
+// TestPortsLeaveFiles: who publishes more ports than there are descriptors for is told,
+// and what is held stays.
+func TestPortsLeaveFiles(t *testing.T) {
+	s := start(t)
+	s.mostSockets = func() int64 { return 10 }
+	claim(t, s, reserve(model.TCP, "127.0.0.1", 7000, 7009))
+	err := s.Claim(t.Context(), []desired.Reserve{reserve(model.TCP, "127.0.0.1", 8000)})
+	if err == nil || !strings.Contains(err.Error(), "10 host ports are held") {
+		t.Errorf("one port more: %v", err)
+	}
+	claim(t, s, guarded(model.TCP, "127.0.0.1"))
+	if n := len(s.sockets); n != 10 {
+		t.Errorf("%d sockets", n)
+	}
+	if err := s.Unclaim(t.Context(), []desired.Reserve{reserve(model.TCP, "127.0.0.1", 7000, 7009)}); err != nil {
+		t.Fatal(err)
+	}
+	claim(t, s, reserve(model.TCP, "127.0.0.1", 8000))
 }

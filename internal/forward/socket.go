@@ -161,6 +161,10 @@ func (s *Server) socket(n name) (*socket, error) {
 	}
 	file := s.adopted[n]
 	if delete(s.adopted, n); file == nil {
+		if most := s.mostSockets(); int64(len(s.sockets)) >= most {
+			return nil, fmt.Errorf("%d host ports are held, each by a descriptor, and no more than half of the %d that there are may be taken so: "+
+				"a range of more than %d ports takes none", len(s.sockets), 2*most, maxHeldPorts)
+		}
 		var err error
 		if file, err = bind(n); err != nil {
 			return nil, err

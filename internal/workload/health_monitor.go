@@ -51,9 +51,14 @@ func (m *Manager) goOnWithHealth(b *box) {
 		if before != nil {
 			<-before // two probes of one container must not be
 		}
-		m.monitorHealth(ctx, b, c, rec.State.StartedAt)
+		m.monitorHealth(ctx, b, c, steady(rec.State.StartedAt, time.Now()))
 	})
 }
+
+// steady returns a time that was read from the clock of the wall, or is from before
+// this daemon, as one whose distance from later ones does not change when that clock is
+// set. now comes from time.Now.
+func steady(at, now time.Time) time.Time { return now.Add(-max(now.Sub(at), 0)) }
 
 // endHealth stops checking. What is not checked is not known to be well: Docker
 // calls it unhealthy, without an event. The caller has the turn.
@@ -86,15 +91,15 @@ func (m *Manager) monitorHealth(ctx context.Context, b *box, c check, started ti
 		}
 		result := p.run(ctx)
 		var goOn bool
-		if status, goOn = m.noteHealth(ctx, b, c, result); !goOn {
+		if status, goOn = m.noteHealth(ctx, b, func(h container.Health) container.Health { return c.judge(h, result, started) }); !goOn {
 			return
 		}
 	}
 }
 
-// noteHealth records the result of a probe, unless checking has ended meanwhile.
+// noteHealth records what a probe says of the health, unless checking has ended meanwhile.
 // It is not written to disk: a daemon that starts again begins with "starting".
-func (m *Manager) noteHealth(ctx context.Context, b *box, c check, result container.HealthcheckResult) (status container.HealthStatus, goOn bool) {
+func (m *Manager) noteHealth(ctx context.Context, b *box, judge func(container.Health) container.Health) (status container.HealthStatus, goOn bool) {
 	if err := b.turn.take(ctx); err != nil {
 		return "", false
 	}
@@ -103,7 +108,7 @@ func (m *Manager) noteHealth(ctx context.Context, b *box, c check, result contai
 	if ctx.Err() != nil || rec.Health == nil {
 		return "", false
 	}
-	now := c.judge(*rec.Health, result, rec.State.StartedAt)
+	now := judge(*rec.Health)
 	b.edit(func(r *record) { r.Health = &now })
 	if now.Status != rec.Health.Status {
 		m.say(b, events.ActionHealthStatus+": "+events.Action(now.Status))

@@ -315,3 +315,18 @@ func TestProbesTakeTurns(t *testing.T) {
 		t.Errorf("%d places are taken", len(b.probes))
 	}
 }
+
+// TestStartPeriodMindsNoClock: the start period of a container goes by, whatever becomes
+// of the host's clock after the start.
+func TestStartPeriodMindsNoClock(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct{ ago, want time.Duration }{{0, 0}, {time.Minute, time.Minute}, {-time.Hour, 0}} {
+		started := steady(now.Add(-c.ago).Round(0).UTC(), now)
+		if got := now.Sub(started); (got - c.want).Abs() > time.Millisecond {
+			t.Errorf("started %s ago: %s are counted", c.ago, got)
+		}
+		if !strings.Contains(started.String(), "m=") {
+			t.Errorf("started %s ago: the clock of the wall is followed", c.ago)
+		}
+	}
+}
