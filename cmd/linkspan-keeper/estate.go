@@ -41,7 +41,12 @@ func (e *estate) Empty() bool {
 			return false
 		}
 	}
-	return len(e.ports.Rows()) == 0 && len(e.outputs.List()) == 0
+	for _, row := range e.ports.Rows() {
+		if row.Key().Kind != desired.KindPolicy { // that an internal network is there is nothing to keep
+			return false
+		}
+	}
+	return len(e.outputs.List()) == 0
 }
 
 // Release implements serve.Estate.

@@ -43,7 +43,7 @@ func zone(a netip.Addr) uint32 {
 type arrival struct {
 	local netip.Addr // an address of the host: the one that it was sent to, or that an answer comes from
 	to    netip.Addr // the one that it was sent to: a broadcast or multicast address, if not local
-	by    uint32     // index of the interface; IPv4 only
+	by    uint32     // index of the interface
 }
 
 // broadcast tells whether it was sent to all on a network.
@@ -68,7 +68,7 @@ func sentTo(control []byte) (arrival, bool) {
 			if addr.IsLinkLocalUnicast() {
 				addr = addr.WithZone(strconv.FormatUint(uint64(binary.NativeEndian.Uint32(m.Data[16:])), 10))
 			}
-			return arrival{local: addr, to: addr}, true
+			return arrival{local: addr, to: addr, by: binary.NativeEndian.Uint32(m.Data[16:])}, true
 		}
 	}
 	return arrival{}, false

@@ -69,11 +69,12 @@ type Server struct {
 	pipes                  pipes        // through which connections pass data
 	born                   time.Time    // from which on flows count their time
 
-	outage  limits.Outage // nothing can be accepted
-	spare   limits.Spare  // to refuse then
-	broken  atomic.Int32  // sockets that have failed since the mender looked
-	mending atomic.Bool   // it is at work
-	quit    chan struct{} // closed by Close
+	outage    limits.Outage             // nothing can be accepted
+	spare     limits.Spare              // to refuse then
+	broken    atomic.Int32              // sockets that have failed since the mender looked
+	mending   atomic.Bool               // it is at work
+	internals atomic.Pointer[internals] // never changed in place
+	quit      chan struct{}             // closed by Close
 
 	guard    *bindguard.Guard
 	steering portsteer.Steer
@@ -101,7 +102,7 @@ func New(o Options) *Server {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{
+	s := &Server{
 		log:         log,
 		guard:       bindguard.New(bindguard.Options{Cgroup: o.Cgroup}),
 		conns:       limits.Pool{Max: maxConnsTotal, Least: leastConns, Limit: limits.OneIn(filesOfConns)},
@@ -118,10 +119,12 @@ func New(o Options) *Server {
 		adopted:     map[name]*os.File{},
 		buffers:     sync.Pool{New: func() any { return new(datagram) }},
 	}
+	s.internals.Store(&internals{})
+	return s
 }
 
-// Apply serves the Forward rows among deltas and leaves the other kinds alone:
-// reservations come and go by Claim and Unclaim. A row lives on the sockets of
+// Apply serves the Forward rows among deltas, to nobody in the internal networks that
+// Isolate rows name, and leaves the other kinds alone: reservations come and go by Claim and Unclaim. A row lives on the sockets of
 // the reservation that its ports lie in; without one it binds its own. What could
 // not be done is in the error as *desired.Failure, one for each row, joined.
 // Applying the same deltas again changes nothing.
@@ -131,6 +134,7 @@ func (s *Server) Apply(ctx context.Context, deltas []desired.Delta) error {
 	if s.closed || s.away {
 		return errClosed()
 	}
+	s.isolate(deltas)
 	for _, d := range deltas {
 		if _, ok := d.Old.(desired.Forward); ok && d.New == nil {
 			s.unserve(d.Key())
@@ -162,6 +166,7 @@ func (s *Server) Resync(ctx context.Context, want desired.State) (desired.Report
 		return desired.Report{}, errClosed()
 	}
 	var report desired.Report
+	s.isolateAll(want, &report)
 	s.dropStrays(want, &report)
 	failures := s.mendAll(&report)
 	note := func(o desired.Owned, changed bool, err error) {
@@ -208,7 +213,7 @@ func (s *Server) Check(_ context.Context, want desired.State) (desired.Report, e
 	if s.closed || s.away {
 		return desired.Report{}, errClosed()
 	}
-	var report desired.Report
+	report := desired.Report{Drift: s.isolationDrift(want)}
 	have := map[desired.Key]desired.Row{}
 	for _, row := range s.rows() {
 		have[row.Key()] = row
@@ -227,7 +232,7 @@ func (s *Server) Check(_ context.Context, want desired.State) (desired.Report, e
 	return report, nil
 }
 
-// Rows returns the Forward and Reserve rows that are held, in the order of keys:
+// Rows returns the Forward, Reserve and Isolate rows that are held, in the order of keys:
 // what a successor has to be given. After Release it returns what was held then.
 func (s *Server) Rows() []desired.Row {
 	s.turn.Lock()
@@ -245,6 +250,9 @@ func (s *Server) rows() []desired.Row {
 	}
 	for _, r := range s.reserves {
 		out = append(out, r.row)
+	}
+	for _, r := range *s.internals.Load() {
+		out = append(out, r)
 	}
 	slices.SortFunc(out, func(a, b desired.Row) int {
 		return cmp.Or(cmp.Compare(a.Key().Kind, b.Key().Kind), cmp.Compare(a.Key().Name, b.Key().Name))

@@ -190,6 +190,9 @@ func (s *Server) Adopt(ctx context.Context, handed []Handed, rows []desired.Row)
 	}
 	s.fence()
 	for _, row := range rows {
+		s.isolate([]desired.Delta{{New: row}})
+	}
+	for _, row := range rows {
 		if r, ok := row.(desired.Forward); ok {
 			_, err := s.serve(ctx, r)
 			fail(row, err)

@@ -257,8 +257,11 @@ func prepare(fd int, n name) error {
 	}
 	if n.protocol == model.UDP && n.addr.Is6() {
 		set(unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO)
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_ALL, 0) // as below; Linux 4.20
 	} else if n.protocol == model.UDP {
 		set(unix.IPPROTO_IP, unix.IP_PKTINFO)
+		// What other processes have joined is not for us; without this, it is dropped later.
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0)
 	}
 	return err
 }

@@ -63,7 +63,7 @@ func (s *Server) turnAway(sock *socket) (done bool) {
 func (s *Server) admit(sock *socket, fd int, client netip.Addr) {
 	local := localAddr(fd)
 	l := sock.find(local.Addr())
-	if !local.IsValid() || l == nil || !l.conns.Admit(client) {
+	if !local.IsValid() || l == nil || s.fromInternal(sock, cameBy(fd)) || !l.conns.Admit(client) {
 		reset(fd)
 		return
 	}

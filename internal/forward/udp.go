@@ -44,12 +44,12 @@ func (r *receiver) receive(sock *socket) error {
 // What cannot be sent is lost, as datagrams may be.
 func (r *receiver) forward(sock *socket, client netip.AddrPort, payload, control []byte) {
 	at, ok := sentTo(control)
-	if !ok {
+	if !ok || at.to.IsMulticast() {
 		return
 	}
 	local := at.local
 	l := sock.find(local)
-	if l == nil || l.row.Rest && local.Is4() && !l.hears(flowKey{sock, client, local}, at) {
+	if l == nil || l.server.fromInternal(sock, at.by) || l.row.Rest && local.Is4() && !l.hears(flowKey{sock, client, local}, at) {
 		return
 	}
 	if port, told := portOf(control); told {

@@ -14,6 +14,7 @@ type Row struct {
 	Resolver *desired.Resolver `json:"resolver,omitempty"`
 	Forward  *desired.Forward  `json:"forward,omitempty"`
 	Reserve  *desired.Reserve  `json:"reserve,omitempty"` // between keepers only: the daemon claims
+	Isolate  *desired.Isolate  `json:"isolate,omitempty"` // of internal networks only
 }
 
 // PackRow returns the wire form of a row; false for kinds that are not the
@@ -29,6 +30,11 @@ func PackRow(owner desired.Owner, row desired.Row) (Row, bool) {
 		out.Forward = &r
 	case desired.Reserve:
 		out.Reserve = &r
+	case desired.Isolate:
+		if !r.Internal {
+			return Row{}, false
+		}
+		out.Isolate = &r
 	default:
 		return Row{}, false
 	}
@@ -47,6 +53,8 @@ func (r Row) Unpack() (desired.Owned, error) {
 		return desired.Owned{Owner: r.Owner, Row: *r.Forward}, nil
 	case r.Reserve != nil:
 		return desired.Owned{Owner: r.Owner, Row: *r.Reserve}, nil
+	case r.Isolate != nil:
+		return desired.Owned{Owner: r.Owner, Row: *r.Isolate}, nil
 	}
 	return desired.Owned{}, model.Errorf(model.Invalid, "a row of an unknown kind")
 }
