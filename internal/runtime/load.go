@@ -56,19 +56,26 @@ func (r *Runtime) Load(ctx context.Context, stream io.Reader) (loaded []model.Im
 	return loaded, nil
 }
 
-// spoiled is what is said of an archive that cannot be taken in: that is the client's
-// fault, unless containerd or the disk is to blame.
+// spoiled is what is said of an archive that cannot be taken in.
 func spoiled(op string, err error) error {
+	kind := spoiledKind(err)
+	if kindOf(err) == model.NotFound {
+		return &model.Error{Op: op, Kind: kind, Err: errors.New(native(err).Error())}
+	}
+	return &model.Error{Op: op, Kind: kind, Err: native(err)}
+}
+
+// spoiledKind is the kind of an error with an archive: it is the client's fault, unless
+// containerd or the disk is to blame. NotFound would make the docker command look for
+// an image.
+func spoiledKind(err error) model.Kind {
 	kind := kindOf(err)
 	var syntax *json.SyntaxError
 	var mismatch *json.UnmarshalTypeError
-	if kind == model.Internal && (errors.As(err, &syntax) || errors.As(err, &mismatch) || saysSpoiled(err.Error())) {
-		kind = model.Invalid
+	if kind == model.NotFound || kind == model.Internal && (errors.As(err, &syntax) || errors.As(err, &mismatch) || saysSpoiled(err.Error())) {
+		return model.Invalid
 	}
-	if kind == model.NotFound { // would make the docker command look for an image
-		return &model.Error{Op: op, Kind: model.Invalid, Err: errors.New(native(err).Error())}
-	}
-	return &model.Error{Op: op, Kind: kind, Err: native(err)}
+	return kind
 }
 
 // saysSpoiled tells by containerd's words, for want of kinds, whether an archive is bad.
@@ -200,7 +207,26 @@ func (r *Runtime) unpack(ctx context.Context, rec images.Image) error {
 		matcher = platforms.All
 	}
 	err := containerd.NewImageWithPlatform(r.client, rec, matcher).Unpack(ctx, r.snapshotter)
-	return faultf("unpack", familiar(rec.Name), "unpack image", err)
+	if err == nil {
+		return nil
+	}
+	return &model.Error{Op: "runtime.unpack", Subject: familiar(rec.Name), Kind: spoiledKind(err), Err: errors.New("unpack image: " + plainly(native(err).Error()))}
+}
+
+// plainly leaves out of an error at unpacking the paths and names that are containerd's
+// and ours.
+func plainly(text string) string {
+	if _, after, found := strings.Cut(text, "mount callback failed on "); found {
+		if _, rest, found := strings.Cut(after, ": "); found {
+			return rest
+		}
+	}
+	if _, after, found := strings.Cut(text, "apply layer error for "); found {
+		if _, rest, found := strings.Cut(after, ": "); found {
+			return rest
+		}
+	}
+	return text
 }
 
 // loaded groups fresh records by image, in the order of the archive.
