@@ -21,7 +21,7 @@ func testHost() hostFacts {
 		swapLimit:         true,
 		recursiveReadOnly: true,
 		initPath:          "/usr/bin/tini",
-		maskedPaths:       []string{"/proc/kcore"},
+		maskedPaths:       maskedPaths("/nonexistent"),
 		netSysctls:        map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"},
 	}
 }
@@ -287,7 +287,7 @@ func TestMaskedPaths(t *testing.T) {
 		change           func(*model.ContainerSpec)
 		masked, readonly []string
 	}{
-		"default":    {func(*model.ContainerSpec) {}, []string{"/proc/kcore"}, readonlyPaths()},
+		"default":    {func(*model.ContainerSpec) {}, maskedPaths("/nonexistent"), readonlyPaths()},
 		"more":       {func(s *model.ContainerSpec) { s.MaskedPaths = []string{"/proc/cpuinfo"} }, []string{"/proc/cpuinfo"}, readonlyPaths()},
 		"none":       {func(s *model.ContainerSpec) { s.MaskedPaths, s.ReadonlyPaths = []string{}, []string{} }, []string{}, []string{}},
 		"unconfined": {func(s *model.ContainerSpec) { s.SecurityOpts = []string{"systempaths=unconfined"} }, nil, nil},
