@@ -351,3 +351,23 @@ func TestTopIsAnEvent(t *testing.T) {
 		t.Errorf("events %v", got)
 	}
 }
+
+// TestPruneTellsWhatItFreed: of the containers that it removed, and of no other.
+func TestPruneTellsWhatItFreed(t *testing.T) {
+	b := newBench(t)
+	id := b.create("one", nil)
+	b.create("two", nil)
+	b.o.Sizes = sizes{model.ContainerID(id)}
+	report, err := b.Prune(ctx, Filters{})
+	must(t, err)
+	if report.SpaceReclaimed != 7 || len(report.ContainersDeleted) != 2 {
+		t.Errorf("%+v", report)
+	}
+	past, _ := b.Subscribe(ctx, time.Unix(1, 0), time.Time{}, func(e events.Message) bool { return e.Action == events.ActionPrune })
+	if len(past) != 1 || past[0].Actor.Attributes["reclaimed"] != "7" {
+		t.Errorf("events %+v", past)
+	}
+	b.pruning.Store(true)
+	_, err = b.Prune(ctx, Filters{})
+	refused(t, err, model.Conflict, "a prune operation is already running")
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -232,6 +233,10 @@ func (m *Manager) Prune(ctx context.Context, f Filters) (container.PruneReport, 
 	if err != nil {
 		return report, err
 	}
+	if !m.pruning.CompareAndSwap(false, true) {
+		return report, model.Errorf(model.Conflict, "a prune operation is already running")
+	}
+	defer m.pruning.Store(false)
 	for _, b := range m.all() {
 		rec := b.snapshot()
 		labels := rec.Config.Labels
@@ -240,9 +245,14 @@ func (m *Manager) Prune(ctx context.Context, f Filters) (container.PruneReport, 
 		if rec.State.Running || skip {
 			continue
 		}
+		written, _, sizeErr := m.sizeOf(ctx, b)
+		if sizeErr != nil { // it is only told
+			m.log.Debug("size of a pruned container", "container", model.Short(b.id), "op", "container.prune", "err", sizeErr)
+		}
 		err := m.Remove(ctx, string(b.id), RemoveOptions{})
 		switch {
 		case err == nil:
+			report.SpaceReclaimed += uint64(max(written, 0))
 			report.ContainersDeleted = append(report.ContainersDeleted, string(b.id))
 		case ctx.Err() != nil:
 			return report, context.Cause(ctx)
@@ -251,6 +261,6 @@ func (m *Manager) Prune(ctx context.Context, f Filters) (container.PruneReport, 
 		}
 	}
 	m.Publish(events.Message{Type: events.ContainerEventType, Action: events.ActionPrune,
-		Actor: events.Actor{Attributes: map[string]string{"reclaimed": "0"}}})
+		Actor: events.Actor{Attributes: map[string]string{"reclaimed": strconv.FormatUint(report.SpaceReclaimed, 10)}}})
 	return report, nil
 }

@@ -90,14 +90,15 @@ type HostFiles struct {
 
 // Manager knows all containers. Its methods may be called from any goroutine.
 type Manager struct {
-	o      Options
-	log    *slog.Logger
-	events eventLog
-	closed context.Context // ends with Close: goroutines of the manager's own live in it
-	close  context.CancelFunc
-	ending atomic.Bool    // containers are being stopped with the daemon: none is restarted
-	work   sync.WaitGroup // goroutines started by the manager
-	probes chan struct{}  // a place for each health check that is being started
+	o       Options
+	log     *slog.Logger
+	events  eventLog
+	closed  context.Context // ends with Close: goroutines of the manager's own live in it
+	close   context.CancelFunc
+	ending  atomic.Bool    // containers are being stopped with the daemon: none is restarted
+	pruning atomic.Bool    // one prune at a time
+	work    sync.WaitGroup // goroutines started by the manager
+	probes  chan struct{}  // a place for each health check that is being started
 
 	unfinished unfinished
 
