@@ -12,6 +12,7 @@ import (
 
 // fakeOutputs reads the pipes of the fake runtime.
 type fakeOutputs struct {
+	away    int // so many calls of Open fail
 	runtime *fakeRuntime
 	logs    *fakeLogs
 
@@ -30,6 +31,10 @@ func newFakeOutputs(r *fakeRuntime, l *fakeLogs) *fakeOutputs {
 func (o *fakeOutputs) Open(_ context.Context, out model.Output) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.away > 0 {
+		o.away--
+		return model.Errorf(model.Unavailable, "the keeper is being started again")
+	}
 	readers := &sync.WaitGroup{}
 	for stream, from := range map[string]io.Reader{stdoutName: o.runtime.pipe(out.Pipes.Stdout), stderrName: o.runtime.pipe(out.Pipes.Stderr)} {
 		if from != nil {

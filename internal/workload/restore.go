@@ -75,13 +75,19 @@ func (m *Manager) restoreAll(ctx context.Context, tasks map[model.ContainerID]mo
 	var mu sync.Mutex
 	var ended []*box
 	atOnce(m.all(), func(b *box) {
+		b.turn.must()
 		if tasks[b.id].State == model.TaskUnknown {
 			m.restoreLater(b, tasks[b.id])
 			return
 		}
-		b.turn.must()
-		defer b.turn.give()
-		if m.restore(ctx, b, tasks[b.id]) {
+		runs, err := m.restore(ctx, b, tasks[b.id])
+		if err != nil {
+			m.log.Warn("running container not taken over yet", "container", model.Short(b.id), "op", "container.restore", "err", err)
+			m.restoreLater(b, tasks[b.id])
+			return
+		}
+		b.turn.give()
+		if runs {
 			return
 		}
 		mu.Lock()
@@ -92,18 +98,50 @@ func (m *Manager) restoreAll(ctx context.Context, tasks map[model.ContainerID]mo
 }
 
 // restoreLater is for a container of which the runtime does not know yet how its
-// process is. Who asks for it waits; for the others the daemon is there.
+// process is, or that could not be taken over. Who asks for it waits; for the others
+// the daemon is there. It has the turn from the caller.
 func (m *Manager) restoreLater(b *box, t model.TaskStatus) {
-	b.turn.must()
 	m.work.Go(func() {
-		ctx, cancel := context.WithTimeout(m.closed, verbTimeout)
-		defer cancel()
-		runs := m.restore(ctx, b, t)
+		runs := m.restoreAgain(b, t)
 		b.turn.give()
 		if !runs && m.closed.Err() == nil {
+			ctx, cancel := context.WithTimeout(m.closed, verbTimeout)
+			defer cancel()
 			m.afterRestore(ctx, b)
 		}
 	})
+}
+
+// takeOverLast is the longest pause between two attempts to take over a process.
+const takeOverLast = 5 * time.Second
+
+// restoreAgain is restore that tries again for as long as a verb may take, because
+// the runtime or the keeper may just be starting again: what runs is ended only if
+// nobody could look after it.
+func (m *Manager) restoreAgain(b *box, t model.TaskStatus) (runs bool) {
+	ctx, cancel := context.WithTimeout(m.closed, verbTimeout)
+	defer cancel()
+	for pause := restartFirst; ; pause = min(2*pause, takeOverLast) {
+		runs, err := m.restore(ctx, b, t)
+		if err == nil || m.closed.Err() != nil { // the next daemon tries again
+			return runs
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+			if model.KindOf(err) != model.NotFound {
+				continue
+			}
+		case <-ctx.Done():
+			timer.Stop()
+		}
+		if m.closed.Err() != nil {
+			return false
+		}
+		m.log.Error("running container not taken over, ending it", "container", model.Short(b.id), "op", "container.restore", "err", err)
+		m.settleUnseen(b)
+		return false
+	}
 }
 
 // sweepContainer removes a container of the runtime that has no record: one
@@ -152,26 +190,18 @@ func (m *Manager) sweepDirectories() {
 	}
 }
 
-// restore brings one container up to date, and tells whether it runs. The caller has
-// the turn.
-func (m *Manager) restore(ctx context.Context, b *box, t model.TaskStatus) (runs bool) {
+// restore brings one container up to date, and tells whether it runs. It is an error
+// if it runs and could not be taken over. The caller has the turn.
+func (m *Manager) restore(ctx context.Context, b *box, t model.TaskStatus) (runs bool, err error) {
 	rec := b.snapshot()
 	log := m.log.With("container", model.Short(b.id), "op", "container.restore")
 	switch t.State {
 	case model.TaskRunning, model.TaskPaused, model.TaskUnknown:
 		adopted, err := m.adopt(ctx, b, t)
-		if adopted {
-			return true
+		if adopted || err != nil {
+			return adopted, err
 		}
-		if err == nil {
-			m.forgetHalf(ctx, b, true)
-			break
-		}
-		if m.closed.Err() != nil {
-			return false // the next daemon tries again
-		}
-		log.Error("running container not taken over, ending it", "err", err)
-		m.settleUnseen(b)
+		m.forgetHalf(ctx, b, true)
 	case model.TaskStopped:
 		if rec.State.Running || rec.State.StartedAt.IsZero() {
 			m.settle(b, t.Exit)
@@ -185,7 +215,7 @@ func (m *Manager) restore(ctx context.Context, b *box, t model.TaskStatus) (runs
 	default: // created and never started, or none at all
 		m.forgetHalf(ctx, b, t.State == model.TaskCreated)
 	}
-	return false
+	return false, nil
 }
 
 // forgetHalf removes what there is of a process that was never started, and

@@ -266,3 +266,23 @@ func TestRestoreMovesLinks(t *testing.T) {
 		t.Errorf("line %q, want %q", got, line)
 	}
 }
+
+// TestRestoreTriesAgain: what runs is not ended because somebody was not there for a
+// moment; who asks for it meanwhile waits.
+func TestRestoreTriesAgain(t *testing.T) {
+	b := newBench(t)
+	id := b.run("one", nil)
+	other := b.run("two", nil)
+	before := b.inspect(id)
+	b.reopen(func() { b.outputs.away = 3 })
+	must(t, b.Pause(ctx, id))
+	must(t, b.Unpause(ctx, id))
+	must(t, b.Pause(ctx, other))
+	if got := b.inspect(id); !got.State.Running || got.State.Pid != before.State.Pid || got.State.StartedAt != before.State.StartedAt {
+		t.Fatalf("before %+v, after %+v", before.State, got.State)
+	}
+	b.end(id, 4)
+	if got := b.inspect(id).State; got.ExitCode != 4 {
+		t.Errorf("%+v", got)
+	}
+}

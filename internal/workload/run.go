@@ -77,7 +77,8 @@ func (m *Manager) drained(b *box) {
 func (m *Manager) keepOutputs(ctx context.Context, tasks map[model.ContainerID]model.TaskStatus) {
 	var running []model.ContainerID
 	for _, b := range m.all() {
-		if b.current() != nil || tasks[b.id].State == model.TaskUnknown {
+		state := tasks[b.id].State // may run though it is not taken over yet
+		if b.current() != nil || state == model.TaskUnknown || state == model.TaskRunning || state == model.TaskPaused {
 			running = append(running, b.id)
 		}
 	}
