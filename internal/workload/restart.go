@@ -59,6 +59,20 @@ func (m *Manager) restartLater(b *box) {
 	})
 }
 
+// hurry makes the next start of a container come at once that waits because the last
+// one failed: somebody believes that it would work now.
+func (m *Manager) hurry(b *box) {
+	b.mu.Lock()
+	waits := b.rec.State.Restarting && b.rec.State.Error != ""
+	if waits {
+		b.pause = 0
+	}
+	b.mu.Unlock()
+	if waits {
+		m.restartLater(b)
+	}
+}
+
 // restartAfter starts a container that waits for it, after a pause, and tells
 // whether that is to be tried again. It does nothing if the wait is not in force
 // any more.
@@ -107,7 +121,7 @@ func (b *box) inForce(wait int) bool {
 func (m *Manager) awaitShared(b *box) {
 	ctx, cancel := context.WithTimeout(m.closed, restartLast)
 	defer cancel()
-	for m.awaitsAnother(b.snapshot()) {
+	for rec := b.snapshot(); rec.State.Restarting && m.awaitsAnother(rec); rec = b.snapshot() {
 		select {
 		case <-time.After(restartFirst):
 		case <-ctx.Done():

@@ -187,6 +187,24 @@ func TestEndsOfTheWait(t *testing.T) {
 	}
 }
 
+// TestStartDuringTheWait: it is running, as Docker has it, and the next attempt comes
+// at once.
+func TestStartDuringTheWait(t *testing.T) {
+	b := newBench(t)
+	id := b.run("one", always)
+	b.runtime.refuse(errAddress)
+	b.end(id, 1)
+	soon(t, "a start that fails", func() bool { return b.inspect(id).State.Error != "" })
+	box, err := b.find(id)
+	must(t, err)
+	box.mu.Lock()
+	box.waits, box.pause = box.waits+1, restartLast // as if the next attempt were a minute away
+	box.mu.Unlock()
+	b.runtime.refuse(nil)
+	refused(t, b.Start(ctx, id), model.NotModified, "already running")
+	soon(t, "it runs", func() bool { return b.inspect(id).State.Status == container.StateRunning })
+}
+
 // TestStartByHandThatFails: what the user asks for fails at once, and nobody tries
 // it again.
 func TestStartByHandThatFails(t *testing.T) {

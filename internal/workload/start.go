@@ -37,6 +37,7 @@ func (m *Manager) Start(ctx context.Context, ref string) error {
 	}
 	defer b.turn.give()
 	if s := b.snapshot().State; s.Running && !s.Paused { // also one that waits for its restart
+		m.hurry(b)
 		return model.Errorf(model.NotModified, "container %s is already running", b.id)
 	}
 	b.edit(func(r *record) { r.Stopped, r.RestartCount = false, 0 })
