@@ -1,6 +1,8 @@
 package dockerapi
 
 import (
+	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/moby/moby/api/types/container"
@@ -62,4 +64,23 @@ func TestNamesOfLinksInPaths(t *testing.T) {
 	for _, path := range []string{"/containers/a/b/c/json", "/containers/a/b/odd"} {
 		b.want(t, 404, `{"message":"page not found"}`, "GET", path)
 	}
+}
+
+// FuzzLinkInPath: of whatever comes, a path that is taken has three parts, the
+// second of which holds the link's name.
+func FuzzLinkInPath(f *testing.F) {
+	for _, seed := range []string{"/containers/a/b/json", "/containers//a/b/json", "/containers/a%2Fb/c/top", "/containers/%/b/json", "/containers/a/b/c/d", ""} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, path string) {
+		u, err := url.ParseRequestURI(path)
+		if err != nil || !linkInPath(u) {
+			return
+		}
+		parts := strings.SplitN(strings.TrimPrefix(u.EscapedPath(), "/containers/"), "/", 2)
+		name, err := url.PathUnescape(parts[0])
+		if err != nil || len(parts) != 2 || !strings.Contains(name, "/") {
+			t.Fatalf("%q became %q", path, u.EscapedPath())
+		}
+	})
 }

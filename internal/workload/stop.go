@@ -92,7 +92,7 @@ func (m *Manager) beginStop(ctx context.Context, b *box, asked bool) (*run, erro
 	})
 	m.saveLogged(context.WithoutCancel(ctx), b, "container.stop")
 	if r == nil {
-		m.sandboxDown(context.WithoutCancel(ctx), b, false) // others may have its addresses now
+		m.sandboxDown(context.WithoutCancel(ctx), b, m.comesBack(b, false)) // else others may have its addresses now
 		b.wake(int64(rec.State.ExitCode), "", false)
 	}
 	return r, nil
