@@ -3,6 +3,7 @@ package workload
 import (
 	"context"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -32,6 +33,7 @@ type box struct {
 	// returning says that the user asked for a restart: it ends only to run again.
 	returning bool
 	pause     time.Duration // before the last automatic restart
+	awaited   []netip.Addr  // addresses of the host that the last automatic restart lacked
 	waits     int           // counts waits for an automatic restart: only the last one is in force
 	made      bool          // the runtime has a container of this ID
 	tried     bool          // it was asked for one and did not make it: there may be parts

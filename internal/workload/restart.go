@@ -2,6 +2,9 @@ package workload
 
 import (
 	"context"
+	"maps"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -77,11 +80,7 @@ func (m *Manager) hurry(b *box) {
 // whether that is to be tried again. It does nothing if the wait is not in force
 // any more.
 func (m *Manager) restartAfter(b *box, wait int, pause time.Duration) (again bool) {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-m.closed.Done():
+	if !m.rest(b, pause) {
 		return false
 	}
 	m.awaitShared(b)
@@ -93,7 +92,14 @@ func (m *Manager) restartAfter(b *box, wait int, pause time.Duration) (again boo
 	}
 	ctx, cancel := m.cleanup() // the state says "restarting" until it runs
 	defer cancel()
+	awaited := m.absent(before) // seen before the start, so that none comes unseen
 	err := m.start(ctx, b)
+	if err == nil {
+		awaited = nil
+	}
+	b.mu.Lock()
+	b.awaited = awaited
+	b.mu.Unlock()
 	if err == nil {
 		return false
 	}
@@ -107,6 +113,82 @@ func (m *Manager) restartAfter(b *box, wait int, pause time.Duration) (again boo
 		b.wake(int64(now.ExitCode), "", false) // it will not run again by itself
 	}
 	return now.Restarting
+}
+
+// addressLook is how often the host is looked at for an address that a container
+// waits for.
+const addressLook = time.Second
+
+// rest waits for a pause to be over, or for an address of the host to come that the
+// container publishes ports at: then the pauses begin anew, because the kernel may
+// not let it be used at once (RFC 4862 section 5.4). False if the manager is closed
+// first.
+func (m *Manager) rest(b *box, pause time.Duration) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	var look <-chan time.Time
+	b.mu.Lock()
+	awaited := b.awaited
+	b.mu.Unlock()
+	if len(awaited) > 0 {
+		ticker := time.NewTicker(addressLook)
+		defer ticker.Stop()
+		look = ticker.C
+	}
+	for {
+		select {
+		case <-timer.C:
+			return true
+		case <-m.closed.Done():
+			return false
+		case <-look:
+			if still := m.absent(b.snapshot()); len(still) < len(awaited) {
+				b.mu.Lock()
+				b.pause = 0
+				b.mu.Unlock()
+				return true
+			}
+		}
+	}
+}
+
+// absent returns the addresses at which a container publishes ports and which the
+// host does not have.
+func (m *Manager) absent(r record) []netip.Addr {
+	wanted := map[netip.Addr]bool{}
+	for _, bindings := range r.Host.PortBindings {
+		for _, b := range bindings {
+			if b.HostIP.IsValid() && !b.HostIP.IsUnspecified() && !b.HostIP.IsLoopback() {
+				wanted[b.HostIP.Unmap().WithZone("")] = true
+			}
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	have, err := m.o.Host.addresses()
+	if err != nil {
+		return nil // the pause will do
+	}
+	for _, a := range have {
+		delete(wanted, a)
+	}
+	return slices.Collect(maps.Keys(wanted))
+}
+
+// addresses returns those of the host's interfaces.
+func (h HostFiles) addresses() ([]netip.Addr, error) {
+	if h.Addresses != nil {
+		return h.Addresses()
+	}
+	all, err := net.InterfaceAddrs()
+	var out []netip.Addr
+	for _, one := range all {
+		if p, err := netip.ParsePrefix(one.String()); err == nil {
+			out = append(out, p.Addr().Unmap().WithZone(""))
+		}
+	}
+	return out, err
 }
 
 // inForce tells whether nobody has begun another wait for the container's restart.

@@ -2,12 +2,15 @@ package workload
 
 import (
 	"context"
+	"net/netip"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
 
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -184,6 +187,40 @@ func TestEndsOfTheWait(t *testing.T) {
 			b.runtime.refuse(nil)
 			must(t, b.Start(ctx, id))
 		})
+	}
+}
+
+// TestAddressThatComes: a container that waits for an address of the host is started
+// when it comes, however long its pauses are by then.
+func TestAddressThatComes(t *testing.T) {
+	b := newBench(t)
+	var mu sync.Mutex
+	host := []netip.Addr{netip.MustParseAddr("10.0.0.1")}
+	b.o.Host.Addresses = func() ([]netip.Addr, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return host, nil
+	}
+	id := b.run("one", func(r *CreateRequest) {
+		always(r)
+		r.Host.PortBindings = network.PortMap{network.MustParsePort("80/tcp"): {
+			{HostIP: netip.MustParseAddr("192.0.2.1"), HostPort: "80"}, {HostIP: netip.MustParseAddr("10.0.0.1"), HostPort: "80"}, {HostPort: "81"}}}
+	})
+	b.runtime.refuse(errAddress)
+	b.end(id, 1)
+	soon(t, "a start that fails", func() bool { return b.inspect(id).State.Error != "" })
+	box, err := b.find(id)
+	must(t, err)
+	equal(t, "awaited", b.absent(box.snapshot()), []netip.Addr{netip.MustParseAddr("192.0.2.1")})
+	b.freezeRestarts(id)
+	b.restartLater(box) // a minute from now
+	b.runtime.refuse(nil)
+	mu.Lock()
+	host = append(host, netip.MustParseAddr("192.0.2.1"))
+	mu.Unlock()
+	soon(t, "it runs", func() bool { return b.inspect(id).State.Status == container.StateRunning })
+	if got := b.absent(box.snapshot()); got != nil {
+		t.Errorf("it runs and waits for %v", got)
 	}
 }
 

@@ -80,10 +80,13 @@ type Defaults struct {
 	LinkEnvironment bool
 }
 
-// HostFiles are the host's own files that containers' files are made from.
+// HostFiles are the host's own files that containers' files are made from, and what
+// else is asked of it.
 type HostFiles struct {
 	ResolvConf string // "/etc/resolv.conf" if empty
 	Hosts      string // "/etc/hosts" if empty
+	// Addresses returns those of the host's interfaces; nil asks the kernel.
+	Addresses func() ([]netip.Addr, error)
 	// NoIPv6 says that the kernel has no IPv6: /etc/hosts gets no IPv6 names.
 	NoIPv6 bool
 }
