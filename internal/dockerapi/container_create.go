@@ -1,6 +1,7 @@
 package dockerapi
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -29,11 +30,12 @@ func (s *server) createContainer(w http.ResponseWriter, r *request) error {
 		return model.Errorf(model.Invalid, "Invalid container name (%.32s…): it has %d bytes, at most %d are allowed", name, len(name), maxName)
 	}
 	var body createBody
-	if err := r.decode(&body); err != nil {
-		return err
-	}
-	if r.empty() {
+	err := r.decode(&body)
+	if errors.Is(err, errNoJSON) || err == nil && r.empty() {
 		return model.Errorf(model.Invalid, "invalid JSON: EOF")
+	}
+	if err != nil {
+		return err
 	}
 	create, warnings, err := translateCreate(r.version, body)
 	if err != nil {

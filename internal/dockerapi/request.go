@@ -124,13 +124,16 @@ func (r *request) decode(out any) error {
 	return decodeJSON(raw, out)
 }
 
+// errNoJSON says that a body had nothing in it.
+var errNoJSON = errors.New("got EOF while reading request body")
+
 // decodeJSON reads one JSON value that is all of raw.
 func decodeJSON(raw []byte, out any) error {
 	// Unmarshal would do, but says of trailing data what Docker does not.
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	if err := decoder.Decode(out); err != nil {
 		if errors.Is(err, io.EOF) {
-			err = errors.New("got EOF while reading request body")
+			err = errNoJSON
 		}
 		return model.Errorf(model.Invalid, "invalid JSON: %w", err)
 	}

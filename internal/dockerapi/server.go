@@ -93,11 +93,12 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	u := *r.URL
 	u.Path, u.RawPath = path, strings.TrimPrefix(u.RawPath, strings.TrimSuffix(r.URL.Path, path))
 	inner.URL = &u
-	// The mux would answer in its own words; Docker says this of a wrong method too.
 	if _, pattern = s.mux.Handler(inner); pattern == "" && linkInPath(&u) {
 		_, pattern = s.mux.Handler(inner)
 	}
-	if pattern == "" {
+	// The mux would answer in its own words; Docker says this of a wrong method too,
+	// and knows HEAD only where a client needs it.
+	if pattern == "" || r.Method == http.MethodHead && !strings.HasSuffix(pattern, "/_ping") && !strings.HasSuffix(pattern, "/archive") {
 		s.writeError(seen, r, errNoPage())
 		return
 	}
