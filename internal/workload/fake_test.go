@@ -16,6 +16,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
@@ -62,6 +63,8 @@ func (e *fakeEngine) Do(_ context.Context, op ops.Op) (*state.Snapshot, error) {
 	e.now, _ = tx.Commit()
 	return e.now, nil
 }
+
+func (e *fakeEngine) Resync(context.Context) (desired.Report, error) { return desired.Report{}, nil }
 
 func (e *fakeEngine) Snapshot() *state.Snapshot {
 	e.mu.Lock()

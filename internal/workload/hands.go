@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/state"
@@ -17,6 +18,8 @@ type Engine interface {
 	// op's effect.
 	Do(ctx context.Context, op ops.Op) (*state.Snapshot, error)
 	Snapshot() *state.Snapshot
+	// Resync repairs what differs from the model.
+	Resync(ctx context.Context) (desired.Report, error)
 }
 
 // RecordStore keeps containers' records, in the same file as the engine's state.

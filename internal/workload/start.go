@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/moby/moby/api/types/events"
@@ -89,6 +90,7 @@ func (m *Manager) launch(ctx context.Context, b *box) (launched, error) {
 	if err != nil {
 		return launched{}, err
 	}
+	m.findNetns(ctx, rec, where)
 	if err := m.checkTargets(rec, m.o.Engine.Snapshot()); err != nil {
 		return launched{}, err
 	}
@@ -308,6 +310,30 @@ func (m *Manager) netns(r record) (netns, error) {
 	}
 	out.path = filepath.Join(m.dir(r.ID), "netns")
 	return out, relink(filepath.Join(model.NetnsDir, model.NamespaceOf(out.owner)), out.path)
+}
+
+// findNetns has the name of a namespace mended that a container is about to join.
+// Somebody may have taken it away while the other container runs.
+func (m *Manager) findNetns(ctx context.Context, r record, where netns) {
+	if !r.mode().IsContainer() || where.path == "" || sameDevice(where.path, "/proc/self/ns/net") {
+		return
+	}
+	if _, err := m.o.Engine.Resync(ctx); err != nil {
+		m.log.Warn("the network of the other container is not found", "container", model.Short(where.owner), "op", "container.start", "err", err)
+	}
+}
+
+// sameDevice tells whether two files are on one file system: namespaces have one of
+// their own.
+func sameDevice(a, b string) bool {
+	infoA, errA := os.Stat(a)
+	infoB, errB := os.Stat(b)
+	if errA != nil || errB != nil {
+		return false
+	}
+	statA, okA := infoA.Sys().(*syscall.Stat_t)
+	statB, okB := infoB.Sys().(*syscall.Stat_t)
+	return okA && okB && statA.Dev == statB.Dev
 }
 
 // shared returns the record of the container whose network r uses.

@@ -165,8 +165,7 @@ func Inside(p Process) (*os.File, error) {
 	return f, nil
 }
 
-// Bind gives a name to a namespace that lives: in place of a file, or on top of
-// what somebody else mounted there.
+// Bind gives a name to a namespace that lives, in place of what is mounted there.
 func (d *Dir) Bind(ctx context.Context, name string, namespace *os.File) error {
 	if err := check(name); err != nil {
 		return err
@@ -178,10 +177,11 @@ func (d *Dir) Bind(ctx context.Context, name string, namespace *os.File) error {
 		return fmt.Errorf("prepare %s: %w", d.path, err)
 	}
 	path := d.Path(name)
-	if !isNamespace(path) {
-		if err := d.layOut(path); err != nil {
-			return fmt.Errorf("name network namespace %s: %w", name, err)
-		}
+	if _, err := unmountAll(path); err != nil {
+		return fmt.Errorf("name network namespace %s: %w", name, err)
+	}
+	if err := d.layOut(path); err != nil {
+		return fmt.Errorf("name network namespace %s: %w", name, err)
 	}
 	source := fmt.Sprintf("/proc/self/fd/%d", namespace.Fd())
 	if err := unix.Mount(source, path, "none", unix.MS_BIND, ""); err != nil {

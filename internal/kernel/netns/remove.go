@@ -67,16 +67,9 @@ func (d *Dir) removeLoop() {
 // remove unmounts lazily, since a container that is slow to die may still be
 // inside: the namespace then lives, nameless, as long as its processes.
 func (d *Dir) remove(path string) error {
-	mounted := false
-	for isNamespace(path) { // more than once if someone mounted over it
-		err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		mounted = true
+	mounted, err := unmountAll(path)
+	if err != nil {
+		return err
 	}
 	// Releases before the mark left their files empty. What was mounted on one here
 	// was ours, so the file is.
@@ -84,4 +77,20 @@ func (d *Dir) remove(path string) error {
 		return gone(os.Remove(path))
 	}
 	return d.unlink(path)
+}
+
+// unmountAll takes namespaces off a name, more than one if someone mounted over it,
+// and tells whether there was any.
+func unmountAll(path string) (mounted bool, err error) {
+	for isNamespace(path) {
+		err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+			break
+		}
+		if err != nil {
+			return mounted, err
+		}
+		mounted = true
+	}
+	return mounted, nil
 }
