@@ -131,15 +131,6 @@ type Masquerade struct {
 	Subnet netip.Prefix
 }
 
-// Pin ties a bridge port to one MAC address and its IP addresses; frames from
-// anyone else are dropped, and a port without Pin is dead.
-type Pin struct {
-	Port   string
-	Bridge string
-	MAC    string
-	Addrs  []netip.Addr
-}
-
 // Guard is the policy of the host: with DropForeign, packets between two
 // interfaces of which neither is ours are not forwarded.
 type Guard struct {
@@ -203,9 +194,6 @@ func (r Isolate) Key() Key { return key(KindPolicy, "isolate", r.Bridge) }
 
 // Key implements Row.
 func (r Masquerade) Key() Key { return key(KindPolicy, "masquerade", r.Subnet.String()) }
-
-// Key implements Row.
-func (r Pin) Key() Key { return key(KindPolicy, "pin", r.Port) }
 
 // Key implements Row.
 func (r Guard) Key() Key { return key(KindPolicy, "guard") }
@@ -281,10 +269,6 @@ func (r Isolate) String() string {
 
 func (r Masquerade) String() string {
 	return fmt.Sprintf("policy masquerade %s from %s", r.Subnet, r.Bridge)
-}
-
-func (r Pin) String() string {
-	return fmt.Sprintf("policy pin %s on %s to %s %v", r.Port, r.Bridge, r.MAC, r.Addrs)
 }
 
 func (r Guard) String() string {

@@ -179,6 +179,7 @@ func (Driver) Plan(v driver.View) ([]desired.Row, error) {
 	if v.Network.IPv4 && !v.Network.Internal {
 		rows = append(rows, localhost(c.bridge))
 	}
+	rows = append(rows, identity(c, v.Network, rows)...)
 	return append(rows, firewall.Network(border)...), nil
 }
 

@@ -61,8 +61,13 @@ func unmarshal(family byte, data []byte, e expr.Any) error {
 }
 
 // answering matches packets of connections that were let through before.
-func answering() match {
+func answering() match { return connected(expr.CmpOpNeq) }
+
+// notAnswering matches all others.
+func notAnswering() match { return connected(expr.CmpOpEq) }
+
+func connected(op expr.CmpOp) match {
 	state := func(reg uint32) expr.Any { return &expr.Ct{Register: reg, Key: expr.CtKeySTATE} }
 	mask := native32(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED)
-	return masked(state, expr.CmpOpNeq, make([]byte, 4), mask)
+	return masked(state, op, make([]byte, 4), mask)
 }

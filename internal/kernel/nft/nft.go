@@ -247,6 +247,9 @@ func (b *Backend) compareLocked(ctx context.Context, want map[string]map[element
 			return r, err
 		}
 		for _, s := range t.sets {
+			if s.learned {
+				continue
+			}
 			var have map[element]bool
 			if seen != nil && seen.sets[s.name] != nil {
 				have = seen.sets[s.name].elements

@@ -91,6 +91,7 @@ func portChains() []chain {
 		{chainPublished, base{}, publishedRules()},
 		{chainDirect, base{}, directRules()},
 		{chainEntering, base{}, enteringRules()},
+		{chainStrange, base{}, strangeRules()},
 		{"early", base{"filter", unix.NF_INET_PRE_ROUTING, priorityRaw}, earlyRules()},
 		{"prerouting", base{"nat", unix.NF_INET_PRE_ROUTING, priorityNATDest}, []rule{
 			accept("IPv6 link-local sources: the kernel does not forward them",
@@ -102,7 +103,7 @@ func portChains() []chain {
 				is(family, unix.NFPROTO_IPV6), is(ip6Destination, netip.IPv6Loopback().AsSlice()...)),
 			jump("published ports", chainPublish),
 		}},
-		{"input", base{"filter", unix.NF_INET_LOCAL_IN, priorityFilter}, []rule{counted}},
+		{"input", base{"filter", unix.NF_INET_LOCAL_IN, priorityFilter}, []rule{strange(), counted}},
 		{"sent", base{"filter", unix.NF_INET_LOCAL_OUT, priorityFilter}, []rule{counted}},
 	}
 }

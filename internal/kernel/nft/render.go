@@ -2,7 +2,6 @@ package nft
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -33,6 +32,8 @@ func render(row desired.Row) ([]element, error) {
 		return renderMasquerade(r)
 	case desired.Pin:
 		return renderPin(r)
+	case desired.Identity:
+		return renderIdentity(r)
 	case desired.Guard:
 		return renderGuard(r), nil
 	case desired.Publish:
@@ -78,35 +79,6 @@ func renderMasquerade(r desired.Masquerade) ([]element, error) {
 		out.after = addrKey(after)
 	}
 	return []element{out}, nil
-}
-
-func renderPin(r desired.Pin) ([]element, error) {
-	port, err := nameKey(r.Port)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := nameKey(r.Bridge); err != nil {
-		return nil, err
-	}
-	mac, err := net.ParseMAC(r.MAC)
-	if err != nil || len(mac) != typeEther.size() {
-		return nil, model.Errorf(model.Invalid, "pin %s: MAC address %q", r.Port, r.MAC)
-	}
-	out := []element{
-		{set: setPinned, key: port},
-		{set: setPinMAC, key: port + string(mac) + "\x00\x00"}, // padded to whole registers
-	}
-	for _, a := range r.Addrs {
-		switch a = a.Unmap(); {
-		case a.Is4():
-			out = append(out, element{set: setPinIP4, key: port + addrKey(a)})
-		case a.Is6():
-			out = append(out, element{set: setPinIP6, key: port + addrKey(a)})
-		default:
-			return nil, model.Errorf(model.Invalid, "pin %s: no address", r.Port)
-		}
-	}
-	return out, nil
 }
 
 func renderGuard(r desired.Guard) []element {
