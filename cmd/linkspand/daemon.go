@@ -198,7 +198,7 @@ func (d *daemon) openManager(ctx context.Context) (err error) {
 	c, r := d.config, d.runtime
 	d.manager, err = workload.New(workload.Options{
 		Engine: d.engine, Containers: r, Renewal: r, Tasks: r, Control: r, Execs: r, ExecControl: r, Images: r, Transfer: r, Outputs: outputs{d.keeper.Outputs()}, Sweeper: d.keeper.Outputs(), Logs: logs{},
-		Store: d.store, Root: c.DataRoot, ExecRoot: c.ExecRoot,
+		Store: d.store, Drops: d.kernel, Root: c.DataRoot, ExecRoot: c.ExecRoot,
 		Defaults: workload.Defaults{
 			DNS: c.DNS, DNSSearch: c.DNSSearch, DNSOptions: c.DNSOptions, HostGateway: c.HostGatewayIPs,
 			LogDriver: c.LogDriver, LogOptions: c.LogOptions, Init: c.Init,

@@ -3,6 +3,7 @@ package driver
 import (
 	"fmt"
 
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -43,4 +44,41 @@ func PortSecurityOf(network, endpoint map[string]string) (PortSecurity, error) {
 		}
 	}
 	return result, nil
+}
+
+// Explain says what was dropped, as the end of "it sends ...".
+func Explain(k facts.DropKind) string {
+	switch k {
+	case facts.DropMAC:
+		return "frames under a MAC address that is not its own"
+	case facts.DropARP:
+		return "ARP for addresses that are not its own"
+	case facts.DropSource:
+		return "packets from addresses that are not its own"
+	case facts.DropDiscovery:
+		return "neighbour advertisements for addresses that are not its own"
+	case facts.DropService:
+		return "DHCP answers, router advertisements or redirects"
+	case facts.DropFrame:
+		return "frames that are neither IP nor ARP, or have a VLAN tag"
+	case facts.DropFlood:
+		return "more new addresses than the host can take note of"
+	}
+	return string(k)
+}
+
+// WayOut says what its user can do if a container is to send what was dropped.
+func WayOut(k facts.DropKind, p PortSecurity, netAdmin bool) string {
+	const off = "set " + OptionPortSecurity + "=" + string(SecurityOff) + " on the network or its endpoint"
+	switch {
+	case k == facts.DropFlood:
+		return "have it use fewer addresses, or wait: what it sends to other containers passes"
+	case p == SecurityStrict && netAdmin:
+		return "set " + OptionPortSecurity + "=" + string(SecurityCapability) + " on the network or its endpoint"
+	case p == SecurityStrict:
+		return "run it with --cap-add NET_ADMIN and set " + OptionPortSecurity + "=" + string(SecurityCapability) + ", or " + off
+	case !netAdmin:
+		return "run it with --cap-add NET_ADMIN, or " + off
+	}
+	return "have it use names that no neighbour, its gateway or the host has, or " + off
 }

@@ -102,7 +102,7 @@ func (m *Manager) sandbox(rec record) model.Sandbox {
 	sb := model.Sandbox{
 		ID: rec.Sandbox, Container: rec.ID, Name: rec.Name, Mode: model.SandboxOwn,
 		Hostname: rec.Config.Hostname, Domainname: rec.Config.Domainname,
-		DNS: m.resolving(rec), Links: m.opening(rec.Links),
+		DNS: m.resolving(rec), Links: m.opening(rec.Links), NetAdmin: netAdmin(rec.Host),
 	}
 	if rec.mode().IsHost() {
 		sb.Mode = model.SandboxHost

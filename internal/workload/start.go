@@ -106,6 +106,9 @@ func (m *Manager) launch(ctx context.Context, b *box) (launched, error) {
 		return launched{}, networkingError(err)
 	}
 	m.moveLinksTo(rec)
+	if err := m.lend(ctx, rec, where.owner); err != nil {
+		return launched{}, networkingError(err)
+	}
 	task, err := m.o.Tasks.NewTask(ctx, b.id, model.StreamOptions{
 		TTY: rec.Config.Tty, Stdin: rec.Config.OpenStdin,
 		Open: func(p model.Pipes) error { return m.openOutput(ctx, b, p) },
@@ -189,6 +192,7 @@ func (m *Manager) startFailed(b *box, l launched, cause error) error {
 		r.State.Running, r.State.Restarting, r.State.Pid = false, false, 0
 	})
 	m.saveLogged(ctx, b, "container.start")
+	m.takeBack(ctx, b.snapshot(), "container.start")
 	m.closeOutput(ctx, b)
 	if b.snapshot().Host.AutoRemove {
 		if err := m.remove(ctx, b, RemoveOptions{Volumes: true}); err != nil {

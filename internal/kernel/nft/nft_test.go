@@ -399,7 +399,7 @@ func randomRow(rng *rand.Rand) desired.Row {
 	port := rng.IntN(4)
 	return desired.Pin{
 		Port: fmt.Sprintf("veth%d", port), Bridge: bridge, MAC: fmt.Sprintf("02:42:00:00:00:%02x", rng.IntN(3)),
-		Addrs: addrs(fmt.Sprintf("10.%d.0.%d", i, rng.IntN(3)+2), fmt.Sprintf("fd00::%d", rng.IntN(3)+2)),
+		Addrs:   addrs(fmt.Sprintf("10.%d.0.%d", i, rng.IntN(3)+2), fmt.Sprintf("fd00::%d", rng.IntN(3)+2)),
 		Mode:    []desired.PortMode{desired.PortPinned, desired.PortCapable, desired.PortUnchecked}[rng.IntN(3)],
 		Subnets: []netip.Prefix{prefix(fmt.Sprintf("10.%d.0.0/16", i)), prefix("fd00::/64")},
 	}
