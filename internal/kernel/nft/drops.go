@@ -5,10 +5,12 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
+	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/facts"
 )
 
@@ -49,37 +51,91 @@ func refuse(k facts.DropKind, why string, when ...match) rule {
 	return jump(why, dropChain(k), when...)
 }
 
-// Drops reads what port security has dropped, ordered by port and kind, and
-// forgets the counts of ports that are gone. It reads only about ports of which
-// anything was dropped.
+// Drops reads what port security has dropped, ordered by port and kind. It reads
+// only about ports of which anything was dropped.
 func (b *Backend) Drops(ctx context.Context) ([]facts.PortDrops, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var out []facts.PortDrops
-	var gone []change
 	for _, k := range facts.DropKinds {
 		err := b.countLocked(ctx, dropSet(k), func(e seenElement) {
-			port := strings.TrimRight(e.key, "\x00")
-			if !b.members.has(port) {
-				gone = append(gone, change{element: element{set: e.set, key: e.key}, delta: noDelta})
-				return
+			if port := portOf(e.key); b.members.has(port) {
+				out = append(out, facts.PortDrops{Port: port, Kind: k, Packets: e.packets, Bytes: e.bytes})
 			}
-			out = append(out, facts.PortDrops{Port: port, Kind: k, Packets: e.packets, Bytes: e.bytes})
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
 	slices.SortStableFunc(out, func(x, y facts.PortDrops) int { return cmp.Compare(x.Port, y.Port) })
+	return out, nil
+}
+
+// portOf is the port that a learned element is about; its name stands first.
+func portOf(key string) string {
+	return strings.TrimRight(key[:min(len(key), unix.IFNAMSIZ)], "\x00")
+}
+
+// sweepAfter is how long what was learned of a port outlives it: ports that go
+// together are swept together, and nobody who removes one waits.
+const sweepAfter = time.Second
+
+// sweepSoonLocked has what was learned of ports that are gone forgotten before long.
+func (b *Backend) sweepSoonLocked() {
+	if b.sweeper == nil && !b.closed {
+		b.sweeper = time.AfterFunc(sweepAfter, func() {
+			ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+			defer cancel()
+			if err := b.sweep(ctx); err != nil {
+				b.log.Debug("counters of ports that are gone stay", "op", "port.drops", "err", err)
+			}
+		})
+	}
+}
+
+// sweep forgets what was learned of ports that are gone.
+func (b *Backend) sweep(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sweeper = nil
+	if b.closed || !b.ready {
+		return nil
+	}
+	var gone []change
+	for _, t := range b.tables {
+		for _, s := range t.sets {
+			if !s.learned {
+				continue
+			}
+			err := b.countLocked(ctx, s.name, func(e seenElement) {
+				if !b.members.has(portOf(e.key)) {
+					gone = append(gone, change{element: element{set: s.name, key: e.key}, delta: noDelta})
+				}
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
 	for len(gone) > 0 {
 		part := gone[:min(chunk, len(gone))]
 		gone = gone[len(part):]
-		// One that is refused was forgotten by somebody else; the next call sees.
-		if _, err := b.conn.commit(ctx, b.messages(part)); err != nil {
-			return out, err
+		refused, err := b.conn.commit(ctx, b.messages(part))
+		if err != nil {
+			return err
+		}
+		if len(refused) > 0 { // some went by themselves meanwhile
+			b.sweepSoonLocked()
 		}
 	}
-	return out, nil
+	return nil
+}
+
+func portGoes(deltas []desired.Delta) bool {
+	return slices.ContainsFunc(deltas, func(d desired.Delta) bool {
+		_, pin := d.Old.(desired.Pin)
+		return pin && d.New == nil
+	})
 }
 
 // learn is a rule without a verdict that puts what a packet has into a set: as

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -211,12 +212,23 @@ func TestDrops(t *testing.T) {
 		t.Errorf("counters are taken for drift: %+v", r)
 	}
 	cap := placeOf("cap")
+	l.send("cap", arpFrame(broadcastMAC, cap.mac, 1, cap.mac, floating4, hostIP4, 1))
+	list := func(set string) string { return l.host.nft("list", "set", "bridge", "linkspan", set) }
+	if !until(func() bool { return strings.Contains(list(setHeard4), "vcap") }) {
+		t.Error("the host takes no note of a floating address")
+	}
 	apply(t, b, desired.Delta{Owner: "test", Old: cap.pin()})
 	delete(want, "vcap source")
 	checkDrops(t, b, want)
-	if got := l.host.nft("list", "set", "bridge", "linkspan", dropSet(facts.DropSource)); slices.Contains([]byte(got), 0) || len(got) == 0 {
-		t.Errorf("set: %q", got)
+	if err := b.sweep(t.Context()); err != nil {
+		t.Fatal(err)
 	}
+	for _, set := range []string{dropSet(facts.DropSource), setHeard4, setPace} {
+		if got := list(set); strings.Contains(got, "vcap") {
+			t.Errorf("of a port that is gone stays: %s", got)
+		}
+	}
+	checkDrops(t, b, want)
 }
 
 func checkDrops(t *testing.T, b *Backend, want map[string]uint64) {
