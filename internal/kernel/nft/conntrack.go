@@ -44,6 +44,16 @@ func marshal(family byte, e expr.Any) ([]byte, error) {
 
 // unmarshal is the inverse of marshal, of an expression's data.
 func unmarshal(family byte, data []byte, e expr.Any) error {
+	if rt, ok := e.(*expr.Rt); ok { // the library cannot
+		return decode(data, func(ad *netlink.AttributeDecoder) {
+			switch ad.Type() {
+			case unix.NFTA_RT_DREG:
+				rt.Register = ad.Uint32()
+			case unix.NFTA_RT_KEY:
+				rt.Key = expr.RtKey(ad.Uint32())
+			}
+		})
+	}
 	ct, ok := e.(*expr.Ct)
 	if !ok {
 		return expr.Unmarshal(family, data, e)

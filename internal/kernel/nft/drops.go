@@ -104,7 +104,7 @@ func (b *Backend) sweep(ctx context.Context) error {
 	var gone []change
 	for _, t := range b.tables {
 		for _, s := range t.sets {
-			if !s.learned {
+			if !s.learned || t.family != unix.NFPROTO_BRIDGE { // others are not about ports, and go by themselves
 				continue
 			}
 			err := b.countLocked(ctx, s.name, func(e seenElement) {

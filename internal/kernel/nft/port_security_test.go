@@ -295,6 +295,29 @@ func TestNeighboursAreFew(t *testing.T) {
 	}
 }
 
+// TestNextHopsAreFew: nor can it by what it sends to, and whoever the host finds is
+// reached.
+func TestNextHopsAreFew(t *testing.T) {
+	l := newLab(t, false)
+	resync(t, newBackend(t, l.host), labRows(false)...)
+	a1, before := placeOf("a1"), l.neighbours()
+	begun := time.Now()
+	for i := range 1500 {
+		for _, net := range []string{"fd01::9:%x", "2001:db8::9:%x"} { // its own network, and another machine's
+			l.send("a1", udpFrame(a1.gatewayMAC(), a1.mac, a1.ip6, fmt.Sprintf(net, i), 1, 2, i))
+		}
+		l.send("a1", udpFrame(a1.gatewayMAC(), a1.mac, a1.ip4, fmt.Sprintf("192.0.2.%d", 3+i%250), 1, uint16(i), i))
+	}
+	l.send("a1", udpFrame(a1.gatewayMAC(), a1.mac, a1.ip4, placeOf("a2").ip4, 1, 2, 7777))
+	if l.arrives(7777, "a2") == nil {
+		t.Error("a neighbour is not reached by way of the gateway")
+	}
+	most := hopsAtOnce + hopsASecond*(int(time.Since(begun)/time.Second)+2)
+	if got := l.neighbours() - before; got > most || got == 0 {
+		t.Errorf("%d neighbours, want %d at most", got, most)
+	}
+}
+
 // passed waits until the host has seen all that was sent from a place.
 func (l *lab) passed(t *testing.T, from string) {
 	t.Helper()

@@ -86,8 +86,10 @@ func inetTable(mark string) table {
 			{name: setMasq4, comment: "subnets that leave under the host's address", key: []datatype{typeIPv4}, interval: true},
 			{name: setMasq6, comment: "subnets that leave under the host's address", key: []datatype{typeIPv6}, interval: true},
 			{name: setGuard, comment: "families not forwarded between foreign interfaces", key: []datatype{typeNFProto}, deny: true},
-		}, portSets(), directSets(), linkSets(setLink4, setLink6)),
+		}, portSets(), directSets(), hopSets(), linkSets(setLink4, setLink6)),
 		chains: append(portChains(),
+			chain{chainHops4, base{}, hopRules(setHops4, hop4Part())},
+			chain{chainHops6, base{}, hopRules(setHops6, hop6Part())},
 			chain{"forward", base{"filter", unix.NF_INET_FORWARD, priorityFilter}, forwardRules()},
 			chain{"postrouting", base{"nat", unix.NF_INET_POST_ROUTING, priorityNATSource}, masqueradeRules()},
 		),
@@ -103,6 +105,7 @@ func forwardRules() []rule {
 	return slices.Concat([]rule{
 		jump("into a network from elsewhere", chainEntering, in(setBridges, oifName), notIn(setBridges, iifName)),
 		tellBridge(),
+	}, newHops(), []rule{
 		jump("published ports, both ways", chainPublished, translated()),
 		accept("within one network (frames that br_netfilter shows to this chain)", in(setIntra, iifName, oifName)),
 		drop("out of an internal network", in(setInternal, iifName)),

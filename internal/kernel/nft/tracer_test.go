@@ -115,6 +115,8 @@ func (tr tracer) rule(t table, r rule, h hop) verdict {
 				break
 			}
 			ok = put(&reg, e.Register, native32(h.destinationType()))
+		case *expr.Rt:
+			ok = put(&reg, e.Register, h.nextHop(e.Key))
 		case *expr.Dynset:
 			ok = !slices.ContainsFunc(e.Exprs, isLimit) // frames of trials are few
 		case *expr.Limit:
@@ -145,6 +147,14 @@ func (tr tracer) rule(t table, r rule, h hop) verdict {
 		}
 	}
 	return verdictNone
+}
+
+// nextHop is the destination: no trial goes farther than to a neighbour.
+func (h hop) nextHop(key expr.RtKey) []byte {
+	if (key == expr.RtNexthop4) != (h.kind() == etherIPv4) {
+		return nil
+	}
+	return h.destination().AsSlice()
 }
 
 func isLimit(e expr.Any) bool {
