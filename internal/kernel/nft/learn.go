@@ -17,20 +17,23 @@ import (
 // beyond gc_thresh2 that takes what is older than five seconds. An address that the
 // host has heard of is not held back; nor is what goes by the bridge to others.
 const (
-	setHeard4  = "heard4"
-	setHeard6  = "heard6"
-	setPace    = "pace"
-	setPaceAll = "pace_all"
+	setHeard4   = "heard4"
+	setHeard6   = "heard6"
+	setPace     = "pace"
+	setHeardMAC = "heard_mac"
+	setPaceMAC  = "pace_mac"
 
 	chainHear  = "hear"
 	chainHear4 = "hear4"
 	chainHear6 = "hear6"
 	chainHearA = "hear_arp"
+	chainMAC   = "chosen_mac"
 
 	newASecond, newAtOnce       = 8, 32   // of one port
 	allNewASecond, allNewAtOnce = 64, 256 // of all together
 
 	heardFor, pacedFor = time.Minute, time.Minute
+	agingTime          = 5 * time.Minute // of a bridge (IEEE 802.1D, table 7-5)
 )
 
 func milliseconds(ms uint64) time.Duration { return time.Duration(ms) * time.Millisecond }
@@ -40,6 +43,8 @@ func learnSets() []set {
 		{name: setHeard4, comment: "addresses that the host was shown, by port", key: []datatype{typeIfname, typeIPv4}, learned: true, timeout: true},
 		{name: setHeard6, comment: "addresses that the host was shown, by port", key: []datatype{typeIfname, typeIPv6}, learned: true, timeout: true},
 		{name: setPace, comment: "new addresses, by port", key: []datatype{typeIfname}, learned: true, timeout: true},
+		{name: setHeardMAC, comment: "MAC addresses that the bridge was shown, by port", key: []datatype{typeIfname, typeEther}, learned: true, timeout: true},
+		{name: setPaceMAC, comment: "new MAC addresses, by port", key: []datatype{typeIfname}, learned: true, timeout: true},
 	}
 }
 
@@ -73,15 +78,30 @@ func hearRules(heard, own, near string, address part) []rule {
 		accept("an address of its own", in(own, iifName, address.load)),
 		accept("an address of a pinned port, or from elsewhere", notInJoined(near, both...)),
 		accept("an address that was heard before", again),
-		refuse(facts.DropFlood, "new addresses faster than the host can take note of them", overPace()),
+		refuse(facts.DropFlood, "new addresses faster than the host can take note of them", overPace(setPace)),
 		refuse(facts.DropFlood, "the same, of all ports together", overall),
 		learn("a new address", heard, uint64(heardFor.Milliseconds()), both),
 	}
 }
 
 // overPace matches frames of a port beyond the pace.
-func overPace() match {
-	return learned(setPace, uint64(pacedFor.Milliseconds()), []part{iifPart()}, &expr.Limit{
+func overPace(set string) match {
+	return learned(set, uint64(pacedFor.Milliseconds()), []part{iifPart()}, &expr.Limit{
 		Type: expr.LimitTypePkts, Rate: newASecond, Unit: expr.LimitTimeSecond, Burst: newAtOnce, Over: true,
 	})
+}
+
+// newMAC is a rule for ports that may choose their MAC address. The bridge remembers
+// each for its ageing time, and its memory has no bound.
+func newMAC() rule {
+	return jump("a MAC address that the bridge does not know", chainMAC,
+		notIn(setPinMAC, iifName, etherSource), notIn(setHeardMAC, iifName, etherSource))
+}
+
+func newMACRules() []rule {
+	const etherWords = 2
+	return []rule{
+		refuse(facts.DropFlood, "new MAC addresses faster than the bridge can forget them", overPace(setPaceMAC)),
+		learn("a new MAC address", setHeardMAC, uint64(agingTime.Milliseconds()), []part{iifPart(), {etherSource, etherWords}}),
+	}
 }

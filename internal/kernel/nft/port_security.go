@@ -84,6 +84,7 @@ func portSecuritySets() []set {
 
 func portSecurityChains() []chain {
 	return slices.Concat(dropChains(), []chain{
+		{chainMAC, base{}, newMACRules()},
 		{chainCapableARP, base{}, capableARPRules()},
 		{chainCapable4, base{}, capableIPv4Rules()},
 		{chainCapable6, base{}, capableIPv6Rules()},
@@ -170,6 +171,7 @@ func portIPv6Rules() []rule {
 func capableRules() []rule {
 	return []rule{
 		refuse(facts.DropMAC, "MAC address of a neighbour or the host", notIn(setPinMAC, iifName, etherSource), in(setKnownMAC, etherSource)),
+		newMAC(),
 		jump("ARP", chainCapableARP, isARP()),
 		jump("IPv4", chainCapable4, isIPv4()),
 		jump("IPv6", chainCapable6, isIPv6()),

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
@@ -315,6 +316,42 @@ func TestNextHopsAreFew(t *testing.T) {
 	most := hopsAtOnce + hopsASecond*(int(time.Since(begun)/time.Second)+2)
 	if got := l.neighbours() - before; got > most || got == 0 {
 		t.Errorf("%d neighbours, want %d at most", got, most)
+	}
+}
+
+// TestMACsAreFew: nor the bridge's table of MAC addresses.
+func TestMACsAreFew(t *testing.T) {
+	l := newLab(t, false)
+	b := newBackend(t, l.host)
+	resync(t, b, labRows(false)...)
+	cap, a2 := placeOf("cap"), placeOf("a2")
+	begun := time.Now()
+	const count = 1000
+	for i := range count {
+		mac := fmt.Sprintf("02:99:00:00:%02x:%02x", i>>8, i&255)
+		for range 2 { // a second frame is no news
+			l.send("cap", udpFrame(a2.mac, mac, floating4, a2.ip4, 1, 2, i))
+		}
+	}
+	l.send("cap", udpFrame(a2.mac, cap.mac, floating4, a2.ip4, 1, 2, 7777))
+	if l.arrives(7777, "a2") == nil {
+		t.Error("its own MAC address is held back")
+	}
+	most := newAtOnce + newASecond*(int(time.Since(begun)/time.Second)+2)
+	all, err := l.host.link.NeighListExecute(netlink.Ndmsg{Family: unix.AF_BRIDGE})
+	l.host.must(err)
+	learned := 0
+	for _, n := range all {
+		if strings.HasPrefix(n.HardwareAddr.String(), "02:99:") {
+			learned++
+		}
+	}
+	if learned == 0 || learned > most {
+		t.Errorf("the bridge learned %d MAC addresses, want %d at most", learned, most)
+	}
+	drops, err := b.Drops(t.Context())
+	if err != nil || len(drops) != 1 || drops[0].Kind != facts.DropFlood || drops[0].Packets < 2*(count-uint64(most)) {
+		t.Errorf("drops %+v (%v)", drops, err)
 	}
 }
 
