@@ -86,7 +86,8 @@ func (t *turn) observeRoutes(h *facts.Host) error {
 }
 
 // observeAddrs adds the host's addresses, except where they are of interfaces of
-// ours or mean nothing elsewhere, and the MAC addresses of who has any.
+// ours or mean nothing elsewhere, and the MAC addresses of who has any, or is a
+// bridge: a network may be about to adopt it.
 func (t *turn) observeAddrs(conn *rtnl.Conn, links []link.Info, h *facts.Host) error {
 	ours := t.ours(links)
 	all, err := addr.List(conn, everyLink)
@@ -96,16 +97,15 @@ func (t *turn) observeAddrs(conn *rtnl.Conn, links []link.Info, h *facts.Host) e
 	addressed := map[int]bool{}
 	for _, i := range all {
 		a := i.Prefix.Addr()
-		if ours[i.Index] || a.IsLoopback() {
+		if ours[i.Index] || a.IsLoopback() || a.IsLinkLocalUnicast() {
 			continue
 		}
 		addressed[i.Index] = true
-		if !a.IsLinkLocalUnicast() {
-			h.Addrs = append(h.Addrs, a)
-		}
+		h.Addrs = append(h.Addrs, a)
 	}
 	for _, l := range links {
-		if addressed[l.Index] && len(l.MAC) == len("02:42:00:00:00:00") { // tunnels have other kinds of address
+		bridge := l.Type == string(desired.LinkBridge) && !ours[l.Index]
+		if (addressed[l.Index] || bridge) && len(l.MAC) == len("02:42:00:00:00:00") { // tunnels have other kinds of address
 			h.MACs = append(h.MACs, l.MAC)
 		}
 	}
