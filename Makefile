@@ -21,9 +21,12 @@ SEED ?=
 BENCH ?= .
 PEER ?= .
 
+# What tests find the programs by.
 export LINKSPAND_BIN = $(CURDIR)/bin/linkspand
+export DOCKER = $(CURDIR)/bin/docker
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL: # what brings a thing comes before what needs it
 .PHONY: help deps build demo test lab crash chaos many restart vm accept bench lint fuzz install uninstall clean
 .DELETE_ON_ERROR:
 
@@ -36,6 +39,12 @@ deps: ## install what is missing, from Debian packages (as root)
 build: ## make the static programs bin/linkspand and bin/linkspan
 	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
+# The docker command that the tests are written for: docker's own, of the version in go.mod. One of its files names an
+# older language than it is written in.
+bin/docker: FORCE
+	@CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -gcflags='github.com/docker/cli/cmd/docker=-lang=go1.26' \
+	  -ldflags "-s -w -X github.com/docker/cli/cli/version.Version=$$($(GO) list -m -f '{{slice .Version 1}}' github.com/docker/cli | cut -d+ -f1)" \
+	  -o $@ github.com/docker/cli/cmd/docker
 bin/labhost: FORCE
 	@CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -o $@ ./lab/cmd/labhost
 bin/peer: FORCE
@@ -46,36 +55,36 @@ FORCE:
 
 demo: ## play a guided tour in a lab of network namespaces, on a bare Debian 12 (as root)
 	@build/deps.sh
-	@$(MAKE) --no-print-directory build bin/labhost
+	@$(MAKE) --no-print-directory build bin/labhost bin/docker
 	@demo/demo.sh
 
-test: build ## vet, staticcheck and all tests with the race detector (as root: the lab too)
+test: deps build bin/docker ## vet, staticcheck and all tests with the race detector, on a bare Debian 12 (as root)
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	@GO='$(GO)' build/test.sh -race -timeout 20m ./...
 
-lab: build ## only the lab and the stories that are played in it (as root)
+lab: build bin/docker ## only the lab and the stories that are played in it (as root)
 	@GO='$(GO)' build/test.sh -timeout 20m ./lab/...
 
-crash: build ## kill -9 at every stage and at 30 seeded moments, and the full disk (as root; minutes)
+crash: build bin/docker ## kill -9 at every stage and at 30 seeded moments, and the full disk (as root; minutes)
 	@GO='$(GO)' LINKSPAN_CRASH=full build/test.sh -timeout 30m -count 1 -run 'TestCrash|TestFullDisk' ./lab
 
-chaos: build ## random commands while daemon, keeper and containerd are killed: CHAOS=1h SEED=number (as root)
+chaos: build bin/docker ## random commands while daemon, keeper and containerd are killed: CHAOS=1h SEED=number (as root)
 	LINKSPAN_CHAOS='$(CHAOS)' LINKSPAN_SEED='$(SEED)' $(GO) test -timeout 0 -count 1 -v -run '^TestChaos$$' ./lab
 
-many: build ## 500 containers under one alias (as root; minutes)
+many: build bin/docker ## 500 containers under one alias (as root; minutes)
 	LINKSPAN_MANY=full $(GO) test -timeout 30m -count 1 -v -run '^TestNames$$/^Many' ./lab
 
-restart: build ## restart the daemon with 0, 10 and 300 containers, against the budgets (as root)
+restart: build bin/docker ## restart the daemon with 0, 10 and 300 containers, against the budgets (as root)
 	LINKSPAN_RESTART=full $(GO) test -timeout 20m -count 1 -v -run '^TestRestart$$' ./lab
 
 vm: ## install on a Debian 12 under QEMU: systemd, kernel 6.1, SCTP, restarts, a reboot, a power cut (as root; minutes)
 	@build/deps.sh
 	@build/apt-install.sh qemu-system-x86 e2fsprogs
-	@$(MAKE) --no-print-directory build bin/labhost
+	@$(MAKE) --no-print-directory build bin/labhost bin/docker
 	@build/vm/vm.sh
 
-accept: build ## play the acceptance stories: STORIES="01 02", ACCEPTANCE=folder (as root)
+accept: build bin/docker ## play the acceptance stories: STORIES="01 02", ACCEPTANCE=folder (as root)
 	@ENGINE='$(LINKSPAND_BIN)' build/accept.sh '$(ACCEPTANCE)' $(STORIES)
 
 bench: build bin/peer bin/benchload ## compare with Debian's docker.io: PEER=pattern; then our own benchmarks: BENCH=pattern (as root)

@@ -35,23 +35,27 @@ var layers = map[string][]string{
 	"internal/driver/all": {"internal/driver"},
 	"internal/ops":        {words, "internal/ipam", "internal/ports", "internal/driver"},
 	"internal/plan":       {words, "internal/driver", "internal/firewall", "internal/names"},
+	"internal/query":      {"internal/model"},
+
+	// what a process has little of: for all that act
+	"internal/limits": {},
 
 	// hands: each does one kind of effect and knows only words
 	"internal/kernel":   {words, "internal/kernel"},
 	"internal/store":    {words, "internal/store"},
-	"internal/resolver": {words, "internal/resolver"},
+	"internal/resolver": {words, "internal/limits", "internal/resolver"},
 	"internal/runtime":  {words, "internal/runtime"},
-	"internal/output":   {words, "internal/output"},
-	"internal/forward":  {words, "internal/forward"},
+	"internal/output":   {words, "internal/limits", "internal/output"},
+	"internal/forward":  {words, "internal/limits", "internal/forward"},
 
 	// hub
 	"internal/engine":   {words, thought},
 	"internal/workload": {words, thought, "internal/engine"},
-	"internal/keeper":   {words, "internal/keeper/wire"},
+	"internal/keeper":   {words, "internal/limits", "internal/keeper/wire"},
 
 	// doors
 	"internal/config":    {},
-	"internal/dockerapi": {words, hub, "internal/ops", "internal/driver"},
+	"internal/dockerapi": {words, "internal/limits", hub, "internal/ops", "internal/driver", "internal/query"},
 	"internal/cli":       {words},
 
 	// cmd wires; lab and demo are outside and use the doors
@@ -70,7 +74,7 @@ const (
 
 var groups = map[string][]string{
 	words:   {"internal/model", "internal/facts", "internal/desired", "internal/state"},
-	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/firewall", "internal/driver", "internal/ops", "internal/plan"},
+	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/query"},
 	hub:     {"internal/engine", "internal/workload", "internal/keeper"},
 }
 

@@ -37,7 +37,7 @@ func TestEveryDependencyHasAReason(t *testing.T) {
 // TestReadmeShowsTheWayIn: the two commands that do everything are in it.
 func TestReadmeShowsTheWayIn(t *testing.T) {
 	text := read(t, "README.md")
-	for _, command := range []string{"sudo make demo", "sudo make test"} {
+	for _, command := range []string{"sudo ./run demo", "sudo ./run test"} {
 		if !strings.Contains(text, command) {
 			t.Errorf("README.md does not show %q", command)
 		}

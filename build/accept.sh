@@ -1,6 +1,6 @@
 #!/bin/bash
-# accept.sh FOLDER NUMBER…   plays the acceptance stories with these numbers against $ENGINE, and ends with
-#                            "N passed, N failed"
+# accept.sh FOLDER NUMBER…   plays the acceptance stories with these numbers against $ENGINE, with the client $DOCKER, and
+#                            ends with "N passed, N failed"
 set -uo pipefail
 folder=$1
 shift
@@ -8,12 +8,11 @@ if [ ! -x "$folder/run.sh" ]; then
   echo "accept: there is no $folder/run.sh; say where the stories are: make accept ACCEPTANCE=folder" >&2
   exit 2
 fi
-export ENGINE
+export ENGINE DOCKER=${DOCKER:-docker}
 if [ ! -x "${ENGINE:=bin/linkspand}" ]; then
   echo "accept: there is no engine at $ENGINE: make build" >&2
   exit 2
 fi
-export PATH=$PATH:${XDG_CACHE_HOME:-$HOME/.cache}/linkspan-lab/bin # for the docker client that make deps unpacks
 
 passed=0 failed=0
 for number; do

@@ -1,9 +1,31 @@
 # Reads what "go test -v" prints for many packages: counts, and lets through what one wants to see. go test prints the
-# packages one after the other, so everything up to a package's last line belongs to it.
+# packages one after the other, so everything up to a package's last line belongs to it. The file named by the variable
+# skips lists the tests that may be skipped; any other that is counts as failed.
+
+BEGIN {
+  while ((getline line < skips) > 0) {
+    split(line, word)
+    if (line !~ /^(#|$)/) allowed[word[1]] = 1
+  }
+}
 
 /^ *--- PASS: / { passed++; here++ }
 /^ *--- FAIL: / { failed++; names = names "  failed: " $3 "\n" }
-/^ *--- SKIP: / { skipped++; print "  skipped: " $3 }
+/^ *--- SKIP: / {
+  whole = $3
+  sub(/\/.*/, "", whole)
+  if ($3 in allowed || whole in allowed) {
+    skipped++
+    print "  skipped: " $3 " (" reason ")"
+  } else {
+    failed++
+    names = names "  skipped, and may not be (see " skips "): " $3 " (" reason ")\n"
+  }
+}
+/^ +[A-Za-z0-9_]+\.go:[0-9]+: / {
+  reason = $0
+  sub(/^ +/, "", reason)
+}
 
 /^ok  / {
   printf "%s (%d passed)\n", $0, here

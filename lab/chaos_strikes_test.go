@@ -37,16 +37,18 @@ func (s strike) String() string {
 	return fmt.Sprintf("%s at %s", strings.Join(s.whom, "+"), s.at.Round(time.Millisecond))
 }
 
-// hitsUs tells whether the daemon or the keeper is killed.
+// hitsUs tells whether the daemon or the keeper is killed, or has no descriptors.
 func (s strike) hitsUs() bool {
-	return slices.ContainsFunc(s.whom, func(whom string) bool { return whom != theContainerd && whom != aContainer })
+	return slices.ContainsFunc(s.whom, func(whom string) bool {
+		return !slices.Contains([]string{theContainerd, aContainer, aFlush, aName, aRival}, whom)
+	})
 }
 
 // drawStrikes draws those of one round; in every fourth or so nobody dies.
 func drawStrikes(random *rand.Rand) []strike {
 	kinds := [][]string{
 		{theDaemon}, {theDaemon}, {theDaemon}, {theKeeper}, {theKeeper}, {theContainerd}, {aContainer}, {aContainer},
-		{aRestart}, {aStumble}, {theDaemon, theKeeper}, {theDaemon, theContainerd}, {theDaemon, theKeeper, theContainerd},
+		{aRestart}, {aStumble}, {aFlush}, {aName}, {aDearth}, {aThirst}, {aRival}, {theDaemon, theKeeper}, {theDaemon, theContainerd}, {theDaemon, theKeeper, theContainerd},
 	}
 	plan := make([]strike, random.IntN(4))
 	for i := range plan {
@@ -117,6 +119,8 @@ func (c *chaos) kill(ctx context.Context, s strike) error {
 			err = c.h.Stop(ctx)
 		case aStumble:
 			err = c.stumble(ctx, s.pause)
+		default:
+			err = c.foul(ctx, s, whom)
 		}
 		if err != nil {
 			return err

@@ -49,17 +49,6 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// needEngine skips a test that has no engine to test, and returns the path of the one there is.
-func needEngine(t *testing.T) string {
-	t.Helper()
-	needRoot(t)
-	engine := os.Getenv(engineVariable)
-	if engine == "" {
-		t.Skip(engineVariable + " names no engine")
-	}
-	return engine
-}
-
 // crashes lists the moments. The number at a failpoint is how often the stage is reached before: a start of the engine
 // and the making of two networks take about five turns, fifty containers that come and go at least forty.
 func crashes(all bool) []crash {

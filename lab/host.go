@@ -2,11 +2,11 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 
 	"github.com/linkspan/linkspan/lab/images"
 )
@@ -70,18 +70,31 @@ func (h *Host) Socket() string { return h.file("docker.sock") }
 // DockerCommand prepares the docker client, talking to this host's engine. It runs on the real machine, so that files
 // it is given are found.
 func (h *Host) DockerCommand(ctx context.Context, args ...string) (*exec.Cmd, error) {
-	client := h.options.Docker
-	if client == "" {
-		found, err := FindDocker()
-		if err != nil {
-			return nil, err
-		}
-		client = found
+	client, err := h.docker()
+	if err != nil {
+		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, client, args...)
 	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+h.Socket(), "DOCKER_CONFIG="+h.file("client"))
 	killAsGroup(cmd)
 	return cmd, nil
+}
+
+// docker is the path of the host's docker client.
+func (h *Host) docker() (string, error) {
+	if h.options.Docker != "" {
+		return h.options.Docker, nil
+	}
+	return FindDocker(h.options.Engine)
+}
+
+// Command prepares args to run on h, as Machine.Command does. The host has the docker client on its PATH.
+func (h *Host) Command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := h.Machine.Command(ctx, args...)
+	if client, err := h.docker(); err == nil {
+		cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(client)+":"+os.Getenv("PATH"))
+	}
+	return cmd
 }
 
 // Docker runs the docker client against this host's engine and returns what it printed on standard output, without
@@ -112,19 +125,36 @@ func (h *Host) Load(ctx context.Context, names ...string) error {
 	return nil
 }
 
-// FindDocker returns the path of the docker client: the one on PATH, else the one that "make deps" unpacked into the
-// lab's cache folder.
-func FindDocker() (string, error) {
-	if path, err := exec.LookPath("docker"); err == nil {
-		return path, nil
+// FindDocker returns the path of the docker client that stories are written for: the one that $DOCKER names, as "make" does,
+// else the one beside the engine, where "make" builds it, else the one on PATH.
+func FindDocker(engine string) (string, error) {
+	if path := os.Getenv("DOCKER"); path != "" {
+		return exec.LookPath(path)
 	}
-	cache, err := os.UserCacheDir()
+	if path, err := filepath.Abs(filepath.Join(filepath.Dir(engine), "docker")); err == nil && engine != "" {
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+			return path, nil
+		}
+	}
+	path, err := exec.LookPath("docker")
 	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(cache, "linkspan-lab", "bin", "docker")
-	if _, err := os.Stat(path); err != nil {
-		return "", errors.Join(errors.New("no docker client on PATH and none in the cache (make deps unpacks one)"), err)
+		return "", fmt.Errorf("no docker client beside the engine (make bin/docker builds one): %w", err)
 	}
 	return path, nil
+}
+
+// OtherDockers returns the paths of further docker clients that are on the machine: the one that "make deps" unpacked
+// into the lab's cache folder, of Debian's release, and the machine's own.
+func OtherDockers() []string {
+	var found []string
+	if cache, err := os.UserCacheDir(); err == nil {
+		path := filepath.Join(cache, "linkspan-lab", "bin", "docker")
+		if _, err := os.Stat(path); err == nil {
+			found = append(found, path)
+		}
+	}
+	if path, err := exec.LookPath("docker"); err == nil && !slices.Contains(found, path) {
+		found = append(found, path)
+	}
+	return found
 }

@@ -19,7 +19,7 @@ import (
 // storyStep bounds one command of a story.
 const storyStep = time.Minute
 
-// RunStories plays the stories in dir/*.txtar: scripts in the language of testscript, each in a lab of its own. Beside
+// RunStories plays the stories in these files: scripts in the language of testscript, each in a lab of its own. Beside
 // testscript's commands they have these. A "!" before one of them means that it must fail.
 //
 //	lab [-bridge-nf on|off] [N]      build the lab, with N hosts (1); must come first
@@ -35,12 +35,16 @@ const storyStep = time.Minute
 //	clean HOST                       all containers and networks are gone: nothing else may be left of them
 //
 // In the environment are H1, WORLD and the like (see cmdLab), DNSLOG, the file to which world's DNS server writes its
-// queries and answers, H1_LOG, the engine's on h1, and LINKSPAN, the linkspan command that lies beside the engine.
+// queries and answers, H1_LOG, the engine's on h1, and LINKSPAN, the linkspan command that lies beside the engine. Hosts
+// have the docker client on their PATH.
 //
 // When a story ends its lab is closed, and what is then left over is an error.
-func RunStories(t *testing.T, dir string, options Options) {
+func RunStories(t *testing.T, options Options, files ...string) {
+	if len(files) == 0 {
+		t.Fatal("there is no story to play")
+	}
 	testscript.Run(t, testscript.Params{
-		Dir: dir,
+		Files: files,
 		Setup: func(env *testscript.Env) error {
 			env.Values[storyKey{}] = &story{options: options}
 			return nil

@@ -2,6 +2,8 @@ package lab
 
 import (
 	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
 )
 
@@ -11,11 +13,53 @@ const engineVariable = "LINKSPAND_BIN"
 // TestLanguage plays the stories that need no engine: they are about the commands of a story themselves.
 func TestLanguage(t *testing.T) {
 	needRoot(t)
-	RunStories(t, "testdata/language", Options{})
+	RunStories(t, Options{}, stories(t, "testdata/language/*")...)
 }
 
 // TestStories plays the stories of the engine.
 func TestStories(t *testing.T) {
+	RunStories(t, Options{Engine: needEngine(t)}, stories(t, "testdata/stories/*")...)
+}
+
+// olderStories are those that use nothing a docker client of 2020 does not know.
+var olderStories = []string{"connect", "links", "modes", "names", "ports-conflicts", "ports-traffic"}
+
+// TestOlderClients plays some stories with the other docker clients that people have: Debian's, which "make deps" brings, and
+// the machine's own where there is one.
+func TestOlderClients(t *testing.T) {
+	engine := needEngine(t)
+	clients := OtherDockers()
+	if len(clients) == 0 {
+		t.Fatal("there is no other docker client: make deps brings Debian's")
+	}
+	for _, client := range clients {
+		version, err := output(exec.Command(client, "version", "--format", "{{.Client.Version}}"), client, nil)
+		if version == "" {
+			t.Fatalf("%s does not tell its version: %v", client, err)
+		}
+		t.Run(version, func(t *testing.T) {
+			var files []string
+			for _, name := range olderStories {
+				files = append(files, stories(t, "testdata/stories/"+name)...)
+			}
+			RunStories(t, Options{Engine: engine, Docker: client}, files...)
+		})
+	}
+}
+
+// stories are the files of the stories whose path, without its extension, matches the pattern.
+func stories(t *testing.T, pattern string) []string {
+	t.Helper()
+	files, err := filepath.Glob(pattern + ".txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no story %s: %v", pattern, err)
+	}
+	return files
+}
+
+// needEngine is the path of the engine that tests play with.
+func needEngine(t *testing.T) string {
+	t.Helper()
 	needRoot(t)
 	engine := os.Getenv(engineVariable)
 	if engine == "" {
@@ -24,5 +68,5 @@ func TestStories(t *testing.T) {
 	if _, err := os.Stat(engine); err != nil {
 		t.Fatalf("%s: %v", engineVariable, err)
 	}
-	RunStories(t, "testdata/stories", Options{Engine: engine})
+	return engine
 }

@@ -11,7 +11,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."
 limit=${LIMIT:-1500}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/linkspan-lab
-PATH=$PATH:$cache/bin:/usr/sbin:/sbin # for the docker client that make deps unpacks, and for mkfs.ext4
+PATH=$PATH:/usr/sbin:/sbin # for mkfs.ext4
 
 # within CMD…: in what is left of the limit, in place of this process
 within() { exec timeout --foreground -k 5 $((limit > SECONDS ? limit - SECONDS : 1)) "$@"; }
@@ -22,7 +22,7 @@ make_disk() { # IMAGE
   mkdir "$root"
   tar -C "$root" -xpf "$system/root.tar" --exclude './dev/*'
   make --no-print-directory -s install DESTDIR="$root"
-  install -m 755 "$(command -v docker)" "$root/usr/local/bin/docker"
+  install -m 755 bin/docker "$root/usr/local/bin/docker"
   install -d "$root/opt/story"
   install -m 755 "$here"/guest/*.sh "$root/opt/story/"
   install -m 644 "$cache/images/busybox.tar" "$root/opt/story/"

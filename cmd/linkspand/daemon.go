@@ -34,16 +34,18 @@ const (
 
 // daemon is the parts, put together.
 type daemon struct {
-	config  config.Config
-	told    *told
-	log     *slog.Logger
-	store   *bolt.Store
-	keeper  *keeper.Keeper
-	kernel  *kernel.Kernel
-	engine  *engine.Engine
-	running atomic.Pointer[engine.Engine] // engine, for those who look before it is open
-	runtime *runtime.Runtime
-	manager *workload.Manager
+	config config.Config // as it was started
+	// settings are the part of config that can change since.
+	settings atomic.Pointer[config.Settings]
+	told     *told
+	log      *slog.Logger
+	store    *bolt.Store
+	keeper   *keeper.Keeper
+	kernel   *kernel.Kernel
+	engine   *engine.Engine
+	running  atomic.Pointer[engine.Engine] // engine, for those who look before it is open
+	runtime  *runtime.Runtime
+	manager  *workload.Manager
 	// notifier is for the service manager that started the daemon.
 	notifier notifier
 	// mortal says that containers end with the daemon. It is decided when that ends.
@@ -57,6 +59,7 @@ type daemon struct {
 // failure it leaves nothing open.
 func start(ctx context.Context, c config.Config, heard *told, log *slog.Logger) (*daemon, error) {
 	d := &daemon{config: c, told: heard, log: log}
+	d.settings.Store(&c.Settings)
 	for _, step := range []func(context.Context) error{d.openNotifier, d.claim, d.openStore, d.openKeeper, d.openEngine, d.openRuntime, d.openManager} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, d.close(ctx))
@@ -71,10 +74,11 @@ func (d *daemon) later(f func(context.Context) error) { d.closers = append(d.clo
 // close ends the parts, and the containers too if they do not outlive this daemon
 // or the machine.
 func (d *daemon) close(ctx context.Context) error {
-	d.mortal = !d.config.LiveRestore || d.told.machineEnds.Load()
+	settings := d.settings.Load()
+	d.mortal = !settings.LiveRestore || d.told.machineEnds.Load()
 	limit := closingTime
 	if d.mortal {
-		limit += max(stoppingTime, time.Duration(d.config.ShutdownTimeout)*time.Second)
+		limit += max(stoppingTime, time.Duration(settings.ShutdownTimeout)*time.Second)
 	}
 	d.tell(newsStopping(limit))
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
@@ -88,16 +92,19 @@ func (d *daemon) close(ctx context.Context) error {
 
 // claim makes this daemon the only one in its network namespace and folders.
 func (d *daemon) claim(context.Context) error {
-	lock, err := beAlone()
+	lock, err := beAlone(d.log)
 	if err != nil {
 		return err
 	}
 	d.later(func(context.Context) error { return lock.Close() })
-	for _, dir := range []string{d.config.DataRoot, d.config.ExecRoot} {
-		if err := os.MkdirAll(dir, 0o711); err != nil {
-			return err
-		}
+	if err := makeRoots(d.config); err != nil {
+		return err
 	}
+	folder, err := lockFolder(d.config.ExecRoot)
+	if err != nil {
+		return err
+	}
+	d.later(func(context.Context) error { return folder.Close() })
 	remove, err := writePidfile(d.config.Pidfile)
 	if err != nil {
 		return err
@@ -197,11 +204,12 @@ func (d *daemon) openRuntime(ctx context.Context) (err error) {
 func (d *daemon) openManager(ctx context.Context) (err error) {
 	c, r := d.config, d.runtime
 	d.manager, err = workload.New(workload.Options{
-		Engine: d.engine, Containers: r, Renewal: r, Tasks: r, Control: r, Execs: r, ExecControl: r, Images: r, Transfer: r, Outputs: outputs{d.keeper.Outputs()}, Sweeper: d.keeper.Outputs(), Logs: logs{},
-		Store: d.store, Drops: d.kernel, Root: c.DataRoot, ExecRoot: c.ExecRoot,
+		Engine: d.engine, Containers: r, Renewal: r, Tasks: r, Control: r, Execs: r, ExecControl: r, Confinement: r, Sizes: r, Images: r, Transfer: r,
+		Outputs: outputs{d.keeper.Outputs()}, Sweeper: d.keeper.Outputs(), Logs: logs{},
+		Store: d.store, Drops: d.kernel, Root: c.DataRoot, ExecRoot: c.ExecRoot, StorageDriver: r.Snapshotter(),
 		Defaults: workload.Defaults{
 			DNS: c.DNS, DNSSearch: c.DNSSearch, DNSOptions: c.DNSOptions, HostGateway: c.HostGatewayIPs,
-			LogDriver: c.LogDriver, LogOptions: c.LogOptions, Init: c.Init,
+			LogDriver: c.LogDriver, LogOptions: c.LogOptions, Init: c.Init, ShmSize: c.ShmSize,
 			LinkEnvironment: os.Getenv("DOCKER_KEEP_DEPRECATED_LEGACY_LINKS_ENV_VARS") == "1",
 		},
 		Logger: d.log,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/linkspan/linkspan/internal/keeper"
@@ -11,8 +12,15 @@ import (
 	"github.com/linkspan/linkspan/internal/workload"
 )
 
-// repairTime bounds the resync after the keeper was started anew.
-const repairTime = 30 * time.Second
+const (
+	// repairTime bounds a resync after the keeper was started anew.
+	repairTime = 30 * time.Second
+	// repairTries is how often that is tried, after longer and longer pauses: what the
+	// keeper lacks, descriptors for one, may come back.
+	repairTries = 10
+	repairPause = time.Second
+	repairLast  = time.Minute
+)
 
 // openKeeper starts or adopts the keeper.
 func (d *daemon) openKeeper(ctx context.Context) error {
@@ -22,7 +30,7 @@ func (d *daemon) openKeeper(ctx context.Context) error {
 	}
 	d.keeper, err = keeper.Start(ctx, keeper.Options{
 		Program: program, Socket: filepath.Join(d.config.ExecRoot, "keeper.sock"),
-		Log: filepath.Join(d.config.DataRoot, "keeper", "keeper.log"), LogLevel: d.config.LogLevel,
+		Log: filepath.Join(d.config.DataRoot, "keeper", "keeper.log"), LogLevel: strings.ToLower(levelOf(d.config, d.config.Settings).String()),
 		Logger: d.log, Lost: d.repairKeeper,
 	})
 	if err != nil {
@@ -34,14 +42,22 @@ func (d *daemon) openKeeper(ctx context.Context) error {
 
 // repairKeeper gives a keeper that was started anew all rows.
 func (d *daemon) repairKeeper() {
-	e := d.running.Load()
-	if e == nil {
-		return // it is not open yet: opening resyncs
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), repairTime)
-	defer cancel()
-	if _, err := e.Resync(ctx); err != nil {
-		d.log.Warn("the new keeper does not serve everything", "op", "keeper.repair", "err", err)
+	for pause, tries := repairPause, 1; ; pause, tries = min(2*pause, repairLast), tries+1 {
+		e := d.running.Load()
+		if e == nil {
+			return // it is not open yet, and opening resyncs; or not any more
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), repairTime)
+		_, err := e.Resync(ctx)
+		cancel()
+		if err == nil {
+			return
+		}
+		d.log.Warn("the new keeper does not serve everything", "op", "keeper.repair", "try", tries, "err", err)
+		if tries == repairTries {
+			return
+		}
+		time.Sleep(pause)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/pflag"
 
@@ -17,6 +19,8 @@ import (
 var version = "dev"
 
 func main() {
+	// The journal that reads what we say may go before we do.
+	signal.Ignore(syscall.SIGPIPE)
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "linkspand:", err)
 		os.Exit(1)
@@ -35,35 +39,37 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	log, err := logger(c)
-	if err != nil {
-		return err
-	}
 	if c.Validate {
 		fmt.Fprintln(os.Stderr, "configuration OK")
 		return nil
 	}
-	var heard told
+	level := new(slog.LevelVar)
+	level.Set(levelOf(c, c.Settings))
+	log := logger(c, level)
+	heard := newTold()
 	ctx, stop := heard.listen()
 	defer stop()
-	d, err := start(ctx, c, &heard, log)
+	d, err := start(ctx, c, heard, log)
 	if err != nil {
-		return err
+		return fmt.Errorf("failed to start daemon: %w", err)
 	}
-	return d.serve(ctx)
+	return d.serve(ctx, reloader{daemon: d, args: args, level: level})
 }
 
-func logger(c config.Config) (*slog.Logger, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
-		return nil, fmt.Errorf("invalid log level %q: use debug, info, warn or error", c.LogLevel)
-	}
+func logger(c config.Config, level slog.Leveler) *slog.Logger {
 	o := &slog.HandlerOptions{Level: level}
-	switch c.LogFormat {
-	case "text":
-		return slog.New(slog.NewTextHandler(os.Stderr, o)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(os.Stderr, o)), nil
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, o))
 	}
-	return nil, fmt.Errorf("invalid log format %q: use text or json", c.LogFormat)
+	return slog.New(slog.NewTextHandler(os.Stderr, o))
+}
+
+// levelOf returns the level that is logged from, under settings s.
+func levelOf(c config.Config, s config.Settings) slog.Level {
+	level := slog.LevelInfo
+	if s.Debug {
+		return slog.LevelDebug
+	}
+	_ = level.UnmarshalText([]byte(c.LogLevel)) // is one of slog's: config sees to it
+	return level
 }

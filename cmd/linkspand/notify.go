@@ -17,6 +17,10 @@ const notifyEnv = "NOTIFY_SOCKET"
 // newsReady says that the API answers.
 const newsReady = "READY=1"
 
+// newsReloading says that the configuration is being read; newsReady follows, come
+// of it what may.
+const newsReloading = "RELOADING=1"
+
 // newsStopping says that the daemon is about to end, and within which time: a
 // service manager kills what takes longer than it expects.
 func newsStopping(limit time.Duration) string {

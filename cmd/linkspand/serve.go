@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,9 +20,14 @@ import (
 	"github.com/linkspan/linkspan/internal/forward"
 )
 
-// serve answers requests until ctx ends, then closes everything.
-func (d *daemon) serve(ctx context.Context) error {
+// serve answers requests, and signals, until ctx ends, then closes everything.
+func (d *daemon) serve(ctx context.Context, r reloader) error {
+	answering, done := context.WithCancel(ctx)
+	var signals sync.WaitGroup
+	signals.Go(func() { r.run(answering) })
 	err := d.answer(ctx)
+	done()
+	signals.Wait()
 	return errors.Join(err, d.close(ctx))
 }
 
@@ -27,7 +35,7 @@ func (d *daemon) answer(ctx context.Context) error {
 	metrics := prometheus.NewRegistry()
 	observe := d.register(metrics)
 	api := dockerapi.New(dockerapi.Options{
-		Backends: dockerapi.BackendsOf(d.manager, d.engine), Info: d.info(ctx), Logger: d.log, Observe: observe,
+		Backends: dockerapi.BackendsOf(d.manager, d.engine), Info: d.info(ctx), Settings: d.shown, Logger: d.log, Observe: observe,
 	})
 	private := dockerapi.Debug(dockerapi.DebugOptions{
 		Engine: d.engine, Containers: d.manager, Traffic: d.kernel, Listeners: forward.Listeners, Metrics: metrics, Logger: d.log,
@@ -37,7 +45,7 @@ func (d *daemon) answer(ctx context.Context) error {
 		l, err := dockerapi.Listen(host, d.config.Group)
 		public = append(public, l...)
 		if err != nil {
-			return errors.Join(err, closeAll(public))
+			return errors.Join(fmt.Errorf("failed to load listeners: %w", err), closeAll(public))
 		}
 	}
 	own, err := dockerapi.Listen("unix://"+filepath.Join(d.config.ExecRoot, "private.sock"), "")
@@ -100,13 +108,22 @@ func count[T any](seq func(yield func(T) bool)) float64 {
 	return float64(n)
 }
 
+// shown is what the daemon says of its settings.
+func (d *daemon) shown() dockerapi.Settings {
+	s := d.settings.Load()
+	return dockerapi.Settings{
+		Debug: levelOf(d.config, *s) <= slog.LevelDebug, Labels: s.Labels, LiveRestore: s.LiveRestore,
+		InsecureRegistries: s.InsecureRegistries, RegistryMirrors: s.RegistryMirrors,
+	}
+}
+
 // info is what the daemon says about itself.
 func (d *daemon) info(ctx context.Context) dockerapi.Info {
 	i := dockerapi.Info{
-		Version: version, ID: d.store.Instance(), DataRoot: d.config.DataRoot, FirewallBackend: d.config.Backend,
-		LogDriver: d.config.LogDriver, Labels: d.config.Labels, LiveRestore: d.config.LiveRestore,
-		InitPath: d.config.InitPath, OldestAPI: d.config.OldestAPI,
-		Debug: d.config.LogLevel == "debug", ContainerdAddress: d.config.Containerd,
+		Version: version, ID: d.store.Instance(), DataRoot: d.config.DataRoot, StorageDriver: d.runtime.Snapshotter(),
+		FirewallBackend: d.config.Backend,
+		LogDriver:       d.config.LogDriver, InitPath: d.config.InitPath, OldestAPI: d.config.OldestAPI,
+		ContainerdAddress: d.config.Containerd,
 	}
 	for _, b := range d.engine.Networks().Bases {
 		i.Pools = append(i.Pools, dockerapi.AddressPool{Base: b.Prefix, Size: b.Bits})

@@ -17,9 +17,10 @@ func TestSignals(t *testing.T) {
 		{"terminate", []syscall.Signal{syscall.SIGTERM}, false},
 		{"interrupt", []syscall.Signal{syscall.SIGINT}, false},
 		{"power", []syscall.Signal{syscall.SIGPWR, syscall.SIGTERM}, true},
+		{"nothing that ends", []syscall.Signal{syscall.SIGHUP, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGTERM}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var heard told
+			heard := newTold()
 			ctx, stop := heard.listen()
 			defer stop()
 			for _, s := range c.signals {
@@ -29,8 +30,13 @@ func TestSignals(t *testing.T) {
 				if err := syscall.Kill(os.Getpid(), s); err != nil {
 					t.Fatal(err)
 				}
-				if s == syscall.SIGPWR {
+				switch s {
+				case syscall.SIGPWR:
 					await(t, heard.machineEnds.Load)
+				case syscall.SIGHUP:
+					await(t, func() bool { return len(heard.reload) == 1 })
+				case syscall.SIGUSR1:
+					await(t, func() bool { return len(heard.dump) == 1 })
 				}
 			}
 			await(t, func() bool { return ctx.Err() != nil })

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -17,6 +16,7 @@ import (
 
 // Config is everything a user can set about the daemon.
 type Config struct {
+	ConfigFile string   // need not be there
 	Hosts      []string // where the API listens: unix:///path, tcp://host:port
 	Group      string   // group of unix sockets
 	DataRoot   string
@@ -64,11 +64,13 @@ type Config struct {
 	Init     bool   // an init is process 1 of containers that do not say otherwise
 	InitPath string // of the init; empty: docker-init, tini-static or tini in $PATH
 
-	LiveRestore     bool
-	ShutdownTimeout int // seconds
-	LogDriver       string
-	LogOptions      map[string]string
-	Labels          []string
+	LogDriver  string
+	LogOptions map[string]string
+	ShmSize    int64 // bytes, of containers' /dev/shm; 0: as big as it always is
+
+	Settings
+	// given is what the user set, by the name of the flag.
+	given map[string]string
 }
 
 // Pool is one --default-address-pool: subnets with Size bits are cut from Base.
@@ -89,7 +91,8 @@ func Parse(args []string) (Config, error) {
 	c := Config{LogOptions: map[string]string{}}
 	flags := pflag.NewFlagSet("linkspand", pflag.ContinueOnError)
 	file := c.define(flags)
-	defineUnsupported(flags)
+	c.Settings.define(flags)
+	defineForeign(flags)
 	if err := flags.Parse(args); err != nil {
 		return c, err
 	}
@@ -102,6 +105,9 @@ func Parse(args []string) (Config, error) {
 	if err := refuseUnsupported(flags); err != nil {
 		return c, err
 	}
+	c.ConfigFile, c.given = *file, map[string]string{}
+	flags.Visit(func(f *pflag.Flag) { c.given[f.Name] = f.Value.String() })
+	delete(c.given, "config-file")
 	return c.finish()
 }
 
@@ -116,7 +122,6 @@ func (c *Config) define(flags *pflag.FlagSet) (file *string) {
 	flags.StringVar(&c.Containerd, "containerd", "", "socket of a running containerd; without it the daemon starts its own")
 	flags.StringVarP(&c.LogLevel, "log-level", "l", "info", "debug, info, warn or error")
 	flags.StringVar(&c.LogFormat, "log-format", "text", "text or json")
-	flags.BoolP("debug", "D", false, "same as --log-level debug")
 	flags.BoolVar(&c.Validate, "validate", false, "check the settings and end")
 	flags.Var(apiValue{&c.OldestAPI}, "min-api-version", "oldest version of the API that is served: 1.44")
 
@@ -150,11 +155,9 @@ func (c *Config) define(flags *pflag.FlagSet) (file *string) {
 
 	flags.BoolVar(&c.Init, "init", false, "run an init in containers that forwards signals and reaps processes")
 	flags.StringVar(&c.InitPath, "init-path", "", "path of that init; without it docker-init, tini-static or tini in $PATH")
-	flags.BoolVar(&c.LiveRestore, "live-restore", true, "containers outlive the daemon")
-	flags.IntVar(&c.ShutdownTimeout, "shutdown-timeout", 15, "seconds to wait for containers when the daemon ends with live-restore off")
 	flags.StringVar(&c.LogDriver, "log-driver", "json-file", "json-file or none")
-	flags.StringToStringVar(&c.LogOptions, "log-opt", nil, "options of the log driver")
-	flags.StringArrayVar(&c.Labels, "label", nil, "key=value label of the daemon")
+	flags.Var(optionsValue{c.LogOptions}, "log-opt", "key=value option of the log driver; may be repeated")
+	flags.Var(sizeValue{&c.ShmSize}, "default-shm-size", "size of containers' /dev/shm: 64M")
 	return file
 }
 
@@ -170,7 +173,16 @@ func (c Config) finish() (Config, error) {
 		}
 		*path = abs
 	}
+	if err := c.Settings.check(); err != nil {
+		return c, err
+	}
+	var err error
+	if c.LogLevel, err = logLevel(c.LogLevel); err != nil {
+		return c, err
+	}
 	switch {
+	case c.LogFormat != "text" && c.LogFormat != "json":
+		return c, fmt.Errorf("invalid log format: %s", c.LogFormat)
 	case c.Backend == "iptables":
 		return c, fmt.Errorf("firewall-backend is set to iptables: this version has the nftables backend only; leave the option out or set it to nftables")
 	case c.Backend != backendNFTables && c.Backend != "":
@@ -204,110 +216,17 @@ func clashes(p netip.Prefix) bool {
 	return p.IsValid() && p.Overlaps(link) && p.Masked() != link
 }
 
-// Values of types that pflag does not know.
-
-// oldestAPI is the NN of the first version 1.NN of the API that is spoken at all.
-const oldestAPI = 24
-
-type apiValue struct{ to *int }
-
-func (v apiValue) Type() string { return "1.NN" }
-
-func (v apiValue) String() string {
-	if v.to == nil || *v.to == 0 {
-		return ""
+// logLevel returns one of the levels that there are for one of dockerd's.
+func logLevel(text string) (string, error) {
+	switch level := strings.ToLower(text); level {
+	case "debug", "info", "warn", "error":
+		return level, nil
+	case "trace":
+		return "debug", nil
+	case "fatal", "panic":
+		return "error", nil
+	case "":
+		return "info", nil
 	}
-	return "1." + strconv.Itoa(*v.to)
-}
-
-func (v apiValue) Set(text string) error {
-	minor, ok := strings.CutPrefix(text, "1.")
-	n, err := strconv.ParseUint(minor, 10, 8)
-	if !ok || err != nil {
-		return fmt.Errorf("invalid API version %q: write 1.NN", text)
-	}
-	if n < oldestAPI {
-		return fmt.Errorf("minimum supported API version is 1.%d: %s", oldestAPI, text)
-	}
-	*v.to = int(n)
-	return nil
-}
-
-type prefixValue struct{ to *netip.Prefix }
-
-func (v prefixValue) Type() string { return "CIDR" }
-
-func (v prefixValue) String() string {
-	if v.to == nil || !v.to.IsValid() {
-		return ""
-	}
-	return v.to.String()
-}
-
-func (v prefixValue) Set(text string) (err error) {
-	*v.to, err = netip.ParsePrefix(text)
-	return err
-}
-
-type addrValue struct{ to *netip.Addr }
-
-func (v addrValue) Type() string { return "IP" }
-
-func (v addrValue) String() string {
-	if v.to == nil || !v.to.IsValid() {
-		return ""
-	}
-	return v.to.String()
-}
-
-func (v addrValue) Set(text string) (err error) {
-	if *v.to, err = netip.ParseAddr(text); err != nil {
-		return fmt.Errorf("%s is not an ip address", text)
-	}
-	return nil
-}
-
-type addrsValue struct{ to *[]netip.Addr }
-
-func (v addrsValue) Type() string { return "IP" }
-
-func (v addrsValue) String() string { return "" }
-
-func (v addrsValue) Set(text string) error {
-	a, err := netip.ParseAddr(text)
-	if err != nil {
-		return fmt.Errorf("%s is not an ip address", text)
-	}
-	*v.to = append(*v.to, a)
-	return nil
-}
-
-type poolsValue struct{ to *[]Pool }
-
-func (v poolsValue) Type() string { return "base=CIDR,size=BITS" }
-
-func (v poolsValue) String() string { return "" }
-
-func (v poolsValue) Set(text string) error {
-	var p Pool
-	for _, field := range strings.Split(text, ",") {
-		key, value, _ := strings.Cut(field, "=")
-		var err error
-		switch key {
-		case "base":
-			p.Base, err = netip.ParsePrefix(value)
-		case "size":
-			p.Size, err = strconv.Atoi(value)
-		default:
-			err = fmt.Errorf("unknown field %q: write base=CIDR,size=BITS", key)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if !p.Base.IsValid() || p.Size < p.Base.Bits() || p.Size > p.Base.Addr().BitLen() {
-		return fmt.Errorf("invalid pool %q: size must be between the base's %d and %d bits", text, max(p.Base.Bits(), 0), p.Base.Addr().BitLen())
-	}
-	*v.to = append(*v.to, p)
-	return nil
+	return "", fmt.Errorf("invalid logging level: %s", text)
 }

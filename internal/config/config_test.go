@@ -23,7 +23,8 @@ func TestFlagsAndFileMeanTheSame(t *testing.T) {
 	none := withFile(t, "{}")
 	byFlag, err := Parse([]string{none, "--host=unix:///a.sock", "-H", "tcp://127.0.0.1:1", "--bip=10.1.0.1/24", "--icc=false", "--mtu=1400", "--init", "--init-path=/opt/init",
 		"--dns=192.0.2.1", "--dns=192.0.2.2", "--dns-search=a.test", "--dns-opt=ndots:2", "--log-opt=max-size=1m",
-		"--default-address-pool=base=10.10.0.0/16,size=24", "--default-network-opt=bridge=com.docker.network.driver.mtu=1300"})
+		"--default-address-pool=base=10.10.0.0/16,size=24", "--default-network-opt=bridge=com.docker.network.driver.mtu=1300",
+		"--label=a=b", "--feature=x", "--insecure-registry", "h:1", "--registry-mirror", "http://m", "-D", "--shutdown-timeout=7"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,10 +33,15 @@ func TestFlagsAndFileMeanTheSame(t *testing.T) {
 		"dns": ["192.0.2.1", "192.0.2.2"], "dns-search": ["a.test"], "dns-opts": ["ndots:2"], "log-opts": {"max-size": "1m"},
 		"default-address-pools": [{"base": "10.10.0.0/16", "size": 24}],
 		"default-network-opts": {"bridge": {"com.docker.network.driver.mtu": "1300"}},
-		"features": {"time-namespaces": false}}`)})
+		"labels": ["a=b"], "features": {"x": true}, "insecure-registries": ["h:1"], "registry-mirrors": ["http://m/"], "debug": true, "shutdown-timeout": 7}`)})
 	if err != nil {
 		t.Fatal(err)
 	}
+	byFlag.ConfigFile, byFile.ConfigFile = "", ""
+	if !reflect.DeepEqual(byFlag.Settings, byFile.Settings) || !byFlag.Debug {
+		t.Errorf("%+v and %+v", byFlag.Settings, byFile.Settings)
+	}
+	byFlag.given, byFile.given = nil, nil // a mirror's slash is put there afterwards
 	if !reflect.DeepEqual(byFlag, byFile) {
 		t.Errorf("flags:\n%+v\nfile:\n%+v", byFlag, byFile)
 	}
@@ -60,6 +66,9 @@ func TestRefused(t *testing.T) {
 		{"--icc=false --iptables=false", "{}", "You specified --iptables=false with --icc=false"},
 		{"--selinux-enabled", "{}", "not supported by this version: --selinux-enabled"},
 		{"", `{"userns-remap": "default"}`, "not supported by this version: --userns-remap"},
+		{"--mtu=1400", `{"mtu": 1300}`, "mtu: (from flag: 1400, from file: 1300)"},
+		{"--label=a=b", `{"labels": ["c=d", "e=f"]}`, "labels: (from flag: [a=b], from file: c=d e=f)"},
+		{"--log-opt=max-size", "{}", "write key=value"},
 		{"--log-driver=syslog", "{}", "no log driver named 'syslog' is registered"},
 		{"--default-address-pool=base=10.0.0.0/16,size=8", "{}", "size must be between the base's 16 and 32 bits"},
 		{"--default-address-pool=odd=1", "{}", `unknown field "odd"`},
@@ -81,10 +90,115 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-func TestHarmlessFlagsAreTaken(t *testing.T) {
-	if _, err := Parse([]string{withFile(t, `{"userland-proxy": false}`), "--experimental", "--selinux-enabled=false"}); err != nil {
-		t.Error(err)
+// TestForeignFlags: dockerd's other flags are written as dockerd reads them, a
+// value after a blank too (D20).
+func TestForeignFlags(t *testing.T) {
+	for _, f := range foreignFlags {
+		if f.form == truth {
+			for args, taken := range map[string]bool{"--" + f.name: f.why != "", "--" + f.name + "=false": true} {
+				if _, err := Parse([]string{withFile(t, "{}"), args}); (err == nil) != taken {
+					t.Errorf("%s: %v", args, err)
+				}
+			}
+			continue
+		}
+		value := map[form]string{text: "some", number: "7", list: "some=thing"}[f.form]
+		if f.check != nil {
+			value = map[string]string{"default-ipc-mode": "shareable", "default-cgroupns-mode": "host", "network-diagnostic-port": "7"}[f.name]
+		}
+		for _, args := range [][]string{{"--" + f.name, value}, {"--" + f.name + "=" + value}} {
+			_, err := Parse(append([]string{withFile(t, "{}")}, args...))
+			if f.why != "" && err != nil || f.why == "" && (err == nil || !strings.HasPrefix(err.Error(), "not supported by this version: --"+f.name+";")) {
+				t.Errorf("%v: %v", args, err)
+			}
+		}
+		for _, same := range f.same {
+			if _, err := Parse([]string{withFile(t, "{}"), "--" + f.name, same}); err != nil {
+				t.Errorf("--%s %s: %v", f.name, same, err)
+			}
+		}
 	}
+	for args, want := range map[string]string{
+		"--default-cgroupns-mode odd":     `invalid default cgroup namespace (odd): use "host" or "private"`,
+		"--default-ipc-mode host":         `IPC mode "host" is not supported as default value; use "shareable" or "private"`,
+		"--default-ipc-mode odd":          `default IPC mode setting (odd) is invalid; use "shareable" or "private"`,
+		"--network-diagnostic-port 70000": "invalid network-diagnostic-port (70000): value must be between 0 and 65535",
+		"--network-diagnostic-port x":     `invalid argument "x" for "--network-diagnostic-port" flag`,
+		"--storage-driver":                "flag needs an argument: --storage-driver",
+		"--selinux-enabled true":          "not supported by this version: --selinux-enabled",
+		"--experimental true":             `unexpected argument "true"`,
+	} {
+		if _, err := Parse(append([]string{withFile(t, "{}")}, strings.Fields(args)...)); err == nil || !strings.Contains(err.Error(), want) {
+			if args != "--selinux-enabled true" { // the argument that is one too many is said first
+				t.Errorf("%s: error %v, want %s", args, err, want)
+			}
+		}
+	}
+	for _, args := range [][]string{{"-s", "overlay2"}, {"--storage-driver", "overlay2", "--containerd-namespace", "moby", "--default-cgroupns-mode", "private", "-r=false"}} {
+		if _, err := Parse(append([]string{withFile(t, "{}")}, args...)); err != nil {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+}
+
+// TestFilesOfDockerd: what stands in real ones.
+func TestFilesOfDockerd(t *testing.T) {
+	for file, want := range map[string]string{
+		`{"userland-proxy": false, "experimental": true, "builder": {"gc": {"enabled": true}}, "cdi-spec-dirs": ["/etc/cdi"], "allow-nondistributable-artifacts": []}`: "",
+		"\ufeff{\"mtu\": 1400}\n": "",
+		` `:                       "",
+		`{"exec-opts": ["native.cgroupdriver=cgroupfs"], "log-opts": {"max-size": "10m", "labels": "a,b"}, "storage-driver": "overlay2"}`: "",
+		`{"exec-opts": ["native.cgroupdriver=systemd"]}`:                                                                                                  "not supported by this version: --exec-opt;",
+		`{"default-runtime": "nvidia", "runtimes": {"nvidia": {"path": "nvidia-container-runtime", "runtimeArgs": []}}}`:                                  "not supported by this version: --default-runtime, --add-runtime;",
+		`{"runtimes": {}, "default-ulimits": {}}`:                                                                                                         "",
+		`{"default-ulimits": {"nofile": {"Name": "nofile", "Hard": 64000, "Soft": 64000}}}`:                                                               "not supported by this version: --default-ulimit;",
+		`{"features": {"containerd-snapshotter": true}, "insecure-registries": ["127.0.0.1:5000", "10.0.0.0/8"], "registry-mirrors": ["https://m.test"]}`: "",
+		`{"features": ["x"]}`:                          "features: json: cannot unmarshal array",
+		`{"labels": ["a"]}`:                            "bad attribute format: a",
+		`{"labels": ["a=1", "a=2"]}`:                   "conflict labels for a=2 and a=1",
+		`{"labels": ["com.docker.x=1"]}`:               "label com.docker.x=1 is not allowed: the namespaces com.docker.*, io.docker.*, and org.dockerproject.* are reserved for internal use",
+		`{"registry-mirrors": ["m.test:5000"]}`:        "invalid mirror: no scheme specified for \"m.test:5000\": must use either 'https://' or 'http://'",
+		`{"registry-mirrors": ["https://u:p@m.test"]}`: `invalid mirror: username/password not allowed in URI "https://u:xxxxx@m.test"`,
+		`{"registry-mirrors": ["https://m.test/?x"]}`:  "invalid mirror: query or fragment at end of the URI",
+		`{"insecure-registries": ["-x"]}`:              "invalid index name (-x). Cannot begin or end with a hyphen",
+		`{"max-concurrent-downloads": -1}`:             "invalid max concurrent downloads: -1",
+		`{"max-concurrent-uploads": -1}`:               "invalid max concurrent uploads: -1",
+		`{"max-download-attempts": "x"}`:               "max-download-attempts: ",
+		`{"log-level": "loud"}`:                        "invalid logging level: loud",
+		`{"log-format": "xml"}`:                        "invalid log format: xml",
+		`{"default-shm-size": "lots"}`:                 "invalid size: 'lots'",
+		`{"validate": true}`:                           "the following directives don't match any configuration option: validate",
+		`["mtu"]`:                                      "invalid JSON: json: cannot unmarshal array",
+	} {
+		_, err := Parse([]string{withFile(t, file)})
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: error %v, want %q", file, err, want)
+		}
+	}
+}
+
+// TestSizes: dockerd's forms of a number of bytes.
+func TestSizes(t *testing.T) {
+	for text, want := range map[string]int64{"64M": 64 << 20, "64m": 64 << 20, "64MB": 64 << 20, "64MiB": 64 << 20, "1.5g": 3 << 29, "1024": 1024, "2 k": 2048, "7b": 7} {
+		if c, err := Parse([]string{withFile(t, "{}"), "--default-shm-size", text}); err != nil || c.ShmSize != want {
+			t.Errorf("%s: %d (%v), want %d", text, c.ShmSize, err, want)
+		}
+	}
+	for _, text := range []string{"", "-1", "M", "1x", "1,5g", "64 M B"} {
+		if c, err := Parse([]string{withFile(t, "{}"), "--default-shm-size", text}); err == nil {
+			t.Errorf("%q: %d", text, c.ShmSize)
+		}
+	}
+}
+
+func FuzzSize(f *testing.F) {
+	f.Add("1.5g")
+	f.Fuzz(func(t *testing.T, text string) {
+		var n int64
+		if err := (sizeValue{&n}).Set(text); err == nil && n < 0 {
+			t.Errorf("%q is %d", text, n)
+		}
+	})
 }
 
 func TestSettingsOfTheAPI(t *testing.T) {

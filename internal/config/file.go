@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,7 +30,14 @@ var renamed = map[string]string{
 	"authorization-plugins": "authorization-plugin",
 	"default-ulimits":       "default-ulimit",
 	"runtimes":              "add-runtime",
+	"features":              "feature",
+	"cdi-spec-dirs":         "cdi-spec-dir",
+
+	"node-generic-resources": "node-generic-resource",
 }
+
+// byteOrderMark is what some editors begin a file with.
+const byteOrderMark = "\ufeff"
 
 // readFile applies the settings of a daemon.json. A setting that is given both
 // there and as a flag is an error, as in dockerd.
@@ -39,21 +47,22 @@ func readFile(flags *pflag.FlagSet, path string) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("unable to configure the daemon with file %s: %w", path, err)
+		return fmt.Errorf("unable to configure the Docker daemon with file %s: %w", path, err)
 	}
 	if err := applyFile(flags, raw); err != nil {
-		return fmt.Errorf("unable to configure the daemon with file %s: %w", path, err)
+		return fmt.Errorf("unable to configure the Docker daemon with file %s: %w", path, err)
 	}
 	return nil
 }
 
 func applyFile(flags *pflag.FlagSet, raw []byte) error {
 	settings := map[string]json.RawMessage{}
-	if len(strings.TrimSpace(string(raw))) == 0 {
+	raw = bytes.TrimSpace(bytes.TrimPrefix(raw, []byte(byteOrderMark)))
+	if len(raw) == 0 {
 		return nil
 	}
 	if err := json.Unmarshal(raw, &settings); err != nil {
-		return err
+		return fmt.Errorf("invalid JSON: %w", err)
 	}
 	var unknown, twice []string
 	for _, key := range slices.Sorted(maps.Keys(settings)) {
@@ -62,14 +71,11 @@ func applyFile(flags *pflag.FlagSet, raw []byte) error {
 			name = other
 		}
 		switch flag := flags.Lookup(name); {
-		case key == "features":
-			// Switches of dockerd's own internals: none of them exists here.
-			continue
-		case flag == nil:
+		case flag == nil || key == "config-file" || key == "validate":
 			unknown = append(unknown, key)
 			continue
 		case flag.Changed:
-			twice = append(twice, key)
+			twice = append(twice, fmt.Sprintf("%s: (from flag: %s, from file: %.100s)", key, flag.Value, plain(settings[key])))
 			continue
 		}
 		values, err := valuesOf(key, settings[key])
@@ -124,8 +130,40 @@ func valuesOf(key string, raw json.RawMessage) ([]string, error) {
 			out = append(out, k+"="+opts[k])
 		}
 		return out, err
+	case "features":
+		var switches map[string]bool
+		err := json.Unmarshal(raw, &switches)
+		var out []string
+		for _, k := range slices.Sorted(maps.Keys(switches)) {
+			out = append(out, fmt.Sprintf("%s=%t", k, switches[k]))
+		}
+		return out, err
+	case "runtimes", "default-ulimits", "builder", "nri-opts":
+		return objects(raw)
 	}
 	return scalars(raw)
+}
+
+// objects returns the members of an object as name=value, where no more is wanted
+// than to know that there are some.
+func objects(raw json.RawMessage) ([]string, error) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &members); err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(members)) {
+		out = append(out, k+"="+string(members[k]))
+	}
+	return out, nil
+}
+
+// plain returns a value of the file as text.
+func plain(raw json.RawMessage) string {
+	if values, err := scalars(raw); err == nil {
+		return strings.Join(values, " ")
+	}
+	return string(raw)
 }
 
 // scalars reads a string, number or truth value, or a list of them.

@@ -49,6 +49,8 @@ const (
 	// KindLoopback is late in the list, and applied with the links, because keepers
 	// of other releases know the kinds before it by their numbers.
 	KindLoopback
+	// KindFence is late for the same reason, and applied before the links are up.
+	KindFence
 )
 
 // Key identifies a row: two rows with one Key are two claims on one kernel

@@ -15,15 +15,34 @@ type Failure struct {
 	Owner Owner
 	Key   Key
 	Err   error
+	// Subject says to users whom it is about: "container web on network net". Who
+	// knows the model fills it in.
+	Subject string
 }
 
 // Error says what could not be done for whom.
 func (f *Failure) Error() string {
+	if f.Subject != "" {
+		return fmt.Sprintf("%s: %v", f.Subject, f.Err)
+	}
 	return fmt.Sprintf("%s: %s: %v", f.Owner, f.Key.Name, f.Err)
 }
 
 // Unwrap returns the kernel's error.
 func (f *Failure) Unwrap() error { return f.Err }
+
+// NameTaken is why an interface cannot get its name in a container: the container
+// has made, or renamed, an interface of its own.
+type NameTaken struct {
+	Namespace string
+	Link      string // the other end, on the host
+	Name      string
+}
+
+// Error says it in Docker's words.
+func (e *NameTaken) Error() string {
+	return fmt.Sprintf("error renaming interface %q to %q: file exists: the container has an interface of its own with that name", e.Link, e.Name)
+}
 
 // Failures returns every *Failure in err's tree. An error that carries none
 // cannot be attributed to a row.

@@ -53,15 +53,38 @@ type DirectICMP struct {
 }
 
 // Forward is a publication that the kernel cannot make: a user-space forwarder
-// listens on the host and connects to the container. It serves ::1, and IPv6
-// clients of a container that has IPv4 only. Its host ports lie within a Reserve:
-// whoever holds that also listens.
+// listens on the host and connects to the container. It serves ::1, IPv6 clients of a
+// container that has IPv4 only, and beside a Publish on every address of a family what
+// that does not reach (Rest). Its host ports lie within a Reserve: whoever holds that
+// also listens.
 type Forward struct {
 	Protocol    model.Protocol
 	Host        netip.Addr
 	First, Last uint16
 	To          netip.Addr
 	ToFirst     uint16
+	// Rest limits it, with Host unspecified, to what no rule can translate: of IPv6 ::1
+	// and the link-local addresses of the host, of IPv4 datagrams to a broadcast address.
+	Rest bool `json:",omitempty"`
+	// Bridge is the container's, with Rest and IPv4: broadcasts that come in by it are left
+	// out, since the container hears them itself.
+	Bridge string `json:",omitempty"`
+}
+
+// Served tells the firewall of host ports that a Forward serves in user space. They are
+// published as others are: whoever may not have a published port does not get them.
+type Served struct {
+	Protocol    model.Protocol
+	Host        netip.Addr // unspecified: every address of its family
+	First, Last uint16
+}
+
+// Elsewhere lets a bridge port use addresses that its container has on other networks:
+// what it answers at one address may leave by another network, where its default route
+// is (the weak host model of RFC 1122, section 3.3.4.2).
+type Elsewhere struct {
+	Port  string
+	Addrs []netip.Addr
 }
 
 // Reserve holds host ports against other processes of the host. It is claimed
@@ -108,6 +131,14 @@ func (r Forward) Key() Key {
 }
 
 // Key implements Row.
+func (r Served) Key() Key {
+	return key(KindPolicy, "served", string(r.Protocol), r.Host.String(), strconv.Itoa(int(r.First)))
+}
+
+// Key implements Row.
+func (r Elsewhere) Key() Key { return key(KindPolicy, "elsewhere", r.Port) }
+
+// Key implements Row.
 func (r Reserve) Key() Key {
 	return key(KindReserve, string(r.Protocol), r.Addr.String(), strconv.Itoa(int(r.First)))
 }
@@ -135,7 +166,22 @@ func (r DirectICMP) String() string {
 }
 
 func (r Forward) String() string {
-	return fmt.Sprintf("forward %s %s to %s", r.Protocol, hostPorts(r.Host, r.First, r.Last), target(r.To, r.ToFirst, r.Last-r.First))
+	s := fmt.Sprintf("forward %s %s to %s", r.Protocol, hostPorts(r.Host, r.First, r.Last), target(r.To, r.ToFirst, r.Last-r.First))
+	switch {
+	case r.Rest && r.Host.Is4():
+		s += " of broadcasts not by " + r.Bridge
+	case r.Rest:
+		s += " at ::1 and link-local addresses"
+	}
+	return s
+}
+
+func (r Served) String() string {
+	return fmt.Sprintf("policy served %s %s", r.Protocol, hostPorts(r.Host, r.First, r.Last))
+}
+
+func (r Elsewhere) String() string {
+	return fmt.Sprintf("policy elsewhere of %s %v", r.Port, r.Addrs)
 }
 
 func (r Reserve) String() string {

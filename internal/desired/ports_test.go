@@ -20,7 +20,11 @@ func TestPortRowsInWords(t *testing.T) {
 		{direct, "policy direct tcp 10.0.0.2:80-82 on br0", "direct 10.0.0.2 tcp 80"},
 		{Direct{Bridge: "br0", Addr: to}, "policy direct 10.0.0.2 on br0", "direct 10.0.0.2  0"},
 		{DirectFrom{"eth1", direct}, "policy direct tcp 10.0.0.2:80-82 on br0 from eth1", "direct-from eth1 direct 10.0.0.2 tcp 80"},
-		{Forward{"tcp", any6, 9000, 9002, to, 80}, "forward tcp [::]:9000-9002 to 10.0.0.2:80-82", "tcp :: 9000"},
+		{Forward{Protocol: "tcp", Host: any6, First: 9000, Last: 9002, To: to, ToFirst: 80}, "forward tcp [::]:9000-9002 to 10.0.0.2:80-82", "tcp :: 9000"},
+		{Forward{Protocol: "tcp", Host: any6, First: 9, Last: 9, To: to, ToFirst: 80, Rest: true}, "forward tcp [::]:9 to 10.0.0.2:80 at ::1 and link-local addresses", "tcp :: 9"},
+		{Forward{Protocol: "udp", Host: any4, First: 9, Last: 9, To: to, ToFirst: 8, Rest: true, Bridge: "br0"}, "forward udp 0.0.0.0:9 to 10.0.0.2:8 of broadcasts not by br0", "udp 0.0.0.0 9"},
+		{Served{"tcp", any6, 9000, 9002}, "policy served tcp [::]:9000-9002", "served tcp :: 9000"},
+		{Elsewhere{"veth0", []netip.Addr{to}}, "policy elsewhere of veth0 [10.0.0.2]", "elsewhere veth0"},
 		{Reserve{"sctp", any6, 7, 7}, "reserve sctp [::]:7", "sctp :: 7"},
 	} {
 		if c.row.String() != c.text || c.row.Key().Name != c.key {

@@ -116,6 +116,26 @@ type Sysctl struct {
 // administrator's, and never set back.
 type Loopback struct{ Packets int }
 
+// Fence is what holds at a bridge whatever becomes of the firewall's tables: the kernel
+// drops it between the bridge and the host's stack. There, a rule of the firewall says
+// the same; a Fence is for what must not depend on a rule.
+type Fence struct {
+	Link string
+	// Localhost lets what the host sends to its own 127.0.0.0/8 be led to the network
+	// (kernel: ip-sysctl, route_localnet), while nobody there may use such addresses:
+	// the one is never without the other. It is never set where the kernel cannot do
+	// both.
+	Localhost bool
+	// Inside, if there are any, are the subnets that IP packets from the network must go
+	// to, and that those into it must come from, apart from what is for the link alone.
+	Inside []netip.Prefix
+}
+
+// AnswerMark is the bit of a packet's mark that says that an address in it is connection
+// tracking's work and nobody's claim: the firewall tells a Fence so. A packet that comes
+// out of a container has no mark.
+const AnswerMark uint32 = 1 << 27
+
 // Isolate is the policy of a bridge network as a whole: traffic crosses its
 // border only where another policy allows it.
 type Isolate struct {
@@ -141,12 +161,23 @@ type Guard struct {
 type Resolver struct {
 	Namespace string
 	Networks  []model.NetworkID // whose names it answers, in order of search
-	Links     []model.Link      // private names: alias for a name in any of Networks
+	Links     []DNSLink         // private names
 	Servers   []netip.Addr      // asked from inside the namespace; empty means the host's
 	Internal  bool              // all its networks are internal: the host's servers are not asked
 	NDots     int               // resolver option of the container; above 0 keeps single labels local
 	Routes    []DNSRoute        // domains with name servers of their own
 }
+
+// DNSLink is a private name of a sandbox: an alias for a name on one of its
+// networks; on all of them if Network is empty, as daemons had it before they knew
+// better.
+type DNSLink struct {
+	model.Link
+	Network model.NetworkID `json:",omitempty"`
+}
+
+// String returns "alias=target@network".
+func (l DNSLink) String() string { return l.Alias + "=" + l.Target + "@" + model.Short(l.Network) }
 
 // DNSRoute sends queries for a domain and all below it to name servers of its
 // own, asked from inside the namespace. The longest domain that fits is taken.
@@ -187,7 +218,12 @@ func (r Neigh) Key() Key { return key(KindNeigh, where(r.Namespace), r.Link, r.I
 
 // Key implements Row.
 func (r Loopback) Key() Key { return key(KindLoopback, where(HostNamespace), "lo") }
-func (r Sysctl) Key() Key   { return key(KindSysctl, where(r.Namespace), r.Path) }
+
+// Key implements Row.
+func (r Fence) Key() Key { return key(KindFence, r.Link) }
+
+// Key implements Row.
+func (r Sysctl) Key() Key { return key(KindSysctl, where(r.Namespace), r.Path) }
 
 // Key implements Row.
 func (r Isolate) Key() Key { return key(KindPolicy, "isolate", r.Bridge) }
@@ -261,6 +297,17 @@ func (r Sysctl) String() string {
 
 func (r Loopback) String() string {
 	return fmt.Sprintf("loopback %s lo%s", where(HostNamespace), PacketSizes{IPv4: r.Packets})
+}
+
+func (r Fence) String() string {
+	s := "fence " + r.Link
+	if r.Localhost {
+		s += " localhost"
+	}
+	if len(r.Inside) > 0 {
+		s += fmt.Sprintf(" inside %v", r.Inside)
+	}
+	return s
 }
 
 func (r Isolate) String() string {

@@ -112,11 +112,13 @@ func logOptions(r *request, now time.Time) (workload.LogOptions, error) {
 		return o, model.Errorf(model.Invalid, "Bad parameters: you must choose at least one stream")
 	}
 	var err error
-	if o.Since, err = parseTime(r.query.Get("since"), now); err != nil {
+	if o.Since, err = r.moment("since", now); err != nil {
 		return o, model.Errorf(model.Invalid, "invalid value for \"since\": %w", err)
 	}
-	if o.Until, err = parseTime(r.query.Get("until"), now); err != nil {
-		return o, model.Errorf(model.Invalid, "invalid value for \"until\": %w", err)
+	if r.query.Get("until") != "0" { // is none, as ever
+		if o.Until, err = r.moment("until", now); err != nil {
+			return o, model.Errorf(model.Invalid, "invalid value for \"until\": %w", err)
+		}
 	}
 	// What is no number is everything, as with Docker: "all", too.
 	if n, err := strconv.Atoi(r.query.Get("tail")); err == nil && n >= 0 {

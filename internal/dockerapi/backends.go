@@ -83,6 +83,8 @@ type Usage interface {
 	Counts() (running, paused, stopped int)
 	// ImageUsers returns the containers made from an image, true for one that runs.
 	ImageUsers(id model.ImageID) map[model.ContainerID]bool
+	// Size returns the bytes that a container has written, and those of all it sees.
+	Size(ctx context.Context, ref string) (written, all int64, err error)
 }
 
 // Images is the store of images.

@@ -13,12 +13,26 @@ import (
 	"github.com/linkspan/linkspan/internal/workload"
 )
 
-// docker runs the stock client against a door.
-func docker(t *testing.T, socket, stdin string, args ...string) (output string, code int) {
+// needClient is the path of the stock docker client: the one that $DOCKER names, as "make test" does, else the one on PATH.
+func needClient(t *testing.T) string {
+	t.Helper()
+	client := os.Getenv("DOCKER")
+	if client == "" {
+		client = "docker"
+	}
+	path, err := exec.LookPath(client)
+	if err != nil {
+		t.Skipf("there is no docker command: %v", err)
+	}
+	return path
+}
+
+// docker runs the client against a door.
+func docker(t *testing.T, client, socket, stdin string, args ...string) (output string, code int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "docker", args...)
+	cmd := exec.CommandContext(ctx, client, args...)
 	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+socket, "DOCKER_CONFIG="+t.TempDir(), "DOCKER_CLI_HINTS=false")
 	cmd.Stdin = strings.NewReader(stdin)
 	out, err := cmd.CombinedOutput()
@@ -30,9 +44,7 @@ func docker(t *testing.T, socket, stdin string, args ...string) (output string, 
 
 // TestDockerCommand: the stock client understands every answer.
 func TestDockerCommand(t *testing.T) {
-	if _, err := exec.LookPath("docker"); err != nil {
-		t.Skip("there is no docker command")
-	}
+	client := needClient(t)
 	b := newBench(t)
 	b.inspect = inspected()
 	socket, _ := serve(t, b)
@@ -60,7 +72,7 @@ func TestDockerCommand(t *testing.T) {
 		{"images", 0, "busybox"},
 		{"image inspect busybox", 0, `"RepoTags"`},
 		{"image rm busybox", 0, "Untagged: busybox"},
-		{"inspect web --format {{.NetworkSettings.IPAddress}}", 0, "172.17.0.2"},
+		{"inspect web --format {{.NetworkSettings.Networks.bridge.IPAddress}}", 0, "172.17.0.2"},
 		{"volume ls", 0, "DRIVER"},
 		{"system df", 0, "Images"},
 		{"system prune --force", 0, "Total reclaimed space"},
@@ -74,7 +86,7 @@ func TestDockerCommand(t *testing.T) {
 		if c.args == "run gone" {
 			b.set(func() { b.err = noSuchImage() })
 		}
-		out, code := docker(t, socket, "", strings.Fields(c.args)...)
+		out, code := docker(t, client, socket, "", strings.Fields(c.args)...)
 		b.set(func() { b.err = nil })
 		if code != c.code || !strings.Contains(out, c.want) {
 			t.Errorf("docker %s: %d\n%s\nwant %d %q", c.args, code, out, c.code, c.want)
@@ -84,9 +96,7 @@ func TestDockerCommand(t *testing.T) {
 
 // TestDockerRun: the client's dance of create, attach, wait and start.
 func TestDockerRun(t *testing.T) {
-	if _, err := exec.LookPath("docker"); err != nil {
-		t.Skip("there is no docker command")
-	}
+	client := needClient(t)
 	b := newBench(t)
 	b.inspect = container.InspectResponse{ID: "c0ffee", Config: &container.Config{AttachStdin: true, OpenStdin: true}, HostConfig: &container.HostConfig{}, State: &container.State{}}
 	b.output = echo
@@ -94,14 +104,14 @@ func TestDockerRun(t *testing.T) {
 	b.waiting = make(chan container.WaitResponse, 1)
 	b.waiting <- container.WaitResponse{StatusCode: 7}
 	socket, _ := serve(t, b)
-	out, code := docker(t, socket, "hello\n", "run", "-i", "busybox", "cat")
+	out, code := docker(t, client, socket, "hello\n", "run", "-i", "busybox", "cat")
 	if code != 7 || out != "WARNING: beware\ncareful\nready\nhello\n" {
 		t.Errorf("run: %d %q", code, out)
 	}
 	if got := b.noted(); !strings.Contains(got, "attach c0ffee") || !strings.Contains(got, "start c0ffee") {
 		t.Errorf("run asked for: %s", got)
 	}
-	out, _ = docker(t, socket, "typed\n", "exec", "-i", "web", "cat")
+	out, _ = docker(t, client, socket, "typed\n", "exec", "-i", "web", "cat")
 	if !strings.HasSuffix(out, "ready\ntyped\n") {
 		t.Errorf("exec: %q", out)
 	}
@@ -111,7 +121,7 @@ func TestDockerRun(t *testing.T) {
 			return err
 		}
 	})
-	if out, code := docker(t, socket, "", "logs", "-f", "web"); out != "a line\n" || code != 0 {
+	if out, code := docker(t, client, socket, "", "logs", "-f", "web"); out != "a line\n" || code != 0 {
 		t.Errorf("logs: %d %q", code, out)
 	}
 }

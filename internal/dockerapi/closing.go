@@ -14,8 +14,13 @@ func withClosing(ctx, closing context.Context) context.Context {
 // is about to end: for answers that go on for ever, which would else hold it up.
 func untilClosing(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
-	if closing, ok := ctx.Value(closingKey{}).(context.Context); ok {
-		context.AfterFunc(closing, cancel)
+	closing, ok := ctx.Value(closingKey{}).(context.Context)
+	if !ok {
+		return ctx, cancel
 	}
-	return ctx, cancel
+	forget := context.AfterFunc(closing, cancel)
+	return ctx, func() {
+		forget() // or the daemon would remember every answer there was
+		cancel()
+	}
 }

@@ -69,8 +69,11 @@ func (s *server) listContainers(w http.ResponseWriter, r *request) error {
 	if list == nil {
 		list = []container.Summary{}
 	}
-	if r.version < 52 {
-		for i := range list {
+	for i := range list {
+		if r.version < 46 {
+			list[i].HostConfig.Annotations = nil
+		}
+		if r.version < 52 {
 			list[i].Health = nil
 		}
 	}

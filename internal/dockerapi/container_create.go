@@ -32,6 +32,9 @@ func (s *server) createContainer(w http.ResponseWriter, r *request) error {
 	if err := r.decode(&body); err != nil {
 		return err
 	}
+	if r.empty() {
+		return model.Errorf(model.Invalid, "invalid JSON: EOF")
+	}
 	create, warnings, err := translateCreate(r.version, body)
 	if err != nil {
 		return err
@@ -63,13 +66,17 @@ func translateCreate(v version, body createBody) (out workload.CreateRequest, wa
 	if out.Networking.EndpointsConfig == nil {
 		out.Networking.EndpointsConfig = map[string]*network.EndpointSettings{}
 	}
+	if all := out.Networking.EndpointsConfig; mainNetwork(out.Host.NetworkMode) == model.NetworkBridge {
+		if e, given := all[network.NetworkDefault]; given { // in the words of the mode
+			delete(all, network.NetworkDefault)
+			all[model.NetworkBridge] = e
+		}
+	}
 	if v < 44 && len(out.Networking.EndpointsConfig) > 1 {
 		names := slices.Sorted(maps.Keys(out.Networking.EndpointsConfig))
-		return out, nil, model.Errorf(model.Invalid, "Container cannot be connected to network endpoints: %s", strings.Join(names, ", "))
+		return out, nil, model.Errorf(model.Invalid, "Container cannot be created with multiple network endpoints: %s", strings.Join(names, ", "))
 	}
-	if h := out.Config.Healthcheck; v < 44 && h != nil {
-		h.StartInterval = 0 // a client of that time does not know the field
-	}
+	forgetLater(v, out)
 	for _, step := range []func(version, createBody, workload.CreateRequest) (string, error){translateMAC, translateSysctls} {
 		warning, err := step(v, body, out)
 		if err != nil {
@@ -80,6 +87,25 @@ func translateCreate(v version, body createBody) (out workload.CreateRequest, wa
 		}
 	}
 	return out, warnings, nil
+}
+
+// forgetLater clears what a client of version v does not know: whatever stands
+// there, it does not mean it.
+func forgetLater(v version, out workload.CreateRequest) {
+	if v < 42 {
+		out.Host.ConsoleSize = [2]uint{}
+	}
+	if v < 43 {
+		out.Host.Annotations = nil
+	}
+	if h := out.Config.Healthcheck; v < 44 && h != nil {
+		h.StartInterval = 0
+	}
+	for _, e := range out.Networking.EndpointsConfig {
+		if v < 48 && e != nil {
+			e.GwPriority = 0
+		}
+	}
 }
 
 // translateMAC moves a container's MAC address to its main endpoint.
@@ -103,7 +129,10 @@ func translateMAC(v version, body createBody, out workload.CreateRequest) (warni
 			return "", model.Errorf(model.Invalid, "conflicting options: mac-address and the network mode")
 		}
 	default:
-		e := mainEndpoint(out)
+		e, err := mainEndpoint(v, out)
+		if err != nil {
+			return "", fmt.Errorf("unable to migrate container-wide MAC address to a specific network: %w", err)
+		}
 		if len(e.MacAddress) > 0 && e.MacAddress.String() != mac.String() {
 			return "", model.Errorf(model.Invalid, "the container-wide MAC address must match the endpoint-specific MAC address "+
 				"for the main network, or be left empty")
@@ -117,26 +146,23 @@ func translateMAC(v version, body createBody, out workload.CreateRequest) (warni
 }
 
 // mainEndpoint returns the settings for the network that the container's mode
-// names; they are made if they are not there.
-func mainEndpoint(out workload.CreateRequest) *network.EndpointSettings {
-	name := string(out.Host.NetworkMode)
-	if name == "" || name == network.NetworkDefault {
-		name = network.NetworkBridge
-	}
-	all := out.Networking.EndpointsConfig
-	// The mode may say "mynet" and the one endpoint be filed under its network's
-	// ID: with a single endpoint there is nothing to mix up.
-	if all[name] == nil && len(all) == 1 {
-		for _, e := range all {
-			if e != nil {
-				return e
-			}
-		}
+// names; they are made if there are none at all. Where others are, one of them may
+// be the same network under another name, so from 1.44 on that is Invalid. Before,
+// there was one network, whatever its name.
+func mainEndpoint(v version, out workload.CreateRequest) (*network.EndpointSettings, error) {
+	all, name := out.Networking.EndpointsConfig, mainNetwork(out.Host.NetworkMode)
+	names := slices.Collect(maps.Keys(all))
+	_, named := all[name]
+	switch {
+	case v < 44 && len(names) == 1:
+		name = names[0]
+	case len(names) > 0 && !named:
+		return nil, model.Errorf(model.Invalid, "HostConfig.NetworkMode must match the identity of a network in NetworkSettings.Networks")
 	}
 	if all[name] == nil {
 		all[name] = &network.EndpointSettings{}
 	}
-	return all[name]
+	return all[name], nil
 }
 
 // translateSysctls moves settings of eth0 to the main endpoint, as Docker did
@@ -153,7 +179,10 @@ func translateSysctls(v version, _ createBody, out workload.CreateRequest) (warn
 		}
 		value := out.Host.Sysctls[key]
 		parts[3] = "IFNAME"
-		e := mainEndpoint(out)
+		e, err := mainEndpoint(v, out)
+		if err != nil {
+			return "", fmt.Errorf("unable to find a network for sysctl %s: %w", key, err)
+		}
 		setting := strings.Join(parts, ".") + "=" + value
 		if have := e.DriverOpts[driver.OptionSysctls]; have != "" {
 			setting = have + "," + setting

@@ -7,8 +7,10 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/storage"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/state"
 )
 
 // legacyInspect is what clients until 1.51 read of a container.
@@ -18,7 +20,7 @@ type legacyInspect struct {
 	NetworkSettings *legacyNetworkSettings
 }
 
-// legacyConfig has the field that 1.44 moved to the endpoints.
+// legacyConfig has the field that 1.44 moved to the endpoints and 1.52 dropped.
 type legacyConfig struct {
 	*container.Config
 	MacAddress network.HardwareAddr `json:",omitempty"`
@@ -58,10 +60,24 @@ func (s *server) inspectContainer(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	if r.flag("size") {
+		written, all, err := s.Usage.Size(r.Context(), answer.ID)
+		if err != nil {
+			return err
+		}
+		answer.SizeRw, answer.SizeRootFs = &written, &all
+	}
 	if r.version >= 52 {
+		answer.Storage = &storage.Storage{RootFS: &storage.RootFSStorage{Snapshot: &storage.RootFSStorageSnapshot{Name: answer.Driver}}}
 		return writeJSON(w, http.StatusOK, answer)
 	}
-	return writeJSON(w, http.StatusOK, inspectAsLegacy(r.version, answer))
+	answer.GraphDriver = &storage.DriverData{Name: answer.Driver}
+	legacy := inspectAsLegacy(r.version, answer)
+	if legacy.Config != nil && answer.HostConfig != nil && answer.NetworkSettings != nil {
+		e := answer.NetworkSettings.Networks[mainNetwork(answer.HostConfig.NetworkMode)]
+		legacy.Config.MacAddress = configuredMAC(s.Networks.Snapshot(), e)
+	}
+	return writeJSON(w, http.StatusOK, legacy)
 }
 
 // inspectAsLegacy shows a container as version v did.
@@ -86,12 +102,19 @@ func inspectAsLegacy(v version, now container.InspectResponse) legacyInspect {
 	if v < 45 {
 		out.NetworkSettings.Networks = withShortID(now)
 	}
-	if v < 44 && out.Config != nil && now.HostConfig != nil {
-		if e := now.NetworkSettings.Networks[mainNetwork(now.HostConfig.NetworkMode)]; e != nil {
-			out.Config.MacAddress = e.MacAddress
-		}
-	}
 	return out
+}
+
+// configuredMAC returns the MAC address that the user asked for at an endpoint, if
+// he did. One that is up shows what it has, whoever chose that.
+func configuredMAC(s *state.Snapshot, e *network.EndpointSettings) network.HardwareAddr {
+	if e == nil {
+		return nil
+	}
+	if own, _ := s.Endpoint(model.EndpointID(e.EndpointID)); e.EndpointID != "" && !own.StaticMAC {
+		return nil
+	}
+	return e.MacAddress
 }
 
 // mainNetwork returns the network that a mode stands for.

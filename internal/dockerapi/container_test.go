@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/workload"
 )
 
@@ -126,6 +127,8 @@ func TestCreateMAC(t *testing.T) {
 		{"1.43 host", "1.43", mac(`"NetworkMode":"host"`, ""), 400, "conflicting options: mac-address and the network mode", "", ""},
 		{"1.43 shared", "1.43", mac(`"NetworkMode":"container:x"`, ""), 400, "conflicting options: mac-address and the network mode", "", ""},
 		{"1.43 endpoint's is ignored", "1.43", `{"Image":"x","HostConfig":{"NetworkMode":"mynet"},"NetworkingConfig":{` + endpoint("02:00:00:00:00:02") + `}}`, 201, "", "mynet", ""},
+		{"1.44 by ID", "1.44", mac(`"NetworkMode":"abc"`, endpoint("")), 400, "HostConfig.NetworkMode must match the identity of a network in NetworkSettings.Networks", "", ""},
+		{"1.44 by the word for the bridge", "1.44", mac(``, `"EndpointsConfig":{"default":{}}`), 201, deprecated, "bridge", "02:00:00:00:00:01"},
 		{"1.44 warns", "1.44", mac(`"NetworkMode":"mynet"`, ""), 201, deprecated, "mynet", "02:00:00:00:00:01"},
 		{"1.44 host", "1.44", mac(`"NetworkMode":"host"`, ""), 201, deprecated, "", ""},
 		{"1.51 both alike", "1.51", mac(`"NetworkMode":"mynet"`, endpoint("02:00:00:00:00:01")), 201, deprecated, "mynet", "02:00:00:00:00:01"},
@@ -150,7 +153,7 @@ func TestCreateMAC(t *testing.T) {
 func TestCreateQuirks(t *testing.T) {
 	b := newBench(t)
 	two := `{"Image":"x","HostConfig":{"NetworkMode":"b"},"NetworkingConfig":{"EndpointsConfig":{"b":{},"a":{}}}}`
-	b.want(t, 400, "Container cannot be connected to network endpoints: a, b", "POST", "/v1.43/containers/create", two)
+	b.want(t, 400, "Container cannot be created with multiple network endpoints: a, b", "POST", "/v1.43/containers/create", two)
 	b.want(t, 201, "", "POST", "/v1.44/containers/create", two)
 	sysctl := `{"Image":"x","HostConfig":{"NetworkMode":"b","Sysctls":{"net.ipv4.conf.eth0.log_martians":"1","net.core.somaxconn":"9"}}}`
 	b.want(t, 201, `Migrated sysctl \"net.ipv4.conf.eth0.log_martians=1\" to DriverOpts{\"com.docker.network.endpoint.sysctls\":\"net.ipv4.conf.IFNAME.log_martians=1\"}.`,
@@ -219,12 +222,54 @@ func TestInspectThroughTheAges(t *testing.T) {
 		t.Errorf("1.51 aliases: %s", got)
 	}
 	older, mac := read("1.43")
-	if got := fmt.Sprint(older.Networks["mynet"].Aliases, older.Networks["bridge"].Aliases); got != "[a h 111111111111] [a]" || mac != "02:42:ac:11:00:02" {
+	if got := fmt.Sprint(older.Networks["mynet"].Aliases, older.Networks["bridge"].Aliases); got != "[a h 111111111111] [a]" || mac != "" {
 		t.Errorf("1.43: %s %s", got, mac)
 	}
 	if len(b.inspect.NetworkSettings.Networks["mynet"].Aliases) != 2 {
 		t.Error("the answer changed the container's own record")
 	}
+}
+
+// TestInspectShowsTheConfiguredMAC: until 1.51 the container's own field has the
+// MAC address that was asked for, and no other (D15).
+func TestInspectShowsTheConfiguredMAC(t *testing.T) {
+	const mac = "02:42:ac:11:00:02"
+	for name, c := range map[string]struct {
+		up, static bool
+		want       string
+	}{
+		"up, asked for":      {true, true, mac},
+		"up, computed":       {true, false, ""},
+		"stopped, asked for": {false, true, mac},
+	} {
+		b := newBench(t)
+		spec := ops.EndpointSpec{ID: "e", Network: "bridge"}
+		if c.static {
+			spec.MAC = mac
+		}
+		sandbox := model.SandboxID(id("1"))
+		b.do(t, ops.CreateSandbox(model.Sandbox{ID: sandbox, Container: model.ContainerID(id("1")), Name: "web", Mode: model.SandboxOwn}, []ops.EndpointSpec{spec}))
+		b.inspect = inspected()
+		if !c.up {
+			b.inspect.NetworkSettings.Networks["bridge"].EndpointID = ""
+		}
+		for version, want := range map[string]string{"1.43": c.want, "1.51": c.want, "1.52": ""} {
+			var answer struct{ Config struct{ MacAddress string } }
+			w := b.ask("GET", "/v"+version+"/containers/web/json", "")
+			if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || answer.Config.MacAddress != want {
+				t.Errorf("%s, %s: %q (%v), want %q", name, version, answer.Config.MacAddress, err, want)
+			}
+		}
+	}
+}
+
+// TestInspectNamesTheStorage: in the field of the client's time.
+func TestInspectNamesTheStorage(t *testing.T) {
+	b := newBench(t)
+	b.inspect = inspected()
+	b.inspect.Driver = "native"
+	b.want(t, 200, `"GraphDriver":{"Data":null,"Name":"native"}`, "GET", "/v1.51/containers/web/json")
+	b.want(t, 200, `"Storage":{"RootFS":{"Snapshot":{"Name":"native"}}}`, "GET", "/v1.52/containers/web/json")
 }
 
 func TestInspectOfAStoppedContainerHasEmptyAddresses(t *testing.T) {

@@ -32,13 +32,13 @@ func (s *server) getEvents(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	now := time.Now()
-	since, err := parseTime(r.query.Get("since"), now)
+	since, err := r.moment("since", now)
 	if err != nil {
-		return err
+		return model.Errorf(model.Invalid, "invalid value for 'since': %w", err)
 	}
-	until, err := parseTime(r.query.Get("until"), now)
+	until, err := r.moment("until", now)
 	if err != nil {
-		return err
+		return model.Errorf(model.Invalid, "invalid value for 'until': %w", err)
 	}
 	if !until.IsZero() && until.Before(since) {
 		return model.Errorf(model.Invalid, "`since` time (%s) cannot be after `until` time (%s)", r.query.Get("since"), r.query.Get("until"))
@@ -122,12 +122,12 @@ func asLegacy(e events.Message) legacyEvent {
 // are passed over, as Docker does here and nowhere else.
 func matchEvent(f workload.Filters, e events.Message) bool {
 	if !f.Match("event", func(want string) bool { return matchAction(want, string(e.Action)) }) ||
-		!matchExact(f, "type", string(e.Type)) || !matchExact(f, "scope", e.Scope) {
+		!f.MatchExact("type", string(e.Type)) || !f.MatchExact("scope", e.Scope) {
 		return false
 	}
 	name := e.Actor.Attributes["name"]
 	for _, kind := range []string{"daemon", "container", "plugin", "volume", "network", "node", "service", "secret", "config"} {
-		if !matchPrefix(f, kind, e.Actor.ID) && !matchPrefix(f, kind, name) {
+		if !f.MatchPrefix(kind, e.Actor.ID) && !f.MatchPrefix(kind, name) {
 			return false
 		}
 	}
@@ -150,7 +150,7 @@ func matchEventImage(f workload.Filters, e events.Message) bool {
 		attribute = "name"
 	}
 	name := e.Actor.Attributes[attribute]
-	return matchExact(f, "image", e.Actor.ID) || matchExact(f, "image", name) || matchExact(f, "image", withoutTag(name))
+	return f.MatchExact("image", e.Actor.ID) || f.MatchExact("image", name) || f.MatchExact("image", withoutTag(name))
 }
 
 // withoutTag cuts the tag or digest off an image's name.

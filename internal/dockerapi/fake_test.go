@@ -222,6 +222,10 @@ func (m *fakeManager) ImageUsers(model.ImageID) map[model.ContainerID]bool {
 	return m.users
 }
 
+func (m *fakeManager) Size(context.Context, string) (written, all int64, err error) {
+	return 5, 12, nil
+}
+
 func seconds(n *int) string {
 	if n == nil {
 		return "default"
@@ -348,7 +352,7 @@ func newBench(t *testing.T) *bench {
 		Containers: b.fakeManager, Lifecycle: b.fakeManager, Control: b.fakeManager, Terminals: b.fakeManager,
 		Execs: b.fakeManager, Memberships: b.fakeManager, Events: b.fakeManager, Usage: b.fakeManager,
 		Images: b.images, Transfer: b.images, Networks: b.engine,
-	}, Info: Info{Version: "0.1.0", LiveRestore: true, FirewallBackend: "nftables"}})
+	}, Info: Info{Version: "0.1.0", FirewallBackend: "nftables"}, Settings: func() Settings { return Settings{LiveRestore: true} }})
 	return b
 }
 

@@ -129,7 +129,7 @@ func (s *server) summaries(r *request, keep func(model.Image) bool) ([]legacyIma
 
 // imageFilter returns what tells whether an image meets all filters.
 func (s *server) imageFilter(r *request, f workload.Filters) (func(model.Image) bool, error) {
-	dangling, wantsDangling, err := truth(f, "dangling")
+	dangling, wantsDangling, err := f.Bool("dangling")
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ func (s *server) imageFilter(r *request, f workload.Filters) (func(model.Image) 
 			*bound.to = i.Created
 		}
 	}
-	until, err := onlyTime(f, "until", time.Now())
+	until, err := f.Until(time.Now())
 	if err != nil {
 		return nil, err
 	}

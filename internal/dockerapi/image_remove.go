@@ -10,7 +10,6 @@ import (
 	"github.com/moby/moby/api/types/image"
 
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/workload"
 )
 
 func (s *server) removeImage(w http.ResponseWriter, r *request) error {
@@ -87,11 +86,11 @@ func (s *server) pruneImages(w http.ResponseWriter, r *request) error {
 	if err := f.Check("dangling", "label", "label!", "until"); err != nil {
 		return err
 	}
-	dangling, given, err := truth(f, "dangling")
+	dangling, given, err := f.Bool("dangling")
 	if err != nil {
 		return err
 	}
-	until, err := onlyTime(f, "until", time.Now())
+	until, err := f.Until(time.Now())
 	if err != nil {
 		return err
 	}
@@ -123,15 +122,4 @@ func (s *server) publishImage(action events.Action, id model.ImageID, name strin
 	s.Events.Publish(events.Message{Type: events.ImageEventType, Action: action, Actor: events.Actor{
 		ID: string(id), Attributes: map[string]string{"name": name},
 	}})
-}
-
-// onlyTime reads a filter that may be given once.
-func onlyTime(f workload.Filters, key string, now time.Time) (time.Time, error) {
-	switch len(f[key]) {
-	case 0:
-		return time.Time{}, nil
-	case 1:
-		return parseTime(f[key][0], now)
-	}
-	return time.Time{}, model.Errorf(model.Invalid, "more than one %s filter specified", key)
 }

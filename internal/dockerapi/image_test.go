@@ -166,3 +166,36 @@ func (brokenTransfer) Save(_ context.Context, _ []string, archive io.Writer) err
 	}
 	return errors.New("disk on fire")
 }
+
+// TestSaveIsTold: of each image that went into an archive, once it is complete.
+func TestSaveIsTold(t *testing.T) {
+	b := newBench(t)
+	saved := func() (out []string) {
+		for _, e := range b.published {
+			if e.Action == "save" {
+				out = append(out, e.Actor.ID+" "+e.Actor.Attributes["name"])
+			}
+		}
+		return out
+	}
+	b.want(t, 404, `No such image`, "GET", "/images/x:y/get")
+	if got := saved(); len(got) != 0 {
+		t.Errorf("of a failure: %v", got)
+	}
+	b.want(t, 200, `tar of busybox:latest`, "GET", "/images/busybox:latest/get")
+	if got := fmt.Sprint(saved()); got != "[sha256:1 busybox:latest]" {
+		t.Errorf("events %s", got)
+	}
+}
+
+// TestInspectSize: sizes are measured if they are asked for.
+func TestInspectSize(t *testing.T) {
+	b := newBench(t)
+	b.want(t, 200, `"SizeRw":5`, "GET", "/containers/c1/json?size=1")
+	b.want(t, 200, `"SizeRootFs":12`, "GET", "/containers/c1/json?size=true")
+	w := httptest.NewRecorder()
+	b.ServeHTTP(w, httptest.NewRequest("GET", "/containers/c1/json", nil))
+	if strings.Contains(w.Body.String(), "SizeRw") {
+		t.Errorf("sizes that nobody asked for: %s", w.Body)
+	}
+}

@@ -89,5 +89,18 @@ func (s *server) save(w http.ResponseWriter, r *request, names []string) error {
 		s.log.Warn("archive broken off", "op", "image.save", "err", err)
 		panic(http.ErrAbortHandler)
 	}
+	if err == nil {
+		s.tellSaved(r, names)
+	}
 	return err
+}
+
+// tellSaved says of each image that it was saved.
+func (s *server) tellSaved(r *request, names []string) {
+	for _, name := range names {
+		// A repository's name stands for all of its tags, of which one may be "latest".
+		if i, err := s.Images.Image(r.Context(), name); err == nil {
+			s.publishImage(events.ActionSave, i.ID, name)
+		}
+	}
 }

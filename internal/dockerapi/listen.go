@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/linkspan/linkspan/internal/limits"
 )
 
 // Deadlines of a connection.
@@ -46,6 +48,7 @@ func Serve(ctx context.Context, h http.Handler, log *slog.Logger, listeners ...n
 	failed := make(chan error, len(listeners))
 	var serving sync.WaitGroup
 	for _, l := range listeners {
+		l = limits.Patient(l, &limits.Outage{Logger: log, Op: "api.accept", What: "the API at " + l.Addr().String()})
 		serving.Go(func() {
 			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				failed <- fmt.Errorf("serve %s: %w", l.Addr(), err)

@@ -67,7 +67,7 @@ func (s *server) pruneNetworks(w http.ResponseWriter, r *request) error {
 	if err := f.Check("label", "label!", "until"); err != nil {
 		return err
 	}
-	until, err := onlyTime(f, "until", time.Now())
+	until, err := f.Until(time.Now())
 	if err != nil {
 		return err
 	}

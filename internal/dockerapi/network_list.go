@@ -43,7 +43,7 @@ func networkFilter(s *state.Snapshot, f workload.Filters) (func(model.Network) b
 	if err := f.Check("dangling", "driver", "id", "label", "name", "scope", "type"); err != nil {
 		return nil, err
 	}
-	dangling, wantsDangling, err := truth(f, "dangling")
+	dangling, wantsDangling, err := unused(f)
 	if err != nil {
 		return nil, err
 	}
@@ -57,8 +57,8 @@ func networkFilter(s *state.Snapshot, f workload.Filters) (func(model.Network) b
 		if n.Predefined() {
 			kind = "builtin"
 		}
-		if !matchExact(f, "driver", n.Driver) || !matchExact(f, "scope", show(n).Scope) || !matchExact(f, "type", kind) ||
-			!matchPattern(f, "id", string(n.ID)) || !matchPattern(f, "name", n.Name) || !f.MatchLabels("label", n.Labels) {
+		if !f.MatchExact("driver", n.Driver) || !f.MatchExact("scope", show(n).Scope) || !f.MatchExact("type", kind) ||
+			!f.MatchPattern("id", string(n.ID)) || !f.MatchPattern("name", n.Name) || !f.MatchLabels("label", n.Labels) {
 			return false
 		}
 		return !wantsDangling || dangling == (!n.Predefined() && len(active(s, n.ID)) == 0)

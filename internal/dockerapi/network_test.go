@@ -207,7 +207,7 @@ func TestPruneNetworks(t *testing.T) {
 	prune := func(filters string) string { return "/networks/prune?filters=" + url.QueryEscape(filters) }
 	b.want(t, 400, `invalid filter 'name'`, "POST", prune(`{"name":["x"]}`))
 	b.want(t, 400, `more than one until filter specified`, "POST", prune(`{"until":["1h","2h"]}`))
-	b.want(t, 400, `invalid timestamp: \"soon\"`, "POST", prune(`{"until":["soon"]}`))
+	b.want(t, 400, `failed to parse value as time or duration: invalid seconds \"soon\": invalid syntax`, "POST", prune(`{"until":["soon"]}`))
 	b.want(t, 200, `{"NetworksDeleted":null}`, "POST", prune(`{"until":["1h"]}`))
 	b.want(t, 200, `{"NetworksDeleted":["any"]}`, "POST", prune(`{"label!":["keep=yes"]}`))
 	b.want(t, 200, `{"NetworksDeleted":["kept"]}`, "POST", prune(`{"label":["keep"]}`))

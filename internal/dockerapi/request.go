@@ -13,12 +13,19 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/query"
 )
+
+// formType is the media type of parameters in a body.
+const formType = "application/x-www-form-urlencoded"
 
 const (
 	// maxBody is the longest JSON body that is read, in bytes. Docker has no limit;
 	// no client's request comes near this one.
 	maxBody = 8 << 20
+	// maxForm is the longest body that is taken for a form, in bytes: curl calls
+	// archives forms too, if it is not told better.
+	maxForm = 4 << 10
 	// maxPath is the longest path. Names of networks may have 4096 bytes, which
 	// escaping makes three times as many.
 	maxPath = 16 << 10
@@ -36,14 +43,37 @@ type request struct {
 	control *http.ResponseController
 }
 
-// flag reads a query parameter as Docker does: everything but these words is
-// true.
-func (r *request) flag(name string) bool {
-	switch r.query.Get(name) {
-	case "", "0", "no", "false", "none":
-		return false
+// newRequest reads a request's parameters: those of its query and, as curl sends
+// them with -d, those of a body that is a form. Errors are Invalid.
+func newRequest(w http.ResponseWriter, r *http.Request, v version) (*request, error) {
+	out := &request{Request: r, version: v, control: http.NewResponseController(w)}
+	var err error
+	if out.query, err = url.ParseQuery(r.URL.RawQuery); err != nil {
+		return nil, model.Errorf(model.Invalid, "%w", err)
 	}
-	return true
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || kind != formType || r.ContentLength <= 0 || r.ContentLength > maxForm {
+		return out, nil
+	}
+	r.Body = out.stream()
+	if err := r.ParseForm(); err != nil {
+		return nil, model.Errorf(model.Invalid, "%w", err)
+	}
+	out.query = r.Form // the body's come first
+	return out, nil
+}
+
+// flag reads a query parameter that is true or false; missing, it is false.
+func (r *request) flag(name string) bool { return query.Bool(r.query.Get(name)) }
+
+// moment reads a query parameter that is a point in time; missing, it is the zero
+// time.
+func (r *request) moment(name string, now time.Time) (time.Time, error) {
+	text := r.query.Get(name)
+	if text == "" {
+		return time.Time{}, nil
+	}
+	return query.Moment(text, now)
 }
 
 // number reads a query parameter that may be missing: then the answer is nil.
@@ -65,7 +95,7 @@ func (r *request) size() (width, height uint, err error) {
 		name, what string
 		to         *uint
 	}{{"h", "height", &height}, {"w", "width", &width}} {
-		n, err := strconv.ParseUint(r.query.Get(p.name), 10, 16)
+		n, err := query.Uint32(r.query.Get(p.name))
 		if err != nil {
 			return 0, 0, model.Errorf(model.Invalid, "invalid resize %s %q: %w", p.what, r.query.Get(p.name), err)
 		}
@@ -74,13 +104,16 @@ func (r *request) size() (width, height uint, err error) {
 	return width, height, nil
 }
 
+// empty tells whether the request has no body.
+func (r *request) empty() bool { return r.Body == nil || r.ContentLength == 0 }
+
 // decode reads a JSON body into out. An empty body leaves out as it is: whether
 // that makes sense is for whom it is passed on to.
 func (r *request) decode(out any) error {
 	if err := checkContentType(r.Request); err != nil {
 		return err
 	}
-	if r.Body == nil || r.ContentLength == 0 {
+	if r.empty() {
 		return nil
 	}
 	body := http.MaxBytesReader(nil, r.stream(), maxBody)

@@ -16,8 +16,10 @@ import (
 // Options is what the door is made of.
 type Options struct {
 	Backends
-	Info   Info
-	Logger *slog.Logger
+	Info Info
+	// Settings, if set, is what Info leaves out, because it can change.
+	Settings func() Settings
+	Logger   *slog.Logger
 	// Observe, if set, is told how long each request took, by the route it
 	// matched: "GET /networks/{id...}".
 	Observe func(route string, status int, took time.Duration)
@@ -111,7 +113,10 @@ func (s *server) setHeaders(h http.Header) {
 func (s *server) adapt(h handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v, _ := r.Context().Value(versionKey{}).(version)
-		err := h(w, &request{Request: r, version: v, query: r.URL.Query(), control: http.NewResponseController(w)})
+		one, err := newRequest(w, r, v)
+		if err == nil {
+			err = h(w, one)
+		}
 		if err == nil {
 			return
 		}

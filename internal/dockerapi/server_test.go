@@ -132,7 +132,7 @@ func TestEmptyBodies(t *testing.T) {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 	}
-	b.want(t, 400, "config cannot be empty in order to create a container", "POST", "/containers/create")
+	b.want(t, 400, "invalid JSON: EOF", "POST", "/containers/create")
 	b.want(t, 400, "No exec command specified", "POST", "/containers/x/exec")
 }
 

@@ -253,7 +253,7 @@ func TestLogs(t *testing.T) {
 func TestLogsErrors(t *testing.T) {
 	b := newBench(t)
 	b.want(t, 400, "Bad parameters: you must choose at least one stream", "GET", "/containers/c1/logs")
-	b.want(t, 400, `invalid value for \"since\": invalid timestamp: \"once\"`, "GET", "/containers/c1/logs?stdout=1&since=once")
+	b.want(t, 400, `invalid value for \"since\": failed to parse value as time or duration: invalid seconds \"once\": invalid syntax`, "GET", "/containers/c1/logs?stdout=1&since=once")
 	b.output = func(_ context.Context, s workload.Streams) error {
 		return model.Errorf(model.NotImplemented, "configured logging driver does not support reading")
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/moby/moby/api/types/registry"
@@ -25,12 +26,10 @@ type Info struct {
 	// ID tells daemons apart; it outlives restarts.
 	ID              string
 	DataRoot        string
+	StorageDriver   string // "overlayfs"
 	FirewallBackend string // "nftables"
 	LogDriver       string
-	Labels          []string
-	LiveRestore     bool
 	InitPath        string // of the init of --init; empty: docker-init in $PATH, or what goes for it
-	Debug           bool
 	// OldestAPI is the NN of the oldest version 1.NN that is served, if it is not
 	// the oldest there is.
 	OldestAPI  int
@@ -39,6 +38,15 @@ type Info struct {
 	// ContainerdAddress is the socket of the runtime in use.
 	ContainerdAddress string
 	Warnings          []string
+}
+
+// Settings are what the daemon says about itself that can change while it runs.
+type Settings struct {
+	Debug              bool
+	Labels             []string
+	LiveRestore        bool
+	InsecureRegistries []string // hosts, with or without a port, and subnets
+	RegistryMirrors    []string
 }
 
 // AddressPool is where subnets are cut from, each with Size bits.
@@ -114,6 +122,9 @@ func (s *server) getInfo(w http.ResponseWriter, r *request) error {
 	info.Containers = info.ContainersRunning + info.ContainersPaused + info.ContainersStopped
 	info.Images = len(images)
 	s.describe(&info)
+	if r.version < 46 {
+		info.Containerd = nil
+	}
 	if r.version < 49 {
 		info.FirewallBackend = nil
 	}
@@ -149,11 +160,14 @@ func (s *server) hostInfo(host hostFacts) system.Info {
 
 // describe fills in what is the daemon's.
 func (s *server) describe(info *system.Info) {
-	own := s.Info
-	info.ID, info.Debug, info.ServerVersion, info.DockerRootDir = own.ID, own.Debug, own.Version, own.DataRoot
-	info.Driver, info.DriverStatus = "overlayfs", [][2]string{{"driver-type", "io.containerd.snapshotter.v1"}}
-	info.LoggingDriver, info.LiveRestoreEnabled, info.Warnings = own.LogDriver, own.LiveRestore, own.Warnings
-	info.Labels = append([]string{}, own.Labels...)
+	own, settings := s.Info, Settings{}
+	if s.Settings != nil {
+		settings = s.Settings()
+	}
+	info.ID, info.Debug, info.ServerVersion, info.DockerRootDir = own.ID, settings.Debug, own.Version, own.DataRoot
+	info.Driver, info.DriverStatus = own.StorageDriver, [][2]string{{"driver-type", "io.containerd.snapshotter.v1"}}
+	info.LoggingDriver, info.LiveRestoreEnabled, info.Warnings = own.LogDriver, settings.LiveRestore, own.Warnings
+	info.Labels = append([]string{}, settings.Labels...)
 	info.Plugins = system.PluginsInfo{
 		Volume: []string{"local"}, Network: s.driverNames(), Log: []string{"json-file", "none"},
 	}
@@ -177,15 +191,33 @@ func (s *server) describe(info *system.Info) {
 		info.DefaultAddressPools = append(info.DefaultAddressPools, system.NetworkAddressPool{Base: p.Base, Size: p.Size})
 	}
 	info.IndexServerAddress = indexServer
-	info.RegistryConfig = &registry.ServiceConfig{
-		InsecureRegistryCIDRs: []netip.Prefix{netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("127.0.0.0/8")},
-		IndexConfigs:          map[string]*registry.IndexInfo{"docker.io": {Name: "docker.io", Mirrors: []string{}, Secure: true, Official: true}},
-		Mirrors:               []string{},
-	}
+	info.RegistryConfig = registries(settings)
 	info.CDISpecDirs = []string{}
 	if info.Warnings == nil {
 		info.Warnings = []string{}
 	}
+}
+
+// registries shows the settings of registries: those of this machine need no
+// certificate in any case.
+func registries(s Settings) *registry.ServiceConfig {
+	mirrors := append([]string{}, s.RegistryMirrors...)
+	out := &registry.ServiceConfig{
+		InsecureRegistryCIDRs: []netip.Prefix{netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("127.0.0.0/8")},
+		IndexConfigs:          map[string]*registry.IndexInfo{"docker.io": {Name: "docker.io", Mirrors: mirrors, Secure: true, Official: true}},
+		Mirrors:               mirrors,
+	}
+	for _, name := range s.InsecureRegistries {
+		if _, host, ok := strings.Cut(name, "://"); ok {
+			name = host
+		}
+		if p, err := netip.ParsePrefix(name); err == nil {
+			out.InsecureRegistryCIDRs = append(out.InsecureRegistryCIDRs, p.Masked())
+			continue
+		}
+		out.IndexConfigs[name] = &registry.IndexInfo{Name: name, Mirrors: []string{}}
+	}
+	return out
 }
 
 // driverNames returns the kinds of networks there are, sorted.

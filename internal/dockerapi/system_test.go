@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
-	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/system"
@@ -17,7 +16,7 @@ func TestInfo(t *testing.T) {
 	b := newBench(t)
 	s := b.Handler.(*server)
 	s.Info.Pools = []AddressPool{{netip.MustParsePrefix("172.17.0.0/16"), 16}}
-	s.Info.DataRoot, s.Info.LogDriver = "/var/lib/linkspan", "json-file"
+	s.Info.DataRoot, s.Info.LogDriver, s.Info.StorageDriver = "/var/lib/linkspan", "json-file", "native"
 	s.Info.Components = []Component{{"containerd", "1.6.20", "abc"}, {"runc", "1.1.5", "def"}}
 	var info system.Info
 	if err := json.Unmarshal(b.ask("GET", "/info", "").Body.Bytes(), &info); err != nil {
@@ -26,7 +25,7 @@ func TestInfo(t *testing.T) {
 	if info.Containers != 6 || info.ContainersRunning != 3 || info.ContainersPaused != 2 || info.ContainersStopped != 1 || info.Images != 1 {
 		t.Errorf("counts: %+v", info)
 	}
-	if info.Driver != "overlayfs" || strings.Join(info.Plugins.Network, " ") != "bridge host null" || info.FirewallBackend.Driver != "nftables" ||
+	if info.Driver != "native" || strings.Join(info.Plugins.Network, " ") != "bridge host null" || info.FirewallBackend.Driver != "nftables" ||
 		!info.LiveRestoreEnabled || info.DefaultRuntime != "runc" || info.CgroupDriver != "cgroupfs" || info.ServerVersion != "0.1.0" ||
 		info.DefaultAddressPools[0].Base.String() != "172.17.0.0/16" || info.ContainerdCommit.ID != "abc" || info.RuncCommit.ID != "def" ||
 		string(info.Swarm.LocalNodeState) != "inactive" || info.DockerRootDir != "/var/lib/linkspan" {
@@ -37,6 +36,29 @@ func TestInfo(t *testing.T) {
 	}
 	if got := b.ask("GET", "/v1.48/info", "").Body.String(); strings.Contains(got, "FirewallBackend") {
 		t.Error("1.48 has FirewallBackend")
+	}
+}
+
+// TestInfoShowsTheSettingsInUse: those of the moment of asking.
+func TestInfoShowsTheSettingsInUse(t *testing.T) {
+	b := newBench(t)
+	now := Settings{}
+	b.Handler.(*server).Settings = func() Settings { return now }
+	read := func() (info system.Info) {
+		if err := json.Unmarshal(b.ask("GET", "/info", "").Body.Bytes(), &info); err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	if i := read(); i.Debug || i.LiveRestoreEnabled || len(i.Labels) != 0 || len(i.RegistryConfig.IndexConfigs) != 1 || len(i.RegistryConfig.InsecureRegistryCIDRs) != 2 {
+		t.Errorf("%+v", i)
+	}
+	now = Settings{Debug: true, LiveRestore: true, Labels: []string{"a=b"}, InsecureRegistries: []string{"http://h.test:5000", "10.1.2.3/8"}, RegistryMirrors: []string{"https://m.test/"}}
+	i := read()
+	registries := i.RegistryConfig
+	if !i.Debug || !i.LiveRestoreEnabled || strings.Join(i.Labels, " ") != "a=b" || registries.IndexConfigs["h.test:5000"] == nil || registries.IndexConfigs["h.test:5000"].Secure ||
+		registries.InsecureRegistryCIDRs[2].String() != "10.0.0.0/8" || strings.Join(registries.Mirrors, " ") != "https://m.test/" {
+		t.Errorf("%+v %+v", i, registries)
 	}
 }
 
@@ -92,28 +114,4 @@ func TestDiskUsage(t *testing.T) {
 		t.Errorf("1.53: %s", now)
 	}
 	b.want(t, 400, "unknown object type: x", "GET", "/system/df?type=x")
-}
-
-func TestParseTime(t *testing.T) {
-	now := time.Unix(1000, 0)
-	for text, want := range map[string]string{
-		"":                       "0001-01-01T00:00:00Z",
-		"0":                      "0001-01-01T00:00:00Z",
-		"10":                     "1970-01-01T00:00:10Z",
-		"10.5":                   "1970-01-01T00:00:10.5Z",
-		"10.000000001":           "1970-01-01T00:00:10.000000001Z",
-		"10m":                    "1970-01-01T00:06:40Z",
-		"2026-01-02T03:04:05Z":   "2026-01-02T03:04:05Z",
-		"2026-01-02T03:04+01:00": "2026-01-02T02:04:00Z",
-	} {
-		got, err := parseTime(text, now)
-		if err != nil || got.UTC().Format(time.RFC3339Nano) != want {
-			t.Errorf("%q: %s %v, want %s", text, got.UTC().Format(time.RFC3339Nano), err, want)
-		}
-	}
-	for _, text := range []string{"x", "1.0000000001", "1.-5", "1.x", "2026", "99999999999999999999"} {
-		if got, err := parseTime(text, now); err == nil && text != "2026" {
-			t.Errorf("%q: %s", text, got)
-		}
-	}
 }

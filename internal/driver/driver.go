@@ -12,6 +12,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"iter"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,6 +43,14 @@ type Linker interface {
 	Link(v View, to LinkTarget) ([]desired.Row, error)
 }
 
+// Multihomer is a Driver that ties what a container sends to its addresses on the
+// network.
+type Multihomer interface {
+	// Elsewhere returns the rows that let v.Endpoint, which is up, send under addresses
+	// that its container has on other networks.
+	Elsewhere(v View, addrs []netip.Addr) []desired.Row
+}
+
 // LinkTarget is the far end of a link, which is up, and what it exposes.
 type LinkTarget struct {
 	Sandbox  model.Sandbox
@@ -64,6 +74,8 @@ type View struct {
 	Network  model.Network
 	Endpoint *model.Endpoint
 	Sandbox  model.Sandbox
+	// Forward says that the host must forward between its networks (--ip-forward).
+	Forward bool
 	// DirectRouting lets the outside reach published ports at containers' own
 	// addresses (--allow-direct-routing).
 	DirectRouting bool
@@ -144,13 +156,13 @@ func MTU(n model.Network) (int, error) {
 	if err != nil {
 		return 0, model.Errorf(model.Invalid, "failed to parse %s value: %v (%s)", OptionMTU, text, err)
 	}
-	least := minMTU
+	least, why := minMTU, ""
 	if n.IPv6 {
-		least = minMTU6
+		least, why = minMTU6, "the network has IPv6, which needs packets of 1280 bytes"
 	}
 	if mtu != 0 && (mtu < least || mtu > maxMTU) {
 		return 0, &model.Error{Kind: model.Invalid, Err: fmt.Errorf("invalid MTU number: %d", mtu),
-			Way: fmt.Sprintf("choose one from %d to %d", least, maxMTU)}
+			Who: why, Way: fmt.Sprintf("choose one from %d to %d", least, maxMTU)}
 	}
 	return mtu, nil
 }
@@ -181,6 +193,42 @@ func InterfacePrefix(n model.Network) string {
 		return p
 	}
 	return "eth"
+}
+
+// IPv6Off tells whether an endpoint's interface has IPv6 switched off by settings of
+// its container or of its own: it has no address of that family, whatever its
+// network has.
+func IPv6Off(sb model.Sandbox, e model.Endpoint) bool {
+	settings, err := EndpointSysctls(e, "")
+	if sb.NoIPv6 || err != nil { // refused when it was asked for
+		return sb.NoIPv6
+	}
+	off := false
+	for _, row := range settings {
+		if s, ok := row.(desired.Sysctl); ok && s.Path == DisableIPv6(e.Interface) {
+			off = strings.TrimSpace(s.Value) != "0"
+		}
+	}
+	return off
+}
+
+// DisableIPv6 is the path of the setting that switches IPv6 off on an interface.
+func DisableIPv6(link string) string { return "net/ipv6/conf/" + link + "/disable_ipv6" }
+
+// Override returns rows with those of user in place of the ones that set the same.
+// Of several settings of one thing the user's last counts.
+func Override(rows, user []desired.Row) []desired.Row {
+	at := map[desired.Key]int{}
+	var out []desired.Row
+	for _, row := range slices.Concat(rows, user) {
+		if i, again := at[row.Key()]; again {
+			out[i] = row
+			continue
+		}
+		at[row.Key()] = len(out)
+		out = append(out, row)
+	}
+	return out
 }
 
 // EndpointSysctls returns the settings asked for with an endpoint's sysctls

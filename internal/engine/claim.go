@@ -30,7 +30,14 @@ const maxTries = 16
 // tries is what a turn learned about ports that are taken.
 type tries struct {
 	taken []facts.TakenPorts
+	names []facts.TakenName
 	count map[*request]int
+}
+
+// known adds what was learned to the facts.
+func (t *tries) known(f facts.Host) facts.Host {
+	f.Taken, f.TakenNames = t.taken, t.names
+	return f
 }
 
 // again notes which port cannot be had, and tells whether it is worth running
@@ -44,6 +51,19 @@ func (t *tries) again(out outcome, guilty refusal, held *desired.Held) bool {
 	t.taken = append(t.taken, facts.TakenPorts{
 		Protocol: held.Row.Protocol, Addr: held.Row.Addr, Ports: ports, Why: held.Err.Error(), Who: held.Who,
 	})
+	return t.once(out, guilty)
+}
+
+// renamed notes which interface cannot have its name, and tells whether it is worth
+// running the ops once more.
+func (t *tries) renamed(out outcome, guilty refusal, taken *desired.NameTaken) bool {
+	t.names = append(t.names, facts.TakenName{Namespace: taken.Namespace, Name: taken.Name})
+	return t.once(out, guilty)
+}
+
+// once counts another run of the ops that are to blame. False if one of them has had
+// enough.
+func (t *tries) once(out outcome, guilty refusal) bool {
 	for _, r := range out.ran {
 		if !touches(out.owners[r], guilty) {
 			continue

@@ -282,5 +282,6 @@ func (e *Engine) reached(stage string) {
 
 // compileWith returns what plan needs to compile a snapshot.
 func (e *Engine) compileWith(s *state.Snapshot) plan.Input {
-	return plan.Input{Snapshot: s, Facts: e.Facts(), Drivers: e.Drivers(), DirectRouting: e.options.DirectRouting}
+	return plan.Input{Snapshot: s, Facts: e.Facts(), Drivers: e.Drivers(), DirectRouting: e.options.DirectRouting,
+		Forward: e.options.Networks.Host.Forward4}
 }

@@ -31,7 +31,7 @@ type outcome struct {
 func (e *Engine) turn(ctx context.Context, batch []*request) {
 	var tried tries
 	for len(batch) > 0 {
-		out := e.run(batch, tried.taken)
+		out := e.run(batch, tried.known(e.Facts()))
 		if len(out.ran) == 0 {
 			return
 		}
@@ -41,6 +41,14 @@ func (e *Engine) turn(ctx context.Context, batch []*request) {
 			batch = append(out.ran, out.later...)
 			continue
 		}
+		var taken *desired.NameTaken
+		if errors.As(err, &taken) && tried.renamed(out, refused, taken) {
+			batch = append(out.ran, out.later...)
+			continue
+		}
+		if err = e.explain(err, out.next); taken != nil {
+			err = &model.Error{Op: "endpoint.attach", Kind: model.Unfit, Err: err}
+		}
 		if held != nil {
 			err = &model.Error{Op: "port.claim", Kind: model.Unfit, Err: err, Who: held.Who}
 		}
@@ -49,6 +57,7 @@ func (e *Engine) turn(ctx context.Context, batch []*request) {
 			continue
 		}
 		e.reached("answer")
+		e.options.Logger.Debug("turn done", "op", "engine.turn", "ops", len(out.ran), "waiting", len(out.later), "revision", out.next.Revision)
 		for _, r := range out.ran {
 			r.answer <- answer{out.next, nil}
 		}
@@ -60,9 +69,7 @@ func (e *Engine) turn(ctx context.Context, batch []*request) {
 // that fails leaves nothing. One that touches an owner which an earlier op of
 // this turn touched waits for the next: so every row has one op to answer for
 // it, and a container that stops and starts again goes through both.
-func (e *Engine) run(batch []*request, taken []facts.TakenPorts) outcome {
-	known := e.Facts()
-	known.Taken = taken
+func (e *Engine) run(batch []*request, known facts.Host) outcome {
 	out := outcome{next: e.Snapshot(), owners: map[*request][]desired.Owner{}}
 	touched := map[desired.Owner]bool{}
 	for _, r := range batch {

@@ -47,6 +47,9 @@ type Host struct {
 	// Taken are host ports that could not be had a moment ago. They are known only
 	// to an op that runs again for that reason.
 	Taken []TakenPorts
+	// TakenNames are interfaces that containers have made for themselves, known in the
+	// same way.
+	TakenNames []TakenName
 }
 
 // Packets is how large packets can be on this host that are cut to a link's MTU
@@ -60,6 +63,9 @@ type Packets struct {
 	// the kernel does not say.
 	Out4, Out6 int
 }
+
+// TakenName is an interface's name that is used already in a container.
+type TakenName struct{ Namespace, Name string }
 
 // TakenPorts are host ports that somebody outside holds.
 type TakenPorts struct {

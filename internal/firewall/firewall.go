@@ -15,8 +15,10 @@ import (
 // Border is what a bridge network as a whole is allowed.
 type Border struct {
 	Bridge     string
-	Internal   bool           // nothing gets in or out
-	ICC        bool           // its containers may talk to one another
+	Internal   bool // nothing gets in or out
+	ICC        bool // its containers may talk to one another
+	IPv4       bool // its containers have IPv4
+	Subnets    []netip.Prefix
 	Masquerade []netip.Prefix // subnets that leave under the host's address
 }
 
@@ -31,6 +33,22 @@ func Network(b Border) []desired.Row {
 		rows = append(rows, desired.Masquerade{Bridge: b.Bridge, Subnet: subnet.Masked()})
 	}
 	return rows
+}
+
+// Fence returns what holds at the network's bridge without any rule: an internal
+// network stays closed, and ports that are published on the host's 127.0.0.1 do not
+// open that to the network.
+func Fence(b Border) desired.Fence {
+	if b.Internal {
+		return desired.Fence{Link: b.Bridge, Inside: b.Subnets}
+	}
+	return desired.Fence{Link: b.Bridge, Localhost: b.IPv4}
+}
+
+// Elsewhere returns what lets a port use addresses that its container has on other
+// networks.
+func Elsewhere(port string, addrs []netip.Addr) []desired.Row {
+	return []desired.Row{desired.Elsewhere{Port: port, Addrs: addrs}}
 }
 
 // Host returns the policies of the machine itself: where the engine switched

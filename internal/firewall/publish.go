@@ -23,8 +23,9 @@ type Publication struct {
 var loopback6 = netip.IPv6Loopback()
 
 // Published returns the rows of a publication. What IPv6 clients ask of a
-// container without IPv6, and what the host asks of its own ::1, no rule can
-// translate: a forwarder serves it.
+// container without IPv6, what is addressed to ::1 and to link-local addresses of the
+// host, and datagrams to broadcast addresses no rule can translate: a forwarder
+// serves it.
 func Published(p Publication) []desired.Row {
 	var rows []desired.Row
 	var direct []service
@@ -53,16 +54,27 @@ func opened(bridge string, b model.PortBinding, to netip.Addr) []desired.Row {
 	forward := func(at netip.Addr) desired.Row {
 		return desired.Forward{Protocol: b.Protocol, Host: at, First: host.First, Last: host.Last, To: to, ToFirst: b.Container.First}
 	}
+	served := desired.Served{Protocol: b.Protocol, Host: b.Host, First: host.First, Last: host.Last}
 	reserve := desired.Reserve{Protocol: b.Protocol, Addr: b.Host, First: host.First, Last: host.Last}
-	if b.Host.Is4() != to.Is4() || b.Host == loopback6 {
+	switch {
+	case b.Host == loopback6:
 		return []desired.Row{forward(b.Host), reserve}
+	case b.Host.Is4() != to.Is4():
+		return []desired.Row{forward(b.Host), served, reserve}
 	}
 	rows := []desired.Row{desired.Publish{
 		Protocol: b.Protocol, Host: b.Host, First: host.First, Last: host.Last,
 		To: to, ToFirst: b.Container.First, Bridge: bridge,
 	}, reserve}
-	if b.Host == netip.IPv6Unspecified() && b.Protocol.Forwardable() {
-		rows = append(rows, forward(loopback6))
+	rest := desired.Forward{
+		Protocol: b.Protocol, Host: b.Host, First: host.First, Last: host.Last, To: to, ToFirst: b.Container.First, Rest: true,
+	}
+	switch {
+	case b.Host == netip.IPv6Unspecified() && b.Protocol.Forwardable():
+		rows = append(rows, rest)
+	case b.Host == netip.IPv4Unspecified() && b.Protocol == model.UDP:
+		rest.Bridge = bridge
+		rows = append(rows, rest)
 	}
 	return rows
 }

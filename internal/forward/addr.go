@@ -39,26 +39,39 @@ func zone(a netip.Addr) uint32 {
 	return uint32(index)
 }
 
-// sentTo returns the local address of a datagram from its control messages
-// (ip(7), IP_PKTINFO; ipv6(7), IPV6_RECVPKTINFO).
-func sentTo(control []byte) (netip.Addr, bool) {
+// arrival is what the kernel says of where a datagram came in.
+type arrival struct {
+	local netip.Addr // an address of the host: the one that it was sent to, or that an answer comes from
+	to    netip.Addr // the one that it was sent to: a broadcast or multicast address, if not local
+	by    uint32     // index of the interface; IPv4 only
+}
+
+// broadcast tells whether it was sent to all on a network.
+func (a arrival) broadcast() bool { return a.to != a.local && !a.to.IsMulticast() }
+
+// sentTo returns where a datagram came in from its control messages (ip(7),
+// IP_PKTINFO; ipv6(7), IPV6_RECVPKTINFO).
+func sentTo(control []byte) (arrival, bool) {
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {
-		return netip.Addr{}, false
+		return arrival{}, false
 	}
 	for _, m := range messages {
 		switch {
 		case m.Header.Level == unix.IPPROTO_IP && m.Header.Type == unix.IP_PKTINFO && len(m.Data) >= unix.SizeofInet4Pktinfo:
-			return netip.AddrFrom4([4]byte(m.Data[4:8])), true // Spec_dst
+			return arrival{ // in_pktinfo: Ifindex, Spec_dst, Addr
+				local: netip.AddrFrom4([4]byte(m.Data[4:8])), to: netip.AddrFrom4([4]byte(m.Data[8:12])),
+				by: binary.NativeEndian.Uint32(m.Data),
+			}, true
 		case m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_PKTINFO && len(m.Data) >= unix.SizeofInet6Pktinfo:
 			addr := netip.AddrFrom16([16]byte(m.Data[:16]))
 			if addr.IsLinkLocalUnicast() {
 				addr = addr.WithZone(strconv.FormatUint(uint64(binary.NativeEndian.Uint32(m.Data[16:])), 10))
 			}
-			return addr, true
+			return arrival{local: addr, to: addr}, true
 		}
 	}
-	return netip.Addr{}, false
+	return arrival{}, false
 }
 
 // sendFrom returns the control message that makes a datagram come from the address

@@ -1,9 +1,6 @@
 package forward
 
-import (
-	"sync/atomic"
-	"time"
-)
+import "time"
 
 // Bounds of rows.
 const (
@@ -18,13 +15,16 @@ const (
 	maxHosts = 32
 )
 
-// Bounds of traffic. A connection takes two descriptors, and four more for pipes
-// while data flows; a UDP client takes one.
+// Bounds of traffic, shared fairly by rows and, in each, by the addresses of clients:
+// see limits.Crowd. leastConns and leastFlows are for everybody, whatever others take.
 const (
 	maxConns      = 4096 // TCP connections of one row
 	maxConnsTotal = 16384
+	leastConns    = 16
 	maxFlows      = 1024 // UDP clients of one row; one more, and the longest idle goes
 	maxFlowsTotal = 8192
+	leastFlows    = 16
+	maxPipes      = 1024 // with data of connections on its way
 	maxDatagram   = 65535
 	// backlog is how many connections wait to be accepted, for instance while
 	// the socket changes hands. The kernel lowers it to net.core.somaxconn.
@@ -33,30 +33,25 @@ const (
 	maxBurst = 64
 )
 
-// Time allowed.
+// What traffic takes of the descriptors that the process may have at most: one part in
+// so many. A connection has two descriptors, and so has a pipe; a UDP client has one,
+// or two at a steered socket. All together leave more than half to what must not be
+// kept waiting: the process's own socket, containers' output, names, and the ports.
 const (
-	dialTime    = 10 * time.Second // for the container to take a connection
-	flowTime    = 90 * time.Second // without a datagram either way, then a UDP client is forgotten
-	idleTime    = time.Minute      // then a silent TCP peer is asked whether it is there
-	probeTime   = 15 * time.Second // between questions
-	probes      = 5                // without an answer; then it is gone
-	faultPause  = 50 * time.Millisecond
-	ownerTime   = 2 * time.Second // to find out who holds a port
-	maxOwnerFDs = 200_000         // descriptors looked at for that
+	filesOfConns = 8
+	filesOfFlows = 16
+	filesOfPipes = 32
 )
 
-// gate lets at most max in at a time and never makes anybody wait.
-type gate struct {
-	max    int64
-	inside atomic.Int64
-}
-
-func (g *gate) enter() bool {
-	if g.inside.Add(1) <= g.max {
-		return true
-	}
-	g.inside.Add(-1)
-	return false
-}
-
-func (g *gate) leave() { g.inside.Add(-1) }
+// Time allowed.
+const (
+	dialTime    = 10 * time.Second       // for the container to take a connection
+	flowTime    = 90 * time.Second       // without a datagram either way, then a UDP client is forgotten
+	idleTime    = time.Minute            // then a silent TCP peer is asked whether it is there
+	probeTime   = 15 * time.Second       // between questions
+	probes      = 5                      // without an answer; then it is gone
+	mendFirst   = 100 * time.Millisecond // before a broken socket is opened anew
+	mendLast    = time.Minute            // the longest pause between two tries
+	ownerTime   = 2 * time.Second        // to find out who holds a port
+	maxOwnerFDs = 200_000                // descriptors looked at for that
+)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/limits"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -37,7 +38,11 @@ func (s *Server) Claim(ctx context.Context, rows []desired.Reserve) error {
 	}
 	var fresh []desired.Key
 	for _, row := range rows {
-		changed, err := s.claim(ctx, row)
+		var changed bool
+		err := limits.Retry(ctx, func() (err error) {
+			changed, err = s.claim(ctx, row)
+			return err
+		})
 		if err != nil {
 			for _, key := range fresh {
 				s.unclaim(key)

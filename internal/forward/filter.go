@@ -19,22 +19,30 @@ const networkHeader = ^uint32(0x100000) + 1
 
 // onlyTo returns a classic BPF program that drops all packets but those to one of
 // the hosts, which are of one family. Without hosts it drops everything.
-func onlyTo(hosts []netip.Addr) []unix.SockFilter {
+func onlyTo(hosts []netip.Prefix) []unix.SockFilter {
 	var program []unix.SockFilter
 	for _, host := range hosts {
-		at, addr := networkHeader+16, host.AsSlice() // RFC 791 section 3.1
-		if host.Is6() {
+		at, addr := networkHeader+16, host.Addr().AsSlice() // RFC 791 section 3.1
+		if host.Addr().Is6() {
 			at = networkHeader + 24 // RFC 8200 section 3
 		}
-		words := len(addr) / 4
-		for i := range words {
-			rest := 2*(words-1-i) + 1 // instructions of this host that a mismatch skips
-			program = append(program,
-				unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: at + uint32(4*i)},
-				unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: uint8(rest), K: binary.BigEndian.Uint32(addr[4*i:])},
-			)
+		var match []unix.SockFilter
+		for bits := 0; bits < host.Bits(); bits += 32 {
+			mask := ^uint32(0) << max(32-(host.Bits()-bits), 0)
+			match = append(match, unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: at + uint32(bits/8)})
+			if mask != ^uint32(0) {
+				match = append(match, unix.SockFilter{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: mask})
+			}
+			match = append(match, unix.SockFilter{
+				Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: binary.BigEndian.Uint32(addr[bits/8:]) & mask,
+			})
 		}
-		program = append(program, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: keepAll})
+		for i := range match { // a mismatch skips the rest of this host
+			if match[i].Code&0x07 == unix.BPF_JMP {
+				match[i].Jf = uint8(len(match) - i)
+			}
+		}
+		program = append(append(program, match...), unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: keepAll})
 	}
 	return append(program, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: keepNone})
 }

@@ -1,11 +1,9 @@
 package forward
 
 import (
-	"container/list"
 	"errors"
 	"net"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -31,7 +29,7 @@ type flow struct {
 	raw      syscall.RawConn
 	to       unix.Sockaddr // the client
 	control  []byte        // makes replies come from local
-	seen     atomic.Int64  // last datagram either way, in Unix nanoseconds
+	seen     atomic.Int64  // last datagram either way, in nanoseconds since Server.born
 }
 
 // flow returns the flow of a client, which starts if there is none. It returns
@@ -50,14 +48,13 @@ func (l *lane) flow(key flowKey) *flow {
 // begin serves a client through upstream, which it closes if it cannot.
 func (l *lane) begin(key flowKey, upstream *net.UDPConn) *flow {
 	raw, err := upstream.SyscallConn()
-	if err != nil || !l.server.flows.enter() {
+	if err != nil {
 		_ = upstream.Close() // nothing was sent
 		return nil
 	}
 	f := &flow{flowKey: key, lane: l, upstream: upstream, raw: raw, to: toSockaddr(key.client), control: sendFrom(key)}
 	f.touch()
 	if !l.flows.put(f) {
-		l.server.flows.leave()
 		_ = upstream.Close() // nothing was sent
 		return nil
 	}
@@ -66,7 +63,12 @@ func (l *lane) begin(key flowKey, upstream *net.UDPConn) *flow {
 	return f
 }
 
-func (f *flow) touch() { f.seen.Store(time.Now().UnixNano()) }
+func (f *flow) touch() { f.seen.Store(int64(time.Since(f.lane.server.born))) }
+
+// idle returns for how long nothing was sent or received.
+func (f *flow) idle() time.Duration {
+	return time.Since(f.lane.server.born) - time.Duration(f.seen.Load())
+}
 
 func (f *flow) send(payload []byte) {
 	f.touch()
@@ -81,7 +83,6 @@ func (f *flow) send(payload []byte) {
 
 // run passes replies on until the flow is idle or closed.
 func (f *flow) run() {
-	defer f.lane.server.flows.leave()
 	defer f.lane.giveBack(f.socket)
 	defer f.lane.flows.drop(f)
 	for f.await() {
@@ -96,8 +97,8 @@ func (f *flow) run() {
 // await sets the time until when the next reply must have come; it tells whether
 // that is still to be.
 func (f *flow) await() bool {
-	until := time.Unix(0, f.seen.Load()).Add(flowTime)
-	return time.Now().Before(until) && f.upstream.SetReadDeadline(until) == nil
+	left := flowTime - f.idle()
+	return left > 0 && f.upstream.SetReadDeadline(time.Now().Add(left)) == nil
 }
 
 // reply passes one datagram to the client.
@@ -125,84 +126,4 @@ func (f *flow) reply() error {
 	return f.socket.control(func(fd int) error {
 		return unix.Sendmsg(fd, buffer[:n], f.control, f.to, unix.MSG_DONTWAIT)
 	})
-}
-
-// flows are the UDP clients of a lane.
-type flows struct {
-	max int
-
-	mu     sync.Mutex
-	closed bool
-	of     map[flowKey]*list.Element // of *flow
-	order  *list.List                // the longest idle client first
-}
-
-func newFlows(limit int) flows {
-	return flows{max: limit, of: map[flowKey]*list.Element{}, order: list.New()}
-}
-
-// get returns the flow of a client that has just sent something, or nil.
-func (t *flows) get(key flowKey) *flow {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	e := t.of[key]
-	if e == nil {
-		return nil
-	}
-	t.order.MoveToBack(e)
-	return e.Value.(*flow)
-}
-
-// put adds a flow, for which the client that has been idle for longest may have to
-// go. It returns false once the table is closed.
-func (t *flows) put(f *flow) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed || t.of[f.flowKey] != nil {
-		return false
-	}
-	if t.order.Len() >= t.max {
-		t.remove(t.order.Front())
-	}
-	t.of[f.flowKey] = t.order.PushBack(f)
-	return true
-}
-
-// drop takes out a flow that ends.
-func (t *flows) drop(f *flow) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if e := t.of[f.flowKey]; e != nil && e.Value == f {
-		t.remove(e)
-	} else {
-		_ = f.upstream.Close() // if it is not yet
-	}
-}
-
-// remove ends a flow; its goroutine notices.
-func (t *flows) remove(e *list.Element) {
-	f := t.order.Remove(e).(*flow)
-	delete(t.of, f.flowKey)
-	_ = f.upstream.Close() // datagrams have no end that could get lost
-}
-
-// all returns every flow.
-func (t *flows) all() []*flow {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var out []*flow
-	for e := t.order.Front(); e != nil; e = e.Next() {
-		out = append(out, e.Value.(*flow))
-	}
-	return out
-}
-
-// close ends every flow and lets no more in.
-func (t *flows) close() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.closed = true
-	for t.order.Len() > 0 {
-		t.remove(t.order.Front())
-	}
 }

@@ -1,7 +1,7 @@
 // Package forward holds host ports against the other processes of the host, and
 // serves in user space the published ports that the kernel cannot lead to a
-// container by itself: those at ::1, and IPv6 clients of a container that has
-// IPv4 only.
+// container by itself: those at ::1 and at link-local addresses, IPv6 clients of a
+// container that has IPv4 only, and datagrams to broadcast addresses.
 //
 //	desired.Reserve -> Claim -> one bound socket per port, which drops everything;
 //	                            for more than 1 024 ports a guard of bind(2)
@@ -17,6 +17,7 @@
 //     claimed, and after that nothing holds them. For SCTP they are not even looked
 //     through.
 //   - What the kernel lacks, a family or SCTP, is no failure: nobody can bind there.
+//   - Broadcasts are heard at no more than 1 024 ports of one publication.
 //   - A forward of more than 1 024 ports has one socket, to which the kernel steers
 //     them all. Datagrams to ports that the kernel itself chooses from
 //     (net.ipv4.ip_local_port_range) are not served then. Where the kernel is not
@@ -40,10 +41,13 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/forward/bindguard"
 	"github.com/linkspan/linkspan/internal/forward/portsteer"
+	"github.com/linkspan/linkspan/internal/limits"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -57,9 +61,18 @@ type Options struct {
 
 // Server holds the reservations and forwards of a host. It is made by New.
 type Server struct {
-	log   *slog.Logger
-	conns gate // TCP connections of all forwards
-	flows gate // UDP clients of all forwards
+	log                    *slog.Logger
+	conns                  limits.Pool // TCP connections of all forwards
+	flows                  limits.Pool // UDP clients of all forwards
+	connsOfRow, flowsOfRow int64       // at most
+	pipes                  pipes       // through which connections pass data
+	born                   time.Time   // from which on flows count their time
+
+	outage  limits.Outage // nothing can be accepted
+	spare   limits.Spare  // to refuse then
+	broken  atomic.Int32  // sockets that have failed since the mender looked
+	mending atomic.Bool   // it is at work
+	quit    chan struct{} // closed by Close
 
 	guard    *bindguard.Guard
 	steering portsteer.Steer
@@ -88,15 +101,20 @@ func New(o Options) *Server {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Server{
-		log:      log,
-		guard:    bindguard.New(bindguard.Options{Cgroup: o.Cgroup}),
-		conns:    gate{max: maxConnsTotal},
-		flows:    gate{max: maxFlowsTotal},
-		sockets:  map[name]*socket{},
-		reserves: map[desired.Key]*reservation{},
-		lanes:    map[desired.Key]*lane{},
-		adopted:  map[name]*os.File{},
-		buffers:  sync.Pool{New: func() any { return new(datagram) }},
+		log:        log,
+		guard:      bindguard.New(bindguard.Options{Cgroup: o.Cgroup}),
+		conns:      limits.Pool{Max: maxConnsTotal, Least: leastConns, Limit: limits.OneIn(filesOfConns)},
+		flows:      limits.Pool{Max: maxFlowsTotal, Least: leastFlows, Limit: limits.OneIn(filesOfFlows)},
+		born:       time.Now(),
+		connsOfRow: maxConns,
+		flowsOfRow: maxFlows,
+		outage:     limits.Outage{Logger: log, Op: "forward.accept", What: "the forwarder of published ports"},
+		quit:       make(chan struct{}),
+		sockets:    map[name]*socket{},
+		reserves:   map[desired.Key]*reservation{},
+		lanes:      map[desired.Key]*lane{},
+		adopted:    map[name]*os.File{},
+		buffers:    sync.Pool{New: func() any { return new(datagram) }},
 	}
 }
 
@@ -119,7 +137,11 @@ func (s *Server) Apply(ctx context.Context, deltas []desired.Delta) error {
 	var failures []error
 	for _, d := range deltas {
 		if row, ok := d.New.(desired.Forward); ok {
-			if _, err := s.serve(ctx, row); err != nil {
+			err := limits.Retry(ctx, func() error {
+				_, err := s.serve(ctx, row)
+				return err
+			})
+			if err != nil {
 				failures = append(failures, &desired.Failure{Owner: d.Owner, Key: d.Key(), Err: err})
 			}
 		}
@@ -139,7 +161,7 @@ func (s *Server) Resync(ctx context.Context, want desired.State) (desired.Report
 	}
 	var report desired.Report
 	s.dropStrays(want, &report)
-	var failures []error
+	failures := s.mendAll(&report)
 	note := func(o desired.Owned, changed bool, err error) {
 		if err != nil {
 			failures = append(failures, &desired.Failure{Owner: o.Owner, Key: o.Row.Key(), Err: err})
@@ -162,6 +184,7 @@ func (s *Server) Resync(ctx context.Context, want desired.State) (desired.Report
 const (
 	missing  = "missing or wrong: "
 	leftOver = "left over: "
+	faulty   = "listener is broken: "
 )
 
 // dropStrays lets go of what want has no row for.
@@ -196,6 +219,9 @@ func (s *Server) Check(_ context.Context, want desired.State) (desired.Report, e
 			report.Drift = append(report.Drift, missing+o.Row.String())
 		}
 	}
+	for _, sock := range s.unwhole() {
+		report.Drift = append(report.Drift, faulty+sock.name.String())
+	}
 	return report, nil
 }
 
@@ -229,6 +255,9 @@ func (s *Server) rows() []desired.Row {
 func (s *Server) Close() error {
 	s.turn.Lock()
 	defer s.turn.Unlock()
+	if !s.closed {
+		close(s.quit)
+	}
 	s.closed = true
 	for _, l := range s.released {
 		l.end()
@@ -242,6 +271,8 @@ func (s *Server) Close() error {
 	s.discardAdopted()
 	s.stopPolling()
 	s.serving.Wait()
+	s.pipes.close()
+	s.spare.Close()
 	return errors.Join(s.guard.Close(), s.steering.Close())
 }
 
@@ -279,8 +310,10 @@ func validate(row desired.Forward) error {
 		return model.Errorf(model.NotImplemented, "forward %s: only tcp and udp can be forwarded", row.Protocol)
 	case row.First == 0 || row.First > row.Last || row.ToFirst == 0 || int(row.ToFirst)+int(row.Last-row.First) > 65535:
 		return model.Errorf(model.Invalid, "invalid ports: %s", row)
-	case !row.Host.IsValid() || !row.To.IsValid():
+	case !row.Host.IsValid() || !row.To.IsValid() || row.Rest && !row.Host.IsUnspecified():
 		return model.Errorf(model.Invalid, "invalid address: %s", row)
+	case row.Rest && row.Host.Is4() && row.Protocol != model.UDP:
+		return model.Errorf(model.Invalid, "only datagrams are sent to broadcast addresses: %s", row)
 	}
 	return nil
 }
@@ -303,6 +336,10 @@ func (s *Server) unserve(key desired.Key) {
 // the kernel is able to. If it is not and they are too many, they are not served.
 func (s *Server) layWidely(ctx context.Context, l *lane) error {
 	err := errNotSteered
+	if l.row.Rest && l.row.Host.Is4() && int(l.row.Last)-int(l.row.First) >= maxHeldPorts {
+		s.log.Info(fmt.Sprintf("%s: not served, it has more than %d ports", l.row, maxHeldPorts), "op", "forward.apply")
+		return nil
+	}
 	if l.steerable() {
 		if err = s.laySteered(l); !errors.Is(err, errNotSteered) {
 			return err

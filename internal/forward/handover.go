@@ -79,6 +79,10 @@ func (s *Server) Release() []Handed {
 		out = append(out, l.releaseFlows()...)
 	}
 	for n, sock := range s.sockets {
+		if sock.broken.Load() {
+			_ = sock.file.Close() // the successor opens another; nothing was written through it
+			continue
+		}
 		out = append(out, Handed{n.String(), sock.file})
 	}
 	// Nobody asked for these here; perhaps there.
@@ -96,7 +100,7 @@ func (s *Server) Release() []Handed {
 func (s *Server) retire() {
 	var busy []*lane
 	for _, l := range s.released {
-		if l.conns.inside.Load() > 0 {
+		if l.conns.Inside() > 0 {
 			busy = append(busy, l)
 		}
 	}

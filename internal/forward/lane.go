@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/limits"
 )
 
 // lane carries what arrives for one Forward row, from any number of sockets.
@@ -16,16 +17,26 @@ type lane struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	work    sync.WaitGroup
-	conns   gate
+	conns   limits.Crowd
 	flows   flows
 	steered *socket // receives for all ports of the row; nil: every port has its own
 	replies replies // of a steered lane
 }
 
 func newLane(s *Server, row desired.Forward) *lane {
-	l := &lane{server: s, row: row, conns: gate{max: maxConns}, flows: newFlows(maxFlows)}
+	l := &lane{server: s, row: row, flows: newFlows(&s.flows, s.flowsOfRow)}
+	l.conns.Share = limits.Share{Pool: &s.conns, Max: s.connsOfRow}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	return l
+}
+
+// linkLocal is every link-local address (RFC 4291, section 2.5.6).
+var linkLocal = netip.MustParsePrefix("fe80::/10")
+
+// reaches tells whether the lane, which is for every address of a family, is for this
+// one too.
+func (l *lane) reaches(local netip.Addr) bool {
+	return !l.row.Rest || local.Is4() || local.IsLoopback() || local.IsLinkLocalUnicast()
 }
 
 // tooWide tells whether the row has more ports than are served.

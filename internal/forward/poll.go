@@ -5,10 +5,10 @@ import (
 	"os"
 	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/linkspan/linkspan/internal/limits"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -19,7 +19,8 @@ type poller struct {
 	file   *os.File // epoll(7); itself watched by the runtime, so that no thread waits
 	raw    syscall.RawConn
 	handle func(*socket) error // takes what is there, but not endlessly
-	log    func(error)
+	lack   *limits.Outage
+	fail   func(*socket, error) // deals with a socket that is broken
 	quit   chan struct{}
 	ended  sync.WaitGroup
 
@@ -42,9 +43,8 @@ func (s *Server) polling(protocol model.Protocol) (*poller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch sockets: %w", err)
 	}
-	p.log = func(err error) {
-		s.log.Warn("sockets cannot be read", "op", "forward.poll", "err", err)
-	}
+	p.lack, p.fail = &s.outage, s.fail
+	s.spare.Keep()
 	p.ended.Go(p.run)
 	if protocol == model.UDP {
 		s.udp = p
@@ -107,6 +107,13 @@ func (p *poller) add(s *socket) error {
 	return nil
 }
 
+// mute makes a socket be passed over from now on: it has failed, and would be
+// reported for ever.
+func (p *poller) mute(s *socket) {
+	// It fails only if the socket is not watched.
+	_ = s.control(func(fd int) error { return p.change(unix.EPOLL_CTL_DEL, fd, nil) })
+}
+
 // remove ends add. It must come before the socket is closed: a descriptor in
 // another process would keep it in the set.
 func (p *poller) remove(s *socket) {
@@ -152,11 +159,15 @@ func (p *poller) run() {
 			if s == nil {
 				continue // removed meanwhile
 			}
-			if failed := p.handle(s); failed != nil {
+			switch failed := p.handle(s); {
+			case limits.Scarce(failed):
 				err = failed
+			case failed != nil:
+				p.mute(s)
+				p.fail(s, failed)
 			}
 		}
-		if err != nil && !p.pause(err) {
+		if err != nil && !p.lack.Wait(p.quit, err) {
 			return
 		}
 	}
@@ -175,16 +186,4 @@ func (p *poller) wait(events []unix.EpollEvent) (n int, err error) {
 		err = nil
 	}
 	return n, err
-}
-
-// pause keeps a failure that lasts, such as too many open files, from taking the
-// processor. It tells whether to go on.
-func (p *poller) pause(err error) bool {
-	p.log(err)
-	select {
-	case <-time.After(faultPause):
-		return true
-	case <-p.quit:
-		return false
-	}
 }

@@ -51,6 +51,7 @@ type socket struct {
 	raw      syscall.RawConn // of file
 	using    sync.RWMutex    // held for reading by whoever uses the descriptor
 	reserved bool
+	broken   atomic.Bool             // nothing comes from it any more; the mender replaces it
 	watched  int32                   // by the poller, under this number; 0: not yet
 	routes   atomic.Pointer[[]route] // never changed in place: whoever accepts reads them
 }
@@ -123,16 +124,25 @@ func (s *socket) find(local netip.Addr) *lane {
 	if l := s.route(local); l != nil {
 		return l
 	}
-	return s.route(unspecified(local))
+	if l := s.route(unspecified(local)); l != nil && l.reaches(local) {
+		return l
+	}
+	return nil
 }
 
 // filter makes the socket drop what no lane is for. If that cannot arrive, there is
 // no program at all: one costs more to set up than the socket itself.
 func (s *socket) filter() error {
-	var hosts []netip.Addr
+	var hosts []netip.Prefix
 	open := false
 	for _, r := range *s.routes.Load() {
-		hosts = append(hosts, r.host)
+		if r.lane.row.Rest && r.host.Is6() {
+			hosts = append(hosts, netip.PrefixFrom(netip.IPv6Loopback(), 128), linkLocal)
+			continue
+		}
+		// To which broadcast address of which interface something was sent only the
+		// datagram itself says.
+		hosts = append(hosts, netip.PrefixFrom(r.host, r.host.BitLen()))
 		open = open || r.host.IsUnspecified() || r.host == s.name.addr
 	}
 	return s.control(func(fd int) error {

@@ -3,6 +3,7 @@ package forward
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -84,6 +85,16 @@ func (s *Server) resteer() {
 // for, on a socket that is not connected, cannot be told from a client's.
 func (l *lane) targets(fd int) []portsteer.Target {
 	all := portsteer.Target{Protocol: l.row.Protocol, Host: l.row.Host, First: l.row.First, Last: l.row.Last, Socket: fd}
+	if !l.row.Rest {
+		return l.below(all)
+	}
+	one, link := all, all
+	one.Host, link.LinkLocal = netip.IPv6Loopback(), true
+	return append(l.below(one), l.below(link)...)
+}
+
+// below returns a target without the ports from which the host itself sends.
+func (l *lane) below(all portsteer.Target) []portsteer.Target {
 	if l.row.Protocol != model.UDP {
 		return []portsteer.Target{all}
 	}

@@ -3,29 +3,32 @@ package forward
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"os"
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/limits"
 )
 
 // accept takes the connections that wait at a socket.
 func (s *Server) accept(sock *socket) error {
 	for range maxBurst {
-		var fd int
-		err := sock.control(func(listening int) (err error) {
-			fd, _, err = unix.Accept4(listening, unix.SOCK_CLOEXEC)
-			return err
-		})
+		fd, client, err := sock.accept()
 		switch {
 		case err == nil:
-			s.admit(sock, fd)
-		case errors.Is(err, unix.EINTR) || errors.Is(err, unix.ECONNABORTED):
+			s.outage.Over()
+			s.admit(sock, fd, client)
 		case errors.Is(err, unix.EAGAIN) || errors.Is(err, os.ErrClosed):
 			return nil
+		case limits.Scarce(err):
+			if !s.turnAway(sock) {
+				return os.NewSyscallError("accept", err)
+			}
+			s.outage.Note(err)
+		case limits.Passing(err):
 		default:
 			return os.NewSyscallError("accept", err)
 		}
@@ -33,22 +36,39 @@ func (s *Server) accept(sock *socket) error {
 	return nil
 }
 
+// accept takes one connection, and tells who it is with.
+func (s *socket) accept() (fd int, client netip.Addr, err error) {
+	err = s.control(func(listening int) error {
+		accepted, from, err := unix.Accept4(listening, unix.SOCK_CLOEXEC)
+		fd, client = accepted, fromSockaddr(from).Addr()
+		return err
+	})
+	return fd, client, err
+}
+
+// turnAway resets one connection of those that wait, by the descriptor that is kept
+// for it: else they would wait for as long as the lack lasts. It tells whether there
+// was one.
+func (s *Server) turnAway(sock *socket) (done bool) {
+	s.spare.Lend(func() {
+		fd, _, err := sock.accept()
+		if done = err == nil; done {
+			reset(fd)
+		}
+	})
+	return done
+}
+
 // admit gives a connection to the lane of its local address, or resets it.
-func (s *Server) admit(sock *socket, fd int) {
+func (s *Server) admit(sock *socket, fd int, client netip.Addr) {
 	local := localAddr(fd)
 	l := sock.find(local.Addr())
-	if !local.IsValid() || l == nil || !l.conns.enter() {
-		reset(fd)
-		return
-	}
-	if !s.conns.enter() {
-		l.conns.leave()
+	if !local.IsValid() || l == nil || !l.conns.Admit(client) {
 		reset(fd)
 		return
 	}
 	l.run(func() {
-		defer l.conns.leave()
-		defer s.conns.leave()
+		defer l.conns.Dismiss(client)
 		l.carry(fd, l.target(local.Port()))
 	})
 }
@@ -91,7 +111,7 @@ func (l *lane) carry(fd int, to netip.AddrPort) {
 		abort(server)
 		return
 	}
-	join(client, server)
+	l.server.join(client, server)
 }
 
 // connection makes a net.TCPConn of an accepted connection, which it closes if
@@ -108,19 +128,19 @@ func connection(fd int) (*net.TCPConn, error) {
 
 // join copies both ways. The end of one direction is passed on alone, as there
 // are protocols in which the other goes on; a failure ends both.
-func join(a, b *net.TCPConn) {
+func (s *Server) join(a, b *net.TCPConn) {
 	var up sync.WaitGroup
-	up.Go(func() { pass(b, a) })
-	pass(a, b)
+	up.Go(func() { s.pass(b, a) })
+	s.pass(a, b)
 	up.Wait()
 	// All that was to be sent has been given to the kernel.
 	_ = a.Close()
 	_ = b.Close()
 }
 
-// pass copies from one connection to the other, in the kernel (splice(2)).
-func pass(to, from *net.TCPConn) {
-	_, err := io.Copy(to, from)
+// pass copies from one connection to the other.
+func (s *Server) pass(to, from *net.TCPConn) {
+	err := s.copy(to, from)
 	switch {
 	case err == nil:
 		_ = to.CloseWrite() // fails if the other direction has ended everything

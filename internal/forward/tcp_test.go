@@ -129,7 +129,7 @@ func TestHalfClose(t *testing.T) {
 	if want := fmt.Sprintf("got %d", len(data)); string(got) != want || err != nil {
 		t.Errorf("got %q, %v; want %q", got, err, want)
 	}
-	eventually(t, "the connection is forgotten", func() bool { return s.conns.inside.Load() == 0 })
+	eventually(t, "the connection is forgotten", func() bool { return s.conns.Inside() == 0 })
 }
 
 // TestServerEndsFirst: what it said before arrives, and the client may go on
@@ -142,7 +142,7 @@ func TestServerEndsFirst(t *testing.T) {
 		t.Errorf("got %q, %v", got, err)
 	}
 	eventually(t, "sending fails", func() bool { _, err := c.Write([]byte("x")); return err != nil })
-	eventually(t, "the connection is forgotten", func() bool { return s.conns.inside.Load() == 0 })
+	eventually(t, "the connection is forgotten", func() bool { return s.conns.Inside() == 0 })
 }
 
 // TestResetPassesThrough: a connection that broke does not look complete.
@@ -177,7 +177,7 @@ func TestResetPassesThrough(t *testing.T) {
 			s := start(t)
 			apply(t, s, wanted(to(model.TCP, "::1", 7000, 7000, listen(t, "127.0.0.1:0", c.serve))))
 			c.client(t, dial(t, "[::1]:7000"))
-			eventually(t, "the connection is forgotten", func() bool { return s.conns.inside.Load() == 0 })
+			eventually(t, "the connection is forgotten", func() bool { return s.conns.Inside() == 0 })
 		})
 	}
 }
@@ -208,7 +208,7 @@ func TestConnectionsGoWithTheirRow(t *testing.T) {
 		t.Errorf("got %q, %v", got, err)
 	}
 	apply(t, s, unwanted(other))
-	eventually(t, "all is forgotten", func() bool { return s.conns.inside.Load() == 0 })
+	eventually(t, "all is forgotten", func() bool { return s.conns.Inside() == 0 })
 }
 
 // TestConnectionsAreBounded: one more than allowed is reset, and a place that
@@ -218,19 +218,21 @@ func TestConnectionsAreBounded(t *testing.T) {
 		t.Run(bound, func(t *testing.T) {
 			s := start(t)
 			row := to(model.TCP, "::1", 7000, 7000, listen(t, "127.0.0.1:0", echo))
+			if bound == "total" {
+				s.conns.Max = 4
+			} else {
+				s.connsOfRow = 3
+			}
 			apply(t, s, wanted(row))
-			s.turn.Lock()
-			full := map[string]*gate{"row": &s.lanes[row.Key()].conns, "total": &s.conns}[bound]
-			s.turn.Unlock()
-			full.inside.Store(full.max - 2) // as if so many were there
 			first := dial(t, "[::1]:7000")
 			talk(t, first, "x")
 			talk(t, dial(t, "[::1]:7000"), "x")
+			talk(t, dial(t, "[::1]:7000"), "x")
 			if err := refusal("[::1]:7000"); !errors.Is(err, unix.ECONNRESET) {
-				t.Errorf("third connection: %v", err)
+				t.Errorf("fourth connection: %v", err)
 			}
 			first.Close()
-			eventually(t, "a place is free", func() bool { return full.inside.Load() == full.max-1 })
+			eventually(t, "a place is free", func() bool { return s.conns.Inside() == 2 })
 			talk(t, dial(t, "[::1]:7000"), "x")
 		})
 	}

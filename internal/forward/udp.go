@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/limits"
 )
 
 // receiver takes datagrams from all sockets; it belongs to one poller.
@@ -29,10 +31,9 @@ func (r *receiver) receive(sock *socket) error {
 		switch {
 		case err == nil:
 			r.forward(sock, fromSockaddr(from), r.buffer[:n], r.control[:controls])
-		case errors.Is(err, unix.EINTR):
 		case errors.Is(err, unix.EAGAIN) || errors.Is(err, os.ErrClosed):
 			return nil
-		default:
+		case limits.Scarce(err) || !limits.Passing(err):
 			return os.NewSyscallError("recvmsg", err)
 		}
 	}
@@ -42,12 +43,13 @@ func (r *receiver) receive(sock *socket) error {
 // forward sends a datagram to the container, from a socket of its client's own.
 // What cannot be sent is lost, as datagrams may be.
 func (r *receiver) forward(sock *socket, client netip.AddrPort, payload, control []byte) {
-	local, ok := sentTo(control)
+	at, ok := sentTo(control)
 	if !ok {
 		return
 	}
+	local := at.local
 	l := sock.find(local)
-	if l == nil {
+	if l == nil || l.row.Rest && local.Is4() && !l.hears(flowKey{sock, client, local}, at) {
 		return
 	}
 	if port, told := portOf(control); told {

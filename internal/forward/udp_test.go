@@ -65,7 +65,7 @@ func TestForwardUDP(t *testing.T) {
 				t.Errorf("%d bytes of %d", len(got), len(long))
 			}
 			apply(t, s, unwanted(row))
-			eventually(t, "clients are forgotten", func() bool { return s.flows.inside.Load() == 0 })
+			eventually(t, "clients are forgotten", func() bool { return s.flows.Inside() == 0 })
 		})
 	}
 }
@@ -81,7 +81,7 @@ func TestUDPOnlyItsAddress(t *testing.T) {
 	if got := behind(ask(t, dialUDP(t, "127.0.0.3:7000"), "y")); got != "y" { // sent later, answered: the first is past
 		t.Errorf("got %q", got)
 	}
-	if n := s.flows.inside.Load(); n != 1 {
+	if n := s.flows.Inside(); n != 1 {
 		t.Errorf("%d clients, want 1", n)
 	}
 }
@@ -112,7 +112,7 @@ func TestClientsAreBounded(t *testing.T) {
 	table := &s.lanes[row.Key()].flows
 	s.turn.Unlock()
 	table.mu.Lock()
-	table.max = 2
+	table.share.Max = 2
 	table.mu.Unlock()
 	var clients []net.Conn
 	var seen []string
@@ -123,7 +123,7 @@ func TestClientsAreBounded(t *testing.T) {
 			ask(t, clients[0], "x")
 		}
 	}
-	eventually(t, "two clients are left", func() bool { return s.flows.inside.Load() == 2 })
+	eventually(t, "two clients are left", func() bool { return s.flows.Inside() == 2 })
 	if got := ask(t, clients[0], "x"); got != seen[0] {
 		t.Errorf("the client that was not idle is %q now, was %q", got, seen[0])
 	}
@@ -136,7 +136,7 @@ func TestClientsAreBounded(t *testing.T) {
 // and a place that becomes free can be had.
 func TestClientsInTotalAreBounded(t *testing.T) {
 	s := start(t)
-	s.flows.max = 1
+	s.flows.Max = 1
 	target := mirror(t, "127.0.0.1:0")
 	row := to(model.UDP, "::1", 7000, 7000, target)
 	apply(t, s, wanted(row, to(model.UDP, "::1", 7001, 7001, target)))
@@ -170,7 +170,7 @@ func TestIdleClientIsForgotten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the client is forgotten", func() bool { return s.flows.inside.Load() == 0 && len(l.flows.all()) == 0 })
+	eventually(t, "the client is forgotten", func() bool { return s.flows.Inside() == 0 && len(l.flows.all()) == 0 })
 }
 
 func TestRowsThatCannotBeServed(t *testing.T) {

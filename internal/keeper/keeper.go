@@ -185,12 +185,17 @@ func (k *Keeper) reach(ctx context.Context) (*link, error) {
 // ask makes a call, again with the next keeper if one goes or is being replaced,
 // and returns the link that answered. ctx bounds it.
 func (k *Keeper) ask(ctx context.Context, verb wire.Verb, body, answer any) (*link, error) {
+	return k.try(ctx, func(l *link) error { return l.call(ctx, verb, body, answer) })
+}
+
+// try is ask for what takes several calls with one keeper.
+func (k *Keeper) try(ctx context.Context, f func(*link) error) (*link, error) {
 	for {
 		l, err := k.reach(ctx)
 		if err != nil {
 			return nil, err
 		}
-		err = l.call(ctx, verb, body, answer)
+		err = f(l)
 		if model.KindOf(err) != model.Unavailable || ctx.Err() != nil {
 			return l, err
 		}

@@ -417,3 +417,39 @@ func TestFollowEnds(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestMoreThanAMessage: whatever users have asked for, a keeper can be told, also one
+// that takes over.
+func TestMoreThanAMessage(t *testing.T) {
+	h := newHouse(t)
+	k := h.start()
+	var rows []desired.Row
+	var deltas []desired.Delta
+	for i := range 80 {
+		row := desired.Name{Network: "n", Name: fmt.Sprint(strings.Repeat("x", 1<<20), i), Endpoint: "e"}
+		rows = append(rows, row)
+		deltas = append(deltas, desired.Delta{Owner: "o", New: row})
+	}
+	want, err := desired.State{}.Replace("o", rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := k.Resync(t.Context(), want); err != nil || r.Writes != len(rows) {
+		t.Errorf("resync: %d writes, %v", r.Writes, err)
+	}
+	if err := k.Apply(t.Context(), deltas); err != nil {
+		t.Errorf("apply: %v", err)
+	}
+	if r, err := k.Resync(t.Context(), want); err != nil || r.Writes != 0 {
+		t.Errorf("resync again: %d writes, %v", r.Writes, err)
+	}
+	// A single row that is longer is refused, and costs nothing else.
+	huge := desired.Name{Network: "n", Name: strings.Repeat("x", 65<<20), Endpoint: "e"}
+	if err := k.Apply(t.Context(), []desired.Delta{{Owner: "o", New: huge}}); !errors.Is(err, wire.ErrTooLarge) || errors.Is(err, desired.ErrLost) {
+		t.Errorf("a row of 65 MiB: %v", err)
+	}
+	if r, err := k.Resync(t.Context(), want); err != nil || r.Writes != 0 {
+		t.Errorf("after it: %d writes, %v", r.Writes, err)
+	}
+	h.stop(k)
+}

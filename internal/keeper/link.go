@@ -20,6 +20,7 @@ type link struct {
 
 	mu      sync.Mutex
 	last    uint64
+	batches uint64 // requests in parts so far
 	waiting map[uint64]chan wire.Answer
 	// blank says that the keeper was started anew and has not been given all rows.
 	blank bool
@@ -92,7 +93,9 @@ func (l *link) call(ctx context.Context, verb wire.Verb, body, answer any) error
 		delete(l.waiting, id)
 		l.mu.Unlock()
 	}()
-	if err := l.send(wire.Request{ID: id, Verb: verb, Body: raw}); err != nil {
+	if err := l.send(wire.Request{ID: id, Verb: verb, Body: raw}); errors.Is(err, wire.ErrTooLarge) {
+		return err
+	} else if err != nil {
 		return errors.Join(errGone, err)
 	}
 	select {

@@ -25,11 +25,17 @@ func (k *Keeper) Apply(ctx context.Context, deltas []desired.Delta) error {
 	if l.isBlank() {
 		return fmt.Errorf("the keeper was started anew: %w", desired.ErrLost)
 	}
-	err = l.call(ctx, wire.VerbApply, wire.Changes{Deltas: changes}, nil)
-	if errors.Is(err, errGone) {
-		return fmt.Errorf("%w: %w", err, desired.ErrLost)
+	var failed []error
+	for part := range wire.Split(changes, wire.PartSize) {
+		err := l.call(ctx, wire.VerbApply, wire.Changes{Deltas: part}, nil)
+		if errors.Is(err, errGone) {
+			return errors.Join(append(failed, fmt.Errorf("%w: %w", err, desired.ErrLost))...)
+		}
+		// What one part cannot do is no reason to leave out the others: rows are
+		// independent of one another here, and the engine takes back what it has to.
+		failed = append(failed, err)
 	}
-	return err
+	return errors.Join(failed...)
 }
 
 // Resync implements engine.Hand.
@@ -46,11 +52,31 @@ func (k *Keeper) compare(ctx context.Context, want desired.State, verb wire.Verb
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	var r wire.Report
-	l, err := k.ask(ctx, verb, wire.Rows{Rows: wire.PackState(want)}, &r)
+	rows := wire.PackState(want)
+	l, err := k.try(ctx, func(l *link) error { return l.passRows(ctx, verb, rows, &r) })
 	if err == nil && verb == wire.VerbResync {
 		l.setBlank(false)
 	}
 	return desired.Report(r), err
+}
+
+// passRows makes a call about all rows, in parts: the answer to the last is that of
+// the call.
+func (l *link) passRows(ctx context.Context, verb wire.Verb, rows []wire.Row, answer *wire.Report) error {
+	l.mu.Lock()
+	l.batches++
+	transfer := l.batches
+	l.mu.Unlock()
+	for part, more := range wire.Split(rows, wire.PartSize) {
+		body := wire.Rows{Rows: part, Transfer: transfer, More: more}
+		if !more {
+			return l.call(ctx, verb, body, answer)
+		}
+		if err := l.call(ctx, verb, body, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Queries returns what the keeper counted of DNS queries.

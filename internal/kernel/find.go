@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"io/fs"
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -108,21 +109,17 @@ func (t *turn) findIn(p phase, g group) found {
 // known by their mark, which a container that may configure its own network can
 // remove: a wanted namespace that is there is therefore marked again.
 func (t *turn) findNamespaces(want desired.State) (wrong, strays []desired.Delta) {
-	names, err := t.k.netns.List()
-	t.note(err)
-	there := map[string]bool{}
-	for _, name := range names {
-		there[name] = true
-	}
 	wanted := map[string]bool{}
 	for o := range want.Kind(desired.KindNamespace) {
 		name := o.Row.(desired.Namespace).Name
 		wanted[name] = true
-		if why := t.namespaceDrift(name, o.Owner, there[name]); why != "" {
+		if why := t.namespaceDrift(name, o.Owner); why != "" {
 			wrong = append(wrong, desired.Delta{Owner: o.Owner, New: o.Row})
-			t.drift = append(t.drift, o.Row.String()+": "+why)
+			t.tell(o.Row.String() + ": " + why)
 		}
 	}
+	names, err := t.k.netns.List()
+	t.note(err)
 	for _, name := range names {
 		if wanted[name] {
 			continue
@@ -130,23 +127,20 @@ func (t *turn) findNamespaces(want desired.State) (wrong, strays []desired.Delta
 		if owner, ours := t.ownerOfSpace(name); ours {
 			row := desired.Namespace{Name: name}
 			strays = append(strays, desired.Delta{Owner: owner, Old: row})
-			t.drift = append(t.drift, row.String()+": left over")
+			t.tell(row.String() + ": left over")
 		}
 	}
 	for _, name := range t.k.netns.Husks() {
 		if !wanted[name] { // else it is mounted on again
 			row := desired.Namespace{Name: name}
 			strays = append(strays, desired.Delta{Old: row})
-			t.drift = append(t.drift, row.String()+": an empty file is left over")
+			t.tell(row.String() + ": an empty file is left over")
 		}
 	}
 	return wrong, strays
 }
 
-func (t *turn) namespaceDrift(name string, owner desired.Owner, there bool) (why string) {
-	if !there {
-		return "missing"
-	}
+func (t *turn) namespaceDrift(name string, owner desired.Owner) (why string) {
 	err := t.in(name, func(s *space) error {
 		lo, err := link.Get(s.conn, loopback)
 		switch {
@@ -159,14 +153,18 @@ func (t *turn) namespaceDrift(name string, owner desired.Owner, there bool) (why
 		}
 		return nil
 	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return "missing"
+	}
 	if err != nil {
 		return err.Error()
 	}
 	return why
 }
 
+// ownerOfSpace says for whom a namespace that nobody wants was made.
 func (t *turn) ownerOfSpace(name string) (owner desired.Owner, ours bool) {
-	err := t.in(name, func(s *space) error {
+	err := t.look(name, func(s *space) error {
 		lo, err := link.Get(s.conn, loopback)
 		owner, ours = link.Owner(t.k.instance, lo)
 		return err
@@ -225,7 +223,10 @@ func (t *turn) linkDrift(s *space, owner desired.Owner, row desired.Link, host l
 	if err == nil {
 		err = t.want(s, owner, row, func(w link.Want) error {
 			have, err := w.WithPeer(host)
-			why = w.Drift(have, master.Index)
+			if err == nil {
+				why = w.Drift(have, master.Index)
+				t.remember(s, row, have)
+			}
 			return err
 		})
 	}
@@ -248,7 +249,7 @@ func (t *turn) findSysctls(g group) (f found, err error) {
 			defer tree.Close()
 			for _, d := range g.deltas {
 				row := d.New.(desired.Sysctl)
-				f.check(d, tree.Drift(row.Path, row.Value))
+				f.check(d, tree.Drift(t.renamed(row), row.Value))
 			}
 			return nil
 		})
@@ -325,20 +326,23 @@ func (t *turn) findNeighs(g group) (f found, err error) {
 		if err != nil {
 			return err
 		}
-		wanted := map[string]bool{}
+		type spot struct {
+			index int
+			ip    netip.Addr
+		}
+		wanted := map[spot]bool{}
 		for _, d := range g.deltas {
 			row := d.New.(desired.Neigh)
-			wanted[row.Key().Name] = true
 			index, err := t.indexOf(s, row.Link)
+			wanted[spot{index, row.IP}] = true
 			want := neigh.Info{Index: index, IP: row.IP, MAC: row.MAC}
 			if err != nil || !slices.ContainsFunc(have, func(i neigh.Info) bool { return i.Matches(want) }) {
 				f.check(d, "missing")
 			}
 		}
 		for _, i := range have {
-			row := desired.Neigh{Namespace: g.space, Link: nameOf(s, i.Index), IP: i.IP, MAC: i.MAC}
-			if i.Ours && !wanted[row.Key().Name] {
-				f.stray(desired.HostOwner, row)
+			if i.Ours && !wanted[spot{i.Index, i.IP}] {
+				f.stray(desired.HostOwner, desired.Neigh{Namespace: g.space, Link: nameOf(s, i.Index), IP: i.IP, MAC: i.MAC})
 			}
 		}
 		return nil

@@ -93,6 +93,10 @@ func TestForeignNamesAreConflicts(t *testing.T) {
 	}
 }
 
+// adoptedFence shows what a fence is made of.
+const adoptedFence = "tc qdisc show dev " + kerneltest.Bridge + "; tc filter show dev " + kerneltest.Bridge +
+	" ingress 2>&1; cat /proc/sys/net/ipv4/conf/" + kerneltest.Bridge + "/route_localnet"
+
 func TestAdoptedBridge(t *testing.T) {
 	l := newLab(t)
 	l.sh(t, "", "ip link add "+kerneltest.Bridge+" address 02:00:00:00:00:77 mtu 1500 type bridge && ip addr add fd00:9::1/64 dev "+kerneltest.Bridge)
@@ -112,7 +116,13 @@ func TestAdoptedBridge(t *testing.T) {
 	if r, err := l.Resync(t.Context(), want); err != nil || r.Writes != 0 || len(r.Drift) != 0 {
 		t.Errorf("resync: %+v, %v", r, err)
 	}
+	if got := l.sh(t, "", adoptedFence); !strings.Contains(got, "bytecode") || !strings.HasSuffix(got, "1") {
+		t.Errorf("fence: %s", got)
+	}
 	l.apply(t, want, desired.State{})
+	if got := l.sh(t, "", adoptedFence); !strings.HasSuffix(got, "0") || strings.Contains(got, "clsact") || strings.Contains(got, "bytecode") {
+		t.Errorf("fence after removal: %s", got)
+	}
 	if got := l.sh(t, "", "ip -br addr show "+kerneltest.Bridge); !strings.Contains(got, kerneltest.Bridge) || strings.Contains(got, "10.9.0.1") || !strings.Contains(got, "fd00:9::1") {
 		t.Errorf("after removal: %s", got)
 	}

@@ -7,7 +7,7 @@
 // phases in this file. It must not touch what does not bear one of the marks
 // that the folders below declare ("Ours: …").
 //
-//	deltas ──▶ turn ──phase by phase──▶ netns link sysctl addr route neigh ──▶ rtnl ──▶ kernel
+//	deltas ──▶ turn ──phase by phase──▶ netns link sysctl fence addr route neigh ──▶ rtnl ──▶ kernel
 //	                                    nft (policies), conntrack
 package kernel
 
@@ -39,6 +39,9 @@ type Options struct {
 	HostNetns string
 	// ResolvConf is the host's resolv.conf(5); /etc/resolv.conf if empty.
 	ResolvConf string
+	// Census says which processes live in which namespace; netns.TakeCensus if nil.
+	// Tests have processes without a container.
+	Census func() netns.Census
 	// Reached, if set, is called when Apply has gone through a stage: "nft", the
 	// name of a phase ("namespaces", "links" ...), or "removals". It serves tests
 	// that stop the process there.
@@ -63,12 +66,14 @@ type Kernel struct {
 	log        *slog.Logger
 	firewall   Firewall
 	resolvConf string
+	census     func() netns.Census
 	reached    func(stage string)
 	hostFile   *os.File
 	netns      *netns.Dir
 	sysctls    sysctl.Source
 	flusher    *conntrack.Flusher
 	writes     atomic.Int64
+	unfenced   atomic.Bool // this kernel has no means for fences, and it was said
 
 	turns chan struct{} // holds one token: one turn at a time
 	host  *rtnl.Conn    // belongs to whoever has the turn
@@ -85,6 +90,9 @@ func New(o Options) (*Kernel, error) {
 	if o.ResolvConf == "" {
 		o.ResolvConf = "/etc/resolv.conf"
 	}
+	if o.Census == nil {
+		o.Census = netns.TakeCensus
+	}
 	if o.Reached == nil {
 		o.Reached = func(string) {}
 	}
@@ -94,9 +102,9 @@ func New(o Options) (*Kernel, error) {
 	}
 	k := &Kernel{
 		instance: o.Instance, log: o.Logger, firewall: o.Firewall, resolvConf: o.ResolvConf,
-		reached: o.Reached, hostFile: file, turns: make(chan struct{}, 1),
+		census: o.Census, reached: o.Reached, hostFile: file, turns: make(chan struct{}, 1),
 	}
-	k.netns = netns.New(netns.Options{Dir: o.NetnsDir, Host: file, Logger: o.Logger})
+	k.netns = netns.New(netns.Options{Dir: o.NetnsDir, Host: file, Instance: o.Instance, Logger: o.Logger})
 	k.flusher = conntrack.NewFlusher(func(f func() error) error {
 		return k.netns.Enter(context.Background(), file, f)
 	}, o.Logger)
@@ -156,6 +164,7 @@ func phases() []phase {
 		{"links", desired.KindLink, (*turn).findLinks, (*turn).putLinks, (*turn).dropLinks},
 		{"sysctls", desired.KindSysctl, (*turn).findSysctls, (*turn).putSysctls, nil},
 		{"loopback", desired.KindLoopback, (*turn).findLoopback, (*turn).putLoopback, nil},
+		{"fences", desired.KindFence, (*turn).findFences, (*turn).putFences, (*turn).dropFences},
 		{"masters", desired.KindLink, nil, (*turn).putMasters, nil},
 		{"addresses", desired.KindAddr, (*turn).findAddrs, (*turn).putAddrs, (*turn).dropAddrs},
 		{"links up", desired.KindLink, nil, (*turn).putUp, nil},
@@ -170,7 +179,8 @@ func phases() []phase {
 // What cannot be done is returned as *desired.Failure values joined by
 // errors.Join; the rest is done, except that a row whose owner has already
 // failed is left to the caller's compensation. An error without a Failure means
-// that nothing after it was done.
+// that nothing after it was done. desired.ErrLost among them says that a row had no
+// place because something is missing that these deltas do not make.
 func (k *Kernel) Apply(ctx context.Context, deltas []desired.Delta) error {
 	t, err := k.begin(ctx, deltas)
 	if err != nil {
@@ -178,7 +188,7 @@ func (k *Kernel) Apply(ctx context.Context, deltas []desired.Delta) error {
 	}
 	defer t.end()
 	put, drop := split(deltas)
-	closing, rest := closings(drop[desired.KindPolicy])
+	closing, rest := closings(drop[desired.KindPolicy], put[desired.KindPolicy])
 	put[desired.KindPolicy] = append(closing, put[desired.KindPolicy]...)
 	t.begins(put)
 	if t.isFatal() {
@@ -192,7 +202,12 @@ func (k *Kernel) Apply(ctx context.Context, deltas []desired.Delta) error {
 	k.reached("removals")
 	t.policies(rest)
 	t.forget(drop[desired.KindAddr], put[desired.KindPolicy])
-	return t.err()
+	err = t.err()
+	var taken *desired.NameTaken // then somebody chooses another name, and tries again
+	if err != nil && t.lost && !errors.As(err, &taken) {
+		return errors.Join(err, fmt.Errorf("apply to the kernel: %w", desired.ErrLost))
+	}
+	return err
 }
 
 // begins does what comes first: the policies, and the first phase. Both take the
@@ -226,7 +241,7 @@ func (k *Kernel) compare(ctx context.Context, want desired.State, dry bool) (des
 		return desired.Report{}, err
 	}
 	defer t.end()
-	t.repair = true
+	t.repair, t.dry = true, dry
 	before := k.Writes()
 	report, firewallErr := t.comparePolicies(want, dry)
 	t.note(firewallErr)

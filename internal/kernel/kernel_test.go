@@ -1,6 +1,7 @@
 package kernel_test
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"os"
@@ -44,10 +45,15 @@ func newLab(t testing.TB) lab {
 
 func labOn(t testing.TB, host kerneltest.Host, firewall kernel.Firewall) lab {
 	t.Helper()
-	k, err := kernel.New(kernel.Options{
-		Instance: instance, Logger: slog.New(slog.DiscardHandler), Firewall: firewall,
-		NetnsDir: host.Dir, HostNetns: host.Netns,
-	})
+	return labWith(t, host, kernel.Options{Firewall: firewall})
+}
+
+// labWith is a kernel with options beside those that every test has.
+func labWith(t testing.TB, host kerneltest.Host, o kernel.Options) lab {
+	t.Helper()
+	o.Instance, o.Logger = cmp.Or(o.Instance, instance), slog.New(slog.DiscardHandler)
+	o.NetnsDir, o.HostNetns = host.Dir, host.Netns
+	k, err := kernel.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,14 @@
 package kernel
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/link"
@@ -27,6 +34,9 @@ func (t *turn) putLinks(g group) {
 		}
 		return t.want(s, d.Owner, row, func(w link.Want) error {
 			have, err := w.Put()
+			if taken := new(desired.NameTaken); t.repair && errors.As(err, &taken) {
+				have, err = t.putBeside(w)
+			}
 			if err != nil {
 				return fmt.Errorf("interface %s: %w", row.Name, err)
 			}
@@ -60,6 +70,10 @@ func (t *turn) remember(s *space, row desired.Link, have link.State) {
 	defer t.mu.Unlock()
 	t.links[place{s.name, row.Name}] = have
 	if p := row.Peer; p != nil {
+		delete(t.names, place{p.Namespace, p.Name})
+		if have.Peer.Name != "" && have.Peer.Name != p.Name {
+			t.names[place{p.Namespace, p.Name}] = have.Peer.Name
+		}
 		if peer, open := t.spaces[p.Namespace]; open {
 			delete(peer.links, p.Name)
 		}
@@ -84,7 +98,7 @@ func (t *turn) putMasters(g group) {
 			return fmt.Errorf("adding interface %s to bridge %s failed: %w", row.Name, row.Master, err)
 		}
 		if master.Index == have.Master {
-			return t.putHairpin(s, row, have)
+			return t.setPort(s, row, have)
 		}
 		// The kernel's words are kept: users look up "exchange full", which is
 		// how a bridge says that it has all its 1023 ports.
@@ -94,16 +108,16 @@ func (t *turn) putMasters(g group) {
 		if err := link.Enlarge(s.conn, t.k.instance, master, row.Packets); err != nil {
 			return fmt.Errorf("let bridge %s take large packets: %w", row.Master, err)
 		}
-		have.Hairpin = false // of the previous bridge
-		return t.putHairpin(s, row, have)
+		have.Hairpin, have.Passes = false, 0 // of the previous bridge
+		return t.setPort(s, row, have)
 	})
 }
 
-func (t *turn) putHairpin(s *space, row desired.Link, have link.Info) error {
-	if have.Hairpin || !(link.Want{Row: row}).Hairpin() {
+func (t *turn) setPort(s *space, row desired.Link, have link.Info) error {
+	if have.IsPort() || !(link.Want{Row: row}).IsPort() {
 		return nil
 	}
-	return about(link.SetHairpin(s.conn, row.Name), "let %s send frames back", row.Name)
+	return about(link.SetPort(s.conn, row.Name), "set up %s as a port", row.Name)
 }
 
 // masterOf returns the bridge that the row wants, the zero Info for none.
@@ -130,7 +144,7 @@ func (t *turn) putUp(g group) {
 			return nil
 		}
 		return t.in(row.Peer.Namespace, func(peer *space) error {
-			return about(t.connect(s, peer, row, have), "bring up %s", row.Peer.Name)
+			return about(t.connect(s, peer, row, have), "bring up %s", have.Peer.Name)
 		})
 	})
 }
@@ -140,10 +154,10 @@ func (t *turn) putUp(g group) {
 // that its port has a carrier; an older one does it within milliseconds.
 func (t *turn) connect(s, peer *space, row desired.Link, have link.State) error {
 	if !have.Peer.Up {
-		if err := link.SetUp(peer.conn, row.Peer.Name); err != nil {
+		if err := link.SetUp(peer.conn, have.Peer.Name); err != nil {
 			return err
 		}
-	} else if _, err := link.Get(peer.conn, row.Peer.Name); err != nil {
+	} else if _, err := link.Get(peer.conn, have.Peer.Name); err != nil {
 		return err
 	}
 	_, err := link.Get(s.conn, row.Name)
@@ -166,4 +180,74 @@ func (t *turn) dropLinks(g group) {
 		t.forgetLink(s, row.Name)
 		return nil
 	})
+}
+
+// putBeside makes a veth pair anew whose name in the container is taken by an
+// interface of the container's own: under the next free name. It is known by its
+// other end ever after.
+func (t *turn) putBeside(w link.Want) (link.State, error) {
+	all, err := link.List(w.Peer)
+	if err != nil {
+		return link.State{}, err
+	}
+	used := map[string]bool{}
+	for _, i := range all {
+		used[i.Name] = true
+	}
+	peer := *w.Row.Peer
+	if peer.Name = freeName(peer.Name, used); peer.Name == "" {
+		return link.State{}, &desired.NameTaken{Namespace: peer.Namespace, Link: w.Row.Name, Name: w.Row.Peer.Name}
+	}
+	w.Row.Peer = &peer
+	return w.Put()
+}
+
+// maxNumber bounds the search for a free name of an interface.
+const maxNumber = 4096
+
+// freeName returns the first name that is not used and has the letters of the given
+// one before its number; empty if there is none.
+func freeName(name string, used map[string]bool) string {
+	prefix := strings.TrimRight(name, "0123456789")
+	for i := range maxNumber {
+		free := prefix + strconv.Itoa(i)
+		if len(free) < unix.IFNAMSIZ && !used[free] {
+			return free
+		}
+	}
+	return ""
+}
+
+// renamed returns the path of a setting as the container has named its interface.
+func (t *turn) renamed(row desired.Sysctl) string {
+	parts := strings.Split(row.Path, "/")
+	if len(parts) != sysctlParts {
+		return row.Path
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if name, known := t.names[place{row.Namespace, parts[3]}]; known {
+		parts[3] = name
+	}
+	return strings.Join(parts, "/")
+}
+
+// sysctlParts is how many parts the path of an interface's setting has:
+// net/ipv6/conf/eth0/accept_ra.
+const sysctlParts = 5
+
+// missed notes that a row had no place: its namespace, its interface, or the subnet
+// of its gateway in a container is gone, and nothing in this turn makes it. A
+// setting that is not there may never have been.
+func (t *turn) missed(d desired.Delta, err error) {
+	gone := errors.Is(err, unix.ENODEV) || errors.Is(err, fs.ErrNotExist)
+	if spaceOf(cmp.Or(d.New, d.Old)) != desired.HostNamespace {
+		gone = gone || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH)
+	}
+	if t.repair || !gone || d.Key().Kind == desired.KindSysctl {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lost = true
 }

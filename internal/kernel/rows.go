@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +16,7 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/conntrack"
 	"github.com/linkspan/linkspan/internal/kernel/link"
 	"github.com/linkspan/linkspan/internal/kernel/neigh"
+	"github.com/linkspan/linkspan/internal/kernel/netns"
 	"github.com/linkspan/linkspan/internal/kernel/route"
 	"github.com/linkspan/linkspan/internal/kernel/rtnl"
 	"github.com/linkspan/linkspan/internal/kernel/sysctl"
@@ -37,13 +39,23 @@ func (t *turn) policies(deltas []desired.Delta) {
 
 // closings are the removals of policies that let something in. They come first
 // in a turn: what goes is closed before it goes, and what takes a place finds it
-// free.
-func closings(drop []desired.Delta) (closing, rest []desired.Delta) {
+// free. So does a subnet in whose place another comes: the kernel takes no two that
+// overlap. Any other subnet goes last, lest a packet leave with a container's address.
+func closings(drop, put []desired.Delta) (closing, rest []desired.Delta) {
 	for _, d := range drop {
-		switch d.Old.(type) {
+		early := false
+		switch row := d.Old.(type) {
 		case desired.Allow, desired.Publish, desired.Direct, desired.DirectICMP, desired.DirectFrom:
+			early = true
+		case desired.Masquerade:
+			early = slices.ContainsFunc(put, func(d desired.Delta) bool {
+				other, ok := d.New.(desired.Masquerade)
+				return ok && other.Subnet.Overlaps(row.Subnet)
+			})
+		}
+		if early {
 			closing = append(closing, d)
-		default:
+		} else {
 			rest = append(rest, d)
 		}
 	}
@@ -77,10 +89,17 @@ func (t *turn) putNamespaces(g group) {
 	}
 }
 
-// putNamespace makes a namespace and keeps it open for the rows inside.
+// putNamespace makes a namespace and keeps it open for the rows inside. A repair
+// takes first what is there, be it without its name.
 func (t *turn) putNamespace(d desired.Delta) error {
-	s := &space{name: d.New.(desired.Namespace).Name, links: map[string]link.Info{}}
-	err := t.k.netns.Create(t.ctx, s.name, func(file *os.File) (err error) {
+	name := d.New.(desired.Namespace).Name
+	if t.repair {
+		if err := t.reclaim(name, d.Owner); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	s := &space{name: name, links: map[string]link.Info{}}
+	err := t.k.netns.Create(t.ctx, name, func(file *os.File) (err error) {
 		s.file = file
 		if s.conn, err = rtnl.Open(&t.k.writes); err != nil {
 			return err
@@ -94,16 +113,19 @@ func (t *turn) putNamespace(d desired.Delta) error {
 	}
 	s.close()
 	if errors.Is(err, fs.ErrExist) {
-		return t.reclaim(s.name, d.Owner)
+		return t.reclaim(name, d.Owner)
 	}
 	return err
 }
 
 // reclaim takes over a namespace that is there already and ours: it is marked
 // for its owner and its loopback interface is up afterwards. A container that may
-// configure its own network can remove the mark, so a repair does without it.
+// configure its own network can remove the mark, so a repair does without it if
+// the container is seen to be there, or an interface of ours is. The error is
+// fs.ErrNotExist if nothing is there, or what was given up: that is removed.
 func (t *turn) reclaim(name string, owner desired.Owner) error {
-	return t.in(name, func(s *space) error {
+	abandoned := false
+	err := t.in(name, func(s *space) error {
 		lo, err := link.Get(s.conn, loopback)
 		if err != nil {
 			return err
@@ -112,7 +134,10 @@ func (t *turn) reclaim(name string, owner desired.Owner) error {
 		if lo.Alias == mark && lo.Up {
 			return nil
 		}
-		if _, ours := link.Owner(t.k.instance, lo); !ours && !t.repair {
+		if abandoned = link.Dying(t.k.instance, lo); abandoned {
+			return nil
+		}
+		if !ours(t.k.instance, lo) && !(t.repair && t.livesIn(s)) {
 			return &model.Error{
 				Kind: model.Conflict,
 				Err:  fmt.Errorf("network namespace %s already exists", name),
@@ -122,6 +147,25 @@ func (t *turn) reclaim(name string, owner desired.Owner) error {
 		}
 		return link.Claim(s.conn, mark)
 	})
+	if err != nil || !abandoned {
+		return err
+	}
+	t.shut(name)
+	return errors.Join(t.k.netns.Delete(name), fs.ErrNotExist)
+}
+
+// livesIn tells whether a namespace without a mark is the one that its name stands
+// for.
+func (t *turn) livesIn(s *space) bool {
+	if t.linkedTo(s) == linked {
+		return true
+	}
+	file := t.living(s.name)
+	if file == nil {
+		return false
+	}
+	defer file.Close()
+	return netns.Same(file, s.file)
 }
 
 func (t *turn) dropNamespaces(g group) {
@@ -130,17 +174,22 @@ func (t *turn) dropNamespaces(g group) {
 	}
 }
 
+// dropNamespace gives a namespace up. It may live on for a while with processes
+// that are slow to end, and must not be taken for the one of the next start.
 func (t *turn) dropNamespace(name string) error {
-	ours := false
+	held := false
 	err := t.in(name, func(s *space) error {
-		lo, err := link.Get(s.conn, loopback)
-		_, ours = link.Owner(t.k.instance, lo)
-		return err
+		lo, err := t.lookup(s, loopback)
+		_, held = link.Owner(t.k.instance, lo)
+		if err != nil || !held {
+			return err
+		}
+		return link.Disown(s.conn, t.k.instance)
 	})
 	husk := errors.Is(err, fs.ErrNotExist) && t.k.netns.IsHusk(name)
 	switch {
 	case husk:
-	case errors.Is(err, fs.ErrNotExist) || err == nil && !ours:
+	case errors.Is(err, fs.ErrNotExist) || err == nil && !held:
 		return nil
 	case err != nil:
 		return err
@@ -170,7 +219,7 @@ func (t *turn) putSysctls(g group) {
 }
 
 func (t *turn) putSysctl(tree *sysctl.Tree, row desired.Sysctl) error {
-	wrote, err := tree.Put(row.Path, row.Value)
+	wrote, err := tree.Put(t.renamed(row), row.Value)
 	if wrote {
 		t.k.writes.Add(1)
 	}

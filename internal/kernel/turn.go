@@ -13,6 +13,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/link"
+	"github.com/linkspan/linkspan/internal/kernel/netns"
 	"github.com/linkspan/linkspan/internal/kernel/rtnl"
 )
 
@@ -32,16 +33,21 @@ type turn struct {
 
 	// repair says that what is wanted and there is ours, marked or not.
 	repair bool
+	// dry says that nothing may be written.
+	dry bool
 	// Of the removals in this turn, what takes other rows along with it.
 	doomedSpaces map[string]bool
 	doomedLinks  map[place]desired.Link // both ends of a veth pair
 
-	mu     sync.Mutex // guards the fields below
+	mu     sync.Mutex   // guards the fields below
+	census netns.Census // nil before the first look
 	spaces map[string]*space
+	names  map[place]string     // what containers have renamed: the wanted name to the one it has
 	links  map[place]link.State // as the links phase left them
 	failed map[desired.Owner]bool
 	errs   []error
 	fatal  bool
+	lost   bool // something was missing that this turn did not make
 	drift  []string
 }
 
@@ -73,7 +79,7 @@ func (k *Kernel) begin(ctx context.Context, deltas []desired.Delta) (*turn, erro
 	t := &turn{
 		k: k, ctx: ctx,
 		doomedSpaces: map[string]bool{}, doomedLinks: map[place]desired.Link{},
-		spaces: map[string]*space{}, links: map[place]link.State{}, failed: map[desired.Owner]bool{},
+		spaces: map[string]*space{}, names: map[place]string{}, links: map[place]link.State{}, failed: map[desired.Owner]bool{},
 	}
 	t.spaces[desired.HostNamespace] = &space{file: k.hostFile, conn: k.host, users: 1, links: map[string]link.Info{}}
 	t.markDoomed(deltas)
@@ -228,6 +234,7 @@ func (t *turn) try(d desired.Delta, f func() error) {
 		return
 	}
 	if err := f(); err != nil {
+		t.missed(d, err)
 		t.note(&desired.Failure{Owner: d.Owner, Key: d.Key(), Err: err})
 	}
 }
@@ -291,15 +298,54 @@ func (t *turn) open(name string) (*space, error) {
 	if known {
 		return s, nil
 	}
-	file, err := t.k.netns.Open(name)
+	s, err := t.enter(name)
 	if err != nil {
 		return nil, err
 	}
+	return t.keep(s), nil
+}
+
+// enter opens a namespace by its name. If the name is gone, or leads to a namespace
+// that is not ours, it is given back to the one that lives (see living).
+func (t *turn) enter(name string) (*space, error) {
+	file, err := t.k.netns.Open(name)
+	if errors.Is(err, fs.ErrNotExist) && !t.doomedSpaces[name] {
+		return t.rename(name, nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s, err := t.dial(name, file)
+	if err != nil {
+		return nil, err
+	}
+	if lo, err := t.lookup(s, loopback); err != nil || t.doomedSpaces[name] || ours(t.k.instance, lo) {
+		return s, nil
+	}
+	return t.rename(name, s)
+}
+
+// look opens a namespace just as its name leads, whosever it is.
+func (t *turn) look(name string, f func(*space) error) error {
+	file, err := t.k.netns.Open(name)
+	if err != nil {
+		return err
+	}
+	s, err := t.dial(name, file)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return f(s)
+}
+
+// dial begins to speak with a namespace. It closes file if that fails.
+func (t *turn) dial(name string, file *os.File) (s *space, err error) {
 	s = &space{name: name, file: file, users: 1, links: map[string]link.Info{}}
 	if s.conn, err = t.k.dial(t.ctx, file); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	return t.keep(s), nil
+	return s, nil
 }
 
 // keep adds an open namespace to the turn, or closes it in favour of the one
@@ -357,11 +403,12 @@ func (t *turn) indexOf(s *space, name string) (int, error) {
 func (t *turn) lookup(s *space, name string) (link.Info, error) {
 	t.mu.Lock()
 	i, known := s.links[name]
+	actual := cmp.Or(t.names[place{s.name, name}], name)
 	t.mu.Unlock()
 	if known {
 		return i, nil
 	}
-	i, err := link.Get(s.conn, name)
+	i, err := link.Get(s.conn, actual)
 	if err != nil {
 		return link.Info{}, err
 	}

@@ -21,16 +21,20 @@ type ContainerSpec struct {
 	Process        Process
 	Mounts         []Mount
 	Devices        []Device
+	DeviceRules    []string // of the device cgroup, "c 13:* rwm"
 	ReadonlyRootfs bool
 	Privileged     bool
 	CapAdd         []string // "NET_ADMIN", "CAP_NET_ADMIN" or "ALL"
 	CapDrop        []string
 	SecurityOpts   []string // "no-new-privileges", "seccomp=unconfined", "apparmor=unconfined"
-	Sysctls        map[string]string
-	Resources      Resources
-	ShmSize        int64 // bytes; 0 means 64 MiB
-	CgroupParent   string
-	Init           bool // a small init reaps zombies as process 1
+	// MaskedPaths cannot be read, ReadonlyPaths not be written; nil is the runtime's own
+	// list, an empty one is none.
+	MaskedPaths, ReadonlyPaths []string
+	Sysctls                    map[string]string
+	Resources                  Resources
+	ShmSize                    int64 // bytes; 0 means 64 MiB
+	CgroupParent               string
+	Init                       bool // a small init reaps zombies as process 1
 }
 
 // Process is a program to run: a container's first, or an exec's.
@@ -62,6 +66,7 @@ type Mount struct {
 	Source      string // absolute path on the host for a bind
 	Target      string // absolute path in the container
 	ReadOnly    bool
+	CopyUp      bool   // of a volume's folder: what the image has at Target is put into it if it is empty
 	Propagation string // "rprivate" (default), "rslave", "rshared", …
 	Options     []string
 }
@@ -83,6 +88,8 @@ type Resources struct {
 	CpusetCpus        string
 	CpusetMems        string
 	Pids              int64
+	Swappiness        int64 // percent plus one, so that 0 says nothing
+	NoOOMKiller       bool  // memory that is short stops processes instead of ending one
 }
 
 // Exit is how a process ended.
@@ -156,6 +163,10 @@ type Image struct {
 	Layers       []string // diff IDs, lowest first
 	Config       ImageConfig
 	History      []ImageHistory
+	// Damaged says why the image cannot be read, and so not be used; empty for a good
+	// one. Of a damaged one no more is known than its names and, in place of an ID, the
+	// digest of what they point to.
+	Damaged string
 }
 
 // ImageConfig is what an image says about running it.

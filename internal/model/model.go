@@ -151,6 +151,9 @@ type Sandbox struct {
 	Hostname   string
 	Domainname string
 	DNS        Resolving
+	// NoIPv6 says that the container's own settings (--sysctl) switch IPv6 off on all
+	// of its interfaces.
+	NoIPv6 bool `json:",omitempty"`
 	// Pending are memberships whose network is not there: it was not at creation,
 	// or it was removed while the container was stopped. Starting needs them all.
 	Pending []EndpointSpec
@@ -305,6 +308,8 @@ func NamespaceOf(c ContainerID) string { return Short(c) }
 type Host struct {
 	// BootID is the boot in which the rest was decided.
 	BootID string
+	// Forward4 and Forward6 say that forwarding must be on, whoever switched it on.
+	Forward4, Forward6 bool
 	// Forwarding4 and Forwarding6 say that the engine switched forwarding on.
 	Forwarding4, Forwarding6 bool
 	// Router lets the machine forward foreign traffic too when the engine

@@ -57,6 +57,7 @@ func attach(tx *state.Tx, e model.Endpoint) error {
 	if !ok {
 		return model.Errorf(model.NotFound, "network %s not found", model.Short(e.Network))
 	}
+	sb, _ := tx.View().Sandbox(e.Sandbox)
 	e.Up, e.DownSince, e.Yielded = true, 0, false
 	if n.Driver == model.DriverHost || n.Driver == model.DriverNull {
 		tx.PutEndpoint(e)
@@ -64,7 +65,7 @@ func attach(tx *state.Tx, e model.Endpoint) error {
 	}
 	var err error
 	for _, f := range families {
-		if !n.Enabled(f) {
+		if !n.Enabled(f) || f == model.IPv6 && driver.IPv6Off(sb, e) {
 			e = e.WithAddress(f, netip.Addr{}, false)
 			continue
 		}
@@ -192,9 +193,18 @@ func interfaceName(tx *state.Tx, n model.Network, e model.Endpoint) (string, err
 			used[other.Interface] = true
 		}
 	}
+	sb, _ := tx.View().Sandbox(e.Sandbox)
+	for _, taken := range tx.Facts().TakenNames { // by interfaces of the container's own
+		if taken.Namespace == model.NamespaceOf(sb.Container) {
+			used[taken.Name] = true
+		}
+	}
 	if name := e.DriverOpts[driver.OptionInterface]; name != "" {
 		if used[name] {
-			return "", model.Errorf(model.Conflict, "interface name %q is already used in this container", name)
+			return "", &model.Error{Kind: model.Unfit, Subject: "network " + n.Name,
+				Err: fmt.Errorf("error renaming interface to %q: file exists", name),
+				Who: fmt.Sprintf("container %s has an interface of that name already", sb.Name),
+				Way: "choose another one with " + driver.OptionInterface + ", or none"}
 		}
 		return name, nil
 	}

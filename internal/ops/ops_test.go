@@ -319,7 +319,7 @@ func TestInterfaceNames(t *testing.T) {
 	}
 	fixed := on("box", "one")
 	fixed.DriverOpts = map[string]string{"com.docker.network.endpoint.ifname": "eth1"}
-	w.refuses(model.Conflict, `interface name "eth1" is already used`, ops.Connect(box("box"), fixed))
+	w.refuses(model.Unfit, `error renaming interface to "eth1": file exists`, ops.Connect(box("box"), fixed))
 	fixed.DriverOpts = map[string]string{"com.docker.network.endpoint.ifname": "wan0"}
 	w.must(ops.Connect(box("box"), fixed))
 	if !slices.Contains(names(), "one=wan0") {
@@ -391,8 +391,16 @@ func TestForwardingIsRememberedUntilTheNextBoot(t *testing.T) {
 	}
 	w.facts = facts.Host{BootID: "second"} // after a boot it is on by itself
 	w.must(ops.SetHost(maker.Host))
-	if h := w.now.Host(); h.Forwarding4 || h.Forwarding6 {
+	h := w.now.Host()
+	if h.Forwarding4 || h.Forwarding6 {
 		t.Errorf("%+v: the administrator's own setting counts as ours", h)
+	}
+	if !h.Forward4 || !h.Forward6 {
+		t.Errorf("%+v: what somebody else switched on may go", h)
+	}
+	w.must(ops.SetHost(ops.HostSettings{})) // --ip-forward=false
+	if h := w.now.Host(); h.Forward4 || h.Forward6 {
+		t.Errorf("%+v: forwarding is ours although it shall not be", h)
 	}
 }
 

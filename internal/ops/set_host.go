@@ -7,7 +7,7 @@ import (
 
 // HostSettings are the daemon's flags that concern the machine as a whole.
 type HostSettings struct {
-	Forward4, Forward6 bool // switch forwarding on where it is off
+	Forward4, Forward6 bool // forwarding must be on: it is switched on where it is off
 	Router             bool // and let foreign traffic pass too
 }
 
@@ -20,6 +20,8 @@ func SetHost(s HostSettings) Op {
 		same := was.BootID == f.BootID
 		h := model.Host{
 			BootID:      f.BootID,
+			Forward4:    s.Forward4,
+			Forward6:    s.Forward6 && anyIPv6(tx),
 			Forwarding4: s.Forward4 && (f.ForwardingOff4 || same && was.Forwarding4),
 			Forwarding6: s.Forward6 && (f.ForwardingOff6 && anyIPv6(tx) || same && was.Forwarding6),
 			Router:      s.Router,
@@ -36,8 +38,15 @@ func SetHost(s HostSettings) Op {
 // advertisements (kernel: ip-sysctl, accept_ra), and may lose its own way out.
 func (s HostSettings) forward6(tx *state.Tx, n model.Network) {
 	h := tx.View().Host()
-	if n.IPv6 && s.Forward6 && tx.Facts().ForwardingOff6 && !h.Forwarding6 {
+	if !n.IPv6 || !s.Forward6 {
+		return
+	}
+	was := h
+	h.Forward6 = true
+	if tx.Facts().ForwardingOff6 && !h.Forwarding6 {
 		h.BootID, h.Forwarding6 = tx.Facts().BootID, true
+	}
+	if h != was {
 		tx.PutHost(h)
 	}
 }

@@ -20,8 +20,8 @@ func TestAttributesAreNoted(t *testing.T) {
 	stdout, stderr := writer(t, out.Pipes.Stdout), writer(t, out.Pipes.Stderr)
 	first.Begun(id)
 	print(t, stdout, "a\n")
-	print(t, stderr, "begun")
 	client := first.Follow(id, true, true)
+	print(t, stderr, "begun") // after the client came: what is begun before is given to it, and noted
 	eventually(t, "the first line is in the log", func() bool { return noted(t, out.Log) != "" })
 
 	second := newOutputs(t, Options{})

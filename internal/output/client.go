@@ -2,6 +2,7 @@ package output
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -13,6 +14,11 @@ const (
 	queueSize = 2 << 20
 	// pieceCost is what a piece takes beside its data, in bytes.
 	pieceCost = 64
+	// lastSize is how much may wait for a client once the process has ended: also all
+	// that was in both FIFOs and in the hands of their readers then, in bytes.
+	lastSize = queueSize + 2*(pipeSize+len(chunk{})) + 64<<10
+	// noLimit is for pieces that are no longer than a character.
+	noLimit = math.MaxInt
 )
 
 // piece is some output as it came.
@@ -92,15 +98,15 @@ func (c *Client) wants(stream string) bool {
 	return stream == stdoutName && c.stdout || stream == stderrName && c.stderr
 }
 
-// push puts a piece into the queue, at need beyond its size. It returns nil, or
-// what will be closed when there may be room.
-func (c *Client) push(p piece, force bool) (room <-chan struct{}) {
+// push puts a piece into the queue if that does not get longer than limit bytes. It
+// returns nil, or what will be closed when there may be room.
+func (c *Client) push(p piece, limit int) (room <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.over != nil {
 		return nil
 	}
-	if !force && c.size > 0 && c.size+p.cost() > queueSize {
+	if c.size > 0 && c.size > limit-p.cost() {
 		if c.room == nil {
 			c.room = make(chan struct{})
 		}
@@ -151,12 +157,12 @@ func (c *Client) signal() {
 // offer puts a piece into the clients' queues. Those that leave theirs full for
 // too long are cut off, all at the same time: the container stands still
 // meanwhile, and many who do not read must not hold it up longer than one. When
-// stopped is closed nobody is waited for; the queues then take the piece beyond
-// their size, since it is the last.
-func offer(targets []*Client, p piece, stopped <-chan struct{}, patience time.Duration) {
+// ended is closed nobody is waited for: what is still to come is little, and the
+// queues take it beyond their size.
+func offer(targets []*Client, p piece, ended <-chan struct{}, patience time.Duration) {
 	var full []*Client
 	for _, c := range targets {
-		if c.push(p, false) != nil {
+		if c.push(p, queueSize) != nil {
 			full = append(full, c)
 		}
 	}
@@ -166,27 +172,32 @@ func offer(targets []*Client, p piece, stopped <-chan struct{}, patience time.Du
 	ctx, over := context.WithTimeout(context.Background(), patience)
 	defer over()
 	for _, c := range full {
-		c.insist(ctx, p, stopped)
+		c.insist(ctx, p, ended)
 	}
 }
 
 // insist waits until the client takes a piece, or cuts it off when ctx is over.
-func (c *Client) insist(ctx context.Context, p piece, stopped <-chan struct{}) {
+func (c *Client) insist(ctx context.Context, p piece, ended <-chan struct{}) {
 	for {
-		room := c.push(p, false)
+		room := c.push(p, queueSize)
 		if room == nil {
 			return
 		}
 		select {
 		case <-room:
-		case <-stopped:
-			c.push(p, true)
+		case <-ended:
+			c.pushOrCut(p, lastSize)
 			return
 		case <-ctx.Done():
-			if c.push(p, false) != nil { // it has not read while another was waited for
-				c.cut(model.Errorf(model.Unavailable, "output was not read fast enough"))
-			}
+			c.pushOrCut(p, queueSize) // it may have read while another was waited for
 			return
 		}
+	}
+}
+
+// pushOrCut puts a piece into the queue, or cuts the client off.
+func (c *Client) pushOrCut(p piece, limit int) {
+	if c.push(p, limit) != nil {
+		c.cut(model.Errorf(model.Unavailable, "output was not read fast enough"))
 	}
 }

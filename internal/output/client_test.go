@@ -52,13 +52,13 @@ func TestQueueIsBounded(t *testing.T) {
 	c := newClient(true, true)
 	p := piece{stdoutName, make([]byte, 64<<10)}
 	n := 0
-	for c.push(p, false) == nil {
+	for c.push(p, queueSize) == nil {
 		n++
 	}
 	if c.size > queueSize || n < 20 {
 		t.Errorf("%d pieces, %d bytes", n, c.size)
 	}
-	room := c.push(p, false)
+	room := c.push(p, queueSize)
 	if _, _, err := c.Next(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestQueueIsBounded(t *testing.T) {
 		t.Error("who waits for room is not told")
 	}
 	small := newClient(true, true)
-	for n = 0; small.push(piece{stdoutName, []byte("x")}, false) == nil; n++ {
+	for n = 0; small.push(piece{stdoutName, []byte("x")}, queueSize) == nil; n++ {
 	}
 	if n > queueSize/pieceCost {
 		t.Errorf("%d small pieces", n)
@@ -77,9 +77,9 @@ func TestQueueIsBounded(t *testing.T) {
 
 func TestEndComesAfterTheQueue(t *testing.T) {
 	c := newClient(true, true)
-	c.push(piece{stdoutName, []byte("a")}, false)
+	c.push(piece{stdoutName, []byte("a")}, queueSize)
 	c.end(io.EOF)
-	c.push(piece{stdoutName, []byte("too late")}, true)
+	c.push(piece{stdoutName, []byte("too late")}, noLimit)
 	if got, err := everything(t.Context(), c); !errors.Is(err, io.EOF) || got[stdoutName] != "a" {
 		t.Errorf("got %q %v", got, err)
 	}

@@ -127,7 +127,7 @@ func (c *container) take(r *run, s *stream, data []byte) {
 	}
 	c.mu.Unlock()
 	if len(targets) > 0 {
-		offer(targets, piece{s.name, bytes.Clone(data)}, r.stopped, c.all.opts.Patience)
+		offer(targets, piece{s.name, bytes.Clone(data)}, r.ended, c.all.opts.Patience)
 		clear(targets)
 	}
 	s.targets = targets[:0]
@@ -158,7 +158,7 @@ func (c *container) join(client *Client) {
 	} else if c.run != nil {
 		for _, name := range []string{stdoutName, stderrName} {
 			if begun := c.run.log.breakLine(name, c.stampLocked()); len(begun) > 0 && client.wants(name) {
-				client.push(piece{name, begun}, true)
+				client.push(piece{name, begun}, noLimit)
 			}
 		}
 	}

@@ -26,6 +26,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/linkspan/linkspan/internal/limits"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/output/jsonlog"
 )
@@ -94,16 +95,29 @@ func (o *Outputs) Open(ctx context.Context, out model.Output) error {
 			o.opts.Logger.Error("log not closed", "container", model.Short(out.Container), "op", "output.open", "err", err)
 		}
 	}
-	streams, err := openStreams(out.Pipes)
+	var r *run
+	err = limits.Retry(ctx, func() (err error) {
+		r, err = openRun(out)
+		return err
+	})
 	if err != nil {
 		return &model.Error{Op: "output.open", Subject: string(out.Container), Err: err}
+	}
+	return o.start(c, r, Handed{})
+}
+
+// openRun opens our ends of a container's FIFOs, and guards.
+func openRun(out model.Output) (*run, error) {
+	streams, err := openStreams(out.Pipes)
+	if err != nil {
+		return nil, err
 	}
 	r := newRun(out, streams)
 	if err := r.guard(); err != nil {
 		r.closeFiles()
-		return &model.Error{Op: "output.open", Subject: string(out.Container), Err: err}
+		return nil, err
 	}
-	return o.start(c, r, Handed{})
+	return r, nil
 }
 
 // Begun says that the container's process has its own ends of the FIFOs: the end
@@ -119,9 +133,10 @@ func (o *Outputs) Begun(id model.ContainerID) {
 	}
 }
 
-// Drain returns when all output that the container made was read and is in the
-// log: both streams have ended. It returns at once if nothing is open, and ctx's
-// error if that is over first.
+// Drain is called when the container's process has ended. It returns when all output
+// that it made was read and is in the log: both streams have ended. Clients are not
+// waited for, their queues take what is left. It returns at once if nothing is open,
+// and ctx's error if that is over first.
 func (o *Outputs) Drain(ctx context.Context, id model.ContainerID) error {
 	c := o.find(id)
 	if c == nil {
@@ -132,6 +147,7 @@ func (o *Outputs) Drain(ctx context.Context, id model.ContainerID) error {
 	if r == nil {
 		return nil
 	}
+	r.end()
 	select {
 	case <-r.drained:
 	case <-ctx.Done():

@@ -155,10 +155,12 @@ type run struct {
 	reading atomic.Int32  // readers that are at work
 	drained chan struct{} // closed when none is
 	stopped chan struct{} // closed when they shall stop
+	ended   chan struct{} // closed when the process has ended, or stopped is closed
+	ending  sync.Once     // closes ended
 }
 
 func newRun(o model.Output, streams []*stream) *run {
-	return &run{output: o, streams: streams, drained: make(chan struct{}), stopped: make(chan struct{})}
+	return &run{output: o, streams: streams, drained: make(chan struct{}), stopped: make(chan struct{}), ended: make(chan struct{})}
 }
 
 // reads tells whether the run reads these FIFOs. One that is gone by now was its
@@ -232,11 +234,16 @@ func (r *run) await(returned <-chan struct{}, grace time.Duration) bool {
 // and in the queues.
 func (r *run) halt() {
 	close(r.stopped)
+	r.end()
 	for _, s := range r.streams {
 		s.file.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // a FIFO takes deadlines
 	}
 	<-r.drained
 }
+
+// end says that the process has ended: clients that do not read hold nobody up any
+// more.
+func (r *run) end() { r.ending.Do(func() { close(r.ended) }) }
 
 func (r *run) closeFiles() { closeStreams(r.streams) }
 

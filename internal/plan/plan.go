@@ -28,6 +28,8 @@ type Input struct {
 	// DirectRouting lets the outside reach published ports at containers' own
 	// addresses.
 	DirectRouting bool
+	// Forward says that the host must forward between its networks (--ip-forward).
+	Forward bool
 }
 
 // Compile returns the rows that one owner wants. An owner that is gone, or not
@@ -115,10 +117,10 @@ func Owners(changes []state.Change) []desired.Owner {
 func (in Input) host() []desired.Row {
 	h := in.Snapshot.Host()
 	var rows []desired.Row
-	if h.Forwarding4 {
+	if h.Forward4 {
 		rows = append(rows, desired.Sysctl{Path: "net/ipv4/ip_forward", Value: "1"})
 	}
-	if h.Forwarding6 {
+	if h.Forward6 {
 		rows = append(rows, desired.Sysctl{Path: "net/ipv6/conf/all/forwarding", Value: "1"})
 	}
 	if in.Facts.Packets.Large4 {
@@ -136,7 +138,7 @@ func (in Input) network(id model.NetworkID) ([]desired.Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.Plan(driver.View{Host: in.Facts, Network: n})
+	return d.Plan(driver.View{Host: in.Facts, Network: n, Forward: in.Forward})
 }
 
 func (in Input) endpoint(id model.EndpointID) ([]desired.Row, error) {

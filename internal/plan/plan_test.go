@@ -138,6 +138,7 @@ func request(t *testing.T, words []string) ops.Op {
 		sb.Publish = publications(t, args["publish"])
 		sb.Links = linksTo(t, args["link"])
 		sb.NetAdmin = args["netadmin"] == "true"
+		sb.NoIPv6 = args["no-ipv6"] == "true"
 		return ops.CreateSandbox(sb, specs)
 	case "start":
 		return ops.StartSandbox(sandboxNamed(name).ID)
@@ -239,7 +240,7 @@ func linksTo(t *testing.T, text string) []model.SandboxLink {
 	return out
 }
 
-// membership reads the settings of one: "ip:10.0.0.7,alias:db,prio:2".
+// membership reads the settings of one: "ip:10.0.0.7,alias:db,prio:2,private:web|w".
 func membership(name, network, settings string) ops.EndpointSpec {
 	spec := ops.EndpointSpec{ID: model.EndpointID(digits("e" + name + network)), Network: network}
 	for _, setting := range strings.Split(settings, ",") {
@@ -255,6 +256,11 @@ func membership(name, network, settings string) ops.EndpointSpec {
 			spec.DriverOpts = map[string]string{"com.linkspan.port_security": v}
 		case "ifname":
 			spec.DriverOpts = map[string]string{"com.docker.network.endpoint.ifname": v}
+		case "sysctl":
+			spec.DriverOpts = map[string]string{"com.docker.network.endpoint.sysctls": strings.ReplaceAll(v, "|", ",")}
+		case "private": // TARGET|ALIAS
+			target, alias, _ := strings.Cut(v, "|")
+			spec.Links = append(spec.Links, model.Link{Target: target, Alias: alias})
 		}
 	}
 	return spec

@@ -38,7 +38,38 @@ func (in Input) sandbox(id model.SandboxID) ([]desired.Row, error) {
 		return nil, err
 	}
 	published, err := in.published(sb, members)
-	return slices.Concat(rows, linked, published), err
+	return slices.Concat(rows, linked, in.elsewhere(sb, members), published), err
+}
+
+// elsewhere plans what a container with several networks may say on each of them:
+// answers from its address on a network that is not its way out leave by the one that
+// is. An internal network's address stays there, and no other comes to it. The rows
+// are the sandbox's, since a network that is joined or left changes those of all.
+func (in Input) elsewhere(sb model.Sandbox, members []state.Member) []desired.Row {
+	var rows []desired.Row
+	for _, m := range members {
+		d, err := in.Drivers.Find(m.Network.Driver)
+		multihomer, ok := d.(driver.Multihomer)
+		if err != nil || !ok || m.Network.Internal {
+			continue
+		}
+		var addrs []netip.Addr
+		for _, o := range members {
+			if o.Endpoint.ID == m.Endpoint.ID || o.Network.Internal {
+				continue
+			}
+			for _, f := range []model.Family{model.IPv4, model.IPv6} {
+				if a := o.Endpoint.Address(f); a.IsValid() {
+					addrs = append(addrs, a)
+				}
+			}
+		}
+		if len(addrs) > 0 {
+			view := driver.View{Host: in.Facts, Network: m.Network, Endpoint: &m.Endpoint, Sandbox: sb}
+			rows = append(rows, multihomer.Elsewhere(view, addrs)...)
+		}
+	}
+	return rows
 }
 
 // linked plans what a sandbox's links open, on the network that has links.
@@ -104,7 +135,9 @@ func (in Input) resolver(sb model.Sandbox, members []state.Member) (desired.Reso
 			continue
 		}
 		r.Networks = append(r.Networks, m.Network.ID)
-		r.Links = append(r.Links, m.Endpoint.Links...)
+		for _, l := range m.Endpoint.Links {
+			r.Links = append(r.Links, desired.DNSLink{Link: l, Network: m.Network.ID})
+		}
 		r.Routes = addRoutes(r.Routes, m.Network)
 	}
 	return r, len(r.Networks) > 0

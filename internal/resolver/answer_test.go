@@ -14,16 +14,58 @@ import (
 
 const longID = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
+// dnsLinks are private names on a network.
+func dnsLinks(network model.NetworkID, links ...model.Link) []desired.DNSLink {
+	var out []desired.DNSLink
+	for _, l := range links {
+		out = append(out, desired.DNSLink{Link: l, Network: network})
+	}
+	return out
+}
+
+// TestLinksOfNetworks: a private name leads to its target on the network that it
+// belongs to, and nowhere else.
+func TestLinksOfNetworks(t *testing.T) {
+	one, two := name("net", "first", "e1", "172.18.0.2"), name("net.two", "first", "e2", "172.19.0.2")
+	other := name("net.two", "alias", "e3", "172.19.0.9")
+	for _, c := range []struct {
+		what string
+		rows []desired.Row
+		want []string // of "alias", by the network of its link
+	}{
+		{"target on both networks", []desired.Row{one, two}, []string{"172.18.0.2", "172.19.0.2"}},
+		{"target on the second", []desired.Row{two}, []string{"", "172.19.0.2"}},
+		{"a real name on the second", []desired.Row{other}, []string{"172.19.0.9", ""}},
+		{"a real name behind the link", []desired.Row{one, other}, []string{"172.18.0.2", ""}},
+	} {
+		for i, network := range []model.NetworkID{"net-id", "net.two-id"} {
+			r := resolverOn("net", "net.two")
+			r.Links = dnsLinks(network, model.Link{Target: "first", Alias: "alias"})
+			table := newTable().edit()
+			for _, row := range c.rows {
+				table.put(row.(desired.Name))
+			}
+			addrs, found := table.commit().find(newView(r, nil, nil), []byte("alias"), model.IPv4)
+			got := ""
+			if len(addrs) > 0 {
+				got = addrs[0].String()
+			}
+			if got != c.want[i] || found == unknown {
+				t.Errorf("%s, link on %s: %q, finding %d", c.what, network, got, found)
+			}
+		}
+	}
+}
+
 // town is two networks, with what can be odd about names in them.
 func town() []desired.Delta {
 	r := resolverOn("net", "net.two")
-	r.Links = []model.Link{
-		{Target: "web", Alias: "Database"},
-		{Target: "nobody", Alias: "late"},
-		{Target: longID, Alias: "byid"},
-		{Target: "/slashed", Alias: "api"},
-		{Target: "inner", Alias: "six"}, // hides the real "six"
-	}
+	r.Links = dnsLinks("", model.Link{Target: "web", Alias: "Database"},
+		model.Link{Target: "nobody", Alias: "late"},
+		model.Link{Target: longID, Alias: "byid"},
+		model.Link{Target: "/slashed", Alias: "api"},
+		model.Link{Target: "inner", Alias: "six"}, // hides the real "six"
+	)
 	return wanted(r,
 		primary(name("net", "Web", "e1", "172.18.0.2", "fd00::2")),
 		name("net", "app", "e1", "172.18.0.2", "fd00::2"),

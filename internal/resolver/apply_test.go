@@ -135,8 +135,12 @@ func TestResync(t *testing.T) {
 	l := s.listeners["box"]
 	s.turn.Unlock()
 	l.udp.Close()
-	await(t, "the listener is broken", l.broken.Load)
-	resync(want, 1)
+	await(t, "the listener is replaced", func() bool {
+		s.turn.Lock()
+		defer s.turn.Unlock()
+		return s.listeners["box"] != l
+	})
+	resync(want, 0)
 	if got := brief(ask(t, o, "udp", "new", dns.TypeA)); got != "NOERROR 172.18.0.3" {
 		t.Errorf("got %q", got)
 	}
@@ -168,7 +172,7 @@ func TestClose(t *testing.T) {
 	defer conn.Close()
 	raw, _ := new(dns.Msg).SetQuestion("world.test.", dns.TypeA).Pack()
 	conn.Write(raw)
-	await(t, "the query is out", func() bool { return s.forward.total.inside.Load() == 1 })
+	await(t, "the query is out", func() bool { return s.forward.total.Inside() == 1 })
 	begin := time.Now()
 	if err := errors.Join(s.Close(), s.Close()); err != nil {
 		t.Fatal(err)
@@ -176,7 +180,7 @@ func TestClose(t *testing.T) {
 	if took := time.Since(begin); took > 2*time.Second {
 		t.Errorf("took %v", took)
 	}
-	if n := s.forward.total.inside.Load(); n != 0 {
+	if n := s.forward.total.Inside(); n != 0 {
 		t.Errorf("%d queries are still out", n)
 	}
 	if model.KindOf(s.Apply(t.Context(), nil)) != model.Unavailable {

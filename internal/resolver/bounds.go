@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/linkspan/linkspan/internal/limits"
 )
 
 // Bounds of one sandbox, so that none can use up what belongs to all.
@@ -26,7 +28,7 @@ const (
 // all sandboxes together: half of what it can do.
 const processorRate = 10000
 
-// Bounds of the server. Sandboxes share these places fairly; see share.
+// Bounds of the server. Sandboxes share these places fairly; see limits.Share.
 const (
 	maxForwardsTotal = 4096
 	maxSocketsTotal  = 2 * maxForwardsTotal
@@ -36,6 +38,14 @@ const (
 	leastForwards = 16
 	leastSockets  = 2 * leastForwards
 	leastConns    = 16
+)
+
+// What the server takes of the descriptors that the process may have at most: one
+// part in so many.
+const (
+	filesOfSockets = 5
+	filesOfConns   = 32
+	filesOfSpare   = 32
 )
 
 // queueSize is how much of the queries that nobody has read yet the kernel keeps
@@ -56,55 +66,39 @@ const (
 	partingTime = time.Second      // as idleTime, once the sockets are handed over
 )
 
-// pool is places that many use. Half of them are for those only who have fewer than
-// least.
-type pool struct {
-	max, least int64
-	inside     atomic.Int64
-	door       sync.Mutex // held to enter, not to leave
-}
-
-// share is what one user takes of a pool: up to max places, and of the half that is
-// for all never more than are left there (dynamic thresholds, as in the buffers of
-// switches: Choudhury and Hahne, 1998). So whatever others take, one who has little
-// gets a place. Nobody is made to wait, and nobody need count users.
-type share struct {
-	pool   *pool
-	max    int64
-	inside atomic.Int64
-}
-
-func (s *share) enter() bool {
-	p := s.pool
-	p.door.Lock()
-	defer p.door.Unlock()
-	mine, all := s.inside.Load(), p.inside.Load()
-	if mine >= min(s.max, p.max/2-all) && (mine >= p.least || all >= p.max) {
-		return false
-	}
-	s.inside.Add(1)
-	p.inside.Add(1)
-	return true
-}
-
-func (s *share) leave() {
-	s.pool.inside.Add(-1)
-	s.inside.Add(-1)
+// newPool returns places for descriptors: max, or one part in n of what the process
+// may have.
+func newPool(max, least, n int64) limits.Pool {
+	return limits.Pool{Max: max, Least: least, Limit: limits.OneIn(n)}
 }
 
 // meter lets rate pass a second for long, and burst at once (the generic cell
 // rate algorithm). It never makes anybody wait.
 type meter struct {
 	rate, burst int64
-	next        atomic.Int64 // Unix nanoseconds at which the next is due
+	next        atomic.Int64 // when the next is due, in nanoseconds of a clock that starts at rested or later
 }
 
-func (m *meter) pass(now time.Time) bool {
+const (
+	// rested is what a clock of meters shows when it starts: long enough for every
+	// meter to let its burst pass.
+	rested = time.Hour
+	// leap is how far a clock may differ from one goroutine to the next. One that goes
+	// back farther was set, and a meter that waited for it would refuse everybody for as
+	// long.
+	leap = 10 * time.Second
+)
+
+func (m *meter) pass(now time.Duration) bool {
 	each := int64(time.Second) / m.rate
 	for {
 		due := m.next.Load()
-		at := max(due, now.UnixNano()-m.burst*each) + each
-		if at > now.UnixNano() {
+		from := due
+		if due > int64(now+leap) {
+			from = int64(now) - m.burst*each
+		}
+		at := max(from, int64(now)-m.burst*each) + each
+		if at > int64(now) {
 			return false
 		}
 		if m.next.CompareAndSwap(due, at) {
@@ -117,10 +111,16 @@ func (m *meter) pass(now time.Time) bool {
 // cause at will.
 type seldom struct {
 	interval time.Duration
-	last     atomic.Int64 // Unix time in nanoseconds
+	mu       sync.Mutex
+	last     time.Time
 }
 
 func (s *seldom) now() bool {
-	now, last := time.Now().UnixNano(), s.last.Load()
-	return now-last >= int64(s.interval) && s.last.CompareAndSwap(last, now)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.last.IsZero() && time.Since(s.last) < s.interval {
+		return false
+	}
+	s.last = time.Now()
+	return true
 }

@@ -1,13 +1,16 @@
 package resolver
 
 import (
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/miekg/dns"
 )
 
 func TestMeter(t *testing.T) {
 	m := meter{rate: 100, burst: 20}
-	now := time.Unix(1000, 0)
+	now := rested
 	passed := func(tries int) (n int) {
 		for range tries {
 			if m.pass(now) {
@@ -21,56 +24,41 @@ func TestMeter(t *testing.T) {
 	}
 	total := 0
 	for range 1000 {
-		now = now.Add(time.Millisecond)
+		now += time.Millisecond
 		total += passed(5)
 	}
 	if total != 100 {
 		t.Errorf("%d in a second", total)
 	}
-	now = now.Add(time.Hour)
+	now += time.Hour
 	if n := passed(50); n != 20 {
 		t.Errorf("%d at once after a pause", n)
 	}
+	now -= time.Hour
+	if n := passed(50); n != 20 {
+		t.Errorf("%d at once by a clock that was set back", n)
+	}
 }
 
-func TestShares(t *testing.T) {
-	all := pool{max: 200, least: 5}
-	fill := func(s *share) (n int) {
-		for s.enter() {
-			n++
-		}
-		return n
-	}
-	var greedy []*share
-	for i, want := range []int{30, 30, 20, 10, 5, 5, 5, 5} {
-		s := &share{pool: &all, max: 30}
-		greedy = append(greedy, s)
-		if n := fill(s); n != want {
-			t.Errorf("greedy one %d: %d places, want %d", i+1, n, want)
-		}
-	}
-	for range 15 {
-		greedy = append(greedy, &share{pool: &all, max: 30})
-		fill(greedy[len(greedy)-1])
-	}
-	inside := all.inside.Load()
-	quiet := share{pool: &all, max: 30}
-	if n := fill(&quiet); n != int(all.least) {
-		t.Errorf("beside %d with %d places, one who has none gets %d", len(greedy), inside, n)
-	}
-	for len(greedy) < 100 {
-		greedy = append(greedy, &share{pool: &all, max: 30})
-		fill(greedy[len(greedy)-1])
-	}
-	if n := all.inside.Load(); n != all.max {
-		t.Errorf("%d places are taken in the end", n)
-	}
-	for _, s := range append(greedy, &quiet) {
-		for s.inside.Load() > 0 {
-			s.leave()
+// TestClockSetBack: names of the world are asked for and answered as before, whatever
+// becomes of the host's clock.
+func TestClockSetBack(t *testing.T) {
+	o := newLoopback()
+	o.upstream(t, "192.0.2.1", says("one"))
+	s := serverFor(t, o, "192.0.2.1")
+	c := &clock{}
+	s.forward.now = c.now
+	apply(t, s, wanted(resolverOn("net")))
+	for i, step := range []time.Duration{0, -time.Hour, 0, -24 * time.Hour, 48 * time.Hour, -time.Minute} {
+		c.advance(step)
+		for _, network := range []string{"udp", "tcp"} {
+			qname := string(rune('a'+i)) + network + ".test"
+			if got := brief(ask(t, o, network, qname, dns.TypeTXT)); got != "NOERROR one" {
+				t.Errorf("after a step of %s over %s: got %q", step, network, got)
+			}
 		}
 	}
-	if n := all.inside.Load(); n != 0 {
-		t.Errorf("%d places are taken by nobody", n)
+	if !strings.Contains(s.forward.born.String(), "m=") {
+		t.Error("the clock of meters follows the clock of the wall")
 	}
 }

@@ -247,7 +247,7 @@ func TestEqualQuestionsAreAskedOnce(t *testing.T) {
 			}
 		})
 	}
-	await(t, "all wait", func() bool { return s.forward.total.inside.Load() == clients })
+	await(t, "all wait", func() bool { return s.forward.total.Inside() == clients })
 	close(release)
 	all.Wait()
 	if got := o.asked(); !slices.Equal(got, []string{"host udp 192.0.2.1:53"}) {
@@ -270,7 +270,7 @@ func TestFlightsOutliveTheirFirst(t *testing.T) {
 	}
 	defer conn.Close()
 	conn.WriteMsg(new(dns.Msg).SetQuestion("x.test.", dns.TypeTXT))
-	waiting := s.forward.total.inside.Load
+	waiting := s.forward.total.Inside
 	await(t, "the first waits", func() bool { return waiting() == 1 })
 	done := make(chan string)
 	go func() { done <- brief(ask(t, o, "udp", "x.test", dns.TypeTXT)) }()

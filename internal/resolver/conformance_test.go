@@ -32,7 +32,7 @@ func TestConformance(t *testing.T) {
 	web := model.Sandbox{Container: id("a"), Name: "Web", Hostname: "www.corp"}
 	db := model.Sandbox{Container: id("b"), Name: "db_1", Hostname: "bbbbbbbbbbbb"}
 	own := resolverOn("front", "back.end")
-	own.Links = []model.Link{{Target: "db_1", Alias: "database"}, {Target: string(id("b")), Alias: "by-id"}, {Target: "later", Alias: "soon"}}
+	own.Links = dnsLinks("", model.Link{Target: "db_1", Alias: "database"}, model.Link{Target: string(id("b")), Alias: "by-id"}, model.Link{Target: "later", Alias: "soon"})
 	var rows []desired.Row
 	rows = append(rows, containerRows("front", web, []string{"app", "cache.local"}, "172.18.0.2", "fd00::2")...)
 	rows = append(rows, containerRows("back.end", db, []string{"app"}, "172.19.0.3")...)

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/linkspan/linkspan/internal/limits"
 )
 
 // dnsPort is where name servers listen.
@@ -144,7 +146,7 @@ func deadline(ctx context.Context) time.Time {
 type call struct {
 	forwarder *forwarder
 	socket    *os.File
-	share     *share
+	share     *limits.Share
 	forget    func() bool // the context
 	network   string
 	msg       []byte
@@ -155,7 +157,7 @@ type call struct {
 // call sends a query. A query that nobody waits for any longer gives its socket
 // back at once.
 func (f *forwarder) call(ctx context.Context, s step, e errand, m manner) (*call, error) {
-	if !e.sockets.enter() {
+	if !e.sockets.Enter() {
 		return nil, errCrowded
 	}
 	c := &call{forwarder: f, share: e.sockets, network: s.network, end: e.end(), manner: m}
@@ -223,7 +225,7 @@ func (c *call) close() {
 	if c.socket != nil {
 		_ = c.socket.Close()
 	}
-	c.share.leave()
+	c.share.Leave()
 }
 
 // message is a query with a random ID and, if somebody guesses, letters of random

@@ -78,13 +78,13 @@ func TestOwnTroubleIsNoFailure(t *testing.T) {
 	o := newLoopback()
 	o.upstream(t, "192.0.2.1", says("one"))
 	s := serverFor(t, o, "192.0.2.1")
+	full := fills(&s.forward.sockets)
 	apply(t, s, wanted(resolverOn("net")))
-	sockets := &s.listeners["box"].sockets
-	sockets.inside.Store(maxSockets)
+	full.Store(true)
 	if got := brief(ask(t, o, "udp", "x.test", dns.TypeTXT)); got != "SERVFAIL" {
 		t.Errorf("without sockets: got %q", got)
 	}
-	sockets.inside.Store(0)
+	full.Store(false)
 	if got := brief(ask(t, o, "udp", "x.test", dns.TypeTXT)); got != "NOERROR one" {
 		t.Errorf("got %q", got)
 	}

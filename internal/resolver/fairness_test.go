@@ -50,7 +50,7 @@ func TestFloodsLeaveRoomForOthers(t *testing.T) {
 			o.deaf(t, "192.0.2.66")
 			o.upstream(t, "192.0.2.1", says("one"))
 			s := serverFor(t, o, "192.0.2.1")
-			s.forward.total.max, s.forward.sockets.max = 1000, 2000 // so that few are needed
+			s.forward.total.Max, s.forward.sockets.Max = 1000, 2000 // so that few are needed
 			apply(t, s, wanted(resolverOn("net"), name("net", "web", "e1", "172.18.0.2")))
 			if got := brief(ask(t, o, "udp", "kept.test", dns.TypeTXT)); got != "NOERROR one" {
 				t.Fatalf("before: got %q", got)
@@ -87,7 +87,7 @@ func TestFloodsLeaveRoomForOthers(t *testing.T) {
 					}
 				}
 			}
-			if n := s.forward.total.inside.Load(); n < 300 {
+			if n := s.forward.total.Inside(); n < 300 {
 				t.Errorf("only %d of 1000 places are taken: that was no flood", n)
 			}
 		})

@@ -123,7 +123,7 @@ func (p *waiting) settle(a *answer, w *writer) {
 	f := p.listener.server.forward
 	if a == nil && p.stale != nil {
 		a = p.stale
-		a.retry.Store(f.now().Add(staleRetry).UnixNano())
+		a.retry.Store(int64(f.elapsed(f.now()) + staleRetry))
 		p.tally.stale.Add(1)
 	}
 	if a == nil {
@@ -140,7 +140,7 @@ func (p *waiting) finish(reply []byte) {
 		p.enough.Stop()
 	}
 	l := p.listener
-	l.forwards.leave()
+	l.forwards.Leave()
 	switch {
 	case p.reply != nil:
 		p.reply <- slices.Clone(reply) // it has room for one

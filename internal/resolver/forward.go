@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/limits"
 )
 
 // forwarder asks name servers what the tables do not know.
@@ -17,8 +18,8 @@ type forwarder struct {
 	hostServers func() []netip.Addr
 	host        atomic.Pointer[source]
 	serving     *sync.WaitGroup // counts every goroutine
-	total       pool            // queries that wait
-	sockets     pool            // to name servers
+	total       limits.Pool     // queries that wait
+	sockets     limits.Pool     // to name servers
 	pace        meter           // of queries beyond every sandbox's least
 	spare       atomic.Int64    // sockets in stocks
 	stock       stock           // of the host's namespace
@@ -31,6 +32,7 @@ type forwarder struct {
 	patience    time.Duration
 	staleAfter  time.Duration
 	now         func() time.Time
+	born        time.Time       // when the clock of meters showed rested
 	closing     context.Context // ends every flight
 	stop        context.CancelFunc
 }
@@ -43,8 +45,8 @@ func newForwarder(o Options, serving *sync.WaitGroup) *forwarder {
 		opener:      o.Opener,
 		hostServers: o.HostServers,
 		serving:     serving,
-		total:       pool{max: maxForwardsTotal, least: leastForwards},
-		sockets:     pool{max: maxSocketsTotal, least: leastSockets},
+		total:       limits.Pool{Max: maxForwardsTotal, Least: leastForwards},
+		sockets:     newPool(maxSocketsTotal, leastSockets, filesOfSockets),
 		pace:        meter{rate: processorRate * int64(runtime.GOMAXPROCS(0)), burst: maxForwardsTotal},
 		cache:       newCache(cacheSize),
 		failures:    newCache(failureSize),
@@ -55,12 +57,16 @@ func newForwarder(o Options, serving *sync.WaitGroup) *forwarder {
 		patience:    patience,
 		staleAfter:  staleAfter,
 		now:         time.Now,
+		born:        time.Now(),
 	}
 	if o.Opener != nil {
 		f.stock = stock{open: o.Opener.Open, namespace: desired.HostNamespace, spare: &f.spare}
 	}
 	return f
 }
+
+// elapsed is the clock of meters. It does not follow the clock of the wall.
+func (f *forwarder) elapsed(now time.Time) time.Duration { return now.Sub(f.born) + rested }
 
 // close ends every flight.
 func (f *forwarder) close() {
@@ -77,8 +83,8 @@ type errand struct {
 	question []byte
 	qtype    uint16
 	do       bool
-	sockets  *share // who it is counted for
-	stock    *stock // of the source's namespace
+	sockets  *limits.Share // who it is counted for
+	stock    *stock        // of the source's namespace
 }
 
 func newErrand(src *source, key []byte, q *query) errand {
@@ -103,7 +109,7 @@ func (f *forwarder) kept(key []byte, now time.Time) (good, stale *answer) {
 	if a == nil {
 		return nil, nil
 	}
-	if _, old := a.age(now); old && now.UnixNano() >= a.retry.Load() {
+	if _, old := a.age(now); old && int64(f.elapsed(now)) >= a.retry.Load() {
 		return nil, a
 	}
 	return a, nil
@@ -127,5 +133,5 @@ func (f *forwarder) failed(key []byte, src *source, now time.Time) bool {
 		return false
 	}
 	age := now.Sub(a.stored)
-	return age < failureTime || age < a.life && src.answered.Load() < a.stored.UnixNano()
+	return age < failureTime || age < a.life && src.answered.Load() < int64(f.elapsed(a.stored))
 }

@@ -5,12 +5,14 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/limits"
 )
 
 // says answers every query with one TXT record.
@@ -191,9 +193,10 @@ func TestTooManyQueriesAreRefused(t *testing.T) {
 	o := newLoopback()
 	s := serverFor(t, o, "192.0.2.1")
 	o.upstream(t, "192.0.2.1", silence)
+	full := fills(&s.forward.total)
 	apply(t, s, wanted(resolverOn("net"), name("net", "web", "e1", "172.18.0.2")))
 	l := s.listeners["box"]
-	l.forwards.inside.Store(maxForwards)
+	full.Store(true)
 	for _, network := range []string{"udp", "tcp"} {
 		if got := brief(ask(t, o, network, "world.test", dns.TypeA)); got != "REFUSED" {
 			t.Errorf("%s: got %q", network, got)
@@ -202,16 +205,10 @@ func TestTooManyQueriesAreRefused(t *testing.T) {
 	if got := brief(ask(t, o, "udp", "web", dns.TypeA)); got != "NOERROR 172.18.0.2" {
 		t.Errorf("local names: got %q", got)
 	}
-	l.forwards.inside.Store(0)
-	s.forward.total.inside.Store(maxForwardsTotal)
-	if got := brief(ask(t, o, "udp", "world.test", dns.TypeA)); got != "REFUSED" {
-		t.Errorf("got %q", got)
-	}
-	s.forward.total.inside.Store(0)
-	later := time.Now().Add(time.Hour).UnixNano()
+	full.Store(false)
 	for what, pace := range map[string]*meter{"too fast": &l.pace, "all are too fast": &s.forward.pace} {
-		l.least.next.Store(later)
-		pace.next.Store(later)
+		exhaust(s.forward, &l.least)
+		exhaust(s.forward, pace)
 		if got := brief(ask(t, o, "udp", "world.test", dns.TypeA)); got != "REFUSED" {
 			t.Errorf("%s: got %q", what, got)
 		}
@@ -219,13 +216,32 @@ func TestTooManyQueriesAreRefused(t *testing.T) {
 		if !l.enterForward(time.Now()) {
 			t.Errorf("%s: one who has asked little is refused", what)
 		}
-		l.forwards.leave()
+		l.forwards.Leave()
 		pace.next.Store(0)
 	}
-	if n, all := l.forwards.inside.Load(), s.forward.total.inside.Load(); n != 0 || all != 0 {
+	if n, all := l.forwards.Inside(), s.forward.total.Inside(); n != 0 || all != 0 {
 		t.Errorf("a refused query is counted: %d, %d", n, all)
 	}
 }
+
+// fills returns what makes a pool have no places: set before it is in use.
+func fills(p *limits.Pool) *atomic.Bool {
+	var full atomic.Bool
+	had := p.Limit
+	p.Limit = func() int64 {
+		switch {
+		case full.Load():
+			return 0
+		case had != nil:
+			return had()
+		}
+		return p.Max
+	}
+	return &full
+}
+
+// exhaust lets nothing pass for a moment.
+func exhaust(f *forwarder, m *meter) { m.next.Store(int64(f.elapsed(f.now()) + leap/2)) }
 
 func TestConnectionsAreBounded(t *testing.T) {
 	o := newLoopback()
@@ -245,7 +261,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		}
 		conns = append(conns, c)
 	}
-	await(t, "all are accepted", func() bool { return l.conns.inside.Load() == maxConns })
+	await(t, "all are accepted", func() bool { return l.conns.Inside() == maxConns })
 	extra, err := net.Dial("tcp4", o.tcp["box"])
 	if err != nil {
 		t.Fatal(err)
@@ -258,7 +274,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		t.Error("one connection too many is kept")
 	}
 	conns[0].Close()
-	await(t, "one is let go", func() bool { return l.conns.inside.Load() < maxConns })
+	await(t, "one is let go", func() bool { return l.conns.Inside() < maxConns })
 	if got := brief(ask(t, o, "tcp", "web", dns.TypeA)); got != "NOERROR 172.18.0.2" {
 		t.Errorf("got %q", got)
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/limits"
 )
 
 // Handed is the pair of sockets that serve one namespace, on their way from one
@@ -140,7 +141,16 @@ func (s *Server) open(ctx context.Context, namespace string) (net.PacketConn, ne
 		}
 		s.log.Error("resolver: adopted sockets are of no use", "container", namespace, "op", "resolver.adopt", "err", err)
 	}
-	return s.opener.OpenDNS(ctx, namespace)
+	return s.openNew(ctx, namespace)
+}
+
+// openNew opens sockets, waiting for descriptors if there are none.
+func (s *Server) openNew(ctx context.Context, namespace string) (udp net.PacketConn, tcp net.Listener, err error) {
+	err = limits.Retry(ctx, func() error {
+		udp, tcp, err = s.opener.OpenDNS(ctx, namespace)
+		return err
+	})
+	return udp, tcp, err
 }
 
 // sockets turns the files into what listeners serve, and closes them.
@@ -169,7 +179,7 @@ func (l *listener) stopReading() {
 
 // duplicate returns copies of the sockets.
 func (l *listener) duplicate() (Handed, error) {
-	if l.broken.Load() {
+	if !l.whole() {
 		return Handed{}, errors.New("listener is broken")
 	}
 	udp, err := l.udp.File()

@@ -15,10 +15,11 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/limits"
 )
 
 // maxFaults is how many errors in a row, one each faultPause, make a listener
-// count as broken.
+// count as broken. Those that limits.Passing names are not its own.
 const (
 	maxFaults  = 10
 	faultPause = 100 * time.Millisecond
@@ -35,14 +36,15 @@ type listener struct {
 	log       *slog.Logger
 
 	view     atomic.Pointer[view] // replaced while serving
-	forwards share
-	sockets  share // of the flights that started here
-	pace     meter // of forwards
-	least    meter // of those that go whatever others do
-	conns    share
+	forwards limits.Share
+	sockets  limits.Share // of the flights that started here
+	pace     meter        // of forwards
+	least    meter        // of those that go whatever others do
+	conns    limits.Share
 	stock    stock
 	crowded  seldom
 	broken   atomic.Bool // reading ended though nobody closed it
+	repair   repair      // of the patrol
 	cancel   context.CancelFunc
 
 	readers sync.WaitGroup // of the two sockets
@@ -67,11 +69,11 @@ func newListener(s *Server, row desired.Resolver, udp net.PacketConn, tcp net.Li
 		udp:       datagrams,
 		tcp:       connections,
 		log:       s.log.With("container", row.Namespace),
-		forwards:  share{pool: &s.forward.total, max: maxForwards},
-		sockets:   share{pool: &s.forward.sockets, max: maxSockets},
+		forwards:  limits.Share{Pool: &s.forward.total, Max: maxForwards},
+		sockets:   limits.Share{Pool: &s.forward.sockets, Max: maxSockets},
 		pace:      meter{rate: forwardRate, burst: maxForwards},
 		least:     meter{rate: leastRate, burst: leastForwards},
-		conns:     share{pool: &s.conns, max: maxConns},
+		conns:     limits.Share{Pool: &s.conns, Max: maxConns},
 		stock:     stock{open: s.opener.Open, namespace: row.Namespace, spare: &s.forward.spare},
 		crowded:   seldom{interval: 2 * time.Second},
 	}
@@ -107,14 +109,19 @@ func (l *listener) close() {
 	_ = l.tcp.Close()
 }
 
-// fault deals with a read or accept that failed and tells whether to go on.
+// fault deals with a read or accept that failed and tells whether to go on. A lack
+// of descriptors is waited out, however long it lasts.
 func (l *listener) fault(ctx context.Context, op string, count int, err error) bool {
 	if ctx.Err() != nil || l.halted.Err() != nil {
 		return false
 	}
+	if limits.Passing(err) {
+		return l.server.outage.Wait(l.halted.Done(), err)
+	}
 	if count >= maxFaults || errors.Is(err, net.ErrClosed) {
 		l.broken.Store(true)
-		l.log.Error("resolver: listener is broken", "op", op, "err", err)
+		l.log.Error("resolver: listener is broken, another will be opened", "op", op, "err", err)
+		l.server.alarm(l.namespace)
 		return false
 	}
 	select {
@@ -229,11 +236,12 @@ func (l *listener) atOnce(q *query, w *writer) ([]byte, *waiting) {
 
 // enterForward takes a place among the queries that wait for name servers.
 func (l *listener) enterForward(now time.Time) bool {
-	if l.forwards.enter() {
-		if l.least.pass(now) || l.pace.pass(now) && l.server.forward.pace.pass(now) {
+	if l.forwards.Enter() {
+		at := l.server.forward.elapsed(now)
+		if l.least.pass(at) || l.pace.pass(at) && l.server.forward.pace.pass(at) {
 			return true
 		}
-		l.forwards.leave()
+		l.forwards.Leave()
 	}
 	if l.crowded.now() {
 		l.log.Warn(fmt.Sprintf("[resolver] more than %d concurrent queries, or %d a second, or than the others leave room for", maxForwards, forwardRate), "op", "resolver.forward")

@@ -21,7 +21,7 @@ func (f *forwarder) ask(ctx context.Context, e errand) *answer {
 	}
 	switch {
 	case a != nil:
-		e.source.answered.Store(f.now().UnixNano())
+		e.source.answered.Store(int64(f.elapsed(f.now())))
 		f.cache.put(e.key, a)
 	case !r.crowded && !errors.Is(ctx.Err(), context.Canceled):
 		f.failures.put(e.key, newFailure(f.now(), r.silence || ctx.Err() != nil || len(r.open) > 0))

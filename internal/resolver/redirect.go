@@ -35,7 +35,7 @@ func (l *listener) ports() (udp, tcp uint16) {
 // found out counts as whole: a namespace that is going is no fault of ours.
 func (s *Server) cut(ctx context.Context, l *listener) bool {
 	r, ok := s.opener.(Redirector)
-	if !ok || l.broken.Load() {
+	if !ok || !l.whole() {
 		return false
 	}
 	udp, tcp := l.ports()
@@ -57,8 +57,8 @@ func (s *Server) mend(ctx context.Context, l *listener) (bool, error) {
 	return true, s.opener.(Redirector).Redirect(ctx, l.namespace, udp, tcp)
 }
 
-// patrol mends what was cut, until ctx ends. It never waits for the turn: whoever
-// has it, Close for one, may be waiting for the patrol.
+// patrol mends what was cut and what has broken, until ctx ends. It never waits for
+// the turn: whoever has it, Close for one, may be waiting for the patrol.
 func (s *Server) patrol(ctx context.Context) {
 	tick := time.NewTicker(patrolPause)
 	defer tick.Stop()
@@ -66,6 +66,9 @@ func (s *Server) patrol(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
+		case namespace := <-s.alarms:
+			s.inspect(ctx, namespace)
+			continue
 		case <-ctx.Done():
 			return
 		}
@@ -102,6 +105,10 @@ func (s *Server) inspect(ctx context.Context, namespace string) {
 	if !ok || ctx.Err() != nil {
 		return
 	}
+	if !l.whole() {
+		s.reopen(ctx, l)
+		return
+	}
 	switch mended, err := s.mend(ctx, l); {
 	case err != nil:
 		l.log.Warn("resolver: redirect not repaired", "op", "resolver.redirect", "err", err)
@@ -113,8 +120,13 @@ func (s *Server) inspect(ctx context.Context, namespace string) {
 // driftOf says what is wrong with a listener that serves the right row.
 func (s *Server) driftOf(ctx context.Context, row desired.Resolver) (string, bool) {
 	l, ok := s.listeners[row.Namespace]
-	if !ok || !s.cut(ctx, l) {
+	switch {
+	case !ok:
 		return "", false
+	case !l.whole():
+		return "listener is broken: " + row.String(), true
+	case s.cut(ctx, l):
+		return "port 53 is not redirected: " + row.String(), true
 	}
-	return "port 53 is not redirected: " + row.String(), true
+	return "", false
 }

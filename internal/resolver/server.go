@@ -26,6 +26,7 @@ import (
 	"sync/atomic"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/limits"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -57,9 +58,11 @@ type Server struct {
 	opener  Opener
 	log     *slog.Logger
 	forward *forwarder
-	conns   pool // TCP connections of all sandboxes
+	conns   limits.Pool // TCP connections of all sandboxes
 	tallies tallies
 	batches sync.Pool // of *batch
+	outage  limits.Outage
+	alarms  chan string // namespaces whose listener has broken
 
 	table atomic.Pointer[table] // readers load; only the holder of turn stores
 
@@ -70,8 +73,8 @@ type Server struct {
 	closed    bool
 	away      bool // what was served is another Server's to serve
 	serving   sync.WaitGroup
-	endPatrol context.CancelFunc // nil without a patrol
-	patrols   sync.WaitGroup     // not of serving, for which Drain waits
+	endPatrol context.CancelFunc
+	patrols   sync.WaitGroup // not of serving, for which Drain waits
 }
 
 // New returns a Server that answers nobody yet.
@@ -83,19 +86,19 @@ func New(o Options) *Server {
 	s := &Server{
 		opener:    o.Opener,
 		log:       log,
-		conns:     pool{max: maxConnsTotal, least: leastConns},
+		conns:     newPool(maxConnsTotal, leastConns, filesOfConns),
 		listeners: map[string]*listener{},
 		adopted:   map[string]Handed{},
 		tallies:   tallies{of: map[model.NetworkID]*tally{}},
 		batches:   sync.Pool{New: func() any { return newBatch() }},
+		outage:    limits.Outage{Logger: log, Op: "resolver.accept", What: "DNS over TCP"},
+		alarms:    make(chan string, patrolRound),
 	}
 	s.forward = newForwarder(o, &s.serving)
 	s.table.Store(newTable())
-	if _, ok := o.Opener.(Redirector); ok {
-		ctx, end := context.WithCancel(context.Background())
-		s.endPatrol = end
-		s.patrols.Go(func() { s.patrol(ctx) })
-	}
+	ctx, end := context.WithCancel(context.Background())
+	s.endPatrol = end
+	s.patrols.Go(func() { s.patrol(ctx) })
 	return s
 }
 
@@ -148,7 +151,7 @@ func (s *Server) applyResolver(ctx context.Context, d desired.Delta) error {
 
 // serve makes the row true and tells whether that took a change.
 func (s *Server) serve(ctx context.Context, row desired.Resolver) (bool, error) {
-	if l, ok := s.listeners[row.Namespace]; ok && !l.broken.Load() {
+	if l, ok := s.listeners[row.Namespace]; ok && l.whole() {
 		last := l.view.Load()
 		if sameResolver(last.row, row) {
 			return false, nil
@@ -157,7 +160,8 @@ func (s *Server) serve(ctx context.Context, row desired.Resolver) (bool, error) 
 		s.tallies.leave(last.tally)
 		return true, nil
 	}
-	s.stop(row.Namespace)
+	// The one that is broken stays until there is another: half of it may still serve,
+	// and the patrol goes on trying.
 	udp, tcp, err := s.open(ctx, row.Namespace)
 	if err != nil {
 		return false, err
@@ -166,6 +170,7 @@ func (s *Server) serve(ctx context.Context, row desired.Resolver) (bool, error) 
 	if err != nil {
 		return false, errors.Join(err, udp.Close(), tcp.Close())
 	}
+	s.stop(row.Namespace)
 	s.listeners[row.Namespace] = l
 	l.start(ctx, &s.serving)
 	return true, nil
@@ -254,9 +259,7 @@ func (s *Server) Close() error {
 	s.turn.Lock()
 	defer s.turn.Unlock()
 	s.closed = true
-	if s.endPatrol != nil {
-		s.endPatrol()
-	}
+	s.endPatrol()
 	for namespace := range s.listeners {
 		s.stop(namespace)
 	}

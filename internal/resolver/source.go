@@ -19,7 +19,7 @@ type source struct {
 	namespace string
 	servers   []netip.Addr
 	health    *health
-	answered  atomic.Int64 // Unix nanoseconds of the latest answer
+	answered  atomic.Int64 // of the latest answer, see forwarder.elapsed
 	// key begins the cache's keys. Answers of one source are not given to users
 	// of another: the same name may be something else there.
 	key string

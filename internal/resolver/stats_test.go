@@ -13,6 +13,7 @@ func TestStats(t *testing.T) {
 	o := newLoopback()
 	o.upstream(t, "192.0.2.1", says("one"))
 	s := serverFor(t, o, "192.0.2.1")
+	full := fills(&s.forward.total)
 	lonely := desired.Resolver{Namespace: "lonely", Networks: []model.NetworkID{"far-id"}, Internal: true}
 	apply(t, s, wanted(resolverOn("net", "more"), lonely, name("more", "web", "e1", "172.18.0.2")))
 	for _, qname := range []string{"web", "web", "x.test", "x.test", "x.test"} {
@@ -21,9 +22,9 @@ func TestStats(t *testing.T) {
 	bad := new(dns.Msg).SetQuestion("web.", dns.TypeA)
 	bad.Opcode = dns.OpcodeNotify
 	send(t, o, "udp", bad)
-	s.listeners["box"].forwards.inside.Store(maxForwards)
+	full.Store(true)
 	ask(t, o, "udp", "y.test", dns.TypeTXT)
-	s.listeners["box"].forwards.inside.Store(0)
+	full.Store(false)
 	o.udp["box"] = o.udp["lonely"]
 	ask(t, o, "udp", "x.test", dns.TypeTXT)
 

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/linkspan/linkspan/internal/limits"
 )
 
 const (
@@ -60,7 +62,7 @@ func (s *stock) fillLocked(ctx context.Context, network string) error {
 		s.free, s.visits = map[string][]*os.File{}, map[string]int{}
 	}
 	count := min(max(1, 2*s.visits[network]), maxStock)
-	if s.spare.Load()+int64(count) > maxSpare {
+	if s.spare.Load()+int64(count) > min(maxSpare, limits.OneIn(filesOfSpare)()) {
 		count = 1
 	}
 	sockets, err := s.open(ctx, s.namespace, network, count)

@@ -147,12 +147,12 @@ func TestNothingIsLeftInASandbox(t *testing.T) {
 	}
 	defer conn.Close()
 	conn.WriteMsg(new(dns.Msg).SetQuestion("late.test.", dns.TypeTXT))
-	await(t, "a query is out", func() bool { return s.forward.sockets.inside.Load() == 1 })
+	await(t, "a query is out", func() bool { return s.forward.sockets.Inside() == 1 })
 	apply(t, s, unwanted(row))
 	if spare, left := s.forward.spare.Load(), o.left(); spare != 0 || left != 0 {
 		t.Errorf("when the sandbox is gone: %d spare, %d open", spare, left)
 	}
 	await(t, "the query is given up", func() bool {
-		return s.forward.sockets.inside.Load() == 0 && s.forward.total.inside.Load() == 0
+		return s.forward.sockets.Inside() == 0 && s.forward.total.Inside() == 0
 	})
 }

@@ -21,12 +21,13 @@ func (l *listener) serveTCP(ctx context.Context) {
 			continue
 		}
 		faults = 0
-		if !l.conns.enter() {
+		l.server.outage.Over()
+		if !l.conns.Enter() {
 			_ = conn.Close()
 			continue
 		}
 		l.answers.Go(func() {
-			defer l.conns.leave()
+			defer l.conns.Leave()
 			defer conn.Close()
 			defer context.AfterFunc(ctx, func() { conn.Close() })()
 			defer context.AfterFunc(l.halted, func() { expire(conn, partingTime) })()

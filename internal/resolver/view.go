@@ -18,21 +18,28 @@ var ownAddress = netip.AddrFrom4([4]byte{127, 0, 0, 11})
 type view struct {
 	row      desired.Resolver
 	networks [][]byte
-	links    map[string][]string // alias: names its target may be known by
-	own      *source             // asked from inside; nil if there is none
+	links    map[string][]private // by alias
+	own      *source              // asked from inside; nil if there is none
 	routes   []route
 	tally    *tally
+}
+
+// private is what an alias stands for.
+type private struct {
+	network []byte   // where; empty: on every network
+	targets []string // names that its target may be known by
 }
 
 // newView takes over from old, if there is one, what was learned about name
 // servers that stay.
 func newView(row desired.Resolver, t *tally, old *view) *view {
-	v := &view{row: row, links: make(map[string][]string, len(row.Links)), tally: t}
+	v := &view{row: row, links: make(map[string][]private, len(row.Links)), tally: t}
 	for _, id := range row.Networks {
 		v.networks = append(v.networks, []byte(id))
 	}
 	for _, l := range row.Links {
-		v.links[canonical(l.Alias)] = targets(l.Target)
+		alias := canonical(l.Alias)
+		v.links[alias] = append(v.links[alias], private{[]byte(l.Network), targets(l.Target)})
 	}
 	if old == nil {
 		old = &view{}
@@ -89,24 +96,42 @@ func (t *table) find(v *view, name []byte, family model.Family) ([]netip.Addr, f
 }
 
 // findIn looks up a name in one network of v, or in all of them if network is
-// nil. A link hides the name that it is an alias of.
+// nil. A link hides, on its network, the name that it is an alias of; and what it
+// leads to comes before names on other networks.
 func (t *table) findIn(v *view, name, network []byte, family model.Family) ([]netip.Addr, finding) {
+	links := v.links[string(name)]
 	result := unknown
-	links, linked := v.links[string(name)]
-	if linked && network == nil {
+	if len(links) > 0 && network == nil {
 		result = vacant
 	}
+	if len(links) > 0 {
+		if addrs, f := t.search(v, network, family, func(z *zone, id []byte) *holders { return z.linked(links, id) }); f == known {
+			return addrs, f
+		}
+	}
+	addrs, f := t.search(v, network, family, func(z *zone, id []byte) *holders {
+		if hidden(links, id) {
+			return nil
+		}
+		h, _ := z.names.Get(name)
+		return h
+	})
+	if f == unknown {
+		f = result
+	}
+	return addrs, f
+}
+
+// search returns the addresses of the wanted family in the first network of v, or
+// in the one of that name, where look finds any.
+func (t *table) search(v *view, network []byte, family model.Family, look func(z *zone, id []byte) *holders) ([]netip.Addr, finding) {
+	result := unknown
 	for _, id := range v.networks {
 		z, ok := t.zones.Get(id)
 		if !ok || network != nil && z.network != string(network) {
 			continue
 		}
-		var h *holders
-		if linked {
-			h = z.first(links)
-		} else {
-			h, _ = z.names.Get(name)
-		}
+		h := look(z, id)
 		if h == nil {
 			continue
 		}
@@ -116,6 +141,28 @@ func (t *table) findIn(v *view, name, network []byte, family model.Family) ([]ne
 		}
 	}
 	return nil, result
+}
+
+// hidden tells whether one of the links is an alias on a network.
+func hidden(links []private, network []byte) bool {
+	return slices.ContainsFunc(links, func(p private) bool { return p.on(network) })
+}
+
+func (p private) on(network []byte) bool {
+	return len(p.network) == 0 || bytes.Equal(p.network, network)
+}
+
+// linked returns who is known under a name that one of the links stands for.
+func (z *zone) linked(links []private, network []byte) *holders {
+	for _, p := range links {
+		if !p.on(network) {
+			continue
+		}
+		if h := z.first(p.targets); h != nil {
+			return h
+		}
+	}
+	return nil
 }
 
 func (z *zone) first(names []string) *holders {

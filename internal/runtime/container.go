@@ -41,7 +41,10 @@ func (r *Runtime) Create(ctx context.Context, spec model.ContainerSpec) error {
 	if err != nil {
 		return err
 	}
-	rootfs, err := r.prepareSnapshot(ctx, spec.ID, image.chain)
+	if image.image.Damaged != "" {
+		return model.Errorf(model.Unavailable, "image %s cannot be read: %s", spec.Image, image.image.Damaged)
+	}
+	rootfs, err := r.prepareLayer(ctx, spec.ID, image)
 	if model.KindOf(err) == model.Conflict {
 		return err
 	}
@@ -58,7 +61,9 @@ func (r *Runtime) createRecord(ctx context.Context, spec model.ContainerSpec, ro
 	var who specs.User
 	var unresolved error // kept apart: the mount's helper would put words of its own before Docker's
 	err := mount.WithReadonlyTempMount(ctx, rootfs, func(root string) error {
-		who, unresolved = resolveUser(root, spec.Process.User, spec.Process.ExtraGroups)
+		if who, unresolved = resolveUser(root, spec.Process.User, spec.Process.ExtraGroups); unresolved == nil {
+			unresolved = r.fillVolumes(root, spec.Mounts)
+		}
 		return nil
 	})
 	if err = errors.Join(unresolved, err); err != nil {

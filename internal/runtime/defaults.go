@@ -1,6 +1,10 @@
 package runtime
 
 import (
+	"path/filepath"
+	"slices"
+	"strings"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -28,14 +32,27 @@ func defaultCapabilities() []string {
 	}
 }
 
+// sysCPUs is where the kernel tells of each CPU.
+const sysCPUs = "/sys/devices/system/cpu"
+
 // maskedPaths returns what a container must not read: files through which the
-// kernel tells about, or lets touch, the host as a whole.
-func maskedPaths() []string {
-	return []string{
+// kernel tells about, or lets touch, the host as a whole. The counters of throttled
+// CPUs, in the folders that cpus has, tell what other containers do
+// (GHSA-6fw5-f8r9-fgfm).
+func maskedPaths(cpus string) []string {
+	out := []string{
 		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys",
 		"/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/timer_list",
 		"/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
 	}
+	found, err := filepath.Glob(filepath.Join(cpus, "cpu[0-9]*", "thermal_throttle"))
+	if err != nil {
+		return out // only of a malformed pattern
+	}
+	for _, path := range found {
+		out = append(out, sysCPUs+strings.TrimPrefix(path, cpus))
+	}
+	return out
 }
 
 // readonlyPaths returns what a container may read but not write.
@@ -83,4 +100,10 @@ func defaultDeviceRules() []specs.LinuxDeviceCgroup {
 // allowDevice returns the cgroup rule that allows one device.
 func allowDevice(kind string, major, minor int64, access string) specs.LinuxDeviceCgroup {
 	return specs.LinuxDeviceCgroup{Allow: true, Type: kind, Major: &major, Minor: &minor, Access: access}
+}
+
+// SystemPaths returns what is masked and what is read-only in a container that is not
+// told otherwise.
+func (r *Runtime) SystemPaths() (masked, readonly []string) {
+	return slices.Clone(r.host.maskedPaths), readonlyPaths()
 }

@@ -2,8 +2,11 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
+	"strconv"
 
 	"github.com/containerd/containerd/v2/pkg/oci"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -23,6 +26,11 @@ func addDevices(s *specs.Spec, spec model.ContainerSpec) error {
 		s.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: true, Access: accessAll}}
 		return nil
 	}
+	rules, err := deviceRules(spec.DeviceRules)
+	if err != nil {
+		return err
+	}
+	s.Linux.Resources.Devices = append(s.Linux.Resources.Devices, rules...)
 	for _, d := range spec.Devices {
 		target, access := d.Target, d.Permissions
 		if target == "" {
@@ -46,5 +54,40 @@ func addDevice(s *specs.Spec, source, target, access string) error {
 	if err != nil {
 		return err
 	}
-	return oci.WithDevices(node, target, access)(context.Background(), nil, nil, s)
+	before := len(s.Linux.Devices)
+	err = oci.WithDevices(node, target, access)(context.Background(), nil, nil, s)
+	if errors.Is(err, oci.ErrNotADevice) || err == nil && len(s.Linux.Devices) == before { // a folder without devices
+		return oci.ErrNotADevice
+	}
+	return err
+}
+
+// deviceRule is one rule as `--device-cgroup-rule` has them: "c 13:* rwm".
+var deviceRule = regexp.MustCompile(`^([acb]) ([0-9]+|\*):([0-9]+|\*) ([rwm]{1,3})$`)
+
+// deviceRules translates further rules of the device cgroup.
+func deviceRules(given []string) ([]specs.LinuxDeviceCgroup, error) {
+	var out []specs.LinuxDeviceCgroup
+	for _, text := range given {
+		parts := deviceRule.FindStringSubmatch(text)
+		if parts == nil {
+			return nil, model.Errorf(model.Invalid, "invalid device cgroup rule format: '%s'", text)
+		}
+		rule := specs.LinuxDeviceCgroup{Allow: true, Type: parts[1], Access: parts[4]}
+		for _, n := range []struct {
+			text string
+			to   **int64
+		}{{parts[2], &rule.Major}, {parts[3], &rule.Minor}} {
+			number := int64(-1) // all of them
+			if n.text != "*" {
+				var err error
+				if number, err = strconv.ParseInt(n.text, 10, 32); err != nil {
+					return nil, model.Errorf(model.Invalid, "invalid device cgroup rule format: '%s': %s is too large a number", text, n.text)
+				}
+			}
+			*n.to = &number
+		}
+		out = append(out, rule)
+	}
+	return out, nil
 }

@@ -3,7 +3,12 @@ package runtime
 import (
 	"slices"
 	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
+
+// terminalVariable is what a process on a terminal finds in its environment.
+const terminalVariable = "TERM=xterm"
 
 // environment returns the variables of a container's first process: ours first,
 // in Docker's order, then the user's, which win. HOME is left to the OCI
@@ -11,7 +16,7 @@ import (
 func environment(hostname string, tty bool, given []string) []string {
 	base := []string{defaultPath, "HOSTNAME=" + hostname}
 	if tty {
-		base = append(base, "TERM=xterm")
+		base = append(base, terminalVariable)
 	}
 	return mergeEnvironment(base, given)
 }
@@ -33,4 +38,17 @@ func mergeEnvironment(base, over []string) []string {
 		}
 	}
 	return out
+}
+
+// execEnvironment returns the variables of a further process in a container whose
+// first process has own: with TERM if it is on a terminal itself.
+func execEnvironment(own *specs.Process, tty bool, given []string) []string {
+	out := slices.Clone(own.Env)
+	switch at := slices.Index(out, terminalVariable); {
+	case tty:
+		out = mergeEnvironment(out, []string{terminalVariable})
+	case own.Terminal && at >= 0: // it was for the container's terminal
+		out = slices.Delete(out, at, at+1)
+	}
+	return mergeEnvironment(out, given)
 }

@@ -78,11 +78,7 @@ func (r *Runtime) execProcess(ctx context.Context, id model.ContainerID, own *sp
 	}
 	out := *own
 	out.Args, out.Terminal, out.ConsoleSize, out.OOMScoreAdj = p.Args, p.TTY, consoleSize(p), nil
-	out.Env = slices.Clone(own.Env)
-	if p.TTY {
-		out.Env = mergeEnvironment(out.Env, []string{"TERM=xterm"})
-	}
-	out.Env = mergeEnvironment(out.Env, p.Env)
+	out.Env = execEnvironment(own, p.TTY, p.Env)
 	if p.Dir != "" {
 		out.Cwd = workingDir(p.Dir)
 	}

@@ -31,6 +31,7 @@ type hostFacts struct {
 	netSysctls        map[string]string
 	oomScore          int    // the daemon's own oom_score_adj
 	initPath          string // a static init for a container with --init
+	maskedPaths       []string
 }
 
 // readHostFacts looks at the machine.
@@ -39,7 +40,7 @@ func readHostFacts(log *slog.Logger) (hostFacts, error) {
 	if err != nil {
 		return hostFacts{}, fmt.Errorf("read own capabilities: %w", err)
 	}
-	h := hostFacts{capabilities: own, netSysctls: map[string]string{}}
+	h := hostFacts{capabilities: own, netSysctls: map[string]string{}, maskedPaths: maskedPaths(sysCPUs)}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(cgroupRoot, &fs); err == nil {
 		h.cgroup2 = fs.Type == unix.CGROUP2_SUPER_MAGIC

@@ -34,9 +34,25 @@ type imageFact struct {
 type imageFacts struct {
 	mu   sync.Mutex
 	byID map[digest.Digest]imageFact
+	// damaged are those of which it was said that they cannot be read.
+	damaged map[digest.Digest]bool
 }
 
-func newImageFacts() *imageFacts { return &imageFacts{byID: map[digest.Digest]imageFact{}} }
+func newImageFacts() *imageFacts {
+	return &imageFacts{byID: map[digest.Digest]imageFact{}, damaged: map[digest.Digest]bool{}}
+}
+
+// tell returns whether it is to be said that an image is damaged: once.
+func (f *imageFacts) tell(target digest.Digest) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.damaged) >= factsLimit {
+		clear(f.damaged)
+	}
+	told := f.damaged[target]
+	f.damaged[target] = true
+	return !told
+}
 
 func (f *imageFacts) get(target digest.Digest) (imageFact, bool) {
 	f.mu.Lock()
@@ -58,6 +74,7 @@ func (f *imageFacts) drop(target digest.Digest) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.byID, target)
+	delete(f.damaged, target)
 }
 
 // byImage finds the fact of an image by its ID.
@@ -81,7 +98,7 @@ func (r *Runtime) fact(ctx context.Context, target ocispec.Descriptor) (imageFac
 	if err != nil {
 		return imageFact{}, err
 	}
-	raw, err := content.ReadBlob(ctx, r.client.ContentStore(), manifest.Config)
+	raw, err := content.ReadBlob(ctx, documents{r.client.ContentStore()}, manifest.Config)
 	if err != nil {
 		return imageFact{}, faultf("image", target.Digest.String(), "read configuration", err)
 	}
@@ -103,7 +120,7 @@ func (r *Runtime) fact(ctx context.Context, target ocispec.Descriptor) (imageFac
 // manifest reads the manifest for this machine or, where the image has none for
 // it, the one there is.
 func (r *Runtime) manifest(ctx context.Context, target ocispec.Descriptor) (ocispec.Manifest, error) {
-	store := r.client.ContentStore()
+	store := documents{r.client.ContentStore()}
 	manifest, err := images.Manifest(ctx, store, target, platforms.Default())
 	if isNotFound(err) {
 		manifest, err = images.Manifest(ctx, store, target, platforms.All)
@@ -199,9 +216,15 @@ func (r *Runtime) catalog(ctx context.Context) ([]imageEntry, error) {
 	for _, rec := range records {
 		fact, err := r.fact(ctx, rec.Target)
 		if err != nil {
-			// One damaged image must not hide the others.
-			r.log.Warn("unreadable image "+rec.Name, "op", "runtime.images", "err", err)
-			continue
+			// One damaged image must not hide the others, nor itself: it is there to be
+			// removed.
+			if ctx.Err() != nil || isGone(err) {
+				return nil, err
+			}
+			if r.facts.tell(rec.Target.Digest) {
+				r.log.Warn("unreadable image "+familiar(rec.Name)+": docker rmi "+rec.Target.Digest.String()+" removes it", "op", "runtime.images", "err", err)
+			}
+			fact = imageFact{target: rec.Target, image: model.Image{ID: model.ImageID(rec.Target.Digest), Damaged: err.Error()}}
 		}
 		entry := byID[fact.image.ID]
 		if entry == nil {

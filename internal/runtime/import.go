@@ -37,49 +37,42 @@ func (r *Runtime) Import(ctx context.Context, rootfs io.Reader, ref string, chan
 	if err != nil {
 		return model.Image{}, err
 	}
-	ctx, done, err := r.client.WithLease(r.scope(ctx)) // what is written stays until records refer to it
-	if err != nil {
-		return model.Image{}, faultf("import", ref, "lease", err)
-	}
-	defer done(context.WithoutCancel(ctx)) //nolint:errcheck // a lease expires by itself
-	layer, err := r.writeLayer(ctx, rootfs)
-	if err != nil {
-		return model.Image{}, err
-	}
-	target, err := r.writeImage(ctx, layer, config)
-	if err != nil {
-		return model.Image{}, err
-	}
-	records := []images.Image{{Name: keeperName(target.Digest), Target: target}}
-	if name != "" {
-		records = append(records, images.Image{Name: name, Target: target})
-	}
-	for _, rec := range records {
-		if err := r.putRecord(ctx, rec); err != nil {
-			return model.Image{}, err
+	var out []model.Image
+	err = r.wholly(r.scope(ctx), func(ctx context.Context, store intake) ([]images.Image, error) {
+		layer, err := writeLayer(ctx, store, rootfs)
+		if err != nil {
+			return nil, err
 		}
-	}
-	if err := r.unpack(ctx, records[0]); err != nil {
-		return model.Image{}, err
-	}
-	out, err := r.loaded(ctx, records)
+		target, err := writeImage(ctx, store, layer, config)
+		if err != nil {
+			return nil, err
+		}
+		records := []images.Image{{Name: keeperName(target.Digest), Target: target}}
+		if name != "" {
+			records = append(records, images.Image{Name: name, Target: target})
+		}
+		if err := r.unpack(ctx, records[0]); err != nil {
+			return nil, err
+		}
+		out, err = r.loaded(ctx, records)
+		return records, err
+	})
 	if err != nil {
-		return model.Image{}, err
+		return model.Image{}, spoiled("image.import", err)
 	}
 	return out[0], nil
 }
 
 // writeLayer stores a tar file, uncompressed, so that its digest is the layer's
 // diff ID too.
-func (r *Runtime) writeLayer(ctx context.Context, rootfs io.Reader) (ocispec.Descriptor, error) {
+func writeLayer(ctx context.Context, store intake, rootfs io.Reader) (ocispec.Descriptor, error) {
 	plain, err := compression.DecompressStream(rootfs)
 	if err != nil {
 		return ocispec.Descriptor{}, &model.Error{Op: "image.import", Kind: model.Invalid,
 			Err: fmt.Errorf("root file system archive: %w", err)}
 	}
 	defer plain.Close()
-	w, err := content.OpenWriter(ctx, r.client.ContentStore(),
-		content.WithRef(fmt.Sprintf("import-%d", time.Now().UnixNano())))
+	w, err := content.OpenWriter(ctx, store, content.WithRef("import-layer"))
 	if err != nil {
 		return ocispec.Descriptor{}, faultf("import", "", "write layer", err)
 	}
@@ -96,10 +89,10 @@ func (r *Runtime) writeLayer(ctx context.Context, rootfs io.Reader) (ocispec.Des
 }
 
 // writeImage stores configuration and manifest of an image of one layer.
-func (r *Runtime) writeImage(ctx context.Context, layer ocispec.Descriptor, c dockerspec.DockerOCIImageConfig) (ocispec.Descriptor, error) {
+func writeImage(ctx context.Context, store intake, layer ocispec.Descriptor, c dockerspec.DockerOCIImageConfig) (ocispec.Descriptor, error) {
 	now := time.Now().UTC()
 	host := platforms.DefaultSpec()
-	config, err := r.writeJSON(ctx, ocispec.MediaTypeImageConfig, dockerspec.DockerOCIImage{
+	config, err := writeJSON(ctx, store, ocispec.MediaTypeImageConfig, dockerspec.DockerOCIImage{
 		Image: ocispec.Image{
 			Created:  &now,
 			Platform: ocispec.Platform{Architecture: host.Architecture, OS: host.OS, Variant: host.Variant},
@@ -111,7 +104,7 @@ func (r *Runtime) writeImage(ctx context.Context, layer ocispec.Descriptor, c do
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	return r.writeJSON(ctx, ocispec.MediaTypeImageManifest, ocispec.Manifest{
+	return writeJSON(ctx, store, ocispec.MediaTypeImageManifest, ocispec.Manifest{
 		Versioned: imagespecs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
 		Config: config, Layers: []ocispec.Descriptor{layer},
 	}, map[string]string{ // by which the collector finds what the manifest refers to
@@ -121,13 +114,13 @@ func (r *Runtime) writeImage(ctx context.Context, layer ocispec.Descriptor, c do
 }
 
 // writeJSON stores one document.
-func (r *Runtime) writeJSON(ctx context.Context, kind string, document any, labels map[string]string) (ocispec.Descriptor, error) {
+func writeJSON(ctx context.Context, store intake, kind string, document any, labels map[string]string) (ocispec.Descriptor, error) {
 	raw, err := json.Marshal(document)
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("write image: %w", err)
 	}
 	desc := ocispec.Descriptor{MediaType: kind, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
-	err = content.WriteBlob(ctx, r.client.ContentStore(), "import-"+desc.Digest.String(),
+	err = content.WriteBlob(ctx, store, "import-"+desc.Digest.String(),
 		bytes.NewReader(raw), desc, content.WithLabels(maps.Clone(labels)))
 	return desc, faultf("import", "", "write image", err)
 }

@@ -16,26 +16,42 @@ import (
 // spareKey is an empty snapshot that is there to be removed; see freeLayers.
 const spareKey = "linkspan-spare"
 
+// prepareLayer makes the writable layer of a container on its image's init layer, and
+// that first if it is not there.
+func (r *Runtime) prepareLayer(ctx context.Context, id model.ContainerID, image imageFact) ([]mount.Mount, error) {
+	out, err := r.prepareSnapshot(ctx, id, initLayerOf(image))
+	if model.KindOf(err) != model.NotFound {
+		return out, err
+	}
+	if err := r.makeInitLayer(ctx, image); err != nil {
+		return nil, err
+	}
+	return r.prepareSnapshot(ctx, id, initLayerOf(image))
+}
+
 // prepareSnapshot makes the writable layer. The label makes it a root of the
 // garbage collector by itself; a lease for the time until the container refers
 // to it would cost two more commits.
 func (r *Runtime) prepareSnapshot(ctx context.Context, id model.ContainerID, parent string) ([]mount.Mount, error) {
-	store := r.client.SnapshotService(r.snapshotter)
-	prepare := func() ([]mount.Mount, error) {
-		return store.Prepare(ctx, string(id), parent, snapshots.WithLabels(map[string]string{
-			labelContainer: string(id),
-			labelRoot:      time.Now().UTC().Format(time.RFC3339),
-		}))
-	}
-	out, err := prepare()
-	if err != nil && strings.Contains(err.Error(), "file exists") {
-		r.log.Warn("removing a layer that containerd has forgotten", "op", "runtime.layers", "container", model.Short(id), "err", err)
-		if freed := r.freeLayers(ctx); freed != nil {
-			return nil, faultf("create", describe(id), "prepare snapshot", errors.Join(err, freed))
-		}
-		out, err = prepare()
-	}
+	out, err := r.prepare(ctx, string(id), parent, snapshots.WithLabels(map[string]string{
+		labelContainer: string(id),
+		labelRoot:      time.Now().UTC().Format(time.RFC3339),
+	}))
 	return out, faultf("create", describe(id), "prepare snapshot", err)
+}
+
+// prepare makes a layer that can be written, after having removed what is in its way.
+func (r *Runtime) prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
+	store := r.client.SnapshotService(r.snapshotter)
+	out, err := store.Prepare(ctx, key, parent, opts...)
+	if err != nil && strings.Contains(err.Error(), "file exists") {
+		r.log.Warn("removing a layer that containerd has forgotten", "op", "runtime.layers", "layer", key, "err", err)
+		if freed := r.freeLayers(ctx); freed != nil {
+			return nil, errors.Join(err, freed)
+		}
+		out, err = store.Prepare(ctx, key, parent, opts...)
+	}
+	return out, err
 }
 
 // freeLayers has containerd remove the folders of layers that it does not know. A

@@ -2,53 +2,201 @@ package runtime
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/images/archive"
 	"github.com/containerd/containerd/v2/pkg/archive/compression"
 	"github.com/containerd/platforms"
-	digest "github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/linkspan/linkspan/internal/model"
 )
 
 // Load reads an archive of `docker save` or an OCI layout in a tar file,
 // compressed or not, and unpacks its images. The result's Tags are only the
-// names that the archive gave.
-func (r *Runtime) Load(ctx context.Context, archive io.Reader) ([]model.Image, error) {
+// names that the archive gave. An image gets its names once it is whole, and all
+// of an archive or nothing is taken.
+func (r *Runtime) Load(ctx context.Context, stream io.Reader) (loaded []model.Image, err error) {
 	ctx = r.scope(ctx)
-	plain, err := compression.DecompressStream(archive)
+	plain, err := compression.DecompressStream(stream)
 	if err != nil {
 		return nil, &model.Error{Op: "image.load", Kind: model.Invalid, Err: fmt.Errorf("image archive: %w", err)}
 	}
 	defer plain.Close()
-	records, err := r.client.Import(ctx, plain,
-		containerd.WithImageRefTranslator(layoutName),
-		containerd.WithDigestRef(func(d digest.Digest) string { return keeperName(d) }),
-		// Content of all platforms is kept alive, and what the archive left out is
-		// not asked for.
-		containerd.WithAllPlatforms(true), containerd.WithSkipMissing())
-	if err != nil {
-		return nil, &model.Error{Op: "image.load", Kind: kindOf(err), Err: native(err)}
-	}
-	for _, rec := range records {
-		if !isKeeper(rec.Name) {
-			continue
-		}
-		if err := r.unpack(ctx, rec); err != nil {
+	err = r.wholly(ctx, func(ctx context.Context, store intake) ([]images.Image, error) {
+		index, err := archive.ImportIndex(ctx, store, plain)
+		if err != nil {
 			return nil, err
 		}
+		records, err := r.archived(ctx, index)
+		if err != nil {
+			return nil, err
+		}
+		for _, rec := range records {
+			if !isKeeper(rec.Name) {
+				continue
+			}
+			if err := r.unpack(ctx, rec); err != nil {
+				return nil, err
+			}
+		}
+		loaded, err = r.loaded(ctx, records)
+		return records, err
+	})
+	if err != nil {
+		return nil, spoiled("image.load", err)
 	}
-	return r.loaded(ctx, records)
+	return loaded, nil
 }
 
-// unpack makes snapshots of an image's layers. An image for another platform is
-// unpacked too: it may run under emulation, and Docker loads it.
+// spoiled is what is said of an archive that cannot be taken in: that is the client's
+// fault, unless containerd or the disk is to blame.
+func spoiled(op string, err error) error {
+	kind := kindOf(err)
+	var syntax *json.SyntaxError
+	var mismatch *json.UnmarshalTypeError
+	if kind == model.Internal && (errors.As(err, &syntax) || errors.As(err, &mismatch) || saysSpoiled(err.Error())) {
+		kind = model.Invalid
+	}
+	if kind == model.NotFound { // would make the docker command look for an image
+		return &model.Error{Op: op, Kind: model.Invalid, Err: errors.New(native(err).Error())}
+	}
+	return &model.Error{Op: op, Kind: kind, Err: native(err)}
+}
+
+// saysSpoiled tells by containerd's words, for want of kinds, whether an archive is bad.
+func saysSpoiled(text string) bool {
+	for _, words := range []string{"archive/tar: ", "unexpected EOF", "unrecognized image format", "mismatched image rootfs",
+		"wrong diff id", "invalid reference format", "failed to resolve layers", "invalid symlink", "invalid hardlink"} {
+		if strings.Contains(text, words) {
+			return true
+		}
+	}
+	return strings.Contains(text, "failed to extract layer") && !strings.Contains(text, "no space left on device")
+}
+
+// wholly has content taken in by take and then stores the records that it returns.
+// If anything fails, neither content nor snapshots nor names stay.
+func (r *Runtime) wholly(ctx context.Context, take func(context.Context, intake) ([]images.Image, error)) error {
+	ctx, end, err := r.lease(ctx)
+	if err != nil {
+		return err
+	}
+	store := newIntake(r.client.ContentStore())
+	records, err := take(ctx, store)
+	if err == nil {
+		err = r.putRecords(ctx, records)
+	}
+	if err != nil {
+		err = errors.Join(err, store.abort(context.WithoutCancel(ctx)))
+	}
+	return errors.Join(err, end(err == nil))
+}
+
+// putRecords stores records of which all content is there. If one cannot be stored,
+// those before it are as they were.
+func (r *Runtime) putRecords(ctx context.Context, records []images.Image) error {
+	store := r.client.ImageService()
+	var undo []func(context.Context) error
+	for _, rec := range records {
+		before, err := store.Get(ctx, rec.Name)
+		switch {
+		case err == nil:
+			undo = append(undo, func(ctx context.Context) error { return r.putRecord(ctx, before) })
+		case isNotFound(err):
+			undo = append(undo, func(ctx context.Context) error { return store.Delete(ctx, rec.Name) })
+		}
+		if err == nil || isNotFound(err) {
+			err = r.putRecord(ctx, rec)
+		}
+		if err != nil {
+			failed := []error{fault("tag", familiar(rec.Name), err)}
+			ctx, cancel := r.call(context.WithoutCancel(ctx))
+			defer cancel()
+			for i := len(undo) - 1; i >= 0; i-- {
+				if err := undo[i](ctx); err != nil && !isNotFound(err) {
+					failed = append(failed, fault("tag", "", err))
+				}
+			}
+			return errors.Join(failed...)
+		}
+	}
+	return nil
+}
+
+// archived returns the records for the images of an archive's index, and sees to it
+// that what they refer to is kept as long as they are. Content of all platforms is, and
+// what the archive left out is not asked for. Documents of absurd sizes are refused.
+func (r *Runtime) archived(ctx context.Context, index ocispec.Descriptor) ([]images.Image, error) {
+	documents := documents{r.client.ContentStore()}
+	raw, err := content.ReadBlob(ctx, documents, index)
+	if err != nil {
+		return nil, err
+	}
+	var list ocispec.Index
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return nil, model.Errorf(model.Invalid, "index of images: %w", err)
+	}
+	var records []images.Image
+	for _, m := range list.Manifests {
+		if err := m.Digest.Validate(); err != nil {
+			return nil, model.Errorf(model.Invalid, "index of images: %w", err)
+		}
+		records = append(records, named(m)...)
+	}
+	seen := 0
+	walk := func(ctx context.Context, desc ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+		if desc.Digest == index.Digest {
+			return list.Manifests, nil
+		}
+		if images.IsManifestType(desc.MediaType) || images.IsIndexType(desc.MediaType) {
+			if seen++; seen > documentsLimit {
+				return nil, model.Errorf(model.Invalid, "the images refer to more than %d documents", documentsLimit)
+			}
+		}
+		children, err := images.Children(ctx, documents, desc)
+		if isNotFound(err) {
+			return nil, images.ErrSkipDesc
+		}
+		return children, err
+	}
+	handler := images.SetChildrenLabels(r.client.ContentStore(), images.HandlerFunc(walk))
+	return records, images.WalkNotEmpty(ctx, handler, index)
+}
+
+// named returns the records of one image of an archive: by its name, if it has one,
+// and by its keeper.
+func named(m ocispec.Descriptor) []images.Image {
+	name := m.Annotations[images.AnnotationImageName]
+	if name == "" {
+		name = layoutName(m.Annotations[ocispec.AnnotationRefName])
+	}
+	var out []images.Image
+	if name != "" && !isKeeper(name) {
+		out = append(out, images.Image{Name: name, Target: m})
+	}
+	if _, refers := m.Annotations[images.AnnotationManifestSubject]; refers {
+		return out
+	}
+	return append(out, images.Image{Name: keeperName(m.Digest), Target: m})
+}
+
+// unpack makes snapshots of an image's layers, once its documents are found good. An
+// image for another platform is unpacked too: it may run under emulation, and Docker
+// loads it.
 func (r *Runtime) unpack(ctx context.Context, rec images.Image) error {
+	if _, err := r.fact(ctx, rec.Target); err != nil {
+		return err
+	}
 	matcher := platforms.Default()
-	if _, err := images.Manifest(ctx, r.client.ContentStore(), rec.Target, matcher); isNotFound(err) {
+	if _, err := images.Manifest(ctx, documents{r.client.ContentStore()}, rec.Target, matcher); isNotFound(err) {
 		matcher = platforms.All
 	}
 	err := containerd.NewImageWithPlatform(r.client, rec, matcher).Unpack(ctx, r.snapshotter)

@@ -36,7 +36,14 @@ func memoryLimits(r model.Resources, host hostFacts) *specs.LinuxMemory {
 	if r.MemorySwap != 0 && host.swapLimit {
 		m.Swap = &r.MemorySwap
 	}
-	if m.Limit == nil && m.Reservation == nil && m.Swap == nil {
+	// Both are settings of cgroups of version 1 alone.
+	if r.Swappiness != 0 && !host.cgroup2 {
+		m.Swappiness = positive(r.Swappiness - 1)
+	}
+	if r.NoOOMKiller && !host.cgroup2 {
+		m.DisableOOMKiller = &r.NoOOMKiller
+	}
+	if m == (specs.LinuxMemory{}) {
 		return nil
 	}
 	return &m

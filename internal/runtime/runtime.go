@@ -67,7 +67,9 @@ type Runtime struct {
 	done chan struct{}  // closed by Close
 	work sync.WaitGroup // goroutines that wait for processes
 
-	layers sync.Mutex // held while stray layers are removed
+	layers     sync.Mutex // held while stray layers are removed
+	initLayers sync.Mutex // held while one is made
+	filling    sync.Mutex // held while a volume is filled
 
 	mu     sync.Mutex
 	closed bool

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -136,7 +137,7 @@ func findShims(namespace, address string) []shim {
 	files, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is good
 	var out []shim
 	for _, file := range files {
-		line, err := os.ReadFile(file)
+		line, err := readCommand(file)
 		if err != nil {
 			continue
 		}
@@ -153,6 +154,23 @@ func findShims(namespace, address string) []shim {
 		}
 	}
 	return out
+}
+
+// maxCommand is the longest command line that may be a shim's, in bytes: any
+// container's process may have one of megabytes.
+const maxCommand = 64 << 10
+
+func readCommand(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	line, err := io.ReadAll(io.LimitReader(f, maxCommand+1))
+	if err == nil && len(line) > maxCommand {
+		err = errors.New("command line is too long")
+	}
+	return line, err
 }
 
 // parseShim reads a command line as proc_pid_cmdline(5) shows it, and returns

@@ -1,6 +1,9 @@
 package runtime
 
 import (
+	"bytes"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -28,6 +31,21 @@ func TestParseShim(t *testing.T) {
 		line := []byte(strings.Join(c.words, "\x00") + "\x00")
 		if got, ok := parseShim(line, "linkspan", address); got != c.want || ok != (c.want != "") {
 			t.Errorf("%s: %q, %t", c.name, got, ok)
+		}
+	}
+}
+
+// TestLongCommandLines: the arguments of a container's process may have megabytes;
+// a shim's have not.
+func TestLongCommandLines(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "cmdline")
+	for size, good := range map[int]bool{100: true, maxCommand: true, maxCommand + 1: false, 8 << 20: false} {
+		if err := os.WriteFile(file, bytes.Repeat([]byte("x"), size), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		line, err := readCommand(file)
+		if good != (err == nil) || len(line) > maxCommand+1 {
+			t.Errorf("%d bytes: %d read, %v", size, len(line), err)
 		}
 	}
 }

@@ -55,7 +55,7 @@ func buildSpec(spec model.ContainerSpec, user specs.User, host hostFacts) (*spec
 	if err := addDevices(s, spec); err != nil {
 		return nil, err
 	}
-	security.confine(s, spec.Privileged, host)
+	security.confine(s, spec, host)
 	return s, nil
 }
 
@@ -71,6 +71,9 @@ func (r *Runtime) Check(spec model.ContainerSpec) error {
 		return err
 	}
 	if _, err = rlimits(spec.Process.Rlimits); err != nil {
+		return err
+	}
+	if _, err = deviceRules(spec.DeviceRules); err != nil {
 		return err
 	}
 	_, err = userMounts(spec.Mounts, r.host)
@@ -246,10 +249,16 @@ func parseSecurity(given []string) (security, error) {
 
 // confine writes seccomp, AppArmor and masked paths into s. It comes last: the
 // seccomp profile depends on the capabilities.
-func (o security) confine(s *specs.Spec, privileged bool, host hostFacts) {
+func (o security) confine(s *specs.Spec, spec model.ContainerSpec, host hostFacts) {
+	privileged := spec.Privileged
 	if !privileged && !o.noMasks {
-		s.Linux.MaskedPaths = maskedPaths()
-		s.Linux.ReadonlyPaths = readonlyPaths()
+		s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = spec.MaskedPaths, spec.ReadonlyPaths
+		if spec.MaskedPaths == nil {
+			s.Linux.MaskedPaths = host.maskedPaths
+		}
+		if spec.ReadonlyPaths == nil {
+			s.Linux.ReadonlyPaths = readonlyPaths()
+		}
 	}
 	if !privileged && !o.noSeccomp {
 		s.Linux.Seccomp = seccomp.DefaultProfile(s)

@@ -2,6 +2,8 @@ package runtime
 
 import (
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +21,7 @@ func testHost() hostFacts {
 		swapLimit:         true,
 		recursiveReadOnly: true,
 		initPath:          "/usr/bin/tini",
+		maskedPaths:       []string{"/proc/kcore"},
 		netSysctls:        map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"},
 	}
 }
@@ -275,4 +278,65 @@ func TestInit(t *testing.T) {
 	same(t, "args", s.Process.Args, []string{"/sbin/docker-init", "--", "sh"})
 	same(t, "mount", s.Mounts[slices.IndexFunc(s.Mounts, func(m specs.Mount) bool { return m.Destination == "/sbin/docker-init" })], specs.Mount{Destination: "/sbin/docker-init", Type: "bind",
 		Source: "/usr/bin/tini", Options: []string{"bind", "ro"}})
+}
+
+// TestMaskedPaths: nil is the default, an empty list none, and privileged containers
+// have none.
+func TestMaskedPaths(t *testing.T) {
+	for name, c := range map[string]struct {
+		change           func(*model.ContainerSpec)
+		masked, readonly []string
+	}{
+		"default":    {func(*model.ContainerSpec) {}, []string{"/proc/kcore"}, readonlyPaths()},
+		"more":       {func(s *model.ContainerSpec) { s.MaskedPaths = []string{"/proc/cpuinfo"} }, []string{"/proc/cpuinfo"}, readonlyPaths()},
+		"none":       {func(s *model.ContainerSpec) { s.MaskedPaths, s.ReadonlyPaths = []string{}, []string{} }, []string{}, []string{}},
+		"unconfined": {func(s *model.ContainerSpec) { s.SecurityOpts = []string{"systempaths=unconfined"} }, nil, nil},
+		"privileged": {func(s *model.ContainerSpec) { s.Privileged, s.MaskedPaths = true, []string{"/x"} }, nil, nil},
+	} {
+		spec := testSpec()
+		c.change(&spec)
+		s := built(t, spec, testHost())
+		same(t, name+": masked", s.Linux.MaskedPaths, c.masked)
+		same(t, name+": read-only", s.Linux.ReadonlyPaths, c.readonly)
+	}
+}
+
+// TestThrottledCPUsAreMasked: GHSA-6fw5-f8r9-fgfm.
+func TestThrottledCPUsAreMasked(t *testing.T) {
+	cpus := t.TempDir()
+	for _, dir := range []string{"cpu0/thermal_throttle", "cpu1/topology", "cpu17/thermal_throttle", "cpufreq/thermal_throttle"} {
+		if err := os.MkdirAll(filepath.Join(cpus, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := maskedPaths(cpus)
+	for _, want := range []string{"/proc/interrupts", "/sys/devices/system/cpu/cpu0/thermal_throttle", "/sys/devices/system/cpu/cpu17/thermal_throttle"} {
+		if !slices.Contains(got, want) {
+			t.Errorf("%v lacks %s", got, want)
+		}
+	}
+	if len(got) != len(maskedPaths(t.TempDir()))+2 {
+		t.Errorf("too much is masked: %v", got)
+	}
+}
+
+// TestExecEnvironment: TERM is for a process that has a terminal itself.
+func TestExecEnvironment(t *testing.T) {
+	for _, c := range []struct {
+		own      []string
+		terminal bool // of the container
+		tty      bool // of the exec
+		given    []string
+		want     []string
+	}{
+		{[]string{"PATH=/bin"}, false, false, []string{"A=1"}, []string{"PATH=/bin", "A=1"}},
+		{[]string{"PATH=/bin"}, false, true, nil, []string{"PATH=/bin", "TERM=xterm"}},
+		{[]string{"PATH=/bin", "TERM=xterm", "B=2"}, true, false, nil, []string{"PATH=/bin", "B=2"}},
+		{[]string{"PATH=/bin", "TERM=vt100"}, true, false, nil, []string{"PATH=/bin", "TERM=vt100"}},
+		{[]string{"TERM=xterm"}, false, false, nil, []string{"TERM=xterm"}},
+		{[]string{"TERM=xterm"}, true, false, []string{"TERM=dumb"}, []string{"TERM=dumb"}},
+	} {
+		own := &specs.Process{Env: c.own, Terminal: c.terminal}
+		same(t, "environment", execEnvironment(own, c.tty, c.given), c.want)
+	}
 }

@@ -21,6 +21,8 @@ type box struct {
 	// files is held while the hosts file is read and written again: links are
 	// changed by the target's operations too, without the turn.
 	files sync.Mutex
+	// usersFiles are files, by path, of which it was said that they are the user's.
+	usersFiles map[string]bool // guarded by files
 
 	mu      sync.Mutex
 	rec     record
@@ -30,6 +32,7 @@ type box struct {
 	// returning says that the user asked for a restart: it ends only to run again.
 	returning bool
 	pause     time.Duration // before the last automatic restart
+	waits     int           // counts waits for an automatic restart: only the last one is in force
 	made      bool          // the runtime has a container of this ID
 	tried     bool          // it was asked for one and did not make it: there may be parts
 	gone      bool          // removed: whoever still holds the box must not use it

@@ -31,14 +31,25 @@ func (m *Manager) Create(ctx context.Context, r CreateRequest) (id string, remar
 	if err != nil {
 		return "", nil, err
 	}
-	if err := merge(r.Config, image.Config); err != nil {
+	if image.Damaged != "" {
+		return "", nil, &model.Error{Op: "container.create", Subject: r.Config.Image, Kind: model.Conflict,
+			Err: fmt.Errorf("image %s cannot be read: %s", r.Config.Image, image.Damaged),
+			Way: "remove it with docker rmi, and load it again"}
+	}
+	said, err := meant(image.Config)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := merge(r.Config, said); err != nil {
 		return "", nil, err
 	}
 	rec := record{ID: model.ContainerID(newID()), Created: time.Now().UTC(), Image: image.ID, Config: r.Config, Host: r.Host}
 	if rec.Name, err = m.reserve(r.Name, rec.ID); err != nil {
 		return "", nil, err
 	}
-	b, err := m.build(ctx, rec, r.Networking)
+	// A client that goes away leaves the container behind, as with Docker, not half of
+	// one.
+	b, err := m.build(context.WithoutCancel(ctx), rec, r.Networking)
 	if err != nil {
 		m.release(rec.Name, rec.ID)
 		return "", nil, err
@@ -150,6 +161,10 @@ func (m *Manager) complete(r CreateRequest) (CreateRequest, error) {
 	if host.CgroupParent == "" {
 		host.CgroupParent = m.o.Defaults.CgroupParent
 	}
+	if host.Memory > 0 && host.MemorySwap == 0 {
+		host.MemorySwap = 2 * host.Memory // else swap would be without a limit
+	}
+	confine(&host, m.o.Confinement)
 	r.Config, r.Host, r.Networking = &config, &host, renameDefault(r.Networking)
 	return r, nil
 }

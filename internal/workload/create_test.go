@@ -228,12 +228,12 @@ func TestCreateWarns(t *testing.T) {
 	_, got, err = b.Create(ctx, request("two", func(r *CreateRequest) {
 		r.Host.PortBindings = network.PortMap{port: {{HostPort: "8080"}}}
 		r.Host.Links = []string{b.create("target", nil) + ":uno"}
-		r.Host.DeviceCgroupRules = []string{"c 1:3 r"}
+		r.Host.StorageOpt = map[string]string{"size": "1G"}
 	}))
 	must(t, err)
 	equal(t, "warnings", got, []string{
 		"Links on the default bridge network are deprecated and will be removed in a future release. Use a custom network instead.",
-		"Not supported by this version yet, and without effect: device cgroup rules"})
+		"Not supported by this version yet, and without effect: storage options"})
 	_, got, err = b.Create(ctx, request("three", func(r *CreateRequest) { r.Host.PublishAllPorts = true }))
 	must(t, err)
 	equal(t, "warnings", got, nil)

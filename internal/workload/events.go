@@ -29,24 +29,31 @@ type eventLog struct {
 }
 
 type subscriber struct {
+	until time.Time
 	match func(events.Message) bool
 	live  chan events.Message
+}
+
+// wants tells whether an event comes before the end, and matches. Those to come
+// are not compared with the beginning: the client's clock may be ahead of ours.
+func (s *subscriber) wants(e events.Message) bool {
+	return (s.until.IsZero() || !time.Unix(0, e.TimeNano).After(s.until)) && s.match(e)
 }
 
 // Publish records an event and passes it on. Time and scope are filled in where
 // they are missing. It does not wait for anybody: a subscriber that is too far
 // behind is cut off.
 func (m *Manager) Publish(e events.Message) {
-	if e.TimeNano == 0 {
-		now := time.Now()
-		e.Time, e.TimeNano = now.Unix(), now.UnixNano()
-	}
 	if e.Scope == "" {
 		e.Scope = "local"
 	}
 	l := &m.events
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if e.TimeNano == 0 { // under the lock, so that the order is that of the times
+		now := time.Now()
+		e.Time, e.TimeNano = now.Unix(), now.UnixNano()
+	}
 	if len(l.ring) < eventsKept {
 		l.ring = append(l.ring, e)
 	} else {
@@ -54,7 +61,7 @@ func (m *Manager) Publish(e events.Message) {
 		l.next = (l.next + 1) % eventsKept
 	}
 	for s := range l.subscribers {
-		if !s.match(e) {
+		if !s.wants(e) {
 			continue
 		}
 		select {
@@ -65,21 +72,26 @@ func (m *Manager) Publish(e events.Message) {
 	}
 }
 
-// Subscribe returns the remembered events after since that match, and a channel
-// of those to come, without a gap in between. A zero since asks for none of the
-// past. The channel is closed when ctx ends, when until (unless zero) has
-// passed, or when its reader is more than 1024 events behind.
+// Subscribe returns the remembered events from since until until that match, the
+// oldest first, and a channel of those to come, without a gap in between. A zero
+// time is no bound; without any, none of the past is asked for. The channel is
+// closed when ctx ends, when until has passed, which it may have already, or when
+// its reader is more than 1024 events behind.
 func (m *Manager) Subscribe(ctx context.Context, since, until time.Time, match func(events.Message) bool) (past []events.Message, live <-chan events.Message) {
-	s := &subscriber{match: match, live: make(chan events.Message, eventsBehind)}
+	s := &subscriber{until: until, match: match, live: make(chan events.Message, eventsBehind)}
 	l := &m.events
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range l.ring {
 		e := l.ring[(l.next+i)%len(l.ring)]
-		at := time.Unix(0, e.TimeNano)
-		if !since.IsZero() && !at.Before(since) && (until.IsZero() || !at.After(until)) && match(e) {
+		asked := (!since.IsZero() || !until.IsZero()) && !time.Unix(0, e.TimeNano).Before(since)
+		if asked && s.wants(e) {
 			past = append(past, e)
 		}
+	}
+	if !until.IsZero() && until.Before(time.Now()) {
+		close(s.live) // nothing can come any more
+		return past, s.live
 	}
 	cancel := context.CancelFunc(func() {})
 	if !until.IsZero() {
@@ -120,6 +132,12 @@ func (m *Manager) say(b *box, action events.Action, pairs ...string) {
 	}
 	m.Publish(events.Message{Type: events.ContainerEventType, Action: action,
 		Actor: events.Actor{ID: string(b.id), Attributes: attributes}})
+}
+
+// SayReloaded publishes that the daemon called id has new settings.
+func (m *Manager) SayReloaded(id string, settings map[string]string) {
+	m.Publish(events.Message{Type: events.DaemonEventType, Action: events.ActionReload,
+		Actor: events.Actor{ID: id, Attributes: settings}})
 }
 
 // sayNetwork publishes that a container joined or left a network.

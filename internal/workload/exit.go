@@ -2,7 +2,6 @@ package workload
 
 import (
 	"context"
-	"slices"
 	"strconv"
 	"time"
 
@@ -20,11 +19,6 @@ const (
 	// exitUnseen is the code of a process that ended with the machine or the
 	// runtime, as with Docker.
 	exitUnseen = 255
-
-	restartFirst = 100 * time.Millisecond
-	restartLast  = time.Minute
-	// restartCalm is the running time after which a restart counts as successful.
-	restartCalm = 10 * time.Second
 )
 
 // watch waits for the end of a run and records it.
@@ -74,7 +68,7 @@ func (m *Manager) exited(b *box, r *run, exit model.Exit) (again bool) {
 	s := &b.rec.State
 	s.Running, s.Paused, s.Restarting = again, false, again
 	s.Pid, s.ExitCode, s.OOMKilled, s.FinishedAt = 0, exit.Code, exit.OOMKilled, exit.At.UTC()
-	if again {
+	if again && !r.unseen {
 		b.rec.RestartCount++
 	}
 	b.mu.Unlock()
@@ -100,87 +94,6 @@ func (m *Manager) comesBack(b *box, again bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return again || b.returning || m.ending.Load() || m.closed.Err() != nil
-}
-
-// wantsRestart tells whether the restart policy asks for another run.
-func wantsRestart(r record, exit model.Exit) bool {
-	policy := r.Host.RestartPolicy
-	switch {
-	case r.Stopped, policy.IsNone():
-		return false
-	case policy.IsOnFailure():
-		return exit.Code != 0 && (policy.MaximumRetryCount == 0 || r.RestartCount < policy.MaximumRetryCount)
-	}
-	return true
-}
-
-// restartLater starts the container again after a pause that doubles with every
-// run that ended early. A stop, a removal or the manager's end cancels it.
-func (m *Manager) restartLater(b *box) {
-	pause := b.nextPause()
-	m.work.Go(func() {
-		timer := time.NewTimer(pause)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-m.closed.Done():
-			return
-		}
-		m.awaitShared(b)
-		b.turn.must()
-		defer b.turn.give()
-		if b.isGone() || !b.snapshot().State.Restarting {
-			return
-		}
-		ctx, cancel := m.cleanup() // the state says "restarting" until it runs
-		defer cancel()
-		if err := m.start(ctx, b); err != nil {
-			m.log.Warn("restart", "container", model.Short(b.id), "op", "container.restart", "err", err)
-			b.wake(int64(b.snapshot().State.ExitCode), "", false) // it will not run again by itself
-		}
-	})
-}
-
-// awaitShared waits, within limits, until the containers run whose network this
-// one uses or links to, if they are about to be started too.
-func (m *Manager) awaitShared(b *box) {
-	ctx, cancel := context.WithTimeout(m.closed, restartLast)
-	defer cancel()
-	for m.awaitsAnother(b.snapshot()) {
-		select {
-		case <-time.After(restartFirst):
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// awaitsAnother tells whether something that a container needs for its start is
-// about to be started itself.
-func (m *Manager) awaitsAnother(rec record) bool {
-	if rec.mode().IsContainer() {
-		other, err := m.find(rec.mode().ConnectedContainer())
-		return err == nil && other.snapshot().State.Restarting
-	}
-	return slices.ContainsFunc(rec.Links, func(l link) bool {
-		target, ok := m.byID(l.Target)
-		return ok && target.State.Restarting
-	})
-}
-
-// nextPause returns how long to wait before a restart: twice as long as the last
-// time, within bounds, unless the run that has ended was calm.
-func (b *box) nextPause() time.Duration {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s := b.rec.State
-	switch {
-	case b.pause == 0 || s.FinishedAt.Sub(s.StartedAt) >= restartCalm:
-		b.pause = restartFirst
-	default:
-		b.pause = min(2*b.pause, restartLast)
-	}
-	return b.pause
 }
 
 // waiter is somebody who waits for an exit or a removal.

@@ -61,7 +61,9 @@ type fakeRuntime struct {
 	tasks     map[model.ContainerID]*fakeProcess
 	execs     map[string]*fakeProcess
 	execSpec  map[string]model.Process
-	failStart error
+	failStart error // of the next start
+	refusal   error // of every start, see refuse
+	starts    int   // so many of them were tried
 	halfMade  error // the next Create makes a container, and fails
 	busy      int   // so many calls of Delete fail
 	vague     bool  // List does not know how processes are
@@ -229,12 +231,30 @@ func (r *fakeRuntime) Reattach(_ context.Context, id model.ContainerID) (*model.
 func (r *fakeRuntime) Start(_ context.Context, id model.ContainerID) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.starts++
+	if r.refusal != nil {
+		return r.refusal
+	}
 	if err := r.failStart; err != nil {
 		r.failStart = nil
 		return err
 	}
 	r.tasks[id].state = model.TaskRunning
 	return nil
+}
+
+// refuse has every start fail, or none with nil.
+func (r *fakeRuntime) refuse(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refusal, r.starts = err, 0
+}
+
+// tried returns how many starts were tried since refuse.
+func (r *fakeRuntime) tried() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.starts
 }
 
 func (r *fakeRuntime) wait(ctx context.Context, p *fakeProcess) (<-chan model.Exit, error) {
@@ -397,4 +417,11 @@ func (r *fakeRuntime) finish(p *fakeProcess, code int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p.finish(code)
+}
+
+// signalled tells whether a process has got a signal.
+func (r *fakeRuntime) signalled(p *fakeProcess) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(p.signals) > 0
 }

@@ -211,6 +211,18 @@ func (b *bench) inspect(id string) container.InspectResponse {
 	return out
 }
 
+// endpoint returns the only endpoint of a container.
+func (b *bench) endpoint(id string) model.Endpoint {
+	b.t.Helper()
+	view := b.engine.Snapshot()
+	sb, _ := view.SandboxOf(model.ContainerID(id))
+	all := endpointsOf(view, sb.ID)
+	if len(all) != 1 {
+		b.t.Fatalf("%d endpoints", len(all))
+	}
+	return all[0]
+}
+
 // file returns the text of one of a container's files.
 func (b *bench) file(id, name string) string {
 	b.t.Helper()

@@ -42,6 +42,7 @@ func (m *Manager) writeFiles(b *box, where netns) error {
 	}
 	b.files.Lock()
 	defer b.files.Unlock()
+	b.usersFiles = nil
 	s := m.o.Engine.Snapshot()
 	hosts, err := m.hosts(rec, s)
 	if err != nil {
@@ -66,9 +67,14 @@ func (m *Manager) writeFiles(b *box, where netns) error {
 func (m *Manager) refreshFiles(ctx context.Context, b *box, after *state.Snapshot, op string) {
 	f := m.filesOf(b.id)
 	b.files.Lock()
-	err := errors.Join(m.refreshHosts(b, f.hosts, after), m.refreshResolvConf(b, f.resolvConf, after))
+	var failed []error
+	for path, refresh := range map[string]func(*box, string, *state.Snapshot) error{f.hosts: m.refreshHosts, f.resolvConf: m.refreshResolvConf} {
+		if err := refresh(b, path, after); err != nil && !m.spurned(b, path, err, op) {
+			failed = append(failed, err)
+		}
+	}
 	b.files.Unlock()
-	if err != nil {
+	if err := errors.Join(failed...); err != nil {
 		m.log.Error("files of a container not refreshed", "container", model.Short(b.id), "op", op, "err", err)
 	}
 	m.saveLogged(ctx, b, op)
@@ -95,7 +101,7 @@ func (m *Manager) catchUpFiles(ctx context.Context, b *box) {
 func (m *Manager) refreshHosts(b *box, path string, after *state.Snapshot) error {
 	rec := b.snapshot()
 	old, now := rec.OwnEntries, ownEntries(rec, after)
-	text, err := os.ReadFile(path)
+	text, err := readShared(path)
 	if err != nil {
 		return err
 	}
@@ -111,7 +117,7 @@ func (m *Manager) refreshHosts(b *box, path string, after *state.Snapshot) error
 // ours, even if the daemon was killed before it could remember.
 func (m *Manager) refreshResolvConf(b *box, path string, after *state.Snapshot) error {
 	rec := b.snapshot()
-	text, err := os.ReadFile(path)
+	text, err := readShared(path)
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func checkOf(config *container.Config) (check, bool) {
 		command:     slices.Clone(h.Test[1:]),
 		interval:    orDefault(h.Interval, defaultInterval),
 		timeout:     orDefault(h.Timeout, defaultTimeout),
-		startPeriod: h.StartPeriod, startInterval: orDefault(h.StartInterval, defaultStartInterval),
+		startPeriod: max(h.StartPeriod, 0), startInterval: orDefault(h.StartInterval, defaultStartInterval),
 		retries: h.Retries,
 	}
 	if c.retries <= 0 {
@@ -61,8 +61,10 @@ func checkOf(config *container.Config) (check, bool) {
 	return check{}, false // "NONE", or a word that nobody knows: Docker ignores it
 }
 
+// orDefault also replaces what is too short to be meant, which an earlier release has
+// taken over from images.
 func orDefault(d, otherwise time.Duration) time.Duration {
-	if d == 0 {
+	if d < container.MinimumDuration {
 		return otherwise
 	}
 	return d

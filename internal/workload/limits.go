@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -43,6 +44,81 @@ func checkLimits(r container.Resources) error {
 		return model.Errorf(model.Invalid, "Invalid value %s for cpuset cpus", r.CpusetCpus)
 	case !isCPUList(r.CpusetMems):
 		return model.Errorf(model.Invalid, "Invalid value %s for cpuset mems", r.CpusetMems)
+	case r.MemorySwappiness != nil && (*r.MemorySwappiness < -1 || *r.MemorySwappiness > 100):
+		return model.Errorf(model.Invalid, "Invalid value: %d, valid memory swappiness range is 0-100", *r.MemorySwappiness)
+	}
+	return checkAvailable(r, online("/sys/devices/system/cpu/online"), online("/sys/devices/system/node/online"))
+}
+
+// online reads which CPUs or memory nodes the machine has; empty if it does not say.
+func online(path string) string {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(raw))
+}
+
+// checkAvailable refuses CPUs and memory nodes that the machine does not have.
+func checkAvailable(r container.Resources, cpus, nodes string) error {
+	switch {
+	case cpus != "" && !within(r.CpusetCpus, cpus):
+		return model.Errorf(model.Invalid, "Requested CPUs are not available - requested %s, available: %s", r.CpusetCpus, cpus)
+	case nodes != "" && !within(r.CpusetMems, nodes):
+		return model.Errorf(model.Invalid, "Requested memory nodes are not available - requested %s, available: %s", r.CpusetMems, nodes)
+	}
+	return nil
+}
+
+// within tells whether all of one list as in cpuset(7) is in another. Both are lists.
+func within(list, available string) bool {
+	have := map[uint64]bool{}
+	eachNumber(available, func(n uint64) bool { have[n] = true; return true })
+	return eachNumber(list, func(n uint64) bool { return have[n] })
+}
+
+// eachNumber calls f for the numbers of a list as in cpuset(7) until it returns false, which
+// is returned then.
+func eachNumber(list string, f func(uint64) bool) bool {
+	if list == "" {
+		return true
+	}
+	for _, part := range strings.Split(list, ",") {
+		from, to, ranged := strings.Cut(part, "-")
+		first, err := strconv.ParseUint(from, 10, 16)
+		if err != nil {
+			return false
+		}
+		last := first
+		if ranged {
+			if last, err = strconv.ParseUint(to, 10, 16); err != nil {
+				return false
+			}
+		}
+		for n := first; n <= last; n++ {
+			if !f(n) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// checkUpdate refuses changes that do not go with what a container has, in Docker's
+// words.
+func checkUpdate(has, changed container.Resources) error {
+	conflict := func(text string) error { return model.Errorf(model.Conflict, "%s", text) }
+	switch {
+	case changed.Memory != 0 && changed.MemorySwap == 0 && has.MemorySwap > 0 && changed.Memory > has.MemorySwap:
+		return conflict("Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time")
+	case changed.NanoCPUs > 0 && has.CPUPeriod > 0:
+		return conflict("Conflicting options: Nano CPUs cannot be updated as CPU Period has already been set")
+	case changed.NanoCPUs > 0 && has.CPUQuota > 0:
+		return conflict("Conflicting options: Nano CPUs cannot be updated as CPU Quota has already been set")
+	case changed.CPUPeriod > 0 && has.NanoCPUs > 0:
+		return conflict("Conflicting options: CPU Period cannot be updated as NanoCPUs has already been set")
+	case changed.CPUQuota > 0 && has.NanoCPUs > 0:
+		return conflict("Conflicting options: CPU Quota cannot be updated as NanoCPUs has already been set")
 	}
 	return nil
 }

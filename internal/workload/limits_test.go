@@ -15,7 +15,7 @@ func TestCheckLimits(t *testing.T) {
 		r    container.Resources
 	}{
 		{"", container.Resources{}},
-		{"", container.Resources{Memory: 6 << 20, MemorySwap: -1, MemoryReservation: 6 << 20, NanoCPUs: int64(runtime.NumCPU()) * 1e9, CpusetCpus: "0-0,1"}},
+		{"", container.Resources{Memory: 6 << 20, MemorySwap: -1, MemoryReservation: 6 << 20, NanoCPUs: int64(runtime.NumCPU()) * 1e9, CpusetCpus: "0-0,0"}},
 		{"", container.Resources{CPUPeriod: 1000, CPUQuota: -1, CpusetMems: "0"}},
 		{"Minimum memory limit allowed is 6MB", container.Resources{Memory: -5}},
 		{"Minimum memoryswap limit should be larger than memory limit", container.Resources{Memory: 8 << 20, MemorySwap: 7 << 20}},
@@ -31,6 +31,10 @@ func TestCheckLimits(t *testing.T) {
 		{"Invalid value a-b for cpuset cpus", container.Resources{CpusetCpus: "a-b"}},
 		{"Invalid value 3-1 for cpuset cpus", container.Resources{CpusetCpus: "3-1"}},
 		{"Invalid value 0, for cpuset mems", container.Resources{CpusetMems: "0,"}},
+		{"Requested CPUs are not available - requested 1-8191, available: ", container.Resources{CpusetCpus: "1-8191"}},
+		{"Invalid value: 101, valid memory swappiness range is 0-100", container.Resources{MemorySwappiness: number(101)}},
+		{"Invalid value: -2, valid memory swappiness range is 0-100", container.Resources{MemorySwappiness: number(-2)}},
+		{"", container.Resources{MemorySwappiness: number(-1)}},
 	} {
 		err := checkLimits(c.r)
 		if c.text == "" {
@@ -39,4 +43,55 @@ func TestCheckLimits(t *testing.T) {
 		}
 		refused(t, err, model.Invalid, c.text)
 	}
+}
+
+func number(n int64) *int64 { return &n }
+
+func TestCheckAvailable(t *testing.T) {
+	for _, c := range []struct {
+		cpus, mems string
+		text       string
+	}{
+		{"", "", ""},
+		{"0-1,4", "0", ""},
+		{"3", "", "Requested CPUs are not available - requested 3, available: 0-1,4-5"},
+		{"1-42", "", "Requested CPUs are not available - requested 1-42, available: 0-1,4-5"},
+		{"", "0-1", "Requested memory nodes are not available - requested 0-1, available: 0"},
+	} {
+		err := checkAvailable(container.Resources{CpusetCpus: c.cpus, CpusetMems: c.mems}, "0-1,4-5", "0")
+		if c.text == "" {
+			must(t, err)
+			continue
+		}
+		refused(t, err, model.Invalid, c.text)
+	}
+	must(t, checkAvailable(container.Resources{CpusetCpus: "7", CpusetMems: "7"}, "", "")) // nobody knows
+}
+
+// TestUpdateConflicts: the texts are Docker's, not the runtime's.
+func TestUpdateConflicts(t *testing.T) {
+	b := newBench(t)
+	id := b.create("one", func(r *CreateRequest) { r.Host.Memory = 64 << 20 })
+	if got := b.inspect(id).HostConfig.MemorySwap; got != 128<<20 {
+		t.Errorf("swap limit %d, want twice the memory limit", got)
+	}
+	_, err := b.Update(ctx, id, container.UpdateConfig{Resources: container.Resources{Memory: 200 << 20}})
+	refused(t, err, model.Conflict, "Cannot update container "+id+": Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time")
+	_, err = b.Update(ctx, id, container.UpdateConfig{Resources: container.Resources{Memory: 200 << 20, MemorySwap: 300 << 20}})
+	must(t, err)
+	id = b.create("two", func(r *CreateRequest) { r.Host.CPUPeriod = 5000 })
+	_, err = b.Update(ctx, id, container.UpdateConfig{Resources: container.Resources{NanoCPUs: 1e9}})
+	refused(t, err, model.Conflict, "Nano CPUs cannot be updated as CPU Period has already been set")
+}
+
+func TestMemoryWarnings(t *testing.T) {
+	yes := true
+	all := container.Resources{MemorySwappiness: number(10), OomKillDisable: &yes}
+	if got := memoryWarnings(all, false); len(got) != 2 {
+		t.Errorf("version 2: %q", got)
+	}
+	equal(t, "version 1", memoryWarnings(all, true), []string{"OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources."})
+	all.Memory = 64 << 20
+	equal(t, "with a limit", memoryWarnings(all, true), nil)
+	equal(t, "nothing asked", memoryWarnings(container.Resources{MemorySwappiness: number(-1)}, false), nil)
 }

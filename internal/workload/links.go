@@ -294,13 +294,13 @@ func (m *Manager) editHosts(b *box, op string, change func([]byte) []byte) {
 	b.files.Lock()
 	defer b.files.Unlock()
 	file := m.filesOf(b.id).hosts
-	text, err := os.ReadFile(file)
+	text, err := readShared(file)
 	if err == nil {
 		if next := change(text); !slices.Equal(next, text) {
 			err = rewrite(file, next)
 		}
 	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err != nil && !m.spurned(b, file, err, op) && !errors.Is(err, os.ErrNotExist) {
 		m.log.Error("links of a container not refreshed", "container", model.Short(b.id), "op", op, "err", err)
 	}
 }

@@ -3,7 +3,6 @@ package workload
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,7 +16,7 @@ import (
 )
 
 // List returns the containers that o chooses, the newest first.
-func (m *Manager) List(_ context.Context, o ListOptions) ([]container.Summary, error) {
+func (m *Manager) List(ctx context.Context, o ListOptions) ([]container.Summary, error) {
 	f := o.Filters
 	if err := f.Check("ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation",
 		"label", "name", "network", "publish", "since", "status", "volume"); err != nil {
@@ -29,6 +28,11 @@ func (m *Manager) List(_ context.Context, o ListOptions) ([]container.Summary, e
 	}
 	if err := checkValues(f); err != nil {
 		return nil, err
+	}
+	if task, _, err := f.Bool("is-task"); err != nil {
+		return nil, err
+	} else if task {
+		boxes = nil // there is no swarm whose tasks they could be
 	}
 	everything := o.All || o.Limit > 0 || f.Has("status") || f.Has("exited")
 	now, linked := time.Now(), m.linkedNames()
@@ -43,6 +47,11 @@ func (m *Manager) List(_ context.Context, o ListOptions) ([]container.Summary, e
 		}
 		one := m.summary(rec, now)
 		one.Names = append(one.Names, linked[rec.ID]...)
+		if o.Size {
+			if one.SizeRw, one.SizeRootFs, err = m.sizeOf(ctx, b); err != nil {
+				return nil, err
+			}
+		}
 		out = append(out, one)
 		if o.Limit > 0 && len(out) == o.Limit {
 			break
@@ -85,7 +94,7 @@ func checkValues(f Filters) error {
 	}
 	for _, code := range f["exited"] {
 		if _, err := strconv.Atoi(code); err != nil {
-			return model.Errorf(model.Invalid, "invalid filter 'exited=%s'", code)
+			return model.Errorf(model.Invalid, "invalid filter 'exited=%s': %w", code, err)
 		}
 	}
 	for _, key := range []string{"publish", "expose"} {
@@ -100,29 +109,19 @@ func checkValues(f Filters) error {
 
 // chosen tells whether all filters hold.
 func (m *Manager) chosen(r record, f Filters) bool {
-	return f.Match("id", func(v string) bool { return matches(v, string(r.ID)) }) &&
-		f.Match("name", func(v string) bool { return matches(v, r.Name) || matches(v, "/"+r.Name) }) &&
-		f.Match("status", func(v string) bool { return v == string(r.status()) }) &&
+	return f.MatchPattern("id", string(r.ID)) &&
+		(f.MatchPattern("name", r.Name) || f.MatchPattern("name", "/"+r.Name)) &&
+		f.MatchPattern("status", string(r.status())) &&
 		f.Match("exited", func(v string) bool {
 			return !r.State.Running && !r.State.FinishedAt.IsZero() && v == strconv.Itoa(r.State.ExitCode)
 		}) &&
 		f.Match("ancestor", func(v string) bool { return ancestor(v, r) }) &&
-		f.Match("health", func(v string) bool { return v == string(r.health().Status) }) &&
-		f.Match("is-task", func(v string) bool { return v == "false" || v == "0" }) &&
+		f.MatchExact("health", string(r.health().Status)) &&
 		f.Match("expose", func(v string) bool { return exposes(r, v) }) &&
 		f.Match("publish", func(v string) bool { return publishes(r, v) }) &&
 		f.Match("volume", func(v string) bool { return mounted(r, v) }) &&
 		f.Match("network", func(v string) bool { return m.joined(r, v) }) &&
 		f.MatchLabels("label", r.Config.Labels)
-}
-
-// matches takes the pattern as a regular expression, as Docker does, or else as
-// a part of the text. The engine of the expressions is linear in time.
-func matches(pattern, text string) bool {
-	if re, err := regexp.Compile(pattern); err == nil && re.MatchString(text) {
-		return true
-	}
-	return strings.Contains(text, pattern)
 }
 
 // ancestor tells whether v names the container's image.
@@ -223,7 +222,11 @@ func statusText(r record, now time.Time) string {
 	case container.StatePaused:
 		return "Up " + units.HumanDuration(now.Sub(s.StartedAt)) + " (Paused)"
 	case container.StateRestarting:
-		return fmt.Sprintf("Restarting (%d) %s ago", s.ExitCode, units.HumanDuration(now.Sub(s.FinishedAt)))
+		text := fmt.Sprintf("Restarting (%d) %s ago", s.ExitCode, units.HumanDuration(now.Sub(s.FinishedAt)))
+		if why := waitingFor(s); why != "" {
+			text += ": " + why
+		}
+		return text
 	case container.StateCreated:
 		return "Created"
 	}

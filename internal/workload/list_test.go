@@ -1,7 +1,7 @@
 package workload
 
 import (
-	"os"
+	"context"
 	"strconv"
 	"testing"
 	"time"
@@ -36,6 +36,9 @@ func TestList(t *testing.T) {
 		{"before", ListOptions{All: true, Filters: Filters{"before": {"three"}}}, []string{two, one}},
 		{"since", ListOptions{All: true, Filters: Filters{"since": {"one"}, "before": {"three"}}}, []string{two}},
 		{"expose", ListOptions{Filters: Filters{"expose": {"80/tcp"}}}, []string{two}},
+		{"is no task", ListOptions{Filters: Filters{"is-task": {"0"}}}, []string{two}},
+		{"is a task", ListOptions{All: true, Filters: Filters{"is-task": {"true"}}}, nil},
+		{"what is no pattern", ListOptions{All: true, Filters: Filters{"name": {"("}}}, nil},
 		{"expose another", ListOptions{Filters: Filters{"expose": {"81-90/tcp"}}}, nil},
 	} {
 		got, err := b.List(ctx, c.o)
@@ -50,6 +53,8 @@ func TestList(t *testing.T) {
 	refused(t, err, model.Invalid, "invalid filter 'odd'")
 	_, err = b.List(ctx, ListOptions{Filters: Filters{"status": {"odd"}}})
 	refused(t, err, model.Invalid, "invalid value for state (odd)")
+	_, err = b.List(ctx, ListOptions{Filters: Filters{"is-task": {"odd"}}})
+	refused(t, err, model.Invalid, "invalid filter 'is-task=[odd]'")
 	got, err := b.List(ctx, ListOptions{})
 	must(t, err)
 	if s := got[0]; s.Names[0] != "/two" || s.Command != "sh" || len(s.Ports) != 1 || s.HostConfig.NetworkMode != "web" || s.Status == "" {
@@ -76,43 +81,6 @@ func TestStatusText(t *testing.T) {
 	}
 }
 
-func TestTop(t *testing.T) {
-	b := newBench(t)
-	id := b.create("one", nil)
-	_, err := b.Top(ctx, id, nil)
-	refused(t, err, model.Conflict, "is not running")
-	must(t, b.Start(ctx, id))
-	got, err := b.Top(ctx, id, []string{"-ef"})
-	must(t, err)
-	if len(got.Titles) != 8 || len(got.Processes) != 1 || got.Processes[0][1] != strconv.Itoa(os.Getpid()) || got.Processes[0][2] != strconv.Itoa(os.Getppid()) {
-		t.Fatalf("%+v", got)
-	}
-	_, err = b.Top(ctx, id, []string{"aux"})
-	refused(t, err, model.NotImplemented, "ps aux")
-}
-
-func TestParseProcess(t *testing.T) {
-	boot := time.Date(2024, 5, 6, 7, 8, 0, 0, time.Local)
-	line := "42 (a) b (c) S 7 42 42 34817 42 4194304 0 0 0 0 150 50 0 0 20 0 1 0 6000 0 0 0"
-	p, err := parseProcess(line, boot)
-	must(t, err)
-	equal(t, "row", p.row(boot.Add(2*time.Minute)), []string{"", "42", "7", "3", "07:09", "pts/1", "00:00:02", "[a) b (c]"})
-	for _, bad := range []string{"", "42", "42 (x) S 1", ")("} {
-		if _, err := parseProcess(bad, boot); err == nil {
-			t.Errorf("%q was read", bad)
-		}
-	}
-}
-
-func FuzzParseProcess(f *testing.F) {
-	f.Add("42 (a) S 7 42 42 34817 42 4194304 0 0 0 0 150 50 0 0 20 0 1 0 6000 0 0 0")
-	f.Fuzz(func(t *testing.T, line string) {
-		if p, err := parseProcess(line, time.Unix(0, 0)); err == nil && len(p.row(time.Unix(1, 0))) != 8 {
-			t.Fatalf("%q", line)
-		}
-	})
-}
-
 func TestEvents(t *testing.T) {
 	b := newBench(t)
 	any := func(events.Message) bool { return true }
@@ -122,6 +90,25 @@ func TestEvents(t *testing.T) {
 	past, _ := b.Subscribe(ctx, time.Unix(1, 0), time.Time{}, any)
 	if len(past) != eventsKept || past[0].Action != "10" || past[0].Scope != "local" || past[0].Time == 0 {
 		t.Fatalf("%d events, the first %+v", len(past), past[0])
+	}
+	for name, c := range map[string]struct {
+		since, until time.Time
+		count        int
+	}{
+		"since the beginning":    {time.Unix(0, 0), time.Time{}, eventsKept},
+		"until now, since ever":  {time.Time{}, time.Now(), eventsKept},
+		"until the first second": {time.Time{}, time.Unix(1, 0), 0},
+		"since an hour from now": {time.Now().Add(time.Hour), time.Time{}, 0},
+	} {
+		got, live := b.Subscribe(ctx, c.since, c.until, any)
+		if len(got) != c.count {
+			t.Errorf("%s: %d events, want %d", name, len(got), c.count)
+		}
+		if !c.until.IsZero() {
+			if e, more := <-live; more {
+				t.Errorf("%s: %+v after the end", name, e)
+			}
+		}
 	}
 	none, live := b.Subscribe(ctx, time.Time{}, time.Time{}, func(e events.Message) bool { return e.Type == events.ContainerEventType })
 	if len(none) != 0 {
@@ -150,21 +137,6 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-func TestParseMoment(t *testing.T) {
-	now := time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
-	for text, want := range map[string]time.Time{
-		"10m": now.Add(-10 * time.Minute), "1700000000": time.Unix(1700000000, 0),
-		"1700000000.5": time.Unix(1700000000, 500000000), "2024-01-02T03:04:05Z": time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC),
-	} {
-		if got, err := ParseMoment(text, now); err != nil || !got.Equal(want) {
-			t.Errorf("%s: %v, %v", text, got, err)
-		}
-	}
-	if _, err := ParseMoment("yesterday", now); model.KindOf(err) != model.Invalid {
-		t.Errorf("yesterday: %v", err)
-	}
-}
-
 func TestCreateDuringRun(t *testing.T) {
 	b := newBench(t)
 	id := b.run("one", nil)
@@ -176,5 +148,33 @@ func TestCreateDuringRun(t *testing.T) {
 	}
 	if got := b.inspect(id).State.Status; got != container.StateRunning {
 		t.Fatal(got)
+	}
+}
+
+// sizes knows one container.
+type sizes struct{ id model.ContainerID }
+
+func (s sizes) LayerSizes(_ context.Context, id model.ContainerID) (written, image int64, err error) {
+	if id != s.id {
+		return 0, 0, model.Errorf(model.NotFound, "no container")
+	}
+	return 7, 100, nil
+}
+
+// TestListSizes: sizes are told if they are asked for, and 0 of what was never started.
+func TestListSizes(t *testing.T) {
+	b := newBench(t)
+	id := b.create("one", nil)
+	b.create("two", nil)
+	b.o.Sizes = sizes{model.ContainerID(id)}
+	for _, asked := range []bool{false, true} {
+		list, err := b.List(ctx, ListOptions{All: true, Size: asked})
+		must(t, err)
+		for _, c := range list {
+			written, all := c.SizeRw, c.SizeRootFs
+			if c.ID == id && asked && (written != 7 || all != 107) || (c.ID != id || !asked) && written+all != 0 {
+				t.Errorf("%s, asked %v: %d of %d", c.Names, asked, written, all)
+			}
+		}
 	}
 }

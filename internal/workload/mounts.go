@@ -94,7 +94,7 @@ func (m *Manager) imageVolumes(r record, out []mountPoint) ([]mountPoint, error)
 // bind is one `-v` value: [SOURCE:]TARGET[:OPTIONS].
 type bind struct {
 	source, target, mode string
-	readOnly             bool
+	readOnly, noCopy     bool
 	propagation          mount.Propagation // empty: the default
 }
 
@@ -115,9 +115,11 @@ func parseBind(spec string) (bind, error) {
 		switch {
 		case option == "ro" || option == "readonly":
 			b.readOnly = true
+		case option == "nocopy":
+			b.noCopy = true
 		case slices.Contains(mount.Propagations, mount.Propagation(option)):
 			b.propagation = mount.Propagation(option)
-		case !slices.Contains([]string{"rw", "z", "Z", "nocopy", "cached", "delegated", "consistent"}, option):
+		case !slices.Contains([]string{"rw", "z", "Z", "cached", "delegated", "consistent"}, option):
 			return bind{}, model.Errorf(model.Invalid, "invalid mode: %s", b.mode)
 		}
 	}
@@ -145,7 +147,7 @@ func (m *Manager) bindPoint(spec string) (p mountPoint, err error) {
 	if b.propagation != "" {
 		p.Propagation = b.propagation
 	}
-	p.RW = !b.readOnly
+	p.RW, p.CopyUp = !b.readOnly, p.CopyUp && !b.noCopy
 	return p, err
 }
 
@@ -179,6 +181,7 @@ func (m *Manager) specPoint(spec mount.Mount) (p mountPoint, err error) {
 		if p, err = m.volumePoint(spec.Source, spec.Target); err != nil {
 			return p, err
 		}
+		p.CopyUp = spec.VolumeOptions == nil || !spec.VolumeOptions.NoCopy
 	case mount.TypeTmpfs:
 		if spec.Source != "" {
 			return p, bad("field Source must not be specified")
@@ -260,13 +263,10 @@ func (m *Manager) volumePoint(name, target string) (mountPoint, error) {
 	if checkName(name) != nil || len(name) > 255 {
 		return mountPoint{}, model.Errorf(model.Invalid, "create %s: %q includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path", name, name)
 	}
-	if err := os.MkdirAll(filepath.Join(m.o.Root, "volumes"), 0o711); err != nil {
-		return mountPoint{}, fmt.Errorf("volumes: %w", err)
+	if err := makeVolume(m.o.Root, name); err != nil {
+		return mountPoint{}, err
 	}
-	if err := os.MkdirAll(m.volume(name), 0o755); err != nil {
-		return mountPoint{}, fmt.Errorf("volume %s: %w", name, err)
-	}
-	return mountPoint{Anonymous: anonymous, MountPoint: container.MountPoint{Type: mount.TypeVolume, Name: name, Driver: "local",
+	return mountPoint{Anonymous: anonymous, CopyUp: true, MountPoint: container.MountPoint{Type: mount.TypeVolume, Name: name, Driver: "local",
 		Source: m.volume(name), Destination: target, Mode: "z", RW: true}}, nil
 }
 
@@ -296,7 +296,7 @@ func (m *Manager) inheritedPoints(r record) ([]mountPoint, error) {
 			if p.Type == mount.TypeTmpfs {
 				continue
 			}
-			p.Anonymous = false // the other's to remove
+			p.Anonymous, p.CopyUp = false, false // the other's to remove and to fill
 			p.RW = p.RW && mode != "ro"
 			out = append(out, p)
 		}
@@ -327,7 +327,7 @@ func (m *Manager) runtimeMounts(r record, f files) []model.Mount {
 			kind = "tmpfs"
 		}
 		out = append(out, model.Mount{Type: kind, Source: p.Source, Target: p.Destination,
-			ReadOnly: !p.RW, Propagation: string(p.Propagation), Options: p.Options})
+			ReadOnly: !p.RW, CopyUp: p.CopyUp, Propagation: string(p.Propagation), Options: p.Options})
 	}
 	for _, own := range []model.Mount{
 		{Source: f.resolvConf, Target: "/etc/resolv.conf"},

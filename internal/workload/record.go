@@ -53,6 +53,8 @@ type progress struct {
 	Pid        int  `json:",omitempty"`
 	ExitCode   int
 	Error      string `json:",omitempty"` // why the last start failed
+	// Retries are starts that followed, by the restart policy, on one that failed.
+	Retries    int `json:",omitempty"`
 	StartedAt  time.Time
 	FinishedAt time.Time
 }
@@ -62,6 +64,7 @@ type mountPoint struct {
 	container.MountPoint
 	Options   []string `json:",omitempty"` // of a tmpfs
 	Anonymous bool     `json:",omitempty"` // a volume that goes with the container
+	CopyUp    bool     `json:",omitempty"` // a volume that takes over what the image has there, if it is empty
 	Unlisted  bool     `json:",omitempty"` // of --tmpfs: HostConfig tells of it, Mounts does not
 }
 

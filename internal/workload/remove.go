@@ -23,6 +23,7 @@ func (m *Manager) Remove(ctx context.Context, ref string, o RemoveOptions) error
 		return err
 	}
 	if o.Force {
+		ctx = context.WithoutCancel(ctx) // what is killed is removed too
 		if err := m.endForRemoval(ctx, b); err != nil {
 			return err
 		}
@@ -172,6 +173,9 @@ func (m *Manager) Update(ctx context.Context, ref string, c container.UpdateConf
 	if err := checkLimits(c.Resources); err != nil {
 		return none, err
 	}
+	if err := checkUpdate(host.Resources, c.Resources); err != nil {
+		return none, model.Errorf(model.KindOf(err), "Cannot update container %s: %w", b.id, err)
+	}
 	updateResources(&host.Resources, c.Resources)
 	if c.RestartPolicy.Name != "" {
 		host.RestartPolicy = c.RestartPolicy
@@ -179,13 +183,14 @@ func (m *Manager) Update(ctx context.Context, ref string, c container.UpdateConf
 	b.mu.Lock()
 	made := b.made
 	b.mu.Unlock()
+	ctx = context.WithoutCancel(ctx) // the limits and the record change both or not at all
 	if changed := resources(c.Resources); made && changed != (model.Resources{}) {
 		if err := m.o.Containers.Update(ctx, b.id, changed); err != nil {
 			return none, model.Errorf(model.KindOf(err), "Cannot update container %s: %w", b.id, err)
 		}
 	}
 	b.edit(func(r *record) { r.Host = &host })
-	if err := m.save(context.WithoutCancel(ctx), b); err != nil {
+	if err := m.save(ctx, b); err != nil {
 		return none, err
 	}
 	m.say(b, events.ActionUpdate)
@@ -223,7 +228,7 @@ func (m *Manager) Prune(ctx context.Context, f Filters) (container.PruneReport, 
 	if err := f.Check("until", "label", "label!"); err != nil {
 		return report, err
 	}
-	until, err := f.until(time.Now())
+	until, err := f.Until(time.Now())
 	if err != nil {
 		return report, err
 	}

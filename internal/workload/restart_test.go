@@ -1,6 +1,8 @@
 package workload
 
 import (
+	"context"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -118,14 +120,194 @@ func TestVerbsOnRestarting(t *testing.T) {
 	must(t, b.Remove(ctx, id, RemoveOptions{Force: true}))
 }
 
+// errAddress is what the engine says of a published address that is not there.
+var errAddress = networkingError(model.Errorf(model.Unfit,
+	"driver failed programming external connectivity on endpoint one (0123abcd): failed to bind host port 192.0.2.1:80/tcp: cannot assign requested address"))
+
+// TestRestartThatFails: a start by the policy that fails is tried again until it
+// works, and all who ask are told what the container waits for.
 func TestRestartThatFails(t *testing.T) {
 	b := newBench(t)
 	id := b.run("one", always)
-	b.runtime.failStart = errBroken
+	b.runtime.refuse(errAddress)
+	b.end(id, 1)
+	soon(t, "the third start", func() bool { return b.runtime.tried() >= 3 })
+	soon(t, "between two starts", func() bool { return b.inspect(id).State.ExitCode == exitUnknown })
+	got := b.inspect(id)
+	if s := got.State; s.Status != container.StateRestarting || !s.Running || !s.Restarting || !strings.HasSuffix(s.Error, "cannot assign requested address") || got.RestartCount != 1 {
+		t.Fatalf("state %+v, %d restarts", s, got.RestartCount)
+	}
+	list, err := b.List(ctx, ListOptions{}) // also without all
+	must(t, err)
+	if want := ": failed to bind host port 192.0.2.1:80/tcp: cannot assign requested address"; len(list) != 1 ||
+		!strings.HasPrefix(list[0].Status, "Restarting (128) ") || !strings.HasSuffix(list[0].Status, "ago"+want) {
+		t.Fatalf("list %+v", list)
+	}
+	done := b.waitFor(id, "")
+	b.runtime.refuse(nil)
+	soon(t, "it runs", func() bool { return b.inspect(id).State.Status == container.StateRunning })
+	if got := b.inspect(id); got.State.Error != "" || got.RestartCount != 1 {
+		t.Fatalf("it runs, and the state is %+v, %d restarts", got.State, got.RestartCount)
+	}
+	must(t, b.Stop(ctx, id, StopOptions{}))
+	receive(t, done)
+}
+
+// TestEndsOfTheWait: a stop, a kill and a removal by force end it at once, and it
+// stays ended.
+func TestEndsOfTheWait(t *testing.T) {
+	for name, end := range map[string]func(*bench, string) error{
+		"stop":   func(b *bench, id string) error { return b.Stop(ctx, id, StopOptions{}) },
+		"kill":   func(b *bench, id string) error { return b.Kill(ctx, id, "") },
+		"remove": func(b *bench, id string) error { return b.Remove(ctx, id, RemoveOptions{Force: true}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			id := b.run("one", always)
+			b.runtime.refuse(errBroken)
+			b.end(id, 1)
+			soon(t, "a start that fails", func() bool { return b.runtime.tried() >= 1 })
+			b.freezeRestarts(id)
+			done := b.waitFor(id, "")
+			must(t, end(b, id))
+			receive(t, done)
+			if name == "remove" {
+				b.nothingLeft()
+				return
+			}
+			if got := b.inspect(id).State; got.Running || got.Status != container.StateExited || got.Error != "broken" {
+				t.Errorf("state %+v", got)
+			}
+			if ep := b.endpoint(id); !ep.Yielded {
+				t.Error("it still keeps its address from others")
+			}
+			b.runtime.refuse(nil)
+			must(t, b.Start(ctx, id))
+		})
+	}
+}
+
+// TestStartByHandThatFails: what the user asks for fails at once, and nobody tries
+// it again.
+func TestStartByHandThatFails(t *testing.T) {
+	b := newBench(t)
+	id := b.run("one", always)
+	must(t, b.Stop(ctx, id, StopOptions{}))
+	b.runtime.refuse(errAddress)
+	refused(t, b.Start(ctx, id), model.Unfit, "cannot assign requested address")
+	if got := b.inspect(id).State; got.Running || got.Status != container.StateExited || b.runtime.tried() != 1 {
+		t.Errorf("state %+v, %d starts", got, b.runtime.tried())
+	}
+	b.runtime.refuse(nil)
+	must(t, b.Start(ctx, id))
+}
+
+// TestRetriesAreCounted: on-failure:N makes N attempts, whether they fail before or
+// after the program runs.
+func TestRetriesAreCounted(t *testing.T) {
+	b := newBench(t)
+	id := b.run("one", func(r *CreateRequest) {
+		r.Host.RestartPolicy = container.RestartPolicy{Name: container.RestartPolicyOnFailure, MaximumRetryCount: 3}
+	})
+	b.runtime.refuse(errBroken)
 	b.end(id, 1)
 	receive(t, b.waitFor(id, "")) // does not wait for ever
-	if got := b.inspect(id).State; got.Running || got.Error == "" {
-		t.Fatalf("state %+v", got)
+	if got := b.inspect(id).State; got.Running || got.Error != "broken" || b.runtime.tried() != 3 {
+		t.Errorf("state %+v after %d starts", got, b.runtime.tried())
+	}
+}
+
+// TestPolicyAtBoot: what cannot be started with the machine is tried on, and does
+// not count as a restart of a program that never ran; so it is after the daemon's
+// restart in the middle of it.
+func TestPolicyAtBoot(t *testing.T) {
+	b := newBench(t)
+	id := b.run("one", func(r *CreateRequest) { r.Host.RestartPolicy.Name = container.RestartPolicyUnlessStopped })
+	stopped := b.run("two", func(r *CreateRequest) { r.Host.RestartPolicy.Name = container.RestartPolicyUnlessStopped })
+	b.freezeRestarts(id)
+	b.end(id, 1) // a restart before the machine ends
+	must(t, b.Restart(ctx, id, StopOptions{}))
+	must(t, b.Stop(ctx, stopped, StopOptions{}))
+	b.runtime.refuse(errAddress)
+	b.reopen(func() { delete(b.runtime.tasks, model.ContainerID(id)) }) // a reboot
+	soon(t, "the second start", func() bool { return b.runtime.tried() >= 2 })
+	if got := b.inspect(id); got.State.Status != container.StateRestarting || got.RestartCount != 0 {
+		t.Errorf("%s, %d restarts", got.State.Status, got.RestartCount)
+	}
+	b.reopen(nil)
+	b.runtime.refuse(nil)
+	soon(t, "it runs", func() bool { return b.inspect(id).State.Status == container.StateRunning })
+	if got := b.inspect(id).RestartCount; got != 0 {
+		t.Errorf("%d restarts", got)
+	}
+	if got := b.inspect(stopped).State.Status; got != container.StateExited {
+		t.Errorf("what the user stopped is %s", got)
+	}
+}
+
+// TestOneWaitInForce: a wait that was overtaken, by a stop and another start,
+// restarts nothing.
+func TestOneWaitInForce(t *testing.T) {
+	b := newBench(t)
+	id := b.run("one", always)
+	box, err := b.find(id)
+	must(t, err)
+	for n := range 2 {
+		b.freezeRestarts(id)
+		b.end(id, 1)
+		soon(t, "a wait", func() bool { return box.inForce(n + 1) })
+		if n == 0 {
+			must(t, b.Restart(ctx, id, StopOptions{}))
+		}
+	}
+	if b.restartAfter(box, 1, 0) || b.inspect(id).State.Status != container.StateRestarting {
+		t.Error("the old wait has ended the new one")
+	}
+}
+
+// TestRestartWithoutClient: a client that goes while its container is being stopped
+// does not leave it stopped.
+func TestRestartWithoutClient(t *testing.T) {
+	b := newBench(t)
+	b.runtime.stubborn = true
+	id := b.run("one", nil)
+	short, cancel := context.WithCancel(ctx)
+	patience := 1
+	done := make(chan error, 1)
+	p := b.runtime.process(id)
+	go func() { done <- b.Restart(short, id, StopOptions{Timeout: &patience}) }()
+	soon(t, "it was asked to end", func() bool { return b.runtime.signalled(p) })
+	cancel()
+	must(t, receive(t, done))
+	if got := b.inspect(id).State; got.Status != container.StateRunning || b.runtime.process(id) == p {
+		t.Errorf("state %+v", got)
+	}
+}
+
+// TestRemoveWithoutClient: what was killed to be removed is removed.
+func TestRemoveWithoutClient(t *testing.T) {
+	b := newBench(t)
+	b.run("one", nil)
+	short, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := b.Remove(short, "one", RemoveOptions{Force: true}); err == nil {
+		b.nothingLeft()
+	} else if got := b.inspect("one").State; !got.Running {
+		t.Errorf("half of a removal: %v, %+v", err, got)
+	}
+}
+
+func TestReasonForTheWait(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "broken": "broken",
+		"failed to set up container networking: network web not found": "network web not found",
+		errAddress.Error():       "failed to bind host port 192.0.2.1:80/tcp: cannot assign requested address",
+		"two\nlines\x1b[2J":      "two lines [2J",
+		strings.Repeat("é", 300): strings.Repeat("é", reasonShown-1) + "…",
+	} {
+		if got := waitingFor(progress{Error: text}); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
 	}
 }
 

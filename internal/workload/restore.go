@@ -27,6 +27,9 @@ const halfTimeout = 10 * time.Second
 // engine is open and before anything else. Errors: records that cannot be read;
 // what concerns one container only is logged.
 func (m *Manager) Restore(ctx context.Context) error {
+	if err := closeVolumes(m.o.Root); err != nil {
+		return err
+	}
 	records, err := m.o.Store.LoadContainers(ctx)
 	if err != nil {
 		return fmt.Errorf("load records of containers: %w", err)
@@ -163,7 +166,7 @@ func (m *Manager) restore(ctx context.Context, b *box, t model.TaskStatus) (runs
 			return false // the next daemon tries again
 		}
 		log.Error("running container not taken over, ending it", "err", err)
-		m.settle(b, model.Exit{Code: exitUnseen, At: time.Now()})
+		m.settleUnseen(b)
 	case model.TaskStopped:
 		if rec.State.Running || rec.State.StartedAt.IsZero() {
 			m.settle(b, t.Exit)
@@ -184,7 +187,7 @@ func (m *Manager) restore(ctx context.Context, b *box, t model.TaskStatus) (runs
 // records the end of one that should be there and is not.
 func (m *Manager) forgetHalf(ctx context.Context, b *box, made bool) {
 	if s := b.snapshot().State; s.Running && !s.Restarting {
-		m.settle(b, model.Exit{Code: exitUnseen, At: time.Now()})
+		m.settleUnseen(b)
 		return
 	}
 	if made {
@@ -248,7 +251,19 @@ func (m *Manager) readOn(ctx context.Context, b *box, task *model.Task) error {
 
 // settle records an end that nobody saw.
 func (m *Manager) settle(b *box, exit model.Exit) {
+	m.settleRun(b, newRun(b, nil), exit)
+}
+
+// settleUnseen is settle where not even the runtime knows of the end: the machine
+// ended.
+func (m *Manager) settleUnseen(b *box) {
 	r := newRun(b, nil)
+	r.unseen = true
+	b.edit(func(rec *record) { rec.RestartCount = 0 })
+	m.settleRun(b, r, model.Exit{Code: exitUnseen, At: time.Now()})
+}
+
+func (m *Manager) settleRun(b *box, r *run, exit model.Exit) {
 	b.mu.Lock()
 	if b.rec.State.StartedAt.IsZero() {
 		b.rec.State.StartedAt = exit.At.UTC()
@@ -276,7 +291,7 @@ func (m *Manager) afterRestore(ctx context.Context, b *box) {
 			m.log.Error("automatic removal", "container", model.Short(b.id), "op", "container.restore", "err", err)
 		}
 	case rec.State.Restarting, !rec.State.StartedAt.IsZero() && wantsBoot(rec):
-		b.edit(func(r *record) { r.State.Running, r.State.Restarting = true, true })
+		b.edit(func(r *record) { r.State.Running, r.State.Restarting, r.State.Retries = true, true, 0 })
 		m.restartLater(b)
 	}
 }

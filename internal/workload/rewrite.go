@@ -13,7 +13,7 @@ import (
 // overwritten with empty lines, all in one write, and then cut. More than that no
 // file system promises to a program that reads at the same moment.
 func rewrite(path string, text []byte) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := openShared(path, os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,9 @@ import (
 type run struct {
 	stdin io.WriteCloser // nil if it has none
 	ended chan struct{}  // the exit is recorded, the sandbox is down
+	// unseen says that it ended with the machine or the runtime: that the program
+	// runs again is no restart, as with Docker.
+	unseen bool
 }
 
 func newRun(b *box, stdin io.WriteCloser) *run {

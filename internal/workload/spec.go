@@ -19,8 +19,10 @@ func (m *Manager) spec(r record, n netns, f files) model.ContainerSpec {
 		Process:        m.process(r),
 		Mounts:         m.runtimeMounts(r, f),
 		Devices:        devices(h.Devices),
+		DeviceRules:    h.DeviceCgroupRules,
 		ReadonlyRootfs: h.ReadonlyRootfs, Privileged: h.Privileged,
 		CapAdd: h.CapAdd, CapDrop: h.CapDrop, SecurityOpts: h.SecurityOpt,
+		MaskedPaths: h.MaskedPaths, ReadonlyPaths: h.ReadonlyPaths,
 		Sysctls: h.Sysctls, Resources: resources(h.Resources),
 		ShmSize: h.ShmSize, CgroupParent: h.CgroupParent,
 		Init: m.wantsInit(h),
@@ -70,6 +72,10 @@ func resources(r container.Resources) model.Resources {
 		NanoCPUs: r.NanoCPUs, CPUShares: r.CPUShares, CPUQuota: r.CPUQuota, CPUPeriod: r.CPUPeriod,
 		CpusetCpus: r.CpusetCpus, CpusetMems: r.CpusetMems,
 	}
+	if r.MemorySwappiness != nil && *r.MemorySwappiness >= 0 {
+		out.Swappiness = *r.MemorySwappiness + 1
+	}
+	out.NoOOMKiller = r.OomKillDisable != nil && *r.OomKillDisable
 	if r.PidsLimit != nil {
 		out.Pids = max(*r.PidsLimit, -1) // 0 says nothing, below is "no limit" said aloud
 	}

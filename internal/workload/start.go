@@ -167,10 +167,16 @@ func (m *Manager) ensureMade(ctx context.Context, b *box, spec model.ContainerSp
 	return nil
 }
 
+// Docker's words around an error of the network, and around one of ports in it.
+const (
+	networkingPrefix  = "failed to set up container networking: "
+	programmingPrefix = "driver failed programming external connectivity on endpoint "
+)
+
 // networkingError puts Docker's words before an error of the engine, keeping its
 // kind.
 func networkingError(err error) error {
-	return model.Errorf(model.KindOf(err), "failed to set up container networking: %w", err)
+	return model.Errorf(model.KindOf(err), networkingPrefix+"%w", err)
 }
 
 // startFailed takes back what a start has made, records why, and returns the
@@ -185,11 +191,15 @@ func (m *Manager) startFailed(b *box, l launched, cause error) error {
 		l.run.close()
 		close(l.run.ended)
 	}
-	m.sandboxDown(ctx, b, b.snapshot().State.Restarting)
+	again := wantsRetry(b.snapshot())
+	m.sandboxDown(ctx, b, again)
 	code, kind := failureCode(cause)
 	b.edit(func(r *record) {
 		r.State.Error, r.State.ExitCode = firstLine(cause), code
-		r.State.Running, r.State.Restarting, r.State.Pid = false, false, 0
+		r.State.Running, r.State.Restarting, r.State.Pid = again, again, 0
+		if again {
+			r.State.Retries++
+		}
 	})
 	m.saveLogged(ctx, b, "container.start")
 	m.takeBack(ctx, b.snapshot(), "container.start")

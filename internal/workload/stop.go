@@ -92,6 +92,7 @@ func (m *Manager) beginStop(ctx context.Context, b *box, asked bool) (*run, erro
 	})
 	m.saveLogged(context.WithoutCancel(ctx), b, "container.stop")
 	if r == nil {
+		m.sandboxDown(context.WithoutCancel(ctx), b, false) // others may have its addresses now
 		b.wake(int64(rec.State.ExitCode), "", false)
 	}
 	return r, nil
@@ -99,7 +100,7 @@ func (m *Manager) beginStop(ctx context.Context, b *box, asked bool) (*run, erro
 
 // stopTerms returns the signal and the seconds of patience, below 0 for ever.
 func (m *Manager) stopTerms(rec record, o StopOptions) (syscall.Signal, int, error) {
-	sig, timeout := syscall.SIGTERM, defaultStopTimeout
+	timeout := defaultStopTimeout
 	if m.o.Defaults.StopTimeout != 0 {
 		timeout = m.o.Defaults.StopTimeout
 	}
@@ -109,17 +110,11 @@ func (m *Manager) stopTerms(rec record, o StopOptions) (syscall.Signal, int, err
 	if o.Timeout != nil {
 		timeout = *o.Timeout
 	}
-	name := o.Signal
-	if name == "" {
-		name = rec.Config.StopSignal
+	if o.Signal == "" {
+		return stopSignal(rec), timeout, nil
 	}
-	if name != "" {
-		var err error
-		if sig, err = parseSignal(name); err != nil {
-			return 0, 0, err
-		}
-	}
-	return sig, timeout, nil
+	sig, err := parseSignal(o.Signal)
+	return sig, timeout, err
 }
 
 // signalRun sends a signal to the first process of a run. One that has ended is
@@ -214,7 +209,7 @@ func (m *Manager) kill(ctx context.Context, ref, name string) error {
 		b.turn.give()
 		return notRunning(b.id)
 	}
-	if own, err := stopSignal(rec); sig == syscall.SIGKILL || err == nil && sig == own {
+	if sig == syscall.SIGKILL || sig == stopSignal(rec) {
 		b.edit(func(r *record) { r.Stopped = true })
 	}
 	b.turn.give()
@@ -225,11 +220,14 @@ func (m *Manager) kill(ctx context.Context, ref, name string) error {
 	return err
 }
 
-func stopSignal(r record) (syscall.Signal, error) {
-	if r.Config.StopSignal == "" {
-		return syscall.SIGTERM, nil
+// stopSignal returns the signal that ends a container. What an image said that cannot
+// be meant must not keep it from being stopped: then, as with Docker, it is SIGTERM.
+func stopSignal(r record) syscall.Signal {
+	sig, err := parseSignal(r.Config.StopSignal)
+	if err != nil || !signal.ValidSignalForPlatform(sig) {
+		return syscall.SIGTERM
 	}
-	return parseSignal(r.Config.StopSignal)
+	return sig
 }
 
 func parseSignal(name string) (syscall.Signal, error) {
@@ -240,12 +238,14 @@ func parseSignal(name string) (syscall.Signal, error) {
 	return sig, nil
 }
 
-// Restart stops a container, if it runs, and starts it.
+// Restart stops a container, if it runs, and starts it. A client that goes away
+// before the end of it finds the container running all the same.
 func (m *Manager) Restart(ctx context.Context, ref string, o StopOptions) error {
 	b, err := m.find(ref)
 	if err != nil {
 		return err
 	}
+	ctx = context.WithoutCancel(ctx)
 	err = m.stopForRestart(ctx, b, o)
 	if err == nil {
 		err = m.Start(ctx, string(b.id))

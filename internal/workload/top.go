@@ -3,6 +3,7 @@ package workload
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -12,19 +13,33 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
 
-	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/workload/ps"
 )
 
-// clockTicks is USER_HZ, in which /proc counts; it is 100 on every architecture
-// that Go runs Linux on (time(7)).
-const clockTicks = 100
+const (
+	// clockTicks is USER_HZ, in which /proc counts; it is 100 on every architecture
+	// that Go runs Linux on (time(7)).
+	clockTicks = 100
+	// procLimit bounds what is read of a file in /proc, in bytes: processes choose how
+	// long their arguments are, and share them with their children for nothing.
+	procLimit = 4096
+	// commandsLimit bounds the arguments of all processes of an answer together. What
+	// is beyond shows the names of programs.
+	commandsLimit = 4 << 20
+)
 
-// Top lists a container's processes with the columns of `ps -ef`, read from
-// /proc: nothing is executed for it. Other arguments are NotImplemented.
+// Top lists a container's processes as ps does with args, read from /proc: nothing is
+// executed for it. Without args it is `ps -ef`. Errors: those of ps.Parse, and Conflict
+// if the container does not run.
 func (m *Manager) Top(ctx context.Context, ref string, args []string) (container.TopResponse, error) {
-	if len(args) > 0 && !slices.Equal(args, []string{"-ef"}) {
-		return container.TopResponse{}, model.Errorf(model.NotImplemented, "only the columns of ps -ef are known, not those of ps %s", strings.Join(args, " "))
+	if len(args) == 0 {
+		args = []string{"-ef"}
+	}
+	format, err := ps.Parse(args)
+	if err != nil {
+		return container.TopResponse{}, err
 	}
 	b, err := m.find(ref)
 	if err != nil {
@@ -38,62 +53,94 @@ func (m *Manager) Top(ctx context.Context, ref string, args []string) (container
 		return container.TopResponse{}, err
 	}
 	slices.Sort(pids)
-	boot, err := bootTime("/proc")
+	t := procTable{root: "/proc", commands: commandsLimit, names: map[string]string{}}
+	host, err := t.host()
 	if err != nil {
 		return container.TopResponse{}, err
 	}
-	out := container.TopResponse{Titles: []string{"UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"}}
-	now := time.Now()
+	out := container.TopResponse{Titles: format.Titles(), Processes: [][]string{}}
 	for _, pid := range pids {
-		if p, err := readProcess("/proc", pid, boot); err == nil { // else it has just ended
-			out.Processes = append(out.Processes, p.row(now))
+		if ctx.Err() != nil {
+			return out, ctx.Err()
+		}
+		if p, err := t.process(pid); err == nil { // else it has just ended
+			out.Processes = append(out.Processes, format.Row(p, host))
 		}
 	}
+	m.say(b, events.ActionTop)
 	return out, nil
 }
 
-// processInfo is what /proc says about one process (proc_pid_stat(5)).
-type processInfo struct {
-	pid, parent int
-	owner       string
-	terminal    uint64
-	spent       time.Duration // on a CPU
-	started     time.Time
-	command     string
+// procTable reads processes from /proc for one answer.
+type procTable struct {
+	root     string
+	boot     time.Time
+	commands int               // bytes of arguments that may still be read
+	names    map[string]string // of users and groups that were looked up
 }
 
-func bootTime(proc string) (time.Time, error) {
-	raw, err := os.ReadFile(filepath.Join(proc, "stat"))
+// host reads what processes' figures are relative to.
+func (t *procTable) host() (ps.Host, error) {
+	stat, err := t.fileOf(filepath.Join(t.root, "stat"), 1<<20)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("boot time: %w", err)
+		return ps.Host{}, fmt.Errorf("boot time: %w", err)
 	}
-	for line := range strings.Lines(string(raw)) {
-		if text, ok := strings.CutPrefix(strings.TrimSpace(line), "btime "); ok {
-			n, err := strconv.ParseInt(text, 10, 64)
-			if err != nil {
-				return time.Time{}, fmt.Errorf("boot time: %w", err)
-			}
-			return time.Unix(n, 0), nil
+	text, ok := field(stat, "btime")
+	n, err := strconv.ParseInt(text, 10, 64)
+	if !ok || err != nil {
+		return ps.Host{}, fmt.Errorf("boot time: no btime in %s/stat", t.root)
+	}
+	t.boot = time.Unix(n, 0)
+	host := ps.Host{Now: time.Now()}
+	if memory, err := t.fileOf(filepath.Join(t.root, "meminfo"), procLimit); err == nil {
+		text, _ := field(memory, "MemTotal:")
+		kilobytes, _ := strconv.ParseUint(text, 10, 64) //nolint:errcheck // 0 is "not known"
+		host.Memory = kilobytes << 10
+	}
+	return host, nil
+}
+
+// fileOf reads a file up to a bound.
+func (t *procTable) fileOf(path string, limit int64) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close() //nolint:errcheck // was only read
+	raw, err := io.ReadAll(io.LimitReader(f, limit))
+	return string(raw), err
+}
+
+// field returns the first word after a name at the beginning of a line.
+func field(text, name string) (string, bool) {
+	for line := range strings.Lines(text) {
+		if words := strings.Fields(line); len(words) > 1 && words[0] == name {
+			return words[1], true
 		}
 	}
-	return time.Time{}, fmt.Errorf("boot time: no btime in %s/stat", proc)
+	return "", false
 }
 
-func readProcess(proc string, pid int, boot time.Time) (processInfo, error) {
-	dir := filepath.Join(proc, strconv.Itoa(pid))
-	raw, err := os.ReadFile(filepath.Join(dir, "stat"))
+// process reads one process.
+func (t *procTable) process(pid int) (ps.Process, error) {
+	dir := filepath.Join(t.root, strconv.Itoa(pid))
+	stat, err := t.fileOf(filepath.Join(dir, "stat"), procLimit)
 	if err != nil {
-		return processInfo{}, err
+		return ps.Process{}, err
 	}
-	p, err := parseProcess(string(raw), boot)
+	p, err := parseProcess(stat, t.boot)
 	if err != nil {
 		return p, err
 	}
-	if line, err := os.ReadFile(filepath.Join(dir, "cmdline")); err == nil && len(line) > 0 {
-		p.command = strings.TrimRight(strings.ReplaceAll(string(line), "\x00", " "), " ")
+	if limit := min(procLimit, t.commands); limit > 0 {
+		if line, err := t.fileOf(filepath.Join(dir, "cmdline"), int64(limit)); err == nil {
+			t.commands -= len(line)
+			p.Command = strings.TrimRight(strings.ReplaceAll(line, "\x00", " "), " ")
+		}
 	}
-	if status, err := os.ReadFile(filepath.Join(dir, "status")); err == nil {
-		p.owner = ownerOf(string(status))
+	// What is looked for comes before the groups, of which there may be 65536.
+	if status, err := t.fileOf(filepath.Join(dir, "status"), procLimit); err == nil {
+		t.owners(&p, status)
 	}
 	return p, nil
 }
@@ -101,70 +148,92 @@ func readProcess(proc string, pid int, boot time.Time) (processInfo, error) {
 // parseProcess reads a stat line. The second field is the program's name in
 // parentheses, in which anything may stand; only what follows the last one is
 // split.
-func parseProcess(line string, boot time.Time) (processInfo, error) {
+func parseProcess(line string, boot time.Time) (ps.Process, error) {
 	open, end := strings.IndexByte(line, '('), strings.LastIndexByte(line, ')')
 	if open < 0 || end < open {
-		return processInfo{}, fmt.Errorf("process status: no name in it")
+		return ps.Process{}, fmt.Errorf("process status: no name in it")
 	}
 	const first = 3 // the number, in proc_pid_stat(5), of the first field after the name
 	fields := strings.Fields(line[end+1:])
-	if len(fields) < 22-first+1 {
-		return processInfo{}, fmt.Errorf("process status: %d fields", len(fields))
+	if len(fields) < 24-first+1 {
+		return ps.Process{}, fmt.Errorf("process status: %d fields", len(fields))
 	}
 	number := func(field int) uint64 {
+		if field-first >= len(fields) {
+			return 0
+		}
 		n, err := strconv.ParseUint(fields[field-first], 10, 64)
 		if err != nil {
 			return 0 // tty and parent may be negative: none
 		}
 		return n
 	}
+	signed := func(field int) int {
+		n, err := strconv.Atoi(fields[field-first])
+		if err != nil {
+			return 0
+		}
+		return n
+	}
 	pid, err := strconv.Atoi(strings.TrimSpace(line[:open]))
 	if err != nil {
-		return processInfo{}, fmt.Errorf("process status: %w", err)
+		return ps.Process{}, fmt.Errorf("process status: %w", err)
 	}
 	ticks := func(n uint64) time.Duration { return time.Duration(n) * time.Second / clockTicks }
-	return processInfo{
-		pid: pid, parent: int(number(4)), terminal: number(7), command: "[" + line[open+1:end] + "]",
-		spent: ticks(number(14)) + ticks(number(15)), started: boot.Add(ticks(number(22))),
+	return ps.Process{
+		PID: pid, Name: line[open+1 : end], State: fields[0][0],
+		Parent: int(number(4)), Group: signed(5), Session: signed(6), Terminal: number(7), Foreground: signed(8),
+		Flags: number(9), MinorFaults: number(10), MajorFaults: number(12),
+		Spent: ticks(number(14)) + ticks(number(15)), Priority: signed(18), Nice: signed(19), Threads: signed(20),
+		Started: boot.Add(ticks(number(22))), Virtual: number(23), Resident: number(24) * uint64(os.Getpagesize()), CPU: int(number(39)),
 	}, nil
 }
 
-// ownerOf returns the name of the effective user, or its number.
-func ownerOf(status string) string {
+// owners reads real and effective users and groups from a status file.
+func (t *procTable) owners(p *ps.Process, status string) {
 	for line := range strings.Lines(status) {
 		fields := strings.Fields(line)
-		if len(fields) >= 3 && fields[0] == "Uid:" {
-			if u, err := user.LookupId(fields[2]); err == nil {
-				return u.Username
-			}
-			return fields[2]
+		if len(fields) < 3 {
+			continue
+		}
+		switch fields[0] {
+		case "Uid:":
+			p.UID, p.EUID = fields[1], fields[2]
+		case "Gid:":
+			p.GID, p.EGID = fields[1], fields[2]
 		}
 	}
-	return "?"
+	userName := func(id string) (string, error) {
+		u, err := user.LookupId(id)
+		if err != nil {
+			return "", err
+		}
+		return u.Username, nil
+	}
+	groupName := func(id string) (string, error) {
+		g, err := user.LookupGroupId(id)
+		if err != nil {
+			return "", err
+		}
+		return g.Name, nil
+	}
+	p.User, p.EffectiveUser = t.name("u", p.UID, userName), t.name("u", p.EUID, userName)
+	p.GroupName, p.EffectiveGroup = t.name("g", p.GID, groupName), t.name("g", p.EGID, groupName)
 }
 
-// row formats a process as ps -ef does.
-func (p processInfo) row(now time.Time) []string {
-	share := 0
-	if age := now.Sub(p.started); age > 0 {
-		share = int(100 * p.spent / age)
-	}
-	started := p.started.Format("15:04")
-	if now.Sub(p.started) > 24*time.Hour {
-		started = p.started.Format("Jan02")
-	}
-	total := int(p.spent / time.Second)
-	return []string{p.owner, strconv.Itoa(p.pid), strconv.Itoa(p.parent), strconv.Itoa(share), started,
-		terminalName(p.terminal), fmt.Sprintf("%02d:%02d:%02d", total/3600, total/60%60, total%60), p.command}
-}
-
-// terminalName decodes the device number of a terminal: only pseudo-terminals,
-// whose majors are 136 to 143 (the kernel's devices.txt), are found in
-// containers.
-func terminalName(device uint64) string {
-	major, minor := device>>8&0xfff, device&0xff|device>>12&0xfff00
-	if major < 136 || major > 143 {
+// name looks the name of a user or group of the host up, once; its number stands for
+// one without a name.
+func (t *procTable) name(kind, id string, lookup func(string) (string, error)) string {
+	if id == "" {
 		return "?"
 	}
-	return "pts/" + strconv.FormatUint((major-136)<<8|minor, 10)
+	if name, known := t.names[kind+id]; known {
+		return name
+	}
+	name, err := lookup(id)
+	if err != nil {
+		name = id
+	}
+	t.names[kind+id] = name
+	return name
 }

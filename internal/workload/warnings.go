@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/moby/moby/api/types/container"
 )
 
 // warnings returns what Docker remarks on a container that it makes all the
@@ -27,8 +29,29 @@ func warnings(r CreateRequest) []string {
 		slices.Sort(empty)
 		out = append(out, fmt.Sprintf("Following container port(s) have an empty list of port-bindings: %s. Such bindings will be discarded in a future version.", strings.Join(empty, ", ")))
 	}
+	out = append(out, memoryWarnings(r.Host.Resources, exists(memoryV1))...)
 	if idle := withoutEffect(r); len(idle) > 0 {
 		out = append(out, "Not supported by this version yet, and without effect: "+strings.Join(idle, ", "))
+	}
+	return out
+}
+
+// memoryV1 is there where memory is controlled by cgroups of version 1.
+const memoryV1 = "/sys/fs/cgroup/memory/memory.swappiness"
+
+// memoryWarnings returns Docker's remarks on settings that only cgroups of version 1
+// have, or that are dangerous.
+func memoryWarnings(r container.Resources, v1 bool) []string {
+	var out []string
+	if r.MemorySwappiness != nil && *r.MemorySwappiness >= 0 && !v1 {
+		out = append(out, "Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. Memory swappiness discarded.")
+	}
+	if r.OomKillDisable != nil && *r.OomKillDisable {
+		if !v1 {
+			out = append(out, "Your kernel does not support OomKillDisable. OomKillDisable discarded.")
+		} else if r.Memory == 0 {
+			out = append(out, "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.")
+		}
 	}
 	return out
 }
@@ -43,9 +66,6 @@ func withoutEffect(r CreateRequest) []string {
 	}{
 		{h.BlkioWeight != 0 || len(h.BlkioWeightDevice) > 0 || len(h.BlkioDeviceReadBps) > 0 || len(h.BlkioDeviceWriteBps) > 0 ||
 			len(h.BlkioDeviceReadIOps) > 0 || len(h.BlkioDeviceWriteIOps) > 0, "limits on block devices"},
-		{len(h.DeviceCgroupRules) > 0, "device cgroup rules"},
-		{h.MemorySwappiness != nil && *h.MemorySwappiness >= 0, "memory swappiness"},
-		{h.OomKillDisable != nil && *h.OomKillDisable, "disabling the OOM killer"},
 		{h.CPURealtimePeriod != 0 || h.CPURealtimeRuntime != 0, "real-time scheduling"},
 		{len(h.StorageOpt) > 0, "storage options"},
 	} {

@@ -43,6 +43,8 @@ type Options struct {
 	Control     Control
 	Execs       Execs
 	ExecControl ExecControl
+	Confinement Confinement // nil leaves the runtime's confinement untold
+	Sizes       Sizes       // nil leaves sizes at 0
 	Images      Images
 	Transfer    ImageTransfer
 	Outputs     Outputs

@@ -156,12 +156,13 @@ func (Driver) Plan(v driver.View) ([]desired.Row, error) {
 		Name: c.bridge, Type: desired.LinkBridge, MTU: c.mtu, Adopt: c.adopt,
 		MAC: driver.MAC("bridge", string(v.Network.ID)), Packets: hostPackets(c, v),
 	}}
-	border := firewall.Border{Bridge: c.bridge, Internal: v.Network.Internal, ICC: c.icc}
+	border := firewall.Border{Bridge: c.bridge, Internal: v.Network.Internal, ICC: c.icc, IPv4: v.Network.IPv4}
 	for _, f := range []model.Family{model.IPv4, model.IPv6} {
 		pool, ok := v.Network.Pool(f)
 		if !ok || !v.Network.Enabled(f) {
 			continue
 		}
+		border.Subnets = append(border.Subnets, pool.Subnet.Masked())
 		mode := c.publishing.Mode(f)
 		if pool.Gateway.IsValid() && mode != driver.ModeIsolated && !(f == model.IPv4 && c.inhibit) {
 			rows = append(rows, desired.Addr{Link: c.bridge, Prefix: netip.PrefixFrom(pool.Gateway, pool.Subnet.Bits())})
@@ -176,18 +177,21 @@ func (Driver) Plan(v driver.View) ([]desired.Row, error) {
 	if own := (desired.Addr{Link: c.bridge, Prefix: linkLocal}); ipv6 && !slices.Contains(rows, desired.Row(own)) {
 		rows = append(rows, own)
 	}
-	if v.Network.IPv4 && !v.Network.Internal {
-		rows = append(rows, localhost(c.bridge))
+	if f := firewall.Fence(border); f.Localhost || len(f.Inside) > 0 {
+		rows = append(rows, f)
+	}
+	if v.Network.IPv4 && !v.Network.Internal && v.Forward {
+		rows = append(rows, forwarding(c.bridge))
 	}
 	rows = append(rows, identity(c, v.Network, rows)...)
 	return append(rows, firewall.Network(border)...), nil
 }
 
-// localhost lets what the host sends to its own 127.0.0.1 be led to a container
-// (kernel: ip-sysctl, route_localnet). Policies stand before any sysctl does, and
-// they drop whoever else would use such addresses.
-func localhost(bridge string) desired.Row {
-	return desired.Sysctl{Path: "net/ipv4/conf/" + bridge + "/route_localnet", Value: "1"}
+// forwarding lets the host forward what comes from the bridge (kernel: ip-sysctl,
+// conf/interface/forwarding). It follows ip_forward when that is written, and can be
+// switched off by itself.
+func forwarding(bridge string) desired.Row {
+	return desired.Sysctl{Path: "net/ipv4/conf/" + bridge + "/forwarding", Value: "1"}
 }
 
 // familySysctls sets up the host's side of the bridge: the engine never learns

@@ -52,6 +52,46 @@ func TestOptionsDecideTheRows(t *testing.T) {
 	}
 }
 
+// TestForwardingOfTheBridge: it is looked at where the host must forward, and only
+// there.
+func TestForwardingOfTheBridge(t *testing.T) {
+	want := desired.Sysctl{Path: "net/ipv4/conf/br-0123456789ab/forwarding", Value: "1"}
+	internal := network(nil)
+	internal.Internal = true
+	for _, c := range []struct {
+		n       model.Network
+		forward bool
+		want    bool
+	}{{network(nil), true, true}, {network(nil), false, false}, {internal, true, false}} {
+		rows, err := Driver{}.Plan(driver.View{Network: c.n, Forward: c.forward})
+		if err != nil || slices.Contains(rows, desired.Row(want)) != c.want {
+			t.Errorf("internal %t, forward %t: %v, %v", c.n.Internal, c.forward, rows, err)
+		}
+	}
+}
+
+// TestUsersSettingsWin: an endpoint's sysctls may name what we set as well, and the
+// same thing twice.
+func TestUsersSettingsWin(t *testing.T) {
+	e := model.Endpoint{Interface: "eth0", Up: true, Addr4: netip.MustParseAddr("10.0.0.2"), DriverOpts: map[string]string{
+		driver.OptionSysctls: "net.ipv6.conf.IFNAME.disable_ipv6=0,net.ipv4.conf.IFNAME.log_martians=1,net.ipv4.conf.IFNAME.log_martians=0"}}
+	rows, err := Driver{}.Plan(driver.View{Network: network(nil), Endpoint: &e, Sandbox: model.Sandbox{Container: "c"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (desired.State{}).Replace("endpoint/e", rows); err != nil {
+		t.Error(err)
+	}
+	for _, want := range []desired.Row{
+		desired.Sysctl{Namespace: "c", Path: "net/ipv6/conf/eth0/disable_ipv6", Value: "0"},
+		desired.Sysctl{Namespace: "c", Path: "net/ipv4/conf/eth0/log_martians", Value: "0"},
+	} {
+		if !slices.Contains(rows, want) {
+			t.Errorf("no %s in %v", want, rows)
+		}
+	}
+}
+
 func TestValidate(t *testing.T) {
 	other := network(map[string]string{OptionName: "br-other"})
 	other.ID, other.Driver, other.Name = "fedcba", model.DriverBridge, "other"

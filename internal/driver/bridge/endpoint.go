@@ -24,7 +24,7 @@ func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
 		Name: host, Type: desired.LinkVeth, MTU: c.mtu, Master: c.bridge, Group: desired.PortGroup,
 		Packets: hostPackets(c, v),
 		Peer:    &desired.Peer{Namespace: ns, Name: e.Interface, MAC: e.MAC, Packets: containerPackets(c, v)},
-	}}
+	}, desired.Sysctl{Path: "net/ipv6/conf/" + host + "/disable_ipv6", Value: "1"}} // the bridge speaks for the host
 	var addrs, open, routed []netip.Addr
 	for _, f := range []model.Family{model.IPv4, model.IPv6} {
 		if a := e.Address(f); a.IsValid() {
@@ -45,19 +45,17 @@ func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
 		if a.Is6() {
 			bits = 64
 		}
+		if a.Is6() && driver.IPv6Off(v.Sandbox, e) {
+			continue
+		}
 		rows = append(rows, desired.Addr{Namespace: ns, Link: e.Interface, Prefix: netip.PrefixFrom(a, bits)})
 		addrs = append(addrs, a)
 	}
-	disable := "0"
-	if !v.Network.IPv6 {
-		disable = "1"
-	}
-	rows = append(rows, desired.Sysctl{Namespace: ns, Path: "net/ipv6/conf/" + e.Interface + "/disable_ipv6", Value: disable})
-	custom, err := driver.EndpointSysctls(e, ns)
+	settings, err := endpointSettings(v, ns)
 	if err != nil {
 		return nil, err
 	}
-	rows = append(rows, custom...)
+	rows = driver.Override(rows, settings)
 	mode, err := portMode(v)
 	if err != nil {
 		return nil, err
@@ -67,6 +65,24 @@ func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
 	})...)
 	rows = append(rows, firewall.Unprotected(c.bridge, open)...)
 	return append(rows, firewall.Pingable(c.bridge, routed)...), nil
+}
+
+// endpointSettings are what the container's end has besides addresses: those asked
+// for with the endpoint, and whether it has IPv6, unless they say that themselves.
+func endpointSettings(v driver.View, ns string) ([]desired.Row, error) {
+	custom, err := driver.EndpointSysctls(*v.Endpoint, ns)
+	if err != nil {
+		return nil, err
+	}
+	own := desired.Sysctl{Namespace: ns, Path: driver.DisableIPv6(v.Endpoint.Interface), Value: "0"}
+	if !v.Network.IPv6 || driver.IPv6Off(v.Sandbox, *v.Endpoint) {
+		own.Value = "1"
+	}
+	rows := driver.Override([]desired.Row{own}, custom)
+	if v.Sandbox.NoIPv6 { // the container's setting stands over those of its endpoints
+		rows = driver.Override(rows, []desired.Row{own})
+	}
+	return rows, nil
 }
 
 // Publish implements driver.Publisher.
@@ -79,6 +95,11 @@ func (Driver) Publish(v driver.View, ports []model.PortBinding) ([]desired.Row, 
 		Bridge: c.bridge, To4: v.Endpoint.Addr4, To6: v.Endpoint.Addr6, Ports: ports,
 		Direct: v.DirectRouting, Trusted: c.publishing.Trusted,
 	}), nil
+}
+
+// Elsewhere implements driver.Multihomer.
+func (Driver) Elsewhere(v driver.View, addrs []netip.Addr) []desired.Row {
+	return firewall.Elsewhere(HostEnd(*v.Endpoint, v.Sandbox.Generation), addrs)
 }
 
 // Link implements driver.Linker. Where containers may talk to one another anyway,

@@ -40,6 +40,7 @@ const maxTargets = 512
 type Target struct {
 	Protocol    model.Protocol // TCP or UDP
 	Host        netip.Addr     // IPv6; unspecified is every address of the host
+	LinkLocal   bool           // every link-local address, instead of Host
 	First, Last uint16
 	// Socket listens, or is bound without being connected, at any IPv6 address and
 	// port; it is not one of MPTCP. It stays the caller's; when it is closed nobody receives.
@@ -65,7 +66,7 @@ func (s *Steer) Set(targets []Target) error {
 		return fmt.Errorf("more than %d ranges of ports", maxTargets)
 	}
 	sorted := slices.Clone(targets)
-	slices.SortStableFunc(sorted, func(a, b Target) int { return rank(a.Host) - rank(b.Host) })
+	slices.SortStableFunc(sorted, func(a, b Target) int { return rank(a) - rank(b) })
 	program, err := load(sorted)
 	if err != nil {
 		return err
@@ -89,10 +90,13 @@ func (s *Steer) Set(targets []Target) error {
 	return nil
 }
 
-// rank puts single addresses first.
-func rank(a netip.Addr) int {
-	if a.IsUnspecified() {
+// rank puts single addresses first, and all of them last.
+func rank(t Target) int {
+	switch {
+	case t.LinkLocal:
 		return 1
+	case t.Host.IsUnspecified():
+		return 2
 	}
 	return 0
 }
@@ -169,7 +173,14 @@ func instructions(targets []Target, sockets int) asm.Instructions {
 			asm.JLT.Imm(asm.R8, int32(t.First), next),
 			asm.JGT.Imm(asm.R8, int32(t.Last), next),
 		)
-		for word := 0; word < 16 && !t.Host.IsUnspecified(); word += 4 {
+		if t.LinkLocal {
+			out = append(out,
+				asm.LoadMem(asm.R1, asm.R6, int16(atLocalIP6), asm.Word),
+				asm.And.Imm(asm.R1, int32(binary.NativeEndian.Uint32([]byte{0xff, 0xc0, 0, 0}))),
+				asm.JNE.Imm32(asm.R1, int32(binary.NativeEndian.Uint32([]byte{0xfe, 0x80, 0, 0})), next),
+			)
+		}
+		for word := 0; word < 16 && !t.LinkLocal && !t.Host.IsUnspecified(); word += 4 {
 			out = append(out,
 				asm.LoadMem(asm.R1, asm.R6, int16(atLocalIP6+word), asm.Word),
 				asm.JNE.Imm32(asm.R1, int32(binary.NativeEndian.Uint32(t.Host.AsSlice()[word:])), next),

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"sync"
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/keeper/wire"
@@ -16,7 +17,7 @@ import (
 func endsConversation(v wire.Verb) bool { return v == wire.VerbTaken || v == wire.VerbBye }
 
 // call does what a request asks for.
-func (s *Server) call(ctx context.Context, r wire.Request) (any, error) {
+func (s *Server) call(ctx context.Context, t *transfers, r wire.Request) (any, error) {
 	if s.isReleased() && r.Verb != wire.VerbTaken && r.Verb != wire.VerbHello {
 		return nil, model.Errorf(model.Unavailable, "this keeper is being replaced")
 	}
@@ -26,9 +27,9 @@ func (s *Server) call(ctx context.Context, r wire.Request) (any, error) {
 	case wire.VerbApply:
 		return with(r, func(b wire.Changes) (any, error) { return nil, s.apply(ctx, b) })
 	case wire.VerbResync:
-		return with(r, func(b wire.Rows) (any, error) { return report(ctx, b, s.o.Rows.Resync) })
+		return with(r, func(b wire.Rows) (any, error) { return t.report(ctx, b, s.o.Rows.Resync) })
 	case wire.VerbCheck:
-		return with(r, func(b wire.Rows) (any, error) { return report(ctx, b, s.o.Rows.Check) })
+		return with(r, func(b wire.Rows) (any, error) { return t.report(ctx, b, s.o.Rows.Check) })
 	case wire.VerbClaim:
 		return with(r, func(b wire.Claims) (any, error) { return nil, s.o.Ports.Claim(ctx, b.Rows) })
 	case wire.VerbUnclaim:
@@ -72,14 +73,57 @@ func (s *Server) apply(ctx context.Context, c wire.Changes) error {
 	return s.o.Rows.Apply(ctx, deltas)
 }
 
-// report calls Resync or Check.
-func report(ctx context.Context, b wire.Rows, f func(context.Context, desired.State) (desired.Report, error)) (any, error) {
-	want, err := wire.UnpackState(b.Rows)
+// maxTransfers is how many requests in parts one connection may have begun. The oldest
+// goes when there is another: its caller has given up.
+const maxTransfers = 4
+
+// transfers are the requests of one connection of which not all parts have come.
+type transfers struct {
+	mu    sync.Mutex
+	rows  map[uint64][]wire.Row
+	order []uint64
+}
+
+// take returns all rows of a transfer with its last part; false before.
+func (t *transfers) take(b wire.Rows) ([]wire.Row, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if b.Transfer == 0 {
+		return b.Rows, true
+	}
+	before, begun := t.rows[b.Transfer]
+	rows := append(before, b.Rows...)
+	if !b.More {
+		delete(t.rows, b.Transfer)
+		t.order = slices.DeleteFunc(t.order, func(id uint64) bool { return id == b.Transfer })
+		return rows, true
+	}
+	if t.rows == nil {
+		t.rows = map[uint64][]wire.Row{}
+	}
+	t.rows[b.Transfer] = rows
+	if !begun {
+		t.order = append(t.order, b.Transfer)
+	}
+	if len(t.order) > maxTransfers {
+		delete(t.rows, t.order[0])
+		t.order = t.order[1:]
+	}
+	return nil, false
+}
+
+// report calls Resync or Check, once all rows are there.
+func (t *transfers) report(ctx context.Context, b wire.Rows, f func(context.Context, desired.State) (desired.Report, error)) (any, error) {
+	rows, whole := t.take(b)
+	if !whole {
+		return nil, nil
+	}
+	want, err := wire.UnpackState(rows)
 	if err != nil {
 		return nil, err
 	}
 	r, err := f(ctx, want)
-	return wire.Report(r), err
+	return wire.PackReport(r), err
 }
 
 // keep closes the outputs of all other containers.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/keeper/wire"
+	"github.com/linkspan/linkspan/internal/limits"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -28,6 +29,9 @@ func (s *Server) follow(ctx context.Context, c *wire.Conn, r wire.Request) {
 	var f *follow
 	s.answer(c, r.ID, func() (any, error) {
 		return with(r, func(what wire.Follow) (any, error) {
+			if s.isCrowded() {
+				return nil, model.Errorf(model.Unavailable, "more clients follow the output of containers than there are descriptors for")
+			}
 			if f = s.newFollow(what, c); f == nil {
 				return nil, model.Errorf(model.Unavailable, "this keeper is being replaced")
 			}
@@ -37,6 +41,14 @@ func (s *Server) follow(ctx context.Context, c *wire.Conn, r wire.Request) {
 	if f != nil {
 		s.pass(ctx, f)
 	}
+}
+
+// isCrowded tells whether clients of output have all the descriptors that are for
+// them.
+func (s *Server) isCrowded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int64(len(s.follows)) >= limits.Files()/filesOfFollows
 }
 
 // newFollow notes a follower; nil while everything is handed over.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"os"
 	"slices"
@@ -49,14 +50,43 @@ func (s *Server) handOver(c *wire.Conn, r wire.Request) error {
 	all := append(l.descriptors, s.releaseFollows(l)...)
 	defer closeFollows(all[len(l.descriptors):])
 	l.inventory.Descriptors = len(all)
-	body, err := json.Marshal(l.inventory)
-	if err != nil {
-		return fmt.Errorf("pack inventory: %w", err)
-	}
-	if err := send(c, wire.Answer{ID: r.ID, Body: body}); err != nil {
+	if err := s.sendInventory(c, r, l.inventory); err != nil {
 		return err
 	}
 	return sendDescriptors(c, all)
+}
+
+// sendInventory answers with an inventory: in parts, unless the heir is of a release
+// that does not know them.
+func (s *Server) sendInventory(c *wire.Conn, r wire.Request, whole wire.Inventory) error {
+	var heir wire.Heir
+	if len(r.Body) > 0 {
+		if err := json.Unmarshal(r.Body, &heir); err != nil {
+			return fmt.Errorf("request %s: %w", r.Verb, err)
+		}
+	}
+	first := true
+	for part := range inParts(whole, heir) {
+		var frame any = part
+		if first {
+			body, err := json.Marshal(part)
+			if err != nil {
+				return fmt.Errorf("pack inventory: %w", err)
+			}
+			frame, first = wire.Answer{ID: r.ID, Body: body}, false
+		}
+		if err := send(c, frame); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func inParts(whole wire.Inventory, heir wire.Heir) iter.Seq[wire.Inventory] {
+	if heir.Parts {
+		return whole.Parts(wire.PartSize)
+	}
+	return func(yield func(wire.Inventory) bool) { yield(whole) }
 }
 
 // releaseFollows waits until the clients got what was there for them. Those that

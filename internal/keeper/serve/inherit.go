@@ -47,8 +47,17 @@ func (i *Inheritance) receive() error {
 	if err := i.conn.SetDeadline(time.Now().Add(inheritTime)); err != nil {
 		return err
 	}
-	if err := i.ask(wire.VerbHandOver, &i.inventory); err != nil {
+	if err := i.ask(wire.VerbHandOver, wire.Heir{Parts: true}, &i.inventory); err != nil {
 		return err
+	}
+	for i.inventory.More {
+		var part wire.Inventory
+		files, err := i.conn.Receive(&part)
+		wire.CloseAll(files) // they come later
+		if err != nil {
+			return err
+		}
+		i.inventory.Add(part)
 	}
 	for len(i.descriptors) < i.inventory.Descriptors {
 		var frame wire.Descriptors
@@ -69,8 +78,12 @@ func (i *Inheritance) receive() error {
 }
 
 // ask makes a call and waits for its answer: there is one at a time.
-func (i *Inheritance) ask(v wire.Verb, answer any) error {
-	if err := i.conn.Send(wire.Request{ID: 1, Verb: v}); err != nil {
+func (i *Inheritance) ask(v wire.Verb, body, answer any) error {
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	if err := i.conn.Send(wire.Request{ID: 1, Verb: v, Body: raw}); err != nil {
 		return err
 	}
 	var a wire.Answer
@@ -92,7 +105,7 @@ func (i *Inheritance) ask(v wire.Verb, answer any) error {
 // goes without an answer has ended too.
 func (i *Inheritance) Taken() error {
 	defer i.conn.Close() //nolint:errcheck // everything was said
-	err := i.ask(wire.VerbTaken, nil)
+	err := i.ask(wire.VerbTaken, nil, nil)
 	if errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 		return nil
 	}

@@ -25,6 +25,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/keeper/wire"
+	"github.com/linkspan/linkspan/internal/limits"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -94,6 +95,9 @@ const (
 	// flushTime bounds how long a hand-over waits for clients to read what is
 	// queued for them.
 	flushTime = 2 * time.Second
+	// filesOfFollows is the part of the process's descriptors, one in so many, that
+	// clients of output may take.
+	filesOfFollows = 16
 )
 
 // Options are what a Server passes calls on to.
@@ -116,6 +120,8 @@ type Server struct {
 	over  context.CancelFunc // ends Serve
 
 	listener *net.UnixListener
+	outage   limits.Outage
+	spares   [spareFiles]limits.Spare // for callers, while no other descriptor is to be had
 
 	mu      sync.Mutex // guards the fields below
 	conns   map[*wire.Conn]bool
@@ -135,6 +141,7 @@ func New(o Options) *Server {
 	return &Server{
 		o: o, log: o.Logger, calls: make(chan struct{}, maxCalls),
 		conns: map[*wire.Conn]bool{}, follows: map[*follow]bool{}, turned: make(chan struct{}, 1),
+		outage: limits.Outage{Logger: o.Logger, Op: "keeper.accept", What: "the keeper's socket"},
 	}
 }
 
@@ -146,11 +153,13 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 	s.listener = l
 	stop := context.AfterFunc(ctx, func() { l.Close() }) //nolint:errcheck // it is being given up
 	defer stop()
+	s.keepSpares()
+	defer s.closeSpares()
 	var work sync.WaitGroup
 	work.Go(func() { s.watchLoneliness(ctx) })
 	s.goOn(ctx, &work)
 	for {
-		c, err := l.AcceptUnix()
+		c, err := s.accept(ctx, l)
 		if err != nil {
 			if s.isEnding() {
 				<-ctx.Done() // until the last answer was sent
@@ -173,6 +182,67 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 			defer s.leave(conn)
 			s.converse(ctx, conn)
 		})
+	}
+}
+
+// accept returns the next connection. A lack of descriptors is waited out: whoever
+// called before is served meanwhile, and a new caller by one that is kept for it.
+func (s *Server) accept(ctx context.Context, l *net.UnixListener) (*net.UnixConn, error) {
+	for {
+		c, err := l.AcceptUnix()
+		if err == nil {
+			if s.outage.Lasts() {
+				s.outage.Over()
+				s.keepSpares()
+			}
+			return c, nil
+		}
+		if !limits.Passing(err) || ctx.Err() != nil {
+			return nil, err
+		}
+		if limits.Scarce(err) {
+			if c := s.acceptBySpare(l); c != nil {
+				s.outage.Note(err)
+				return c, nil
+			}
+		}
+		s.outage.Wait(ctx.Done(), err)
+	}
+}
+
+// spareFiles is how many callers get in while there are no descriptors: enough for
+// the next keeper, that of a daemon that starts, and some that want output.
+const spareFiles = 8
+
+// acceptBySpare accepts a connection with a descriptor that was kept; nil if there is
+// none left, or nobody waits.
+func (s *Server) acceptBySpare(l *net.UnixListener) (c *net.UnixConn) {
+	for i := range s.spares {
+		lent := s.spares[i].Lend(func() {
+			if l.SetDeadline(time.Now().Add(spareTime)) == nil {
+				c, _ = l.AcceptUnix() // another time, if not now
+			}
+			l.SetDeadline(time.Time{}) //nolint:errcheck // it fails once it is closed
+		})
+		if lent {
+			return c
+		}
+	}
+	return nil
+}
+
+// spareTime bounds the wait for a connection that was there a moment ago.
+const spareTime = 10 * time.Millisecond
+
+func (s *Server) keepSpares() {
+	for i := range s.spares {
+		s.spares[i].Keep()
+	}
+}
+
+func (s *Server) closeSpares() {
+	for i := range s.spares {
+		s.spares[i].Close()
 	}
 }
 
@@ -261,6 +331,7 @@ func (s *Server) isIdle() bool {
 func (s *Server) converse(ctx context.Context, c *wire.Conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	var calls sync.WaitGroup
+	var parts transfers
 	defer func() {
 		cancel()
 		c.Close() //nolint:errcheck // answers cannot be delivered any more
@@ -293,7 +364,7 @@ func (s *Server) converse(ctx context.Context, c *wire.Conn) {
 		}
 		calls.Go(func() {
 			defer func() { <-s.calls }()
-			s.answer(c, r.ID, func() (any, error) { return s.call(ctx, r) })
+			s.answer(c, r.ID, func() (any, error) { return s.call(ctx, &parts, r) })
 			if endsConversation(r.Verb) && s.isEnding() {
 				s.over()
 			}
@@ -310,7 +381,11 @@ func (s *Server) answer(c *wire.Conn, id uint64, f func() (any, error)) {
 			a.Error = wire.PackError(fmt.Errorf("pack answer: %w", err))
 		}
 	}
-	if err := send(c, a); err != nil {
+	err = send(c, a)
+	if errors.Is(err, wire.ErrTooLarge) {
+		err = send(c, wire.Answer{ID: id, Error: wire.PackError(fmt.Errorf("the answer: %w", err))})
+	}
+	if err != nil {
 		s.log.Debug("answer not delivered", "op", "keeper.answer", "err", err)
 		c.Close() //nolint:errcheck // half an answer helps nobody
 	}

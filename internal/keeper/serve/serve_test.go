@@ -30,6 +30,8 @@ type holdings struct {
 	released bool
 	full     atomic.Bool
 	fail     error
+
+	inventory *wire.Inventory // what is released; nil: one output
 }
 
 func (h *holdings) note(what string) {
@@ -124,6 +126,9 @@ func (h *holdings) Release() (wire.Inventory, []wire.Descriptor, error) {
 	h.released = true
 	for _, c := range h.clients {
 		c.over <- model.Errorf(model.Unavailable, "replaced")
+	}
+	if h.inventory != nil {
+		return *h.inventory, h.files, h.fail
 	}
 	return wire.Inventory{Outputs: []wire.HandedOutput{{Output: model.Output{Container: "c1"}}}}, h.files, h.fail
 }

@@ -30,7 +30,7 @@ const Version = 1
 
 const (
 	headerLen = 6
-	// maxFrame bounds a frame's body, in bytes: the rows of some 100 000 endpoints.
+	// maxFrame bounds a frame's body, in bytes. What may be longer goes in parts.
 	maxFrame = 64 << 20
 	// maxFiles is how many descriptors the kernel passes at once (SCM_MAX_FD,
 	// unix(7)).
@@ -38,6 +38,10 @@ const (
 	// readLen is how much is asked of the socket at once, in bytes.
 	readLen = 64 << 10
 )
+
+// ErrTooLarge is the error of a message that nobody would receive. Nothing was sent,
+// and the connection is as good as before.
+var ErrTooLarge = errors.New("message is too large")
 
 // Conn passes frames. One goroutine may send while another receives; several may
 // send.
@@ -70,7 +74,7 @@ func (c *Conn) Send(body any, files ...*os.File) error {
 		return fmt.Errorf("pack message: %w", err)
 	}
 	if len(raw) > maxFrame || len(files) > maxFiles {
-		return fmt.Errorf("message of %d bytes with %d descriptors is too large", len(raw), len(files))
+		return fmt.Errorf("message of %d bytes with %d descriptors: %w", len(raw), len(files), ErrTooLarge)
 	}
 	frame := binary.BigEndian.AppendUint32(make([]byte, 0, headerLen+len(raw)), uint32(len(raw)))
 	frame = binary.BigEndian.AppendUint16(frame, uint16(len(files)))

@@ -18,8 +18,8 @@ type Verb string
 const (
 	VerbHello  Verb = "hello"  // - / Hello
 	VerbApply  Verb = "apply"  // Changes / -
-	VerbResync Verb = "resync" // Rows / Report
-	VerbCheck  Verb = "check"  // Rows / Report
+	VerbResync Verb = "resync" // Rows, part by part / - and at last Report
+	VerbCheck  Verb = "check"  // as VerbResync
 
 	VerbClaim   Verb = "claim"   // Claims / -: all or none
 	VerbUnclaim Verb = "unclaim" // Claims / -
@@ -34,10 +34,10 @@ const (
 
 	VerbQueries Verb = "queries" // - / Queries
 
-	// VerbHandOver asks for everything: the answer is an Inventory, then Descriptors
-	// come until all were passed. VerbTaken says that they are served, and its
+	// VerbHandOver asks for everything: the answer is an Inventory, with its other parts
+	// in frames behind it, then Descriptors come until all were passed. VerbTaken says that they are served, and its
 	// answer is that the old keeper goes.
-	VerbHandOver Verb = "handover" // - / Inventory
+	VerbHandOver Verb = "handover" // Heir / Inventory
 	VerbTaken    Verb = "taken"    // - / -
 
 	// VerbBye says that the daemon ends in peace: a keeper with nothing to keep ends
@@ -72,9 +72,18 @@ type Changes struct {
 	Deltas []Delta `json:"deltas"`
 }
 
-// Rows are all rows that are wanted.
+// Rows are all rows that are wanted, or a part of them.
 type Rows struct {
 	Rows []Row `json:"rows"`
+	// Of several parts, which come one after the other: which ones belong together, and
+	// that there are more.
+	Transfer uint64 `json:"transfer,omitempty"`
+	More     bool   `json:"more,omitempty"`
+}
+
+// Heir is a keeper that wants everything.
+type Heir struct {
+	Parts bool `json:"parts,omitempty"` // it understands an Inventory in parts
 }
 
 // Claims are reservations of host ports.
@@ -118,12 +127,13 @@ type Joined struct {
 	At time.Time `json:"at"`
 }
 
-// Inventory is what an old keeper holds. Descriptors follow, as many as are said
-// here.
+// Inventory is what an old keeper holds, or a part of it. Descriptors follow, as many
+// as are said in the first part.
 type Inventory struct {
 	Rows        []Row          `json:"rows,omitempty"`
 	Outputs     []HandedOutput `json:"outputs,omitempty"`
 	Descriptors int            `json:"descriptors"`
+	More        bool           `json:"more,omitempty"` // another frame of Inventory follows
 }
 
 // HandedOutput is a container's output on its way to another keeper.

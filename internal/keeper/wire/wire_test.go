@@ -113,7 +113,7 @@ func TestBadFramesAreRefused(t *testing.T) {
 func rows() []desired.Row {
 	return []desired.Row{
 		desired.Name{Network: "n1", NetworkName: "web", Name: "c1", Endpoint: "e1", Addrs: []netip.Addr{netip.MustParseAddr("172.18.0.2"), netip.MustParseAddr("fd00::2")}, Primary: true},
-		desired.Resolver{Namespace: "0123456789ab", Networks: []model.NetworkID{"n1"}, Links: []model.Link{{}}, Servers: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Internal: true, NDots: 1},
+		desired.Resolver{Namespace: "0123456789ab", Networks: []model.NetworkID{"n1"}, Links: []desired.DNSLink{{}}, Servers: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Internal: true, NDots: 1},
 	}
 }
 
@@ -122,7 +122,7 @@ func TestRowsSurvive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := json.Marshal(Rows{PackState(want)})
+	raw, err := json.Marshal(Rows{Rows: PackState(want)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func TestVersionOneIsFrozen(t *testing.T) {
 		Answer{ID: 1, Body: json.RawMessage(`{}`)},
 		Hello{Version: 1, Program: "p", Pid: 2, Release: "r"},
 		Changes{PackDeltas([]desired.Delta{{Owner: "endpoint/e1", New: rows()[0]}})},
-		Rows{PackState(state)},
+		Rows{Rows: PackState(state)},
 		model.Output{Container: "c1", Pipes: model.Pipes{Stdout: "/o", Stderr: "/e"}, Log: "/l", Options: map[string]string{"max-size": "1m"}},
 		Follow{Container: "c1", Stdout: true, Stderr: true},
 		Inventory{Rows: PackState(state), Outputs: []HandedOutput{{Output: model.Output{Container: "c1"}, Begun: true, Partial: map[string][]byte{"stdout": []byte("x")}}}, Descriptors: 3},

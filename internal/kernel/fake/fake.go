@@ -27,6 +27,7 @@ type Kernel struct {
 	objects map[desired.Key]desired.Row
 	hung    map[place]map[desired.Key]bool // what vanishes with a place
 	ends    map[place]desired.Link         // links by where they can be found
+	foreign map[place]bool                 // interfaces that containers made for themselves
 	writes  int
 	fail    int // the write that fails, counted from 1; 0 none
 	failed  bool
@@ -72,6 +73,16 @@ func (k *Kernel) Lose(key desired.Key) bool {
 	_, there := k.objects[key]
 	k.drop(key)
 	return there
+}
+
+// Occupy makes an interface as a container does for itself.
+func (k *Kernel) Occupy(namespace, name string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.foreign == nil {
+		k.foreign = map[place]bool{}
+	}
+	k.foreign[place{namespace, name}] = true
 }
 
 // Apply makes the fake follow the deltas, in the order of the real one:

@@ -20,6 +20,8 @@ func (k *Kernel) admit(r desired.Row) error {
 		return k.needLink(r.Namespace, r.Link)
 	case desired.Sysctl:
 		return k.admitSysctl(r)
+	case desired.Fence:
+		return k.needLink(desired.HostNamespace, r.Link)
 	case desired.Route:
 		if err := k.needLink(r.Namespace, r.Link); err != nil {
 			return err
@@ -46,8 +48,9 @@ func (k *Kernel) admitLink(r desired.Link) error {
 	if err := k.needNamespace(r.Peer.Namespace); err != nil {
 		return fmt.Errorf("peer: %w", err)
 	}
-	if other, taken := k.linkIn(r.Peer.Namespace, r.Peer.Name); taken && other.Key() != r.Key() {
-		return fmt.Errorf("peer %s: %w", r.Peer.Name, syscall.EEXIST)
+	other, taken := k.linkIn(r.Peer.Namespace, r.Peer.Name)
+	if taken && other.Key() != r.Key() || k.foreign[place{r.Peer.Namespace, r.Peer.Name}] {
+		return &desired.NameTaken{Namespace: r.Peer.Namespace, Link: r.Name, Name: r.Peer.Name}
 	}
 	return nil
 }
@@ -192,6 +195,8 @@ func hangsOn(r desired.Row) []place {
 		return []place{{r.Namespace, r.Link}}
 	case desired.Neigh:
 		return []place{{r.Namespace, r.Link}}
+	case desired.Fence:
+		return []place{{desired.HostNamespace, r.Link}}
 	case desired.Sysctl:
 		return []place{{r.Namespace, ""}, {r.Namespace, interfaceOf(r)}}
 	}

@@ -85,7 +85,7 @@ func (h Host) Namespaces(t testing.TB) *netns.Dir {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := netns.New(netns.Options{Dir: h.Dir, Host: file, Logger: slog.New(slog.DiscardHandler)})
+	d := netns.New(netns.Options{Dir: h.Dir, Host: file, Instance: "test", Logger: slog.New(slog.DiscardHandler)})
 	t.Cleanup(func() {
 		d.Close()
 		file.Close()
@@ -101,7 +101,7 @@ func (h Host) Do(t testing.TB, f func()) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	d := netns.New(netns.Options{Dir: h.Dir, Host: file, Logger: slog.New(slog.DiscardHandler)})
+	d := netns.New(netns.Options{Dir: h.Dir, Host: file, Instance: "test", Logger: slog.New(slog.DiscardHandler)})
 	defer d.Close()
 	if err := d.Do(t.Context(), "", func() error { f(); return nil }); err != nil {
 		t.Fatalf("enter the test's network namespace: %v", err)

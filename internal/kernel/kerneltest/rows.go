@@ -21,6 +21,7 @@ func Network() []desired.Row {
 		desired.Sysctl{Path: "net/ipv6/conf/" + Bridge + "/accept_ra", Value: "0"},
 		desired.Addr{Link: Bridge, Prefix: netip.MustParsePrefix("10.9.0.1/16")},
 		desired.Addr{Link: Bridge, Prefix: netip.MustParsePrefix("fd00:9::1/64")},
+		desired.Fence{Link: Bridge, Localhost: true},
 	}
 }
 

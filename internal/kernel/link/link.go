@@ -47,9 +47,10 @@ type Info struct {
 	MTU       int    // bytes
 	Packets   Packets
 	Group     uint32
-	Master    int  // index of the bridge it is a port of, or 0
-	PeerIndex int  // for a veth, the index of the other end in its own namespace
-	Hairpin   bool // of a bridge's port: see SetHairpin
+	Master    int    // index of the bridge it is a port of, or 0
+	PeerIndex int    // for a veth, the index of the other end in its own namespace
+	Hairpin   bool   // of a bridge's port: see SetPort
+	Passes    uint16 // of a bridge's port: the reserved group addresses that it passes on (group_fwd_mask)
 	Up        bool
 }
 
@@ -124,6 +125,14 @@ func Claim(c *rtnl.Conn, mark string) error {
 	}})
 }
 
+// Disown marks the namespace as one that was given up: it lives only as long as
+// the processes that are still inside.
+func Disown(c *rtnl.Conn, instance string) error {
+	return set(c, "lo", change{attrs: func(ae *netlink.AttributeEncoder) {
+		ae.Bytes(unix.IFLA_IFALIAS, []byte(retiredMark(instance)))
+	}})
+}
+
 // SetMaster makes the link a port of the bridge with that index, or of none if
 // it is 0. A port has no IPv6 link-local address: its packets are the bridge's,
 // and an address would only cost the kernel its detection of duplicates.
@@ -156,23 +165,39 @@ func noLinkLocal(families *netlink.AttributeEncoder) error {
 	return nil
 }
 
-// SetHairpin lets a bridge send frames back through the port that they came by.
-// A container that goes to a published port of its own needs it on hosts where
-// bridged packets pass through iptables (br_netfilter): there, the bridge itself
-// takes the translated packet back. The link must be a port already.
-func SetHairpin(c *rtnl.Conn, name string) error {
+// passReserved is a port's group_fwd_mask (bridge(8)) with a bit for each of the
+// reserved group addresses 01:80:c2:00:00:00 to 0f (IEEE 802.1Q, table 8-1), except
+// 01: the kernel drops MAC pause frames and takes no bit for them.
+const passReserved uint16 = 0xffff &^ (1 << 1)
+
+// SetPort sets up a link of ours that is a port of a bridge already, so that
+//
+//   - the bridge sends frames back through the port that they came by. A container
+//     that goes to a published port of its own needs it on hosts where bridged packets
+//     pass through iptables (br_netfilter): there, the bridge itself takes the
+//     translated packet back;
+//   - frames to reserved group addresses (LLDP's, LACP's, 802.1X's ...) take the way of
+//     all others. By default the kernel gives them to the stack of the port itself
+//     (br_handle_frame, RX_HANDLER_PASS), where no rule for bridges sees them: a
+//     container would speak to the host past its port's policy, and teach the bridge any
+//     MAC address. This holds without any firewall.
+func SetPort(c *rtnl.Conn, name string) error {
 	return c.Change(rtnl.Request{Type: unix.RTM_NEWLINK, Header: header(0, 0, 0), Attrs: func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.IFLA_IFNAME, name)
 		ae.Nested(unix.IFLA_LINKINFO, func(info *netlink.AttributeEncoder) error {
 			info.String(unix.IFLA_INFO_SLAVE_KIND, string(desired.LinkBridge))
 			info.Nested(unix.IFLA_INFO_SLAVE_DATA, func(port *netlink.AttributeEncoder) error {
 				port.Uint8(unix.IFLA_BRPORT_MODE, 1)
+				port.Uint16(unix.IFLA_BRPORT_GROUP_FWD_MASK, passReserved)
 				return nil
 			})
 			return nil
 		})
 	}})
 }
+
+// IsPort tells whether a port of a bridge is set up as SetPort does it.
+func (i Info) IsPort() bool { return i.Hairpin && i.Passes == passReserved }
 
 // SetUp brings the link up.
 func SetUp(c *rtnl.Conn, name string) error {
@@ -303,8 +328,11 @@ func (i *Info) kind(ad *netlink.AttributeDecoder) error {
 // port reads what a bridge knows of its port.
 func (i *Info) port(ad *netlink.AttributeDecoder) error {
 	for ad.Next() {
-		if ad.Type() == unix.IFLA_BRPORT_MODE {
+		switch ad.Type() {
+		case unix.IFLA_BRPORT_MODE:
 			i.Hairpin = ad.Uint8() != 0
+		case unix.IFLA_BRPORT_GROUP_FWD_MASK:
+			i.Passes = ad.Uint16()
 		}
 	}
 	return ad.Err()

@@ -53,10 +53,21 @@ func (w Want) WithPeer(host Info) (State, error) {
 		return State{Host: host}, nil
 	}
 	peer, err := Get(w.Peer, w.Row.Peer.Name)
-	if errors.Is(err, unix.ENODEV) || (err == nil && peer.Index != host.PeerIndex) {
+	if errors.Is(err, unix.ENODEV) || err == nil && !paired(host, peer) {
+		// A container that may configure its own network may have renamed it.
+		peer, err = ByIndex(w.Peer, host.PeerIndex)
+	}
+	if errors.Is(err, unix.ENODEV) || err == nil && !paired(host, peer) {
 		return State{Host: host}, nil
 	}
 	return State{host, peer}, err
+}
+
+// paired tells whether two links are the ends of one veth pair, going by what each
+// says of the other.
+func paired(a, b Info) bool {
+	veth := string(desired.LinkVeth)
+	return a.Type == veth && b.Type == veth && a.PeerIndex == b.Index && b.PeerIndex == a.Index
 }
 
 // Put makes the link as wanted, apart from its master and from being up, and
@@ -73,7 +84,7 @@ func (w Want) Put() (State, error) {
 	}
 	have, lookErr := w.Look()
 	if errors.Is(lookErr, unix.ENODEV) { // then it is the other end that exists
-		return State{}, model.Errorf(model.Conflict, "interface %s already exists in the container", w.Row.Peer.Name)
+		return State{}, &desired.NameTaken{Namespace: w.Row.Peer.Namespace, Link: w.Row.Name, Name: w.Row.Peer.Name}
 	}
 	if lookErr != nil {
 		return State{}, lookErr
@@ -146,7 +157,11 @@ func (w Want) renew() (State, error) {
 	if err := Delete(w.Conn, w.Instance, w.Row); err != nil {
 		return State{}, err
 	}
-	if err := w.create(); err != nil {
+	err := w.create()
+	if errors.Is(err, unix.EEXIST) { // what is left is the other end
+		return State{}, &desired.NameTaken{Namespace: w.Row.Peer.Namespace, Link: w.Row.Name, Name: w.Row.Peer.Name}
+	}
+	if err != nil {
 		return State{}, err
 	}
 	return w.fresh(), w.settle(w.fresh())
@@ -166,15 +181,20 @@ func (w Want) Drift(have State, master int) string {
 		}
 		out = texts(differences(have.Host, w.host()), "")
 		if w.Row.Peer != nil {
-			out = append(out, texts(differences(have.Peer, w.peer()), w.Row.Peer.Name+" ")...)
+			out = append(out, texts(differences(have.Peer, w.peer()), have.Peer.Name+" ")...)
 			if !have.Peer.Up {
-				out = append(out, w.Row.Peer.Name+" is down")
+				out = append(out, have.Peer.Name+" is down")
 			}
 		}
 		if have.Host.Master != master {
 			out = append(out, "is not a port of "+orNone(w.Row.Master))
-		} else if !have.Host.Hairpin && w.Hairpin() {
-			out = append(out, "is not a hairpin port")
+		} else if w.IsPort() {
+			if !have.Host.Hairpin {
+				out = append(out, "is not a hairpin port")
+			}
+			if have.Host.Passes != passReserved {
+				out = append(out, fmt.Sprintf("group_fwd_mask %#x instead of %#x", have.Host.Passes, passReserved))
+			}
 		}
 	}
 	if !have.Host.Up {
@@ -183,8 +203,9 @@ func (w Want) Drift(have State, master int) string {
 	return strings.Join(out, ", ")
 }
 
-// Hairpin tells whether the link must be a hairpin port: every port of ours is.
-func (w Want) Hairpin() bool { return w.Row.Master != "" && w.Row.Group == desired.PortGroup }
+// IsPort tells whether the link must be a port as SetPort makes it: every port of
+// ours is.
+func (w Want) IsPort() bool { return w.Row.Master != "" && w.Row.Group == desired.PortGroup }
 
 func orNone(bridge string) string {
 	if bridge == "" {
@@ -255,7 +276,7 @@ func (w Want) settle(have State) error {
 	if w.Row.Peer == nil {
 		return nil
 	}
-	return apply(w.Peer, w.Row.Peer.Name, differences(have.Peer, w.peer()))
+	return apply(w.Peer, have.Peer.Name, differences(have.Peer, w.peer()))
 }
 
 func apply(c *rtnl.Conn, name string, ds []difference) error {

@@ -7,9 +7,18 @@
 // back to do that before the namespace gets its name.
 //
 // Ours: a namespace that the caller of Create marked from inside before it was
-// mounted (see link.Claim), and the file of mode 0100 that it is mounted on. The
-// directory is shared with everybody who uses `ip netns add`; what is without the
+// mounted (see link.Claim), and the file that it is mounted on, of mode 0100 and
+// with "linkspan:<instance>" in it. The directory is shared with everybody who uses
+// `ip netns add`, and with engines in other mount namespaces: what is without the
 // mark is never removed.
+//
+// A name is only a name: whoever may write to the directory can take it away
+// (`ip netns delete`, umount), and the namespace lives on with its processes. They
+// are found by TakeCensus and Inside, and Bind gives the name back.
+//
+// What has gone wrong here: a file is no leftover because nothing is mounted on it
+// *here*. Removing it unmounts it in every mount namespace (Linux 3.18), and cut an
+// engine off that had the directory in common with another.
 package netns
 
 import (
@@ -21,7 +30,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -38,8 +46,7 @@ const (
 	maxRemovals = 256
 	// nameMax is NAME_MAX of limits.h, in bytes.
 	nameMax = 255
-	// huskMode is the mode of the empty files that our namespaces are mounted on.
-	// Nobody else makes such files, so that one without a mount is known as ours.
+	// huskMode is the mode of the files that our namespaces are mounted on.
 	huskMode = 0o100
 )
 
@@ -48,12 +55,14 @@ type Options struct {
 	Dir    string   // DefaultDir if empty
 	Host   *os.File // the namespace that the empty name stands for; owned by the caller
 	Logger *slog.Logger
+	// Instance marks the files that are made; nothing can be made without one.
+	Instance string
 }
 
 // Dir is a directory of named namespaces.
 type Dir struct {
 	path   string
-	born   time.Time
+	mark   string // what is in the files of ours; empty without an instance
 	host   *os.File
 	atHome bool // host is the process's own namespace
 	log    *slog.Logger
@@ -73,25 +82,17 @@ func New(o Options) *Dir {
 		o.Dir = DefaultDir
 	}
 	d := &Dir{
-		path: o.Dir, born: fileTime(), host: o.Host, log: o.Logger,
+		path: o.Dir, host: o.Host, log: o.Logger,
 		inside:   make(chan struct{}, maxInside),
 		removals: make(chan string, maxRemovals),
 		leaving:  map[string]chan struct{}{},
 	}
+	if o.Instance != "" {
+		d.mark = "linkspan:" + o.Instance + "\n"
+	}
 	d.atHome = isOwn(d.host)
 	d.idle.Go(d.removeLoop)
 	return d
-}
-
-// fileTime is the time that a file made now would bear. The kernel stamps files by
-// its coarse clock, which is up to a tick behind time.Now: measured by that one, a
-// file made just after would look older (clock_getres(2)).
-func fileTime() time.Time {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &ts); err != nil {
-		return time.Now()
-	}
-	return time.Unix(ts.Unix())
 }
 
 // isOwn tells whether a namespace's file is that of the process's own: the one in
@@ -159,30 +160,6 @@ func (d *Dir) List() ([]string, error) {
 	return out, nil
 }
 
-// Husks names the files of ours that no namespace is mounted on any more, or was
-// yet, when the daemon that made them was killed. A file that is younger than this
-// Dir may be another daemon's that is at it just now.
-func (d *Dir) Husks() []string {
-	entries, err := os.ReadDir(d.path)
-	if err != nil {
-		return nil
-	}
-	var out []string
-	for _, e := range entries {
-		if !d.isLeaving(e.Name()) && d.IsHusk(e.Name()) {
-			out = append(out, e.Name())
-		}
-	}
-	return out
-}
-
-// IsHusk tells whether a name is one that Husks returns.
-func (d *Dir) IsHusk(name string) bool {
-	info, err := os.Lstat(d.Path(name))
-	return err == nil && info.Mode() == huskMode && info.Size() == 0 &&
-		info.ModTime().Before(d.born) && !isNamespace(d.Path(name))
-}
-
 // Create makes a namespace. setUp is given its file, to close, before the namespace
 // has a name, on a thread inside it, so that a crash leaves either nothing or a
 // namespace that was set up. The error is fs.ErrExist if the name is taken. A removal of the same name
@@ -201,17 +178,15 @@ func (d *Dir) Create(ctx context.Context, name string, setUp func(*os.File) erro
 	if isNamespace(path) {
 		return fmt.Errorf("network namespace %s: %w", name, fs.ErrExist)
 	}
-	mountPoint, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, huskMode)
-	if err != nil {
-		return err
+	if err := d.layOut(path); err != nil {
+		return fmt.Errorf("create network namespace %s: %w", name, err)
 	}
-	mountPoint.Close()
-	err = d.visit(ctx, visit{
+	err := d.visit(ctx, visit{
 		arrive: func() error { return unix.Unshare(unix.CLONE_NEWNET) },
 		inside: func() error { return publish(path, setUp) },
 	})
 	if err != nil {
-		return errors.Join(fmt.Errorf("create network namespace %s: %w", name, err), os.Remove(path))
+		return errors.Join(fmt.Errorf("create network namespace %s: %w", name, err), d.unlink(path))
 	}
 	return nil
 }

@@ -3,13 +3,15 @@ package netns_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -186,7 +188,7 @@ func TestAtHome(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	d := netns.New(netns.Options{Dir: host.Dir, Host: file, Logger: slog.New(slog.DiscardHandler)})
+	d := netns.New(netns.Options{Dir: host.Dir, Host: file, Instance: "test", Logger: slog.New(slog.DiscardHandler)})
 	defer d.Close()
 	if err := d.Create(t.Context(), "a", closeFile); err != nil {
 		t.Fatal(err)
@@ -218,35 +220,123 @@ func TestAtHome(t *testing.T) {
 	}
 }
 
-// TestHusks: only files of ours that were there before are husks.
+// TestHusks: only files of this instance, with nothing on them, are husks.
 func TestHusks(t *testing.T) {
 	host := kerneltest.New(t)
-	for name, mode := range map[string]os.FileMode{"ours": 0o100, "theirs": 0o000, "note": 0o644} {
-		path := filepath.Join(host.Dir, name)
-		if err := errors.Join(os.WriteFile(path, nil, mode), os.Chtimes(path, time.Time{}, time.Now().Add(-time.Minute))); err != nil {
+	d := instance(t, host, "one")
+	other := instance(t, host, "two")
+	for name, text := range map[string]string{"nobodys": "", "twos": "linkspan:two\n", "ours": "linkspan:one\n"} {
+		if err := os.WriteFile(filepath.Join(host.Dir, name), []byte(text), 0o100); err != nil {
 			t.Fatal(err)
 		}
 	}
+	if err := os.WriteFile(filepath.Join(host.Dir, "note"), []byte("linkspan:one\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Symlink("ours", filepath.Join(host.Dir, "link")), unix.Mkfifo(filepath.Join(host.Dir, "fifo"), 0o100)); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(d.Create(t.Context(), "alive", closeFile), other.Create(t.Context(), "theirs", closeFile)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"alive", "theirs"} { // as by umount: the files stay
+		if err := unix.Unmount(filepath.Join(host.Dir, name), unix.MNT_DETACH); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for dir, want := range map[*netns.Dir]string{d: "[alive ours]", other: "[theirs twos]"} {
+		got := dir.Husks()
+		slices.Sort(got)
+		if fmt.Sprint(got) != want {
+			t.Errorf("husks %q, want %s", got, want)
+		}
+	}
+	// What is not ours survives removal by name.
+	if err := errors.Join(d.Delete("twos"), d.Delete("note"), d.Delete("nobodys"), d.Delete("ours"), d.Delete("alive")); err != nil {
+		t.Error(err)
+	}
+	d.Close()
+	left, err := filepath.Glob(filepath.Join(host.Dir, "*"))
+	if err != nil || len(left) != 6 {
+		t.Errorf("left: %q, %v", left, err)
+	}
+}
+
+// instance opens the directory of a host for an engine. Close may be called before
+// the test ends.
+func instance(t *testing.T, host kerneltest.Host, name string) *netns.Dir {
+	t.Helper()
 	file, err := os.Open(host.Netns)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
-	d := netns.New(netns.Options{Dir: host.Dir, Host: file, Logger: slog.New(slog.DiscardHandler)})
-	defer d.Close()
-	if err := d.Create(t.Context(), "alive", closeFile); err != nil {
+	t.Cleanup(func() { file.Close() })
+	return netns.New(netns.Options{Dir: host.Dir, Host: file, Instance: name, Logger: slog.New(slog.DiscardHandler)})
+}
+
+// TestOldHusk: releases before the mark mounted on empty files, which go with what
+// is mounted on them.
+func TestOldHusk(t *testing.T) {
+	host := kerneltest.New(t)
+	d := instance(t, host, "one")
+	path := filepath.Join(host.Dir, "old")
+	if err := errors.Join(os.WriteFile(path, nil, 0o100), d.Create(t.Context(), "old", closeFile), d.Delete("old")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(host.Dir, "just-made"), nil, 0o100); err != nil {
+	d.Close()
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file: %v", err)
+	}
+}
+
+// TestNameGivenBack: the name is taken from a namespace in which a process lives,
+// and Bind gives it back.
+func TestNameGivenBack(t *testing.T) {
+	d, host := open(t)
+	if err := d.Create(t.Context(), "a", closeFile); err != nil {
 		t.Fatal(err)
 	}
-	if got := d.Husks(); len(got) != 1 || got[0] != "ours" {
-		t.Errorf("husks: %q", got)
+	home := inside(t, d, "a")
+	sleeper := exec.Command("sleep", "1000")
+	if err := d.Do(t.Context(), "a", sleeper.Start); err != nil {
+		t.Fatal(err)
 	}
-	if err := errors.Join(d.Create(t.Context(), "ours", closeFile), d.Delete("alive"), d.Delete("ours")); err != nil {
+	p, err := netns.Identify(sleeper.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(host.Dir, "a")
+	for what, spoil := range map[string]func() error{
+		"unmounted": func() error { return unix.Unmount(path, unix.MNT_DETACH) },
+		"deleted":   func() error { return errors.Join(unix.Unmount(path, unix.MNT_DETACH), os.Remove(path)) },
+		"led away":  func() error { return unix.Mount(host.Netns, path, "none", unix.MS_BIND, "") },
+	} {
+		if err := spoil(); err != nil {
+			t.Fatal(err)
+		}
+		file, err := netns.Inside(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(d.Bind(t.Context(), "a", file), file.Close()); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if got := inside(t, d, "a"); got != home {
+			t.Errorf("%s: the name leads to %d instead of %d", what, got, home)
+		}
+	}
+	// Another process of that number is another process.
+	if _, err := netns.Inside(netns.Process{PID: p.PID, Started: p.Started + 1}); !errors.Is(err, unix.ESRCH) {
+		t.Errorf("a process that began at another time: %v", err)
+	}
+	if err := sleeper.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = sleeper.Wait() // killed, as was meant
+	if file, err := netns.Inside(p); err == nil {
+		t.Error("a process that has ended has a namespace", file.Close())
+	}
+	if err := d.Delete("a"); err != nil {
 		t.Error(err)
-	}
-	if got := d.Husks(); len(got) != 0 {
-		t.Errorf("husks after it was mounted on: %q", got)
 	}
 }

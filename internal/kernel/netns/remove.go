@@ -3,7 +3,6 @@ package netns
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -54,7 +53,7 @@ func (d *Dir) awaitRemoval(ctx context.Context, name string) error {
 // removeLoop is the one remover: the kernel serialises unmounts anyway.
 func (d *Dir) removeLoop() {
 	for name := range d.removals {
-		if err := remove(d.Path(name)); err != nil {
+		if err := d.remove(d.Path(name)); err != nil {
 			// The next resync finds the namespace by its mark and tries again.
 			d.log.Warn("network namespace stays", "op", "netns.delete", "container", name, "err", err)
 		}
@@ -67,7 +66,8 @@ func (d *Dir) removeLoop() {
 
 // remove unmounts lazily, since a container that is slow to die may still be
 // inside: the namespace then lives, nameless, as long as its processes.
-func remove(path string) error {
+func (d *Dir) remove(path string) error {
+	mounted := false
 	for isNamespace(path) { // more than once if someone mounted over it
 		err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
@@ -76,9 +76,12 @@ func remove(path string) error {
 		if err != nil {
 			return err
 		}
+		mounted = true
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	// Releases before the mark left their files empty. What was mounted on one here
+	// was ours, so the file is.
+	if info, err := os.Lstat(path); mounted && err == nil && info.Mode() == huskMode && info.Size() == 0 {
+		return gone(os.Remove(path))
 	}
-	return nil
+	return d.unlink(path)
 }

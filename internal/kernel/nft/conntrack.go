@@ -71,13 +71,22 @@ func unmarshal(family byte, data []byte, e expr.Any) error {
 }
 
 // answering matches packets of connections that were let through before.
-func answering() match { return connected(expr.CmpOpNeq) }
+func answering() match { return connection(expr.CmpOpNeq, established) }
 
 // notAnswering matches all others.
-func notAnswering() match { return connected(expr.CmpOpEq) }
+func notAnswering() match { return connection(expr.CmpOpEq, established) }
 
-func connected(op expr.CmpOp) match {
+const established = expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED
+
+// stray matches packets that conntrack can make nothing of (nf_conntrack(7): INVALID):
+// segments out of a connection's window or of none at all, answers that nobody
+// waits for, errors about nothing. They belong to no connection, so no translation
+// holds for them.
+func stray() match { return connection(expr.CmpOpNeq, expr.CtStateBitINVALID) }
+
+// connection matches packets that conntrack has given one of the states, or with
+// CmpOpEq none of them.
+func connection(op expr.CmpOp, states uint32) match {
 	state := func(reg uint32) expr.Any { return &expr.Ct{Register: reg, Key: expr.CtKeySTATE} }
-	mask := native32(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED)
-	return masked(state, op, make([]byte, 4), mask)
+	return masked(state, op, make([]byte, 4), native32(states))
 }

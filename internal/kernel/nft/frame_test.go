@@ -17,6 +17,7 @@ const (
 	etherTest = 0x88b5 // IEEE 802: local experimental
 
 	protocolICMP   = 1
+	protocolTCP    = 6
 	protocolUDP    = 17
 	protocolICMPv6 = 58
 
@@ -66,6 +67,20 @@ func udpFrame(dstMAC, srcMAC, src, dst string, sport, dport uint16, id int) []by
 	b = append(b, mark(id)...)
 	binary.BigEndian.PutUint16(b[6:], transportSum(src, dst, protocolUDP, b))
 	return ipFrame(dstMAC, srcMAC, src, dst, protocolUDP, b)
+}
+
+// Flags of a TCP segment (RFC 9293).
+const (
+	tcpFIN, tcpSYN, tcpRST, tcpACK = 1, 2, 4, 16
+)
+
+func tcpFrame(dstMAC, srcMAC, src, dst string, ports [2]uint16, flags byte, id int) []byte {
+	b := binary.BigEndian.AppendUint16(nil, ports[0])
+	b = binary.BigEndian.AppendUint16(b, ports[1])
+	b = append(b, 0, 0, 1, 0, 0, 0, 0, 0, 5<<4, flags, 0xff, 0xff, 0, 0, 0, 0)
+	b = append(b, mark(id)...)
+	binary.BigEndian.PutUint16(b[16:], transportSum(src, dst, protocolTCP, b))
+	return ipFrame(dstMAC, srcMAC, src, dst, protocolTCP, b)
 }
 
 // icmp6Frame has room for what follows the type, code and checksum.

@@ -30,6 +30,12 @@ type place struct {
 
 const uplinkMAC = "02:00:00:00:ff:01" // of the host, on every cable to another machine
 
+// onLink4 is a link-local address that every container was given (--link-local-ip).
+const onLink4 = "169.254.9.9"
+
+// elsewhere4 and elsewhere6 are what a1 has on the network of b1.
+const elsewhere4, elsewhere6 = "10.2.0.77", "fd02::77"
+
 // places are two containers on a network, one without policy and one plugged in
 // by hand there, one with NET_ADMIN and one at whose frames nobody looks; two on
 // another network, of which one is open to direct routing; two on an internal one;
@@ -106,12 +112,13 @@ func labRows(guard bool) []desired.Row {
 		}
 	}
 	rows = append(rows, desired.Identity{MACs: []string{uplinkMAC}, Addrs: addrs("192.0.2.1", "2001:db8::1", "198.51.100.1", "2001:db8:1::1")})
+	rows = append(rows, desired.Elsewhere{Port: placeOf("a1").host, Addrs: addrs(elsewhere4, elsewhere6)})
 	return append(append(rows, portRows()...), linkRows()...)
 }
 
 // pin is the policy of the place's port.
 func (p place) pin() desired.Pin {
-	r := desired.Pin{Port: p.host, Bridge: p.bridge, MAC: p.mac, Addrs: addrs(p.ip4, p.ip6, ownLinkLocal(p.mac)), Mode: p.mode}
+	r := desired.Pin{Port: p.host, Bridge: p.bridge, MAC: p.mac, Addrs: addrs(p.ip4, p.ip6, onLink4, ownLinkLocal(p.mac)), Mode: p.mode}
 	if p.mode != desired.PortPinned {
 		for i, a := range []string{p.ip4, p.ip6} {
 			r.Subnets = append(r.Subnets, netip.PrefixFrom(netip.MustParseAddr(a), []int{24, 64}[i]).Masked())
@@ -175,7 +182,9 @@ func (l *lab) add(p place) {
 	n.up("eth0")
 	if p.bridge != "" {
 		l.host.enslave(p.host, p.bridge, p.group())
-		l.host.hairpin(p.host, p.ours)
+		if p.ours {
+			l.host.port(p.host)
+		}
 	} else {
 		l.host.address(p.host, gateway(p.ip4, 24), gateway(p.ip6, 64))
 	}

@@ -5,6 +5,8 @@ import (
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/desired"
 )
 
 // translatedMark is the bit of a packet's mark by which the table of family inet
@@ -13,7 +15,17 @@ import (
 // all frames of all bridges. The bit is set only on networks with icc=false, and
 // taken off within the same hook; a container cannot set it, since a packet loses
 // its mark as it leaves a network namespace.
-const translatedMark = 1 << 27
+const translatedMark = desired.AnswerMark
+
+// tellFence marks answers for the host's own 127.0.0.1 that br_netfilter has shown to
+// connection tracking before the bridge hands them over: their destination is no
+// longer the bridge's address, and the fence of the bridge would take them for forged.
+// Whoever wrote such an address himself was dropped before.
+func tellFence() rule {
+	loopback, mask := []byte{127, 0, 0, 0}, []byte{255, 0, 0, 0}
+	return setMark("an answer for this host's 127.0.0.1", translatedMark,
+		in(setBridges, iifName), is(family, unix.NFPROTO_IPV4), under(ip4Destination, loopback, mask))
+}
 
 // tellBridge marks frames of published ports that br_netfilter shows to the
 // forward chain, both ways.

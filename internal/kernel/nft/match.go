@@ -71,6 +71,12 @@ func destinationType(reg uint32) expr.Any {
 	return &expr.Fib{Register: reg, FlagDADDR: true, ResultADDRTYPE: true}
 }
 
+// destinationHere is the same by the addresses of the incoming interface alone: those
+// of the host's other interfaces are RTN_UNICAST.
+func destinationHere(reg uint32) expr.Any {
+	return &expr.Fib{Register: reg, FlagDADDR: true, FlagIIF: true, ResultADDRTYPE: true}
+}
+
 func sourcePort(reg uint32) expr.Any { return transportField(0, 2)(reg) }
 func icmp6Type(reg uint32) expr.Any  { return transportField(0, 1)(reg) }
 func ndTarget(reg uint32) expr.Any   { return transportField(8, 16)(reg) }

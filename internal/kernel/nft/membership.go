@@ -48,7 +48,8 @@ func homesOf(r desired.Pin) []element {
 		if a.IsLinkLocalUnicast() && a.Is6() {
 			continue // nothing is translated to it
 		}
-		out = append(out, element{set: pick(a, setHome4, setHome6), key: string(ifname(r.Bridge)) + addrKey(a)})
+		out = append(out, element{set: pick(a, setHome4, setHome6), key: string(ifname(r.Bridge)) + addrKey(a)},
+			element{set: pick(a, setResident4, setResident6), key: addrKey(a)})
 	}
 	return out
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"sync/atomic"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -15,6 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/fence"
+	"github.com/linkspan/linkspan/internal/kernel/link"
+	"github.com/linkspan/linkspan/internal/kernel/rtnl"
 )
 
 // namespace is a network namespace of its own that dies with the test.
@@ -163,12 +167,32 @@ func (n *namespace) enslave(name, bridge string, group uint32) {
 	n.must(n.link.LinkSetUp(l))
 }
 
-// hairpin lets a bridge send frames back to the port that they came from.
-func (n *namespace) hairpin(name string, on bool) {
+// fence puts a bridge's fence in place, as the engine does.
+func (n *namespace) fence(row desired.Fence) {
 	n.t.Helper()
-	l, err := n.link.LinkByName(name)
+	l, err := n.link.LinkByName(row.Link)
 	n.must(err)
-	n.must(n.link.LinkSetHairpin(l, on))
+	n.do(func() error {
+		c, err := rtnl.Open(new(atomic.Int64))
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return fence.Put(c, l.Attrs().Index, row)
+	})
+}
+
+// port sets up a bridge's port as the engine sets up its own.
+func (n *namespace) port(name string) {
+	n.t.Helper()
+	n.do(func() error {
+		c, err := rtnl.Open(new(atomic.Int64))
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return link.SetPort(c, name)
+	})
 }
 
 func (n *namespace) neighbour(name, ip, mac string) {

@@ -47,6 +47,7 @@ const (
 	chainOpen      = "open"
 	chainDirect    = "direct"
 	chainEntering  = "entering"
+	chainShut      = "shut"
 )
 
 func portSets() []set {
@@ -83,7 +84,11 @@ func portSets() []set {
 // where packets are let in. nat chains see the first packet of a connection
 // only.
 func portChains() []chain {
-	const priorityRaw, priorityNATDest, priorityFilter = -300, -100, 0
+	const (
+		priorityEarly   = -450 // NF_IP_PRI_RAW_BEFORE_DEFRAG: fragments are not collected first
+		priorityNATDest = -100
+		priorityFilter  = 0
+	)
 	counted := jump("traffic of published ports", chainPublished, translated())
 	return []chain{
 		{chainPublish, base{}, publishRules()},
@@ -92,18 +97,22 @@ func portChains() []chain {
 		{chainDirect, base{}, directRules()},
 		{chainEntering, base{}, enteringRules()},
 		{chainStrange, base{}, strangeRules()},
-		{"early", base{"filter", unix.NF_INET_PRE_ROUTING, priorityRaw}, earlyRules()},
+		{chainShut, base{}, shutRules()},
+		{"early", base{"filter", unix.NF_INET_PRE_ROUTING, priorityEarly}, earlyRules()},
 		{"prerouting", base{"nat", unix.NF_INET_PRE_ROUTING, priorityNATDest}, []rule{
 			accept("IPv6 link-local sources: the kernel does not forward them",
 				is(family, unix.NFPROTO_IPV6), under(ip6Source, linkLocal6(), linkLocal6Mask())),
 			jump("published ports", chainPublish),
 		}},
+		{"answered", base{"filter", unix.NF_INET_PRE_ROUTING, priorityNATDest + 1}, []rule{tellFence()}},
 		{"output", base{"nat", unix.NF_INET_LOCAL_OUT, priorityNATDest}, []rule{
 			accept("::1: the kernel does not route it, a forwarder in user space serves it",
 				is(family, unix.NFPROTO_IPV6), is(ip6Destination, netip.IPv6Loopback().AsSlice()...)),
+			accept("link-local: the kernel does not forward it either",
+				is(family, unix.NFPROTO_IPV6), under(ip6Destination, linkLocal6(), linkLocal6Mask())),
 			jump("published ports", chainPublish),
 		}},
-		{"input", base{"filter", unix.NF_INET_LOCAL_IN, priorityFilter}, []rule{strange(), counted}},
+		{"input", base{"filter", unix.NF_INET_LOCAL_IN, priorityFilter}, append([]rule{strange(), counted}, hostRules()...)},
 		{"sent", base{"filter", unix.NF_INET_LOCAL_OUT, priorityFilter}, []rule{counted}},
 	}
 }
@@ -115,6 +124,7 @@ func earlyRules() []rule {
 	loopback, mask := []byte{127, 0, 0, 0}, []byte{255, 0, 0, 0}
 	return []rule{
 		accept("within this host", is(iifName, ifname("lo")...)),
+		byThePortItself(),
 		drop("127.0.0.0/8 is for this host alone", is(family, unix.NFPROTO_IPV4), under(ip4Source, loopback, mask)),
 		drop("127.0.0.0/8 is for this host alone", is(family, unix.NFPROTO_IPV4), under(ip4Destination, loopback, mask)),
 	}
@@ -267,6 +277,16 @@ func renderPublish(r desired.Publish) ([]element, error) {
 		out = append(out, p.port(uint16(i)))
 	}
 	return out, nil
+}
+
+// renderServed has the ports among those that are open, where they are known as
+// published. Nothing comes in by it: what user space serves is not translated.
+func renderServed(r desired.Served) ([]element, error) {
+	p := publication{desired.Publish{Host: r.Host.Unmap(), First: r.First, Last: r.Last}, protocolNumber(r.Protocol)}
+	if p.number == 0 || !p.Host.IsValid() || p.First == 0 || p.Last < p.First {
+		return nil, model.Errorf(model.Invalid, "serve: %s ports %d to %d at %v", r.Protocol, r.First, r.Last, r.Host)
+	}
+	return []element{p.open()}, nil
 }
 
 // key is the key of a host port in maps.

@@ -38,6 +38,10 @@ func render(row desired.Row) ([]element, error) {
 		return renderGuard(r), nil
 	case desired.Publish:
 		return renderPublish(r)
+	case desired.Elsewhere:
+		return renderElsewhere(r)
+	case desired.Served:
+		return renderServed(r)
 	case desired.Allow:
 		return renderAllow(r)
 	case desired.Direct:
@@ -79,6 +83,23 @@ func renderMasquerade(r desired.Masquerade) ([]element, error) {
 		out.after = addrKey(after)
 	}
 	return []element{out}, nil
+}
+
+// renderElsewhere has the addresses among those of the port. They are not at home on
+// its bridge, and nobody's neighbour there.
+func renderElsewhere(r desired.Elsewhere) ([]element, error) {
+	port, err := nameKey(r.Port)
+	if err != nil {
+		return nil, err
+	}
+	var out []element
+	for _, a := range r.Addrs {
+		if a = a.Unmap(); !a.IsValid() {
+			return nil, model.Errorf(model.Invalid, "elsewhere of %s: no address", r.Port)
+		}
+		out = append(out, element{set: pick(a, setPinIP4, setPinIP6), key: port + addrKey(a)})
+	}
+	return out, nil
 }
 
 func renderGuard(r desired.Guard) []element {

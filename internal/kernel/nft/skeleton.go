@@ -86,7 +86,7 @@ func inetTable(mark string) table {
 			{name: setMasq4, comment: "subnets that leave under the host's address", key: []datatype{typeIPv4}, interval: true},
 			{name: setMasq6, comment: "subnets that leave under the host's address", key: []datatype{typeIPv6}, interval: true},
 			{name: setGuard, comment: "families not forwarded between foreign interfaces", key: []datatype{typeNFProto}, deny: true},
-		}, portSets(), directSets(), hopSets(), linkSets(setLink4, setLink6)),
+		}, portSets(), directSets(), residentSets(), hopSets(), linkSets(setLink4, setLink6)),
 		chains: append(portChains(),
 			chain{chainHops4, base{}, hopRules(setHops4, hop4Part())},
 			chain{chainHops6, base{}, hopRules(setHops6, hop6Part())},
@@ -114,6 +114,9 @@ func forwardRules() []rule {
 	}, linkedPackets(), []rule{
 		jump("to a container's own address", chainDirect, in(setBridges, oifName)),
 		drop("unpublished ports, other networks, direct routing", in(setBridges, oifName)),
+		drop("of no connection: nothing would translate its source", in(setBridges, iifName), stray()),
+		drop("from a link-local address, which is for its link (RFC 3927, section 2.7)",
+			in(setBridges, iifName), is(family, unix.NFPROTO_IPV4), under(ip4Source, linkLocal4(), linkLocal4Mask())),
 		strange(),
 		accept("out of a network", in(setBridges, iifName)),
 		drop("neither side is ours and forwarding is on only for us", in(setGuard, family)),
@@ -142,8 +145,10 @@ func bridgeTable(mark string) table {
 		}, linkSets(setLinked4, setLinked6)),
 		chains: append(append(portSecurityChains(), learnChains(priorityFilter)...), []chain{
 			{"prerouting", filter(unix.NF_INET_PRE_ROUTING), []rule{
+				reservedGroup(),
 				jump("frames from a port of ours; foreign ports are left alone", chainPort, fromOurs()),
 			}},
+			{"input", filter(unix.NF_INET_LOCAL_IN), []rule{reservedGroup()}},
 			{"forward", filter(unix.NF_INET_FORWARD), []rule{
 				withoutPolicy(),
 				drop("a container's own broadcast, which a hairpin port sends back", multicast(), toItself()),
@@ -178,6 +183,10 @@ func toItself() match { return in(setItself, iifName, oifName) }
 func withoutPolicy() rule {
 	return drop("to a port that has no policy", toOurs(), notIn(setPinned, oifName))
 }
+
+// linkLocal4 and linkLocal4Mask are 169.254.0.0/16.
+func linkLocal4() []byte     { return []byte{169, 254, 0, 0} }
+func linkLocal4Mask() []byte { return []byte{0xff, 0xff, 0, 0} }
 
 // linkLocal6 and linkLocal6Mask are fe80::/10.
 func linkLocal6() []byte     { return []byte{0xfe, 0x80, 15: 0} }

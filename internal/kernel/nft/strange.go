@@ -5,23 +5,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const chainStrange = "strange"
+const (
+	setResident4 = "resident4"
+	setResident6 = "resident6"
+	chainStrange = "strange"
+)
+
+func residentSets() []set {
+	return []set{
+		{name: setResident4, comment: "addresses of containers", key: []datatype{typeIPv4}},
+		{name: setResident6, comment: "addresses of containers", key: []datatype{typeIPv6}},
+	}
+}
 
 // strangeRules are for new connections that come from a network by way of the
 // host. A container with NET_ADMIN may route for others, so that what it passes on
 // has other sources than its own; but whose answers would not come back by this
 // bridge is forged, and goes neither out nor to the host (RFC 3704). Addresses of
-// networks that are translated are known without a route: a container on two of
-// them may route from one to the other.
+// containers and networks that are translated are known without a route: a container
+// on two networks may use the one's address on the other, and route between them.
 func strangeRules() []rule {
 	const forged = "a source whose answers would go elsewhere"
 	astray := compare(wayBack, expr.CmpOpEq, make([]byte, 4))
 	linkLocal, mask := linkLocal6(), linkLocal6Mask()
 	return []rule{
 		drop(forged, is(family, unix.NFPROTO_IPV4), isNot(ip4Source, 0, 0, 0, 0),
-			notInJoined(setHome4, iifPart(), from4Part()), notIn(setMasq4, ip4Source), astray),
+			notIn(setResident4, ip4Source), notIn(setMasq4, ip4Source), astray),
 		drop(forged, is(family, unix.NFPROTO_IPV6), notUnder(ip6Source, linkLocal, mask), isNot(ip6Source, make([]byte, 16)...),
-			notInJoined(setHome6, iifPart(), from6Part()), notIn(setMasq6, ip6Source), astray),
+			notIn(setResident6, ip6Source), notIn(setMasq6, ip6Source), astray),
 	}
 }
 

@@ -38,7 +38,7 @@ func newStage(t testing.TB, bridgeNetfilter bool, rows ...desired.Row) *stage {
 	s.host.bridge("br-a", "02:00:00:00:00:0a", "10.1.0.1/24", "fd01::1/64")
 	cable(s.host, "va1", "02:00:00:00:00:0b", s.web, "eth0", "02:00:00:00:0a:01")
 	s.host.enslave("va1", "br-a", desired.PortGroup)
-	s.host.hairpin("va1", true)
+	s.host.port("va1")
 	s.web.address("eth0", "10.1.0.11/24", "fd01::11/64")
 	s.web.route("10.1.0.1", "fd01::1")
 	cable(s.host, "eth0", uplinkMAC, s.out, "eth0", "02:00:00:00:ff:02")
@@ -46,6 +46,7 @@ func newStage(t testing.TB, bridgeNetfilter bool, rows ...desired.Row) *stage {
 	s.out.address("eth0", "192.0.2.2/24", "2001:db8::2/64")
 	s.backend = newBackend(t, s.host)
 	resync(t, s.backend, append(stageRows(), rows...)...)
+	s.host.fence(desired.Fence{Link: "br-a", Localhost: true})
 	s.host.sysctl("net/ipv4/conf/br-a/route_localnet", "1")
 	s.serve(t)
 	return s
@@ -225,6 +226,71 @@ func TestLocalhostServiceIsClosed(t *testing.T) {
 				t.Errorf("%d datagrams got to the host's 127.0.0.1", n)
 			}
 		})
+	}
+}
+
+// TestLocalhostStaysClosedWithoutRules: the host's 127.0.0.1 is out of reach of those on
+// a bridge that routes localhost, also while there is no table of ours, in and under
+// VLAN tags (those of VLAN 0 are for everybody), and with br_netfilter.
+func TestLocalhostStaysClosedWithoutRules(t *testing.T) {
+	for _, bridgeNetfilter := range []bool{false, true} {
+		t.Run(fmt.Sprintf("br_netfilter=%t", bridgeNetfilter), func(t *testing.T) {
+			l := newLab(t, bridgeNetfilter)
+			l.host.sysctl("net/ipv4/conf/all/route_localnet", "0")
+			l.host.sysctl("net/ipv4/conf/br-a/route_localnet", "1")
+			var service net.PacketConn
+			l.host.do(func() (err error) {
+				service, err = net.ListenPacket("udp", "127.0.0.1:9999")
+				return err
+			})
+			defer service.Close()
+			send := func(id int) {
+				for _, from := range []string{"a1", "manual", "dead"} {
+					for _, src := range []string{"", "127.0.0.1", "127.1.2.3"} {
+						plain := visit{from: from, ip: "127.0.0.1", port: 9999, src: src}.to("", from, 0).frame(id)
+						once := ether(placeOf(from).gatewayMAC(), placeOf(from).mac, etherVLAN, []byte{0, 0}, plain[12:])
+						twice := ether(placeOf(from).gatewayMAC(), placeOf(from).mac, etherVLAN, []byte{0, 0}, once[12:])
+						for _, frame := range [][]byte{plain, once, twice} {
+							l.send(from, frame)
+						}
+					}
+				}
+			}
+			send(1)
+			if n := datagrams(t, service, l.host); n == 0 {
+				t.Fatal("nothing gets there in the first place: the test would not notice")
+			}
+			l.host.fence(desired.Fence{Link: "br-a", Localhost: true})
+			send(2)
+			if n := datagrams(t, service, l.host); n != 0 {
+				t.Errorf("%d datagrams got to the host's 127.0.0.1", n)
+			}
+		})
+	}
+}
+
+// TestInternalStaysClosedWithoutRules: nothing leaves an internal network, or enters
+// it, while there is no table of ours. Its own containers and the host go on.
+func TestInternalStaysClosedWithoutRules(t *testing.T) {
+	l := newLab(t, false)
+	l.host.fence(desired.Fence{Link: "br-i", Inside: []netip.Prefix{prefix("10.3.0.0/24"), prefix("fd03::/64")}})
+	closed := slices.Concat(
+		udpTrials("out", "i1", "out", false), udpTrials("to another network", "i1", "a1", false),
+		udpTrials("in", "out", "i1", false), udpTrials("from another network", "a1", "i1", false))
+	for id, c := range closed {
+		l.send(c.from, c.frame(id))
+	}
+	for id, c := range slices.Concat(udpTrials("fence", "i1", "i2", true), udpTrials("fence", "a1", "out", true), udpTrials("fence", "out", "b1", true)) {
+		id += len(closed)
+		l.send(c.from, c.frame(id))
+		if l.arrives(id, c.to) == nil {
+			t.Errorf("%s: %s to %s: lost", c.name, c.from, c.to)
+		}
+	}
+	for id, c := range closed {
+		if l.sinks[c.to].frame(id) != nil {
+			t.Errorf("%s: %s reached %s", c.name, c.from, c.to)
+		}
 	}
 }
 

@@ -144,9 +144,10 @@ func check(p string) error {
 // with spaces.
 func normal(value string) string { return strings.Join(strings.Fields(value), " ") }
 
-// moot tells whether a value is as good as set because the kernel has no IPv6.
+// moot tells whether a value is as good as set because the kernel, or the interface,
+// has no IPv6.
 func (t *Tree) moot(p, value string, err error) bool {
-	if !t.lacksIPv6(p, err) {
+	if !t.lacksIPv6(p, err) && !t.linkLacksIPv6(p, err) {
 		return false
 	}
 	if path.Base(p) == "disable_ipv6" {
@@ -159,9 +160,31 @@ func (t *Tree) lacksIPv6(p string, err error) bool {
 	return errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(p, "net/ipv6/") && t.dirs["net/ipv6"] == nil
 }
 
+// linkLacksIPv6 tells whether p is a setting of an interface that exists and does not
+// have IPv6 for its MTU: below 1280 bytes (RFC 8200, section 5) the kernel removes
+// all of it from the interface (addrconf_notify in net/ipv6/addrconf.c).
+func (t *Tree) linkLacksIPv6(p string, err error) bool {
+	parts := strings.Split(p, "/")
+	if !errors.Is(err, fs.ErrNotExist) || len(parts) != linkParts || parts[1] != "ipv6" {
+		return false
+	}
+	if _, err := t.Get(path.Join("net/ipv6/conf", parts[3], "mtu")); !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	_, err = t.Get(path.Join("net/ipv4/conf", parts[3], "forwarding"))
+	return err == nil
+}
+
+// linkParts is how many parts the path of an interface's setting has:
+// net/ipv6/conf/eth0/accept_ra.
+const linkParts = 5
+
 func (t *Tree) explain(p string, err error) error {
 	if t.lacksIPv6(p, err) {
 		return fmt.Errorf("sysctl %s: this kernel runs without IPv6: %w", p, err)
+	}
+	if t.linkLacksIPv6(p, err) {
+		return fmt.Errorf("sysctl %s: the interface has no IPv6, which needs an MTU of at least 1280 bytes: %w", p, err)
 	}
 	return fmt.Errorf("sysctl %s: %w", p, err)
 }

@@ -3,6 +3,7 @@ package sysctl_test
 import (
 	"errors"
 	"io/fs"
+	"os/exec"
 	"testing"
 
 	"github.com/linkspan/linkspan/internal/kernel/kerneltest"
@@ -92,5 +93,33 @@ func TestSource(t *testing.T) {
 			t.Errorf("ip_forward is %q, %v", value, err)
 		}
 		source.Close()
+	})
+}
+
+// TestSmallMTU: below 1280 bytes an interface has no IPv6, and no settings for it.
+func TestSmallMTU(t *testing.T) {
+	kerneltest.New(t).Do(t, func() {
+		tree := open(t)
+		if out, err := exec.Command("ip", "link", "add", "small", "mtu", "1279", "type", "bridge").CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+			return
+		}
+		for _, c := range []struct {
+			path, value string
+			fine        bool
+		}{
+			{"net/ipv6/conf/small/disable_ipv6", "1", true},
+			{"net/ipv6/conf/small/accept_ra", "0", true},
+			{"net/ipv6/conf/small/disable_ipv6", "0", false},
+			{"net/ipv6/conf/nowhere/disable_ipv6", "1", false},
+			{"net/ipv4/conf/small/nonsense", "1", false},
+		} {
+			if wrote, err := tree.Put(c.path, c.value); wrote || c.fine != (err == nil) {
+				t.Errorf("%s = %s: wrote %t, %v", c.path, c.value, wrote, err)
+			}
+			if drift := tree.Drift(c.path, c.value); c.fine != (drift == "") {
+				t.Errorf("%s = %s: drift %q", c.path, c.value, drift)
+			}
+		}
 	})
 }

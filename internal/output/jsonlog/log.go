@@ -27,6 +27,7 @@ type Log struct {
 	atText []byte
 
 	packing *packing // of the file that was put aside last; nil: none
+	pace    pace     // of rotation
 }
 
 // Open opens a log for writing, making it if it is not there. Half a line, which
@@ -39,8 +40,7 @@ func Open(path string, o Options) (*Log, error) {
 	if o.Buffers == nil {
 		o.Buffers = &Buffers{}
 	}
-	o.MaxFiles = max(o.MaxFiles, 1)
-	l := &Log{path: path, opts: o}
+	l := &Log{path: path, opts: o.bounded(), pace: newPace()}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
@@ -79,7 +79,7 @@ func (l *Log) Add(e Entry) error {
 	before := len(l.buf)
 	l.buf = append(e.appendText(l.buf), l.atText...)
 	switch {
-	case l.opts.MaxSize > 0 && l.size+int64(len(l.buf)) > l.opts.MaxSize:
+	case l.opts.MaxSize > 0 && l.size+int64(len(l.buf)) > l.opts.MaxSize && l.pace.allows(time.Now()):
 		return l.turnOver(before)
 	case len(l.buf) >= flushSize:
 		return l.Flush()

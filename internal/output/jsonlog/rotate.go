@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"time"
 )
 
 const (
@@ -27,6 +28,8 @@ func fileName(path string, i int) string {
 // the ages, so that a crash between two of them costs nothing. The new file is
 // made first: if it cannot be, nothing moves and the old one is used on.
 func (l *Log) rotate() error {
+	begun := time.Now()
+	defer func() { l.pace.took(time.Since(begun)) }()
 	if l.packing != nil { // it works under a name that is to change
 		l.packing.wait()
 		l.packing = nil
@@ -54,6 +57,12 @@ func (l *Log) rotate() error {
 // followers finish reading the old one.
 func (l *Log) shift() error {
 	oldest := l.opts.MaxFiles - 1
+	aside, keep := l.aside()
+	for i := aside; i > keep; i-- {
+		if err := errors.Join(remove(fileName(l.path, i)), remove(fileName(l.path, i)+packedSuffix)); err != nil {
+			return err
+		}
+	}
 	if oldest > 0 {
 		if err := remove(fileName(l.path, oldest)); err != nil {
 			return err
@@ -62,7 +71,7 @@ func (l *Log) shift() error {
 			return err
 		}
 	}
-	for i := min(oldest, l.free()); i > 1; i-- {
+	for i := min(oldest, keep+1); i > 1; i-- {
 		from, to := fileName(l.path, i-1), fileName(l.path, i)
 		if err := move(from, to); err != nil {
 			return err
@@ -79,14 +88,31 @@ func (l *Log) shift() error {
 	return os.Rename(l.path+freshSuffix, l.path)
 }
 
-// free returns the first number after 0 that no file has: those beyond need not
-// move.
-func (l *Log) free() int {
+// longestEntry is more than an entry takes in a file, in bytes: 16 KiB of text of which
+// each byte is escaped, and its attributes if they are no longer than that.
+const longestEntry = 128 << 10
+
+// aside returns how many files were put aside, without a number that none has, and how
+// many of them stay: as many as are together not longer than all may be. They are when
+// rotation could not keep pace, see pace.
+func (l *Log) aside() (aside, keep int) {
+	most := saturated(l.opts.MaxSize, longestEntry, int64(l.opts.MaxFiles))
+	sum, full := l.size, false
 	for i := 1; ; i++ {
-		_, plain := os.Lstat(fileName(l.path, i))
-		_, packed := os.Lstat(fileName(l.path, i) + packedSuffix)
-		if plain != nil && packed != nil {
-			return i
+		size, there := int64(0), false
+		for _, name := range []string{fileName(l.path, i), fileName(l.path, i) + packedSuffix} {
+			if info, err := os.Lstat(name); err == nil {
+				size, there = size+info.Size(), true
+			}
+		}
+		if !there {
+			return i - 1, keep
+		}
+		if sum += size; sum > most {
+			full = true
+		}
+		if !full {
+			keep = i
 		}
 	}
 }

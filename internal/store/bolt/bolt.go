@@ -54,7 +54,7 @@ type Store struct {
 func Open(path string) (*Store, error) { return open(path, current()) }
 
 func open(path string, written schema) (*Store, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o710); err != nil {
 		return nil, err
 	}
 	// The list of free pages is found anew at open, in milliseconds, rather than

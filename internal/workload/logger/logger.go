@@ -21,6 +21,9 @@ import (
 // line they must be shorter than what readers of the log take for one.
 const maxAttributes = 256 << 10
 
+// maxTemplate is how long the template of a tag may be, in bytes.
+const maxTemplate = 64 << 10
+
 // Info is what a tag's template may ask for.
 type Info struct {
 	Config              map[string]string // the log options
@@ -83,6 +86,9 @@ func Attributes(i *Info) (map[string]string, error) {
 	}
 	if err := choose(out, variables(i.ContainerEnv), i.Config["env"], i.Config["env-regex"]); err != nil {
 		return nil, err
+	}
+	if n := len(i.Config["tag"]); n > maxTemplate {
+		return nil, fmt.Errorf("log tag is too long: %d bytes, at most %d", n, maxTemplate)
 	}
 	tag, err := expand(i.Config["tag"], i)
 	if err != nil {

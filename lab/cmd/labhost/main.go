@@ -98,7 +98,7 @@ func run(ctx context.Context, o lab.Options, load, command []string) (err error)
 			return err
 		}
 	}
-	env, err := environment(l)
+	env, err := environment(l, o.Engine)
 	if err != nil {
 		return err
 	}
@@ -119,17 +119,19 @@ func play(ctx context.Context, env, command []string) error {
 	return cmd.Run()
 }
 
-// environment writes the commands that enter the machines and returns the variables that tell of the lab.
-func environment(l *lab.Lab) ([]string, error) {
+// environment writes the commands that enter the machines and returns the variables that tell of the lab. The docker
+// client is the one for this engine.
+func environment(l *lab.Lab, engine string) ([]string, error) {
 	bin := filepath.Join(l.Dir(), "bin")
 	if err := os.Mkdir(bin, 0o755); err != nil {
 		return nil, err
 	}
 	h1, world := l.Host(1), l.World()
-	path := bin + ":" + os.Getenv("PATH")
-	if docker, err := lab.FindDocker(); err == nil {
-		path += ":" + filepath.Dir(docker)
+	path := os.Getenv("PATH")
+	if docker, err := lab.FindDocker(engine); err == nil {
+		path = filepath.Dir(docker) + ":" + path
 	}
+	path = bin + ":" + path
 	env := append(os.Environ(), "PATH="+path, "LAB_DIR="+l.Dir(), "DOCKER_HOST=unix://"+h1.Socket(),
 		"LAB_WORLD="+world.Addr4.String(), "LAB_BEYOND="+world.Beyond4.String())
 	machines := []*lab.Machine{world.Machine}

@@ -1,0 +1,44 @@
+package engine
+
+import (
+	"strings"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+// explain says in the users' nouns whom each failure in err is about. next is what
+// the ops wanted; what they removed is in the present snapshot.
+func (e *Engine) explain(err error, next *state.Snapshot) error {
+	for _, f := range desired.Failures(err) {
+		if f.Subject = subjectOf(f.Owner, next); f.Subject == "" {
+			f.Subject = subjectOf(f.Owner, e.Snapshot())
+		}
+	}
+	return err
+}
+
+// subjectOf names an owner; empty if the snapshot does not have it.
+func subjectOf(owner desired.Owner, s *state.Snapshot) string {
+	kind, id, _ := strings.Cut(string(owner), "/")
+	switch kind {
+	case "network":
+		if n, ok := s.Network(model.NetworkID(id)); ok {
+			return "network " + n.Name
+		}
+	case "sandbox":
+		if sb, ok := s.Sandbox(model.SandboxID(id)); ok {
+			return "container " + sb.Name
+		}
+	case "endpoint":
+		end, ok := s.Endpoint(model.EndpointID(id))
+		if !ok {
+			return ""
+		}
+		sb, _ := s.Sandbox(end.Sandbox)
+		n, _ := s.Network(end.Network)
+		return "container " + sb.Name + " on network " + n.Name
+	}
+	return ""
+}

@@ -1,0 +1,204 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/mount"
+	digest "github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+)
+
+// initLayerKey begins the keys of init layers; the number counts changes of what is in
+// one, so that a release which puts more into it makes new ones.
+const initLayerKey = "linkspan-init-1-"
+
+// initEntry is something that every container's file system has, whatever its image
+// brought in its place.
+type initEntry struct {
+	path   string
+	kind   uint32 // S_IFDIR, S_IFREG or S_IFLNK (inode(7))
+	target string // of a link
+}
+
+// initEntries returns what an init layer holds: the places where the OCI runtime mounts
+// or makes something as root before the container has a root of its own, and by which
+// programs find out that they are in a container. Docker's list, and what runc makes
+// besides.
+func initEntries() []initEntry {
+	return []initEntry{
+		{path: "dev/pts", kind: unix.S_IFDIR},
+		{path: "dev/shm", kind: unix.S_IFDIR},
+		{path: "dev/mqueue", kind: unix.S_IFDIR},
+		{path: "dev/console", kind: unix.S_IFREG},
+		{path: "proc", kind: unix.S_IFDIR},
+		{path: "sys", kind: unix.S_IFDIR},
+		{path: "etc/resolv.conf", kind: unix.S_IFREG},
+		{path: "etc/hosts", kind: unix.S_IFREG},
+		{path: "etc/hostname", kind: unix.S_IFREG},
+		{path: "etc/mtab", kind: unix.S_IFLNK, target: "/proc/mounts"},
+		{path: ".dockerenv", kind: unix.S_IFREG},
+	}
+}
+
+// initLayerOf returns the key of the init layer on an image's layers.
+func initLayerOf(image imageFact) string { return initLayerKey + image.chain }
+
+// makeInitLayer makes the layer that lies between an image's layers and those of its
+// containers. In it, links and files that the image has at places where something is
+// mounted, linked or made for a container are replaced, so that they cannot lead the
+// runtime out of the root (CVE-2025-52565 and its kin). It is made once per image and
+// goes with it.
+func (r *Runtime) makeInitLayer(ctx context.Context, image imageFact) error {
+	r.initLayers.Lock()
+	defer r.initLayers.Unlock()
+	store := r.client.SnapshotService(r.snapshotter)
+	if _, err := store.Stat(ctx, initLayerOf(image)); !isNotFound(err) {
+		return faultf("create", "", "look for the init layer", err)
+	}
+	ctx, end, err := r.lease(ctx)
+	if err != nil {
+		return err
+	}
+	key := fmt.Sprintf("%snew-%d", initLayerKey, time.Now().UnixNano())
+	made := func() error {
+		mounts, err := r.prepare(ctx, key, image.chain)
+		if err != nil {
+			return faultf("create", string(image.image.ID), "prepare the init layer", err)
+		}
+		if err := mount.WithTempMount(ctx, mounts, fillInitLayer); err != nil {
+			return faultf("create", string(image.image.ID), "fill the init layer", err)
+		}
+		return faultf("create", string(image.image.ID), "commit the init layer", store.Commit(ctx, initLayerOf(image), key))
+	}()
+	if made == nil {
+		made = r.keepInitLayer(ctx, image)
+	}
+	return errors.Join(made, end(made == nil))
+}
+
+// keepInitLayer lets an image's configuration refer to the init layer, so that the
+// collector keeps it for as long as the image.
+func (r *Runtime) keepInitLayer(ctx context.Context, image imageFact) error {
+	label := "containerd.io/gc.ref.snapshot." + r.snapshotter + "/linkspan-init"
+	_, err := r.client.ContentStore().Update(ctx, content.Info{
+		Digest: digest.Digest(image.image.ID), Labels: map[string]string{label: initLayerOf(image)},
+	}, "labels."+label)
+	return faultf("create", string(image.image.ID), "keep the init layer", err)
+}
+
+// lease keeps what is written with the returned context from the collector. end gives
+// it up; what was not kept by then is collected before end returns.
+func (r *Runtime) lease(ctx context.Context) (leased context.Context, end func(kept bool) error, err error) {
+	service := r.client.LeasesService()
+	l, err := service.Create(ctx, leases.WithRandomID(), leases.WithExpiration(24*time.Hour))
+	if err != nil {
+		return ctx, nil, faultf("lease", "", "make a lease", err)
+	}
+	return leases.WithLease(ctx, l.ID), func(kept bool) error {
+		ctx, cancel := r.call(context.WithoutCancel(ctx))
+		defer cancel()
+		var opts []leases.DeleteOpt
+		if !kept {
+			opts = append(opts, leases.SynchronousDelete)
+		}
+		return faultf("lease", "", "end a lease", service.Delete(ctx, l, opts...))
+	}, nil
+}
+
+// fillInitLayer makes all entries below root.
+func fillInitLayer(root string) error {
+	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open root file system: %w", err)
+	}
+	defer unix.Close(dir) //nolint:errcheck // nothing is written through it
+	for _, e := range initEntries() {
+		if err := putEntry(dir, e); err != nil {
+			return fmt.Errorf("/%s: %w", e.path, err)
+		}
+	}
+	return nil
+}
+
+// putEntry makes one entry below dir, component by component: none is followed that is
+// a link, and whatever stands in the way and is no folder goes.
+func putEntry(dir int, e initEntry) error {
+	folder, name := path.Split(e.path)
+	at, err := enterFolders(dir, strings.FieldsFunc(folder, func(r rune) bool { return r == '/' }))
+	if err != nil {
+		return err
+	}
+	defer unix.Close(at) //nolint:errcheck // nothing is written through it
+	switch e.kind {
+	case unix.S_IFDIR:
+		sub, err := enterFolder(at, name)
+		if err == nil {
+			unix.Close(sub) //nolint:errcheck // as above
+		}
+		return err
+	case unix.S_IFLNK:
+		if err := unlinkOther(at, name); err != nil {
+			return err
+		}
+		return orThere(unix.Symlinkat(e.target, at, name))
+	}
+	if err := unlinkOther(at, name); err != nil {
+		return err
+	}
+	return orThere(unix.Mknodat(at, name, unix.S_IFREG|0o755, 0))
+}
+
+// orThere takes what is there already, which only a folder can be, for success: the
+// image's author wants it so, and it leads nowhere.
+func orThere(err error) error {
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	return err
+}
+
+// enterFolders opens the folder that names lead to.
+func enterFolders(dir int, names []string) (int, error) {
+	at, err := unix.FcntlInt(uintptr(dir), unix.F_DUPFD_CLOEXEC, 0)
+	for _, name := range names {
+		if err != nil {
+			return -1, err
+		}
+		above := at
+		at, err = enterFolder(above, name)
+		unix.Close(above) //nolint:errcheck // nothing is written through it
+	}
+	return at, err
+}
+
+// enterFolder opens a folder in dir, making it if there is none by that name.
+func enterFolder(dir int, name string) (int, error) {
+	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := unix.Openat(dir, name, flags, 0)
+	if err == nil {
+		return fd, nil
+	}
+	if err := unlinkOther(dir, name); err != nil {
+		return -1, err
+	}
+	if err := unix.Mkdirat(dir, name, 0o755); err != nil {
+		return -1, err
+	}
+	return unix.Openat(dir, name, flags, 0)
+}
+
+// unlinkOther removes what is in dir by that name and is no folder.
+func unlinkOther(dir int, name string) error {
+	err := unix.Unlinkat(dir, name, 0)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EISDIR) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,235 @@
+package runtime
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/snapshots"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// TestFillInitLayer: whatever an image has in the way is replaced, inside.
+func TestFillInitLayer(t *testing.T) {
+	for name, prepare := range map[string]func(root, host string) error{
+		"empty":     func(string, string) error { return nil },
+		"dev":       func(root, host string) error { return os.Symlink(host, filepath.Join(root, "dev")) },
+		"relative":  func(root, _ string) error { return os.Symlink("../host", filepath.Join(root, "dev")) },
+		"file":      func(root, _ string) error { return os.WriteFile(filepath.Join(root, "dev"), nil, 0o600) },
+		"etc":       func(root, host string) error { return os.Symlink(host, filepath.Join(root, "etc")) },
+		"proc, sys": func(root, host string) error { return twoLinks(root, host, "proc", "sys") },
+		"below": func(root, host string) error {
+			return twoLinks(root, host, "dev/pts", "etc/hosts", "etc/hostname", "etc/resolv.conf", "dev/shm", "dev/console", "etc/mtab", ".dockerenv")
+		},
+		"magic": func(root, _ string) error { return twoLinks(root, "/proc/self/fd/7", "etc/hostname", "dev/pts") },
+		"own": func(root, _ string) error {
+			if err := os.MkdirAll(filepath.Join(root, "etc"), 0o700); err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(root, "etc", "passwd"), []byte("kept"), 0o600)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			root, host := filepath.Join(dir, "root"), filepath.Join(dir, "host")
+			for _, d := range []string{root, host} {
+				if err := os.Mkdir(d, 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.WriteFile(filepath.Join(host, "ptmx"), []byte("precious"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := prepare(root, host); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 { // it may be done over
+				if err := fillInitLayer(root); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if entries, err := os.ReadDir(host); err != nil || len(entries) != 1 {
+				t.Errorf("the folder of the host has %v, %v", entries, err)
+			}
+			for _, e := range initEntries() {
+				at := root
+				for _, part := range strings.Split(e.path, "/") {
+					at = filepath.Join(at, part)
+					info, err := os.Lstat(at)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if info.Mode()&os.ModeSymlink != 0 && e.target == "" {
+						t.Errorf("%s is still a link", at)
+					}
+				}
+				if target, err := os.Readlink(at); e.target != target || (err == nil) != (e.target != "") {
+					t.Errorf("%s leads to %q, %v; want %q", at, target, err, e.target)
+				}
+			}
+			if text, err := os.ReadFile(filepath.Join(root, "etc", "passwd")); name == "own" && string(text) != "kept" {
+				t.Errorf("the image's own files: %q %v", text, err)
+			}
+		})
+	}
+}
+
+// twoLinks makes links to target at each of paths.
+func twoLinks(root, target string, paths ...string) error {
+	for _, p := range paths {
+		at := filepath.Join(root, p)
+		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+			return err
+		}
+		if err := os.Symlink(target, at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestImageCannotLeadOut: CVE-2025-52565, CVE-2025-31133, CVE-2019-19921 and their kin.
+// No link of an image leads what is mounted, linked or made for a container into the
+// host, and such images run as with Docker.
+func TestImageCannotLeadOut(t *testing.T) {
+	e := newEngine(t)
+	for _, at := range []string{"dev", "dev/pts", "dev/shm", "dev/mqueue", "dev/console", "dev/null", "proc", "sys", "etc", "etc/hosts",
+		"etc/hostname", "etc/resolv.conf", "etc/mtab", "data"} {
+		for _, magic := range []bool{false, true} {
+			host := t.TempDir()
+			target := host
+			if magic {
+				target = "/proc/self/fd/7"
+			}
+			if err := os.WriteFile(filepath.Join(host, "ptmx"), []byte("precious"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			image := e.load(testArchive{tag: "evil:latest", items: []item{link(at, target)}})
+			spec := e.spec("echo ran; ls -d /dev/null /proc/self")
+			spec.Image = image.ID
+			own := filepath.Join(t.TempDir(), "own")
+			if err := os.WriteFile(own, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range []string{"hosts", "hostname", "resolv.conf"} {
+				spec.Mounts = append(spec.Mounts, model.Mount{Type: "bind", Source: own, Target: "/etc/" + name})
+			}
+			if at == "data" && !magic { // a link that a user's mount passes through
+				spec.Mounts = append(spec.Mounts, model.Mount{Type: "tmpfs", Target: "/data/sub"})
+			}
+			out, exit := e.run(spec)
+			if exit.Code != 0 || !strings.HasPrefix(out, "ran") {
+				t.Errorf("%s -> %s: printed %q, exit %d", at, target, out, exit.Code)
+			}
+			entries, err := os.ReadDir(host)
+			if err != nil || len(entries) != 1 || entries[0].Name() != "ptmx" {
+				t.Errorf("%s -> %s: the folder of the host now has %v, %v", at, target, entries, err)
+			}
+			if _, _, err := e.Remove(t.Context(), string(image.ID), true); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// TestWorkingDirectoryCannotLeadOut: CVE-2024-21626. No descriptor of the runtime's is a
+// way into the host.
+func TestWorkingDirectoryCannotLeadOut(t *testing.T) {
+	e := newEngine(t)
+	for fd := 3; fd < 12; fd++ {
+		dir := "/proc/self/fd/" + string(rune('0'+fd%10))
+		if fd > 9 {
+			dir = "/proc/self/fd/1" + string(rune('0'+fd%10))
+		}
+		image := e.load(testArchive{tag: "evil:latest", items: []item{link("w", dir)}})
+		for _, work := range []string{dir, "/w"} {
+			spec := e.spec("ls ../../../../../../../../bin/busybox && ls -d ../../../../../../../../work 2>/dev/null")
+			spec.Image, spec.Process.Dir = image.ID, work
+			if err := e.Create(t.Context(), spec); err != nil {
+				t.Fatal(err)
+			}
+			s, _, begun, err := e.newTask(spec.ID, model.StreamOptions{})
+			if err == nil {
+				out := drain(s.Stdout)
+				drain(s.Stderr)
+				var exit <-chan model.Exit
+				if exit, err = e.Wait(context.Background(), spec.ID); err != nil {
+					t.Fatal(err)
+				}
+				if err = e.Start(t.Context(), spec.ID); err == nil {
+					begun()
+					receive(t, exit)
+					out.wait(t)
+					if strings.Contains(out.String(), "work") {
+						t.Errorf("in %s the container sees the host: %q", work, out)
+					}
+				}
+				begun()
+				if _, err := e.DeleteTask(t.Context(), spec.ID); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := e.Delete(t.Context(), spec.ID); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// TestInitLayerLivesWithItsImage: it is made once, stays without containers, and goes
+// with the image.
+func TestInitLayerLivesWithItsImage(t *testing.T) {
+	e := newEngine(t)
+	if got := e.initLayersOf(t); len(got) != 0 {
+		t.Fatalf("before: %v", got)
+	}
+	for range 3 {
+		if out, exit := e.run(e.spec("cat /proc/mounts >/dev/null && ls -a /.dockerenv && cat /etc/mtab | wc -l")); exit.Code != 0 || !strings.HasPrefix(out, "/.dockerenv\n") {
+			t.Fatalf("printed %q, exit %d", out, exit.Code)
+		}
+		e.collect(t)
+		if got := e.initLayersOf(t); len(got) != 1 {
+			t.Fatalf("init layers %v, want one", got)
+		}
+	}
+	if _, _, err := e.Remove(t.Context(), testImage, false); err != nil {
+		t.Fatal(err)
+	}
+	e.collect(t)
+	if got := e.initLayersOf(t); len(got) != 0 {
+		t.Errorf("after the image: %v", got)
+	}
+}
+
+// collect has containerd's garbage collector run.
+func (e *engine) collect(t *testing.T) {
+	t.Helper()
+	ctx := e.scope(t.Context())
+	l, err := e.client.LeasesService().Create(ctx, leases.WithRandomID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.client.LeasesService().Delete(ctx, l, leases.SynchronousDelete); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (e *engine) initLayersOf(t *testing.T) (keys []string) {
+	t.Helper()
+	err := e.client.SnapshotService(e.snapshotter).Walk(e.scope(t.Context()), func(_ context.Context, info snapshots.Info) error {
+		if strings.HasPrefix(info.Name, initLayerKey) {
+			keys = append(keys, info.Name)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(keys)
+	return keys
+}

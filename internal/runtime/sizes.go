@@ -1,0 +1,27 @@
+package runtime
+
+import (
+	"context"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// LayerSizes returns the bytes on disk of a container's writable layer, which it counts
+// file by file, and of its image. NotFound if the container is not made.
+func (r *Runtime) LayerSizes(ctx context.Context, id model.ContainerID) (written, image int64, err error) {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	c, err := r.client.ContainerService().Get(ctx, string(id))
+	if err != nil {
+		return 0, 0, fault("size", describe(id), err)
+	}
+	own, err := r.client.SnapshotService(r.snapshotter).Usage(ctx, c.SnapshotKey)
+	if err != nil {
+		return 0, 0, fault("size", describe(id), err)
+	}
+	fact, err := r.imageByID(ctx, model.ImageID(c.Image))
+	if err != nil {
+		return own.Size, 0, nil //nolint:nilerr // the image may be gone, by force
+	}
+	return own.Size, fact.image.Size, nil
+}

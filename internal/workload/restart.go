@@ -1,0 +1,189 @@
+package workload
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+const (
+	restartFirst = 100 * time.Millisecond
+	restartLast  = time.Minute
+	// restartCalm is the running time after which a restart counts as successful.
+	restartCalm = 10 * time.Second
+)
+
+// wantsRestart tells whether the restart policy asks for another run.
+func wantsRestart(r record, exit model.Exit) bool {
+	policy := r.Host.RestartPolicy
+	switch {
+	case r.Stopped, policy.IsNone():
+		return false
+	case policy.IsOnFailure():
+		return exit.Code != 0 && (policy.MaximumRetryCount == 0 || r.RestartCount < policy.MaximumRetryCount)
+	}
+	return true
+}
+
+// wantsRetry tells whether the restart policy asks for another start after one
+// that failed. With on-failure it counts like a run that failed.
+func wantsRetry(r record) bool {
+	policy := r.Host.RestartPolicy
+	switch {
+	case r.Stopped, !r.State.Restarting, policy.IsNone():
+		return false
+	case policy.IsOnFailure():
+		return policy.MaximumRetryCount == 0 || r.RestartCount+r.State.Retries < policy.MaximumRetryCount
+	}
+	return true
+}
+
+// restartLater starts the container again after a pause that doubles with every
+// run that ended early and every start that failed: what is missing for it, such
+// as an address of the host, may yet come. A stop, a removal or the manager's end
+// cancels it.
+func (m *Manager) restartLater(b *box) {
+	pause := b.nextPause()
+	b.mu.Lock()
+	b.waits++
+	wait := b.waits
+	b.mu.Unlock()
+	m.work.Go(func() {
+		for m.restartAfter(b, wait, pause) {
+			pause = b.longerPause()
+		}
+	})
+}
+
+// restartAfter starts a container that waits for it, after a pause, and tells
+// whether that is to be tried again. It does nothing if the wait is not in force
+// any more.
+func (m *Manager) restartAfter(b *box, wait int, pause time.Duration) (again bool) {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-m.closed.Done():
+		return false
+	}
+	m.awaitShared(b)
+	b.turn.must()
+	defer b.turn.give()
+	before := b.snapshot()
+	if b.isGone() || !before.State.Restarting || !b.inForce(wait) || m.ending.Load() || m.closed.Err() != nil {
+		return false
+	}
+	ctx, cancel := m.cleanup() // the state says "restarting" until it runs
+	defer cancel()
+	err := m.start(ctx, b)
+	if err == nil {
+		return false
+	}
+	now := b.snapshot().State
+	if log := m.log.With("container", model.Short(b.id), "op", "container.restart", "again", now.Restarting, "err", err); now.Restarting && now.Error == before.State.Error {
+		log.Debug("restart") // for the same reason as the last time
+	} else {
+		log.Warn("restart")
+	}
+	if !now.Restarting {
+		b.wake(int64(now.ExitCode), "", false) // it will not run again by itself
+	}
+	return now.Restarting
+}
+
+// inForce tells whether nobody has begun another wait for the container's restart.
+func (b *box) inForce(wait int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.waits == wait
+}
+
+// awaitShared waits, within limits, until the containers run whose network this
+// one uses or links to, if they are about to be started too.
+func (m *Manager) awaitShared(b *box) {
+	ctx, cancel := context.WithTimeout(m.closed, restartLast)
+	defer cancel()
+	for m.awaitsAnother(b.snapshot()) {
+		select {
+		case <-time.After(restartFirst):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// awaitsAnother tells whether something that a container needs for its start is
+// about to be started itself.
+func (m *Manager) awaitsAnother(rec record) bool {
+	if rec.mode().IsContainer() {
+		other, err := m.find(rec.mode().ConnectedContainer())
+		return err == nil && other.snapshot().State.Restarting
+	}
+	return slices.ContainsFunc(rec.Links, func(l link) bool {
+		target, ok := m.byID(l.Target)
+		return ok && target.State.Restarting
+	})
+}
+
+// nextPause returns how long to wait before a restart: twice as long as the last
+// time, within bounds, unless the run that has ended was calm.
+func (b *box) nextPause() time.Duration {
+	b.mu.Lock()
+	s := b.rec.State
+	if s.FinishedAt.Sub(s.StartedAt) >= restartCalm {
+		b.pause = 0
+	}
+	b.mu.Unlock()
+	return b.longerPause()
+}
+
+// longerPause is nextPause where nothing ran since the last one.
+func (b *box) longerPause() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.pause = min(2*b.pause, restartLast); b.pause == 0 {
+		b.pause = restartFirst
+	}
+	return b.pause
+}
+
+// reasonShown is how much of the reason for a wait is shown in lists, in
+// characters.
+const reasonShown = 100
+
+// waitingFor returns in few words why the last start of a container failed that
+// waits for the next; empty if it did not fail.
+func waitingFor(s progress) string {
+	text := s.Error
+	for _, wrapper := range []string{networkingPrefix, programmingPrefix} {
+		if rest, ok := strings.CutPrefix(text, wrapper); ok {
+			text = rest
+		}
+	}
+	if !strings.HasPrefix(s.Error, networkingPrefix+programmingPrefix) {
+		return oneLine(text)
+	}
+	// "NAME (ENDPOINT): why": the name is in the list already.
+	if _, why, ok := strings.Cut(text, "): "); ok {
+		text = why
+	}
+	return oneLine(text)
+}
+
+// oneLine returns the beginning of a text without anything that does not print.
+func oneLine(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, text)
+	if runes := []rune(text); len(runes) > reasonShown {
+		text = string(runes[:reasonShown-1]) + "…"
+	}
+	return text
+}
