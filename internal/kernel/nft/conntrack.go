@@ -69,6 +69,10 @@ func answering() match { return connection(expr.CtStateBitESTABLISHED | expr.CtS
 // holds for them.
 func stray() match { return connection(expr.CtStateBitINVALID) }
 
+// untracked matches packets that conntrack does not look at: neighbour discovery and
+// group membership of IPv6 (nf_conntrack_icmpv6), and what a rule of somebody's says.
+func untracked() match { return connection(expr.CtStateBitUNTRACKED) }
+
 // connection matches packets that conntrack has given one of the states.
 func connection(states uint32) match {
 	state := func(reg uint32) expr.Any { return &expr.Ct{Register: reg, Key: expr.CtKeySTATE} }

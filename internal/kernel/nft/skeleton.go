@@ -117,6 +117,8 @@ func forwardRules() []rule {
 		jump("to a container's own address", chainDirect, in(setBridges, oifName)),
 		drop("unpublished ports, other networks, direct routing", in(setBridges, oifName)),
 		drop("of no connection: nothing would translate its source", in(setBridges, iifName), stray()),
+		drop("neighbour discovery, which is for its link and not translated either",
+			in(setBridges, iifName), is(family, unix.NFPROTO_IPV6), is(protocol, unix.IPPROTO_ICMPV6), untracked()),
 		drop("from a link-local address, which is for its link (RFC 3927, section 2.7)",
 			in(setBridges, iifName), is(family, unix.NFPROTO_IPV4), under(ip4Source, linkLocal4(), linkLocal4Mask())),
 		accept("out of a network", in(setBridges, iifName)),
