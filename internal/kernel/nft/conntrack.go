@@ -84,6 +84,10 @@ const established = expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED
 // holds for them.
 func stray() match { return connection(expr.CmpOpNeq, expr.CtStateBitINVALID) }
 
+// untracked matches packets that conntrack does not look at: neighbour discovery and
+// group membership of IPv6 (nf_conntrack_icmpv6), and what a rule of somebody's says.
+func untracked() match { return connection(expr.CmpOpNeq, expr.CtStateBitUNTRACKED) }
+
 // connection matches packets that conntrack has given one of the states, or with
 // CmpOpEq none of them.
 func connection(op expr.CmpOp, states uint32) match {

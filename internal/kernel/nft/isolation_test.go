@@ -283,6 +283,9 @@ func strayTrials() []trial {
 		{name: "RST of no connection, IPv6", from: "a1", to: "out", frame: segment(tcpRST, a1.ip6, out.ip6), state: invalid},
 		{name: "FIN of no connection, IPv4", from: "a1", to: "out", frame: segment(tcpFIN|tcpACK, a1.ip4, out.ip4), state: invalid},
 		{name: "echo reply that nobody waits for", from: "a1", to: "out", frame: echoReply, state: invalid},
+		{name: "neighbour discovery, routed", from: "a1", to: "out", state: stateUntracked, frame: func(id int) []byte {
+			return icmp6Frame(a1.gatewayMAC(), a1.mac, a1.ip6, out.ip6, 135, make([]byte, 20), id)
+		}},
 		{name: "link-local source, routed", from: "a1", to: "out", frame: func(id int) []byte {
 			return udpFrame(a1.gatewayMAC(), a1.mac, onLink4, out.ip4, 1, 2, id)
 		}},

@@ -136,14 +136,15 @@ func ownLinkLocal(mac string) string {
 
 // lab is the places for real.
 type lab struct {
-	t     *testing.T
-	host  *namespace
-	sinks map[string]*sink // by place
-	taps  map[string]int   // packet sockets, by place
+	t      *testing.T
+	host   *namespace
+	spaces map[string]*namespace // by place
+	sinks  map[string]*sink      // by place
+	taps   map[string]int        // packet sockets, by place
 }
 
 func newLab(t *testing.T, bridgeNetfilter bool) *lab {
-	l := &lab{t: t, host: newNamespace(t), sinks: map[string]*sink{}, taps: map[string]int{}}
+	l := &lab{t: t, host: newNamespace(t), spaces: map[string]*namespace{}, sinks: map[string]*sink{}, taps: map[string]int{}}
 	l.host.sysctl("net/ipv4/ip_forward", "1")
 	l.host.sysctl("net/ipv6/conf/all/forwarding", "1")
 	// Everywhere, so that nothing but the firewall guards localhost.
@@ -180,6 +181,7 @@ func (l *lab) add(p place) {
 	n.sysctl("net/ipv6/conf/all/disable_ipv6", "1") // it would only add noise
 	cable(l.host, p.host, uplinkMAC, n, "eth0", p.mac)
 	n.up("eth0")
+	l.spaces[p.name] = n
 	if p.bridge != "" {
 		l.host.enslave(p.host, p.bridge, p.group())
 		if p.ours {

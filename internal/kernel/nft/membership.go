@@ -48,8 +48,7 @@ func homesOf(r desired.Pin) []element {
 		if a.IsLinkLocalUnicast() && a.Is6() {
 			continue // nothing is translated to it
 		}
-		out = append(out, element{set: pick(a, setHome4, setHome6), key: string(ifname(r.Bridge)) + addrKey(a)},
-			element{set: pick(a, setResident4, setResident6), key: addrKey(a)})
+		out = append(out, element{set: pick(a, setHome4, setHome6), key: string(ifname(r.Bridge)) + addrKey(a)})
 	}
 	return out
 }
@@ -76,6 +75,10 @@ func (m *membership) follow(deltas []desired.Delta) []change {
 				}
 			case desired.Identity:
 				for _, e := range knownOf(r) {
+					touch(i, derived{element: e})
+				}
+			case desired.Elsewhere:
+				for _, e := range abroadOf(r) {
 					touch(i, derived{element: e})
 				}
 			case desired.Isolate:
@@ -121,6 +124,10 @@ func (m *membership) put(row desired.Row, there bool) {
 	case desired.Identity:
 		for _, e := range knownOf(r) {
 			enter(m.homes, e, "identity of "+r.Bridge, there)
+		}
+	case desired.Elsewhere:
+		for _, e := range abroadOf(r) {
+			enter(m.homes, e, "elsewhere of "+r.Port, there)
 		}
 	case desired.Pin:
 		if m.names[r.Port]++; !there {

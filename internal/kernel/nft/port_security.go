@@ -199,6 +199,8 @@ func capableARPRules() []rule {
 			notIn(setPinMAC, iifName, arpSenderMAC), in(setKnownMAC, arpSenderMAC))},
 		notOthers(facts.DropARP, "ARP with the address", part{arpSenderIP, 1}),
 		[]rule{
+			refuse(facts.DropARP, "ARP with a loopback address", prefix4(arpSenderIP, 127, 8)),
+			refuse(facts.DropARP, "ARP with a group's address or everybody's", prefix4(arpSenderIP, 224, 3)),
 			accept("ARP for an address that is nobody else's", usualARP()),
 			refuse(facts.DropARP, "ARP of no usual form"),
 		},

@@ -118,6 +118,8 @@ func capableTrials() []trial {
 		{"ARP for a neighbour", p.arp(2, p.mac, a1.ip4, a1.ip4), false},
 		{"ARP for the gateway", p.arp(2, p.mac, hostIP4, hostIP4), false},
 		{"ARP with a neighbour's MAC address", p.arp(2, a1.mac, floating4, floating4), false},
+		{"ARP for a loopback address", p.arp(2, p.mac, "127.0.0.1", "127.0.0.1"), false},
+		{"ARP for a group's address", p.arp(2, p.mac, "224.0.0.1", "224.0.0.1"), false},
 		{"ARP of another form", p.raw(etherARP, 0, 6, 8, 0, 6, 4, 0, 1), false},
 		{"advertisement for a neighbour", p.advert(p.ip6, a1.ip6), false},
 		{"advertisement for the gateway", p.advert(p.ip6, "fd01::1"), false},

@@ -114,7 +114,7 @@ func (tr tracer) rule(t table, r rule, h hop) verdict {
 				ok = put(&reg, e.Register, native32(h.wayBack()))
 				break
 			}
-			ok = put(&reg, e.Register, native32(h.destinationType()))
+			ok = put(&reg, e.Register, native32(h.destinationType(e.FlagIIF)))
 		case *expr.Rt:
 			ok = put(&reg, e.Register, h.nextHop(e.Key))
 		case *expr.Dynset:
@@ -264,8 +264,18 @@ func (h hop) conntrack(key expr.CtKey) []byte {
 	panic(fmt.Sprintf("the tracer does not know conntrack key %d", key))
 }
 
-func (h hop) destinationType() uint32 {
-	if isLocal(h.destination()) {
+// destinationType is what the destination is to the host, or to it by the incoming
+// interface alone.
+func (h hop) destinationType(here bool) uint32 {
+	dst := h.destination()
+	switch {
+	case dst.IsMulticast():
+		return unix.RTN_MULTICAST
+	case dst.String() == "255.255.255.255":
+		return unix.RTN_BROADCAST
+	case dst.String() == "fe80::1":
+		return unix.RTN_LOCAL
+	case isLocal(dst) && (!here || deviceOf(dst) == h.iif):
 		return unix.RTN_LOCAL
 	}
 	return unix.RTN_UNICAST
@@ -280,6 +290,16 @@ func (h hop) source() netip.Addr {
 		return netip.AddrFrom16([16]byte(h.frame[14+8:]))
 	}
 	return netip.Addr{}
+}
+
+// deviceOf is the device that has an address of the host.
+func deviceOf(a netip.Addr) string {
+	for _, p := range places() {
+		if a.String() == hostOf(p.ip4, 24) || a.String() == hostOf(p.ip6, 64) {
+			return p.device()
+		}
+	}
+	return "lo"
 }
 
 // destination of an IP packet; invalid for other frames.
