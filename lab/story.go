@@ -35,7 +35,8 @@ const storyStep = time.Minute
 //	clean HOST                       all containers and networks are gone: nothing else may be left of them
 //
 // In the environment are H1, WORLD and the like (see cmdLab), DNSLOG, the file to which world's DNS server writes its
-// queries and answers, and LINKSPAN, the linkspan command that lies beside the engine. Hosts have the docker client on their PATH.
+// queries and answers, H1_LOG, the engine's on h1, and LINKSPAN, the linkspan command that lies beside the engine. Hosts
+// have the docker client on their PATH.
 //
 // When a story ends its lab is closed, and what is then left over is an error.
 func RunStories(t *testing.T, options Options, files ...string) {
@@ -108,6 +109,7 @@ func cmdLab(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv(strings.ToUpper(h.Name), h.Addr4.String())
 		ts.Setenv(strings.ToUpper(h.Name)+"_6", h.Addr6.String())
 		ts.Setenv(strings.ToUpper(h.Name)+"_SOCKET", "unix://"+h.Socket())
+		ts.Setenv(strings.ToUpper(h.Name)+"_LOG", h.file("engine.log"))
 	}
 	ts.Setenv("LINKSPAN", filepath.Join(filepath.Dir(s.options.Engine), "linkspan"))
 	ts.Setenv("DNSLOG", l.World().file("dns.log"))

@@ -29,6 +29,8 @@ func daemon(t *testing.T, drift int) (socket string) {
 	mux.HandleFunc("POST /linkspan/v1/resync", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "refused", http.StatusInternalServerError) })
 	mux.HandleFunc("GET /linkspan/v1/ports", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "the ports") })
 	mux.HandleFunc("GET /linkspan/v1/ports/{port}", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "who has "+r.PathValue("port")) })
+	mux.HandleFunc("GET /linkspan/v1/drops", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "the drops") })
+	mux.HandleFunc("GET /linkspan/v1/drops/{container}", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "drops of "+r.PathValue("container")) })
 	server := &http.Server{Handler: mux}
 	go server.Serve(l) //nolint:errcheck // it ends with the test
 	t.Cleanup(func() { server.Close() })
@@ -51,6 +53,8 @@ func TestVerbs(t *testing.T) {
 		{clean, "port who a/b", 0, "who has a/b\n", ""},
 		{clean, "port who", 1, "", "linkspan: 'linkspan port who' requires 1 argument"},
 		{clean, "port ls 8080", 1, "", "linkspan: 'linkspan port ls' accepts no arguments"},
+		{clean, "port drops", 0, "the drops\n", ""},
+		{clean, "port inspect web", 0, "drops of web\n", ""},
 		{clean, "network odd", 1, "", "linkspan: unknown command: linkspan network odd"},
 		{clean, "odd", 1, "", "linkspan: unknown command: linkspan odd"},
 		{clean, "--odd", 125, "", "unknown flag: --odd"},
@@ -122,7 +126,7 @@ func TestHelp(t *testing.T) {
 	for command, wanted := range map[string][]string{
 		"":             {"\n  run  ", "\n  state  ", "\n  network  "},
 		"network":      {"\n  plan  ", "\n  diff  ", "\n  repair  ", "\n  connect  "},
-		"port --help":  {"\n  ls  ", "\n  who  "},
+		"port --help":  {"\n  ls  ", "\n  who  ", "\n  drops  ", "\n  inspect  "},
 		"help network": {"\n  plan  "},
 	} {
 		_, out, errs := run(t, command)

@@ -48,6 +48,10 @@ func verbs() []verb {
 			method: http.MethodGet, path: "/linkspan/v1/ports"},
 		{parent: "port", use: "who PORT", short: "Show which container or process has a host port, and who will want it",
 			method: http.MethodGet, path: "/linkspan/v1/ports/", argument: true},
+		{parent: "port", use: "drops", short: "Show what containers sent in another's name, which port security dropped",
+			method: http.MethodGet, path: "/linkspan/v1/drops"},
+		{parent: "port", use: "inspect CONTAINER", short: "Show how far a container is believed on its networks, and what was dropped of it",
+			method: http.MethodGet, path: "/linkspan/v1/drops/", argument: true},
 		{use: "state", short: "Show everything the daemon knows, as text",
 			method: http.MethodGet, path: "/debug/state"},
 	}
@@ -57,7 +61,7 @@ func verbs() []verb {
 // daemon is found.
 func addVerbs(root *cobra.Command) {
 	socket := root.Flags().String("socket", cmp.Or(os.Getenv("LINKSPAN_SOCKET"), DefaultSocket),
-		"The daemon's private socket, for network plan, diff, repair; port ls, who; state")
+		"The daemon's private socket, for network plan, diff, repair; port ls, who, drops, inspect; state")
 	for _, v := range verbs() {
 		parent := root
 		for _, c := range root.Commands() {

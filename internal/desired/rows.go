@@ -164,15 +164,6 @@ type Masquerade struct {
 	Source netip.Addr
 }
 
-// Pin ties a bridge port to one MAC address and its IP addresses; frames from
-// anyone else are dropped, and a port without Pin is dead.
-type Pin struct {
-	Port   string
-	Bridge string
-	MAC    string
-	Addrs  []netip.Addr
-}
-
 // Guard is the policy of the host: with DropForeign, packets between two
 // interfaces of which neither is ours are not forwarded.
 type Guard struct {
@@ -255,9 +246,6 @@ func (r Isolate) Key() Key { return key(KindPolicy, "isolate", r.Bridge) }
 
 // Key implements Row.
 func (r Masquerade) Key() Key { return key(KindPolicy, "masquerade", r.Subnet.String()) }
-
-// Key implements Row.
-func (r Pin) Key() Key { return key(KindPolicy, "pin", r.Port) }
 
 // Key implements Row.
 func (r Guard) Key() Key { return key(KindPolicy, "guard") }
@@ -351,10 +339,6 @@ func (r Masquerade) String() string {
 		return fmt.Sprintf("policy masquerade %s from %s as %s", r.Subnet, r.Bridge, r.Source)
 	}
 	return fmt.Sprintf("policy masquerade %s from %s", r.Subnet, r.Bridge)
-}
-
-func (r Pin) String() string {
-	return fmt.Sprintf("policy pin %s on %s to %s %v", r.Port, r.Bridge, r.MAC, r.Addrs)
 }
 
 func (r Guard) String() string {

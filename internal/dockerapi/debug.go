@@ -48,6 +48,8 @@ type debugServer struct {
 //	/linkspan/v1/diff     GET: what the kernel has otherwise, a difference a line
 //	/linkspan/v1/resync   POST: repair that
 //	/linkspan/v1/ports    GET: published ports, a stretch a line; with /N who has port N
+//	/linkspan/v1/drops    GET: what port security dropped, a kind a line; with
+//	                      /NAME what holds for that container, as JSON
 //	/linkspan/v1/traffic  GET: the counters of ports and networks, as JSON
 func Debug(o DebugOptions) http.Handler {
 	if o.Logger == nil {
@@ -65,6 +67,8 @@ func Debug(o DebugOptions) http.Handler {
 	mux.HandleFunc("GET /linkspan/v1/plan", d.plan)
 	mux.HandleFunc("GET /linkspan/v1/ports", d.ports)
 	mux.HandleFunc("GET /linkspan/v1/ports/{port}", d.portUsers)
+	mux.HandleFunc("GET /linkspan/v1/drops", d.drops)
+	mux.HandleFunc("GET /linkspan/v1/drops/{container}", d.inspect)
 	mux.HandleFunc("GET /linkspan/v1/traffic", d.traffic)
 	mux.HandleFunc("GET /linkspan/v1/diff", d.report(o.Engine.Check, "differs"))
 	mux.HandleFunc("POST /linkspan/v1/resync", d.report(o.Engine.Resync, "repaired"))
@@ -107,8 +111,8 @@ func (d *debugServer) state(w http.ResponseWriter, r *http.Request) {
 	}
 	out.WriteByte('\n')
 	for sb := range s.Sandboxes() {
-		line(&out, "sandbox %s container=%s name=%s mode=%s up=%t generation=%d",
-			model.Short(sb.ID), model.Short(sb.Container), sb.Name, sb.Mode, sb.Up, sb.Generation)
+		line(&out, "sandbox %s container=%s name=%s mode=%s up=%t generation=%d net-admin=%t",
+			model.Short(sb.ID), model.Short(sb.Container), sb.Name, sb.Mode, sb.Up, sb.Generation, sb.NetAdmin)
 		printEndpoints(&out, s, sb.ID)
 	}
 	fmt.Fprintf(&out, "\n%s", d.Engine.Plan())

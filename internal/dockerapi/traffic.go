@@ -102,6 +102,14 @@ func portsText(b model.PortBinding) string {
 type trafficAnswer struct {
 	Ports    []portAnswer
 	Networks []networkAnswer
+	Drops    []trafficDrops `json:",omitempty"`
+}
+
+// trafficDrops is what port security has dropped of one kind from one container.
+type trafficDrops struct {
+	Container, ContainerID, Network string
+	Kind                            facts.DropKind
+	Frames, Bytes                   uint64
 }
 
 // portAnswer is one published stretch of ports. Connections, Packets and Bytes
@@ -146,6 +154,9 @@ func (d *debugServer) traffic(w http.ResponseWriter, r *http.Request) {
 	}
 	for _, n := range trafficOfNetworks(s, t) {
 		answer.Networks = append(answer.Networks, networkAnswer{n.name, n.Bridge, n.InBytes, n.InPackets, n.OutBytes, n.OutPackets})
+	}
+	for _, x := range droppedOf(s, t.Drops) {
+		answer.Drops = append(answer.Drops, trafficDrops{x.Sandbox.Name, string(x.Sandbox.Container), x.Network.Name, x.Kind, x.Packets, x.Bytes})
 	}
 	var out bytes.Buffer
 	if err := json.NewEncoder(&out).Encode(answer); err != nil {

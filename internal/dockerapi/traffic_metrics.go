@@ -30,6 +30,8 @@ func TrafficMetrics(e Inspector, t TrafficReader, log *slog.Logger) prometheus.C
 		portBytes:      desc("linkspan_port_bytes_total", "Bytes of those connections, both ways, IP headers included.", port),
 		networkBytes:   desc("linkspan_network_bytes_total", "Bytes that crossed the border of a bridge network: in is to its containers.", network),
 		networkPackets: desc("linkspan_network_packets_total", "Packets that crossed the border of a bridge network.", network),
+		drops: desc("linkspan_port_drops_total", "Frames from a container that port security dropped, since its start: they were in another's name.",
+			[]string{"container", "network", "kind"}),
 	}
 }
 
@@ -39,11 +41,12 @@ type trafficMetrics struct {
 	log                          *slog.Logger
 	connections, portBytes       *prometheus.Desc
 	networkBytes, networkPackets *prometheus.Desc
+	drops                        *prometheus.Desc
 }
 
 // Describe implements prometheus.Collector.
 func (m *trafficMetrics) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.connections, m.portBytes, m.networkBytes, m.networkPackets} {
+	for _, d := range []*prometheus.Desc{m.connections, m.portBytes, m.networkBytes, m.networkPackets, m.drops} {
 		out <- d
 	}
 }
@@ -61,6 +64,13 @@ func (m *trafficMetrics) Collect(out chan<- prometheus.Metric) {
 	for labels, c := range portSeries(publishedPorts(s, t)) {
 		send(out, m.connections, c.Connections, labels[:])
 		send(out, m.portBytes, c.Bytes, labels[:])
+	}
+	drops := map[[3]string]uint64{} // names may be those of several
+	for _, d := range droppedOf(s, t.Drops) {
+		drops[[3]string{d.Sandbox.Name, d.Network.Name, string(d.Kind)}] += d.Packets
+	}
+	for labels, frames := range drops {
+		send(out, m.drops, frames, labels[:])
 	}
 	sum := map[string]facts.BridgeTraffic{} // of networks with one name
 	for _, n := range trafficOfNetworks(s, t) {

@@ -45,6 +45,9 @@ func CheckCommon(n model.Network) error {
 	if prefix := n.Options[OptionInterfacePrefix]; prefix != "" && !ValidInterface(prefix+"00") {
 		complaints = append(complaints, unparsable(OptionInterfacePrefix, prefix, "invalid beginning of an interface's name"))
 	}
+	if _, err := PortSecurityOf(n.Options, nil); err != nil {
+		complaints = append(complaints, err)
+	}
 	if len(complaints) == 0 {
 		return nil
 	}

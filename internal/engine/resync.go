@@ -29,13 +29,20 @@ func (e *Engine) observe(ctx context.Context) error {
 // planned anew and the world follows, so that a network is of one piece.
 func (e *Engine) look(ctx context.Context) error {
 	before := e.now.Load()
-	if err := e.observe(ctx); err != nil || e.Facts().Packets == before.facts.Packets {
+	if err := e.observe(ctx); err != nil {
 		return err
+	}
+	now := e.Facts()
+	resized := now.Packets != before.facts.Packets
+	if !resized && slices.Equal(now.Addrs, before.facts.Addrs) && slices.Equal(now.MACs, before.facts.MACs) {
+		return nil
 	}
 	if err := e.recompile(); err != nil {
 		return err
 	}
-	e.options.Logger.Info("the host copes with packets of other sizes: networks follow", "op", "engine.observe")
+	if resized {
+		e.options.Logger.Info("the host copes with packets of other sizes: networks follow", "op", "engine.observe")
+	}
 	next := e.Plan()
 	owners := slices.AppendSeq(slices.Collect(before.desired.Owners()), next.Owners())
 	slices.Sort(owners)

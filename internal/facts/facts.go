@@ -20,6 +20,11 @@ type Host struct {
 	// OnLink are the prefixes that the host reaches directly. A pool chosen by
 	// itself never overlaps one, so that a LAN is not cut off.
 	OnLink []netip.Prefix
+	// Addrs are the host's own addresses by which others know it, and MACs those of
+	// the interfaces that have any, in order: not those of bridges of ours, of its
+	// loopback and on single links. Plans follow from them.
+	Addrs []netip.Addr
+	MACs  []string
 	// Resolvers are the name servers of the host; reserved like OnLink.
 	Resolvers []netip.Addr
 	// BootID changes with every boot of the host; empty if it is not known.

@@ -32,4 +32,30 @@ type BridgeTraffic struct {
 type Traffic struct {
 	Ports   []PortTraffic
 	Bridges []BridgeTraffic
+	Drops   []PortDrops
+}
+
+// DropKind is why port security dropped frames.
+type DropKind string
+
+// The kinds.
+const (
+	DropMAC       DropKind = "mac"       // under another MAC address
+	DropARP       DropKind = "arp"       // ARP in another's name
+	DropSource    DropKind = "source"    // IP packets from another's address
+	DropDiscovery DropKind = "discovery" // neighbour discovery in another's name
+	DropService   DropKind = "service"   // DHCP, router advertisements, redirects
+	DropFrame     DropKind = "frame"     // neither IP nor ARP
+	DropFlood     DropKind = "flood"     // new addresses faster than the host takes note of them
+)
+
+// DropKinds are all kinds, in the order in which they are shown.
+var DropKinds = []DropKind{DropMAC, DropARP, DropSource, DropDiscovery, DropService, DropFrame, DropFlood}
+
+// PortDrops is what port security has dropped of one kind that came from one port
+// of a bridge, since the port was made or the firewall had to be written anew.
+type PortDrops struct {
+	Port           string // the host's end of the endpoint
+	Kind           DropKind
+	Packets, Bytes uint64 // Ethernet headers not included
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -51,19 +52,6 @@ func Fence(b Border) desired.Fence {
 	return desired.Fence{Link: b.Bridge, Localhost: b.IPv4}
 }
 
-// Attachment is a bridge port and who is behind it.
-type Attachment struct {
-	Port   string
-	Bridge string
-	MAC    string
-	Addrs  []netip.Addr
-}
-
-// Port returns the policies of one bridge port.
-func Port(a Attachment) []desired.Row {
-	return []desired.Row{desired.Pin(a)}
-}
-
 // Elsewhere returns what lets a port use addresses that its container has on other
 // networks.
 func Elsewhere(port string, addrs []netip.Addr) []desired.Row {
@@ -71,10 +59,19 @@ func Elsewhere(port string, addrs []netip.Addr) []desired.Row {
 }
 
 // Host returns the policies of the machine itself: where the engine switched
-// forwarding on, it does not thereby make a router of the host.
-func Host(h model.Host) []desired.Row {
-	if h.Router || !h.Forwarding4 && !h.Forwarding6 {
-		return nil
+// forwarding on, it does not thereby make a router of the host; and no container
+// speaks from one of its addresses.
+func Host(h model.Host, f facts.Host) []desired.Row {
+	var rows []desired.Row
+	if !h.Router && (h.Forwarding4 || h.Forwarding6) {
+		rows = append(rows, desired.Guard{DropForeign4: h.Forwarding4, DropForeign6: h.Forwarding6})
 	}
-	return []desired.Row{desired.Guard{DropForeign4: h.Forwarding4, DropForeign6: h.Forwarding6}}
+	if len(f.Addrs) > 0 || len(f.MACs) > 0 {
+		addrs := f.Addrs
+		for _, mac := range f.MACs {
+			addrs = withOwnLinkLocal(addrs, mac)
+		}
+		rows = append(rows, desired.Identity{MACs: f.MACs, Addrs: addrs})
+	}
+	return rows
 }

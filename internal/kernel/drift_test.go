@@ -163,7 +163,7 @@ func TestForgetsConnections(t *testing.T) {
 func TestObserve(t *testing.T) {
 	l := newLab(t)
 	l.apply(t, desired.State{}, kerneltest.Attached(t, 1))
-	l.sh(t, "", `ip link add lan type bridge && ip addr add 192.168.5.4/24 dev lan && ip addr add fd55::4/64 dev lan nodad && ip link set lan up &&
+	l.sh(t, "", `ip link add lan type bridge && ip link set lan address 02:00:00:00:aa:01 && ip link add spare type bridge && ip link set spare address 02:00:00:00:aa:02 && ip addr add 192.168.5.4/24 dev lan && ip addr add fd55::4/64 dev lan nodad && ip link set lan up &&
 		ip link add lanport type veth peer name lanpeer && ip link set lanport master lan up && ip link set lanpeer up &&
 		ip route add default via 192.168.5.1 && ip route add 10.60.0.0/16 via 192.168.5.1 && ip route add 10.61.0.0/16 dev lan && echo 1 > /proc/sys/net/ipv4/ip_forward`)
 	h, err := l.Observe(t.Context())
@@ -172,6 +172,9 @@ func TestObserve(t *testing.T) {
 	}
 	if got := fmt.Sprint(h.OnLink); got != "[10.61.0.0/16 192.168.5.0/24 fd55::/64]" {
 		t.Errorf("on link: %s", got)
+	}
+	if got := fmt.Sprint(h.Addrs, h.MACs); got != "[192.168.5.4 fd55::4] [02:00:00:00:aa:01 02:00:00:00:aa:02]" {
+		t.Errorf("its own names: %s", got)
 	}
 	if h.ForwardingOff4 || !h.ForwardingOff6 || h.Instance != instance || len(h.BootID) != 36 {
 		t.Errorf("observed %+v", h)

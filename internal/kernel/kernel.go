@@ -57,6 +57,8 @@ type Firewall interface {
 	Check(ctx context.Context, want []desired.Row) (desired.Report, error)
 	// Traffic reads the counters of published ports.
 	Traffic(ctx context.Context) ([]facts.PortTraffic, error)
+	// Drops reads the counters of port security.
+	Drops(ctx context.Context) ([]facts.PortDrops, error)
 }
 
 // Kernel is the kernel of one network namespace and of the named ones below it.

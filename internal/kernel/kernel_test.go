@@ -29,6 +29,7 @@ func (noFirewall) Check(context.Context, []desired.Row) (desired.Report, error) 
 	return desired.Report{}, nil
 }
 
+func (noFirewall) Drops(context.Context) ([]facts.PortDrops, error)     { return nil, nil }
 func (noFirewall) Traffic(context.Context) ([]facts.PortTraffic, error) { return nil, nil }
 
 // lab is a kernel on a host of its own.

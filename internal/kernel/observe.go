@@ -14,8 +14,10 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/kernel/addr"
 	"github.com/linkspan/linkspan/internal/kernel/link"
 	"github.com/linkspan/linkspan/internal/kernel/route"
+	"github.com/linkspan/linkspan/internal/kernel/rtnl"
 	"github.com/linkspan/linkspan/internal/kernel/sysctl"
 )
 
@@ -75,19 +77,61 @@ func (t *turn) observeRoutes(h *facts.Host) error {
 	if err != nil {
 		return err
 	}
+	if err := t.observeAddrs(conn, links, h); err != nil {
+		return err
+	}
 	h.OnLink = t.onLinkPrefixes(links, routes)
 	h.Packets = packetFacts(links, routes)
 	return nil
 }
 
+// observeAddrs adds the host's addresses, except where they are of interfaces of
+// ours or mean nothing elsewhere, and the MAC addresses of who has any, or is a
+// bridge: a network may be about to adopt it.
+func (t *turn) observeAddrs(conn *rtnl.Conn, links []link.Info, h *facts.Host) error {
+	ours := t.ours(links)
+	all, err := addr.List(conn, everyLink)
+	if err != nil {
+		return err
+	}
+	addressed := map[int]bool{}
+	for _, i := range all {
+		a := i.Prefix.Addr()
+		if ours[i.Index] || a.IsLoopback() || a.IsLinkLocalUnicast() {
+			continue
+		}
+		addressed[i.Index] = true
+		h.Addrs = append(h.Addrs, a)
+	}
+	for _, l := range links {
+		bridge := l.Type == string(desired.LinkBridge) && !ours[l.Index]
+		if (addressed[l.Index] || bridge) && len(l.MAC) == len("02:42:00:00:00:00") { // tunnels have other kinds of address
+			h.MACs = append(h.MACs, l.MAC)
+		}
+	}
+	slices.SortFunc(h.Addrs, netip.Addr.Compare)
+	slices.Sort(h.MACs)
+	h.Addrs, h.MACs = slices.Compact(h.Addrs), slices.Compact(h.MACs)
+	return nil
+}
+
+// everyLink asks for the addresses of all links.
+const everyLink = 0
+
+// ours tells which links belong to the engine, by their index.
+func (t *turn) ours(links []link.Info) map[int]bool {
+	out := map[int]bool{}
+	for _, l := range links {
+		_, owned := link.Owner(t.k.instance, l)
+		out[l.Index] = owned || l.Group == desired.PortGroup
+	}
+	return out
+}
+
 // onLinkPrefixes lists where the host gets without a gateway. Default routes,
 // link-local and multicast prefixes say nothing about who is where.
 func (t *turn) onLinkPrefixes(links []link.Info, routes []route.Info) []netip.Prefix {
-	skip := map[int]bool{}
-	for _, l := range links {
-		_, ours := link.Owner(t.k.instance, l)
-		skip[l.Index] = ours || l.Group == desired.PortGroup
-	}
+	skip := t.ours(links)
 	var out []netip.Prefix
 	for _, r := range routes {
 		p := r.Destination

@@ -15,14 +15,18 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/rtnl"
 )
 
-// Traffic reads every counter: those of published ports, and those of all
-// bridges of the host's namespace, ours or not. It takes no turn, and nothing is
+// Traffic reads every counter: those of published ports, of port security, and
+// those of all bridges of the host's namespace, ours or not. It takes no turn, and nothing is
 // read while nobody asks.
 func (k *Kernel) Traffic(ctx context.Context) (facts.Traffic, error) {
 	ports, portsErr := k.firewall.Traffic(ctx)
 	bridges, bridgesErr := k.bridgeTraffic(ctx)
-	return facts.Traffic{Ports: ports, Bridges: bridges}, errors.Join(portsErr, bridgesErr)
+	drops, dropsErr := k.firewall.Drops(ctx)
+	return facts.Traffic{Ports: ports, Bridges: bridges, Drops: drops}, errors.Join(portsErr, bridgesErr, dropsErr)
 }
+
+// Drops reads the counters of port security alone.
+func (k *Kernel) Drops(ctx context.Context) ([]facts.PortDrops, error) { return k.firewall.Drops(ctx) }
 
 // bridgeTraffic asks for bridges alone: a host has few of them and many ports.
 func (k *Kernel) bridgeTraffic(ctx context.Context) ([]facts.BridgeTraffic, error) {

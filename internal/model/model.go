@@ -168,6 +168,9 @@ type Sandbox struct {
 	Links []SandboxLink `json:",omitempty"`
 	// LinkedBy are the sandboxes whose Links lead here.
 	LinkedBy []SandboxID `json:",omitempty"`
+	// NetAdmin says that processes in the namespace have CAP_NET_ADMIN: they may
+	// configure interfaces, and so speak for more than the engine gave them.
+	NetAdmin bool `json:",omitempty"`
 }
 
 // SandboxLink is what a link (--link) opens: ports of another container.

@@ -46,6 +46,9 @@ func checkEndpoint(n model.Network, spec EndpointSpec) error {
 	if _, err := driver.EndpointSysctls(model.Endpoint{DriverOpts: spec.DriverOpts}, ""); err != nil {
 		complaints = append(complaints, err)
 	}
+	if _, err := driver.PortSecurityOf(nil, spec.DriverOpts); err != nil {
+		complaints = append(complaints, err)
+	}
 	if len(complaints) == 0 {
 		return nil
 	}

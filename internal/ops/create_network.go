@@ -46,6 +46,9 @@ func (m NetworkMaker) Create(n model.Network, explicit ...model.Family) Op {
 		if _, err := driver.DNSRoutes(n); err != nil {
 			return err
 		}
+		if _, err := driver.PortSecurityOf(n.Options, nil); err != nil {
+			return err
+		}
 		n.Driver = model.DriverNull
 		tx.PutNetwork(n)
 		return nil

@@ -126,7 +126,7 @@ func (in Input) host() []desired.Row {
 	if in.Facts.Packets.Large4 {
 		rows = append(rows, desired.Loopback{Packets: driver.LargePackets})
 	}
-	return append(rows, firewall.Host(h)...)
+	return append(rows, firewall.Host(h, in.Facts)...)
 }
 
 func (in Input) network(id model.NetworkID) ([]desired.Row, error) {

@@ -137,6 +137,7 @@ func request(t *testing.T, words []string) ops.Op {
 		sb := sandboxNamed(name)
 		sb.Publish = publications(t, args["publish"])
 		sb.Links = linksTo(t, args["link"])
+		sb.NetAdmin = args["netadmin"] == "true"
 		sb.NoIPv6 = args["no-ipv6"] == "true"
 		return ops.CreateSandbox(sb, specs)
 	case "start":
@@ -251,6 +252,8 @@ func membership(name, network, settings string) ops.EndpointSpec {
 			spec.Aliases = append(spec.Aliases, v)
 		case "prio":
 			fmt.Sscan(v, &spec.Priority)
+		case "security":
+			spec.DriverOpts = map[string]string{"com.linkspan.port_security": v}
 		case "ifname":
 			spec.DriverOpts = map[string]string{"com.docker.network.endpoint.ifname": v}
 		case "sysctl":
@@ -261,4 +264,17 @@ func membership(name, network, settings string) ops.EndpointSpec {
 		}
 	}
 	return spec
+}
+
+// TestHostsOwnNames: no container speaks for the host, by whichever address or
+// interface it is known.
+func TestHostsOwnNames(t *testing.T) {
+	in := plan.Input{Snapshot: state.Empty(), Drivers: all.Drivers(), Facts: facts.Host{
+		Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}, MACs: []string{"02:00:00:00:ff:01"},
+	}}
+	rows, err := in.Compile("host/")
+	want := "policy identity of host [02:00:00:00:ff:01] [192.0.2.1 2001:db8::1 fe80::ff:fe00:ff01]"
+	if err != nil || len(rows) != 1 || fmt.Sprint(rows[0]) != want {
+		t.Errorf("%v, %v", rows, err)
+	}
 }

@@ -118,6 +118,7 @@ func (m *Manager) sandbox(rec record) model.Sandbox {
 		ID: rec.Sandbox, Container: rec.ID, Name: rec.Name, Mode: model.SandboxOwn,
 		Hostname: rec.Config.Hostname, Domainname: rec.Config.Domainname,
 		DNS: m.resolving(rec), Links: m.opening(rec.Links), NoIPv6: noIPv6(rec.Host.Sysctls),
+		NetAdmin: netAdmin(rec.Host),
 	}
 	if rec.mode().IsHost() {
 		sb.Mode = model.SandboxHost

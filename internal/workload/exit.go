@@ -73,6 +73,7 @@ func (m *Manager) exited(b *box, r *run, exit model.Exit) (again bool) {
 	}
 	b.mu.Unlock()
 	m.saveLogged(ctx, b, "container.exit")
+	m.takeBack(ctx, b.snapshot(), "container.exit")
 	if exit.OOMKilled {
 		m.say(b, events.ActionOOM)
 	}

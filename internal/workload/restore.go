@@ -64,8 +64,10 @@ func (m *Manager) Restore(ctx context.Context) error {
 	}
 	m.sweepSandboxes(ctx)
 	m.sweepDirectories()
+	m.reviewNetAdmin(ctx, "container.restore") // before anything is started
 	m.restoreAll(ctx, tasks)
 	m.keepOutputs(ctx, tasks)
+	m.work.Go(m.watchDrops)
 	return nil
 }
 

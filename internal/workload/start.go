@@ -113,6 +113,9 @@ func (m *Manager) launch(ctx context.Context, b *box) (launched, error) {
 		return launched{}, networkingError(err)
 	}
 	m.moveLinksTo(rec)
+	if err := m.lend(ctx, rec, where.owner); err != nil {
+		return launched{}, networkingError(err)
+	}
 	task, err := m.o.Tasks.NewTask(ctx, b.id, model.StreamOptions{
 		TTY: rec.Config.Tty, Stdin: rec.Config.OpenStdin, SharedMemory: sharedMemory(rec),
 		Open: func(p model.Pipes) error { return m.openOutput(ctx, b, p) },
@@ -209,6 +212,7 @@ func (m *Manager) startFailed(b *box, l launched, cause error) error {
 		}
 	})
 	m.saveLogged(ctx, b, "container.start")
+	m.takeBack(ctx, b.snapshot(), "container.start")
 	m.closeOutput(ctx, b)
 	if b.snapshot().Host.AutoRemove {
 		if err := m.remove(ctx, b, RemoveOptions{Volumes: true}); err != nil {

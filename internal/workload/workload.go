@@ -51,6 +51,7 @@ type Options struct {
 	Sweeper     OutputSweeper
 	Logs        Logs
 	Store       RecordStore
+	Drops       DropReader // nil: nobody is told why frames are dropped
 
 	Root     string // data root: containers/ and volumes/ are below it
 	ExecRoot string

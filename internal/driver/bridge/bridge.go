@@ -202,6 +202,7 @@ func (Driver) Plan(v driver.View) ([]desired.Row, error) {
 	if v.Network.IPv4 && !v.Network.Internal && v.Forward {
 		rows = append(rows, forwarding(c.bridge))
 	}
+	rows = append(rows, identity(c, v.Network, rows)...)
 	return append(rows, firewall.Network(border)...), nil
 }
 

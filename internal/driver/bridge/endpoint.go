@@ -58,7 +58,13 @@ func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
 		return nil, err
 	}
 	rows = driver.Override(rows, settings)
-	rows = append(rows, firewall.Port(firewall.Attachment{Port: host, Bridge: c.bridge, MAC: e.MAC, Addrs: addrs})...)
+	mode, err := portMode(v)
+	if err != nil {
+		return nil, err
+	}
+	rows = append(rows, firewall.Port(firewall.Attachment{
+		Port: host, Bridge: c.bridge, MAC: e.MAC, Addrs: addrs, Subnets: subnets(v.Network), Mode: mode,
+	})...)
 	rows = append(rows, firewall.Unprotected(c.bridge, open)...)
 	return append(rows, firewall.Pingable(c.bridge, routed)...), nil
 }

@@ -129,8 +129,9 @@ func (l *lab) replay(frames []forged) *watch {
 }
 
 // speakers are the places that forge: a container, one of an internal network, one
-// that is kept from its neighbours, and one whose port has no policy yet.
-var speakers = []string{"a1", "i1", "q1", "dead"}
+// that is kept from its neighbours, one whose port has no policy yet; and two with
+// NET_ADMIN, one of them of the internal network.
+var speakers = []string{"a1", "i1", "q1", "dead", "cap", "capi"}
 
 // newModel is the network of the lab, with the rules of borderRows.
 func newModel(t *testing.T) network {
@@ -292,7 +293,7 @@ func (f forged) wrongAt(where string, left netip.Addr) string {
 	p := f.from
 	src, dst := netip.MustParseAddr(f.src), netip.MustParseAddr(f.dst)
 	invalid := f.body.state == stateInvalid
-	own := []string{p.ip4, p.ip6, onLink4}
+	own := []string{p.ip4, p.ip6, onLink4, ownLinkLocal(p.mac)}
 	if p.name == "a1" {
 		own = append(own, elsewhere4, elsewhere6)
 	}
@@ -303,15 +304,24 @@ func (f forged) wrongAt(where string, left netip.Addr) string {
 		return "a port without policy is dead"
 	case strings.HasPrefix(f.dmac, "01:80:c2:00:00:0"):
 		return "no bridge forwards to this group"
-	case f.smac != p.mac:
-		return "a MAC address that is not its own"
 	case f.tags > 0 || f.body.family == noIP:
 		return "neither IP nor ARP"
+	case p.mode == desired.PortCapable && !slices.Contains(own, f.src) && f.wrongClaim(src) != "":
+		return f.wrongClaim(src)
+	case p.mode == desired.PortCapable && f.smac != p.mac && f.smac != chosenMAC:
+		return "a MAC address of somebody else"
+	case p.mode == desired.PortCapable && where == atHost && f.wrongFromCapable(src) != "":
+		return f.wrongFromCapable(src)
+	case p.mode == desired.PortCapable:
+	case f.smac != p.mac:
+		return "a MAC address that is not its own"
 	case strings.Contains(f.body.name, "advertisement"), strings.HasPrefix(f.body.name, "a redirect"), strings.HasPrefix(f.body.name, "a DHCP"):
 		return "speaks as a router or server"
 	case f.body.family == four && !slices.Contains(own, f.src),
-		f.body.family == six && !slices.Contains(own, f.src) && !src.IsUnspecified() && !src.IsLinkLocalUnicast():
+		f.body.family == six && !slices.Contains(own, f.src):
 		return "an address that is not its own"
+	}
+	switch {
 	case where == atHost:
 		return f.wrongAtHost(dst, invalid)
 	case where == "out" || where == "far":
@@ -325,6 +335,37 @@ func (f forged) wrongAt(where string, left netip.Addr) string {
 		return ""
 	}
 	return f.wrongAtNeighbour(placeOf(where), dst)
+}
+
+// wrongClaim says why a container with NET_ADMIN must not use an address that it was
+// not given; empty if it may.
+func (f forged) wrongClaim(a netip.Addr) string {
+	nobody := f.body.kind == etherARP || f.body.family == six && strings.Contains(f.body.name, "a ") || strings.Contains(f.body.name, "echo")
+	switch {
+	case isLocal(a) || a.String() == "fe80::1":
+		return "the host's address"
+	case a.IsUnspecified() && f.body.state != stateUntracked && !nobody:
+		return "nobody's address"
+	case a.IsLoopback() || a.IsMulticast() || a.Is4In6() || a.String() == "255.255.255.255":
+		return "an address that cannot be"
+	}
+	for _, p := range places() {
+		if p.pinned && p.bridge == f.from.bridge && slices.Contains([]string{p.ip4, p.ip6, ownLinkLocal(p.mac)}, a.String()) {
+			return "a neighbour's address"
+		}
+	}
+	return ""
+}
+
+// wrongFromCapable is about what the host itself takes of a container with NET_ADMIN.
+func (f forged) wrongFromCapable(src netip.Addr) string {
+	switch {
+	case strings.Contains(f.body.name, "advertisement"), strings.HasPrefix(f.body.name, "a redirect"):
+		return "the host takes no word of a router"
+	case f.body.kind != etherARP && (src.String() == "8.8.8.8" || src.String() == "2001:db8:77::7"):
+		return "a source from where no answer comes back"
+	}
+	return ""
 }
 
 func (f forged) wrongAtHost(dst netip.Addr, invalid bool) string {

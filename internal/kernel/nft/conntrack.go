@@ -44,6 +44,16 @@ func marshal(family byte, e expr.Any) ([]byte, error) {
 
 // unmarshal is the inverse of marshal, of an expression's data.
 func unmarshal(family byte, data []byte, e expr.Any) error {
+	if rt, ok := e.(*expr.Rt); ok { // the library cannot
+		return decode(data, func(ad *netlink.AttributeDecoder) {
+			switch ad.Type() {
+			case unix.NFTA_RT_DREG:
+				rt.Register = ad.Uint32()
+			case unix.NFTA_RT_KEY:
+				rt.Key = expr.RtKey(ad.Uint32())
+			}
+		})
+	}
 	ct, ok := e.(*expr.Ct)
 	if !ok {
 		return expr.Unmarshal(family, data, e)
@@ -61,20 +71,26 @@ func unmarshal(family byte, data []byte, e expr.Any) error {
 }
 
 // answering matches packets of connections that were let through before.
-func answering() match { return connection(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED) }
+func answering() match { return connection(expr.CmpOpNeq, established) }
+
+// notAnswering matches all others.
+func notAnswering() match { return connection(expr.CmpOpEq, established) }
+
+const established = expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED
 
 // stray matches packets that conntrack can make nothing of (nf_conntrack(7): INVALID):
 // segments out of a connection's window or of none at all, answers that nobody
 // waits for, errors about nothing. They belong to no connection, so no translation
 // holds for them.
-func stray() match { return connection(expr.CtStateBitINVALID) }
+func stray() match { return connection(expr.CmpOpNeq, expr.CtStateBitINVALID) }
 
 // untracked matches packets that conntrack does not look at: neighbour discovery and
 // group membership of IPv6 (nf_conntrack_icmpv6), and what a rule of somebody's says.
-func untracked() match { return connection(expr.CtStateBitUNTRACKED) }
+func untracked() match { return connection(expr.CmpOpNeq, expr.CtStateBitUNTRACKED) }
 
-// connection matches packets that conntrack has given one of the states.
-func connection(states uint32) match {
+// connection matches packets that conntrack has given one of the states, or with
+// CmpOpEq none of them.
+func connection(op expr.CmpOp, states uint32) match {
 	state := func(reg uint32) expr.Any { return &expr.Ct{Register: reg, Key: expr.CtKeySTATE} }
-	return masked(state, expr.CmpOpNeq, make([]byte, 4), native32(states))
+	return masked(state, op, make([]byte, 4), native32(states))
 }

@@ -74,6 +74,9 @@ func (t table) newSet(s set, id uint32) message {
 	if s.ranged() {
 		a = a.nest(unix.NFTA_SET_DESC, attrs(nil).nest(nftaDescConcat, fieldLengths(s.key)))
 	}
+	if s.learned { // without a size, the kernel adds none
+		a = a.nest(unix.NFTA_SET_DESC, attrs(nil).u32(unix.NFTA_SET_DESC_SIZE, maxLearned))
+	}
 	if s.counted { // each element gets a counter of its own, made after this one
 		a = a.nest(nftaSetExpr, attrs(nil).str(unix.NFTA_EXPR_NAME, counterName).nest(unix.NFTA_EXPR_DATA, nil))
 	}

@@ -78,7 +78,7 @@ func (n network) fate(f forged) []string {
 			add(p.name)
 		}
 	}
-	if (local || group) && n.run(unix.NFPROTO_BRIDGE, "input", h) != verdictDrop {
+	if (local || group) && n.run(unix.NFPROTO_BRIDGE, "input", h) != verdictDrop && n.run(unix.NFPROTO_BRIDGE, chainHear, h) != verdictDrop {
 		add(n.stack(f, f.from.bridge, h)...)
 	}
 	return out

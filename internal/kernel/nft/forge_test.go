@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/desired"
 )
 
 // forged is a frame made by hand, and what it was made of.
@@ -158,7 +160,13 @@ func destinationMACs(p place) []string {
 	return out
 }
 
+// chosenMAC is nobody's, and who has NET_ADMIN may speak under it.
+const chosenMAC = "02:00:00:00:0a:98"
+
 func sourceMACs(p place) []string {
+	if p.mode == desired.PortCapable {
+		return []string{p.mac, neighbourOf(p).mac, p.gatewayMAC(), uplinkMAC, chosenMAC, "03:00:00:00:00:01"}
+	}
 	return []string{p.mac, neighbourOf(p).mac, p.gatewayMAC(), uplinkMAC, stranger, "03:00:00:00:00:01"}
 }
 
@@ -173,7 +181,7 @@ func destinations(p place, f addressing) []string {
 
 func sourcesOf(p place, f addressing) []string {
 	if f == six {
-		return []string{p.ip6, neighbourOf(p).ip6, hostOf(p.ip6, 64), uplink6, "2001:db8:77::7", "::", "::1", ownLinkLocal(p), "fe80::1",
+		return []string{p.ip6, neighbourOf(p).ip6, hostOf(p.ip6, 64), uplink6, "2001:db8:77::7", "::", "::1", ownLinkLocal(p.mac), "fe80::1", "fe80::7777",
 			elsewhere6, placeOf("i2").ip6, "::ffff:10.1.0.11"}
 	}
 	return []string{p.ip4, neighbourOf(p).ip4, hostOf(p.ip4, 24), uplink4, "8.8.8.8", noAddress, "127.0.0.1", onLink4, "224.0.0.1",
@@ -184,12 +192,6 @@ func sourcesOf(p place, f addressing) []string {
 func hostOf(ip string, bits int) string {
 	address := gateway(ip, bits)
 	return address[:len(address)-3]
-}
-
-// ownLinkLocal is the address that an interface's MAC address gives (RFC 4291, appendix A).
-func ownLinkLocal(p place) string {
-	m := parseMAC(p.mac)
-	return fmt.Sprintf("fe80::%x:%xff:fe%02x:%x", uint16(m[0]^2)<<8|uint16(m[1]), m[2], m[3], uint16(m[4])<<8|uint16(m[5]))
 }
 
 // forgeries makes n frames. Most differ from honest ones in one or two respects, so

@@ -25,6 +25,7 @@ type place struct {
 	ip6    string
 	ours   bool // in our interface group
 	pinned bool
+	mode   desired.PortMode
 }
 
 const uplinkMAC = "02:00:00:00:ff:01" // of the host, on every cable to another machine
@@ -36,22 +37,29 @@ const onLink4 = "169.254.9.9"
 const elsewhere4, elsewhere6 = "10.2.0.77", "fd02::77"
 
 // places are two containers on a network, one without policy and one plugged in
-// by hand there; two on another network, of which one is open to direct routing; two on an internal one; two that may
-// not talk to one another; and two other machines.
+// by hand there, one with NET_ADMIN and one at whose frames nobody looks; two on
+// another network, of which one is open to direct routing; two on an internal one;
+// two that may not talk to one another, and like ones of either kind on both; and
+// two other machines.
 func places() []place {
 	return []place{
-		{"a1", "va1", "br-a", "02:00:00:00:0a:01", "10.1.0.11", "fd01::11", true, true},
-		{"a2", "va2", "br-a", "02:00:00:00:0a:02", "10.1.0.12", "fd01::12", true, true},
-		{"dead", "vdead", "br-a", "02:00:00:00:0a:03", "10.1.0.13", "fd01::13", true, false},
-		{"manual", "vman", "br-a", "02:00:00:00:0a:04", "10.1.0.14", "fd01::14", false, false},
-		{"b1", "vb1", "br-b", "02:00:00:00:0b:01", "10.2.0.11", "fd02::11", true, true},
-		{"open", "vopen", "br-b", "02:00:00:00:0b:02", "10.2.0.12", "fd02::12", true, true},
-		{"i1", "vi1", "br-i", "02:00:00:00:01:01", "10.3.0.11", "fd03::11", true, true},
-		{"i2", "vi2", "br-i", "02:00:00:00:01:02", "10.3.0.12", "fd03::12", true, true},
-		{"q1", "vq1", "br-q", "02:00:00:00:09:01", "10.4.0.11", "fd04::11", true, true},
-		{"q2", "vq2", "br-q", "02:00:00:00:09:02", "10.4.0.12", "fd04::12", true, true},
-		{"out", "eth0", "", "02:00:00:00:ff:02", "192.0.2.2", "2001:db8::2", false, false},
-		{"far", "eth1", "", "02:00:00:00:ff:03", "198.51.100.2", "2001:db8:1::2", false, false},
+		{"a1", "va1", "br-a", "02:00:00:00:0a:01", "10.1.0.11", "fd01::11", true, true, ""},
+		{"a2", "va2", "br-a", "02:00:00:00:0a:02", "10.1.0.12", "fd01::12", true, true, ""},
+		{"dead", "vdead", "br-a", "02:00:00:00:0a:03", "10.1.0.13", "fd01::13", true, false, ""},
+		{"manual", "vman", "br-a", "02:00:00:00:0a:04", "10.1.0.14", "fd01::14", false, false, ""},
+		{"cap", "vcap", "br-a", "02:00:00:00:0a:05", "10.1.0.15", "fd01::15", true, true, desired.PortCapable},
+		{"off", "voff", "br-a", "02:00:00:00:0a:06", "10.1.0.16", "fd01::16", true, true, desired.PortUnchecked},
+		{"b1", "vb1", "br-b", "02:00:00:00:0b:01", "10.2.0.11", "fd02::11", true, true, ""},
+		{"open", "vopen", "br-b", "02:00:00:00:0b:02", "10.2.0.12", "fd02::12", true, true, ""},
+		{"i1", "vi1", "br-i", "02:00:00:00:01:01", "10.3.0.11", "fd03::11", true, true, ""},
+		{"i2", "vi2", "br-i", "02:00:00:00:01:02", "10.3.0.12", "fd03::12", true, true, ""},
+		{"capi", "vcapi", "br-i", "02:00:00:00:01:03", "10.3.0.13", "fd03::13", true, true, desired.PortCapable},
+		{"offi", "voffi", "br-i", "02:00:00:00:01:04", "10.3.0.14", "fd03::14", true, true, desired.PortUnchecked},
+		{"offq", "voffq", "br-q", "02:00:00:00:09:03", "10.4.0.13", "fd04::13", true, true, desired.PortUnchecked},
+		{"q1", "vq1", "br-q", "02:00:00:00:09:01", "10.4.0.11", "fd04::11", true, true, ""},
+		{"q2", "vq2", "br-q", "02:00:00:00:09:02", "10.4.0.12", "fd04::12", true, true, ""},
+		{"out", "eth0", "", "02:00:00:00:ff:02", "192.0.2.2", "2001:db8::2", false, false, ""},
+		{"far", "eth1", "", "02:00:00:00:ff:03", "198.51.100.2", "2001:db8:1::2", false, false, ""},
 	}
 }
 
@@ -95,13 +103,38 @@ func labRows(guard bool) []desired.Row {
 			desired.Masquerade{Bridge: bridge, Subnet: prefix(fmt.Sprintf("10.%d.0.0/24", n)), Source: chosen[bridge+"4"]},
 			desired.Masquerade{Bridge: bridge, Subnet: prefix(fmt.Sprintf("fd0%d::/64", n)), Source: chosen[bridge+"6"]})
 	}
+	seen := map[string]bool{}
 	for _, p := range places() {
 		if p.pinned {
-			rows = append(rows, desired.Pin{Port: p.host, Bridge: p.bridge, MAC: p.mac, Addrs: addrs(p.ip4, p.ip6, onLink4)})
+			rows = append(rows, p.pin())
+		}
+		if p.bridge != "" && !seen[p.bridge] {
+			seen[p.bridge] = true
+			rows = append(rows, desired.Identity{Bridge: p.bridge, MACs: []string{p.gatewayMAC()},
+				Addrs: addrs(gatewayAddr(p.ip4, 24), gatewayAddr(p.ip6, 64), "fe80::1", ownLinkLocal(p.gatewayMAC()))})
 		}
 	}
+	rows = append(rows, desired.Identity{MACs: []string{uplinkMAC}, Addrs: addrs("192.0.2.1", "2001:db8::1", "198.51.100.1", "2001:db8:1::1")})
 	rows = append(rows, desired.Elsewhere{Port: placeOf("a1").host, Addrs: addrs(elsewhere4, elsewhere6)})
 	return append(append(rows, portRows()...), linkRows()...)
+}
+
+// pin is the policy of the place's port.
+func (p place) pin() desired.Pin {
+	r := desired.Pin{Port: p.host, Bridge: p.bridge, MAC: p.mac, Addrs: addrs(p.ip4, p.ip6, onLink4, ownLinkLocal(p.mac)), Mode: p.mode}
+	if p.mode != desired.PortPinned {
+		for i, a := range []string{p.ip4, p.ip6} {
+			r.Subnets = append(r.Subnets, netip.PrefixFrom(netip.MustParseAddr(a), []int{24, 64}[i]).Masked())
+		}
+	}
+	return r
+}
+
+// ownLinkLocal is the address that a kernel makes of a MAC address (RFC 4291,
+// appendix A).
+func ownLinkLocal(mac string) string {
+	m := parseMAC(mac)
+	return netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 8: m[0] ^ 2, 9: m[1], 10: m[2], 11: 0xff, 12: 0xfe, 13: m[3], 14: m[4], 15: m[5]}).String()
 }
 
 // lab is the places for real.
@@ -139,8 +172,11 @@ func newLab(t *testing.T, bridgeNetfilter bool) *lab {
 
 // gateway is the first address of the subnet.
 func gateway(ip string, bits int) string {
-	first := netip.PrefixFrom(netip.MustParseAddr(ip), bits).Masked().Addr().Next()
-	return netip.PrefixFrom(first, bits).String()
+	return netip.PrefixFrom(netip.MustParseAddr(gatewayAddr(ip, bits)), bits).String()
+}
+
+func gatewayAddr(ip string, bits int) string {
+	return netip.PrefixFrom(netip.MustParseAddr(ip), bits).Masked().Addr().Next().String()
 }
 
 func (l *lab) add(p place) {

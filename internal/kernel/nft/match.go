@@ -162,6 +162,10 @@ func inJoined(set string, parts ...part) match {
 	return append(joined(parts), &expr.Lookup{SourceRegister: register(0), SetName: set})
 }
 
+func notInJoined(set string, parts ...part) match {
+	return append(joined(parts), &expr.Lookup{SourceRegister: register(0), SetName: set, Invert: true})
+}
+
 func drop(why string, when ...match) rule {
 	return decide(why, &expr.Verdict{Kind: expr.VerdictDrop}, when)
 }

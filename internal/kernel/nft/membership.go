@@ -14,14 +14,17 @@ import (
 //
 // Which addresses are at home on a bridge: an address stays there until the last
 // port that has it is gone.
+//
+// And which names are in use (port_security.go), as long as anybody has them.
 type membership struct {
 	quiet map[string]bool             // bridges
 	ports map[string]map[string]bool  // by bridge
-	homes map[element]map[string]bool // ports, by the element that they share
+	homes map[element]map[string]bool // ports and others, by the element that they share
+	names map[string]int              // of ports; how many rows each has
 }
 
 func newMembership() *membership {
-	return &membership{quiet: map[string]bool{}, ports: map[string]map[string]bool{}, homes: map[element]map[string]bool{}}
+	return &membership{quiet: map[string]bool{}, ports: map[string]map[string]bool{}, homes: map[element]map[string]bool{}, names: map[string]int{}}
 }
 
 // derived is an element that follows from more than one row.
@@ -34,10 +37,17 @@ func silence(bridge, port string) derived {
 	return derived{element{set: setNoICC, key: string(ifname(port))}, bridge, port}
 }
 
+// has tells whether there is a port of that name.
+func (m *membership) has(port string) bool { return m.names[port] > 0 }
+
 // homesOf are the elements that the port shares with others of its addresses.
-func homesOf(r desired.Pin) (out []element) {
+func homesOf(r desired.Pin) []element {
+	out := knownBy(r)
 	for _, a := range r.Addrs {
 		a = a.Unmap()
+		if a.IsLinkLocalUnicast() && a.Is6() {
+			continue // nothing is translated to it
+		}
 		out = append(out, element{set: pick(a, setHome4, setHome6), key: string(ifname(r.Bridge)) + addrKey(a)})
 	}
 	return out
@@ -61,6 +71,14 @@ func (m *membership) follow(deltas []desired.Delta) []change {
 			case desired.Pin:
 				touch(i, silence(r.Bridge, r.Port))
 				for _, e := range homesOf(r) {
+					touch(i, derived{element: e})
+				}
+			case desired.Identity:
+				for _, e := range knownOf(r) {
+					touch(i, derived{element: e})
+				}
+			case desired.Elsewhere:
+				for _, e := range abroadOf(r) {
 					touch(i, derived{element: e})
 				}
 			case desired.Isolate:
@@ -103,7 +121,21 @@ func (m *membership) put(row desired.Row, there bool) {
 		} else {
 			delete(m.quiet, r.Bridge)
 		}
+	case desired.Identity:
+		for _, e := range knownOf(r) {
+			enter(m.homes, e, "identity of "+r.Bridge, there)
+		}
+	case desired.Elsewhere:
+		for _, e := range abroadOf(r) {
+			enter(m.homes, e, "elsewhere of "+r.Port, there)
+		}
 	case desired.Pin:
+		if m.names[r.Port]++; !there {
+			m.names[r.Port] -= 2
+		}
+		if m.names[r.Port] == 0 {
+			delete(m.names, r.Port)
+		}
 		enter(m.ports, r.Bridge, r.Port, there)
 		for _, e := range homesOf(r) {
 			enter(m.homes, e, r.Port, there)

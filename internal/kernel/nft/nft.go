@@ -25,6 +25,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -59,6 +60,8 @@ type Backend struct {
 	conn    *conn
 	members *membership // of the rows written so far
 	ready   bool        // the skeleton was seen whole
+	sweeper *time.Timer // runs sweep; nil if nothing is to be swept
+	closed  bool
 }
 
 // New opens a socket in the namespace; it writes nothing. The caller closes the
@@ -79,6 +82,10 @@ func New(o Options) (*Backend, error) {
 func (b *Backend) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.closed = true
+	if b.sweeper != nil {
+		b.sweeper.Stop()
+	}
 	return b.conn.close()
 }
 
@@ -99,8 +106,11 @@ func (b *Backend) Apply(ctx context.Context, deltas []desired.Delta) error {
 		return errors.Join(failures...)
 	}
 	err := b.applyLocked(ctx, changes, deltas)
-	if err != nil && !errors.Is(err, ErrTableLost) {
+	switch {
+	case err != nil && !errors.Is(err, ErrTableLost):
 		b.members.forget(deltas)
+	case portGoes(deltas):
+		b.sweepSoonLocked()
 	}
 	return err
 }
@@ -217,6 +227,7 @@ func (b *Backend) Resync(ctx context.Context, rows []desired.Row) (desired.Repor
 		return report, errors.Join(fmt.Errorf("resync policy: %w", err), bad)
 	}
 	b.ready, b.members = true, members
+	b.sweepSoonLocked()
 	if len(msgs) > 0 {
 		b.log.Debug("firewall repaired", "op", "resync", "drift", len(r.drift), "writes", len(msgs))
 	}
@@ -247,6 +258,9 @@ func (b *Backend) compareLocked(ctx context.Context, want map[string]map[element
 			return r, err
 		}
 		for _, s := range t.sets {
+			if s.learned {
+				continue
+			}
 			var have map[element]bool
 			if seen != nil && seen.sets[s.name] != nil {
 				have = seen.sets[s.name].elements

@@ -53,6 +53,12 @@ func sampleRows() []desired.Row {
 		desired.Pin{Port: "veth0a", Bridge: "docker0", MAC: "02:42:ac:11:00:02", Addrs: addrs("172.17.0.2", "fd00:1::2")},
 		desired.Pin{Port: "veth0b", Bridge: "br-inside", MAC: "02:42:ac:13:00:02", Addrs: addrs("172.19.0.2")},
 		desired.Pin{Port: "veth0d", Bridge: "br-quiet", MAC: "02:42:ac:12:00:04", Addrs: addrs("172.18.0.4")},
+		desired.Pin{Port: "veth0e", Bridge: "docker0", MAC: "02:42:ac:11:00:05", Addrs: addrs("172.17.0.5", "fe80::42:acff:fe11:5"),
+			Mode: desired.PortCapable, Subnets: []netip.Prefix{prefix("172.17.0.0/16"), prefix("fd00:1::/64")}},
+		desired.Pin{Port: "veth0f", Bridge: "docker0", MAC: "02:42:ac:11:00:06", Addrs: addrs("172.17.0.6"), Mode: desired.PortUnchecked},
+		desired.Identity{Bridge: "docker0", MACs: []string{"02:42:ac:11:00:01"}, Addrs: addrs("172.17.0.1", "fe80::1")},
+		desired.Identity{Bridge: "br-quiet", MACs: []string{"02:42:ac:12:00:01"}, Addrs: addrs("172.18.0.1", "fe80::1"), Gateways: addrs("fd00:2::1")},
+		desired.Identity{MACs: []string{"02:00:00:00:ff:01"}, Addrs: addrs("192.0.2.1", "2001:db8::1")},
 		desired.Allow{Bridge: "br-quiet", From: netip.MustParseAddr("172.18.0.5"), To: netip.MustParseAddr("172.18.0.4"), Protocol: model.TCP, First: 80, Last: 80},
 		desired.Allow{Bridge: "br-quiet", From: netip.MustParseAddr("fd00:2::5"), To: netip.MustParseAddr("fd00:2::4"), Protocol: model.UDP, First: 5000, Last: 5009},
 		publish(model.TCP, "0.0.0.0", 8080, 8080, "172.17.0.2", 80),
@@ -141,6 +147,9 @@ func TestRenderRefuses(t *testing.T) {
 		desired.Pin{Port: "veth0", MAC: "02:42", Addrs: addrs("10.0.0.1")},
 		desired.Pin{Port: "", MAC: "02:42:ac:11:00:02"},
 		desired.Pin{Port: "veth0", MAC: "02:42:ac:11:00:02", Addrs: make([]netip.Addr, 1)},
+		desired.Pin{Port: "veth0", Bridge: "br0", MAC: "02:42:ac:11:00:02", Mode: "loud"},
+		desired.Identity{MACs: []string{"02:42"}},
+		desired.Identity{Gateways: make([]netip.Addr, 1)},
 		desired.Link{Name: "veth0"},
 		desired.DirectICMP{Bridge: "docker0"},
 		fromTrusted("", model.TCP, "172.17.0.7", 80, 80),
@@ -203,8 +212,8 @@ func TestResyncRepairs(t *testing.T) {
 			"set ports4_any: tcp . 8080 : 172.17.0.9 . 80: left over", 2},
 		{"range gone", "delete element inet linkspan ranges6 { tcp . 2001:db8::1 . 20000-29999 }", "tcp . 2001:db8::1 . 20000 to tcp . 2001:db8::1 . 29999 : fd00:1::2: missing", 1},
 		{"port added", "add element inet linkspan open_any { ipv4 . tcp . 22 }", "set open_any: ipv4 . tcp . 22: left over", 1},
-		{"rules gone", "flush chain inet linkspan forward", "chain forward: rule 1 (into a network from elsewhere", 17},
-		{"rule inserted", "insert rule inet linkspan forward accept", "chain forward: rule 1", 17},
+		{"rules gone", "flush chain inet linkspan forward", "chain forward: rule 1 (into a network from elsewhere", 20},
+		{"rule inserted", "insert rule inet linkspan forward accept", "chain forward: rule 1", 20},
 		{"rule appended", "add rule bridge linkspan output accept", "chain output: 1 rules that are not ours", 2},
 		{"rule with a set of its own", "add rule bridge linkspan output iifname { a, b } accept", "chain output: 1 rules", 2},
 		{"jump cut", "flush chain bridge linkspan prerouting", "chain prerouting: rule 1", 3},
@@ -380,7 +389,9 @@ func TestPathIndependence(t *testing.T) {
 func randomRow(rng *rand.Rand) desired.Row {
 	i := rng.IntN(3)
 	bridge := fmt.Sprintf("br%d", i)
-	switch rng.IntN(6) {
+	switch rng.IntN(7) {
+	case 6:
+		return desired.Identity{Bridge: bridge, MACs: []string{fmt.Sprintf("02:42:00:00:00:%02x", rng.IntN(3))}, Addrs: addrs("fe80::1", fmt.Sprintf("10.%d.0.1", i))}
 	case 5:
 		return randomPublish(rng)
 	case 0:
@@ -393,7 +404,9 @@ func randomRow(rng *rand.Rand) desired.Row {
 	port := rng.IntN(4)
 	return desired.Pin{
 		Port: fmt.Sprintf("veth%d", port), Bridge: bridge, MAC: fmt.Sprintf("02:42:00:00:00:%02x", rng.IntN(3)),
-		Addrs: addrs(fmt.Sprintf("10.%d.0.%d", i, rng.IntN(3)+2), fmt.Sprintf("fd00::%d", rng.IntN(3)+2)),
+		Addrs:   addrs(fmt.Sprintf("10.%d.0.%d", i, rng.IntN(3)+2), fmt.Sprintf("fd00::%d", rng.IntN(3)+2)),
+		Mode:    []desired.PortMode{desired.PortPinned, desired.PortCapable, desired.PortUnchecked}[rng.IntN(3)],
+		Subnets: []netip.Prefix{prefix(fmt.Sprintf("10.%d.0.0/16", i)), prefix("fd00::/64")},
 	}
 }
 

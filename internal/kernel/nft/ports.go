@@ -96,6 +96,7 @@ func portChains() []chain {
 		{chainPublished, base{}, publishedRules()},
 		{chainDirect, base{}, directRules()},
 		{chainEntering, base{}, enteringRules()},
+		{chainStrange, base{}, strangeRules()},
 		{chainShut, base{}, shutRules()},
 		{"early", base{"filter", unix.NF_INET_PRE_ROUTING, priorityEarly}, earlyRules()},
 		{"prerouting", base{"nat", unix.NF_INET_PRE_ROUTING, priorityNATDest}, []rule{
@@ -111,7 +112,7 @@ func portChains() []chain {
 				is(family, unix.NFPROTO_IPV6), under(ip6Destination, linkLocal6(), linkLocal6Mask())),
 			jump("published ports", chainPublish),
 		}},
-		{"input", base{"filter", unix.NF_INET_LOCAL_IN, priorityFilter}, append([]rule{counted}, hostRules()...)},
+		{"input", base{"filter", unix.NF_INET_LOCAL_IN, priorityFilter}, append([]rule{strange(), counted}, hostRules()...)},
 		{"sent", base{"filter", unix.NF_INET_LOCAL_OUT, priorityFilter}, []rule{counted}},
 	}
 }

@@ -3,7 +3,6 @@ package nft
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -34,6 +33,8 @@ func render(row desired.Row) ([]element, error) {
 		return renderMasquerade(r)
 	case desired.Pin:
 		return renderPin(r)
+	case desired.Identity:
+		return renderIdentity(r)
 	case desired.Guard:
 		return renderGuard(r), nil
 	case desired.Publish:
@@ -90,35 +91,6 @@ func renderMasquerade(r desired.Masquerade) ([]element, error) {
 		return nil, errors.Join(err, model.Errorf(model.Invalid, "masquerade: %s as %s", r.Subnet, r.Source))
 	}
 	return []element{{set: chosen, key: bridge, data: addrKey(r.Source)}, out}, nil
-}
-
-func renderPin(r desired.Pin) ([]element, error) {
-	port, err := nameKey(r.Port)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := nameKey(r.Bridge); err != nil {
-		return nil, err
-	}
-	mac, err := net.ParseMAC(r.MAC)
-	if err != nil || len(mac) != typeEther.size() {
-		return nil, model.Errorf(model.Invalid, "pin %s: MAC address %q", r.Port, r.MAC)
-	}
-	out := []element{
-		{set: setPinned, key: port},
-		{set: setPinMAC, key: port + string(mac) + "\x00\x00"}, // padded to whole registers
-	}
-	for _, a := range r.Addrs {
-		switch a = a.Unmap(); {
-		case a.Is4():
-			out = append(out, element{set: setPinIP4, key: port + addrKey(a)})
-		case a.Is6():
-			out = append(out, element{set: setPinIP6, key: port + addrKey(a)})
-		default:
-			return nil, model.Errorf(model.Invalid, "pin %s: no address", r.Port)
-		}
-	}
-	return out, nil
 }
 
 // renderElsewhere has the addresses among those of the port. They are not at home on

@@ -51,6 +51,8 @@ type set struct {
 	interval bool       // elements are ranges of keys
 	counted  bool       // each element counts the packets that were found in it
 	deny     bool       // an element forbids: added before, and removed after, those that allow
+	learned  bool       // the kernel adds elements as packets pass: they are nobody's rows
+	timeout  bool       // elements go by themselves
 }
 
 // ranged tells whether elements are ranges of concatenations, which the kernel
@@ -86,6 +88,12 @@ func (s set) flags() (flags uint32) {
 	}
 	if s.data != nil {
 		flags |= unix.NFT_SET_MAP
+	}
+	if s.learned {
+		flags |= unix.NFT_SET_EVAL
+	}
+	if s.timeout {
+		flags |= unix.NFT_SET_TIMEOUT
 	}
 	return flags
 }

@@ -24,12 +24,7 @@ const (
 	setGuard    = "guard"
 	setSource4  = "source4"
 	setSource6  = "source6"
-
-	setPinned = "pinned"
-	setPinMAC = "pin_mac"
-	setPinIP4 = "pin_ip4"
-	setPinIP6 = "pin_ip6"
-	setNoICC  = "no_icc"
+	setNoICC    = "no_icc"
 )
 
 // table is everything in one of our tables except the elements of its sets,
@@ -95,8 +90,10 @@ func inetTable(mark string) table {
 			{name: setSource4, comment: "addresses that bridges' subnets leave under, where one was chosen", key: []datatype{typeIfname}, data: []datatype{typeIPv4}},
 			{name: setSource6, comment: "addresses that bridges' subnets leave under, where one was chosen", key: []datatype{typeIfname}, data: []datatype{typeIPv6}},
 			{name: setGuard, comment: "families not forwarded between foreign interfaces", key: []datatype{typeNFProto}, deny: true},
-		}, portSets(), directSets(), linkSets(setLink4, setLink6)),
+		}, portSets(), directSets(), abroadSets(), hopSets(), linkSets(setLink4, setLink6)),
 		chains: append(portChains(),
+			chain{chainHops4, base{}, hopRules(setHops4, hop4Part())},
+			chain{chainHops6, base{}, hopRules(setHops6, hop6Part())},
 			chain{"forward", base{"filter", unix.NF_INET_FORWARD, priorityFilter}, forwardRules()},
 			chain{"postrouting", base{"nat", unix.NF_INET_POST_ROUTING, priorityNATSource}, masqueradeRules()},
 		),
@@ -112,6 +109,7 @@ func forwardRules() []rule {
 	return slices.Concat([]rule{
 		jump("into a network from elsewhere", chainEntering, in(setBridges, oifName), notIn(setBridges, iifName)),
 		tellBridge(),
+	}, newHops(), []rule{
 		jump("published ports, both ways", chainPublished, translated()),
 		accept("within one network (frames that br_netfilter shows to this chain)", in(setIntra, iifName, oifName)),
 		drop("out of an internal network", in(setInternal, iifName)),
@@ -125,6 +123,7 @@ func forwardRules() []rule {
 			in(setBridges, iifName), is(family, unix.NFPROTO_IPV6), is(protocol, unix.IPPROTO_ICMPV6), untracked()),
 		drop("from a link-local address, which is for its link (RFC 3927, section 2.7)",
 			in(setBridges, iifName), is(family, unix.NFPROTO_IPV4), under(ip4Source, linkLocal4(), linkLocal4Mask())),
+		strange(),
 		accept("out of a network", in(setBridges, iifName)),
 		drop("neither side is ours and forwarding is on only for us", in(setGuard, family)),
 	})
@@ -158,18 +157,13 @@ func bridgeTable(mark string) table {
 	filter := func(hook uint32) base { return base{"filter", hook, priorityFilter} }
 	return table{
 		family: unix.NFPROTO_BRIDGE, name: tableName, comment: mark,
-		sets: append([]set{
-			{name: setPinned, comment: "ports that have a policy", key: []datatype{typeIfname}},
-			{name: setPinMAC, comment: "the MAC address of each port", key: []datatype{typeIfname, typeEther}},
-			{name: setPinIP4, comment: "the IPv4 addresses of each port", key: []datatype{typeIfname, typeIPv4}},
-			{name: setPinIP6, comment: "the IPv6 addresses of each port", key: []datatype{typeIfname, typeIPv6}},
+		sets: slices.Concat(portSecuritySets(), dropSets(), learnSets(), []set{
 			{name: setNoICC, comment: "ports of networks with icc=false", key: []datatype{typeIfname}, deny: true},
-		}, linkSets(setLinked4, setLinked6)...),
-		chains: []chain{
-			{"port", base{}, portRules()},
+		}, linkSets(setLinked4, setLinked6)),
+		chains: append(append(portSecurityChains(), learnChains(priorityFilter)...), []chain{
 			{"prerouting", filter(unix.NF_INET_PRE_ROUTING), []rule{
 				reservedGroup(),
-				jump("frames from a port of ours; foreign ports are left alone", "port", fromOurs()),
+				jump("frames from a port of ours; foreign ports are left alone", chainPort, fromOurs()),
 			}},
 			{"input", filter(unix.NF_INET_LOCAL_IN), []rule{reservedGroup()}},
 			{"forward", filter(unix.NF_INET_FORWARD), []rule{
@@ -179,7 +173,7 @@ func bridgeTable(mark string) table {
 			{"apart", base{}, append(linkedFrames(), drop("between containers, icc=false"))},
 			{"icc", base{"filter", unix.NF_INET_FORWARD, priorityNetfilter + 1}, apartRules()},
 			{"output", filter(unix.NF_INET_LOCAL_OUT), []rule{withoutPolicy()}},
-		},
+		}...),
 	}
 }
 
@@ -200,72 +194,11 @@ func multicast() match {
 	return under(etherDestination, group, group)
 }
 
-// toItself matches what goes back to the port of whose container it is.
-func toItself() match { return in(setPinMAC, oifName, etherSource) }
+// toItself matches what goes back to the port that it came from.
+func toItself() match { return in(setItself, iifName, oifName) }
 
 func withoutPolicy() rule {
 	return drop("to a port that has no policy", toOurs(), notIn(setPinned, oifName))
-}
-
-// portRules lets through what a container may say in its own name. Everything
-// else from a port of ours is dropped: without a pin, that is everything.
-//
-// The EtherType is read from the frame itself rather than from the packet's
-// metadata, which for a VLAN tagged frame names the protocol inside the tag.
-func portRules() []rule {
-	return slices.Concat(
-		[]rule{drop("MAC address that is not this port's", notIn(setPinMAC, iifName, etherSource))},
-		portARPRules(),
-		portIPv4Rules(),
-		portIPv6Rules(),
-		[]rule{drop("whatever else: foreign source, VLAN tag, other protocol")},
-	)
-}
-
-func isARP() match  { return is(etherType, 0x08, 0x06) }
-func isIPv4() match { return is(etherType, 0x08, 0x00) }
-func isIPv6() match { return is(etherType, 0x86, 0xdd) }
-
-func portARPRules() []rule {
-	// Ethernet and IPv4 in their usual lengths: in any other form of ARP the
-	// addresses would stand elsewhere than where the rules look.
-	usual := slices.Concat(isARP(), is(arpHardware, 0, 1), is(arpProtocol, 0x08, 0x00), is(arpLengths, 6, 4))
-	probe := slices.Concat(usual, is(arpOperation, 0, 1), is(arpSenderIP, 0, 0, 0, 0))
-	return []rule{
-		drop("ARP in the name of another MAC address", isARP(), notIn(setPinMAC, iifName, arpSenderMAC)),
-		accept("ARP in its own name", usual, in(setPinIP4, iifName, arpSenderIP)),
-		accept("ARP probe for its own address (RFC 5227)", probe, in(setPinIP4, iifName, arpTargetIP)),
-	}
-}
-
-func portIPv4Rules() []rule {
-	const bootps = 67 // RFC 2131
-	return []rule{
-		drop("DHCP server", isIPv4(), is(protocol, unix.IPPROTO_UDP), is(sourcePort, 0, bootps)),
-		accept("IPv4 from its own address", isIPv4(), in(setPinIP4, iifName, ip4Source)),
-	}
-}
-
-func portIPv6Rules() []rule {
-	const (
-		routerAdvertisement, neighbourAdvertisement, redirect = 134, 136, 137 // RFC 4861
-		dhcpServer                                            = 547           // RFC 8415
-	)
-	linkLocal, mask := linkLocal6(), linkLocal6Mask()
-	icmp := func(kind byte) match {
-		return slices.Concat(isIPv6(), is(protocol, unix.IPPROTO_ICMPV6), is(icmp6Type, kind))
-	}
-	return []rule{
-		drop("router advertisement", icmp(routerAdvertisement)),
-		drop("redirect", icmp(redirect)),
-		drop("DHCPv6 server", isIPv6(), is(protocol, unix.IPPROTO_UDP), is(sourcePort, dhcpServer>>8, dhcpServer&0xff)),
-		drop("neighbour advertisement for another's address", icmp(neighbourAdvertisement),
-			notUnder(ndTarget, linkLocal, mask), notIn(setPinIP6, iifName, ndTarget)),
-		accept("IPv6 from its own address", isIPv6(), in(setPinIP6, iifName, ip6Source)),
-		accept("IPv6 on the link", isIPv6(), under(ip6Source, linkLocal, mask)),
-		accept("duplicate address detection, group membership", isIPv6(),
-			is(ip6Source, make([]byte, 16)...), is(protocol, unix.IPPROTO_ICMPV6)),
-	}
 }
 
 // linkLocal4 and linkLocal4Mask are 169.254.0.0/16.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/nftables/expr"
@@ -109,7 +110,17 @@ func (tr tracer) rule(t table, r rule, h hop) verdict {
 		case *expr.Ct:
 			ok = put(&reg, e.Register, h.conntrack(e.Key))
 		case *expr.Fib:
+			if e.ResultOIF {
+				ok = put(&reg, e.Register, native32(h.wayBack()))
+				break
+			}
 			ok = put(&reg, e.Register, native32(h.destinationType(e.FlagIIF)))
+		case *expr.Rt:
+			ok = put(&reg, e.Register, h.nextHop(e.Key))
+		case *expr.Dynset:
+			ok = !slices.ContainsFunc(e.Exprs, isLimit) // frames of trials are few
+		case *expr.Limit:
+			ok = !e.Over
 		case *expr.Bitwise:
 			for i := range e.Mask {
 				reg.from(e.DestRegister)[i] = reg.from(e.SourceRegister)[i]&e.Mask[i] ^ e.Xor[i]
@@ -136,6 +147,37 @@ func (tr tracer) rule(t table, r rule, h hop) verdict {
 		}
 	}
 	return verdictNone
+}
+
+// nextHop is the destination: no trial goes farther than to a neighbour.
+func (h hop) nextHop(key expr.RtKey) []byte {
+	if (key == expr.RtNexthop4) != (h.kind() == etherIPv4) {
+		return nil
+	}
+	return h.destination().AsSlice()
+}
+
+func isLimit(e expr.Any) bool {
+	l, ok := e.(*expr.Limit)
+	return ok && l.Over
+}
+
+// wayBack is not 0 if what answers the packet leaves by the interface that it came
+// in by. All networks of the trials are /24 and /64.
+func (h hop) wayBack() uint32 {
+	source := h.source()
+	bits := 24
+	if source.Is6() {
+		bits = 64
+	}
+	for _, p := range places() {
+		for _, a := range []string{p.ip4, p.ip6} {
+			if p.device() == h.iif && netip.PrefixFrom(source, bits).Contains(netip.MustParseAddr(a)) {
+				return 1
+			}
+		}
+	}
+	return 0
 }
 
 func (tr tracer) decide(t table, v *expr.Verdict, h hop) verdict {
@@ -237,6 +279,17 @@ func (h hop) destinationType(here bool) uint32 {
 		return unix.RTN_LOCAL
 	}
 	return unix.RTN_UNICAST
+}
+
+// source of an IP packet; invalid for other frames.
+func (h hop) source() netip.Addr {
+	switch h.kind() {
+	case etherIPv4:
+		return netip.AddrFrom4([4]byte(h.frame[14+12:]))
+	case etherIPv6:
+		return netip.AddrFrom16([16]byte(h.frame[14+8:]))
+	}
+	return netip.Addr{}
 }
 
 // deviceOf is the device that has an address of the host.

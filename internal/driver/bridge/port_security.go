@@ -1,0 +1,87 @@
+package bridge
+
+import (
+	"net/netip"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/driver"
+	"github.com/linkspan/linkspan/internal/firewall"
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+// portMode says how far an endpoint's port is believed: as its network or the
+// endpoint itself has it, and by default as far as its container was allowed.
+func portMode(v driver.View) (desired.PortMode, error) {
+	security, err := driver.PortSecurityOf(v.Network.Options, v.Endpoint.DriverOpts)
+	switch {
+	case err != nil:
+		return desired.PortPinned, err
+	case security == driver.SecurityOff:
+		return desired.PortUnchecked, nil
+	case security == driver.SecurityCapability && v.Sandbox.NetAdmin:
+		return desired.PortCapable, nil
+	}
+	return desired.PortPinned, nil
+}
+
+func subnets(n model.Network) (out []netip.Prefix) {
+	for _, p := range n.IPAM.Pools {
+		out = append(out, p.Subnet)
+	}
+	return out
+}
+
+// identity keeps containers from speaking for the bridge. A gateway that is not
+// on the bridge is another machine's, which they do not speak for either.
+func identity(c config, n model.Network, rows []desired.Row) []desired.Row {
+	g := firewall.Gateway{Bridge: c.bridge, MAC: driver.MAC("bridge", string(n.ID))}
+	own := map[netip.Addr]bool{}
+	for _, row := range rows {
+		if a, ok := row.(desired.Addr); ok {
+			own[a.Prefix.Addr()] = true
+			g.Addrs = append(g.Addrs, a.Prefix.Addr())
+		}
+	}
+	for _, p := range n.IPAM.Pools {
+		if p.Gateway.IsValid() && !own[p.Gateway] {
+			g.Gateways = append(g.Gateways, p.Gateway)
+		}
+	}
+	return firewall.Behind(g)
+}
+
+// Attached is a container on a bridge network, by what its port is known.
+type Attached struct {
+	Port     string // the host's end
+	Network  model.Network
+	Sandbox  model.Sandbox
+	Endpoint model.Endpoint
+	Security driver.PortSecurity
+}
+
+// AttachedTo returns the endpoint that is up with those records; false if it has no
+// port on a bridge.
+func AttachedTo(s *state.Snapshot, e model.Endpoint) (Attached, bool) {
+	n, _ := s.Network(e.Network)
+	sb, ok := s.Sandbox(e.Sandbox)
+	if !ok || !e.Up || n.Driver != model.DriverBridge {
+		return Attached{}, false
+	}
+	security, err := driver.PortSecurityOf(n.Options, e.DriverOpts)
+	if err != nil { // refused when they were made
+		security = driver.SecurityStrict
+	}
+	return Attached{HostEnd(e, sb.Generation), n, sb, e, security}, true
+}
+
+// ByPort returns all endpoints that are up on bridge networks, by their ports.
+func ByPort(s *state.Snapshot) map[string]Attached {
+	out := map[string]Attached{}
+	for e := range s.Endpoints() {
+		if a, ok := AttachedTo(s, e); ok {
+			out[a.Port] = a
+		}
+	}
+	return out
+}

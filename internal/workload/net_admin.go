@@ -1,0 +1,109 @@
+package workload
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/ops"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+// Who may configure the interfaces of a network namespace may speak there for more
+// than the engine gave it. What follows from the capability is the sandbox's, so
+// that it holds for whoever shares it: a helper with NET_ADMIN in the network of a
+// plain container is enough, as long as it runs. A privileged exec is not: it comes
+// and goes, and ports are not to change with it.
+
+// netAdmin tells whether a container's processes have CAP_NET_ADMIN, by the rules
+// by which the runtime gives capabilities: ALL adds what is not dropped by name, and
+// what is added by name is there.
+func netAdmin(h *container.HostConfig) bool {
+	const capability, all = "NET_ADMIN", "ALL"
+	has := func(list []string, name string) bool {
+		return slices.ContainsFunc(list, func(c string) bool {
+			return strings.TrimPrefix(strings.ToUpper(strings.TrimSpace(c)), "CAP_") == name
+		})
+	}
+	switch {
+	case h == nil:
+		return false
+	case h.Privileged:
+		return true
+	case has(h.CapAdd, all):
+		return !has(h.CapDrop, capability)
+	}
+	return has(h.CapAdd, capability)
+}
+
+// lend says of the sandbox that a container is about to share what the container
+// brings along.
+func (m *Manager) lend(ctx context.Context, r record, owner model.ContainerID) error {
+	if !r.mode().IsContainer() || !netAdmin(r.Host) {
+		return nil
+	}
+	sb, ok := m.o.Engine.Snapshot().SandboxOf(owner)
+	if !ok {
+		return nil // the host's network
+	}
+	_, err := m.o.Engine.Do(ctx, ops.SetNetAdmin(sb.ID, true))
+	return err
+}
+
+// takeBack is the opposite, after a container has ended.
+func (m *Manager) takeBack(ctx context.Context, r record, op string) {
+	if r.mode().IsContainer() && netAdmin(r.Host) {
+		m.reviewNetAdmin(ctx, op)
+	}
+}
+
+// reviewNetAdmin makes every sandbox say what is so: also those that were recorded
+// before anybody asked.
+func (m *Manager) reviewNetAdmin(ctx context.Context, op string) {
+	lent := map[model.ContainerID]bool{}
+	for _, b := range m.all() {
+		if r := b.snapshot(); r.State.Running && r.mode().IsContainer() && netAdmin(r.Host) {
+			lent[m.sharedOwner(r.ID)] = true
+		}
+	}
+	now := m.o.Engine.Snapshot()
+	for _, b := range m.all() {
+		r := b.snapshot()
+		want := netAdmin(r.Host) || lent[r.ID]
+		if r.Sandbox == "" || sameNetAdmin(now, r.Sandbox, want) {
+			continue
+		}
+		_, err := m.o.Engine.Do(ctx, ops.SetNetAdmin(r.Sandbox, want))
+		if err != nil && model.KindOf(err) != model.NotFound {
+			m.log.Error("how far a container is believed has not changed", "container", model.Short(r.ID), "op", op, "err", err)
+		}
+	}
+}
+
+func sameNetAdmin(s *state.Snapshot, id model.SandboxID, want bool) bool {
+	sb, ok := s.Sandbox(id)
+	return !ok || sb.NetAdmin == want
+}
+
+// sharedOwner returns whose network a container shares: not by the name that its
+// mode gives, which may be another's by now, but as its last start found it.
+func (m *Manager) sharedOwner(id model.ContainerID) model.ContainerID {
+	target, err := os.Readlink(filepath.Join(m.dir(id), "netns"))
+	if err != nil {
+		if !errors.Is(err, os.ErrNotExist) {
+			m.log.Warn("whose network a container shares is not known", "container", model.Short(id), "op", "sandbox.share", "err", err)
+		}
+		return ""
+	}
+	b, err := m.find(filepath.Base(target))
+	if err != nil {
+		return ""
+	}
+	return b.id
+}

@@ -1,0 +1,93 @@
+package workload
+
+import (
+	"context"
+	"testing"
+
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/ops"
+)
+
+func TestNetAdmin(t *testing.T) {
+	for _, c := range []struct {
+		host container.HostConfig
+		want bool
+	}{
+		{container.HostConfig{}, false},
+		{container.HostConfig{Privileged: true}, true},
+		{container.HostConfig{Privileged: true, CapDrop: []string{"ALL"}}, true}, // as for the runtime
+		{container.HostConfig{CapAdd: []string{"NET_ADMIN"}}, true},
+		{container.HostConfig{CapAdd: []string{"cap_net_admin"}}, true},
+		{container.HostConfig{CapAdd: []string{" net_admin "}}, true},
+		{container.HostConfig{CapAdd: []string{"NET_RAW"}}, false},
+		{container.HostConfig{CapAdd: []string{"all"}}, true},
+		{container.HostConfig{CapAdd: []string{"ALL"}, CapDrop: []string{"CAP_NET_ADMIN"}}, false},
+		{container.HostConfig{CapAdd: []string{"NET_ADMIN"}, CapDrop: []string{"ALL"}}, true},
+		{container.HostConfig{CapDrop: []string{"NET_ADMIN"}}, false},
+	} {
+		if got := netAdmin(&c.host); got != c.want {
+			t.Errorf("privileged=%t add=%v drop=%v: %t", c.host.Privileged, c.host.CapAdd, c.host.CapDrop, got)
+		}
+	}
+}
+
+// believed tells whether the model says that a container has the capability.
+func (b *bench) believed(id string) bool {
+	b.t.Helper()
+	sb, ok := b.engine.Snapshot().SandboxOf(model.ContainerID(id))
+	if !ok {
+		b.t.Fatal("no sandbox")
+	}
+	return sb.NetAdmin
+}
+
+func withNetAdmin(r *CreateRequest) { r.Host.CapAdd = []string{"NET_ADMIN"} }
+
+func TestSandboxKnowsTheCapability(t *testing.T) {
+	b := newBench(t)
+	if plain, able := b.create("plain", nil), b.create("able", withNetAdmin); b.believed(plain) || !b.believed(able) {
+		t.Errorf("plain %t, with NET_ADMIN %t", b.believed(plain), b.believed(able))
+	}
+}
+
+// TestSharedCapability: a helper with NET_ADMIN in a plain container's network
+// counts as long as it runs, over a new daemon and the other's new name as well.
+func TestSharedCapability(t *testing.T) {
+	b := newBench(t)
+	plain := b.run("plain", nil)
+	helper := b.create("helper", func(r *CreateRequest) {
+		withNetAdmin(r)
+		r.Host.NetworkMode = "container:plain"
+	})
+	if b.believed(plain) {
+		t.Error("a helper that does not run counts")
+	}
+	must(t, b.Start(context.Background(), helper))
+	if !b.believed(plain) {
+		t.Error("a helper that runs does not count")
+	}
+	must(t, b.Rename(context.Background(), plain, "other"))
+	b.reopen(func() {})
+	if !b.believed(plain) {
+		t.Error("a new daemon takes it back")
+	}
+	b.end(helper, 0)
+	soon(t, "a helper that has ended counts no more", func() bool { return !b.believed(plain) })
+}
+
+// TestOldSandboxes: what an earlier version recorded says nothing of capabilities;
+// running containers are believed all the same.
+func TestOldSandboxes(t *testing.T) {
+	b := newBench(t)
+	able := b.run("able", withNetAdmin)
+	sb, _ := b.engine.Snapshot().SandboxOf(model.ContainerID(able))
+	b.reopen(func() {
+		_, err := b.engine.Do(context.Background(), ops.SetNetAdmin(sb.ID, false))
+		must(t, err)
+	})
+	if !b.believed(able) {
+		t.Error("a running container is not believed after an upgrade")
+	}
+}
