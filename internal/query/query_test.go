@@ -226,7 +226,7 @@ func FuzzFilters(f *testing.F) {
 func FuzzBool(f *testing.F) {
 	f.Add("False")
 	f.Fuzz(func(t *testing.T, text string) {
-		if Bool(text) != Bool(strings.ToUpper(" "+text+" ")) && strings.ToLower(strings.ToUpper(text)) == strings.ToLower(text) {
+		if Bool(text) != Bool(strings.ToUpper(" "+text+" ")) && strings.EqualFold(strings.ToUpper(text), text) {
 			t.Errorf("%q: case or blanks matter", text)
 		}
 	})
