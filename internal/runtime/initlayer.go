@@ -11,8 +11,11 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
 	digest "github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	tasks "github.com/containerd/containerd/api/services/tasks/v1"
 )
 
 // initLayerKey begins the keys of init layers; the number counts changes of what is in
@@ -201,4 +204,39 @@ func unlinkOther(dir int, name string) error {
 		return nil
 	}
 	return err
+}
+
+// labelInit marks the layer of a container, made by a release without init layers, that
+// holds the entries of one itself.
+const labelInit = "linkspan/init"
+
+// initOlder puts the entries of an init layer into the layers of containers that were
+// made without one and do not run. Those that run get it from a later daemon.
+func (r *Runtime) initOlder(ctx context.Context) error {
+	var older []string
+	store := r.client.SnapshotService(r.snapshotter)
+	err := store.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
+		if info.Labels[labelContainer] != "" && info.Labels[labelInit] == "" && !strings.HasPrefix(info.Parent, initLayerKey) {
+			older = append(older, info.Name)
+		}
+		return nil
+	})
+	if err != nil || len(older) == 0 {
+		return faultf("open", "", "list snapshots", err)
+	}
+	var failed []error
+	for _, key := range older {
+		if _, err := r.tasks().Get(ctx, &tasks.GetRequest{ContainerID: key}); !isNotFound(err) {
+			continue
+		}
+		mounts, err := store.Mounts(ctx, key)
+		if err == nil {
+			err = mount.WithTempMount(ctx, mounts, fillInitLayer)
+		}
+		if err == nil {
+			_, err = store.Update(ctx, snapshots.Info{Name: key, Labels: map[string]string{labelInit: "1"}}, "labels."+labelInit)
+		}
+		failed = append(failed, faultf("open", key, "init layer of an older container", err))
+	}
+	return errors.Join(failed...)
 }

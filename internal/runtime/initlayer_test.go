@@ -233,3 +233,37 @@ func (e *engine) initLayersOf(t *testing.T) (keys []string) {
 	slices.Sort(keys)
 	return keys
 }
+
+// TestOlderContainersGetInitEntries: a container that a release without init layers made
+// cannot lead out either, once it starts again.
+func TestOlderContainersGetInitEntries(t *testing.T) {
+	e := newEngine(t)
+	host := t.TempDir()
+	image := e.load(testArchive{tag: "evil:latest", items: []item{link("dev", host)}})
+	spec := e.spec("echo ran")
+	spec.Image = image.ID
+	fact, err := e.imageByID(e.scope(t.Context()), image.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rootfs, err := e.prepareSnapshot(e.scope(t.Context()), spec.ID, fact.chain)
+	if err == nil {
+		err = e.createRecord(e.scope(t.Context()), spec, rootfs)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second daemon finds nothing to do
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+		e.open()
+	}
+	c := e.startMade(spec, 0)
+	if exit := c.end(); exit.Code != 0 || c.out.String() != "ran\n" {
+		t.Errorf("printed %q, exit %d", c.out, exit.Code)
+	}
+	if entries, err := os.ReadDir(host); err != nil || len(entries) != 0 {
+		t.Errorf("the folder of the host has %v, %v", entries, err)
+	}
+}

@@ -229,10 +229,16 @@ func (e *engine) start(spec model.ContainerSpec) *running { return e.startSharin
 // startSharing is start of a container whose shared memory others may have.
 func (e *engine) startSharing(spec model.ContainerSpec, memory int64) *running {
 	e.t.Helper()
-	ctx := e.t.Context()
-	if err := e.Create(ctx, spec); err != nil {
+	if err := e.Create(e.t.Context(), spec); err != nil {
 		e.t.Fatalf("create: %v", err)
 	}
+	return e.startMade(spec, memory)
+}
+
+// startMade starts a container that is made.
+func (e *engine) startMade(spec model.ContainerSpec, memory int64) *running {
+	e.t.Helper()
+	ctx := e.t.Context()
 	c := &running{ContainerSpec: spec, e: e}
 	var err error
 	o := model.StreamOptions{TTY: spec.Process.TTY, Stdin: spec.Process.Stdin, SharedMemory: memory}

@@ -146,7 +146,13 @@ func (r *Runtime) connect(ctx context.Context) error {
 	if err := r.keepSpare(ctx); err != nil {
 		r.log.Warn("no spare snapshot", "op", "runtime.open", "err", err)
 	}
-	return r.sweepUnowned(ctx)
+	if err := r.sweepUnowned(ctx); err != nil {
+		return err
+	}
+	if err := r.initOlder(ctx); err != nil { // a later daemon tries again
+		r.log.Warn("older containers without an init layer", "op", "runtime.open", "err", err)
+	}
+	return nil
 }
 
 // chooseSnapshotter prefers overlayfs; where the data root lies on a file system
