@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"strings"
@@ -244,5 +245,20 @@ func TestHiddenMountsAreNotSeen(t *testing.T) {
 	got := strings.Join(visible(strings.Split(table, "\n")), " ")
 	if want := "/ /run /run /run/netns /run/netns/here"; got != want {
 		t.Errorf("visible: %s, not %s", got, want)
+	}
+}
+
+// TestRootThatIsNoMount: in a chroot the lab cannot be built, and says why.
+func TestRootThatIsNoMount(t *testing.T) {
+	needRoot(t)
+	// The first process begins with a root that is an ordinary folder, which has the real machine's programs.
+	root := t.TempDir()
+	script := `set -e; for d in /*; do case $d in /tmp|/proc|/sys|/run) continue;; esac
+		if [ -L "$d" ]; then cp -a "$d" "$1"; elif [ -d "$d" ]; then mkdir "$1$d"; mount --rbind "$d" "$1$d"; fi; done
+		exec chroot "$1" bash -c "$2" machine x /nowhere`
+	out, err := exec.Command("unshare", "--mount", "bash", "-c", script, "chroot", root, firstProcess).CombinedOutput()
+	var ended *exec.ExitError
+	if !errors.As(err, &ended) || ended.ExitCode() != 1 || !strings.Contains(string(out), "the root directory is no mount point") {
+		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -4,8 +4,12 @@
 set -eu
 name=$1 dir=$2
 
-# What the real machine mounts is seen here, never the other way round.
-mount --make-rslave /
+# What the real machine mounts is seen here, never the other way round. That can be said of mount points only, and the root of
+# a chroot need not be one.
+if ! mount --make-rslave / 2>/dev/null; then
+  echo "the root directory is no mount point, as in a chroot; leave it, and then: mount --rbind ROOT ROOT; chroot ROOT" >&2
+  exit 1
+fi
 mount -t proc proc /proc
 echo "$name" >/proc/sys/kernel/hostname
 

@@ -45,14 +45,26 @@ func main() {
 	} else {
 		err = run(ctx, o, list(*load), flag.Args())
 	}
-	var ended *exec.ExitError
-	switch {
-	case errors.As(err, &ended) && ended.ExitCode() > 0:
-		os.Exit(ended.ExitCode()) // the command has said why
-	case err != nil:
+	if code := status(err); code > 0 {
+		os.Exit(code) // the command has said why
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "labhost:", err)
 		os.Exit(1)
 	}
+}
+
+// commandFailed is the end of the command that was to be played, in distinction from
+// the programs that build the lab.
+type commandFailed struct{ *exec.ExitError }
+
+// status returns what the command ended with; 0 if it did not fail, or something else
+// did, too.
+func status(err error) int {
+	if ended, ok := err.(commandFailed); ok {
+		return ended.ExitCode()
+	}
+	return 0
 }
 
 // list splits at commas.
@@ -116,7 +128,11 @@ func play(ctx context.Context, env, command []string) error {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(env, "PS1=lab# ")
-	return cmd.Run()
+	err := cmd.Run()
+	if ended := new(exec.ExitError); errors.As(err, &ended) {
+		return commandFailed{ended}
+	}
+	return err
 }
 
 // environment writes the commands that enter the machines and returns the variables that tell of the lab. The docker
