@@ -200,7 +200,8 @@ func uniqueLocal(id string) netip.Prefix {
 
 func (d *daemon) openRuntime(ctx context.Context) (err error) {
 	d.runtime, err = runtime.Open(ctx, runtime.Options{
-		Address: d.config.Containerd, DataRoot: d.config.DataRoot, ExecRoot: d.config.ExecRoot, Logger: d.log,
+		Instance: d.store.Instance()[:instanceLen],
+		Address:  d.config.Containerd, DataRoot: d.config.DataRoot, ExecRoot: d.config.ExecRoot, Logger: d.log,
 		InitPath: d.config.InitPath,
 	})
 	if err != nil {

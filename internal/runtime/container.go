@@ -22,6 +22,7 @@ import (
 
 const (
 	labelImage     = "linkspan/image"     // on a container: the ID of its image
+	labelInstance  = "linkspan/instance"  // on a container: the engine that made it
 	labelContainer = "linkspan/container" // on a snapshot: whose it is
 	labelRoot      = "containerd.io/gc.root"
 
@@ -83,7 +84,7 @@ func (r *Runtime) createRecord(ctx context.Context, spec model.ContainerSpec, ro
 	}
 	_, err = r.client.ContainerService().Create(ctx, containers.Container{
 		ID:          string(spec.ID),
-		Labels:      map[string]string{labelImage: string(spec.Image)},
+		Labels:      map[string]string{labelImage: string(spec.Image), labelInstance: r.opts.Instance},
 		Image:       string(spec.Image),
 		Runtime:     containers.RuntimeInfo{Name: ociRuntime},
 		Spec:        packed,
@@ -201,6 +202,13 @@ func (r *Runtime) sweepSnapshots(ctx context.Context, owned map[string]bool) err
 	return nil
 }
 
+// isOf tells whether a container with these labels is the instance's. Releases before
+// the label did not say whose it is.
+func isOf(instance string, labels map[string]string) bool {
+	made := labels[labelInstance]
+	return made == "" || made == instance
+}
+
 // List returns all our containers with the state of their processes.
 func (r *Runtime) List(ctx context.Context) ([]model.TaskStatus, error) {
 	ctx, cancel := r.call(ctx)
@@ -219,6 +227,9 @@ func (r *Runtime) List(ctx context.Context) ([]model.TaskStatus, error) {
 	}
 	out := make([]model.TaskStatus, 0, len(have))
 	for _, c := range have {
+		if !isOf(r.opts.Instance, c.Labels) {
+			continue
+		}
 		one := model.TaskStatus{ID: model.ContainerID(c.ID), State: model.TaskNone}
 		if t := byID[c.ID]; t != nil {
 			one = r.status(ctx, one.ID, t)

@@ -38,6 +38,9 @@ type Options struct {
 	// Two engines on one machine need two, because runc's state lies outside the
 	// roots of both.
 	Namespace string
+	// Instance marks containers as this engine's. Another that uses the same
+	// containerd leaves them alone, and we its.
+	Instance string
 	// DataRoot keeps what must survive a reboot, ExecRoot what must not.
 	DataRoot string
 	ExecRoot string
