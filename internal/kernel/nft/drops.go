@@ -104,11 +104,14 @@ func (b *Backend) sweep(ctx context.Context) error {
 	var gone []change
 	for _, t := range b.tables {
 		for _, s := range t.sets {
-			if !s.learned || t.family != unix.NFPROTO_BRIDGE { // others are not about ports, and go by themselves
+			// Those of the other table are not about single ports, and go by themselves
+			// as long as there are any.
+			about := t.family == unix.NFPROTO_BRIDGE
+			if !s.learned || !about && len(b.members.names) > 0 {
 				continue
 			}
 			err := b.countLocked(ctx, s.name, func(e seenElement) {
-				if !b.members.has(portOf(e.key)) {
+				if !about || !b.members.has(portOf(e.key)) {
 					gone = append(gone, change{element: element{set: s.name, key: e.key}, delta: noDelta})
 				}
 			})

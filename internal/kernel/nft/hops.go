@@ -7,8 +7,8 @@ import (
 
 // Who sends to many addresses on one link by way of the host has the host look for
 // each of them, and fills its table of neighbours with those that are not (RFC 6583).
-// New next hops of connections from a network have a pace, therefore; those that
-// are containers or were asked for a short while ago are not new.
+// New next hops of who sends have a pace, therefore, each its own; those that are
+// containers or were asked for a short while ago are not new.
 const (
 	setHops4   = "hops4"
 	setHops6   = "hops6"
@@ -16,7 +16,7 @@ const (
 	chainHops4 = "hops4"
 	chainHops6 = "hops6"
 
-	hopsASecond, hopsAtOnce = 32, 128 // of one network
+	hopsASecond, hopsAtOnce = 32, 128 // of one MAC address
 )
 
 func hopSets() []set {
@@ -24,7 +24,7 @@ func hopSets() []set {
 	return []set{
 		{name: setHops4, comment: what, key: []datatype{typeIfname, typeIPv4}, learned: true, timeout: true},
 		{name: setHops6, comment: what, key: []datatype{typeIfname, typeIPv6}, learned: true, timeout: true},
-		{name: setHopPace, comment: "new next hops, by network", key: []datatype{typeIfname}, learned: true, timeout: true},
+		{name: setHopPace, comment: "new next hops, by who sends", key: []datatype{typeEther}, learned: true, timeout: true},
 	}
 }
 
@@ -42,17 +42,18 @@ func newHops() []rule {
 	const what = "by way of a next hop that is new"
 	from := append(in(setBridges, iifName), notAnswering()...)
 	return []rule{
-		jump(what, chainHops4, from, is(family, unix.NFPROTO_IPV4),
+		jump(what, chainHops4, from, is(family, unix.NFPROTO_IPV4), notUnder(ip4Destination, []byte{224, 0, 0, 0}, []byte{0xe0, 0, 0, 0}),
 			notInJoined(setHome4, oifPart(), hop4Part()), notInJoined(setHops4, oifPart(), hop4Part())),
-		jump(what, chainHops6, from, is(family, unix.NFPROTO_IPV6),
+		jump(what, chainHops6, from, is(family, unix.NFPROTO_IPV6), notUnder(ip6Destination, []byte{0xff, 15: 0}, []byte{0xff, 15: 0}),
 			notInJoined(setHome6, oifPart(), hop6Part()), notInJoined(setHops6, oifPart(), hop6Part())),
 	}
 }
 
 func hopRules(hops string, hop part) []rule {
+	const etherWords = 2
 	ms := uint64(heardFor.Milliseconds())
 	return []rule{
-		drop("next hops faster than the host can look for them", learned(setHopPace, ms, []part{iifPart()}, &expr.Limit{
+		drop("next hops faster than the host can look for them", learned(setHopPace, ms, []part{{etherSource, etherWords}}, &expr.Limit{
 			Type: expr.LimitTypePkts, Rate: hopsASecond, Unit: expr.LimitTimeSecond, Burst: hopsAtOnce, Over: true,
 		})),
 		learn("a next hop", hops, ms, []part{oifPart(), hop}),
