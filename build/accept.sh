@@ -17,7 +17,7 @@ fi
 passed=0 failed=0
 for number; do
   # each run ends with a count of its own, which is added up and not shown
-  count=$("$folder/run.sh" "$number-" | tee /dev/stderr | tail -n 1)
+  count=$("$folder/run.sh" "$number-" | tee -a /dev/stderr | tail -n 1)
   if [[ $count =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
     passed=$((passed + BASH_REMATCH[1])) failed=$((failed + BASH_REMATCH[2]))
   else

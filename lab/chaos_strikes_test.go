@@ -40,7 +40,7 @@ func (s strike) String() string {
 // hitsUs tells whether the daemon or the keeper is killed, or has no descriptors.
 func (s strike) hitsUs() bool {
 	return slices.ContainsFunc(s.whom, func(whom string) bool {
-		return !slices.Contains([]string{theContainerd, aContainer, aFlush, aName, aRival}, whom)
+		return !slices.Contains([]string{theContainerd, aContainer, aFlush, aName, aRival, aForger}, whom)
 	})
 }
 
@@ -48,7 +48,7 @@ func (s strike) hitsUs() bool {
 func drawStrikes(random *rand.Rand) []strike {
 	kinds := [][]string{
 		{theDaemon}, {theDaemon}, {theDaemon}, {theKeeper}, {theKeeper}, {theContainerd}, {aContainer}, {aContainer},
-		{aRestart}, {aStumble}, {aFlush}, {aName}, {aDearth}, {aThirst}, {aRival}, {theDaemon, theKeeper}, {theDaemon, theContainerd}, {theDaemon, theKeeper, theContainerd},
+		{aRestart}, {aStumble}, {aFlush}, {aName}, {aDearth}, {aThirst}, {aRival}, {aForger}, {theDaemon, theKeeper}, {theDaemon, theContainerd}, {theDaemon, theKeeper, theContainerd},
 	}
 	plan := make([]strike, random.IntN(4))
 	for i := range plan {

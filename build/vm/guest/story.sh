@@ -102,6 +102,23 @@ the_range() {
   check "its ports are free" not held 22999
 }
 
+the_clock() {
+  chapter "The clock goes back by an hour"
+  name_server
+  check "asker has a name server outside" docker run -d --name asker --network shop --dns 192.0.2.2 busybox sleep 1000
+  check "which answers it" eventually 20 docker exec asker nslookup outside.example
+  check "the clock goes back" turn_clock -3600
+  check "asker is answered" docker exec asker nslookup outside.example
+  check "web reaches db by name" docker exec web ping -c 1 -W 5 db
+  check "a container can be restarted" docker restart -t 1 asker
+  check "and is answered" eventually 20 docker exec asker nslookup outside.example
+  check "TCP, UDP and SCTP from outside" from_outside 192.0.2.1 tcp udp sctp
+  check "UDP from outside over IPv6" from_outside '[2001:db8::1]' udp
+  check "the clock is right again" turn_clock 3600
+  check "asker is answered still" docker exec asker nslookup outside.example
+  check "docker rm -f asker" docker rm -f asker
+}
+
 the_cgroups() {
   chapter "Who sits in which cgroup"
   check "each container sits in a cgroup of its own" each_in_its_cgroup
@@ -227,6 +244,7 @@ case $(cat $state/chapter 2>/dev/null) in
     the_service
     the_containers
     the_range
+    the_clock
     the_cgroups
     the_restarts
     remember
