@@ -179,11 +179,22 @@ func (r *rig) ports(ctx context.Context, live []inspected) error {
 			veths = append(veths, name)
 		}
 	}
+	internal, err := r.internal(ctx)
+	if err != nil {
+		return err
+	}
 	endpoints, addresses := 0, 0
 	for _, c := range live {
-		own := len(c.NetworkSettings.Networks)
-		endpoints += own
-		addresses += own * own // by each of its ports a container may use all that it has
+		open := 0
+		for name := range c.NetworkSettings.Networks {
+			endpoints++
+			if internal[name] {
+				addresses++
+			} else {
+				open++
+			}
+		}
+		addresses += open * open // by each of these ports a container may use all that it has on such networks
 	}
 	var wrong []error
 	if len(veths) != endpoints {
@@ -199,6 +210,17 @@ func (r *rig) ports(ctx context.Context, live []inspected) error {
 		}
 	}
 	return errors.Join(wrong...)
+}
+
+// internal are the networks that are internal.
+func (r *rig) internal(ctx context.Context) (map[string]bool, error) {
+	out, err := r.h.Docker(ctx, "network", "ls", "--filter", "driver=bridge", "--format", "{{.Name}} {{.Internal}}")
+	all := map[string]bool{}
+	for _, line := range lines(out) {
+		name, is, _ := strings.Cut(line, " ")
+		all[name] = is == "true"
+	}
+	return all, err
 }
 
 // elements are those of a set of the engine's bridge table; names as they are, all else as JSON.

@@ -42,8 +42,10 @@ func (l *Lab) buildLAN(ctx context.Context) error {
 // plug connects m's eth0 to the switch and gives it its addresses.
 func (l *Lab) plug(ctx context.Context, m *Machine) error {
 	port := "to-" + m.Name
+	b := m.Addr4.As4()
+	mac := fmt.Sprintf("02:00:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3]) // a machine keeps its card when it boots anew
 	err := l.lan.ip(ctx,
-		fmt.Sprintf("link add %s type veth peer name %s netns %d", port, uplink, m.PID()),
+		fmt.Sprintf("link add %s type veth peer name %s address %s netns %d", port, uplink, mac, m.PID()),
 		fmt.Sprintf("link set %s master %s up", port, lanInterface))
 	if err != nil {
 		return err

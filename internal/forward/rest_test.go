@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +23,15 @@ func addresses(t *testing.T, all ...string) {
 			t.Skipf("no address %s: %s", a, out)
 		}
 		t.Cleanup(func() { exec.Command("ip", "addr", "del", a, "dev", "lo").Run() })
+		// The kernel has the address at once, and the route to it a moment later.
+		at, _, _ := strings.Cut(a, "/")
+		eventually(t, "a route to "+at, func() bool {
+			c, err := net.Dial("udp6", net.JoinHostPort(at+"%lo", "9"))
+			if err == nil {
+				c.Close()
+			}
+			return err == nil
+		})
 	}
 }
 

@@ -182,6 +182,13 @@ func (k *Keeper) reach(ctx context.Context) (*link, error) {
 	}
 }
 
+// reachInTime is reach within callTime.
+func (k *Keeper) reachInTime(ctx context.Context) (*link, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	return k.reach(ctx)
+}
+
 // ask makes a call, again with the next keeper if one goes or is being replaced,
 // and returns the link that answered. ctx bounds it.
 func (k *Keeper) ask(ctx context.Context, verb wire.Verb, body, answer any) (*link, error) {

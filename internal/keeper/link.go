@@ -111,6 +111,13 @@ func (l *link) call(ctx context.Context, verb wire.Verb, body, answer any) error
 	}
 }
 
+// callInTime is call within callTime.
+func (l *link) callInTime(ctx context.Context, verb wire.Verb, body, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	return l.call(ctx, verb, body, answer)
+}
+
 func (l *link) send(r wire.Request) error {
 	if err := l.conn.SetWriteDeadline(time.Now().Add(callTime)); err != nil {
 		return err

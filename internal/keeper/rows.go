@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/keeper/wire"
 )
+
+// rowsTime bounds what is told in parts, each of which has callTime.
+const rowsTime = 3 * time.Minute
 
 // Apply implements engine.Hand. A keeper that was started anew, or ends while it
 // applies, has lost more than these rows (desired.ErrLost).
@@ -16,9 +20,9 @@ func (k *Keeper) Apply(ctx context.Context, deltas []desired.Delta) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTime)
+	ctx, cancel := context.WithTimeout(ctx, rowsTime)
 	defer cancel()
-	l, err := k.reach(ctx)
+	l, err := k.reachInTime(ctx)
 	if err != nil {
 		return err
 	}
@@ -27,7 +31,7 @@ func (k *Keeper) Apply(ctx context.Context, deltas []desired.Delta) error {
 	}
 	var failed []error
 	for part := range wire.Split(changes, wire.PartSize) {
-		err := l.call(ctx, wire.VerbApply, wire.Changes{Deltas: part}, nil)
+		err := l.callInTime(ctx, wire.VerbApply, wire.Changes{Deltas: part}, nil)
 		if errors.Is(err, errGone) {
 			return errors.Join(append(failed, fmt.Errorf("%w: %w", err, desired.ErrLost))...)
 		}
@@ -49,10 +53,10 @@ func (k *Keeper) Check(ctx context.Context, want desired.State) (desired.Report,
 }
 
 func (k *Keeper) compare(ctx context.Context, want desired.State, verb wire.Verb) (desired.Report, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
-	defer cancel()
 	var r wire.Report
 	rows := wire.PackState(want)
+	ctx, cancel := context.WithTimeout(ctx, rowsTime)
+	defer cancel()
 	l, err := k.try(ctx, func(l *link) error { return l.passRows(ctx, verb, rows, &r) })
 	if err == nil && verb == wire.VerbResync {
 		l.setBlank(false)
@@ -70,9 +74,9 @@ func (l *link) passRows(ctx context.Context, verb wire.Verb, rows []wire.Row, an
 	for part, more := range wire.Split(rows, wire.PartSize) {
 		body := wire.Rows{Rows: part, Transfer: transfer, More: more}
 		if !more {
-			return l.call(ctx, verb, body, answer)
+			return l.callInTime(ctx, verb, body, answer)
 		}
-		if err := l.call(ctx, verb, body, nil); err != nil {
+		if err := l.callInTime(ctx, verb, body, nil); err != nil {
 			return err
 		}
 	}

@@ -156,7 +156,7 @@ func TestBorder(t *testing.T) {
 			for _, f := range frames {
 				seen := w.where(f.id)
 				for _, where := range seen {
-					if why := f.wrongAt(where, w.sources[f.id]); why != "" {
+					if why := f.wrongAt(where, w.source(f.id)); why != "" {
 						t.Errorf("%s: got to %s: %s", f, where, why)
 					}
 					count[where]++
@@ -184,8 +184,8 @@ func (w *watch) compare(n network) {
 		if !slices.Equal(seen, said) {
 			w.t.Errorf("%s: got to %v, and the model says %v", f, seen, said)
 		}
-		if left := n.left[f.id]; slices.Contains(seen, "out") && w.sources[f.id] != left {
-			w.t.Errorf("%s: left as %s, and the model says %s", f, w.sources[f.id], left)
+		if left := n.left[f.id]; slices.Contains(seen, "out") && w.source(f.id) != left {
+			w.t.Errorf("%s: left as %s, and the model says %s", f, w.source(f.id), left)
 		}
 	}
 }

@@ -214,6 +214,13 @@ func (w *watch) settled(number uint32, fences func(id int), eyes []string) {
 	w.t.Fatalf("fence %d has not come through everywhere: %v", number, w.fences)
 }
 
+// source is the address that a frame had where it was seen last.
+func (w *watch) source(id int) netip.Addr {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sources[id]
+}
+
 // where is where a frame was seen, in order.
 func (w *watch) where(id int) []string {
 	w.mu.Lock()
