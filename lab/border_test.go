@@ -75,11 +75,18 @@ func (b *border) run(name string, options ...string) insider {
 	return i
 }
 
-// inNamespace calls f on a thread in a network namespace. The thread ends with it.
+// inNamespace calls f on a thread in a network namespace. The thread comes back: if it is the process's first, it cannot end, and
+// the whole process would count as one of the namespace's.
 func inNamespace(namespace string, f func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread()
+		home, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			done <- err
+			return
+		}
+		defer home.Close()
 		file, err := os.Open(namespace)
 		if err == nil {
 			err = unix.Setns(int(file.Fd()), unix.CLONE_NEWNET)
@@ -88,7 +95,11 @@ func inNamespace(namespace string, f func() error) error {
 		if err == nil {
 			err = f()
 		}
-		done <- err
+		back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET)
+		if back == nil {
+			runtime.UnlockOSThread()
+		}
+		done <- errors.Join(err, back)
 	}()
 	return <-done
 }
