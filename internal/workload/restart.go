@@ -50,11 +50,12 @@ func wantsRetry(r record) bool {
 // as an address of the host, may yet come. A stop, a removal or the manager's end
 // cancels it.
 func (m *Manager) restartLater(b *box) {
-	pause := b.nextPause()
 	b.mu.Lock()
 	b.waits++
 	wait := b.waits
+	began := b.rec.State.StartedAt
 	b.mu.Unlock()
+	pause := b.nextPause(time.Since(began)) // by the steady clock, if the run began under this daemon
 	m.work.Go(func() {
 		for m.restartAfter(b, wait, pause) {
 			pause = b.longerPause()
@@ -226,14 +227,14 @@ func (m *Manager) awaitsAnother(rec record) bool {
 }
 
 // nextPause returns how long to wait before a restart: twice as long as the last
-// time, within bounds, unless the run that has ended was calm.
-func (b *box) nextPause() time.Duration {
-	b.mu.Lock()
-	s := b.rec.State
-	if s.FinishedAt.Sub(s.StartedAt) >= restartCalm {
+// time, within bounds, unless the run that has ended, after being up for that long,
+// was calm.
+func (b *box) nextPause(up time.Duration) time.Duration {
+	if up >= restartCalm {
+		b.mu.Lock()
 		b.pause = 0
+		b.mu.Unlock()
 	}
-	b.mu.Unlock()
 	return b.longerPause()
 }
 
