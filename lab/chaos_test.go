@@ -69,7 +69,9 @@ func (c *chaos) scenery(ctx context.Context) string {
 	defer cancel()
 	list, listErr := c.h.Docker(ctx, "ps", "-a", "--no-trunc", "--format", "{{.ID}} {{.Names}} {{.State}} {{.Status}} {{.Networks}}")
 	tasks, tasksErr := c.ctr(ctx, "tasks", "ls")
-	return fmt.Sprintf("containers:\n%s\ntasks:\n%s\n%v", list, strings.Join(tasks, "\n"), errors.Join(listErr, tasksErr))
+	state, stateErr := c.h.Run(ctx, "sh", "-c", `"$0" state | grep -E '^ *(sandbox|endpoint) '`, c.linkspan)
+	return fmt.Sprintf("containers:\n%s\ntasks:\n%s\nmodel:\n%s\n%v", list, strings.Join(tasks, "\n"), state,
+		errors.Join(listErr, tasksErr, stateErr))
 }
 
 // prepareBoth prepares, and lets the host be remembered as it is after the first network with IPv6: the engine has

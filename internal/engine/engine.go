@@ -224,17 +224,20 @@ func closed() error { return model.Errorf(model.Unavailable, "the engine is shut
 // loop is the one writer.
 func (e *Engine) loop(ctx context.Context) {
 	defer close(e.done)
+	var retry <-chan time.Time // goes on running while requests come: they must not put it off
 	for {
 		var first *request
-		var retry <-chan time.Time
-		if e.late {
+		if e.late && retry == nil {
 			retry = time.After(retryAfter)
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-retry:
-			e.catchUp(ctx)
+			retry = nil
+			if e.late {
+				e.catchUp(ctx)
+			}
 			continue
 		case first = <-e.queue:
 		}

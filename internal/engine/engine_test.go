@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/model"
@@ -164,6 +165,31 @@ func TestUndoThatFailsIsCaughtUp(t *testing.T) {
 	}
 	if got := r.kernel.String(); got != before {
 		t.Errorf("after catching up:\n%s\nwant:\n%s", got, before)
+	}
+}
+
+// TestRequestsDoNotPutOffCatchingUp: somebody who looks again and again whether the
+// kernel has followed does not keep it from doing so.
+func TestRequestsDoNotPutOffCatchingUp(t *testing.T) {
+	r := newRig(t)
+	r.must(t, ops.CreateSandbox(sandbox("a"), []ops.EndpointSpec{r.on("bridge")}))
+	stuck := &stuckHand{fail: 2}
+	r.options.Hands = append(r.options.Hands, stuck)
+	if _, err := r.Do(t.Context(), ops.StartSandbox(sandboxID("a"))); err == nil {
+		t.Fatal("the op succeeded on a hand that is stuck")
+	}
+	done, limit := stuck.resynced(), time.After(20*time.Second)
+	for {
+		select {
+		case <-done:
+			return
+		case <-limit:
+			t.Fatal("the kernel is still late")
+		default:
+			if _, err := r.Check(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 
