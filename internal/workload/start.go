@@ -252,24 +252,6 @@ func firstLine(err error) string {
 	return line
 }
 
-// sandboxDown takes a container's network down. If it is not about to come back
-// by itself, others may have its addresses, as with Docker; else they wait for
-// it. The engine goes on trying what the kernel refused, so that a failure is
-// only logged.
-func (m *Manager) sandboxDown(ctx context.Context, b *box, back bool) {
-	id := b.snapshot().Sandbox
-	if id == "" {
-		return
-	}
-	op := ops.StopSandbox(id)
-	if !back {
-		op = ops.All(op, ops.YieldSandbox(id))
-	}
-	if _, err := m.o.Engine.Do(ctx, op); err != nil {
-		m.log.Error("sandbox not taken down", "container", model.Short(b.id), "op", "sandbox.stop", "err", err)
-	}
-}
-
 // cleanup returns a context for what must be done even if the caller has gone.
 func (m *Manager) cleanup() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), verbTimeout)
