@@ -3,14 +3,14 @@
 # skips lists the tests that may be skipped; any other that is counts as failed.
 
 BEGIN {
-  while ((getline line < skips) > 0) {
-    split(line, word)
-    if (line !~ /^(#|$)/) allowed[word[1]] = 1
+  while ((getline entry < skips) > 0) {
+    split(entry, word)
+    if (entry !~ /^(#|$)/) allowed[word[1]] = 1
   }
 }
 
 /^ *--- PASS: / { passed++; here++ }
-/^ *--- FAIL: / { failed++; names = names "  failed: " $3 "\n" }
+/^ *--- FAIL: / { failed++; failures++; names = names "  failed: " $3 "\n" }
 /^ *--- SKIP: / {
   whole = $3
   sub(/\/.*/, "", whole)
@@ -19,6 +19,7 @@ BEGIN {
     print "  skipped: " $3 " (" reason ")"
   } else {
     failed++
+    failures++
     names = names "  skipped, and may not be (see " skips "): " $3 " (" reason ")\n"
   }
 }
@@ -33,26 +34,26 @@ BEGIN {
   next
 }
 /^FAIL\t/ {
-  if (!failures()) failed++ # it did not compile, or ended before it could say which test failed
-  printf "%s", output
+  if (!failures) failed++ # it did not compile, or ended before it could say which test failed
+  tell()
   print
   forget()
   next
 }
 /^\?   / || /\[no test files\]$/ { forget(); next }
 /^=== / { next }
-{ output = output $0 "\n" }
+{ line[lines++] = $0 } # one by one: some tests print much
 
 END {
-  printf "%s", output
+  tell()
   if (!passed && !failed) failed = 1 # go itself had something to say, and no test ran
   printf "%s", names
   if (skipped) printf "%d skipped\n", skipped
-  line = sprintf("%d passed, %d failed", passed, failed)
-  print line
-  if (summary) print line >summary
+  count = sprintf("%d passed, %d failed", passed, failed)
+  print count
+  if (summary) print count >summary
   exit failed > 0
 }
 
-function failures() { return index(output, "--- FAIL: ") > 0 }
-function forget() { output = ""; here = 0 }
+function tell(i) { for (i = 0; i < lines; i++) print line[i] }
+function forget() { lines = here = failures = 0 }

@@ -298,3 +298,34 @@ func FuzzAppend(f *testing.F) {
 		}
 	})
 }
+
+// TestReadEndsWhereTheLogEnded: who does not follow gets what was there, however fast
+// somebody writes meanwhile.
+func TestReadEndsWhereTheLogEnded(t *testing.T) {
+	for tail, want := range map[int]string{-1: "abc", 2: "bc"} {
+		l, path := open(t, Options{})
+		for _, line := range []string{"a\n", "b\n", "c\n"} {
+			write(t, l, line)
+		}
+		r, err := Read(path, ReadOptions{Tail: tail})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		var got string
+		for {
+			e, err := r.Next(t.Context())
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil || len(got) > 10 {
+				t.Fatal(got, err)
+			}
+			got += strings.TrimSpace(string(e.Line))
+			write(t, l, "more\n")
+		}
+		if got != want {
+			t.Errorf("tail %d: %q, want %q", tail, got, want)
+		}
+	}
+}

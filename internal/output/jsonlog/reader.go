@@ -30,6 +30,8 @@ type Reader struct {
 	watch *watch // nil: there is nothing to wait for
 
 	parts []part // still to be read, the current one first
+	end   int64  // of the newest part when the log was opened; it is read to there unless followed
+	left  int    // so many lines are still wanted; negative: all there are
 	in    *bufio.Reader
 	line  []byte // the beginning of a line whose end has not come yet
 	skip  bool   // what comes up to the next line feed is of a line too long
@@ -41,7 +43,7 @@ type Reader struct {
 // may be followed if its folder exists. With Follow and an open Ended a reader
 // goes on until Ended is closed, then gives what is left, then io.EOF.
 func Read(path string, o ReadOptions) (*Reader, error) {
-	r := &Reader{path: path, opts: o, in: bufio.NewReaderSize(nil, readSize)}
+	r := &Reader{path: path, opts: o, in: bufio.NewReaderSize(nil, readSize), left: -1}
 	if o.Follow && o.Ended != nil {
 		var err error
 		if r.watch, err = startWatch(path); err != nil {
@@ -55,6 +57,10 @@ func Read(path string, o ReadOptions) (*Reader, error) {
 			closeParts(parts)
 		}
 		parts = wanted
+	}
+	if err == nil && r.watch == nil {
+		r.left = o.Tail
+		r.end, err = endOf(parts)
 	}
 	if err == nil {
 		err = r.advance(parts)
@@ -105,9 +111,13 @@ func (r *Reader) nextLine(ctx context.Context) ([]byte, error) {
 		if r.done {
 			return nil, fs.ErrClosed
 		}
+		if r.left == 0 {
+			return nil, io.EOF // the log has grown since the last lines were found
+		}
 		line, err := r.readLine()
 		switch {
 		case err == nil:
+			r.left--
 			return line, nil
 		case !errors.Is(err, io.EOF):
 			return nil, fmt.Errorf("read log: %w", err)
@@ -236,8 +246,28 @@ func (r *Reader) advance(parts []part) error {
 	if err != nil {
 		return fmt.Errorf("read log: %w", err)
 	}
+	if r.watch == nil && len(parts) == 1 && !parts[0].packed {
+		// Whoever writes faster than we read would keep us here for ever.
+		at, err := parts[0].file.Seek(0, io.SeekCurrent)
+		if err != nil {
+			return fmt.Errorf("read log: %w", err)
+		}
+		text = io.LimitReader(text, r.end-at)
+	}
 	r.in.Reset(text)
 	return nil
+}
+
+// endOf returns the size of the newest part, in bytes.
+func endOf(parts []part) (int64, error) {
+	if len(parts) == 0 {
+		return 0, nil
+	}
+	info, err := parts[len(parts)-1].file.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
 }
 
 // rewind begins the current part again: it was emptied.
