@@ -150,7 +150,7 @@ func (e *Engine) apply(ctx context.Context, deltas []desired.Delta, next desired
 	for _, h := range e.options.Hands {
 		err := h.Apply(ctx, deltas)
 		if errors.Is(err, desired.ErrLost) {
-			e.options.Logger.Warn("somebody removed what is ours", "op", "engine.apply", "err", err)
+			e.options.Logger.Warn("more is missing than was asked for, so all is compared", "op", "engine.apply", "err", err)
 			_, err = h.Resync(ctx, next)
 		}
 		if err != nil {
