@@ -12,7 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
+
+	"github.com/linkspan/linkspan/internal/limits"
 )
 
 const (
@@ -23,8 +24,6 @@ const (
 	lockName = "@linkspand"
 	// lockNames is how many names there are.
 	lockNames = 8
-	// greetPause is how long one waits who could not take a connection.
-	greetPause = time.Second
 	// capNetAdmin is the bit of capabilities(7) without which nobody manages a
 	// network namespace.
 	capNetAdmin = 12
@@ -71,14 +70,16 @@ func beAlone(log *slog.Logger) (io.Closer, error) {
 // greet takes connections and closes them, until the listener is closed: a queue that
 // is full would hide who listens.
 func greet(l net.Listener) {
+	var lack limits.Outage
 	for {
 		conn, err := l.Accept()
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return
 		case err != nil: // out of descriptors, for one
-			time.Sleep(greetPause)
+			lack.Wait(nil, err)
 		default:
+			lack.Over()
 			conn.Close()
 		}
 	}

@@ -7,16 +7,13 @@ import (
 	"net/netip"
 
 	"github.com/linkspan/linkspan/internal/config"
+	"github.com/linkspan/linkspan/internal/driver/bridge"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
 // standardBridge is the device of the default network unless the user names
 // another with --bridge.
 const standardBridge = "docker0"
-
-// linkLocal is the subnet of the addresses that the kernel gives every interface
-// (RFC 4291, section 2.5.6).
-var linkLocal = netip.MustParsePrefix("fe80::/64")
 
 // device is the default network's bridge as the daemon finds it.
 type device struct {
@@ -109,8 +106,8 @@ func widen(bip, fixed netip.Prefix) netip.Prefix {
 func pick(addrs []netip.Prefix, fixed netip.Prefix, f model.Family) netip.Prefix {
 	var best netip.Prefix
 	for _, p := range addrs {
-		switch own := linkLocal.Contains(p.Addr()); {
-		case model.FamilyOf(p.Addr()) != f || own && !(fixed.IsValid() && linkLocal.Contains(fixed.Addr())):
+		switch own := bridge.LinkLocal.Contains(p.Addr()); {
+		case model.FamilyOf(p.Addr()) != f || own && !(fixed.IsValid() && bridge.LinkLocal.Contains(fixed.Addr())):
 		case fixed.IsValid() && p.Contains(fixed.Addr()):
 			return p
 		case !best.IsValid(), fixed.IsValid() && fixed.Contains(p.Addr()) && !fixed.Contains(best.Addr()):

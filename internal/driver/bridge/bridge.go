@@ -9,7 +9,6 @@ package bridge
 import (
 	"fmt"
 	"iter"
-	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -37,11 +36,8 @@ var LinkLocal = netip.MustParsePrefix("fe80::/64")
 // OwnAddress returns the address of LinkLocal that the kernel gives a bridge of ours:
 // the one that follows from its MAC address (RFC 4291, appendix A).
 func OwnAddress(n model.Network) netip.Addr {
-	mac, err := net.ParseMAC(driver.BridgeMAC(n.ID))
-	if err != nil {
-		return netip.Addr{} // of a computed one there is none
-	}
-	return netip.AddrFrom16([16]byte{0xfe, 0x80, 8: mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]})
+	a, _ := firewall.LinkLocalOf(driver.BridgeMAC(n.ID)) // a computed one is a MAC address
+	return a
 }
 
 // linkLocal is on every bridge with IPv6, so that containers have a gateway
