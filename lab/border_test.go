@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -75,40 +73,11 @@ func (b *border) run(name string, options ...string) insider {
 	return i
 }
 
-// inNamespace calls f on a thread in a network namespace. The thread comes back: if it is the process's first, it cannot end, and
-// the whole process would count as one of the namespace's.
-func inNamespace(namespace string, f func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		home, err := os.Open("/proc/thread-self/ns/net")
-		if err != nil {
-			done <- err
-			return
-		}
-		defer home.Close()
-		file, err := os.Open(namespace)
-		if err == nil {
-			err = unix.Setns(int(file.Fd()), unix.CLONE_NEWNET)
-			file.Close()
-		}
-		if err == nil {
-			err = f()
-		}
-		back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET)
-		if back == nil {
-			runtime.UnlockOSThread()
-		}
-		done <- errors.Join(err, back)
-	}()
-	return <-done
-}
-
 // send sends a frame from the container's eth0.
 func (b *border) send(i insider, dst net.HardwareAddr, etherType uint16, packet []byte) {
 	b.t.Helper()
 	frame := append(append(append([]byte{}, dst...), i.mac...), byte(etherType>>8), byte(etherType))
-	err := inNamespace(i.namespace, func() error {
+	err := inside(i.namespace, func() error {
 		link, err := net.InterfaceByName("eth0")
 		if err != nil {
 			return err
@@ -185,7 +154,7 @@ func (b *border) flush(plain, able, shut insider) {
 	b.t.Helper()
 	listen := func(namespace, address string) net.PacketConn {
 		var c net.PacketConn
-		if err := inNamespace(namespace, func() (err error) { c, err = net.ListenPacket("udp4", address); return err }); err != nil {
+		if err := inside(namespace, func() (err error) { c, err = net.ListenPacket("udp4", address); return err }); err != nil {
 			b.t.Fatal(err)
 		}
 		b.t.Cleanup(func() { c.Close() })
@@ -203,7 +172,7 @@ func (b *border) flush(plain, able, shut insider) {
 	b.send(shut, shut.gateway, unix.ETH_P_IP, datagram(shut.addr, netip.MustParseAddr(worldAddr4), 9998, "forged"))
 	b.send(shut, shut.gateway, unix.ETH_P_IP, datagram(shut.addr, gateway, 9998, "forged"))
 	b.send(plain, plain.gateway, unix.ETH_P_IP, datagram(plain.addr, gateway, 9998, "honest"))
-	if err := inNamespace(host, func() error { return errors.Join(say("127.0.0.1:9998"), say(worldAddr4+":9998")) }); err != nil {
+	if err := inside(host, func() error { return errors.Join(say("127.0.0.1:9998"), say(worldAddr4+":9998")) }); err != nil {
 		b.t.Fatal(err)
 	}
 	for where, c := range map[string]net.PacketConn{"the host's 127.0.0.1": local, "the host's address on docker0": onBridge, "the world": outside} {

@@ -92,7 +92,7 @@ func (c *chaos) forge(ctx context.Context, which int) error {
 		return err
 	}
 	random := rand.New(rand.NewPCG(c.seed, uint64(which)))
-	err = inNamespace(fmt.Sprintf("/proc/%d/root/run/netns/%s", c.h.PID(), name), func() error { return sendForged(random) })
+	err = inside(fmt.Sprintf("/proc/%d/root/run/netns/%s", c.h.PID(), name), func() error { return sendForged(random) })
 	if err != nil {
 		return nil // the container has gone meanwhile, and its interfaces with it
 	}
