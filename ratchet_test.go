@@ -1,0 +1,79 @@
+package linkspan_test
+
+import (
+	"go/ast"
+	"maps"
+	"slices"
+	"testing"
+)
+
+// Bounds of what one name stands for.
+const (
+	maxMethods = 40   // of a type
+	maxPackage = 3000 // lines of a package, without tests
+
+	// packageSlack is how far a package may shrink before its entry in
+	// largePackages has to follow, so that not every change touches it.
+	packageSlack = 200
+)
+
+// largeTypes are types that have more methods than maxMethods still, with how many.
+// The numbers only fall: whoever takes methods away writes the new one here.
+var largeTypes = map[string]int{
+	"internal/workload.Manager": 191,
+	"internal/runtime.Runtime":  119,
+	"internal/kernel.turn":      91,
+	"internal/dockerapi.server": 69,
+	"internal/forward.Server":   59,
+}
+
+// largePackages are folders with more lines than maxPackage still, with how many
+// they may have. The numbers only fall.
+var largePackages = map[string]int{
+	"internal/workload":   8450,
+	"internal/runtime":    6100,
+	"internal/dockerapi":  4600,
+	"internal/resolver":   4350,
+	"internal/kernel/nft": 4300,
+	"internal/forward":    3200,
+}
+
+func TestTypesStaySmall(t *testing.T) {
+	methods := map[string]int{}
+	for _, s := range sources(t) {
+		for _, d := range s.file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv != nil {
+				methods[s.folder+"."+receiver(f)]++
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(methods)) {
+		n, limit := methods[name], max(maxMethods, largeTypes[name])
+		if n > limit {
+			t.Errorf("%s has %d methods, at most %d are allowed: give some of them to a type of their own", name, n, limit)
+		}
+	}
+	for name, listed := range largeTypes {
+		if n := methods[name]; n < listed {
+			t.Errorf("%s has %d methods by now, largeTypes says %d: write the new number, or none if it is %d or less", name, n, listed, maxMethods)
+		}
+	}
+}
+
+func TestPackagesStaySmall(t *testing.T) {
+	lines := map[string]int{}
+	for _, s := range sources(t) {
+		lines[s.folder] += s.lines
+	}
+	for _, folder := range slices.Sorted(maps.Keys(lines)) {
+		n, limit := lines[folder], max(maxPackage, largePackages[folder])
+		if n > limit {
+			t.Errorf("%s has %d lines, at most %d are allowed: give some of them to a package of their own", folder, n, limit)
+		}
+	}
+	for folder, listed := range largePackages {
+		if n := lines[folder]; n < listed-packageSlack || n <= maxPackage {
+			t.Errorf("%s has %d lines by now, largePackages says %d: write the new number, or none if it is %d or less", folder, n, listed, maxPackage)
+		}
+	}
+}
