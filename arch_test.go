@@ -86,7 +86,7 @@ const (
 	maxFunction  = 70
 	maxFile      = 500
 	maxDriver    = 400
-	maxInterface = 5
+	maxInterface = 8 // where one implementer serves one caller; who needs less declares less
 	maxEngine    = 10
 )
 

@@ -215,8 +215,8 @@ func (d *daemon) openRuntime(ctx context.Context) (err error) {
 func (d *daemon) openManager(ctx context.Context) (err error) {
 	c, r := d.config, d.runtime
 	d.manager, err = workload.New(workload.Options{
-		Engine: d.engine, Containers: r, Renewal: r, Tasks: r, Control: r, Execs: r, ExecControl: r, Confinement: r, Sizes: r, Images: r, Transfer: r,
-		Outputs: outputs{d.keeper.Outputs()}, Sweeper: d.keeper.Outputs(), Logs: logs{},
+		Engine: d.engine, Containers: r, Tasks: r, Control: r, Execs: r, Confinement: r, Sizes: r, Images: r, Transfer: r,
+		Outputs: outputs{d.keeper.Outputs()}, Logs: logs{},
 		Store: d.store, Drops: d.kernel, Root: c.DataRoot, ExecRoot: c.ExecRoot, StorageDriver: r.Snapshotter(),
 		Defaults: workload.Defaults{
 			DNS: c.DNS, DNSSearch: c.DNSSearch, DNSOptions: c.DNSOptions, HostGateway: c.HostGatewayIPs,

@@ -41,7 +41,7 @@ func (m *Manager) ResizeExec(ctx context.Context, id string, width, height uint)
 	if !running {
 		return model.Errorf(model.Conflict, "exec %s is not running", id)
 	}
-	err = m.o.ExecControl.ResizeExec(ctx, e.box.id, id, width, height)
+	err = m.o.Execs.ResizeExec(ctx, e.box.id, id, width, height)
 	if model.KindOf(err) == model.NotFound {
 		return model.Errorf(model.Conflict, "exec %s is not running", id)
 	}

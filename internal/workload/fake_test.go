@@ -136,8 +136,8 @@ func newBench(t *testing.T) *bench {
 // open makes a manager of what a former one left.
 func (b *bench) open() {
 	b.t.Helper()
-	m, err := New(Options{Engine: b.engine, Containers: b.runtime, Renewal: b.runtime, Tasks: b.runtime, Control: b.runtime, Execs: b.runtime, ExecControl: b.runtime,
-		Images: fakeImages{}, Logs: b.logs, Outputs: b.outputs, Sweeper: b.outputs, Store: b.store, Root: filepath.Join(b.root, "data"),
+	m, err := New(Options{Engine: b.engine, Containers: b.runtime, Tasks: b.runtime, Control: b.runtime, Execs: b.runtime,
+		Images: fakeImages{}, Logs: b.logs, Outputs: b.outputs, Store: b.store, Root: filepath.Join(b.root, "data"),
 		Host: HostFiles{ResolvConf: filepath.Join(b.root, "resolv.conf"), Hosts: filepath.Join(b.root, "hosts")}})
 	if err != nil {
 		b.t.Fatal(err)

@@ -45,10 +45,6 @@ type Containers interface {
 	// Update changes limits, of the process too if there is one. Zero leaves a limit
 	// as it is.
 	Update(ctx context.Context, id model.ContainerID, r model.Resources) error
-}
-
-// Renewal changes what a container was made with.
-type Renewal interface {
 	// Renew gives the next first process of a container the environment of spec.
 	Renew(ctx context.Context, spec model.ContainerSpec) error
 }
@@ -77,7 +73,8 @@ type Control interface {
 	Pids(ctx context.Context, id model.ContainerID) ([]int, error)
 }
 
-// Execs runs additional processes in running containers.
+// Execs runs additional processes in running containers, and acts on those that run;
+// one that has ended is NotFound.
 type Execs interface {
 	// Exec prepares a process; StartExec lets it run and returns its number on the
 	// host.
@@ -85,11 +82,6 @@ type Execs interface {
 	StartExec(ctx context.Context, id model.ContainerID, exec string) (int, error)
 	WaitExec(ctx context.Context, id model.ContainerID, exec string) (<-chan model.Exit, error)
 	DeleteExec(ctx context.Context, id model.ContainerID, exec string) (model.Exit, error)
-}
-
-// ExecControl acts on additional processes that run; one that has ended is
-// NotFound.
-type ExecControl interface {
 	ResizeExec(ctx context.Context, id model.ContainerID, exec string, width, height uint) error
 	KillExec(ctx context.Context, id model.ContainerID, exec string, sig syscall.Signal) error
 }
@@ -161,10 +153,6 @@ type Outputs interface {
 	Close(ctx context.Context, id model.ContainerID) error
 	// Follow gives output from now on, also of a run that is yet to begin.
 	Follow(ctx context.Context, id model.ContainerID, stdout, stderr bool) (OutputReader, error)
-}
-
-// OutputSweeper closes outputs that nobody closed.
-type OutputSweeper interface {
 	// Keep closes the outputs of all containers but those that run.
 	Keep(ctx context.Context, running []model.ContainerID) error
 }

@@ -168,7 +168,7 @@ func (p *probe) slow(starting context.Context, err error) error {
 func (p *probe) kill() {
 	ctx, cancel := context.WithTimeout(context.Background(), probeEnd)
 	defer cancel()
-	if err := p.m.o.ExecControl.KillExec(ctx, p.b.id, p.id, syscall.SIGKILL); err != nil && model.KindOf(err) != model.NotFound {
+	if err := p.m.o.Execs.KillExec(ctx, p.b.id, p.id, syscall.SIGKILL); err != nil && model.KindOf(err) != model.NotFound {
 		p.m.log.Debug("kill a health check", "container", model.Short(p.b.id), "op", "health.probe", "err", err)
 	}
 }

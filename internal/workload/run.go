@@ -83,7 +83,7 @@ func (m *Manager) keepOutputs(ctx context.Context, tasks map[model.ContainerID]m
 		}
 	}
 	slices.Sort(running)
-	if err := m.o.Sweeper.Keep(ctx, running); err != nil {
+	if err := m.o.Outputs.Keep(ctx, running); err != nil {
 		m.log.Warn("outputs not swept", "op", "container.restore", "err", err)
 	}
 }

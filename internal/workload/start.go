@@ -159,7 +159,7 @@ func (m *Manager) ensureMade(ctx context.Context, b *box, spec model.ContainerSp
 	b.mu.Unlock()
 	switch {
 	case made && m.o.Defaults.LinkEnvironment:
-		return m.o.Renewal.Renew(ctx, spec)
+		return m.o.Containers.Renew(ctx, spec)
 	case made:
 		return nil
 	}

@@ -38,17 +38,14 @@ import (
 type Options struct {
 	Engine      Engine
 	Containers  Containers
-	Renewal     Renewal
 	Tasks       Tasks
 	Control     Control
 	Execs       Execs
-	ExecControl ExecControl
 	Confinement Confinement // nil leaves the runtime's confinement untold
 	Sizes       Sizes       // nil leaves sizes at 0
 	Images      Images
 	Transfer    ImageTransfer
 	Outputs     Outputs
-	Sweeper     OutputSweeper
 	Logs        Logs
 	Store       RecordStore
 	Drops       DropReader // nil: nobody is told why frames are dropped
@@ -117,7 +114,7 @@ func New(o Options) (*Manager, error) {
 	switch {
 	case o.Engine == nil || o.Store == nil:
 		return nil, errors.New("workload: engine and store are needed")
-	case o.Containers == nil || o.Renewal == nil || o.Tasks == nil || o.Control == nil || o.Execs == nil || o.ExecControl == nil || o.Images == nil || o.Logs == nil || o.Outputs == nil || o.Sweeper == nil:
+	case o.Containers == nil || o.Tasks == nil || o.Control == nil || o.Execs == nil || o.Images == nil || o.Logs == nil || o.Outputs == nil:
 		return nil, errors.New("workload: a hand of the runtime is missing")
 	case !filepath.IsAbs(o.Root):
 		return nil, errors.New("workload: root must be an absolute path")
