@@ -145,8 +145,12 @@ func (e *Engine) realise(ctx context.Context, out outcome) (refusal, error) {
 }
 
 // apply lets every hand follow the deltas. A hand that finds more missing than
-// they say is given all of next.
+// they say is given all of next. What changes no rows, such as a container's
+// record, asks nothing of them.
 func (e *Engine) apply(ctx context.Context, deltas []desired.Delta, next desired.State) error {
+	if len(deltas) == 0 {
+		return nil
+	}
 	for _, h := range e.options.Hands {
 		err := h.Apply(ctx, deltas)
 		if errors.Is(err, desired.ErrLost) {

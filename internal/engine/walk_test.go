@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/linkspan/linkspan/internal/kernel/fake"
+	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/plan"
 	"github.com/linkspan/linkspan/internal/state"
@@ -18,6 +19,9 @@ func describe(s *state.Snapshot) string {
 	var b strings.Builder
 	for n := range s.Networks() {
 		fmt.Fprintf(&b, "%+v\n", n)
+	}
+	for c := range s.Containers() {
+		fmt.Fprintf(&b, "%s %s %s\n", c.ID, c.Name, c.Document)
 	}
 	for sb := range s.Sandboxes() {
 		fmt.Fprintf(&b, "%+v\n", sb)
@@ -59,6 +63,7 @@ func TestPathIndependence(t *testing.T) {
 				if got, want := r.Plan().String(), full.String(); got != want {
 					t.Fatalf("incremental plan:\n%s\nfull plan:\n%s", got, want)
 				}
+				checkRecords(t, r.Snapshot())
 			}
 			if done < walkLen/4 {
 				t.Errorf("only %d of %d ops succeeded: the walk goes nowhere", done, walkLen)
@@ -70,6 +75,25 @@ func TestPathIndependence(t *testing.T) {
 			}
 			checkFresh(t, r)
 		})
+	}
+}
+
+// checkRecords: a container and its sandbox tell one story.
+func checkRecords(t *testing.T, s *state.Snapshot) {
+	t.Helper()
+	for c := range s.Containers() {
+		sb, ok := s.SandboxOf(c.ID)
+		if !ok || sb.Name != c.Name {
+			t.Fatalf("the sandbox of %s is called %q (%t)", c.Name, sb.Name, ok)
+		}
+		if named, _ := s.ContainerNamed(c.Name); named.ID != c.ID {
+			t.Fatalf("%s is the name of %s and of %s", c.Name, c.ID, named.ID)
+		}
+	}
+	for sb := range s.Sandboxes() {
+		if _, ok := s.Container(sb.Container); !ok {
+			t.Fatalf("the sandbox %s has no container", sb.Name)
+		}
 	}
 }
 
@@ -114,9 +138,9 @@ func (r *rig) randomOp(rng *rand.Rand) ops.Op {
 	case 3, 4:
 		sb := sandbox(box)
 		sb.Publish = publish([]string{"", "8000-8002", "8001"}[rng.IntN(3)])
-		return ops.CreateSandbox(sb, r.someMemberships(rng, nets))
+		return ops.All(ops.CreateContainer(recordOf(box, box)), ops.CreateSandbox(sb, r.someMemberships(rng, nets)))
 	case 5:
-		return ops.RemoveSandbox(sandboxID(box))
+		return ops.RemoveContainer(sandbox(box).Container)
 	case 6, 7:
 		return ops.StartSandbox(sandboxID(box))
 	case 8:
@@ -131,7 +155,13 @@ func (r *rig) randomOp(rng *rand.Rand) ops.Op {
 	case 10:
 		return ops.Disconnect(sandboxID(box), net, rng.IntN(2) == 0)
 	}
-	return ops.RenameSandbox(sandboxID(box), box+fmt.Sprint(rng.IntN(3)))
+	// Names that others have, too.
+	return ops.RenameContainer(recordOf(box, string(rune('a'+rng.IntN(5)))+[]string{"", "1"}[rng.IntN(2)]))
+}
+
+// recordOf returns the record of a box that is called name now.
+func recordOf(box, name string) model.Container {
+	return model.Container{ID: sandbox(box).Container, Name: name, Document: []byte(`{"Name":"` + name + `"}`)}
 }
 
 func (r *rig) someMemberships(rng *rand.Rand, nets []string) []ops.EndpointSpec {

@@ -130,6 +130,16 @@ type Pool struct {
 	Aux     map[string]netip.Addr // reserved by name
 }
 
+// Container is the record of one container. What is in it beside the name is the
+// affair of whoever runs containers; networks do not follow from it.
+type Container struct {
+	ID   ContainerID
+	Name string // without a slash; no two containers have the same
+	// Document is a JSON document. It is never changed in place, so that all
+	// snapshots in which it is the same share its bytes.
+	Document []byte
+}
+
 // SandboxMode says whose network namespace a container uses.
 type SandboxMode string
 

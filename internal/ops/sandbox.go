@@ -33,8 +33,8 @@ func CreateSandbox(sb model.Sandbox, endpoints []EndpointSpec) Op {
 	}
 }
 
-// RemoveSandbox returns the op for `docker rm`: the sandbox, its memberships
-// and its claims are forgotten. One that is gone already is success.
+// RemoveSandbox returns the op that forgets a sandbox, its memberships and its
+// claims. One that is gone already is success.
 func RemoveSandbox(id model.SandboxID) Op {
 	return func(tx *state.Tx) error {
 		for e := range tx.View().EndpointsOf(id) {
@@ -48,8 +48,8 @@ func RemoveSandbox(id model.SandboxID) Op {
 	}
 }
 
-// RenameSandbox returns the op for `docker rename`: the container answers to
-// its new name on all its networks and to the old one no more.
+// RenameSandbox returns the op that has a sandbox answer to a new name on all its
+// networks and to the old one no more.
 func RenameSandbox(id model.SandboxID, name string) Op {
 	return func(tx *state.Tx) error {
 		sb, err := sandboxNamed(tx, id)

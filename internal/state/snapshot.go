@@ -18,12 +18,13 @@ import (
 
 // Snapshot is the model at one revision.
 type Snapshot struct {
-	Revision uint64
-	host     model.Host
-	networks *iradix.Tree[model.Network]
-	sandbox  *iradix.Tree[model.Sandbox]
-	endpoint *iradix.Tree[model.Endpoint]
-	cursor   *iradix.Tree[netip.Addr]
+	Revision  uint64
+	host      model.Host
+	networks  *iradix.Tree[model.Network]
+	container *iradix.Tree[model.Container]
+	sandbox   *iradix.Tree[model.Sandbox]
+	endpoint  *iradix.Tree[model.Endpoint]
+	cursor    *iradix.Tree[netip.Addr]
 	// index holds what is looked up by something other than its ID; every key
 	// is words joined by NUL, every value the ID it leads to.
 	index *iradix.Tree[string]
@@ -34,12 +35,13 @@ type Snapshot struct {
 // Empty returns the snapshot in which nothing was asked for.
 func Empty() *Snapshot {
 	return &Snapshot{
-		networks: iradix.New[model.Network](),
-		sandbox:  iradix.New[model.Sandbox](),
-		endpoint: iradix.New[model.Endpoint](),
-		cursor:   iradix.New[netip.Addr](),
-		index:    iradix.New[string](),
-		ports:    iradix.New[PortUse](),
+		networks:  iradix.New[model.Network](),
+		container: iradix.New[model.Container](),
+		sandbox:   iradix.New[model.Sandbox](),
+		endpoint:  iradix.New[model.Endpoint](),
+		cursor:    iradix.New[netip.Addr](),
+		index:     iradix.New[string](),
+		ports:     iradix.New[PortUse](),
 	}
 }
 
@@ -93,6 +95,23 @@ func (s *Snapshot) FindNetwork(term string) (model.Network, error) {
 		return model.Network{}, model.Errorf(model.NotFound, "network %s not found", term)
 	}
 	return model.Network{}, model.Errorf(model.Invalid, "%d matches found based on ID prefix: network %s is ambiguous", len(found), term)
+}
+
+// Container returns the record of the container with the given ID.
+func (s *Snapshot) Container(id model.ContainerID) (model.Container, bool) {
+	return s.container.Get([]byte(id))
+}
+
+// Containers yields the records of all containers, ordered by ID.
+func (s *Snapshot) Containers() iter.Seq[model.Container] { return values(s.container) }
+
+// ContainerNamed returns the container called name, without a slash.
+func (s *Snapshot) ContainerNamed(name string) (model.Container, bool) {
+	id, ok := s.index.Get(indexKey("container name", name))
+	if !ok {
+		return model.Container{}, false
+	}
+	return s.Container(model.ContainerID(id))
 }
 
 // Sandbox returns the sandbox with the given ID.

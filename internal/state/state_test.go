@@ -125,3 +125,30 @@ func TestMergeAndInvert(t *testing.T) {
 		t.Errorf("inverted %+v", back)
 	}
 }
+
+// TestContainerNames gives names at random and compares every look-up with a search.
+func TestContainerNames(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	s := Empty()
+	for range 500 {
+		tx := Begin(s, facts.Host{})
+		id, name := model.ContainerID(fmt.Sprint("c", rng.IntN(5))), fmt.Sprint("name", rng.IntN(8))
+		if rng.IntN(3) == 0 {
+			tx.DeleteContainer(id)
+		} else if holder, taken := tx.View().ContainerNamed(name); !taken || holder.ID == id {
+			tx.PutContainer(model.Container{ID: id, Name: name})
+		}
+		s, _ = tx.Commit()
+		for i := range 8 {
+			name, want := fmt.Sprint("name", i), model.ContainerID("")
+			for c := range s.Containers() {
+				if c.Name == name {
+					want = c.ID
+				}
+			}
+			if got, ok := s.ContainerNamed(name); got.ID != want || ok != (want != "") {
+				t.Fatalf("%s leads to %q, a search finds %q", name, got.ID, want)
+			}
+		}
+	}
+}

@@ -16,16 +16,18 @@ type Kind string
 
 // The classes of records.
 const (
-	KindHost     Kind = "host"
-	KindNetwork  Kind = "network"
-	KindSandbox  Kind = "sandbox"
-	KindEndpoint Kind = "endpoint"
-	KindCursor   Kind = "cursor"
+	KindHost      Kind = "host"
+	KindNetwork   Kind = "network"
+	KindContainer Kind = "container"
+	KindSandbox   Kind = "sandbox"
+	KindEndpoint  Kind = "endpoint"
+	KindCursor    Kind = "cursor"
 )
 
 // Change is one record that differs between two snapshots. Old or New is nil
 // where the record is not there; otherwise both are of the class's type:
-// model.Host, model.Network, model.Sandbox, model.Endpoint or netip.Addr.
+// model.Host, model.Network, model.Container, model.Sandbox, model.Endpoint or
+// netip.Addr.
 type Change struct {
 	Kind     Kind
 	ID       string
@@ -89,6 +91,26 @@ func (tx *Tx) DeleteNetwork(id model.NetworkID) {
 				tx.touch(KindCursor, string(cursorKey(id, f)))
 			}
 		}
+	}
+}
+
+// PutContainer stores c under its ID, and under its name, which nobody else may
+// have.
+func (tx *Tx) PutContainer(c model.Container) {
+	if old, ok := tx.now.Container(c.ID); ok {
+		tx.unindex("container name", old.Name)
+	}
+	tx.now.container = put(tx.now.container, string(c.ID), c)
+	tx.index(string(c.ID), "container name", c.Name)
+	tx.touch(KindContainer, string(c.ID))
+}
+
+// DeleteContainer removes the record of a container.
+func (tx *Tx) DeleteContainer(id model.ContainerID) {
+	if old, ok := tx.now.Container(id); ok {
+		tx.unindex("container name", old.Name)
+		tx.now.container = drop(tx.now.container, string(id))
+		tx.touch(KindContainer, string(id))
 	}
 }
 
@@ -205,6 +227,8 @@ func Restore(revision uint64, records []Change) *Snapshot {
 			tx.PutHost(v)
 		case model.Network:
 			tx.PutNetwork(v)
+		case model.Container:
+			tx.PutContainer(v)
 		case model.Sandbox:
 			tx.PutSandbox(v)
 		case model.Endpoint:
@@ -227,6 +251,8 @@ func (s *Snapshot) record(t touch) any {
 		return s.host
 	case KindNetwork:
 		v, ok = s.networks.Get([]byte(t.id))
+	case KindContainer:
+		v, ok = s.container.Get([]byte(t.id))
 	case KindSandbox:
 		v, ok = s.sandbox.Get([]byte(t.id))
 	case KindEndpoint:

@@ -19,10 +19,23 @@ import (
 const Schema = 1
 
 // Kinds are the classes of records that the engine keeps.
-var Kinds = []state.Kind{state.KindHost, state.KindNetwork, state.KindSandbox, state.KindEndpoint, state.KindCursor}
+var Kinds = []state.Kind{state.KindHost, state.KindNetwork, state.KindContainer, state.KindSandbox, state.KindEndpoint, state.KindCursor}
 
 // Encode returns the written form of a record.
-func Encode(record any) ([]byte, error) { return json.Marshal(record) }
+func Encode(record any) ([]byte, error) {
+	if c, ok := record.(model.Container); ok {
+		return json.Marshal(container{c.ID, c.Name, c.Document})
+	}
+	return json.Marshal(record)
+}
+
+// container is the written form of a model.Container: its document is not packed
+// once more.
+type container struct {
+	ID       model.ContainerID
+	Name     string
+	Document json.RawMessage
+}
 
 // Decode reads a record of the given class.
 func Decode(kind state.Kind, raw []byte) (any, error) {
@@ -31,6 +44,10 @@ func Decode(kind state.Kind, raw []byte) (any, error) {
 		return decode[model.Host](raw)
 	case state.KindNetwork:
 		return decode[model.Network](raw)
+	case state.KindContainer:
+		v, err := decode[container](raw)
+		c, _ := v.(container)
+		return model.Container{ID: c.ID, Name: c.Name, Document: c.Document}, err
 	case state.KindSandbox:
 		return decode[model.Sandbox](raw)
 	case state.KindEndpoint:

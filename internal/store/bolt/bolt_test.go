@@ -36,6 +36,7 @@ func sample() (*state.Snapshot, []state.Change) {
 	tx.PutNetwork(model.Network{ID: "n1", Name: "web", IPv4: true, Created: time.Unix(1, 2).UTC(), Labels: map[string]string{"a": "b"},
 		IPAM: model.IPAM{Pools: []model.Pool{{Subnet: netip.MustParsePrefix("10.0.0.0/24"), Gateway: netip.MustParseAddr("10.0.0.1"),
 			Aux: map[string]netip.Addr{"r": netip.MustParseAddr("10.0.0.9")}}}}})
+	tx.PutContainer(model.Container{ID: "c1", Name: "box", Document: []byte(`{"Version":2,"Name":"box"}`)})
 	tx.PutSandbox(model.Sandbox{ID: "s1", Container: "c1", Name: "box", Up: true, Generation: 3,
 		Pending: []model.EndpointSpec{{ID: "e9", Network: "gone", IPv4: netip.MustParseAddr("10.0.0.7")}}})
 	tx.PutEndpoint(model.Endpoint{ID: "e1", Network: "n1", Sandbox: "s1", Up: true, Addr4: netip.MustParseAddr("10.0.0.2"), Aliases: []string{"db"}})
@@ -48,6 +49,9 @@ func records(s *state.Snapshot) []any {
 	out := []any{s.Revision, s.Host(), s.Cursor("n1", model.IPv4)}
 	for n := range s.Networks() {
 		out = append(out, n)
+	}
+	for c := range s.Containers() {
+		out = append(out, c)
 	}
 	for sb := range s.Sandboxes() {
 		out = append(out, sb)
@@ -83,6 +87,9 @@ func TestWhatIsCommittedIsLoaded(t *testing.T) {
 	}
 	if sb, ok := got.SandboxOf("c1"); !ok || sb.Name != "box" {
 		t.Error("the index was not built again")
+	}
+	if c, ok := got.ContainerNamed("box"); !ok || c.ID != "c1" {
+		t.Error("the index of names was not built again")
 	}
 	if err := s.Commit(t.Context(), want.Revision+1, state.Invert(changes)); err != nil {
 		t.Fatal(err)

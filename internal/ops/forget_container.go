@@ -1,0 +1,17 @@
+package ops
+
+import (
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+// ForgetContainer returns the op that forgets the record of a container and not
+// its sandbox: the kernel does not let go of that at the moment, and it is to be
+// removed later. The name is free for others at once. Nothing is planned anew. One
+// that is gone already is success.
+func ForgetContainer(id model.ContainerID) Op {
+	return func(tx *state.Tx) error {
+		tx.DeleteContainer(id)
+		return nil
+	}
+}
