@@ -21,7 +21,7 @@ const (
 // The numbers only fall: whoever takes methods away writes the new one here.
 var largeTypes = map[string]int{
 	"internal/workload.Manager": 191,
-	"internal/runtime.Runtime":  119,
+	"internal/runtime.Runtime":  117,
 	"internal/kernel.turn":      91,
 	"internal/dockerapi.server": 69,
 	"internal/forward.Server":   59,
@@ -31,7 +31,7 @@ var largeTypes = map[string]int{
 // they may have. The numbers only fall.
 var largePackages = map[string]int{
 	"internal/workload":   8450,
-	"internal/runtime":    6100,
+	"internal/runtime":    4985,
 	"internal/dockerapi":  4600,
 	"internal/resolver":   4350,
 	"internal/kernel/nft": 4300,

@@ -14,6 +14,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/runtime/ocispec"
 )
 
 // cgroupTries is how often a cgroup is tried to remove whose processes were killed:
@@ -26,16 +28,16 @@ func (r *Runtime) removeCgroups(ctx context.Context, s *specs.Spec) error {
 	if s == nil || s.Linux == nil || len(s.Linux.CgroupsPath) < 2 {
 		return nil
 	}
-	all := []string{filepath.Join(cgroupRoot, s.Linux.CgroupsPath)}
-	if !r.host.cgroup2 {
-		controllers, err := os.ReadDir(cgroupRoot)
+	all := []string{filepath.Join(ocispec.CgroupRoot, s.Linux.CgroupsPath)}
+	if !r.host.Cgroup2 {
+		controllers, err := os.ReadDir(ocispec.CgroupRoot)
 		if err != nil {
 			return fmt.Errorf("list cgroup controllers: %w", err)
 		}
 		all = nil
 		for _, c := range controllers {
 			if c.IsDir() { // the others are links to these
-				all = append(all, filepath.Join(cgroupRoot, c.Name(), s.Linux.CgroupsPath))
+				all = append(all, filepath.Join(ocispec.CgroupRoot, c.Name(), s.Linux.CgroupsPath))
 			}
 		}
 	}

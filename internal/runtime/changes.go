@@ -8,6 +8,7 @@ import (
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/runtime/ocispec"
 )
 
 // applyChanges builds an image configuration from Dockerfile instructions, as
@@ -49,7 +50,7 @@ func applyChange(c *dockerspec.DockerOCIImageConfig, word, rest string) error {
 	case "ENV":
 		pairs, err := assignments(word, rest)
 		for _, p := range pairs {
-			c.Env = mergeEnvironment(c.Env, []string{p[0] + "=" + p[1]})
+			c.Env = ocispec.MergeEnvironment(c.Env, []string{p[0] + "=" + p[1]})
 		}
 		return err
 	case "LABEL":

@@ -8,16 +8,16 @@ import (
 	"path/filepath"
 	"time"
 
+	tasks "github.com/containerd/containerd/api/services/tasks/v1"
+	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/typeurl/v2"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	tasks "github.com/containerd/containerd/api/services/tasks/v1"
-	tasktypes "github.com/containerd/containerd/api/types/task"
-
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/runtime/ocispec"
 )
 
 const (
@@ -62,7 +62,7 @@ func (r *Runtime) createRecord(ctx context.Context, spec model.ContainerSpec, ro
 	var who specs.User
 	var unresolved error // kept apart: the mount's helper would put words of its own before Docker's
 	err := mount.WithReadonlyTempMount(ctx, rootfs, func(root string) error {
-		if who, unresolved = resolveUser(root, spec.Process.User, spec.Process.ExtraGroups); unresolved == nil {
+		if who, unresolved = ocispec.ResolveUser(root, spec.Process.User, spec.Process.ExtraGroups); unresolved == nil {
 			unresolved = r.fillVolumes(root, spec.Mounts)
 		}
 		return nil
@@ -70,11 +70,7 @@ func (r *Runtime) createRecord(ctx context.Context, spec model.ContainerSpec, ro
 	if err = errors.Join(unresolved, err); err != nil {
 		return fault("create", describe(spec.ID), err)
 	}
-	host, err := r.hostFor(spec)
-	if err != nil {
-		return err
-	}
-	oci, err := buildSpec(spec, who, host)
+	oci, err := ocispec.Build(spec, who, r.host)
 	if err != nil {
 		return err
 	}
@@ -335,3 +331,11 @@ func (r *Runtime) loadSpec(ctx context.Context, id model.ContainerID) (container
 	}
 	return c, &s, nil
 }
+
+// Check refuses what no container could be made of, as far as the specification alone
+// tells. Create would refuse the same, but only once the container starts.
+func (r *Runtime) Check(spec model.ContainerSpec) error { return r.host.Check(spec) }
+
+// SystemPaths returns what is masked and what is read-only in a container that is not
+// told otherwise.
+func (r *Runtime) SystemPaths() (masked, readonly []string) { return r.host.SystemPaths() }

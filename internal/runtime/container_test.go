@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/runtime/ocispec"
 )
 
 func TestLifeOfAContainer(t *testing.T) {
@@ -121,7 +122,7 @@ func TestUserAndEnvironment(t *testing.T) {
 	spec.Process.Dir, spec.Process.Env = "/srv", []string{"COLOUR=red"}
 	out, _ := e.run(spec)
 	for _, want := range []string{"uid=1000(web) gid=1001(web) groups=1001(web),1002(ops),1003(log)\n",
-		"HOSTNAME=box\n", "COLOUR=red\n", "HOME=/home/web\n", defaultPath + "\n", "\n/srv\n", "CapEff:\t0000000000000000\n"} {
+		"HOSTNAME=box\n", "COLOUR=red\n", "HOME=/home/web\n", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n", "\n/srv\n", "CapEff:\t0000000000000000\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("lacks %q in\n%s", want, out)
 		}
@@ -235,11 +236,11 @@ func TestLimits(t *testing.T) {
 	if err := e.Update(t.Context(), c.ID, model.Resources{Memory: 32 << 20, CPUShares: 77}); err != nil {
 		t.Fatal(err)
 	}
-	if e.host.cgroup2 {
+	if e.host.Cgroup2 {
 		return
 	}
 	for file, want := range map[string]string{"memory/%s/memory.limit_in_bytes": "33554432", "cpu/%s/cpu.shares": "77"} {
-		raw, err := os.ReadFile(filepath.Join(cgroupRoot, fmt.Sprintf(file, cgroupPath(c.ContainerSpec))))
+		raw, err := os.ReadFile(filepath.Join(ocispec.CgroupRoot, fmt.Sprintf(file, ocispec.CgroupPath(c.ContainerSpec))))
 		if err != nil || strings.TrimSpace(string(raw)) != want {
 			t.Errorf("%s: %q %v, want %s", file, raw, err, want)
 		}

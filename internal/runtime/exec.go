@@ -8,14 +8,14 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/containerd/typeurl/v2"
-	specs "github.com/opencontainers/runtime-spec/specs-go"
-
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
 	tasktypes "github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/typeurl/v2"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/runtime/ocispec"
 )
 
 // endSeen is how long the shim may take to see that a process has ended.
@@ -34,7 +34,7 @@ func (r *Runtime) Exec(ctx context.Context, id model.ContainerID, exec string, p
 	if err != nil {
 		return nil, err
 	}
-	process, err := r.execProcess(ctx, id, s.Process, p)
+	process, err := ocispec.Exec(s.Process, p, r.host, func() (specs.User, error) { return r.execUser(ctx, id, p) })
 	if err != nil {
 		return nil, err
 	}
@@ -66,45 +66,13 @@ func (r *Runtime) Exec(ctx context.Context, id model.ContainerID, exec string, p
 	return streams, nil
 }
 
-// execProcess returns the OCI process of an exec: the container's own with what
-// p says in its place.
-func (r *Runtime) execProcess(ctx context.Context, id model.ContainerID, own *specs.Process, p model.Process) (*specs.Process, error) {
-	if len(p.Args) == 0 {
-		return nil, model.Errorf(model.Invalid, "No exec command specified")
-	}
-	limits, err := rlimits(p.Rlimits)
-	if err != nil {
-		return nil, err
-	}
-	out := *own
-	out.Args, out.Terminal, out.ConsoleSize, out.OOMScoreAdj = p.Args, p.TTY, consoleSize(p), nil
-	out.Env = execEnvironment(own, p.TTY, p.Env)
-	if p.Dir != "" {
-		out.Cwd = workingDir(p.Dir)
-	}
-	if len(limits) > 0 {
-		out.Rlimits = limits
-	}
-	if p.User != "" || len(p.ExtraGroups) > 0 {
-		if out.User, err = r.execUser(ctx, id, p); err != nil {
-			return nil, err
-		}
-	}
-	list := own.Capabilities.Bounding
-	if p.Privileged {
-		list = r.host.capabilities
-	}
-	out.Capabilities = capabilitySets(list, out.User.UID)
-	return &out, nil
-}
-
 // execUser resolves a user in the container as it is now, not as its image was.
 func (r *Runtime) execUser(ctx context.Context, id model.ContainerID, p model.Process) (specs.User, error) {
 	answer, err := r.tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
 	if err != nil {
 		return specs.User{}, r.faultOrEnd(ctx, "exec", id, err)
 	}
-	return resolveUser(fmt.Sprintf("/proc/%d/root", answer.Process.Pid), p.User, p.ExtraGroups)
+	return ocispec.ResolveUser(fmt.Sprintf("/proc/%d/root", answer.Process.Pid), p.User, p.ExtraGroups)
 }
 
 // StartExec lets an exec run and returns its pid, as the host numbers it.

@@ -8,14 +8,13 @@ import (
 	"strings"
 	"time"
 
+	tasks "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	digest "github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
-
-	tasks "github.com/containerd/containerd/api/services/tasks/v1"
 )
 
 // initLayerKey begins the keys of init layers; the number counts changes of what is in

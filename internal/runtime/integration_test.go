@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/runtime/ocispec"
 )
 
 const (
@@ -108,7 +109,7 @@ func (e *engine) end() {
 		e.t.Errorf("shutdown: %v", err)
 	}
 	for _, pattern := range []string{"*", "."} {
-		dirs, _ := filepath.Glob(filepath.Join(cgroupRoot, pattern, e.parent))
+		dirs, _ := filepath.Glob(filepath.Join(ocispec.CgroupRoot, pattern, e.parent))
 		for _, d := range dirs {
 			if err := os.Remove(d); err != nil {
 				e.t.Errorf("cgroup left over: %v", err)

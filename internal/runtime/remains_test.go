@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/runtime/ocispec"
 )
 
 // TestForgottenTask: a daemon was killed after it had a task made and before it
@@ -102,11 +103,11 @@ func TestDeleteTakesCgroups(t *testing.T) {
 	if err := e.Create(t.Context(), spec); err != nil {
 		t.Fatal(err)
 	}
-	root := filepath.Join(cgroupRoot, "pids")
-	if e.host.cgroup2 {
-		root = cgroupRoot
+	root := filepath.Join(ocispec.CgroupRoot, "pids")
+	if e.host.Cgroup2 {
+		root = ocispec.CgroupRoot
 	}
-	group := filepath.Join(root, cgroupPath(spec))
+	group := filepath.Join(root, ocispec.CgroupPath(spec))
 	if err := os.MkdirAll(filepath.Join(group, "below"), 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -10,12 +10,12 @@ import (
 	"sync"
 	"time"
 
+	tasks "github.com/containerd/containerd/api/services/tasks/v1"
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 
-	tasks "github.com/containerd/containerd/api/services/tasks/v1"
-
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/runtime/ocispec"
 )
 
 const (
@@ -60,7 +60,7 @@ type Options struct {
 type Runtime struct {
 	opts        Options
 	log         *slog.Logger
-	host        hostFacts
+	host        ocispec.Host
 	client      *containerd.Client
 	child       *child // nil with somebody else's containerd
 	address     string // of the socket
@@ -101,11 +101,11 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	if err := prepareViews(o.ExecRoot); err != nil { // the next daemon tries again
 		o.Logger.Warn("views of file systems", "op", "runtime.open", "err", err)
 	}
-	host, err := readHostFacts(o.Logger)
+	host, err := ocispec.ReadHost(o.Logger)
 	if err != nil {
 		return nil, err
 	}
-	host.execRoot = o.ExecRoot
+	host.InitPath, host.ShmDir = o.InitPath, memoryDir(o.ExecRoot)
 	r := &Runtime{opts: o, log: o.Logger, host: host, facts: newImageFacts(),
 		done: make(chan struct{}), procs: map[procKey]*guards{}}
 	r.letShimsGoOn()

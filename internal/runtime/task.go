@@ -8,15 +8,15 @@ import (
 	"slices"
 	"syscall"
 
+	tasks "github.com/containerd/containerd/api/services/tasks/v1"
+	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/typeurl/v2"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	tasks "github.com/containerd/containerd/api/services/tasks/v1"
-	tasktypes "github.com/containerd/containerd/api/types/task"
-
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/runtime/ocispec"
 )
 
 // NewTask makes a container's first process, which waits to be started. Its
@@ -217,11 +217,11 @@ func (r *Runtime) Update(ctx context.Context, id model.ContainerID, res model.Re
 		return err
 	}
 	var changed specs.LinuxResources
-	applyLimits(&changed, res, r.host)
+	ocispec.ApplyLimits(&changed, res, r.host)
 	if err := r.updateTask(ctx, id, &changed); err != nil {
 		return err
 	}
-	applyLimits(s.Linux.Resources, res, r.host)
+	ocispec.ApplyLimits(s.Linux.Resources, res, r.host)
 	return r.saveSpec(ctx, record, s)
 }
 
@@ -233,7 +233,7 @@ func (r *Runtime) Renew(ctx context.Context, spec model.ContainerSpec) error {
 	if err != nil {
 		return err
 	}
-	env := environment(spec.Hostname, spec.Process.TTY, spec.Process.Env)
+	env := ocispec.Environment(spec.Hostname, spec.Process.TTY, spec.Process.Env)
 	if slices.Equal(s.Process.Env, env) {
 		return nil
 	}

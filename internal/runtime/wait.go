@@ -11,6 +11,7 @@ import (
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/runtime/ocispec"
 )
 
 const (
@@ -99,9 +100,9 @@ func (r *Runtime) oomKilled(ctx context.Context, id model.ContainerID) bool {
 	if err != nil || s.Linux == nil {
 		return false
 	}
-	file := filepath.Join(cgroupRoot, "memory", s.Linux.CgroupsPath, "memory.oom_control")
-	if r.host.cgroup2 {
-		file = filepath.Join(cgroupRoot, s.Linux.CgroupsPath, "memory.events")
+	file := filepath.Join(ocispec.CgroupRoot, "memory", s.Linux.CgroupsPath, "memory.oom_control")
+	if r.host.Cgroup2 {
+		file = filepath.Join(ocispec.CgroupRoot, s.Linux.CgroupsPath, "memory.events")
 	}
 	raw, err := os.ReadFile(file)
 	if err != nil {

@@ -1,9 +1,10 @@
-package runtime
+package ocispec
 
 import (
 	"cmp"
 	"fmt"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -19,7 +20,7 @@ const (
 
 // mounts returns everything mounted in the container, parents before children.
 // A user's mount takes the place of ours at the same path.
-func mounts(spec model.ContainerSpec, host hostFacts) ([]specs.Mount, error) {
+func mounts(spec model.ContainerSpec, host Host) ([]specs.Mount, error) {
 	users, err := userMounts(spec.Mounts, host)
 	if err != nil {
 		return nil, err
@@ -33,14 +34,14 @@ func mounts(spec model.ContainerSpec, host hostFacts) ([]specs.Mount, error) {
 		return taken(m.Destination) || spec.NoSharedMemory && m.Destination == shmTarget
 	})
 	if spec.Init {
-		out = append(out, specs.Mount{Destination: initTarget, Type: "bind", Source: host.initPath,
+		out = append(out, specs.Mount{Destination: initTarget, Type: "bind", Source: host.InitPath,
 			Options: []string{"bind", "ro"}})
 	}
 	return append(out, users...), nil
 }
 
 // engineMounts returns the default file systems as spec changes them.
-func engineMounts(spec model.ContainerSpec, host hostFacts) []specs.Mount {
+func engineMounts(spec model.ContainerSpec, host Host) []specs.Mount {
 	out := defaultMounts()
 	size := spec.ShmSize
 	if size == 0 {
@@ -63,18 +64,18 @@ func engineMounts(spec model.ContainerSpec, host hostFacts) []specs.Mount {
 
 // memorySource returns what is bound at /dev/shm; empty if the container has a tmpfs of
 // its own there.
-func memorySource(spec model.ContainerSpec, host hostFacts) string {
+func memorySource(spec model.ContainerSpec, host Host) string {
 	switch {
 	case spec.HostIPC:
 		return shmTarget
 	case spec.SharedMemory != "":
-		return memoryOf(host.execRoot, spec.SharedMemory)
+		return filepath.Join(host.ShmDir, string(spec.SharedMemory))
 	}
 	return ""
 }
 
 // userMounts translates the mounts that the user asked for.
-func userMounts(given []model.Mount, host hostFacts) ([]specs.Mount, error) {
+func userMounts(given []model.Mount, host Host) ([]specs.Mount, error) {
 	out := make([]specs.Mount, 0, len(given))
 	for _, m := range given {
 		target, err := mountTarget(m)
@@ -124,7 +125,7 @@ func mountTarget(m model.Mount) (string, error) {
 // bindOptions returns the options of a bind mount. A read-only one is made so
 // all the way down where the kernel can (mount_setattr(2), Linux 5.12), else a
 // file system mounted below the source would stay writable.
-func bindOptions(m model.Mount, host hostFacts) []string {
+func bindOptions(m model.Mount, host Host) []string {
 	propagation := m.Propagation
 	if propagation == "" {
 		propagation = "rprivate"

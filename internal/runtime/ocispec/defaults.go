@@ -1,4 +1,4 @@
-package runtime
+package ocispec
 
 import (
 	"path/filepath"
@@ -104,6 +104,6 @@ func allowDevice(kind string, major, minor int64, access string) specs.LinuxDevi
 
 // SystemPaths returns what is masked and what is read-only in a container that is not
 // told otherwise.
-func (r *Runtime) SystemPaths() (masked, readonly []string) {
-	return slices.Clone(r.host.maskedPaths), readonlyPaths()
+func (h Host) SystemPaths() (masked, readonly []string) {
+	return slices.Clone(h.maskedPaths), readonlyPaths()
 }

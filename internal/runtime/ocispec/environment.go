@@ -1,4 +1,4 @@
-package runtime
+package ocispec
 
 import (
 	"slices"
@@ -10,20 +10,20 @@ import (
 // terminalVariable is what a process on a terminal finds in its environment.
 const terminalVariable = "TERM=xterm"
 
-// environment returns the variables of a container's first process: ours first,
+// Environment returns the variables of a container's first process: ours first,
 // in Docker's order, then the user's, which win. HOME is left to the OCI
 // runtime, which sets it from the container's passwd file when it is missing.
-func environment(hostname string, tty bool, given []string) []string {
+func Environment(hostname string, tty bool, given []string) []string {
 	base := []string{defaultPath, "HOSTNAME=" + hostname}
 	if tty {
 		base = append(base, terminalVariable)
 	}
-	return mergeEnvironment(base, given)
+	return MergeEnvironment(base, given)
 }
 
-// mergeEnvironment lays over on top of base. A name without "=" takes the
+// MergeEnvironment lays over on top of base. A name without "=" takes the
 // variable away.
-func mergeEnvironment(base, over []string) []string {
+func MergeEnvironment(base, over []string) []string {
 	out := slices.Clone(base)
 	for _, v := range over {
 		name, _, set := strings.Cut(v, "=")
@@ -46,9 +46,9 @@ func execEnvironment(own *specs.Process, tty bool, given []string) []string {
 	out := slices.Clone(own.Env)
 	switch at := slices.Index(out, terminalVariable); {
 	case tty:
-		out = mergeEnvironment(out, []string{terminalVariable})
+		out = MergeEnvironment(out, []string{terminalVariable})
 	case own.Terminal && at >= 0: // it was for the container's terminal
 		out = slices.Delete(out, at, at+1)
 	}
-	return mergeEnvironment(out, given)
+	return MergeEnvironment(out, given)
 }

@@ -1,4 +1,4 @@
-package runtime
+package ocispec
 
 import (
 	"errors"
@@ -18,10 +18,10 @@ import (
 // bytes: the file is the image author's.
 const accountLimit = 8 << 20
 
-// resolveUser finds the numbers behind a `--user` value in the passwd and group
+// ResolveUser finds the numbers behind a `--user` value in the passwd and group
 // files below root, as Docker does: "" is root, a missing file is an empty one,
 // and the user's groups in /etc/group come along unless a group was named.
-func resolveUser(root, spec string, extra []string) (specs.User, error) {
+func ResolveUser(root, spec string, extra []string) (specs.User, error) {
 	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return specs.User{}, fmt.Errorf("open root file system: %w", err)

@@ -1,4 +1,4 @@
-package runtime
+package ocispec
 
 import (
 	"debug/elf"
@@ -77,15 +77,4 @@ func isStatic(path string) bool {
 		}
 	}
 	return true
-}
-
-// hostFor returns the host's facts for making one container.
-func (r *Runtime) hostFor(spec model.ContainerSpec) (hostFacts, error) {
-	host := r.host
-	if !spec.Init {
-		return host, nil
-	}
-	var err error
-	host.initPath, err = findInit(r.opts.InitPath)
-	return host, err
 }

@@ -1,4 +1,4 @@
-package runtime
+package ocispec
 
 import (
 	"maps"
@@ -13,10 +13,17 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// buildSpec translates a container into the OCI runtime configuration
+// Build translates a container into the OCI runtime configuration
 // (https://github.com/opencontainers/runtime-spec). It reads nothing but its
-// arguments, and device files where the container is given devices.
-func buildSpec(spec model.ContainerSpec, user specs.User, host hostFacts) (*specs.Spec, error) {
+// arguments, device files where the container is given devices, and the folders of
+// programs where it is given an init.
+func Build(spec model.ContainerSpec, user specs.User, host Host) (*specs.Spec, error) {
+	if spec.Init {
+		var err error
+		if host.InitPath, err = findInit(host.InitPath); err != nil {
+			return nil, err
+		}
+	}
 	caps, err := capabilities(spec, host.capabilities)
 	if err != nil {
 		return nil, err
@@ -41,7 +48,7 @@ func buildSpec(spec model.ContainerSpec, user specs.User, host hostFacts) (*spec
 		Root:    &specs.Root{Path: "rootfs", Readonly: spec.ReadonlyRootfs},
 		Mounts:  all,
 		Linux: &specs.Linux{
-			CgroupsPath:       cgroupPath(spec),
+			CgroupsPath:       CgroupPath(spec),
 			Namespaces:        namespacesOf(spec, host),
 			Resources:         &specs.LinuxResources{Devices: defaultDeviceRules()},
 			RootfsPropagation: rootPropagation(spec.Mounts),
@@ -51,7 +58,7 @@ func buildSpec(spec model.ContainerSpec, user specs.User, host hostFacts) (*spec
 	if !spec.HostUTS {
 		s.Hostname = spec.Hostname
 	}
-	applyLimits(s.Linux.Resources, spec.Resources, host)
+	ApplyLimits(s.Linux.Resources, spec.Resources, host)
 	if err := addDevices(s, spec); err != nil {
 		return nil, err
 	}
@@ -62,8 +69,8 @@ func buildSpec(spec model.ContainerSpec, user specs.User, host hostFacts) (*spec
 // Check refuses what no container could be made of, as far as the specification
 // alone tells: unknown capabilities, security options, limits, and mounts that
 // lead nowhere. Create would refuse the same, but only once the container starts.
-func (r *Runtime) Check(spec model.ContainerSpec) error {
-	_, err := capabilities(spec, r.host.capabilities)
+func (h Host) Check(spec model.ContainerSpec) error {
+	_, err := capabilities(spec, h.capabilities)
 	if err != nil {
 		return err
 	}
@@ -76,12 +83,12 @@ func (r *Runtime) Check(spec model.ContainerSpec) error {
 	if _, err = deviceRules(spec.DeviceRules); err != nil {
 		return err
 	}
-	_, err = userMounts(spec.Mounts, r.host)
+	_, err = userMounts(spec.Mounts, h)
 	return err
 }
 
 // firstProcess returns process 1 without its rights.
-func firstProcess(spec model.ContainerSpec, user specs.User, host hostFacts) (*specs.Process, error) {
+func firstProcess(spec model.ContainerSpec, user specs.User, host Host) (*specs.Process, error) {
 	p := spec.Process
 	limits, err := rlimits(p.Rlimits)
 	if err != nil {
@@ -89,7 +96,7 @@ func firstProcess(spec model.ContainerSpec, user specs.User, host hostFacts) (*s
 	}
 	out := &specs.Process{
 		Args:        p.Args,
-		Env:         environment(spec.Hostname, p.TTY, p.Env),
+		Env:         Environment(spec.Hostname, p.TTY, p.Env),
 		Cwd:         workingDir(p.Dir),
 		User:        user,
 		Terminal:    p.TTY,
@@ -109,7 +116,7 @@ func firstProcess(spec model.ContainerSpec, user specs.User, host hostFacts) (*s
 // oomScore returns the score to write; without it a container would inherit the
 // daemon's own, which a service manager may have set very low. A daemon that
 // itself has a raised score may not be able to lower it, so nil leaves it then.
-func oomScore(asked int, host hostFacts) *int {
+func oomScore(asked int, host Host) *int {
 	if asked == 0 && host.oomScore > 0 {
 		return nil
 	}
@@ -159,7 +166,7 @@ func rlimitValue(n int64) uint64 {
 }
 
 // namespacesOf returns the namespaces(7) a container does not share with the host.
-func namespacesOf(spec model.ContainerSpec, host hostFacts) []specs.LinuxNamespace {
+func namespacesOf(spec model.ContainerSpec, host Host) []specs.LinuxNamespace {
 	out := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
 	for _, n := range []struct {
 		kind specs.LinuxNamespaceType
@@ -170,7 +177,7 @@ func namespacesOf(spec model.ContainerSpec, host hostFacts) []specs.LinuxNamespa
 		{specs.PIDNamespace, !spec.HostPID, spec.PIDNamespace},
 		{specs.IPCNamespace, !spec.HostIPC, spec.IPCNamespace},
 		// With cgroup v1 Docker shares the host's, and programs rely on it.
-		{specs.CgroupNamespace, host.cgroup2 && !spec.Privileged, ""},
+		{specs.CgroupNamespace, host.Cgroup2 && !spec.Privileged, ""},
 	} {
 		if n.own {
 			out = append(out, specs.LinuxNamespace{Type: n.kind, Path: n.path})
@@ -184,7 +191,7 @@ func namespacesOf(spec model.ContainerSpec, host hostFacts) []specs.LinuxNamespa
 
 // sysctls returns the user's kernel settings and, in a network namespace of its
 // own, Docker's two: any user may bind low ports and send pings.
-func sysctls(spec model.ContainerSpec, host hostFacts) map[string]string {
+func sysctls(spec model.ContainerSpec, host Host) map[string]string {
 	out := map[string]string{}
 	if spec.Netns != "" {
 		maps.Copy(out, host.netSysctls)
@@ -197,9 +204,9 @@ func sysctls(spec model.ContainerSpec, host hostFacts) map[string]string {
 	return out
 }
 
-// cgroupPath returns where the container's cgroup goes. Joining below "/" keeps
+// CgroupPath returns where the container's cgroup goes. Joining below "/" keeps
 // a parent with ".." inside the hierarchy.
-func cgroupPath(spec model.ContainerSpec) string {
+func CgroupPath(spec model.ContainerSpec) string {
 	parent := spec.CgroupParent
 	if parent == "" {
 		parent = "/linkspan"
@@ -250,7 +257,7 @@ func parseSecurity(given []string) (security, error) {
 
 // confine writes seccomp, AppArmor and masked paths into s. It comes last: the
 // seccomp profile depends on the capabilities.
-func (o security) confine(s *specs.Spec, spec model.ContainerSpec, host hostFacts) {
+func (o security) confine(s *specs.Spec, spec model.ContainerSpec, host Host) {
 	privileged := spec.Privileged
 	if !privileged && !o.noMasks {
 		s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = spec.MaskedPaths, spec.ReadonlyPaths

@@ -1,4 +1,4 @@
-package runtime
+package ocispec
 
 import (
 	"fmt"
@@ -15,39 +15,45 @@ import (
 )
 
 const (
-	cgroupRoot      = "/sys/fs/cgroup"
+	// CgroupRoot is where cgroups are (cgroups(7)), of either version.
+	CgroupRoot = "/sys/fs/cgroup"
+
 	apparmorProfile = "linkspan-default"
 )
 
-// hostFacts is what the translation of a container depends on besides the
-// container. It is read once, when the runtime opens.
-type hostFacts struct {
+// Host is what the translation of a container depends on besides the
+// container. ReadHost reads it once, when the runtime opens.
+type Host struct {
+	Cgroup2 bool // the unified hierarchy only
+	// InitPath is the init for containers with --init; empty, or no absolute path,
+	// means that it is looked for.
+	InitPath string
+	// ShmDir has the /dev/shm of containers that share it, by their IDs.
+	ShmDir string
+
 	capabilities      []string // the daemon's own, effective
-	cgroup2           bool     // the unified hierarchy only
 	swapLimit         bool     // memory and swap can be limited together
 	recursiveReadOnly bool     // mount_setattr(2) exists
 	apparmor          bool
 	apparmorProfile   string // "" if it could not be loaded
 	netSysctls        map[string]string
-	oomScore          int    // the daemon's own oom_score_adj
-	initPath          string // a static init for a container with --init
+	oomScore          int // the daemon's own oom_score_adj
 	maskedPaths       []string
-	execRoot          string // of the runtime
 }
 
-// readHostFacts looks at the machine.
-func readHostFacts(log *slog.Logger) (hostFacts, error) {
+// ReadHost looks at the machine.
+func ReadHost(log *slog.Logger) (Host, error) {
 	own, err := cap.Current()
 	if err != nil {
-		return hostFacts{}, fmt.Errorf("read own capabilities: %w", err)
+		return Host{}, fmt.Errorf("read own capabilities: %w", err)
 	}
-	h := hostFacts{capabilities: own, netSysctls: map[string]string{}, maskedPaths: maskedPaths(sysCPUs)}
+	h := Host{capabilities: own, netSysctls: map[string]string{}, maskedPaths: maskedPaths(sysCPUs)}
 	var fs unix.Statfs_t
-	if err := unix.Statfs(cgroupRoot, &fs); err == nil {
-		h.cgroup2 = fs.Type == unix.CGROUP2_SUPER_MAGIC
+	if err := unix.Statfs(CgroupRoot, &fs); err == nil {
+		h.Cgroup2 = fs.Type == unix.CGROUP2_SUPER_MAGIC
 	}
 	// cgroup v2 always accounts swap, if the kernel has swap at all.
-	h.swapLimit = h.cgroup2 || exists(filepath.Join(cgroupRoot, "memory", "memory.memsw.limit_in_bytes"))
+	h.swapLimit = h.Cgroup2 || exists(filepath.Join(CgroupRoot, "memory", "memory.memsw.limit_in_bytes"))
 	h.recursiveReadOnly = unix.MountSetattr(-1, "", 0, &unix.MountAttr{}) != unix.ENOSYS
 	for key, value := range map[string]string{
 		"net.ipv4.ip_unprivileged_port_start": "0",

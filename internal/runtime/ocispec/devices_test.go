@@ -1,4 +1,4 @@
-package runtime
+package ocispec
 
 import (
 	"strings"
@@ -19,7 +19,7 @@ func TestDevices(t *testing.T) {
 	} {
 		spec := testSpec()
 		spec.Devices = []model.Device{{Source: source}}
-		_, err := buildSpec(spec, specs.User{}, testHost())
+		_, err := Build(spec, specs.User{}, testHost())
 		switch {
 		case text == "" && err != nil:
 			t.Errorf("%s: %v", source, err)
@@ -38,8 +38,8 @@ func TestDeviceRules(t *testing.T) {
 	for _, bad := range []string{"", "c 13:*", "x 1:1 r", "c 1:1 rwmr", "c 1:1 x", "c -1:1 r", "c 99999999999:1 r", "c 1:1 r\nc 1:2 r"} {
 		spec := testSpec()
 		spec.DeviceRules = []string{bad}
-		r := Runtime{host: testHost()}
-		if err := r.Check(spec); model.KindOf(err) != model.Invalid || !strings.Contains(err.Error(), "invalid device cgroup rule format: '"+bad) {
+		host := testHost()
+		if err := host.Check(spec); model.KindOf(err) != model.Invalid || !strings.Contains(err.Error(), "invalid device cgroup rule format: '"+bad) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package runtime
+package ocispec
 
 import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -10,9 +10,9 @@ import (
 // which --cpus is counted.
 const cpuPeriod = 100_000
 
-// applyLimits writes the limits of r into to and leaves what r does not name.
+// ApplyLimits writes the limits of r into to and leaves what r does not name.
 // Zero means "no limit" in r, which is what a cgroup starts with.
-func applyLimits(to *specs.LinuxResources, r model.Resources, host hostFacts) {
+func ApplyLimits(to *specs.LinuxResources, r model.Resources, host Host) {
 	if m := memoryLimits(r, host); m != nil {
 		to.Memory = m
 	}
@@ -24,7 +24,7 @@ func applyLimits(to *specs.LinuxResources, r model.Resources, host hostFacts) {
 	}
 }
 
-func memoryLimits(r model.Resources, host hostFacts) *specs.LinuxMemory {
+func memoryLimits(r model.Resources, host Host) *specs.LinuxMemory {
 	var m specs.LinuxMemory
 	if r.Memory != 0 {
 		m.Limit = &r.Memory
@@ -37,10 +37,10 @@ func memoryLimits(r model.Resources, host hostFacts) *specs.LinuxMemory {
 		m.Swap = &r.MemorySwap
 	}
 	// Both are settings of cgroups of version 1 alone.
-	if r.Swappiness != 0 && !host.cgroup2 {
+	if r.Swappiness != 0 && !host.Cgroup2 {
 		m.Swappiness = positive(r.Swappiness - 1)
 	}
-	if r.NoOOMKiller && !host.cgroup2 {
+	if r.NoOOMKiller && !host.Cgroup2 {
 		m.DisableOOMKiller = &r.NoOOMKiller
 	}
 	if m == (specs.LinuxMemory{}) {

@@ -1,4 +1,4 @@
-package runtime
+package ocispec
 
 import (
 	"math"
@@ -15,12 +15,12 @@ import (
 )
 
 // testHost is a host on which nothing is missing.
-func testHost() hostFacts {
-	return hostFacts{
+func testHost() Host {
+	return Host{
 		capabilities:      append(defaultCapabilities(), "CAP_NET_ADMIN", "CAP_SYS_ADMIN"),
 		swapLimit:         true,
 		recursiveReadOnly: true,
-		initPath:          "/usr/bin/tini",
+		InitPath:          "/usr/bin/tini",
 		maskedPaths:       maskedPaths("/nonexistent"),
 		netSysctls:        map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"},
 	}
@@ -31,9 +31,9 @@ func testSpec() model.ContainerSpec {
 		Process: model.Process{Args: []string{"sh"}}}
 }
 
-func built(t *testing.T, spec model.ContainerSpec, host hostFacts) *specs.Spec {
+func built(t *testing.T, spec model.ContainerSpec, host Host) *specs.Spec {
 	t.Helper()
-	s, err := buildSpec(spec, specs.User{}, host)
+	s, err := Build(spec, specs.User{}, host)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func same(t *testing.T, what string, got, want any) {
 
 // TestCheck: what can never be made is refused before anything is.
 func TestCheck(t *testing.T) {
-	r := &Runtime{host: testHost()}
+	host := testHost()
 	for text, change := range map[string]func(*model.ContainerSpec){
 		"":                          func(*model.ContainerSpec) {},
 		`unknown capability: "CAP_`: func(s *model.ContainerSpec) { s.CapDrop = []string{"bogus"} },
@@ -59,7 +59,7 @@ func TestCheck(t *testing.T) {
 	} {
 		spec := testSpec()
 		change(&spec)
-		err := r.Check(spec)
+		err := host.Check(spec)
 		switch {
 		case text == "" && err != nil:
 			t.Error(err)
@@ -161,7 +161,7 @@ func TestHostNamespaces(t *testing.T) {
 	shm := s.Mounts[slices.IndexFunc(s.Mounts, func(m specs.Mount) bool { return m.Destination == "/dev/shm" })]
 	same(t, "shm", shm, specs.Mount{Destination: "/dev/shm", Type: "bind", Source: "/dev/shm",
 		Options: []string{"rbind", "nosuid", "noexec", "nodev"}})
-	host.cgroup2 = true
+	host.Cgroup2 = true
 	s = built(t, testSpec(), host)
 	if !slices.Contains(s.Linux.Namespaces, specs.LinuxNamespace{Type: "cgroup"}) {
 		t.Error("no cgroup namespace with cgroup v2")
@@ -198,7 +198,7 @@ func TestMounts(t *testing.T) {
 		{Type: "bind", Source: "/h", Target: "/data/.."}, {Type: "overlay", Target: "/data"},
 	} {
 		spec.Mounts = []model.Mount{bad}
-		if _, err := buildSpec(spec, specs.User{}, host); model.KindOf(err) != model.Invalid {
+		if _, err := Build(spec, specs.User{}, host); model.KindOf(err) != model.Invalid {
 			t.Errorf("%+v: %v, want Invalid", bad, err)
 		}
 	}
@@ -207,16 +207,16 @@ func TestMounts(t *testing.T) {
 func TestResources(t *testing.T) {
 	host := testHost()
 	var got specs.LinuxResources
-	applyLimits(&got, model.Resources{}, host)
+	ApplyLimits(&got, model.Resources{}, host)
 	same(t, "no limits", got, specs.LinuxResources{})
-	applyLimits(&got, model.Resources{Memory: 1 << 20, MemorySwap: -1, NanoCPUs: 15e8, CPUShares: 2,
+	ApplyLimits(&got, model.Resources{Memory: 1 << 20, MemorySwap: -1, NanoCPUs: 15e8, CPUShares: 2,
 		CpusetCpus: "0-1", Pids: 7}, host)
 	if *got.Memory.Limit != 1<<20 || *got.Memory.Swap != -1 || *got.CPU.Quota != 150000 || *got.CPU.Period != 100000 ||
 		*got.CPU.Shares != 2 || got.CPU.Cpus != "0-1" || *got.Pids.Limit != 7 {
 		t.Errorf("limits %+v", got)
 	}
 	host.swapLimit = false
-	applyLimits(&got, model.Resources{MemorySwap: 5, Memory: 4}, host)
+	ApplyLimits(&got, model.Resources{MemorySwap: 5, Memory: 4}, host)
 	if got.Memory.Swap != nil || *got.Memory.Limit != 4 {
 		t.Errorf("swap limited where it cannot be: %+v", got.Memory)
 	}
@@ -260,14 +260,14 @@ func TestSecurityOpts(t *testing.T) {
 
 func TestCgroupPathStaysInside(t *testing.T) {
 	for parent, want := range map[string]string{"": "/linkspan/c1", "/a": "/a/c1", "a/b": "/a/b/c1", "../../x": "/x/c1"} {
-		if got := cgroupPath(model.ContainerSpec{ID: "c1", CgroupParent: parent}); got != want {
+		if got := CgroupPath(model.ContainerSpec{ID: "c1", CgroupParent: parent}); got != want {
 			t.Errorf("%q: %s, want %s", parent, got, want)
 		}
 	}
 }
 
 func TestEnvironment(t *testing.T) {
-	got := environment("box", true, []string{"A=1", "PATH=/bin", "TERM", "A=2", "EMPTY="})
+	got := Environment("box", true, []string{"A=1", "PATH=/bin", "TERM", "A=2", "EMPTY="})
 	same(t, "environment", got, []string{"PATH=/bin", "HOSTNAME=box", "A=2", "EMPTY="})
 }
 
