@@ -30,11 +30,12 @@ var layers = map[string][]string{
 	"internal/ipam":       {words},
 	"internal/ports":      {words},
 	"internal/names":      {words},
+	"internal/gateway":    {words},
 	"internal/firewall":   {words},
 	"internal/driver":     {words, "internal/firewall"},
 	"internal/driver/all": {"internal/driver"},
-	"internal/ops":        {words, "internal/ipam", "internal/ports", "internal/driver"},
-	"internal/plan":       {words, "internal/driver", "internal/firewall", "internal/names"},
+	"internal/ops":        {words, "internal/ipam", "internal/ports", "internal/gateway", "internal/driver"},
+	"internal/plan":       {words, "internal/driver", "internal/firewall", "internal/gateway", "internal/names"},
 	"internal/query":      {"internal/model"},
 
 	// what a process has little of: for all that act
@@ -74,7 +75,7 @@ const (
 
 var groups = map[string][]string{
 	words:   {"internal/model", "internal/facts", "internal/desired", "internal/state"},
-	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/query"},
+	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/gateway", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/query"},
 	hub:     {"internal/engine", "internal/workload", "internal/keeper"},
 }
 

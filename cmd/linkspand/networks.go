@@ -13,10 +13,10 @@ import (
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/driver/bridge"
+	"github.com/linkspan/linkspan/internal/gateway"
 	"github.com/linkspan/linkspan/internal/ipam"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
-	"github.com/linkspan/linkspan/internal/state"
 )
 
 // maker returns what makes networks by the daemon's settings.
@@ -101,7 +101,7 @@ func defaultBridge(c config.Config) model.Network {
 // bridgePool returns the pool that --bip, --fixed-cidr and --default-gateway
 // describe in one family; without a subnet if none of them was given. A gateway
 // alone leaves it open which subnet it is in.
-func bridgePool(bip, fixed netip.Prefix, gateway netip.Addr) model.Pool {
+func bridgePool(bip, fixed netip.Prefix, via netip.Addr) model.Pool {
 	var p model.Pool
 	switch {
 	case bip.IsValid():
@@ -111,11 +111,11 @@ func bridgePool(bip, fixed netip.Prefix, gateway netip.Addr) model.Pool {
 		}
 	case fixed.IsValid():
 		p.Subnet, p.Range = fixed.Masked(), fixed.Masked()
-	case gateway.IsValid():
-		p.Subnet = netip.PrefixFrom(gateway, 0).Masked()
+	case via.IsValid():
+		p.Subnet = netip.PrefixFrom(via, 0).Masked()
 	}
-	if gateway.IsValid() {
-		p.Aux = map[string]netip.Addr{state.GatewayKey(model.FamilyOf(gateway)): gateway}
+	if via.IsValid() {
+		p.Aux = map[string]netip.Addr{gateway.AuxKey(model.FamilyOf(via)): via}
 	}
 	return p
 }

@@ -82,7 +82,7 @@ func usedAddresses(s *state.Snapshot, n model.Network, p model.Pool) map[netip.A
 		add(a)
 	}
 	for e := range s.EndpointsOn(n.ID) {
-		for _, f := range []model.Family{model.IPv4, model.IPv6} {
+		for _, f := range model.Families {
 			if e.Up || e.Static(f) {
 				add(e.Address(f))
 			}

@@ -91,7 +91,7 @@ type service struct {
 // every row is a stretch of its own.
 func directly(bridge string, trusted []string, services []service) []desired.Row {
 	slices.SortFunc(services, func(a, b service) int {
-		return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.protocol, b.protocol), cmp.Compare(order(a.public), order(b.public)), cmp.Compare(a.ports.First, b.ports.First))
+		return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.protocol, b.protocol), model.CompareBool(b.public, a.public), cmp.Compare(a.ports.First, b.ports.First))
 	})
 	var joined []service
 	for _, s := range services {
@@ -114,13 +114,6 @@ func directly(bridge string, trusted []string, services []service) []desired.Row
 		}
 	}
 	return rows
-}
-
-func order(first bool) int {
-	if first {
-		return 0
-	}
-	return 1
 }
 
 // Unprotected returns the rows that let everybody reach all of a container.

@@ -38,6 +38,17 @@ const (
 	IPv6 Family = 6
 )
 
+// Families are both, in the order in which addresses are given out.
+var Families = [...]Family{IPv4, IPv6}
+
+// Unspecified returns 0.0.0.0 or ::, which stands for every address of the family.
+func (f Family) Unspecified() netip.Addr {
+	if f == IPv4 {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}
+
 // FamilyOf tells the family of a; addresses mapped into IPv6 count as IPv4.
 func FamilyOf(a netip.Addr) Family {
 	if a.Unmap().Is4() {
@@ -59,6 +70,17 @@ const (
 	DriverHost   = "host"
 	DriverNull   = "null"
 )
+
+// CompareBool orders what does not hold before what does: -1, 0 or 1, as cmp.Compare.
+func CompareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
 
 // Predefined tells whether name is reserved for a network of the engine itself.
 func Predefined(name string) bool {

@@ -20,6 +20,20 @@ const (
 // several addresses of an SCTP association are beyond one.
 func (p Protocol) Forwardable() bool { return p == TCP || p == UDP }
 
+// Number returns the protocol's number in the header of an IP packet; 0 for a
+// protocol that is not published.
+func (p Protocol) Number() byte {
+	switch p {
+	case TCP:
+		return 6
+	case UDP:
+		return 17
+	case SCTP:
+		return 132
+	}
+	return 0
+}
+
 // PortRange is First to Last, both included. The zero value is no port at all;
 // a single port has First equal to Last.
 type PortRange struct {

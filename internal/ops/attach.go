@@ -64,7 +64,7 @@ func attach(tx *state.Tx, e model.Endpoint) error {
 		return nil
 	}
 	var err error
-	for _, f := range families {
+	for _, f := range model.Families {
 		if !n.Enabled(f) || f == model.IPv6 && driver.IPv6Off(sb, e) {
 			e = e.WithAddress(f, netip.Addr{}, false)
 			continue
@@ -98,7 +98,7 @@ func hardwareAddress(tx *state.Tx, n model.Network, e model.Endpoint) (string, e
 		return e.MAC, nil
 	}
 	from := []string{string(e.ID)}
-	for _, f := range families {
+	for _, f := range model.Families {
 		if a := e.Address(f); a.IsValid() {
 			from = []string{string(e.Network), a.String()}
 			break

@@ -17,7 +17,7 @@ import (
 // one error, as Docker words them.
 func checkEndpoint(n model.Network, spec EndpointSpec) error {
 	var complaints []error
-	for _, f := range families {
+	for _, f := range model.Families {
 		a := spec.IPv4
 		if f == model.IPv6 {
 			a = spec.IPv6

@@ -54,13 +54,17 @@ func member(tx *state.Tx, sb model.Sandbox, n model.Network) bool {
 	return on || slices.ContainsFunc(sb.Pending, awaits(n))
 }
 
+// SharedNetworking is the refusal to change the networks of a container that has
+// none of its own.
+const SharedNetworking = "container sharing network namespace with another container or host cannot be connected to any other network"
+
 // joinable refuses memberships that cannot be, whatever their settings.
 func joinable(tx *state.Tx, sb model.Sandbox, n model.Network) error {
 	switch {
 	case n.Driver == model.DriverHost:
 		return model.Errorf(model.Invalid, "cannot connect container to host network - container must be created in host network mode")
 	case sb.Mode == model.SandboxHost:
-		return model.Errorf(model.Invalid, "container sharing network namespace with another container or host cannot be connected to any other network")
+		return model.Errorf(model.Invalid, SharedNetworking)
 	}
 	for e := range tx.View().EndpointsOf(sb.ID) {
 		other, _ := tx.View().Network(e.Network)

@@ -206,7 +206,7 @@ func (m NetworkMaker) allocate(tx *state.Tx, n model.Network, d driver.Driver) (
 		return n, err // those of the daemon's flags are seen here for the first time, and those of a template again
 	}
 	var pools []model.Pool
-	for _, f := range families {
+	for _, f := range model.Families {
 		if !n.Enabled(f) {
 			continue
 		}

@@ -7,9 +7,9 @@ import (
 	"slices"
 
 	"github.com/linkspan/linkspan/internal/driver"
+	"github.com/linkspan/linkspan/internal/gateway"
 	"github.com/linkspan/linkspan/internal/ipam"
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/state"
 )
 
 // settleGateway sets aside the addresses of a pool that are not for endpoints: the
@@ -31,7 +31,7 @@ func settleGateway(n model.Network, p model.Pool, d driver.Driver) (model.Pool, 
 		}
 	}
 	if wanted {
-		own := p.Aux[state.GatewayKey(f)] // of containers: it may be this one
+		own := p.Aux[gateway.AuxKey(f)] // of containers: it may be this one
 		a, ok := ipam.Address(ipam.Request{Subnet: p.Subnet, Range: p.Range, Taken: func(a netip.Addr) bool { return a != own && auxiliary(p, a) }})
 		if !ok {
 			return p, noAddress(n, f)
@@ -48,7 +48,7 @@ func settleAuxiliary(p model.Pool) error {
 	seen := map[netip.Addr]bool{}
 	for _, name := range slices.Sorted(maps.Keys(p.Aux)) {
 		a := p.Aux[name]
-		taken := seen[a] || a == p.Gateway && name != state.GatewayKey(model.FamilyOf(a)) || ipam.Reserved(p.Subnet, a)
+		taken := seen[a] || a == p.Gateway && name != gateway.AuxKey(model.FamilyOf(a)) || ipam.Reserved(p.Subnet, a)
 		switch {
 		case !p.Subnet.Contains(a):
 			return outside(p, name)

@@ -32,9 +32,6 @@ func All(ops ...Op) Op {
 	}
 }
 
-// families in the order in which addresses are given out.
-var families = []model.Family{model.IPv4, model.IPv6}
-
 // withPrefix puts words before the first line of err, keeping its kind.
 func withPrefix(prefix string, err error) error {
 	if err == nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/driver/bridge"
+	"github.com/linkspan/linkspan/internal/gateway"
 	"github.com/linkspan/linkspan/internal/ipam"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/state"
@@ -75,7 +76,7 @@ func withLinkLocal(n model.Network) model.Network {
 func (m NetworkMaker) keep(tx *state.Tx, old, want model.Network) model.Network {
 	want.ID, want.Created = old.ID, old.Created
 	var pools []model.Pool
-	for _, f := range families {
+	for _, f := range model.Families {
 		was, had := old.Pool(f)
 		is, asked := want.Pool(f)
 		switch {
@@ -116,8 +117,8 @@ func (m NetworkMaker) offers(tx *state.Tx, subnet netip.Prefix) bool {
 func gatewaysInside(n model.Network) error {
 	for _, p := range n.IPAM.Pools {
 		f := model.FamilyOf(p.Subnet.Addr())
-		if a, set := p.Aux[state.GatewayKey(f)]; set && n.Enabled(f) && !p.Subnet.Contains(a) {
-			return &model.Error{Kind: model.Forbidden, Err: outside(p, state.GatewayKey(f)), Way: "default gateway ip must be part of the network"}
+		if a, set := p.Aux[gateway.AuxKey(f)]; set && n.Enabled(f) && !p.Subnet.Contains(a) {
+			return &model.Error{Kind: model.Forbidden, Err: outside(p, gateway.AuxKey(f)), Way: "default gateway ip must be part of the network"}
 		}
 	}
 	return nil

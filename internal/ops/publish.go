@@ -6,6 +6,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/gateway"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ports"
 	"github.com/linkspan/linkspan/internal/state"
@@ -83,7 +84,7 @@ func newPublisher(tx *state.Tx, sb model.Sandbox) (*publisher, error) {
 			p.before[side{b.Protocol, b.Container}] = b.HostPorts()
 		}
 	}
-	members := p.view.Members(sb.ID)
+	members := gateway.Members(p.view, sb.ID)
 	var err error
 	if p.four, err = wayOf(members, model.IPv4, model.IPv4); err != nil || p.facts.NoIPv6 {
 		return p, err
@@ -96,8 +97,8 @@ func newPublisher(tx *state.Tx, sb model.Sandbox) (*publisher, error) {
 
 // wayOf returns how host addresses of family f lead to the container's address
 // of family to.
-func wayOf(members []state.Member, f, to model.Family) (way, error) {
-	m, _, ok := state.GatewayOf(members, to)
+func wayOf(members []gateway.Member, f, to model.Family) (way, error) {
+	m, _, ok := gateway.Of(members, to)
 	if !ok || m.Network.Driver != model.DriverBridge {
 		return way{}, nil
 	}

@@ -1,9 +1,6 @@
 package ops
 
 import (
-	"cmp"
-	"slices"
-
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/state"
 )
@@ -35,10 +32,7 @@ func StartSandbox(id model.SandboxID) Op {
 			}
 		}
 		tx.PutSandbox(sb)
-		endpoints := slices.SortedFunc(tx.View().EndpointsOf(id), func(a, b model.Endpoint) int {
-			return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.ID, b.ID))
-		})
-		for _, e := range endpoints {
+		for _, e := range tx.View().EndpointsInOrder(id) {
 			if err := attach(tx, e); err != nil {
 				return err
 			}
@@ -79,7 +73,7 @@ func YieldSandbox(id model.SandboxID) Op {
 			}
 			e.Yielded = true
 			tx.PutEndpoint(e)
-			for _, f := range families {
+			for _, f := range model.Families {
 				a, last := e.Address(f), tx.View().Cursor(e.Network, f)
 				if a.IsValid() && !e.Static(f) && last.IsValid() && !last.Less(a) {
 					tx.PutCursor(e.Network, a.Prev())

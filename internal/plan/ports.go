@@ -1,29 +1,27 @@
 package plan
 
 import (
-	"net/netip"
-
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/driver"
+	"github.com/linkspan/linkspan/internal/gateway"
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/state"
 )
 
 // published plans a sandbox's published ports: each leads to the endpoint that
 // provides the default gateway in the family of the host's address. They belong
 // to the sandbox, so that they follow when that becomes another endpoint. Routed
 // networks are reached without the host's ports, so each of them is open.
-func (in Input) published(sb model.Sandbox, members []state.Member) ([]desired.Row, error) {
+func (in Input) published(sb model.Sandbox, members []gateway.Member) ([]desired.Row, error) {
 	var rows []desired.Row
-	for _, f := range []model.Family{model.IPv4, model.IPv6} {
-		m, _, ok := state.GatewayOf(members, f)
+	for _, f := range model.Families {
+		m, _, ok := gateway.Of(members, f)
 		beside, err := in.routedBeside(m, sb, members, f)
 		if err != nil {
 			return nil, err
 		}
 		rows = append(rows, beside...)
 		if !ok && f == model.IPv6 { // IPv6 clients of a container without IPv6
-			m, _, ok = state.GatewayOf(members, model.IPv4)
+			m, _, ok = gateway.Of(members, model.IPv4)
 		}
 		if !ok {
 			continue
@@ -39,16 +37,16 @@ func (in Input) published(sb model.Sandbox, members []state.Member) ([]desired.R
 
 // routedBeside opens the published ports on routed networks that are not the one
 // the sandbox leaves by: no host port leads there, but somebody may route to it.
-func (in Input) routedBeside(gateway state.Member, sb model.Sandbox, members []state.Member, f model.Family) ([]desired.Row, error) {
+func (in Input) routedBeside(leaves gateway.Member, sb model.Sandbox, members []gateway.Member, f model.Family) ([]desired.Row, error) {
 	var ports []model.PortBinding
 	for _, spec := range sb.Publish {
 		if !spec.Host.IsValid() || model.FamilyOf(spec.Host) == f {
-			ports = append(ports, model.PortBinding{Protocol: spec.Protocol, Container: spec.Container, Host: anyAddress(f)})
+			ports = append(ports, model.PortBinding{Protocol: spec.Protocol, Container: spec.Container, Host: f.Unspecified()})
 		}
 	}
 	var rows []desired.Row
 	for _, m := range members {
-		if m.Endpoint.ID == gateway.Endpoint.ID || m.Network.Internal || m.Network.Driver != model.DriverBridge {
+		if m.Endpoint.ID == leaves.Endpoint.ID || m.Network.Internal || m.Network.Driver != model.DriverBridge {
 			continue
 		}
 		o, err := driver.PublishingOf(m.Network)
@@ -67,15 +65,7 @@ func (in Input) routedBeside(gateway state.Member, sb model.Sandbox, members []s
 	return rows, nil
 }
 
-// anyAddress is every address of a family.
-func anyAddress(f model.Family) netip.Addr {
-	if f == model.IPv4 {
-		return netip.IPv4Unspecified()
-	}
-	return netip.IPv6Unspecified()
-}
-
-func (in Input) publishedAt(m state.Member, sb model.Sandbox, ports []model.PortBinding) ([]desired.Row, error) {
+func (in Input) publishedAt(m gateway.Member, sb model.Sandbox, ports []model.PortBinding) ([]desired.Row, error) {
 	d, err := in.Drivers.Find(m.Network.Driver)
 	if err != nil {
 		return nil, err

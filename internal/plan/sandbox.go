@@ -6,8 +6,8 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/driver"
+	"github.com/linkspan/linkspan/internal/gateway"
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/state"
 )
 
 // sandbox plans what a container has once, however many networks it is on: its
@@ -19,14 +19,14 @@ func (in Input) sandbox(id model.SandboxID) ([]desired.Row, error) {
 	}
 	ns := model.NamespaceOf(sb.Container)
 	rows := []desired.Row{desired.Namespace{Name: ns}}
-	members := in.Snapshot.Members(id)
-	if slices.ContainsFunc(members, func(m state.Member) bool { return m.Network.IPv6 }) {
+	members := gateway.Members(in.Snapshot, id)
+	if slices.ContainsFunc(members, func(m gateway.Member) bool { return m.Network.IPv6 }) {
 		rows = append(rows, ipv6Settings(ns)...)
 	}
-	for _, f := range []model.Family{model.IPv4, model.IPv6} {
-		if m, gateway, ok := state.GatewayOf(members, f); ok {
+	for _, f := range model.Families {
+		if m, via, ok := gateway.Of(members, f); ok {
 			rows = append(rows, desired.Route{
-				Namespace: ns, Destination: everywhere(f), Gateway: gateway, Link: m.Endpoint.Interface,
+				Namespace: ns, Destination: netip.PrefixFrom(f.Unspecified(), 0), Gateway: via, Link: m.Endpoint.Interface,
 			})
 		}
 	}
@@ -45,7 +45,7 @@ func (in Input) sandbox(id model.SandboxID) ([]desired.Row, error) {
 // answers from its address on a network that is not its way out leave by the one that
 // is. An internal network's address stays there, and no other comes to it. The rows
 // are the sandbox's, since a network that is joined or left changes those of all.
-func (in Input) elsewhere(sb model.Sandbox, members []state.Member) []desired.Row {
+func (in Input) elsewhere(sb model.Sandbox, members []gateway.Member) []desired.Row {
 	var rows []desired.Row
 	for _, m := range members {
 		d, err := in.Drivers.Find(m.Network.Driver)
@@ -58,7 +58,7 @@ func (in Input) elsewhere(sb model.Sandbox, members []state.Member) []desired.Ro
 			if o.Endpoint.ID == m.Endpoint.ID || o.Network.Internal {
 				continue
 			}
-			for _, f := range []model.Family{model.IPv4, model.IPv6} {
+			for _, f := range model.Families {
 				if a := o.Endpoint.Address(f); a.IsValid() {
 					addrs = append(addrs, a)
 				}
@@ -73,8 +73,8 @@ func (in Input) elsewhere(sb model.Sandbox, members []state.Member) []desired.Ro
 }
 
 // linked plans what a sandbox's links open, on the network that has links.
-func (in Input) linked(sb model.Sandbox, members []state.Member) ([]desired.Row, error) {
-	i := slices.IndexFunc(members, func(m state.Member) bool { return m.Network.Name == model.NetworkBridge })
+func (in Input) linked(sb model.Sandbox, members []gateway.Member) ([]desired.Row, error) {
+	i := slices.IndexFunc(members, func(m gateway.Member) bool { return m.Network.Name == model.NetworkBridge })
 	if i < 0 || len(sb.Links) == 0 {
 		return nil, nil
 	}
@@ -115,16 +115,9 @@ func ipv6Settings(ns string) []desired.Row {
 	}
 }
 
-func everywhere(f model.Family) netip.Prefix {
-	if f == model.IPv4 {
-		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	}
-	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-}
-
 // resolver plans the sandbox's DNS server. There is one as soon as one network
 // has names.
-func (in Input) resolver(sb model.Sandbox, members []state.Member) (desired.Resolver, bool) {
+func (in Input) resolver(sb model.Sandbox, members []gateway.Member) (desired.Resolver, bool) {
 	r := desired.Resolver{
 		Namespace: model.NamespaceOf(sb.Container),
 		Servers:   sb.DNS.Servers, NDots: sb.DNS.NDots, Internal: true,
@@ -171,7 +164,7 @@ func names(n model.Network, sb model.Sandbox, e model.Endpoint) []desired.Row {
 		return nil
 	}
 	var addrs []netip.Addr
-	for _, f := range []model.Family{model.IPv4, model.IPv6} {
+	for _, f := range model.Families {
 		if a := e.Address(f); a.IsValid() {
 			addrs = append(addrs, a)
 		}

@@ -7,8 +7,10 @@
 package state
 
 import (
+	"cmp"
 	"iter"
 	"net/netip"
+	"slices"
 	"strings"
 
 	iradix "github.com/hashicorp/go-immutable-radix/v2"
@@ -142,6 +144,13 @@ func (s *Snapshot) Endpoints() iter.Seq[model.Endpoint] { return values(s.endpoi
 // EndpointsOf yields a sandbox's endpoints, ordered by ID.
 func (s *Snapshot) EndpointsOf(id model.SandboxID) iter.Seq[model.Endpoint] {
 	return s.indexed("sandbox", string(id))
+}
+
+// EndpointsInOrder returns a sandbox's endpoints in the order in which they joined.
+func (s *Snapshot) EndpointsInOrder(id model.SandboxID) []model.Endpoint {
+	return slices.SortedFunc(s.EndpointsOf(id), func(a, b model.Endpoint) int {
+		return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.ID, b.ID))
+	})
 }
 
 // EndpointsOn yields a network's endpoints, ordered by ID.

@@ -85,7 +85,7 @@ func (tx *Tx) DeleteNetwork(id model.NetworkID) {
 		tx.unindex("name", old.Name)
 		tx.now.networks = drop(tx.now.networks, string(id))
 		tx.touch(KindNetwork, string(id))
-		for _, f := range []model.Family{model.IPv4, model.IPv6} {
+		for _, f := range model.Families {
 			if tx.now.Cursor(id, f).IsValid() {
 				tx.now.cursor = drop(tx.now.cursor, string(cursorKey(id, f)))
 				tx.touch(KindCursor, string(cursorKey(id, f)))

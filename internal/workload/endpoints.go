@@ -1,7 +1,6 @@
 package workload
 
 import (
-	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -9,9 +8,9 @@ import (
 
 	"github.com/moby/moby/api/types/network"
 
+	"github.com/linkspan/linkspan/internal/gateway"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
-	"github.com/linkspan/linkspan/internal/state"
 )
 
 // endpointSpecs returns the memberships that a container is created with: those
@@ -76,16 +75,6 @@ func privateNames(links []string) []model.Link {
 	return out
 }
 
-// endpointsOf returns a sandbox's endpoints in the order in which they joined.
-func endpointsOf(s *state.Snapshot, id model.SandboxID) []model.Endpoint {
-	if id == "" {
-		return nil
-	}
-	return slices.SortedFunc(s.EndpointsOf(id), func(a, b model.Endpoint) int {
-		return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.ID, b.ID))
-	})
-}
-
 // settingsOf returns what Docker shows of every membership of a container, by
 // the network's name. Addresses are shown only while the endpoint is up.
 func (m *Manager) settingsOf(r record) map[string]*network.EndpointSettings {
@@ -95,7 +84,7 @@ func (m *Manager) settingsOf(r record) map[string]*network.EndpointSettings {
 	if !ok {
 		return out
 	}
-	for _, e := range endpointsOf(s, sb.ID) {
+	for _, e := range s.EndpointsInOrder(sb.ID) {
 		if n, ok := s.Network(e.Network); ok {
 			out[n.Name] = settings(sb, n, e)
 		}
@@ -139,16 +128,16 @@ func settings(sb model.Sandbox, n model.Network, e model.Endpoint) *network.Endp
 
 // addressing returns an endpoint's address of family f with the gateway and the
 // prefix length of its network.
-func addressing(n model.Network, e model.Endpoint, f model.Family) (address, gateway netip.Addr, bits int) {
+func addressing(n model.Network, e model.Endpoint, f model.Family) (address, via netip.Addr, bits int) {
 	pool, ok := n.Pool(f)
 	address = e.Address(f)
 	if !ok || !address.IsValid() {
 		return netip.Addr{}, netip.Addr{}, 0
 	}
 	if !n.Internal {
-		gateway = state.GatewayIn(pool, f)
+		via = gateway.In(pool, f)
 	}
-	return address, gateway, pool.Subnet.Bits()
+	return address, via, pool.Subnet.Bits()
 }
 
 func hardware(mac string) network.HardwareAddr {

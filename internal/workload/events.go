@@ -182,7 +182,7 @@ func (m *Manager) sayNetwork(action events.Action, n model.Network, c model.Cont
 // sayNetworks publishes action for every network of a sandbox.
 func (m *Manager) sayNetworks(action events.Action, b *box) {
 	s := m.o.Engine.Snapshot()
-	for _, e := range endpointsOf(s, b.snapshot().Sandbox) {
+	for _, e := range s.EndpointsInOrder(b.snapshot().Sandbox) {
 		if n, ok := s.Network(e.Network); ok {
 			m.sayNetwork(action, n, b.id)
 		}

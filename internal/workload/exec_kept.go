@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
+
+	"github.com/linkspan/linkspan/internal/model"
 )
 
 const (
@@ -37,7 +39,7 @@ func (m *Manager) remember(e *execution) {
 	}
 	slices.SortFunc(idle, func(a, b leftover) int {
 		if a.done != b.done {
-			return last(b.done) - last(a.done)
+			return model.CompareBool(b.done, a.done)
 		}
 		return a.since.Compare(b.since)
 	})

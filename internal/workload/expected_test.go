@@ -51,7 +51,7 @@ func TestMembershipsAreThoseGiven(t *testing.T) {
 		view := b.engine.Snapshot()
 		sb, _ := view.SandboxOf(model.ContainerID(id))
 		var got []string
-		for _, e := range endpointsOf(view, sb.ID) {
+		for _, e := range view.EndpointsInOrder(sb.ID) {
 			n, _ := view.Network(e.Network)
 			got = append(got, n.Name)
 		}

@@ -219,7 +219,7 @@ func (b *bench) endpoint(id string) model.Endpoint {
 	b.t.Helper()
 	view := b.engine.Snapshot()
 	sb, _ := view.SandboxOf(model.ContainerID(id))
-	all := endpointsOf(view, sb.ID)
+	all := view.EndpointsInOrder(sb.ID)
 	if len(all) != 1 {
 		b.t.Fatalf("%d endpoints", len(all))
 	}

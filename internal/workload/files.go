@@ -155,7 +155,7 @@ func hash(text []byte) string {
 // ownEntries returns the lines of a container's own addresses.
 func ownEntries(r record, s *state.Snapshot) []names.HostEntry {
 	var addresses []netip.Addr
-	for _, e := range endpointsOf(s, r.Sandbox) {
+	for _, e := range s.EndpointsInOrder(r.Sandbox) {
 		if e.Up {
 			addresses = append(addresses, e.Addr4, e.Addr6)
 		}
@@ -201,7 +201,7 @@ func (m *Manager) hostGateways(s *state.Snapshot) []netip.Addr {
 		return nil
 	}
 	var out []netip.Addr
-	for _, f := range []model.Family{model.IPv4, model.IPv6} {
+	for _, f := range model.Families {
 		if pool, ok := bridge.Pool(f); ok && bridge.Enabled(f) && pool.Gateway.IsValid() {
 			out = append(out, pool.Gateway)
 		}
@@ -236,7 +236,7 @@ func (m *Manager) resolvConf(r record, s *state.Snapshot) ([]byte, error) {
 	if r.mode().IsHost() {
 		f.Mode = names.ModeHost
 	}
-	for _, e := range endpointsOf(s, r.Sandbox) {
+	for _, e := range s.EndpointsInOrder(r.Sandbox) {
 		if n, ok := s.Network(e.Network); ok && n.Named() {
 			f.Mode = names.ModeInternal
 		}

@@ -11,10 +11,6 @@ import (
 	"github.com/linkspan/linkspan/internal/ops"
 )
 
-// sharedNetworking is the refusal to change the networks of a container that has
-// none of its own.
-const sharedNetworking = "container sharing network namespace with another container or host cannot be connected to any other network"
-
 // Connect makes a container a member of one more network: at once if it runs,
 // from its next start on otherwise. settings may be nil.
 func (m *Manager) Connect(ctx context.Context, ref, networkRef string, settings *network.EndpointSettings) error {
@@ -25,7 +21,7 @@ func (m *Manager) Connect(ctx context.Context, ref, networkRef string, settings 
 	defer b.turn.give()
 	rec := b.snapshot()
 	if rec.Sandbox == "" {
-		return refuse(sharedNetworking)
+		return refuse(ops.SharedNetworking)
 	}
 	ctx = context.WithoutCancel(ctx)
 	s, err := m.o.Engine.Do(ctx, ops.Connect(rec.Sandbox, endpointSpec(networkRef, settings)))

@@ -9,6 +9,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/ops"
 )
 
 // settingsLines returns the lines of a file that are no comments, in one line.
@@ -144,7 +145,7 @@ func TestContainerMode(t *testing.T) {
 	if got := b.inspect(guest).NetworkSettings.Networks; len(got) != 0 {
 		t.Fatalf("networks of its own: %v", got)
 	}
-	refused(t, b.Connect(ctx, guest, "web", nil), model.Invalid, sharedNetworking)
+	refused(t, b.Connect(ctx, guest, "web", nil), model.Invalid, ops.SharedNetworking)
 	self := b.create("self", func(r *CreateRequest) { r.Host.NetworkMode = "container:self" })
 	refused(t, b.Start(ctx, self), model.Unfit, "cannot join own network namespace")
 }

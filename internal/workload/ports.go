@@ -9,9 +9,9 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 
+	"github.com/linkspan/linkspan/internal/gateway"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ports"
-	"github.com/linkspan/linkspan/internal/state"
 )
 
 // publications returns what a container publishes: the ports it was told to, and
@@ -52,7 +52,7 @@ func (m *Manager) openPorts(r record) ([]model.PortBinding, bool) {
 	if !ok || !sb.Up || sb.Mode != model.SandboxOwn {
 		return nil, false
 	}
-	bridged := slices.ContainsFunc(view.Members(sb.ID), func(one state.Member) bool { return one.Network.Driver == model.DriverBridge })
+	bridged := slices.ContainsFunc(gateway.Members(view, sb.ID), func(one gateway.Member) bool { return one.Network.Driver == model.DriverBridge })
 	return sb.Ports, bridged
 }
 
@@ -73,18 +73,10 @@ func portMap(exposed network.PortSet, open []model.PortBinding) network.PortMap 
 	}
 	for _, bindings := range out {
 		slices.SortStableFunc(bindings, func(a, b network.PortBinding) int {
-			return cmp.Compare(last(a.HostPort == ""), last(b.HostPort == ""))
+			return model.CompareBool(a.HostPort == "", b.HostPort == "")
 		})
 	}
 	return out
-}
-
-// last orders what is true behind the rest.
-func last(holds bool) int {
-	if holds {
-		return 1
-	}
-	return 0
 }
 
 // portSummaries returns a container's ports as the list has them.
@@ -106,7 +98,7 @@ func portSummaries(exposed network.PortSet, open []model.PortBinding) []containe
 	}
 	slices.SortStableFunc(out, func(a, b container.PortSummary) int {
 		return cmp.Or(cmp.Compare(a.PrivatePort, b.PrivatePort), cmp.Compare(a.Type, b.Type),
-			cmp.Compare(last(a.PublicPort == 0), last(b.PublicPort == 0)), cmp.Compare(a.PublicPort, b.PublicPort), a.IP.Compare(b.IP))
+			model.CompareBool(a.PublicPort == 0, b.PublicPort == 0), cmp.Compare(a.PublicPort, b.PublicPort), a.IP.Compare(b.IP))
 	})
 	return slices.Compact(out)
 }

@@ -137,7 +137,7 @@ func checkEndpoints(r CreateRequest) error {
 	case count > 1 && mode.IsNone():
 		return refuse("container cannot be connected to multiple networks with one of the networks in private (none) mode")
 	case count > 1 && (mode.IsHost() || mode.IsContainer()), count > 0 && mode.IsContainer():
-		return refuse("container sharing network namespace with another container or host cannot be connected to any other network")
+		return refuse(ops.SharedNetworking)
 	}
 	return nil
 }

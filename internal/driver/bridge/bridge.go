@@ -126,7 +126,7 @@ func (Driver) Validate(n model.Network, others iter.Seq[model.Network]) error {
 	if _, err := parse(n); err != nil {
 		return err
 	}
-	for _, f := range []model.Family{model.IPv4, model.IPv6} {
+	for _, f := range model.Families {
 		if _, ok := n.Pool(f); n.Enabled(f) && !ok {
 			return model.Errorf(model.Invalid, "ipv%d pool is empty", f)
 		}
@@ -148,7 +148,7 @@ func conflict(a, b model.Network) string {
 	if Name(a) == Name(b) {
 		return "networks have same bridge name"
 	}
-	for _, f := range []model.Family{model.IPv4, model.IPv6} {
+	for _, f := range model.Families {
 		p, okA := a.Pool(f)
 		q, okB := b.Pool(f)
 		if okA && okB && p.Subnet.Overlaps(q.Subnet) {
@@ -172,7 +172,7 @@ func (Driver) Plan(v driver.View) ([]desired.Row, error) {
 		MAC: driver.BridgeMAC(v.Network.ID), Packets: hostPackets(c, v),
 	}}
 	border := firewall.Border{Bridge: c.bridge, Internal: v.Network.Internal, ICC: c.icc, IPv4: v.Network.IPv4}
-	for _, f := range []model.Family{model.IPv4, model.IPv6} {
+	for _, f := range model.Families {
 		pool, ok := v.Network.Pool(f)
 		if !ok || !v.Network.Enabled(f) {
 			continue

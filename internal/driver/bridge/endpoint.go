@@ -27,7 +27,7 @@ func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
 		Peer:    &desired.Peer{Namespace: ns, Name: e.Interface, MAC: e.MAC, Packets: containerPackets(c, v)},
 	}, desired.Sysctl{Path: "net/ipv6/conf/" + host + "/disable_ipv6", Value: "1"}} // the bridge speaks for the host
 	var addrs, open, routed []netip.Addr
-	for _, f := range []model.Family{model.IPv4, model.IPv6} {
+	for _, f := range model.Families {
 		if a := e.Address(f); a.IsValid() {
 			pool, _ := v.Network.Pool(f)
 			rows = append(rows, desired.Addr{Namespace: ns, Link: e.Interface, Prefix: netip.PrefixFrom(a, pool.Subnet.Bits())})

@@ -10,7 +10,6 @@ import (
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/addr"
 	"github.com/linkspan/linkspan/internal/kernel/rtnl"
-	"github.com/linkspan/linkspan/internal/model"
 )
 
 // Stale says which connections are to be forgotten: every one that has one of
@@ -76,7 +75,7 @@ func (s Stale) filter() (filter, error) {
 			f.ranges = append(f.ranges, r)
 			continue
 		}
-		at := port{protocol(p.Protocol), p.First}
+		at := port{p.Protocol.Number(), p.First}
 		f.ports[at] = append(f.ports[at], r)
 	}
 	if !anywhere {
@@ -104,18 +103,6 @@ func localAddrs() (map[netip.Addr]bool, error) {
 	return out, nil
 }
 
-func protocol(p model.Protocol) byte {
-	switch p {
-	case model.TCP:
-		return unix.IPPROTO_TCP
-	case model.UDP:
-		return unix.IPPROTO_UDP
-	case model.SCTP:
-		return unix.IPPROTO_SCTP
-	}
-	return 0
-}
-
 func (f filter) matches(one flow) bool {
 	for _, d := range []direction{one.orig, one.reply} {
 		if f.addrs[d.source] || f.addrs[d.destination] {
@@ -128,7 +115,7 @@ func (f filter) matches(one flow) bool {
 		}
 	}
 	for _, r := range f.ranges {
-		if protocol(r.Protocol) == one.protocol && r.stale(one, f.isLocal) {
+		if r.Protocol.Number() == one.protocol && r.stale(one, f.isLocal) {
 			return true
 		}
 	}

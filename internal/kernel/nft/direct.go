@@ -69,7 +69,7 @@ func renderDirect(r desired.Direct) ([]element, error) {
 	if r.First == 0 {
 		return []element{{set: pick(addr, setDirect4, setDirect6), key: addrKey(addr)}}, nil
 	}
-	number := protocolNumber(r.Protocol)
+	number := r.Protocol.Number()
 	if number == 0 || r.Last < r.First {
 		return nil, model.Errorf(model.Invalid, "direct routing: %s ports %d to %d", r.Protocol, r.First, r.Last)
 	}

@@ -57,7 +57,7 @@ func linkedPackets() []rule {
 }
 
 func renderAllow(r desired.Allow) ([]element, error) {
-	number := protocolNumber(r.Protocol)
+	number := r.Protocol.Number()
 	from, to := r.From.Unmap(), r.To.Unmap()
 	switch {
 	case number == 0 || r.First == 0 || r.Last < r.First:

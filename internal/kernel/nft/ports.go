@@ -227,24 +227,10 @@ func dnat(why string, nfproto byte, to natTo) rule {
 	return decide(why, nat, []match{when})
 }
 
-// protocolNumber is what stands in the IP header; 0 for a protocol that is not
-// published.
-func protocolNumber(p model.Protocol) byte {
-	switch p {
-	case model.TCP:
-		return unix.IPPROTO_TCP
-	case model.UDP:
-		return unix.IPPROTO_UDP
-	case model.SCTP:
-		return unix.IPPROTO_SCTP
-	}
-	return 0
-}
-
-// protocolOf is the inverse of protocolNumber.
+// protocolOf is the inverse of Protocol.Number.
 func protocolOf(number byte) model.Protocol {
 	for _, p := range []model.Protocol{model.TCP, model.UDP, model.SCTP} {
-		if protocolNumber(p) == number {
+		if p.Number() == number {
 			return p
 		}
 	}
@@ -258,7 +244,7 @@ type publication struct {
 }
 
 func renderPublish(r desired.Publish) ([]element, error) {
-	number := protocolNumber(r.Protocol)
+	number := r.Protocol.Number()
 	r.Host, r.To = r.Host.Unmap(), r.To.Unmap()
 	switch {
 	case number == 0:
@@ -282,7 +268,7 @@ func renderPublish(r desired.Publish) ([]element, error) {
 // renderServed has the ports among those that are open, where they are known as
 // published. Nothing comes in by it: what user space serves is not translated.
 func renderServed(r desired.Served) ([]element, error) {
-	p := publication{desired.Publish{Host: r.Host.Unmap(), First: r.First, Last: r.Last}, protocolNumber(r.Protocol)}
+	p := publication{desired.Publish{Host: r.Host.Unmap(), First: r.First, Last: r.Last}, r.Protocol.Number()}
 	if p.number == 0 || !p.Host.IsValid() || p.First == 0 || p.Last < p.First {
 		return nil, model.Errorf(model.Invalid, "serve: %s ports %d to %d at %v", r.Protocol, r.First, r.Last, r.Host)
 	}

@@ -1,4 +1,8 @@
-package state
+// Package gateway decides by which of its networks a container leaves: where its
+// default routes lead, and where its published ports come in.
+//
+// It is pure: equal snapshots give equal answers.
+package gateway
 
 import (
 	"cmp"
@@ -6,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/state"
 )
 
 // Member is an endpoint that is up, with its network.
@@ -17,7 +22,7 @@ type Member struct {
 // Members returns a sandbox's endpoints that are up, the one that provides the
 // default gateway first: by priority, then those that lead out before internal
 // ones, then by the number of families in which they do, then by name.
-func (s *Snapshot) Members(id model.SandboxID) []Member {
+func Members(s *state.Snapshot, id model.SandboxID) []Member {
 	var out []Member
 	for e := range s.EndpointsOf(id) {
 		if n, ok := s.Network(e.Network); ok && e.Up {
@@ -27,18 +32,18 @@ func (s *Snapshot) Members(id model.SandboxID) []Member {
 	slices.SortFunc(out, func(a, b Member) int {
 		return cmp.Or(
 			-cmp.Compare(a.Endpoint.Priority, b.Endpoint.Priority),
-			cmp.Compare(order(a.Network.Internal), order(b.Network.Internal)),
-			-cmp.Compare(gateways(a.Network), gateways(b.Network)),
+			model.CompareBool(a.Network.Internal, b.Network.Internal),
+			-cmp.Compare(families(a.Network), families(b.Network)),
 			cmp.Compare(a.Network.Name, b.Network.Name),
 		)
 	})
 	return out
 }
 
-// gateways counts the families in which a network leads out.
-func gateways(n model.Network) int {
+// families counts those in which a network leads out.
+func families(n model.Network) int {
 	count := 0
-	for _, f := range []model.Family{model.IPv4, model.IPv6} {
+	for _, f := range model.Families {
 		if pool, ok := n.Pool(f); ok && pool.Gateway.IsValid() && n.Enabled(f) && !n.Internal {
 			count++
 		}
@@ -46,39 +51,32 @@ func gateways(n model.Network) int {
 	return count
 }
 
-// GatewayOf picks the member through which family f leaves, and the address
+// Of picks the member through which family f leaves, and the address
 // there. Internal networks lead nowhere.
-func GatewayOf(members []Member, f model.Family) (Member, netip.Addr, bool) {
+func Of(members []Member, f model.Family) (Member, netip.Addr, bool) {
 	for _, m := range members {
 		pool, ok := m.Network.Pool(f)
 		if ok && pool.Gateway.IsValid() && m.Endpoint.Address(f).IsValid() && !m.Network.Internal {
-			return m, GatewayIn(pool, f), true
+			return m, In(pool, f), true
 		}
 	}
 	return Member{}, netip.Addr{}, false
 }
 
-// GatewayIn returns the gateway that containers have by a pool of family f: the
+// In returns the gateway that containers have by a pool of family f: the
 // bridge's own address, unless an auxiliary one takes its place.
-func GatewayIn(pool model.Pool, f model.Family) netip.Addr {
-	if override, set := pool.Aux[GatewayKey(f)]; set {
+func In(pool model.Pool, f model.Family) netip.Addr {
+	if override, set := pool.Aux[AuxKey(f)]; set {
 		return override
 	}
 	return pool.Gateway
 }
 
-// GatewayKey names the auxiliary address that is a container's gateway in place of
+// AuxKey names the auxiliary address that is a container's gateway in place of
 // the bridge's own address.
-func GatewayKey(f model.Family) string {
+func AuxKey(f model.Family) string {
 	if f == model.IPv4 {
 		return "DefaultGatewayIPv4"
 	}
 	return "DefaultGatewayIPv6"
-}
-
-func order(last bool) int {
-	if last {
-		return 1
-	}
-	return 0
 }
