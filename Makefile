@@ -8,6 +8,7 @@ GO = $(eval GO := $(shell build/go.sh find))$(GO)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 PREFIX ?= /usr/local
 UNITDIR ?= $(PREFIX)/lib/systemd/system
@@ -16,6 +17,10 @@ PROGRAMS := $(notdir $(wildcard cmd/*))
 STORIES ?= 01 02 03 04 05 06 07 11 12 13 14 15 20 21 22 23 24 25 26 30 31 32 34 35 36 37
 ACCEPTANCE ?= ../shared/acceptance
 T ?= 30s
+# Packages whose tests need neither root nor anything that is installed.
+PURE = ./internal/model/... ./internal/facts/... ./internal/desired/... ./internal/state/... ./internal/ipam/... ./internal/ports/... \
+  ./internal/names/... ./internal/firewall/... ./internal/driver/... ./internal/ops/... ./internal/plan/... ./internal/query/... \
+  ./internal/engine/... ./internal/store/... ./internal/config/... ./internal/limits/...
 CHAOS ?= 10m
 SEED ?=
 BENCH ?= .
@@ -27,7 +32,7 @@ export DOCKER = $(CURDIR)/bin/docker
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # what brings a thing comes before what needs it
-.PHONY: help deps build demo test lab crash chaos many restart vm accept bench lint fuzz install uninstall clean
+.PHONY: help deps build demo check test lab crash chaos many restart vm accept bench lint fuzz install uninstall clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -91,8 +96,13 @@ bench: build bin/peer bin/benchload ## compare with Debian's docker.io: PEER=pat
 	bin/peer -linkspand '$(LINKSPAND_BIN)' -dockerd "$$(build/docker-io.sh)" -load bin/benchload -only '$(PEER)'
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
-lint: ## gofmt, vet, staticcheck, and golangci-lint where it is installed
-	@GO='$(GO)' STATICCHECK='$(STATICCHECK)' build/lint.sh
+lint: deps ## gofmt, golangci-lint (vet and staticcheck are in it) and shellcheck, over everything
+	@build/apt-install.sh shellcheck
+	@GO='$(GO)' GOLANGCI_LINT='$(GOLANGCI_LINT)' build/lint.sh
+
+check: ## what needs no root and no kernel, in a minute: the house, its words and its thought, without the race detector
+	$(GO) vet . $(PURE)
+	$(GO) test . $(PURE)
 
 fuzz: ## run every fuzz test for T (30s) each
 	@GO='$(GO)' build/fuzz.sh '$(T)'

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # tell.sh — what a demo is told with: commands are shown with what they print, and every claim is checked. Sourced.
 
 if [ -t 1 ]; then

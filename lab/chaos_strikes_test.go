@@ -157,7 +157,7 @@ func (c *chaos) stumble(ctx context.Context, pause time.Duration) error {
 	if err != nil {
 		return err
 	}
-	time.Sleep(pause / 4)
+	time.Sleep(pause / 4) // the moment that the seed has chosen
 	return c.h.Kill(ctx)
 }
 

@@ -194,8 +194,8 @@ func (c *chaos) work(ctx context.Context, stop <-chan struct{}, one *chaosClient
 		began := time.Now()
 		r := what.ask(one, ctx)
 		c.judge(one, what.name, began, r)
-		if r.err != nil { // there is nobody: do not ask as fast as the machine can
-			time.Sleep(20 * time.Millisecond)
+		if r.err != nil {
+			time.Sleep(20 * time.Millisecond) // there is nobody: do not ask as fast as the machine can
 		}
 	}
 }

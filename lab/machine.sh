@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The first process of a machine of the lab, started in fresh namespaces as: bash -c THIS machine NAME DIR
 # It arranges the file systems, says "up", and then stays for two reasons: to reap the orphans of the machine, and to
 # hold the namespaces. It ends when its standard input does, that is when the program that built the lab is gone.

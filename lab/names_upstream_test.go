@@ -203,7 +203,7 @@ func (s *namesScene) allNameServersFail(ctx context.Context) {
 	if two.asked.Load() != 0 {
 		s.t.Errorf("the second name server was asked though the first one answers")
 	}
-	mute, back := manner(silent), manner(answering(300))
+	mute, back := manner(silent), answering(300)
 	one.manner.Store(&mute)
 	two.manner.Store(&mute)
 

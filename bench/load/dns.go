@@ -68,7 +68,7 @@ func ask(ctx context.Context, q questions) (Answers, error) {
 		if err != nil {
 			return Answers{}, err
 		}
-		defer a.conn.Close()
+		defer func() { _ = a.conn.Close() }()
 		askers[i] = a
 		all.Go(func() {
 			if q.rate > 0 {
@@ -219,7 +219,7 @@ func serveDNS(ctx context.Context, address string) error {
 		return err
 	}
 	conn := pc.(*net.UDPConn)
-	go func() { <-ctx.Done(); conn.Close() }()
+	go func() { <-ctx.Done(); _ = conn.Close() }()
 	_ = conn.SetReadBuffer(4 << 20)
 	buf := make([]byte, maxMessage)
 	for {

@@ -49,7 +49,7 @@ func ports(ctx context.Context, b *bench) error {
 		if _, err := s.run(ctx, "network", "create", "--ipv6", "--subnet", "fd00:bec::/64", both); err != nil {
 			return err
 		}
-		defer s.run(context.WithoutCancel(ctx), "network", "rm", both)
+		defer func() { _, _ = s.run(context.WithoutCancel(ctx), "network", "rm", both) }()
 	}
 	for _, p := range publications() {
 		b.publish(ctx, p)

@@ -99,7 +99,7 @@ func TestOutageIsToldOnce(t *testing.T) {
 		if n := strings.Count(said.String(), "goes on"); n != 1 {
 			t.Errorf("its end was told %d times:\n%s", n, said.String())
 		}
-		time.Sleep(2 * sayAgain)
+		time.Sleep(2 * sayAgain) // nothing is waited for: it is the absence that counts
 		fail(1)
 		if n := strings.Count(said.String(), "has to wait"); n != 2 {
 			t.Errorf("another one later: told %d times in all", n)

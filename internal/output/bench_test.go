@@ -61,7 +61,7 @@ func printTo(b *testing.B, lines, rate int, reader func(b *testing.B, out model.
 			b.Fatal(err)
 		}
 		if rate > 0 && sent%(512<<10) < len(text) {
-			time.Sleep(time.Duration(float64(sent)/float64(rate)*1e9) - time.Since(began))
+			time.Sleep(time.Duration(float64(sent)/float64(rate)*1e9) - time.Since(began)) // the rate
 		}
 	}
 	took := time.Since(began)

@@ -89,7 +89,7 @@ func writePieces(to *os.File, text string, seed uint64) error {
 		}
 		text = text[n:]
 		if chance.IntN(20) == 0 {
-			time.Sleep(100 * time.Microsecond)
+			time.Sleep(100 * time.Microsecond) // a slow writer
 		}
 	}
 	return to.Close()

@@ -181,7 +181,7 @@ func logged(t *testing.T, path string, until time.Time) map[string]string {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) { // poll
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
 		}

@@ -151,7 +151,7 @@ func TestResync(t *testing.T) {
 // await polls cond until it holds; the test fails if that takes too long.
 func await(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); !cond(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(5 * time.Second); !cond(); time.Sleep(time.Millisecond) { // poll
 		if time.Now().After(end) {
 			t.Fatalf("waited in vain until %s", what)
 		}

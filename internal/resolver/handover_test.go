@@ -20,7 +20,7 @@ func TestHandoverLosesNothing(t *testing.T) {
 	const handovers, rate = 20, 1000
 	o := newLoopback()
 	o.upstream(t, "192.0.2.1", func(w dns.ResponseWriter, q *dns.Msg) {
-		time.Sleep(30 * time.Millisecond)
+		time.Sleep(30 * time.Millisecond) // a slow server
 		says("world")(w, q)
 	})
 	s := serverFor(t, o, "192.0.2.1")

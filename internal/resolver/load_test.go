@@ -103,7 +103,7 @@ func (f *flooder) pace(rate int, vary bool, stop *atomic.Bool) {
 	for sent := 0; !stop.Load(); {
 		due := int(time.Since(begin).Seconds()*float64(rate)) - sent
 		if due < batchSize {
-			time.Sleep(time.Millisecond / 4)
+			time.Sleep(time.Millisecond / 4) // the rate
 			continue
 		}
 		if vary {

@@ -55,7 +55,7 @@ func TestListenerOutlastsALackOfFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		await(t, "the lack is noticed", s.outage.Lasts)
-		for end := time.Now().Add(maxFaults*faultPause + time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(maxFaults*faultPause + time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) { // poll
 			if l.broken.Load() {
 				t.Fatal("a lack of descriptors is taken for a fault of the listener")
 			}
@@ -119,7 +119,7 @@ func TestBrokenListenerMendsItself(t *testing.T) {
 			o.mu.Lock()
 			o.refuse = nil
 			o.mu.Unlock()
-			for end := time.Now().Add(5 * patrolPause); ; time.Sleep(10 * time.Millisecond) {
+			for end := time.Now().Add(5 * patrolPause); ; time.Sleep(10 * time.Millisecond) { // poll
 				if r, _ := s.Check(context.Background(), want); len(r.Drift) == 0 {
 					break
 				}

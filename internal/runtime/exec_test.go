@@ -194,7 +194,7 @@ func TestKilledExecLeavesNothing(t *testing.T) {
 	processes := func(want int) {
 		t.Helper()
 		var got []int
-		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) { // poll
 			if got, err = e.Pids(ctx, c.ID); err == nil && len(got) == want {
 				return
 			}

@@ -263,7 +263,7 @@ func receive[T any](t *testing.T, from <-chan T) T {
 // soon polls a condition until it holds.
 func soon(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); !holds(); time.Sleep(time.Millisecond) { // poll
 		if time.Now().After(end) {
 			t.Fatal("not in time: " + what)
 		}

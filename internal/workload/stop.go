@@ -101,9 +101,6 @@ func (m *Manager) beginStop(ctx context.Context, b *box, asked bool) (*run, erro
 // stopTerms returns the signal and the seconds of patience, below 0 for ever.
 func (m *Manager) stopTerms(rec record, o StopOptions) (syscall.Signal, int, error) {
 	timeout := defaultStopTimeout
-	if m.o.Defaults.StopTimeout != 0 {
-		timeout = m.o.Defaults.StopTimeout
-	}
 	if rec.Config.StopTimeout != nil {
 		timeout = *rec.Config.StopTimeout
 	}

@@ -72,7 +72,6 @@ type Defaults struct {
 	CgroupParent string
 	ShmSize      int64 // bytes; 0 means 64 MiB
 	Init         bool
-	StopTimeout  int // seconds; 0 means 10
 	// LinkEnvironment gives containers with links the variables that Docker gave
 	// them before version 29.
 	LinkEnvironment bool

@@ -51,7 +51,8 @@ func (s *Server) call(ctx context.Context, t *transfers, r wire.Request) (any, e
 	case wire.VerbTaken:
 		return nil, s.retire()
 	case wire.VerbBye:
-		return nil, s.bye()
+		s.bye()
+		return nil, nil
 	}
 	return nil, model.Errorf(model.Invalid, "unknown request %q", r.Verb)
 }
@@ -138,11 +139,10 @@ func (s *Server) keep(ids []model.ContainerID) error {
 }
 
 // bye lets a keeper that holds nothing end without waiting for another daemon.
-func (s *Server) bye() error {
+func (s *Server) bye() {
 	if s.o.Estate.Empty() {
 		s.mu.Lock()
 		s.end()
 		s.mu.Unlock()
 	}
-	return nil
 }

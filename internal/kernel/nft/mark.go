@@ -50,7 +50,7 @@ func setMark(why string, bit uint32, when ...match) rule {
 		packetMark(unix.NFT_REG_1),
 		&expr.Bitwise{
 			SourceRegister: unix.NFT_REG_1, DestRegister: unix.NFT_REG_1, Len: 4,
-			Mask: native32(^uint32(translatedMark)), Xor: native32(bit),
+			Mask: native32(^translatedMark), Xor: native32(bit),
 		},
 		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: unix.NFT_REG_1},
 	)}

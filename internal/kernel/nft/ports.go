@@ -140,19 +140,21 @@ func enteringRules() []rule {
 	}
 }
 
+// toPublished is why a connection is sent elsewhere.
+const toPublished = "a published port"
+
 // publishRules send a connection to where the host port leads.
 func publishRules() []rule {
-	const what = "a published port"
 	return []rule{
 		accept("not addressed to this host", isNot(destinationType, native32(unix.RTN_LOCAL)...)),
-		dnat4(what, setPorts4, true, transportPart(), ip4Part(), portPart()),
-		dnat6(what, setPorts6, true, transportPart(), ip6Part(), portPart()),
-		dnat4(what, setRanges4, false, transportPart(), ip4Part(), portPart()),
-		dnat6(what, setRanges6, false, transportPart(), ip6Part(), portPart()),
-		dnat4(what, setPorts4Any, true, transportPart(), portPart()),
-		dnat6(what, setPorts6Any, true, transportPart(), portPart()),
-		dnat4(what, setRanges4Any, false, transportPart(), portPart()),
-		dnat6(what, setRanges6Any, false, transportPart(), portPart()),
+		dnat4(setPorts4, true, transportPart(), ip4Part(), portPart()),
+		dnat6(setPorts6, true, transportPart(), ip6Part(), portPart()),
+		dnat4(setRanges4, false, transportPart(), ip4Part(), portPart()),
+		dnat6(setRanges6, false, transportPart(), ip6Part(), portPart()),
+		dnat4(setPorts4Any, true, transportPart(), portPart()),
+		dnat6(setPorts6Any, true, transportPart(), portPart()),
+		dnat4(setRanges4Any, false, transportPart(), portPart()),
+		dnat6(setRanges6Any, false, transportPart(), portPart()),
 	}
 }
 
@@ -196,12 +198,12 @@ func hairpinRules() []rule {
 
 // dnat4 sends a connection to where the map leads: an address and a port, or an
 // address alone.
-func dnat4(why, set string, port bool, parts ...part) rule {
-	return dnat(why, unix.NFPROTO_IPV4, natTo{set, port, parts})
+func dnat4(set string, port bool, parts ...part) rule {
+	return dnat(toPublished, unix.NFPROTO_IPV4, natTo{set, port, parts})
 }
 
-func dnat6(why, set string, port bool, parts ...part) rule {
-	return dnat(why, unix.NFPROTO_IPV6, natTo{set, port, parts})
+func dnat6(set string, port bool, parts ...part) rule {
+	return dnat(toPublished, unix.NFPROTO_IPV6, natTo{set, port, parts})
 }
 
 // natTo is a look-up of where to.

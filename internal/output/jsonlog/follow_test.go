@@ -46,7 +46,7 @@ func result(t *testing.T, got <-chan []string) []string {
 // eventually waits for what another goroutine does to the files.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) { // poll
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
 		}

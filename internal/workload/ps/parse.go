@@ -191,15 +191,15 @@ func (p *parser) predefined() []column {
 	case p.bsdJobs:
 		return pick("ppid", "pid", "pgid", "sid", "tname", "tpgid", "stat", "uid", "bsdtime", "command")
 	case p.long && p.full:
-		return titled(pick("f", "s", "user", "pid", "ppid", "c", "opri", "nice", "addr", "sz", "wchan", "stime", "tname", "time", "cmd"), "USER", "UID")
+		return titledUID(pick("f", "s", "user", "pid", "ppid", "c", "opri", "nice", "addr", "sz", "wchan", "stime", "tname", "time", "cmd"))
 	case p.long:
 		return pick("f", "s", "uid", "pid", "ppid", "c", "opri", "nice", "addr", "sz", "wchan", "tname", "time", "ucmd")
 	case p.extraFull:
-		return titled(pick("user", "pid", "ppid", "c", "sz", "rss", "psr", "stime", "tname", "time", "cmd"), "USER", "UID")
+		return titledUID(pick("user", "pid", "ppid", "c", "sz", "rss", "psr", "stime", "tname", "time", "cmd"))
 	case p.full && p.jobs:
-		return titled(pick("user", "pid", "ppid", "pgid", "sid", "c", "stime", "tname", "time", "cmd"), "USER", "UID")
+		return titledUID(pick("user", "pid", "ppid", "pgid", "sid", "c", "stime", "tname", "time", "cmd"))
 	case p.full:
-		return titled(pick("user", "pid", "ppid", "c", "stime", "tname", "time", "cmd"), "USER", "UID")
+		return titledUID(pick("user", "pid", "ppid", "c", "stime", "tname", "time", "cmd"))
 	case p.jobs:
 		return pick("pid", "pgid", "sid", "tname", "time", "ucmd")
 	case p.bsd:
@@ -217,11 +217,11 @@ func pick(names ...string) []column {
 	return out
 }
 
-// titled gives a column that is shown under another title in some formats that one.
-func titled(list []column, from, to string) []column {
+// titledUID calls the column USER what some formats call it.
+func titledUID(list []column) []column {
 	for i := range list {
-		if list[i].title == from {
-			list[i].title = to
+		if list[i].title == "USER" {
+			list[i].title = "UID"
 		}
 	}
 	return list
