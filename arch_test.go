@@ -27,16 +27,17 @@ var layers = map[string][]string{
 	"internal/state":   {"internal/model", "internal/facts"},
 
 	// thought: pure
-	"internal/ipam":       {words},
-	"internal/ports":      {words},
-	"internal/names":      {words},
-	"internal/gateway":    {words},
-	"internal/firewall":   {words},
-	"internal/driver":     {words, "internal/firewall"},
-	"internal/driver/all": {"internal/driver"},
-	"internal/ops":        {words, "internal/ipam", "internal/ports", "internal/gateway", "internal/driver"},
-	"internal/plan":       {words, "internal/driver", "internal/firewall", "internal/gateway", "internal/names"},
-	"internal/query":      {"internal/model"},
+	"internal/ipam":          {words},
+	"internal/ports":         {words},
+	"internal/names":         {words},
+	"internal/gateway":       {words},
+	"internal/firewall":      {words},
+	"internal/driver":        {words, "internal/firewall"},
+	"internal/driver/all":    {"internal/driver"},
+	"internal/ops":           {words, "internal/ipam", "internal/ports", "internal/gateway", "internal/driver"},
+	"internal/plan":          {words, "internal/driver", "internal/firewall", "internal/gateway", "internal/names"},
+	"internal/query":         {"internal/model"},
+	"internal/containerspec": {words, "internal/names", "internal/ops", "internal/ports"},
 
 	// what a process has little of: for all that act
 	"internal/limits": {},
@@ -75,7 +76,7 @@ const (
 
 var groups = map[string][]string{
 	words:   {"internal/model", "internal/facts", "internal/desired", "internal/state"},
-	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/gateway", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/query"},
+	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/gateway", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/query", "internal/containerspec"},
 	hub:     {"internal/engine", "internal/workload", "internal/keeper"},
 }
 
@@ -204,7 +205,7 @@ var oneDoor = map[string][]string{
 	"go.etcd.io/bbolt":                      {"internal/store"},
 	"github.com/miekg/dns":                  {"internal/resolver", "lab"},
 	"github.com/docker/cli":                 {"internal/cli"},
-	"github.com/moby/moby/api":              {"internal/workload", "internal/dockerapi"},
+	"github.com/moby/moby/api":              {"internal/containerspec", "internal/workload", "internal/dockerapi"},
 	"github.com/prometheus/client_golang":   {"internal/dockerapi", "cmd"},
 	"github.com/hashicorp/go-immutable-rad": {"internal/desired", "internal/state", "internal/resolver"},
 }

@@ -20,7 +20,7 @@ const (
 // largeTypes are types that have more methods than maxMethods still, with how many.
 // The numbers only fall: whoever takes methods away writes the new one here.
 var largeTypes = map[string]int{
-	"internal/workload.Manager": 191,
+	"internal/workload.Manager": 190,
 	"internal/runtime.Runtime":  117,
 	"internal/kernel.turn":      91,
 	"internal/dockerapi.server": 69,
@@ -30,7 +30,7 @@ var largeTypes = map[string]int{
 // largePackages are folders with more lines than maxPackage still, with how many
 // they may have. The numbers only fall.
 var largePackages = map[string]int{
-	"internal/workload":   8450,
+	"internal/workload":   7200,
 	"internal/runtime":    4985,
 	"internal/dockerapi":  4600,
 	"internal/resolver":   4350,

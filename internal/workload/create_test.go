@@ -14,6 +14,7 @@ import (
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
 
+	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -187,7 +188,7 @@ func TestNames(t *testing.T) {
 	delete(b.boxes, other.id)
 
 	generated := b.inspect(b.create("", nil)).Name
-	if checkName(generated[1:]) != nil || !strings.Contains(generated, "_") {
+	if containerspec.CheckName(generated[1:]) != nil || !strings.Contains(generated, "_") {
 		t.Fatalf("generated name %s", generated)
 	}
 }
@@ -332,26 +333,4 @@ func TestMounts(t *testing.T) {
 	if exists(anonymous) || !exists(got["/vol"].Source) {
 		t.Error("rm -v removes anonymous volumes, and no others")
 	}
-}
-
-func FuzzParseBind(f *testing.F) {
-	for _, seed := range []string{"/a:/b:ro,rslave", "name:/x", "/x", ":", "a:b:c:d"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, spec string) {
-		b, err := parseBind(spec)
-		if err == nil && (b.target == "" || strings.Contains(b.source+b.target+b.mode, ":")) {
-			t.Fatalf("%q: %+v", spec, b)
-		}
-	})
-}
-
-func FuzzCheckName(f *testing.F) {
-	f.Add("../../etc")
-	f.Add("a.b")
-	f.Fuzz(func(t *testing.T, name string) {
-		if checkName(name) == nil && (len(name) < 2 || strings.ContainsAny(name, "/\x00\n ") || name[0] == '.') {
-			t.Fatalf("%q was taken", name)
-		}
-	})
 }

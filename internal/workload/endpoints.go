@@ -4,10 +4,10 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/moby/moby/api/types/network"
 
+	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/gateway"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
@@ -30,7 +30,7 @@ func (m *Manager) endpointSpecs(r record, nets *network.NetworkingConfig) []ops.
 		return ref
 	}
 	if len(given) == 0 {
-		return []ops.EndpointSpec{endpointSpec(first, nil)}
+		return []ops.EndpointSpec{newEndpoint(first, nil)}
 	}
 	names := slices.Sorted(maps.Keys(given))
 	if i := slices.IndexFunc(names, func(name string) bool { return id(name) == id(first) }); i > 0 {
@@ -39,40 +39,14 @@ func (m *Manager) endpointSpecs(r record, nets *network.NetworkingConfig) []ops.
 	}
 	var out []ops.EndpointSpec
 	for _, name := range names {
-		out = append(out, endpointSpec(name, given[name]))
+		out = append(out, newEndpoint(name, given[name]))
 	}
 	return out
 }
 
-// endpointSpec translates one membership; settings may be nil.
-func endpointSpec(networkRef string, s *network.EndpointSettings) ops.EndpointSpec {
-	out := ops.EndpointSpec{ID: model.EndpointID(newID()), Network: networkRef}
-	if s == nil {
-		return out
-	}
-	if s.IPAMConfig != nil {
-		out.IPv4, out.IPv6 = s.IPAMConfig.IPv4Address, s.IPAMConfig.IPv6Address
-		out.LinkLocal = slices.Clone(s.IPAMConfig.LinkLocalIPs)
-	}
-	if len(s.MacAddress) > 0 {
-		out.MAC = s.MacAddress.String()
-	}
-	out.Aliases, out.Priority, out.DriverOpts = slices.Clone(s.Aliases), s.GwPriority, maps.Clone(s.DriverOpts)
-	out.Links = privateNames(s.Links)
-	return out
-}
-
-// privateNames reads the links of a membership, "target" or "target:alias".
-func privateNames(links []string) []model.Link {
-	var out []model.Link
-	for _, link := range links {
-		target, alias, ok := strings.Cut(link, ":")
-		if !ok {
-			alias = target
-		}
-		out = append(out, model.Link{Target: target, Alias: alias})
-	}
-	return out
+// newEndpoint translates one membership; settings may be nil.
+func newEndpoint(networkRef string, s *network.EndpointSettings) ops.EndpointSpec {
+	return containerspec.EndpointSpec(model.EndpointID(newID()), networkRef, s)
 }
 
 // settingsOf returns what Docker shows of every membership of a container, by

@@ -13,6 +13,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 
+	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -51,7 +52,7 @@ func (m *Manager) CreateExec(_ context.Context, ref string, r container.ExecCrea
 	if _, err := parseDetachKeys(r.DetachKeys); err != nil {
 		return "", err
 	}
-	if err := checkEnv(r.Env); err != nil {
+	if err := containerspec.CheckEnv(r.Env); err != nil {
 		return "", err
 	}
 	e := &execution{id: newID(), box: b, request: r, output: newFeed(), input: newInlet(), created: time.Now(), bytes: execSize(r), begun: make(chan struct{})}

@@ -133,6 +133,12 @@ type LogReader interface {
 	Close() error
 }
 
+// Confinement knows how containers are confined that are not told otherwise.
+type Confinement interface {
+	// SystemPaths returns what is masked and what is read-only.
+	SystemPaths() (masked, readonly []string)
+}
+
 // Logs reads what Outputs has logged.
 type Logs interface {
 	// Read reads the log at path; one that is not there is empty.

@@ -6,6 +6,8 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
+
+	"github.com/linkspan/linkspan/internal/containerspec"
 )
 
 // monitor is what checks a container's health while it runs and is not paused.
@@ -19,7 +21,7 @@ type monitor struct {
 // after a restart of the daemon, "starting", and begins to check it. The results
 // of former runs stay in its log, as with Docker. The caller has the turn.
 func (m *Manager) beginHealth(b *box) {
-	_, checked := checkOf(b.snapshot().Config)
+	_, checked := containerspec.HealthcheckOf(b.snapshot().Config)
 	b.edit(func(r *record) {
 		if !checked {
 			r.Health = nil
@@ -38,7 +40,7 @@ func (m *Manager) beginHealth(b *box) {
 // is not paused, and nobody does it yet. The caller has the turn.
 func (m *Manager) goOnWithHealth(b *box) {
 	rec := b.snapshot()
-	c, checked := checkOf(rec.Config)
+	c, checked := containerspec.HealthcheckOf(rec.Config)
 	if !checked || rec.State.Paused || b.monitor.cancel != nil {
 		return
 	}
@@ -77,12 +79,12 @@ func (m *Manager) endHealth(b *box) {
 }
 
 // monitorHealth probes a container until ctx ends.
-func (m *Manager) monitorHealth(ctx context.Context, b *box, c check, started time.Time) {
+func (m *Manager) monitorHealth(ctx context.Context, b *box, c containerspec.Healthcheck, started time.Time) {
 	p := newProbe(m, b, c)
 	defer p.clear()
 	status := b.snapshot().health().Status
 	for {
-		timer := time.NewTimer(c.pause(status, time.Since(started)))
+		timer := time.NewTimer(c.Pause(status, time.Since(started)))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -91,7 +93,7 @@ func (m *Manager) monitorHealth(ctx context.Context, b *box, c check, started ti
 		}
 		result := p.run(ctx)
 		var goOn bool
-		if status, goOn = m.noteHealth(ctx, b, func(h container.Health) container.Health { return c.judge(h, result, started) }); !goOn {
+		if status, goOn = m.noteHealth(ctx, b, func(h container.Health) container.Health { return c.Judge(h, result, started) }); !goOn {
 			return
 		}
 	}

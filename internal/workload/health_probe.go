@@ -16,6 +16,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 
+	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -49,12 +50,12 @@ var errProbeTimeout = errors.New("probe timed out")
 type probe struct {
 	m     *Manager
 	b     *box
-	check check
+	check containerspec.Healthcheck
 	id    string
 	dirty bool // a process of this name may be left
 }
 
-func newProbe(m *Manager, b *box, c check) *probe {
+func newProbe(m *Manager, b *box, c containerspec.Healthcheck) *probe {
 	sum := sha256.Sum256([]byte("health check of " + string(b.id)))
 	return &probe{m: m, b: b, check: c, id: hex.EncodeToString(sum[:]), dirty: true}
 }
@@ -69,7 +70,7 @@ func (p *probe) run(ctx context.Context) container.HealthcheckResult {
 	switch {
 	case err == nil:
 	case errors.Is(err, errProbeTimeout):
-		text := fmt.Sprintf("Health check exceeded timeout (%v)", p.check.timeout)
+		text := fmt.Sprintf("Health check exceeded timeout (%v)", p.check.Timeout)
 		if result.Output != "" {
 			text += ": " + result.Output
 		}
@@ -84,7 +85,7 @@ func (p *probe) run(ctx context.Context) container.HealthcheckResult {
 
 // execute makes the process, lets it run, and takes it away.
 func (p *probe) execute(ctx context.Context, out *excerpt) (code int, err error) {
-	if len(p.check.command) == 0 {
+	if len(p.check.Command) == 0 {
 		return 0, refuse("No exec command specified")
 	}
 	if p.dirty {
@@ -120,7 +121,7 @@ func (p *probe) start(ctx, waiting context.Context) (<-chan model.Exit, *model.S
 	// A start that was begun is completed: half of one could not be taken back.
 	starting, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeStart)
 	defer cancel()
-	streams, err := p.m.o.Execs.Exec(starting, p.b.id, p.id, model.Process{Args: p.check.command})
+	streams, err := p.m.o.Execs.Exec(starting, p.b.id, p.id, model.Process{Args: p.check.Command})
 	if err != nil {
 		return nil, nil, p.slow(starting, err)
 	}
@@ -133,7 +134,7 @@ func (p *probe) start(ctx, waiting context.Context) (<-chan model.Exit, *model.S
 
 // await waits for the end of the process, and kills it when its time is over.
 func (p *probe) await(ctx context.Context, exits <-chan model.Exit) (code int, err error) {
-	timer := time.NewTimer(p.check.timeout)
+	timer := time.NewTimer(p.check.Timeout)
 	defer timer.Stop()
 	select {
 	case exit, ok := <-exits:
@@ -196,7 +197,7 @@ func (p *probe) clear() {
 // say publishes what happens to the probe's process, as of any exec.
 func (p *probe) say(action events.Action, pairs ...string) {
 	if action != events.ActionExecDie {
-		action += events.Action(": " + strings.Join(p.check.command, " "))
+		action += events.Action(": " + strings.Join(p.check.Command, " "))
 	}
 	p.m.say(p.b, action, append(pairs, "execID", p.id)...)
 }

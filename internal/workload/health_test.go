@@ -2,7 +2,6 @@ package workload
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,68 +9,9 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 
+	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/model"
 )
-
-func TestCheckOf(t *testing.T) {
-	for _, c := range []struct {
-		name    string
-		config  container.Config
-		command []string // nil: no check
-	}{
-		{"none", container.Config{}, nil},
-		{"empty", container.Config{Healthcheck: &container.HealthConfig{Retries: 2}}, nil},
-		{"NONE", container.Config{Healthcheck: &container.HealthConfig{Test: []string{"NONE"}}}, nil},
-		{"unknown", container.Config{Healthcheck: &container.HealthConfig{Test: []string{"TCP", "80"}}}, nil},
-		{"CMD", container.Config{Healthcheck: &container.HealthConfig{Test: []string{"CMD", "a", "b c"}}}, []string{"a", "b c"}},
-		{"CMD-SHELL", container.Config{Healthcheck: &container.HealthConfig{Test: []string{"CMD-SHELL", "a b"}}}, []string{"/bin/sh", "-c", "a b"}},
-		{"shell of the image", container.Config{Shell: []string{"bash", "-ec"},
-			Healthcheck: &container.HealthConfig{Test: []string{"CMD-SHELL", "a b"}}}, []string{"bash", "-ec", "a b"}},
-	} {
-		got, ok := checkOf(&c.config)
-		if ok != (c.command != nil) || !slices.Equal(got.command, c.command) {
-			t.Errorf("%s: %v %q, want %q", c.name, ok, got.command, c.command)
-		}
-	}
-	got, _ := checkOf(&container.Config{Healthcheck: &container.HealthConfig{Test: []string{"CMD", "x"}}})
-	if got.interval != 30*time.Second || got.timeout != 30*time.Second || got.startPeriod != 0 || got.startInterval != 5*time.Second || got.retries != 3 {
-		t.Errorf("defaults %+v", got)
-	}
-}
-
-func TestHealthIsJudged(t *testing.T) {
-	started := time.Unix(1000, 0)
-	c := check{interval: 10 * time.Second, startPeriod: 20 * time.Second, startInterval: time.Second, retries: 2}
-	h := container.Health{Status: container.Starting}
-	for i, step := range []struct {
-		after  time.Duration
-		code   int
-		status container.HealthStatus
-		streak int
-		pause  time.Duration
-	}{
-		{1 * time.Second, 1, container.Starting, 0, time.Second}, // the start period forgives
-		{2 * time.Second, 1, container.Starting, 0, time.Second},
-		{21 * time.Second, 1, container.Starting, 1, 10 * time.Second}, // it is over
-		{31 * time.Second, 0, container.Healthy, 0, 10 * time.Second},
-		{41 * time.Second, 2, container.Healthy, 1, 10 * time.Second},
-		{51 * time.Second, -1, container.Unhealthy, 2, 10 * time.Second},
-		{61 * time.Second, 1, container.Unhealthy, 3, 10 * time.Second},
-		{71 * time.Second, 0, container.Healthy, 0, 10 * time.Second},
-		{3 * time.Second, 1, container.Healthy, 1, 10 * time.Second}, // a failure after a success counts, in the start period too
-	} {
-		h = c.judge(h, container.HealthcheckResult{Start: started.Add(step.after), ExitCode: step.code}, started)
-		if h.Status != step.status || h.FailingStreak != step.streak {
-			t.Errorf("step %d: %s %d, want %s %d", i, h.Status, h.FailingStreak, step.status, step.streak)
-		}
-		if got := c.pause(h.Status, step.after); got != step.pause {
-			t.Errorf("step %d: pause %v, want %v", i, got, step.pause)
-		}
-	}
-	if len(h.Log) != 5 || h.Log[4].ExitCode != 1 || h.Log[3].ExitCode != 0 {
-		t.Errorf("the last five are kept: %+v", h.Log)
-	}
-}
 
 func TestHealthcheckRefused(t *testing.T) {
 	b := newBench(t)
@@ -87,29 +27,6 @@ func TestHealthcheckRefused(t *testing.T) {
 	} {
 		_, _, err := b.Create(ctx, request("", func(r *CreateRequest) { r.Config.Healthcheck = &c.h }))
 		refused(t, err, model.Invalid, c.text)
-	}
-}
-
-func TestHealthcheckOfImage(t *testing.T) {
-	theirs := model.Healthcheck{Test: []string{"CMD", "theirs"}, Interval: time.Second, Timeout: 2 * time.Second,
-		StartPeriod: 3 * time.Second, StartInterval: 4 * time.Second, Retries: 5}
-	c := container.Config{Healthcheck: &container.HealthConfig{Timeout: time.Minute, Retries: 1}}
-	mergeHealth(&c, model.ImageConfig{Healthcheck: &theirs, Shell: []string{"ash", "-c"}})
-	want := container.HealthConfig{Test: []string{"CMD", "theirs"}, Interval: time.Second, Timeout: time.Minute,
-		StartPeriod: 3 * time.Second, StartInterval: 4 * time.Second, Retries: 1}
-	if got := *c.Healthcheck; !slices.Equal(got.Test, want.Test) || got.Interval != want.Interval || got.Timeout != want.Timeout ||
-		got.StartPeriod != want.StartPeriod || got.StartInterval != want.StartInterval || got.Retries != want.Retries || c.Shell[0] != "ash" {
-		t.Errorf("merged %+v, want %+v", got, want)
-	}
-	c = container.Config{Healthcheck: &container.HealthConfig{Test: []string{"NONE"}}}
-	mergeHealth(&c, model.ImageConfig{Healthcheck: &theirs})
-	if _, checked := checkOf(&c); checked {
-		t.Error("--no-healthcheck does not switch the image's off")
-	}
-	c = container.Config{}
-	mergeHealth(&c, model.ImageConfig{})
-	if c.Healthcheck != nil {
-		t.Error("a check out of nothing")
 	}
 }
 
@@ -203,7 +120,7 @@ func TestProbeThatCannotStart(t *testing.T) {
 	must(t, b.Start(ctx, id))
 	box, err := b.find(id)
 	must(t, err)
-	c, _ := checkOf(box.snapshot().Config)
+	c, _ := containerspec.HealthcheckOf(box.snapshot().Config)
 	p := newProbe(b.Manager, box, c)
 	b.runtime.failStart = model.Errorf(model.Internal, `OCI runtime exec failed: exec: "look": executable file not found in $PATH`)
 	if got := p.run(ctx); got.ExitCode != -1 || !strings.Contains(got.Output, "executable file not found in $PATH") {
@@ -212,7 +129,7 @@ func TestProbeThatCannotStart(t *testing.T) {
 	if got := p.run(ctx); got.ExitCode != 0 || got.Output != "" {
 		t.Errorf("the next one: %+v", got)
 	}
-	p.check.command = nil
+	p.check.Command = nil
 	if got := p.run(ctx); got.ExitCode != -1 || got.Output != "No exec command specified" {
 		t.Errorf("without a command: %+v", got)
 	}
@@ -225,7 +142,7 @@ func TestProbeLeftBehind(t *testing.T) {
 	id := b.run("one", checked(container.HealthConfig{Interval: time.Hour}))
 	box, err := b.find(id)
 	must(t, err)
-	c, _ := checkOf(box.snapshot().Config)
+	c, _ := containerspec.HealthcheckOf(box.snapshot().Config)
 	p := newProbe(b.Manager, box, c)
 	_, err = b.runtime.Exec(ctx, box.id, p.id, model.Process{})
 	must(t, err)
@@ -296,7 +213,7 @@ func TestProbesTakeTurns(t *testing.T) {
 	b.runtime.setScript(scripted{})
 	box, err := b.find(b.run("one", nil))
 	must(t, err)
-	p := newProbe(b.Manager, box, check{command: []string{"look"}, timeout: time.Minute})
+	p := newProbe(b.Manager, box, containerspec.Healthcheck{Command: []string{"look"}, Timeout: time.Minute})
 	for range probesStarting {
 		b.probes <- struct{}{}
 	}

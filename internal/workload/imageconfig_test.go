@@ -12,6 +12,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -31,7 +32,7 @@ func TestImageConfigurationIsChecked(t *testing.T) {
 		return out
 	}
 	labels := map[string]string{}
-	for i := range maxImageLabels + 1 {
+	for i := range containerspec.MaxImageLabels + 1 {
 		labels[fmt.Sprint(i)] = ""
 	}
 	for _, c := range []struct {
@@ -65,8 +66,8 @@ func TestImageConfigurationIsChecked(t *testing.T) {
 		{"NUL in the directory", model.ImageConfig{WorkingDir: "/a\x00b"}, "NUL byte", nil},
 		{"NUL in the user", model.ImageConfig{User: "web\x00"}, "NUL byte", nil},
 		{"NUL in the command", model.ImageConfig{Cmd: []string{"sh", "\x00"}}, "NUL byte", nil},
-		{"many volumes", model.ImageConfig{Volumes: many(maxImageVolumes+1, "/v%d")}, "volumes, at most", nil},
-		{"many variables", model.ImageConfig{Env: many(maxImageEnv+1, "V%d=")}, "environment variables, at most", nil},
+		{"many volumes", model.ImageConfig{Volumes: many(containerspec.MaxImageVolumes+1, "/v%d")}, "volumes, at most", nil},
+		{"many variables", model.ImageConfig{Env: many(containerspec.MaxImageEnv+1, "V%d=")}, "environment variables, at most", nil},
 		{"many labels", model.ImageConfig{Labels: labels}, "labels, at most", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -113,10 +114,6 @@ func TestUnstoppable(t *testing.T) {
 	if _, _, err := b.stopTerms(rec, StopOptions{Signal: "SIGNOPE"}); err == nil || !strings.Contains(err.Error(), "invalid signal") {
 		t.Errorf("a user's: %v", err)
 	}
-	c, ok := checkOf(&container.Config{Healthcheck: &container.HealthConfig{Test: []string{"CMD", "true"}, Interval: 1, Timeout: -5, StartInterval: 7, StartPeriod: -1}})
-	if !ok || c.interval != defaultInterval || c.timeout != defaultTimeout || c.startInterval != defaultStartInterval || c.startPeriod != 0 {
-		t.Errorf("health check %+v", c)
-	}
 }
 
 func (h hostileImages) Image(context.Context, string) (model.Image, error) {
@@ -127,34 +124,4 @@ type damagedImages struct{ fakeImages }
 
 func (damagedImages) Image(context.Context, string) (model.Image, error) {
 	return model.Image{ID: "sha256:0123456789abcdef", Damaged: "bad layer"}, nil
-}
-
-// FuzzMeant: whatever an image's author writes, what is left of it would be taken from a
-// user too.
-func FuzzMeant(f *testing.F) {
-	f.Add([]byte(`{"User":"a\u0000","Env":["=","A=b"],"Volumes":["..","/"],"StopSignal":"0","ExposedPorts":["1/x"],"Healthcheck":{"Test":["CMD"],"Interval":-1}}`))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		var image model.ImageConfig
-		if json.Unmarshal(raw, &image) != nil {
-			return
-		}
-		said, err := meant(image)
-		if err != nil {
-			return
-		}
-		r := CreateRequest{Config: &container.Config{}, Host: &container.HostConfig{}}
-		if merge(r.Config, said) != nil {
-			return
-		}
-		for _, check := range []func(CreateRequest) error{checkHealth, checkPolicies, checkPorts} {
-			if err := check(r); err != nil {
-				t.Fatalf("%s: %v", raw, err)
-			}
-		}
-		for v := range r.Config.Volumes {
-			if !strings.HasPrefix(v, "/") || v == "/" {
-				t.Fatalf("volume at %q", v)
-			}
-		}
-	})
 }

@@ -1,7 +1,6 @@
 package workload
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -10,8 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/moby/moby/api/types/network"
-
+	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/names"
 	"github.com/linkspan/linkspan/internal/ops"
@@ -26,44 +24,6 @@ type link struct {
 	Alias  string
 }
 
-// hostAndLinks is the refusal of a link to a container that has the host's
-// network.
-const hostAndLinks = "conflicting options: host type networking can't be used with links. This would result in undefined behavior"
-
-// parseLink reads "name", "name:alias" or the form that inspect gives,
-// "/name:/container/alias". Errors are Invalid, in Docker's words.
-func parseLink(text string) (name, alias string, err error) {
-	parts := strings.Split(text, ":")
-	switch {
-	case text == "":
-		return "", "", refuse("empty string specified for links")
-	case len(parts) > 2:
-		return "", "", model.Errorf(model.Invalid, "bad format for links: %s", text)
-	case len(parts) == 1:
-		name, alias = text, text
-	default:
-		name, alias = parts[0], parts[1]
-		if strings.HasPrefix(name, "/") {
-			alias = path.Base(alias)
-		}
-	}
-	name, alias = strings.TrimPrefix(name, "/"), strings.TrimPrefix(alias, "/")
-	// The alias becomes part of /etc/hosts.
-	if name == "" || alias == "" || strings.ContainsAny(alias, "/# \t\r\n\x00") {
-		return "", "", model.Errorf(model.Invalid, "bad format for links: %s", text)
-	}
-	return name, alias, nil
-}
-
-func checkLinks(r CreateRequest) error {
-	for _, text := range r.Host.Links {
-		if _, _, err := parseLink(text); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // findLinks returns the links of a container that is being made. On networks of
 // the user's own links are part of memberships.
 func (m *Manager) findLinks(r record) ([]link, error) {
@@ -72,7 +32,7 @@ func (m *Manager) findLinks(r record) ([]link, error) {
 	}
 	var out []link
 	for _, text := range r.Host.Links {
-		name, alias, err := parseLink(text)
+		name, alias, err := containerspec.ParseLink(text)
 		if err != nil {
 			return nil, err
 		}
@@ -101,7 +61,7 @@ func (m *Manager) linkable(name string) (record, error) {
 		target := b.snapshot()
 		switch mode := target.mode(); {
 		case mode.IsHost():
-			return record{}, refuse(hostAndLinks)
+			return record{}, refuse(containerspec.HostAndLinks)
 		case !mode.IsContainer():
 			return target, nil
 		default:
@@ -120,27 +80,7 @@ func (m *Manager) opening(links []link) []model.SandboxLink {
 		if !ok || slices.ContainsFunc(out, func(o model.SandboxLink) bool { return o.Target == target.Sandbox }) {
 			continue
 		}
-		out = append(out, model.SandboxLink{Target: target.Sandbox, Ports: exposed(target.Config.ExposedPorts)})
-	}
-	return out
-}
-
-// exposed returns ports as ranges that neither overlap nor touch, in order.
-func exposed(set network.PortSet) []model.OpenPorts {
-	var all []model.OpenPorts
-	for p := range set {
-		all = append(all, model.OpenPorts{Protocol: model.Protocol(p.Proto()), Ports: model.Port(p.Num())})
-	}
-	slices.SortFunc(all, func(a, b model.OpenPorts) int {
-		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Ports.First, b.Ports.First))
-	})
-	var out []model.OpenPorts
-	for _, p := range all {
-		if n := len(out) - 1; n >= 0 && out[n].Protocol == p.Protocol && int(p.Ports.First) == int(out[n].Ports.Last)+1 {
-			out[n].Ports.Last = p.Ports.Last
-			continue
-		}
-		out = append(out, p)
+		out = append(out, model.SandboxLink{Target: target.Sandbox, Ports: containerspec.Exposed(target.Config.ExposedPorts)})
 	}
 	return out
 }
@@ -250,7 +190,7 @@ func (m *Manager) linkEnvironment(r record) []string {
 		to, ok := m.byID(l.Target)
 		if e, _ := bridgeEndpoint(to, s); ok && e.Up {
 			out = append(out, names.LinkEnvironment(names.Linked{
-				Name: r.linkName(l), Alias: l.Alias, Addr: e.Addr4, Ports: exposed(to.Config.ExposedPorts), Env: to.Config.Env,
+				Name: r.linkName(l), Alias: l.Alias, Addr: e.Addr4, Ports: containerspec.Exposed(to.Config.ExposedPorts), Env: to.Config.Env,
 			})...)
 		}
 	}

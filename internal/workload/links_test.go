@@ -9,6 +9,7 @@ import (
 
 	"github.com/moby/moby/api/types/network"
 
+	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -133,7 +134,7 @@ func TestLinkRefusals(t *testing.T) {
 		{"a:b:c", "bad format for links: a:b:c"},
 		{"idle:", "bad format for links: idle:"},
 		{"idle:a b", "bad format for links: idle:a b"},
-		{"host", hostAndLinks},
+		{"host", containerspec.HostAndLinks},
 	} {
 		_, _, err := b.Create(ctx, request("", linking(c.link)))
 		refused(t, err, model.Invalid, c.want)
@@ -144,18 +145,6 @@ func TestLinkRefusals(t *testing.T) {
 	refused(t, b.Start(ctx, apart), model.Unfit, "Cannot link to /alone, as it does not belong to the default network")
 	// Who is not on the default bridge has no use for links there.
 	must(t, b.Start(ctx, b.create("none", func(r *CreateRequest) { r.Host.NetworkMode, r.Host.Links = "none", []string{"idle"} })))
-}
-
-func TestExposedPortsOfLinks(t *testing.T) {
-	set := network.PortSet{}
-	for _, p := range []string{"80/tcp", "81/tcp", "82/tcp", "84/tcp", "65535/tcp", "80/udp", "1/sctp"} {
-		set[network.MustParsePort(p)] = struct{}{}
-	}
-	var got []string
-	for _, p := range exposed(set) {
-		got = append(got, string(p.Protocol)+" "+p.Ports.String())
-	}
-	equal(t, "ranges", got, []string{"sctp 1", "tcp 80-82", "tcp 84", "tcp 65535", "udp 80"})
 }
 
 func TestLinkEnvironment(t *testing.T) {

@@ -7,12 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 
+	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -55,7 +54,7 @@ func (m *Manager) mountPoints(r record) ([]mountPoint, error) {
 		}
 	}
 	for _, target := range slices.Sorted(maps.Keys(r.Host.Tmpfs)) {
-		p, err := tmpfsPoint(target, r.Host.Tmpfs[target])
+		p, err := containerspec.TmpfsPoint(target, r.Host.Tmpfs[target])
 		p.Unlisted = true
 		if err := add(p, err); err != nil {
 			return out, err
@@ -91,63 +90,28 @@ func (m *Manager) imageVolumes(r record, out []mountPoint) ([]mountPoint, error)
 	return out, nil
 }
 
-// bind is one `-v` value: [SOURCE:]TARGET[:OPTIONS].
-type bind struct {
-	source, target, mode string
-	readOnly, noCopy     bool
-	propagation          mount.Propagation // empty: the default
-}
-
-func parseBind(spec string) (bind, error) {
-	parts := strings.Split(spec, ":")
-	if len(parts) > 3 || slices.Contains(parts, "") {
-		return bind{}, model.Errorf(model.Invalid, "invalid volume specification: '%s'", spec)
-	}
-	if len(parts) == 1 {
-		return bind{target: parts[0]}, nil
-	}
-	b := bind{source: parts[0], target: parts[1]}
-	if len(parts) == 2 {
-		return b, nil
-	}
-	b.mode = parts[2]
-	for _, option := range strings.Split(b.mode, ",") {
-		switch {
-		case option == "ro" || option == "readonly":
-			b.readOnly = true
-		case option == "nocopy":
-			b.noCopy = true
-		case slices.Contains(mount.Propagations, mount.Propagation(option)):
-			b.propagation = mount.Propagation(option)
-		case !slices.Contains([]string{"rw", "z", "Z", "cached", "delegated", "consistent"}, option):
-			return bind{}, model.Errorf(model.Invalid, "invalid mode: %s", b.mode)
-		}
-	}
-	return b, nil
-}
-
 // bindPoint resolves one `-v` value. A source that is no absolute path is the
 // name of a volume.
 func (m *Manager) bindPoint(spec string) (p mountPoint, err error) {
-	b, err := parseBind(spec)
+	b, err := containerspec.ParseBind(spec)
 	if err != nil {
 		return p, err
 	}
-	if filepath.Clean(b.target) == "/" {
+	if filepath.Clean(b.Target) == "/" {
 		return p, model.Errorf(model.Invalid, "invalid volume specification: '%s': invalid mount config for type %q: invalid specification: destination can't be '/'", spec, mount.TypeBind)
 	}
-	if !filepath.IsAbs(b.source) {
-		p, err = m.volumePoint(b.source, b.target)
-	} else if p, err = hostPoint(b.source, b.target); err == nil {
+	if !filepath.IsAbs(b.Source) {
+		p, err = m.volumePoint(b.Source, b.Target)
+	} else if p, err = containerspec.HostPoint(b.Source, b.Target); err == nil {
 		err = makeSource(p.Source) // --mount refuses a missing source
 	}
-	if b.mode != "" {
-		p.Mode = b.mode
+	if b.Mode != "" {
+		p.Mode = b.Mode
 	}
-	if b.propagation != "" {
-		p.Propagation = b.propagation
+	if b.Propagation != "" {
+		p.Propagation = b.Propagation
 	}
-	p.RW, p.CopyUp = !b.readOnly, p.CopyUp && !b.noCopy
+	p.RW, p.CopyUp = !b.ReadOnly, p.CopyUp && !b.NoCopy
 	return p, err
 }
 
@@ -158,7 +122,7 @@ func (m *Manager) specPoint(spec mount.Mount) (p mountPoint, err error) {
 	}
 	switch spec.Type {
 	case mount.TypeBind:
-		if p, err = hostPoint(spec.Source, spec.Target); err != nil {
+		if p, err = containerspec.HostPoint(spec.Source, spec.Target); err != nil {
 			return p, err
 		}
 		if o := spec.BindOptions; o != nil {
@@ -175,7 +139,7 @@ func (m *Manager) specPoint(spec mount.Mount) (p mountPoint, err error) {
 			return p, bad("bind source path does not exist: %s", p.Source)
 		}
 	case mount.TypeVolume:
-		if err := checkVolumeOptions(spec.VolumeOptions); err != nil {
+		if err := containerspec.CheckVolumeOptions(spec.VolumeOptions); err != nil {
 			return p, err
 		}
 		if p, err = m.volumePoint(spec.Source, spec.Target); err != nil {
@@ -186,57 +150,15 @@ func (m *Manager) specPoint(spec mount.Mount) (p mountPoint, err error) {
 		if spec.Source != "" {
 			return p, bad("field Source must not be specified")
 		}
-		if p, err = tmpfsPoint(spec.Target, ""); err != nil {
+		if p, err = containerspec.TmpfsPoint(spec.Target, ""); err != nil {
 			return p, err
 		}
-		p.Options = tmpfsOptions(spec.TmpfsOptions)
+		p.Options = containerspec.TmpfsOptions(spec.TmpfsOptions)
 	default:
 		return p, model.Errorf(model.Invalid, "mount type unknown: %q", spec.Type)
 	}
 	p.RW = !spec.ReadOnly
 	return p, nil
-}
-
-// checkVolumeOptions refuses what would make another volume than the one meant.
-func checkVolumeOptions(o *mount.VolumeOptions) error {
-	switch {
-	case o == nil:
-		return nil
-	case o.Subpath != "":
-		return model.Errorf(model.NotImplemented, "mounting a part of a volume is not supported yet")
-	case o.DriverConfig != nil && o.DriverConfig.Name != "" && o.DriverConfig.Name != "local":
-		return model.Errorf(model.Invalid, "error looking up volume plugin %s: plugin %q not found", o.DriverConfig.Name, o.DriverConfig.Name)
-	case o.DriverConfig != nil && len(o.DriverConfig.Options) > 0:
-		return model.Errorf(model.NotImplemented, "options of the volume driver local are not supported yet")
-	}
-	return nil
-}
-
-func tmpfsOptions(o *mount.TmpfsOptions) []string {
-	if o == nil {
-		return nil
-	}
-	var out []string
-	if o.SizeBytes > 0 {
-		out = append(out, "size="+strconv.FormatInt(o.SizeBytes, 10))
-	}
-	if o.Mode != 0 {
-		out = append(out, fmt.Sprintf("mode=%o", o.Mode))
-	}
-	for _, pair := range o.Options {
-		out = append(out, strings.Join(pair, "="))
-	}
-	return out
-}
-
-func hostPoint(source, target string) (mountPoint, error) {
-	for _, path := range []string{source, target} {
-		if !filepath.IsAbs(path) {
-			return mountPoint{}, model.Errorf(model.Invalid, "invalid mount config for type \"bind\": invalid mount path: '%s' mount path must be absolute", path)
-		}
-	}
-	return mountPoint{MountPoint: container.MountPoint{Type: mount.TypeBind, Source: filepath.Clean(source),
-		Destination: target, RW: true, Propagation: mount.PropagationRPrivate}}, nil
 }
 
 // makeSource makes the directory to bind, unless something is there.
@@ -260,7 +182,7 @@ func (m *Manager) volumePoint(name, target string) (mountPoint, error) {
 	if anonymous {
 		name = newID()
 	}
-	if checkName(name) != nil || len(name) > 255 {
+	if containerspec.CheckName(name) != nil || len(name) > 255 {
 		return mountPoint{}, model.Errorf(model.Invalid, "create %s: %q includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path", name, name)
 	}
 	if err := makeVolume(m.o.Root, name); err != nil {
@@ -270,23 +192,11 @@ func (m *Manager) volumePoint(name, target string) (mountPoint, error) {
 		Source: m.volume(name), Destination: target, Mode: "z", RW: true}}, nil
 }
 
-func tmpfsPoint(target, options string) (mountPoint, error) {
-	if !filepath.IsAbs(target) {
-		return mountPoint{}, model.Errorf(model.Invalid, "invalid mount config for type \"tmpfs\": invalid mount path: '%s' mount path must be absolute", target)
-	}
-	p := mountPoint{MountPoint: container.MountPoint{Type: mount.TypeTmpfs, Destination: target, RW: true}}
-	if options != "" {
-		p.Options = strings.Split(options, ",")
-	}
-	p.RW = !slices.Contains(p.Options, "ro")
-	return p, nil
-}
-
 // inheritedPoints returns the mounts of the containers named by --volumes-from.
 func (m *Manager) inheritedPoints(r record) ([]mountPoint, error) {
 	var out []mountPoint
 	for _, from := range r.Host.VolumesFrom {
-		ref, readOnly, err := parseVolumesFrom(from)
+		ref, readOnly, err := containerspec.ParseVolumesFrom(from)
 		if err != nil {
 			return nil, err
 		}

@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"strings"
 
+	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -22,24 +23,6 @@ func newID() string {
 	}
 }
 
-// checkName refuses what Docker refuses as a container's name.
-func checkName(name string) error {
-	for i, c := range []byte(name) {
-		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-		if !letter && (i == 0 || !strings.ContainsRune("_.-", rune(c))) {
-			return badName(name)
-		}
-	}
-	if len(name) < 2 {
-		return badName(name)
-	}
-	return nil
-}
-
-func badName(name string) error {
-	return model.Errorf(model.Invalid, "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
-}
-
 // reserve gives a name to a container that is about to be; an empty name is
 // replaced by a generated one.
 func (m *Manager) reserve(name string, id model.ContainerID) (string, error) {
@@ -47,7 +30,7 @@ func (m *Manager) reserve(name string, id model.ContainerID) (string, error) {
 		return m.generateName(id), nil
 	}
 	name = strings.TrimPrefix(name, "/")
-	if err := checkName(name); err != nil {
+	if err := containerspec.CheckName(name); err != nil {
 		return "", err
 	}
 	m.mu.Lock()

@@ -5,11 +5,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
-	"github.com/moby/moby/api/types/container"
-
+	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/state"
@@ -21,31 +18,10 @@ import (
 // plain container is enough, as long as it runs. A privileged exec is not: it comes
 // and goes, and ports are not to change with it.
 
-// netAdmin tells whether a container's processes have CAP_NET_ADMIN, by the rules
-// by which the runtime gives capabilities: ALL adds what is not dropped by name, and
-// what is added by name is there.
-func netAdmin(h *container.HostConfig) bool {
-	const capability, all = "NET_ADMIN", "ALL"
-	has := func(list []string, name string) bool {
-		return slices.ContainsFunc(list, func(c string) bool {
-			return strings.TrimPrefix(strings.ToUpper(strings.TrimSpace(c)), "CAP_") == name
-		})
-	}
-	switch {
-	case h == nil:
-		return false
-	case h.Privileged:
-		return true
-	case has(h.CapAdd, all):
-		return !has(h.CapDrop, capability)
-	}
-	return has(h.CapAdd, capability)
-}
-
 // lend says of the sandbox that a container is about to share what the container
 // brings along.
 func (m *Manager) lend(ctx context.Context, r record, owner model.ContainerID) error {
-	if !r.mode().IsContainer() || !netAdmin(r.Host) {
+	if !r.mode().IsContainer() || !containerspec.NetAdmin(r.Host) {
 		return nil
 	}
 	sb, ok := m.o.Engine.Snapshot().SandboxOf(owner)
@@ -58,7 +34,7 @@ func (m *Manager) lend(ctx context.Context, r record, owner model.ContainerID) e
 
 // takeBack is the opposite, after a container has ended.
 func (m *Manager) takeBack(ctx context.Context, r record, op string) {
-	if r.mode().IsContainer() && netAdmin(r.Host) {
+	if r.mode().IsContainer() && containerspec.NetAdmin(r.Host) {
 		m.reviewNetAdmin(ctx, op)
 	}
 }
@@ -68,14 +44,14 @@ func (m *Manager) takeBack(ctx context.Context, r record, op string) {
 func (m *Manager) reviewNetAdmin(ctx context.Context, op string) {
 	lent := map[model.ContainerID]bool{}
 	for _, b := range m.all() {
-		if r := b.snapshot(); r.State.Running && r.mode().IsContainer() && netAdmin(r.Host) {
+		if r := b.snapshot(); r.State.Running && r.mode().IsContainer() && containerspec.NetAdmin(r.Host) {
 			lent[m.sharedOwner(r.ID)] = true
 		}
 	}
 	now := m.o.Engine.Snapshot()
 	for _, b := range m.all() {
 		r := b.snapshot()
-		want := netAdmin(r.Host) || lent[r.ID]
+		want := containerspec.NetAdmin(r.Host) || lent[r.ID]
 		if r.Sandbox == "" || sameNetAdmin(now, r.Sandbox, want) {
 			continue
 		}

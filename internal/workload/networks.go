@@ -24,7 +24,7 @@ func (m *Manager) Connect(ctx context.Context, ref, networkRef string, settings 
 		return refuse(ops.SharedNetworking)
 	}
 	ctx = context.WithoutCancel(ctx)
-	s, err := m.o.Engine.Do(ctx, ops.Connect(rec.Sandbox, endpointSpec(networkRef, settings)))
+	s, err := m.o.Engine.Do(ctx, ops.Connect(rec.Sandbox, newEndpoint(networkRef, settings)))
 	if err != nil {
 		return err
 	}

@@ -11,38 +11,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/gateway"
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/ports"
 )
-
-// publications returns what a container publishes: the ports it was told to, and
-// with --publish-all also those that it exposes.
-func publications(c *container.Config, h *container.HostConfig) ([]model.PortSpec, error) {
-	var asked []ports.Asked
-	for port, bindings := range h.PortBindings {
-		for _, b := range bindings {
-			asked = append(asked, ports.Asked{
-				Container: port.Num(), Protocol: model.Protocol(port.Proto()), Host: b.HostIP, HostPort: b.HostPort,
-			})
-		}
-		if h.PublishAllPorts && len(bindings) == 0 {
-			asked = append(asked, ports.Asked{Container: port.Num(), Protocol: model.Protocol(port.Proto())})
-		}
-	}
-	if h.PublishAllPorts {
-		for port := range c.ExposedPorts {
-			if _, bound := h.PortBindings[port]; !bound {
-				asked = append(asked, ports.Asked{Container: port.Num(), Protocol: model.Protocol(port.Proto())})
-			}
-		}
-	}
-	return ports.Parse(asked)
-}
-
-// checkPorts refuses publications that cannot be.
-func checkPorts(r CreateRequest) error {
-	_, err := publications(r.Config, r.Host)
-	return err
-}
 
 // openPorts returns the ports of a container that are open now, and whether it
 // has ports at all: only bridges know of them, also of those merely exposed.

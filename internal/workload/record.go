@@ -8,6 +8,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/names"
 )
@@ -59,14 +60,8 @@ type progress struct {
 	FinishedAt time.Time
 }
 
-// mountPoint is a mount as it is reported, and what the runtime needs besides.
-type mountPoint struct {
-	container.MountPoint
-	Options   []string `json:",omitempty"` // of a tmpfs
-	Anonymous bool     `json:",omitempty"` // a volume that goes with the container
-	CopyUp    bool     `json:",omitempty"` // a volume that takes over what the image has there, if it is empty
-	Unlisted  bool     `json:",omitempty"` // of --tmpfs: HostConfig tells of it, Mounts does not
-}
+// mountPoint is a mount as it is stored.
+type mountPoint = containerspec.MountPoint
 
 // status returns Docker's word for the state.
 func (r record) status() container.ContainerState {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -23,7 +24,7 @@ func TestRecordOfVersion1(t *testing.T) {
 	if got := r.health().Status; got != container.NoHealthcheck {
 		t.Errorf("health %s of a record that knows of none", got)
 	}
-	if _, checked := checkOf(r.Config); !checked {
+	if _, checked := containerspec.HealthcheckOf(r.Config); !checked {
 		t.Error("its health check is lost")
 	}
 }

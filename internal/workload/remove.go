@@ -13,6 +13,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 
+	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 )
@@ -171,13 +172,13 @@ func (m *Manager) Update(ctx context.Context, ref string, c container.UpdateConf
 	if host.AutoRemove && !c.RestartPolicy.IsNone() {
 		return none, model.Errorf(model.Conflict, "Cannot update container %s: Restart policy cannot be updated because AutoRemove is enabled for the container", b.id)
 	}
-	if err := checkLimits(c.Resources); err != nil {
+	if err := containerspec.CheckLimits(c.Resources, thisMachine()); err != nil {
 		return none, err
 	}
-	if err := checkUpdate(host.Resources, c.Resources); err != nil {
+	if err := containerspec.CheckUpdate(host.Resources, c.Resources); err != nil {
 		return none, model.Errorf(model.KindOf(err), "Cannot update container %s: %w", b.id, err)
 	}
-	updateResources(&host.Resources, c.Resources)
+	containerspec.UpdateResources(&host.Resources, c.Resources)
 	if c.RestartPolicy.Name != "" {
 		host.RestartPolicy = c.RestartPolicy
 	}
@@ -185,7 +186,7 @@ func (m *Manager) Update(ctx context.Context, ref string, c container.UpdateConf
 	made := b.made
 	b.mu.Unlock()
 	ctx = context.WithoutCancel(ctx) // the limits and the record change both or not at all
-	if changed := resources(c.Resources); made && changed != (model.Resources{}) {
+	if changed := containerspec.Resources(c.Resources); made && changed != (model.Resources{}) {
 		if err := m.o.Containers.Update(ctx, b.id, changed); err != nil {
 			return none, model.Errorf(model.KindOf(err), "Cannot update container %s: %w", b.id, err)
 		}
@@ -196,30 +197,6 @@ func (m *Manager) Update(ctx context.Context, ref string, c container.UpdateConf
 	}
 	m.say(b, events.ActionUpdate)
 	return container.UpdateResponse{Warnings: []string{}}, nil
-}
-
-// updateResources takes over what changed says; zero says nothing.
-func updateResources(r *container.Resources, changed container.Resources) {
-	for _, n := range []struct {
-		to   *int64
-		from int64
-	}{
-		{&r.Memory, changed.Memory}, {&r.MemorySwap, changed.MemorySwap}, {&r.MemoryReservation, changed.MemoryReservation},
-		{&r.NanoCPUs, changed.NanoCPUs}, {&r.CPUShares, changed.CPUShares}, {&r.CPUQuota, changed.CPUQuota}, {&r.CPUPeriod, changed.CPUPeriod},
-	} {
-		if n.from != 0 {
-			*n.to = n.from
-		}
-	}
-	if changed.CpusetCpus != "" {
-		r.CpusetCpus = changed.CpusetCpus
-	}
-	if changed.CpusetMems != "" {
-		r.CpusetMems = changed.CpusetMems
-	}
-	if changed.PidsLimit != nil {
-		r.PidsLimit = changed.PidsLimit
-	}
 }
 
 // Prune removes the containers that do not run and that the filters (until,

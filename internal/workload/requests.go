@@ -5,22 +5,16 @@ import (
 	"io"
 	"time"
 
-	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/network"
+	"github.com/linkspan/linkspan/internal/containerspec"
+	"github.com/linkspan/linkspan/internal/model"
 )
 
 // ErrDetached is what Attach and StartExec return when the user typed the detach
 // keys: the process goes on, and nothing is wrong.
 var ErrDetached = errors.New("read escape sequence")
 
-// CreateRequest asks for a container. Name may be empty; the rest may be nil,
-// except Config.
-type CreateRequest struct {
-	Name       string
-	Config     *container.Config
-	Host       *container.HostConfig
-	Networking *network.NetworkingConfig
-}
+// CreateRequest asks for a container.
+type CreateRequest = containerspec.Request
 
 // StopOptions say how to end a container. Signal empty means the container's
 // own; Timeout nil means the container's own, in seconds, below 0 is for ever.
@@ -78,3 +72,6 @@ type ExecStart struct {
 	Width, Height uint
 	DetachKeys    string
 }
+
+// refuse is the refusal of a request that cannot be meant.
+func refuse(words string) error { return model.Errorf(model.Invalid, "%s", words) }

@@ -3,8 +3,7 @@ package workload
 import (
 	"slices"
 
-	"github.com/moby/moby/api/types/container"
-
+	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -18,29 +17,17 @@ func (m *Manager) spec(r record, n netns, f files) model.ContainerSpec {
 		HostPID: h.PidMode.IsHost(), HostIPC: h.IpcMode.IsHost(), HostUTS: h.UTSMode.IsHost(),
 		Process:        m.process(r),
 		Mounts:         m.runtimeMounts(r, f),
-		Devices:        devices(h.Devices),
+		Devices:        containerspec.Devices(h.Devices),
 		DeviceRules:    h.DeviceCgroupRules,
 		ReadonlyRootfs: h.ReadonlyRootfs, Privileged: h.Privileged,
 		CapAdd: h.CapAdd, CapDrop: h.CapDrop, SecurityOpts: h.SecurityOpt,
 		MaskedPaths: h.MaskedPaths, ReadonlyPaths: h.ReadonlyPaths,
-		Sysctls: h.Sysctls, Resources: resources(h.Resources),
+		Sysctls: h.Sysctls, Resources: containerspec.Resources(h.Resources),
 		ShmSize: h.ShmSize, CgroupParent: h.CgroupParent,
-		Init: m.wantsInit(h),
+		Init: containerspec.WantsInit(h, m.o.Defaults.Init),
 	}
 	m.shareSpec(&out, r)
 	return out
-}
-
-// wantsInit tells whether the container's process gets an init before it. Among
-// the processes of others it would not be process 1 and could reap nothing.
-func (m *Manager) wantsInit(h *container.HostConfig) bool {
-	if !h.PidMode.IsPrivate() {
-		return false
-	}
-	if h.Init == nil {
-		return m.o.Defaults.Init
-	}
-	return *h.Init
 }
 
 // process returns the container's first process.
@@ -58,28 +45,4 @@ func (m *Manager) process(r record) model.Process {
 		}
 	}
 	return p
-}
-
-func devices(given []container.DeviceMapping) []model.Device {
-	var out []model.Device
-	for _, d := range given {
-		out = append(out, model.Device{Source: d.PathOnHost, Target: d.PathInContainer, Permissions: d.CgroupPermissions})
-	}
-	return out
-}
-
-func resources(r container.Resources) model.Resources {
-	out := model.Resources{
-		Memory: r.Memory, MemorySwap: r.MemorySwap, MemoryReservation: r.MemoryReservation,
-		NanoCPUs: r.NanoCPUs, CPUShares: r.CPUShares, CPUQuota: r.CPUQuota, CPUPeriod: r.CPUPeriod,
-		CpusetCpus: r.CpusetCpus, CpusetMems: r.CpusetMems,
-	}
-	if r.MemorySwappiness != nil && *r.MemorySwappiness >= 0 {
-		out.Swappiness = *r.MemorySwappiness + 1
-	}
-	out.NoOOMKiller = r.OomKillDisable != nil && *r.OomKillDisable
-	if r.PidsLimit != nil {
-		out.Pids = max(*r.PidsLimit, -1) // 0 says nothing, below is "no limit" said aloud
-	}
-	return out
 }

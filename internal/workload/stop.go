@@ -108,7 +108,7 @@ func (m *Manager) stopTerms(rec record, o StopOptions) (syscall.Signal, int, err
 		timeout = *o.Timeout
 	}
 	if o.Signal == "" {
-		return stopSignal(rec), timeout, nil
+		return stopSignal(rec.Config), timeout, nil
 	}
 	sig, err := parseSignal(o.Signal)
 	return sig, timeout, err
@@ -206,7 +206,7 @@ func (m *Manager) kill(ctx context.Context, ref, name string) error {
 		b.turn.give()
 		return notRunning(b.id)
 	}
-	if sig == syscall.SIGKILL || sig == stopSignal(rec) {
+	if sig == syscall.SIGKILL || sig == stopSignal(rec.Config) {
 		b.edit(func(r *record) { r.Stopped = true })
 	}
 	b.turn.give()
@@ -215,24 +215,6 @@ func (m *Manager) kill(ctx context.Context, ref, name string) error {
 	}
 	_, err = waitEnded(ctx, r, killTimeout)
 	return err
-}
-
-// stopSignal returns the signal that ends a container. What an image said that cannot
-// be meant must not keep it from being stopped: then, as with Docker, it is SIGTERM.
-func stopSignal(r record) syscall.Signal {
-	sig, err := parseSignal(r.Config.StopSignal)
-	if err != nil || !signal.ValidSignalForPlatform(sig) {
-		return syscall.SIGTERM
-	}
-	return sig
-}
-
-func parseSignal(name string) (syscall.Signal, error) {
-	sig, err := signal.ParseSignal(name)
-	if err != nil {
-		return 0, model.Errorf(model.Invalid, "%w", err)
-	}
-	return sig, nil
 }
 
 // Restart stops a container, if it runs, and starts it. A client that goes away

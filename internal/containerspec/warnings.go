@@ -1,4 +1,4 @@
-package workload
+package containerspec
 
 import (
 	"strings"
@@ -6,9 +6,9 @@ import (
 	"github.com/moby/moby/api/types/container"
 )
 
-// warnings returns what Docker remarks on a container that it makes all the
+// Warnings returns what Docker remarks on a container that it makes all the
 // same, and what of the request is kept but has no effect.
-func warnings(r CreateRequest) []string {
+func Warnings(r Request, on Machine) []string {
 	mode := r.Host.NetworkMode
 	var out []string
 	if mode.IsHost() && (len(r.Host.PortBindings) > 0 || r.Host.PublishAllPorts) {
@@ -17,15 +17,12 @@ func warnings(r CreateRequest) []string {
 	if mode.IsBridge() && len(r.Host.Links) > 0 {
 		out = append(out, "Links on the default bridge network are deprecated and will be removed in a future release. Use a custom network instead.")
 	}
-	out = append(out, memoryWarnings(r.Host.Resources, exists(memoryV1))...)
+	out = append(out, memoryWarnings(r.Host.Resources, on.MemoryV1)...)
 	if idle := withoutEffect(r); len(idle) > 0 {
 		out = append(out, "Not supported by this version yet, and without effect: "+strings.Join(idle, ", "))
 	}
 	return out
 }
-
-// memoryV1 is there where memory is controlled by cgroups of version 1.
-const memoryV1 = "/sys/fs/cgroup/memory/memory.swappiness"
 
 // memoryWarnings returns Docker's remarks on settings that only cgroups of version 1
 // have, or that are dangerous.
@@ -45,7 +42,7 @@ func memoryWarnings(r container.Resources, v1 bool) []string {
 }
 
 // withoutEffect names the options that are stored and shown, and do nothing.
-func withoutEffect(r CreateRequest) []string {
+func withoutEffect(r Request) []string {
 	h := r.Host
 	var out []string
 	for _, option := range []struct {

@@ -1,4 +1,4 @@
-package workload
+package containerspec
 
 import (
 	"path"
@@ -16,23 +16,23 @@ import (
 // Bounds of what an image may ask to be made for a container. Its author is not the
 // user, who may ask for what he likes.
 const (
-	maxImageVolumes = 512
-	maxImagePorts   = 3 * 65535 // every port of every protocol
-	maxImageLabels  = 16384
-	maxImageEnv     = 16384
+	MaxImageVolumes = 512
+	MaxImagePorts   = 3 * 65535 // every port of every protocol
+	MaxImageLabels  = 16384
+	MaxImageEnv     = 16384
 )
 
-// meant returns what an image's configuration says, without what it cannot mean: that
+// FromImage returns what an image's configuration says, without what it cannot mean: that
 // is left to the default, as Docker does, where nobody loses by it. Refused is what a
 // default would turn into something else than the image's author wanted, such as root
 // for a user that nobody can be, and what is boundless.
-func meant(c model.ImageConfig) (model.ImageConfig, error) {
+func FromImage(c model.ImageConfig) (model.ImageConfig, error) {
 	for _, bound := range []struct {
 		what     string
 		has, max int
 	}{
-		{"volumes", len(c.Volumes), maxImageVolumes}, {"exposed ports", len(c.ExposedPorts), maxImagePorts},
-		{"labels", len(c.Labels), maxImageLabels}, {"environment variables", len(c.Env), maxImageEnv},
+		{"volumes", len(c.Volumes), MaxImageVolumes}, {"exposed ports", len(c.ExposedPorts), MaxImagePorts},
+		{"labels", len(c.Labels), MaxImageLabels}, {"environment variables", len(c.Env), MaxImageEnv},
 	} {
 		if bound.has > bound.max {
 			return c, model.Errorf(model.Invalid, "the image's configuration has %d %s, at most %d are allowed", bound.has, bound.what, bound.max)
@@ -49,7 +49,7 @@ func meant(c model.ImageConfig) (model.ImageConfig, error) {
 	if s, err := signal.ParseSignal(c.StopSignal); err != nil || !signal.ValidSignalForPlatform(s) {
 		c.StopSignal = ""
 	}
-	c.Env = slices.DeleteFunc(slices.Clone(c.Env), func(e string) bool { return checkEnv([]string{e}) != nil })
+	c.Env = slices.DeleteFunc(slices.Clone(c.Env), func(e string) bool { return CheckEnv([]string{e}) != nil })
 	c.ExposedPorts = slices.DeleteFunc(slices.Clone(c.ExposedPorts), func(text string) bool {
 		port, err := network.ParsePort(text)
 		return err != nil || !slices.Contains([]network.IPProtocol{network.TCP, network.UDP, network.SCTP}, port.Proto())

@@ -1,4 +1,4 @@
-package workload
+package containerspec
 
 import (
 	"slices"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
+	"github.com/moby/sys/signal"
 
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/names"
@@ -16,12 +17,14 @@ import (
 // maxHostname is what the kernel takes (uname(2): __NEW_UTS_LEN).
 const maxHostname = 64
 
-// validate refuses what cannot be, with Docker's words, before anything is made.
+// Validate refuses what cannot be, with Docker's words, before anything is made.
 // The request has its defaults but not yet what its image says.
-func validate(r CreateRequest) error {
-	for _, check := range []func(CreateRequest) error{
+func Validate(r Request, on Machine) error {
+	limits := func(r Request) error { return CheckLimits(r.Host.Resources, on) }
+	for _, check := range []func(Request) error{
 		checkContainerMode, checkModes, checkHostname, checkSysctls, checkPorts,
-		checkExtraHosts, checkLinks, checkEndpoints, checkPolicies, checkHealth, checkLogging, checkHost,
+		checkExtraHosts, checkLinks, checkEndpoints, checkPolicies,
+		limits, checkVariables, checkHealth, checkLogging, checkHost,
 	} {
 		if err := check(r); err != nil {
 			return err
@@ -34,7 +37,7 @@ func refuse(words string) error { return model.Errorf(model.Invalid, "%s", words
 
 // checkContainerMode refuses options that belong to the container whose network
 // is shared.
-func checkContainerMode(r CreateRequest) error {
+func checkContainerMode(r Request) error {
 	mode := r.Host.NetworkMode
 	if word, target, _ := strings.Cut(string(mode), ":"); word == "container" && target == "" {
 		return refuse("invalid network mode: invalid container format container:<name|id>")
@@ -59,13 +62,13 @@ func checkContainerMode(r CreateRequest) error {
 	return nil
 }
 
-func checkModes(r CreateRequest) error {
+func checkModes(r Request) error {
 	h := r.Host
 	switch {
 	case h.UTSMode.IsHost() && r.Config.Hostname != "":
 		return refuse("conflicting options: hostname and the UTS mode")
 	case h.NetworkMode.IsHost() && len(h.Links) > 0:
-		return refuse(hostAndLinks)
+		return refuse(HostAndLinks)
 	case !h.UTSMode.Valid():
 		return refuse("invalid UTS mode: " + string(h.UTSMode))
 	case !h.PidMode.Valid():
@@ -76,7 +79,7 @@ func checkModes(r CreateRequest) error {
 	return nil
 }
 
-func checkHostname(r CreateRequest) error {
+func checkHostname(r Request) error {
 	if name := r.Config.Hostname; len(name) > maxHostname {
 		return model.Errorf(model.Invalid, "hostname %q is too long (maximum %d bytes)", name, maxHostname)
 	}
@@ -93,7 +96,7 @@ func checkHostname(r CreateRequest) error {
 }
 
 // checkSysctls refuses settings of one interface, whose name is not known yet.
-func checkSysctls(r CreateRequest) error {
+func checkSysctls(r Request) error {
 	for key := range r.Host.Sysctls {
 		parts := strings.Split(key, ".")
 		if len(parts) == 5 && parts[0] == "net" && strings.HasPrefix(parts[3], "eth") {
@@ -105,7 +108,7 @@ func checkSysctls(r CreateRequest) error {
 
 // checkExtraHosts refuses what the docker command refuses, for clients that do
 // not check.
-func checkExtraHosts(r CreateRequest) error {
+func checkExtraHosts(r Request) error {
 	for _, extra := range r.Host.ExtraHosts {
 		if _, err := names.ParseExtraHost(extra); err != nil {
 			return err
@@ -116,7 +119,7 @@ func checkExtraHosts(r CreateRequest) error {
 
 // checkEndpoints checks what can be said about memberships without knowing the
 // networks; the engine checks the rest.
-func checkEndpoints(r CreateRequest) error {
+func checkEndpoints(r Request) error {
 	if r.Networking == nil {
 		return nil
 	}
@@ -177,7 +180,7 @@ func checkSettings(name string, s *network.EndpointSettings) error {
 	return model.Errorf(model.Invalid, "invalid endpoint settings:\n%s", strings.Join(complaints, "\n"))
 }
 
-func checkPolicies(r CreateRequest) error {
+func checkPolicies(r Request) error {
 	if err := container.ValidateRestartPolicy(r.Host.RestartPolicy); err != nil {
 		return model.Errorf(model.Invalid, "%w", err)
 	}
@@ -185,8 +188,8 @@ func checkPolicies(r CreateRequest) error {
 		return refuse("can't create 'AutoRemove' container with restart policy")
 	}
 	if r.Config.StopSignal != "" {
-		if _, err := parseSignal(r.Config.StopSignal); err != nil {
-			return err
+		if _, err := signal.ParseSignal(r.Config.StopSignal); err != nil {
+			return model.Errorf(model.Invalid, "%w", err)
 		}
 	}
 	if dir := r.Config.WorkingDir; dir != "" && !strings.HasPrefix(dir, "/") {
@@ -195,14 +198,13 @@ func checkPolicies(r CreateRequest) error {
 	if _, empty := r.Host.Annotations[""]; empty {
 		return refuse("invalid Annotations: the empty string is not permitted as an annotation key")
 	}
-	if err := checkLimits(r.Host.Resources); err != nil {
-		return err
-	}
-	return checkEnv(r.Config.Env)
+	return nil
 }
 
+func checkVariables(r Request) error { return CheckEnv(r.Config.Env) }
+
 // checkHost refuses what the machine or the one runtime does not have.
-func checkHost(r CreateRequest) error {
+func checkHost(r Request) error {
 	h := r.Host
 	switch {
 	case !slices.Contains([]string{"", "runc", "io.containerd.runc.v2"}, h.Runtime):
@@ -220,7 +222,8 @@ func checkHost(r CreateRequest) error {
 	return nil
 }
 
-func checkEnv(env []string) error {
+// CheckEnv refuses variables that are none.
+func CheckEnv(env []string) error {
 	for _, e := range env {
 		if strings.HasPrefix(e, "=") || e == "" || strings.ContainsRune(e, 0) {
 			return model.Errorf(model.Invalid, "invalid environment variable: %s", e)

@@ -1,4 +1,4 @@
-package workload
+package containerspec
 
 import (
 	"slices"
@@ -20,32 +20,32 @@ const (
 // healthLogged is how many results are remembered, as with Docker.
 const healthLogged = 5
 
-// check is a container's health check with nothing left open.
-type check struct {
-	command       []string
-	interval      time.Duration // from the end of a probe to the next, and before the first
-	timeout       time.Duration // of one probe
-	startPeriod   time.Duration // after the start, in which failures do not count
-	startInterval time.Duration // instead of interval, in the start period of what was never healthy
-	retries       int           // failures in a row that make a container unhealthy
+// Healthcheck is a container's health check with nothing left open.
+type Healthcheck struct {
+	Command       []string
+	Interval      time.Duration // from the end of a probe to the next, and before the first
+	Timeout       time.Duration // of one probe
+	StartPeriod   time.Duration // after the start, in which failures do not count
+	StartInterval time.Duration // instead of interval, in the start period of what was never healthy
+	Retries       int           // failures in a row that make a container unhealthy
 }
 
-// checkOf returns the health check that a container's configuration asks for;
+// HealthcheckOf returns the health check that a container's configuration asks for;
 // false if there is none.
-func checkOf(config *container.Config) (check, bool) {
+func HealthcheckOf(config *container.Config) (Healthcheck, bool) {
 	h := config.Healthcheck
 	if h == nil || len(h.Test) == 0 {
-		return check{}, false
+		return Healthcheck{}, false
 	}
-	c := check{
-		command:     slices.Clone(h.Test[1:]),
-		interval:    orDefault(h.Interval, defaultInterval),
-		timeout:     orDefault(h.Timeout, defaultTimeout),
-		startPeriod: max(h.StartPeriod, 0), startInterval: orDefault(h.StartInterval, defaultStartInterval),
-		retries: h.Retries,
+	c := Healthcheck{
+		Command:     slices.Clone(h.Test[1:]),
+		Interval:    orDefault(h.Interval, defaultInterval),
+		Timeout:     orDefault(h.Timeout, defaultTimeout),
+		StartPeriod: max(h.StartPeriod, 0), StartInterval: orDefault(h.StartInterval, defaultStartInterval),
+		Retries: h.Retries,
 	}
-	if c.retries <= 0 {
-		c.retries = defaultRetries
+	if c.Retries <= 0 {
+		c.Retries = defaultRetries
 	}
 	switch h.Test[0] {
 	case "CMD":
@@ -55,10 +55,10 @@ func checkOf(config *container.Config) (check, bool) {
 		if len(shell) == 0 {
 			shell = []string{"/bin/sh", "-c"}
 		}
-		c.command = slices.Concat(shell, c.command)
+		c.Command = slices.Concat(shell, c.Command)
 		return c, true
 	}
-	return check{}, false // "NONE", or a word that nobody knows: Docker ignores it
+	return Healthcheck{}, false // "NONE", or a word that nobody knows: Docker ignores it
 }
 
 // orDefault also replaces what is too short to be meant, which an earlier release has
@@ -70,27 +70,27 @@ func orDefault(d, otherwise time.Duration) time.Duration {
 	return d
 }
 
-// pause returns how long to wait before the next probe of a container that has
+// Pause returns how long to wait before the next probe of a container that has
 // been up for that long.
-func (c check) pause(status container.HealthStatus, up time.Duration) time.Duration {
-	if up < c.startPeriod && status == container.Starting {
-		return c.startInterval
+func (c Healthcheck) Pause(status container.HealthStatus, up time.Duration) time.Duration {
+	if up < c.StartPeriod && status == container.Starting {
+		return c.StartInterval
 	}
-	return c.interval
+	return c.Interval
 }
 
-// judge returns the health after one more result. What was never healthy may
+// Judge returns the health after one more result. What was never healthy may
 // fail as often as it likes in its start period.
-func (c check) judge(h container.Health, result container.HealthcheckResult, started time.Time) container.Health {
+func (c Healthcheck) Judge(h container.Health, result container.HealthcheckResult, started time.Time) container.Health {
 	h.Log = append(slices.Clone(h.Log), &result)
 	h.Log = h.Log[max(len(h.Log)-healthLogged, 0):]
 	switch {
 	case result.ExitCode == 0:
 		h.Status, h.FailingStreak = container.Healthy, 0
-	case h.Status == container.Starting && result.Start.Sub(started) < c.startPeriod:
+	case h.Status == container.Starting && result.Start.Sub(started) < c.StartPeriod:
 	default:
 		h.FailingStreak++
-		if h.FailingStreak >= c.retries {
+		if h.FailingStreak >= c.Retries {
 			h.Status = container.Unhealthy
 		}
 	}
@@ -98,7 +98,7 @@ func (c check) judge(h container.Health, result container.HealthcheckResult, sta
 }
 
 // checkHealth refuses a health check that cannot be meant, in Docker's words.
-func checkHealth(r CreateRequest) error {
+func checkHealth(r Request) error {
 	h := r.Config.Healthcheck
 	if h == nil {
 		return nil
@@ -142,25 +142,4 @@ func mergeHealth(c *container.Config, image model.ImageConfig) {
 		h.Retries = theirs.Retries
 	}
 	c.Healthcheck = &h
-}
-
-// health returns a container's health in few words, for lists and filters.
-func (r record) health() container.HealthSummary {
-	if r.Health == nil {
-		return container.HealthSummary{Status: container.NoHealthcheck}
-	}
-	return container.HealthSummary{Status: r.Health.Status, FailingStreak: r.Health.FailingStreak}
-}
-
-// healthText is what the column STATUS of `docker ps` says of the health of a
-// container that runs: nothing without a check.
-func (r record) healthText() string {
-	switch status := r.health().Status; status {
-	case container.NoHealthcheck:
-		return ""
-	case container.Starting:
-		return " (health: starting)"
-	default:
-		return " (" + string(status) + ")"
-	}
 }

@@ -1,4 +1,4 @@
-package workload
+package containerspec
 
 import (
 	"slices"
@@ -6,15 +6,9 @@ import (
 	"github.com/moby/moby/api/types/container"
 )
 
-// Confinement knows how containers are confined that are not told otherwise.
-type Confinement interface {
-	// SystemPaths returns what is masked and what is read-only.
-	SystemPaths() (masked, readonly []string)
-}
-
 // confine fills in the masked and read-only paths, so that inspect tells them. The
 // docker command sends empty lists for `--security-opt systempaths=unconfined`.
-func confine(h *container.HostConfig, c Confinement) {
+func confine(h *container.HostConfig, system func() (masked, readonly []string)) {
 	if h.Privileged {
 		return
 	}
@@ -22,8 +16,8 @@ func confine(h *container.HostConfig, c Confinement) {
 	switch {
 	case slices.Contains(h.SecurityOpt, "systempaths=unconfined"):
 		masked, readonly = []string{}, []string{}
-	case c != nil:
-		masked, readonly = c.SystemPaths()
+	case system != nil:
+		masked, readonly = system()
 	}
 	if h.MaskedPaths == nil {
 		h.MaskedPaths = masked

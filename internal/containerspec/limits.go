@@ -1,8 +1,6 @@
-package workload
+package containerspec
 
 import (
-	"os"
-	"runtime"
 	"strconv"
 	"strings"
 
@@ -15,9 +13,9 @@ import (
 // itself needs some while it starts one.
 const minMemory = 6 << 20
 
-// checkLimits refuses limits that cannot be meant, in Docker's words; at create
+// CheckLimits refuses limits that cannot be meant, in Docker's words; at create
 // as at update.
-func checkLimits(r container.Resources) error {
+func CheckLimits(r container.Resources, on Machine) error {
 	switch {
 	case r.Memory != 0 && r.Memory < minMemory:
 		return refuse("Minimum memory limit allowed is 6MB")
@@ -31,9 +29,9 @@ func checkLimits(r container.Resources) error {
 		return refuse("Conflicting options: Nano CPUs and CPU Period cannot both be set")
 	case r.NanoCPUs > 0 && r.CPUQuota != 0:
 		return refuse("Conflicting options: Nano CPUs and CPU Quota cannot both be set")
-	case r.NanoCPUs < 0 || r.NanoCPUs > int64(runtime.NumCPU())*1e9:
+	case r.NanoCPUs < 0 || r.NanoCPUs > int64(on.CPUs)*1e9:
 		return model.Errorf(model.Invalid, "range of CPUs is from 0.01 to %d.00, as there are only %d CPUs available",
-			runtime.NumCPU(), runtime.NumCPU())
+			on.CPUs, on.CPUs)
 	case r.CPUShares < 0:
 		return model.Errorf(model.Invalid, "invalid CPU shares (%d): value must be a positive integer", r.CPUShares)
 	case r.CPUPeriod != 0 && (r.CPUPeriod < 1000 || r.CPUPeriod > 1000000):
@@ -47,16 +45,7 @@ func checkLimits(r container.Resources) error {
 	case r.MemorySwappiness != nil && (*r.MemorySwappiness < -1 || *r.MemorySwappiness > 100):
 		return model.Errorf(model.Invalid, "Invalid value: %d, valid memory swappiness range is 0-100", *r.MemorySwappiness)
 	}
-	return checkAvailable(r, online("/sys/devices/system/cpu/online"), online("/sys/devices/system/node/online"))
-}
-
-// online reads which CPUs or memory nodes the machine has; empty if it does not say.
-func online(path string) string {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(raw))
+	return checkAvailable(r, on.OnlineCPUs, on.OnlineNodes)
 }
 
 // checkAvailable refuses CPUs and memory nodes that the machine does not have.
@@ -102,25 +91,6 @@ func eachNumber(list string, f func(uint64) bool) bool {
 		}
 	}
 	return true
-}
-
-// checkUpdate refuses changes that do not go with what a container has, in Docker's
-// words.
-func checkUpdate(has, changed container.Resources) error {
-	conflict := func(text string) error { return model.Errorf(model.Conflict, "%s", text) }
-	switch {
-	case changed.Memory != 0 && changed.MemorySwap == 0 && has.MemorySwap > 0 && changed.Memory > has.MemorySwap:
-		return conflict("Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time")
-	case changed.NanoCPUs > 0 && has.CPUPeriod > 0:
-		return conflict("Conflicting options: Nano CPUs cannot be updated as CPU Period has already been set")
-	case changed.NanoCPUs > 0 && has.CPUQuota > 0:
-		return conflict("Conflicting options: Nano CPUs cannot be updated as CPU Quota has already been set")
-	case changed.CPUPeriod > 0 && has.NanoCPUs > 0:
-		return conflict("Conflicting options: CPU Period cannot be updated as NanoCPUs has already been set")
-	case changed.CPUQuota > 0 && has.NanoCPUs > 0:
-		return conflict("Conflicting options: CPU Quota cannot be updated as NanoCPUs has already been set")
-	}
-	return nil
 }
 
 // isCPUList tells whether text is a list as in cpuset(7), such as "0-3,8".

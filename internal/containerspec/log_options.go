@@ -1,4 +1,4 @@
-package workload
+package containerspec
 
 import (
 	"errors"
@@ -9,12 +9,11 @@ import (
 	"github.com/docker/go-units"
 
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/workload/logger"
 )
 
 // checkLogging refuses a log that could not be kept. Docker notices some of it
 // only when the container is started; its words are the same.
-func checkLogging(r CreateRequest) error {
+func checkLogging(r Request) error {
 	driver, options := r.Host.LogConfig.Type, r.Host.LogConfig.Config
 	switch driver {
 	case "none":
@@ -85,24 +84,4 @@ func checkRotation(options map[string]string) error {
 		err = errors.New("compress cannot be true when max-file is less than 2 or max-size is not set")
 	}
 	return err
-}
-
-// logAttributes returns what is noted with every line of a container's log.
-// Errors have Docker's words, with which it refuses to start such a container.
-func (m *Manager) logAttributes(r record) (map[string]string, error) {
-	if r.Host.LogConfig.Type == "none" {
-		return nil, nil
-	}
-	command := slices.Concat(r.Config.Entrypoint, r.Config.Cmd)
-	out, err := logger.Attributes(&logger.Info{
-		Config: r.Host.LogConfig.Config, LogPath: m.logPath(r.ID), DaemonName: "docker",
-		ContainerID: string(r.ID), ContainerName: "/" + r.Name, ContainerCreated: r.Created,
-		ContainerEntrypoint: command[0], ContainerArgs: command[1:],
-		ContainerImageID: string(r.Image), ContainerImageName: r.Config.Image,
-		ContainerEnv: r.Config.Env, ContainerLabels: r.Config.Labels,
-	})
-	if err != nil {
-		return nil, model.Errorf(model.Invalid, "failed to create task for container: failed to initialize logging driver: %w", err)
-	}
-	return out, nil
 }

@@ -1,4 +1,4 @@
-package workload
+package containerspec
 
 import (
 	"path/filepath"
@@ -10,9 +10,9 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// parseVolumesFrom reads "container" or "container:mode". Errors are Invalid, in
+// ParseVolumesFrom reads "container" or "container:mode". Errors are Invalid, in
 // Docker's words.
-func parseVolumesFrom(spec string) (ref string, readOnly bool, err error) {
+func ParseVolumesFrom(spec string) (ref string, readOnly bool, err error) {
 	if spec == "" {
 		return "", false, refuse("volumes-from specification cannot be an empty string")
 	}
@@ -34,9 +34,9 @@ func parseVolumesFrom(spec string) (ref string, readOnly bool, err error) {
 	return ref, readOnly, nil
 }
 
-// checkVolumeDriver refuses a driver of volumes that there is not, if the container
+// CheckVolumeDriver refuses a driver of volumes that there is not, if the container
 // has a volume of it. The request has what its image says.
-func checkVolumeDriver(r CreateRequest) error {
+func CheckVolumeDriver(r Request) error {
 	driver := r.Host.VolumeDriver
 	if driver == "" || driver == "local" || !ofDefaultDriver(r.Config, r.Host) {
 		return nil
@@ -49,11 +49,11 @@ func checkVolumeDriver(r CreateRequest) error {
 func ofDefaultDriver(c *container.Config, h *container.HostConfig) bool {
 	covered := map[string]bool{}
 	for _, text := range h.Binds {
-		b, err := parseBind(text)
-		if err == nil && !filepath.IsAbs(b.source) {
+		b, err := ParseBind(text)
+		if err == nil && !filepath.IsAbs(b.Source) {
 			return true
 		}
-		covered[filepath.Clean(b.target)] = true
+		covered[filepath.Clean(b.Target)] = true
 	}
 	for _, mount := range h.Mounts {
 		covered[filepath.Clean(mount.Target)] = true

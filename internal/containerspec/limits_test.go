@@ -1,7 +1,6 @@
-package workload
+package containerspec
 
 import (
-	"runtime"
 	"testing"
 
 	"github.com/moby/moby/api/types/container"
@@ -15,7 +14,7 @@ func TestCheckLimits(t *testing.T) {
 		r    container.Resources
 	}{
 		{"", container.Resources{}},
-		{"", container.Resources{Memory: 6 << 20, MemorySwap: -1, MemoryReservation: 6 << 20, NanoCPUs: int64(runtime.NumCPU()) * 1e9, CpusetCpus: "0-0,0"}},
+		{"", container.Resources{Memory: 6 << 20, MemorySwap: -1, MemoryReservation: 6 << 20, NanoCPUs: 4 * 1e9, CpusetCpus: "0-0,0"}},
 		{"", container.Resources{CPUPeriod: 1000, CPUQuota: -1, CpusetMems: "0"}},
 		{"Minimum memory limit allowed is 6MB", container.Resources{Memory: -5}},
 		{"Minimum memoryswap limit should be larger than memory limit", container.Resources{Memory: 8 << 20, MemorySwap: 7 << 20}},
@@ -24,7 +23,7 @@ func TestCheckLimits(t *testing.T) {
 		{"Nano CPUs and CPU Period cannot both be set", container.Resources{NanoCPUs: 1, CPUPeriod: 1000}},
 		{"Nano CPUs and CPU Quota cannot both be set", container.Resources{NanoCPUs: 1, CPUQuota: 1000}},
 		{"range of CPUs is from 0.01 to", container.Resources{NanoCPUs: -5}},
-		{"range of CPUs is from 0.01 to", container.Resources{NanoCPUs: int64(runtime.NumCPU()+1) * 1e9}},
+		{"range of CPUs is from 0.01 to", container.Resources{NanoCPUs: 5 * 1e9}},
 		{"invalid CPU shares (-5)", container.Resources{CPUShares: -5}},
 		{"CPU cfs period can not be less than 1ms", container.Resources{CPUPeriod: 999}},
 		{"CPU cfs quota can not be less than 1ms", container.Resources{CPUQuota: 999}},
@@ -36,7 +35,7 @@ func TestCheckLimits(t *testing.T) {
 		{"Invalid value: -2, valid memory swappiness range is 0-100", container.Resources{MemorySwappiness: number(-2)}},
 		{"", container.Resources{MemorySwappiness: number(-1)}},
 	} {
-		err := checkLimits(c.r)
+		err := CheckLimits(c.r, Machine{CPUs: 4, OnlineCPUs: "0-3", OnlineNodes: "0"})
 		if c.text == "" {
 			must(t, err)
 			continue
@@ -66,32 +65,4 @@ func TestCheckAvailable(t *testing.T) {
 		refused(t, err, model.Invalid, c.text)
 	}
 	must(t, checkAvailable(container.Resources{CpusetCpus: "7", CpusetMems: "7"}, "", "")) // nobody knows
-}
-
-// TestUpdateConflicts: the texts are Docker's, not the runtime's.
-func TestUpdateConflicts(t *testing.T) {
-	b := newBench(t)
-	id := b.create("one", func(r *CreateRequest) { r.Host.Memory = 64 << 20 })
-	if got := b.inspect(id).HostConfig.MemorySwap; got != 128<<20 {
-		t.Errorf("swap limit %d, want twice the memory limit", got)
-	}
-	_, err := b.Update(ctx, id, container.UpdateConfig{Resources: container.Resources{Memory: 200 << 20}})
-	refused(t, err, model.Conflict, "Cannot update container "+id+": Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time")
-	_, err = b.Update(ctx, id, container.UpdateConfig{Resources: container.Resources{Memory: 200 << 20, MemorySwap: 300 << 20}})
-	must(t, err)
-	id = b.create("two", func(r *CreateRequest) { r.Host.CPUPeriod = 5000 })
-	_, err = b.Update(ctx, id, container.UpdateConfig{Resources: container.Resources{NanoCPUs: 1e9}})
-	refused(t, err, model.Conflict, "Nano CPUs cannot be updated as CPU Period has already been set")
-}
-
-func TestMemoryWarnings(t *testing.T) {
-	yes := true
-	all := container.Resources{MemorySwappiness: number(10), OomKillDisable: &yes}
-	if got := memoryWarnings(all, false); len(got) != 2 {
-		t.Errorf("version 2: %q", got)
-	}
-	equal(t, "version 1", memoryWarnings(all, true), []string{"OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources."})
-	all.Memory = 64 << 20
-	equal(t, "with a limit", memoryWarnings(all, true), nil)
-	equal(t, "nothing asked", memoryWarnings(container.Resources{MemorySwappiness: number(-1)}, false), nil)
 }

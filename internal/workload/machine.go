@@ -1,0 +1,30 @@
+package workload
+
+import (
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/linkspan/linkspan/internal/containerspec"
+)
+
+// memoryV1 is there where memory is controlled by cgroups of version 1.
+const memoryV1 = "/sys/fs/cgroup/memory/memory.swappiness"
+
+// thisMachine reads what requests are checked against.
+func thisMachine() containerspec.Machine {
+	return containerspec.Machine{
+		CPUs:       runtime.NumCPU(),
+		OnlineCPUs: online("/sys/devices/system/cpu/online"), OnlineNodes: online("/sys/devices/system/node/online"),
+		MemoryV1: exists(memoryV1),
+	}
+}
+
+// online reads which CPUs or memory nodes the machine has; empty if it does not say.
+func online(path string) string {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(raw))
+}
