@@ -207,7 +207,7 @@ var oneDoor = map[string][]string{
 	"github.com/docker/cli":                 {"internal/cli"},
 	"github.com/moby/moby/api":              {"internal/containerspec", "internal/workload", "internal/dockerapi"},
 	"github.com/prometheus/client_golang":   {"internal/dockerapi", "cmd"},
-	"github.com/hashicorp/go-immutable-rad": {"internal/desired", "internal/state", "internal/resolver"},
+	"github.com/hashicorp/go-immutable-rad": {"internal/facts", "internal/desired", "internal/state", "internal/resolver"},
 }
 
 func TestOneDoor(t *testing.T) {

@@ -285,7 +285,7 @@ func (i *fakeImages) Save(_ context.Context, refs []string, archive io.Writer) e
 type fakeEngine struct {
 	mu     sync.Mutex
 	now    *state.Snapshot
-	facts  facts.Host
+	facts  facts.Set
 	report desired.Report
 	hold   chan struct{} // if set, Do waits for it
 	held   chan struct{}

@@ -10,7 +10,7 @@ import (
 // TestCreateNetworkOptions: what options make of a network, as inspect shows it.
 func TestCreateNetworkOptions(t *testing.T) {
 	b := newBench(t)
-	b.engine.facts.UniqueLocal = netip.MustParsePrefix("fd00:1::/48")
+	b.engine.facts.Host.UniqueLocal = netip.MustParsePrefix("fd00:1::/48")
 	for i, c := range []struct {
 		about, version, body, want string
 	}{

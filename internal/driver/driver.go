@@ -67,13 +67,18 @@ type Traits struct {
 	OnePool   bool // at most one subnet of each family
 }
 
-// View is what a driver sees: facts of the host, a network and, when an
-// endpoint's rows are wanted, the endpoint and its sandbox.
+// View is what a driver sees: a network and, when an endpoint's rows are wanted,
+// the endpoint and its sandbox. Of the facts it has those from which rows of drivers
+// may follow, since those rows are planned anew when they change, and at no other
+// time (plan.OwnersOf).
 type View struct {
-	Host     facts.Host
 	Network  model.Network
 	Endpoint *model.Endpoint
 	Sandbox  model.Sandbox
+	// Packets says what sizes of packets the host can cope with.
+	Packets facts.Packets
+	// Learned is what somebody outside has said of the endpoint.
+	Learned facts.Endpoint
 	// Forward says that the host must forward between its networks (--ip-forward).
 	Forward bool
 	// DirectRouting lets the outside reach published ports at containers' own

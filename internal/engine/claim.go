@@ -35,7 +35,7 @@ type tries struct {
 }
 
 // known adds what was learned to the facts.
-func (t *tries) known(f facts.Host) facts.Host {
+func (t *tries) known(f facts.Set) facts.Set {
 	f.Taken, f.TakenNames = t.taken, t.names
 	return f
 }

@@ -117,7 +117,7 @@ func publish(ports ...string) []model.PortSpec {
 	return out
 }
 
-func (r *rig) box(t *testing.T, name string, publish []model.PortSpec, networks ...string) model.SandboxID {
+func (r *rig) box(t testing.TB, name string, publish []model.PortSpec, networks ...string) model.SandboxID {
 	t.Helper()
 	sb := sandbox(name)
 	sb.Publish = publish

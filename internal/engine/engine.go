@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/desired"
-	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
@@ -85,7 +84,7 @@ const (
 type view struct {
 	snapshot *state.Snapshot
 	desired  desired.State
-	facts    facts.Host
+	facts    facts.Set
 }
 
 // Engine runs ops. Its methods may be called from any goroutine.
@@ -154,12 +153,6 @@ func (e *Engine) Snapshot() *state.Snapshot { return e.now.Load().snapshot }
 
 // Plan returns what the model asks of the kernel now.
 func (e *Engine) Plan() desired.State { return e.now.Load().desired }
-
-// Facts returns what is known of the host.
-func (e *Engine) Facts() facts.Host { return e.now.Load().facts }
-
-// Drivers returns the kinds of networks there are.
-func (e *Engine) Drivers() driver.Set { return e.options.Networks.Drivers }
 
 // Networks returns what makes networks, the host's routes of this moment taken
 // into account.
@@ -285,6 +278,6 @@ func (e *Engine) reached(stage string) {
 
 // compileWith returns what plan needs to compile a snapshot.
 func (e *Engine) compileWith(s *state.Snapshot) plan.Input {
-	return plan.Input{Snapshot: s, Facts: e.Facts(), Drivers: e.Drivers(), DirectRouting: e.options.DirectRouting,
+	return plan.Input{Snapshot: s, Facts: e.now.Load().facts, Drivers: e.options.Networks.Drivers, DirectRouting: e.options.DirectRouting,
 		Forward: e.options.Networks.Host.Forward4}
 }

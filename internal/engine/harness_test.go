@@ -16,6 +16,7 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/fake"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
+	"github.com/linkspan/linkspan/internal/plan"
 	"github.com/linkspan/linkspan/internal/store/mem"
 )
 
@@ -33,7 +34,7 @@ type fixedFacts facts.Host
 
 func (f fixedFacts) Observe(context.Context) (facts.Host, error) { return facts.Host(f), nil }
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
 	r := &rig{kernel: &fake.Kernel{}, store: &mem.Store{},
 		claimer: &fakeClaimer{held: map[desired.Reserve]bool{}, outside: map[desired.Reserve]string{}}}
@@ -54,7 +55,7 @@ func named(driver string) model.Network {
 }
 
 // open starts an engine on what store and kernel hold.
-func (r *rig) open(t *testing.T) {
+func (r *rig) open(t testing.TB) {
 	t.Helper()
 	e, err := Open(context.Background(), Options{
 		Store: r.store, Hands: []Hand{r.kernel},
@@ -72,6 +73,16 @@ func (r *rig) open(t *testing.T) {
 	t.Cleanup(e.Close)
 }
 
+// full plans the model from nothing.
+func (r *rig) full(t testing.TB) string {
+	t.Helper()
+	want, err := plan.Input{Snapshot: r.Snapshot(), Facts: r.now.Load().facts, Drivers: r.options.Networks.Drivers}.Full()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return want.String()
+}
+
 // restart ends the engine and starts another on the same store and kernel.
 func (r *rig) restart(t *testing.T) {
 	t.Helper()
@@ -79,7 +90,7 @@ func (r *rig) restart(t *testing.T) {
 	r.open(t)
 }
 
-func (r *rig) must(t *testing.T, list ...ops.Op) {
+func (r *rig) must(t testing.TB, list ...ops.Op) {
 	t.Helper()
 	for _, op := range list {
 		if _, err := r.Do(t.Context(), op); err != nil {

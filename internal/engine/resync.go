@@ -20,7 +20,7 @@ func (e *Engine) observe(ctx context.Context) error {
 		return fmt.Errorf("observe the host: %w", err)
 	}
 	next := *e.now.Load()
-	next.facts = f
+	next.facts = next.facts.With(f)
 	e.now.Store(&next)
 	return nil
 }
@@ -32,9 +32,9 @@ func (e *Engine) look(ctx context.Context) error {
 	if err := e.observe(ctx); err != nil {
 		return err
 	}
-	now := e.Facts()
-	resized := now.Packets != before.facts.Packets
-	if !resized && slices.Equal(now.Addrs, before.facts.Addrs) && slices.Equal(now.MACs, before.facts.MACs) {
+	known, now := before.facts.Host, e.now.Load().facts.Host
+	resized := now.Packets != known.Packets
+	if !resized && slices.Equal(now.Addrs, known.Addrs) && slices.Equal(now.MACs, known.MACs) {
 		return nil
 	}
 	if err := e.recompile(); err != nil {

@@ -6,7 +6,6 @@ import (
 
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/ops"
-	"github.com/linkspan/linkspan/internal/plan"
 )
 
 // TestPlansFollowTheUplink changes what the way out takes: containers that are
@@ -22,9 +21,8 @@ func TestPlansFollowTheUplink(t *testing.T) {
 		if err := r.Observe(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		full, err := plan.Input{Snapshot: r.Snapshot(), Facts: r.Facts(), Drivers: r.Drivers()}.Full()
-		if err != nil || r.Plan().String() != full.String() {
-			t.Errorf("the plan (%v):\n%s\nplanned at once:\n%s", err, r.Plan(), full)
+		if full := r.full(t); r.Plan().String() != full {
+			t.Errorf("the plan:\n%s\nplanned at once:\n%s", r.Plan(), full)
 		}
 	}
 

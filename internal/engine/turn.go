@@ -31,7 +31,7 @@ type outcome struct {
 func (e *Engine) turn(ctx context.Context, batch []*request) {
 	var tried tries
 	for len(batch) > 0 {
-		out := e.run(batch, tried.known(e.Facts()))
+		out := e.run(batch, tried.known(e.now.Load().facts))
 		if len(out.ran) == 0 {
 			return
 		}
@@ -69,7 +69,7 @@ func (e *Engine) turn(ctx context.Context, batch []*request) {
 // that fails leaves nothing. One that touches an owner which an earlier op of
 // this turn touched waits for the next: so every row has one op to answer for
 // it, and a container that stops and starts again goes through both.
-func (e *Engine) run(batch []*request, known facts.Host) outcome {
+func (e *Engine) run(batch []*request, known facts.Set) outcome {
 	out := outcome{next: e.Snapshot(), owners: map[*request][]desired.Owner{}}
 	touched := map[desired.Owner]bool{}
 	for _, r := range batch {

@@ -10,7 +10,6 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/fake"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
-	"github.com/linkspan/linkspan/internal/plan"
 	"github.com/linkspan/linkspan/internal/state"
 )
 
@@ -56,11 +55,7 @@ func TestPathIndependence(t *testing.T) {
 				if _, err := r.Do(t.Context(), r.randomOp(rng)); err == nil {
 					done++
 				}
-				full, err := plan.Input{Snapshot: r.Snapshot(), Facts: r.Facts(), Drivers: r.Drivers()}.Full()
-				if err != nil {
-					t.Fatal(err)
-				}
-				if got, want := r.Plan().String(), full.String(); got != want {
+				if got, want := r.Plan().String(), r.full(t); got != want {
 					t.Fatalf("incremental plan:\n%s\nfull plan:\n%s", got, want)
 				}
 				checkRecords(t, r.Snapshot())

@@ -1,5 +1,6 @@
-// Package facts holds what was learned from the host rather than asked for by a
-// user: routes, name servers, kernel features.
+// Package facts holds what was learned rather than asked for by a user: of the
+// host its routes, name servers and kernel features, of an endpoint what somebody
+// outside has said of it. A Set is all of that at one moment, by owner.
 //
 // It is data. A fact that is missing means that whatever depends on it is not
 // planned yet, never that a planner waits.
@@ -46,12 +47,6 @@ type Host struct {
 	Own []netip.AddrPort
 	// Packets says what sizes of packets the host can cope with.
 	Packets Packets
-	// Taken are host ports that could not be had a moment ago. They are known only
-	// to an op that runs again for that reason.
-	Taken []TakenPorts
-	// TakenNames are interfaces that containers have made for themselves, known in the
-	// same way.
-	TakenNames []TakenName
 }
 
 // Packets is how large packets can be on this host that are cut to a link's MTU

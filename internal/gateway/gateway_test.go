@@ -14,7 +14,7 @@ func TestMembersOrder(t *testing.T) {
 	pool := func(subnet, gateway string) []model.Pool {
 		return []model.Pool{{Subnet: netip.MustParsePrefix(subnet), Gateway: netip.MustParseAddr(gateway)}}
 	}
-	tx := state.Begin(state.Empty(), facts.Host{})
+	tx := state.Begin(state.Empty(), facts.Set{})
 	both := append(pool("10.3.0.0/24", "10.3.0.1"), pool("fd00:3::/64", "fd00:3::1")...)
 	for _, n := range []model.Network{
 		{ID: "n1", Name: "alps", IPv4: true, IPAM: model.IPAM{Pools: pool("10.1.0.0/24", "10.1.0.1")}},

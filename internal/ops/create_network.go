@@ -241,8 +241,8 @@ func (m NetworkMaker) pool(tx *state.Tx, f model.Family, p model.Pool, own []mod
 	} else if p.Subnet.IsValid() {
 		return p, free(tx, p.Subnet, own)
 	}
-	taken := append([]netip.Prefix(nil), tx.Facts().OnLink...)
-	for _, a := range tx.Facts().Resolvers {
+	taken := append([]netip.Prefix(nil), tx.Facts().Host.OnLink...)
+	for _, a := range tx.Facts().Host.Resolvers {
 		taken = append(taken, netip.PrefixFrom(a, a.BitLen()))
 	}
 	for other := range tx.View().Networks() {
@@ -254,7 +254,7 @@ func (m NetworkMaker) pool(tx *state.Tx, f model.Family, p model.Pool, own []mod
 		}
 	}
 	bases := m.Bases
-	if ula := tx.Facts().UniqueLocal; ula.IsValid() {
+	if ula := tx.Facts().Host.UniqueLocal; ula.IsValid() {
 		bases = append(append([]ipam.Base(nil), bases...), ipam.Base{Prefix: ula, Bits: 64})
 	}
 	subnet, ok := ipam.Subnet(f, bases, bits, taken)

@@ -20,7 +20,7 @@ import (
 type world struct {
 	*testing.T
 	now   *state.Snapshot
-	facts facts.Host
+	facts facts.Set
 }
 
 func newWorld(t *testing.T) *world { return &world{T: t, now: state.Empty()} }
@@ -206,8 +206,8 @@ func TestStoppedContainersGiveUpTheirAddressesOnlyWhenThePoolIsEmpty(t *testing.
 
 func TestSubnetsKeepClearOfTheHost(t *testing.T) {
 	w := newWorld(t)
-	w.facts.OnLink = []netip.Prefix{netip.MustParsePrefix("172.17.5.0/24"), netip.MustParsePrefix("172.19.0.0/16")}
-	w.facts.Resolvers = []netip.Addr{netip.MustParseAddr("172.20.0.53")}
+	w.facts.Host.OnLink = []netip.Prefix{netip.MustParsePrefix("172.17.5.0/24"), netip.MustParsePrefix("172.19.0.0/16")}
+	w.facts.Host.Resolvers = []netip.Addr{netip.MustParseAddr("172.20.0.53")}
 	for name, want := range map[string]string{"web": "172.18.0.0/16"} {
 		w.must(network(name, ""))
 		if got := w.subnet(name); got != want {
@@ -374,7 +374,7 @@ func TestTemplates(t *testing.T) {
 
 func TestForwardingIsRememberedUntilTheNextBoot(t *testing.T) {
 	w := newWorld(t)
-	w.facts = facts.Host{BootID: "first", ForwardingOff4: true, ForwardingOff6: true}
+	w.facts.Host = facts.Host{BootID: "first", ForwardingOff4: true, ForwardingOff6: true}
 	w.must(ops.SetHost(maker.Host))
 	if h := w.now.Host(); !h.Forwarding4 || h.Forwarding6 {
 		t.Errorf("%+v, want IPv4 switched on and IPv6 left until a network needs it", h)
@@ -385,12 +385,12 @@ func TestForwardingIsRememberedUntilTheNextBoot(t *testing.T) {
 	if !w.now.Host().Forwarding6 {
 		t.Error("a network with IPv6 did not switch its forwarding on")
 	}
-	w.facts = facts.Host{BootID: "first"} // it is on now, because of us
+	w.facts.Host = facts.Host{BootID: "first"} // it is on now, because of us
 	w.must(ops.SetHost(maker.Host))
 	if h := w.now.Host(); !h.Forwarding4 || !h.Forwarding6 {
 		t.Errorf("%+v: after a restart it is forgotten who switched forwarding on", h)
 	}
-	w.facts = facts.Host{BootID: "second"} // after a boot it is on by itself
+	w.facts.Host = facts.Host{BootID: "second"} // after a boot it is on by itself
 	w.must(ops.SetHost(maker.Host))
 	h := w.now.Host()
 	if h.Forwarding4 || h.Forwarding6 {

@@ -108,7 +108,7 @@ func around(was, want model.Pool) model.Pool {
 
 // offers tells whether a subnet is one that networks can get by themselves.
 func (m NetworkMaker) offers(tx *state.Tx, subnet netip.Prefix) bool {
-	return tx.Facts().UniqueLocal.Overlaps(subnet) ||
+	return tx.Facts().Host.UniqueLocal.Overlaps(subnet) ||
 		slices.ContainsFunc(m.Bases, func(b ipam.Base) bool { return b.Prefix.Overlaps(subnet) })
 }
 

@@ -54,7 +54,7 @@ type way struct {
 // publisher settles the ports of one sandbox.
 type publisher struct {
 	view      *state.Snapshot
-	facts     facts.Host
+	facts     facts.Set
 	sb        model.Sandbox
 	four, six way
 	before    map[side]model.PortRange // host ports of the last time
@@ -86,7 +86,7 @@ func newPublisher(tx *state.Tx, sb model.Sandbox) (*publisher, error) {
 	}
 	members := gateway.Members(p.view, sb.ID)
 	var err error
-	if p.four, err = wayOf(members, model.IPv4, model.IPv4); err != nil || p.facts.NoIPv6 {
+	if p.four, err = wayOf(members, model.IPv4, model.IPv4); err != nil || p.facts.Host.NoIPv6 {
 		return p, err
 	}
 	if p.six, err = wayOf(members, model.IPv6, model.IPv6); err == nil && !p.six.open {

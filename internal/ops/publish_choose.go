@@ -61,7 +61,7 @@ func (p *publisher) fixed(spec model.PortSpec, hosts []netip.Addr) error {
 				return p.refuse(host, allocated(host, at), p.name(u.Sandbox))
 			}
 		}
-		for _, own := range p.facts.Own {
+		for _, own := range p.facts.Host.Own {
 			if at, clash := clashOf(host, spec, own.Addr(), model.Port(own.Port())); clash && spec.Protocol == model.TCP {
 				return p.refuse(host, allocated(host, at), "this daemon listens there itself (--host)")
 			}
@@ -95,7 +95,7 @@ func allocated(host netip.Addr, port uint16) error {
 func (p *publisher) free(spec model.PortSpec, hosts []netip.Addr) error {
 	from := spec.HostPorts
 	if from.IsZero() {
-		from = ports.Ephemeral(p.facts.LocalPorts)
+		from = ports.Ephemeral(p.facts.Host.LocalPorts)
 	}
 	for _, claims := range []bool{true, false} {
 		for _, inARow := range []bool{true, false} {
@@ -191,7 +191,7 @@ func (p *publisher) outside(k pick) []ports.Taken {
 		}
 	}
 	if k.spec.HostPorts.IsZero() {
-		for _, r := range p.facts.ReservedPorts {
+		for _, r := range p.facts.Host.ReservedPorts {
 			out = append(out, ports.Taken{Addr: netip.IPv4Unspecified(), Ports: r}, ports.Taken{Addr: netip.IPv6Unspecified(), Ports: r})
 		}
 	}

@@ -83,8 +83,8 @@ func six(name string, options map[string]string) ops.Op {
 
 func newPortWorld(t *testing.T) *world {
 	w := newWorld(t)
-	w.facts.UniqueLocal = netip.MustParsePrefix("fd00:1::/48")
-	w.facts.LocalPorts = model.PortRange{First: 40000, Last: 40009}
+	w.facts.Host.UniqueLocal = netip.MustParsePrefix("fd00:1::/48")
+	w.facts.Host.LocalPorts = model.PortRange{First: 40000, Last: 40009}
 	w.must(network("web", ""), six("both", nil))
 	return w
 }
@@ -125,7 +125,7 @@ func TestWherePortsAreOpened(t *testing.T) {
 
 func TestHostWithoutIPv6(t *testing.T) {
 	w := newPortWorld(t)
-	w.facts.NoIPv6 = true
+	w.facts.Host.NoIPv6 = true
 	w.must(w.publishing("a", "8080:80", "both"), ops.StartSandbox(box("a")))
 	w.wantOpen("a", "0.0.0.0 8080:80/tcp")
 }
@@ -170,7 +170,7 @@ func TestPortsOfTheDaemon(t *testing.T) {
 		"10.0.0.1 2376:80":  "",
 	} {
 		w := newPortWorld(t)
-		w.facts.Own = []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:2375"), netip.MustParseAddrPort("127.0.0.1:2376")}
+		w.facts.Host.Own = []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:2375"), netip.MustParseAddrPort("127.0.0.1:2376")}
 		w.must(w.publishing("one", publish, "both"))
 		if want == "" {
 			w.must(ops.StartSandbox(box("one")))
@@ -198,7 +198,7 @@ func TestRecreate(t *testing.T) {
 
 func TestFreePorts(t *testing.T) {
 	w := newPortWorld(t)
-	w.facts.ReservedPorts = []model.PortRange{{First: 40003, Last: 40005}}
+	w.facts.Host.ReservedPorts = []model.PortRange{{First: 40003, Last: 40005}}
 	w.must(w.publishing("claimer", "40007:80", "web")) // never started
 	used := map[uint16]bool{}
 	for i := range 6 {

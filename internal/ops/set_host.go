@@ -16,7 +16,7 @@ type HostSettings struct {
 // afterwards the host looks as if its administrator had.
 func SetHost(s HostSettings) Op {
 	return func(tx *state.Tx) error {
-		f, was := tx.Facts(), tx.View().Host()
+		f, was := tx.Facts().Host, tx.View().Host()
 		same := was.BootID == f.BootID
 		h := model.Host{
 			BootID:      f.BootID,
@@ -43,8 +43,8 @@ func (s HostSettings) forward6(tx *state.Tx, n model.Network) {
 	}
 	was := h
 	h.Forward6 = true
-	if tx.Facts().ForwardingOff6 && !h.Forwarding6 {
-		h.BootID, h.Forwarding6 = tx.Facts().BootID, true
+	if tx.Facts().Host.ForwardingOff6 && !h.Forwarding6 {
+		h.BootID, h.Forwarding6 = tx.Facts().Host.BootID, true
 	}
 	if h != was {
 		tx.PutHost(h)

@@ -23,7 +23,7 @@ import (
 // Input is everything a compilation sees.
 type Input struct {
 	Snapshot *state.Snapshot
-	Facts    facts.Host
+	Facts    facts.Set
 	Drivers  driver.Set
 	// DirectRouting lets the outside reach published ports at containers' own
 	// addresses.
@@ -74,17 +74,7 @@ func (in Input) Update(prev desired.State, owners []desired.Owner) (desired.Stat
 
 // Full compiles every owner of the snapshot.
 func (in Input) Full() (desired.State, error) {
-	owners := []desired.Owner{desired.HostOwner}
-	for n := range in.Snapshot.Networks() {
-		owners = append(owners, desired.OwnerOf("network", n.ID))
-	}
-	for sb := range in.Snapshot.Sandboxes() {
-		owners = append(owners, desired.OwnerOf("sandbox", sb.ID))
-	}
-	for e := range in.Snapshot.Endpoints() {
-		owners = append(owners, desired.OwnerOf("endpoint", e.ID))
-	}
-	return in.Update(desired.State{}, owners)
+	return in.Update(desired.State{}, all(in.Snapshot))
 }
 
 // Owners returns whose rows a set of changed records can change, in order. Its
@@ -123,10 +113,10 @@ func (in Input) host() []desired.Row {
 	if h.Forward6 {
 		rows = append(rows, desired.Sysctl{Path: "net/ipv6/conf/all/forwarding", Value: "1"})
 	}
-	if in.Facts.Packets.Large4 {
+	if in.Facts.Host.Packets.Large4 {
 		rows = append(rows, desired.Loopback{Packets: driver.LargePackets})
 	}
-	return append(rows, firewall.Host(h, in.Facts)...)
+	return append(rows, firewall.Host(h, in.Facts.Host)...)
 }
 
 func (in Input) network(id model.NetworkID) ([]desired.Row, error) {
@@ -138,7 +128,7 @@ func (in Input) network(id model.NetworkID) ([]desired.Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.Plan(driver.View{Host: in.Facts, Network: n, Forward: in.Forward})
+	return d.Plan(driver.View{Network: n, Packets: in.Facts.Host.Packets, Forward: in.Forward})
 }
 
 func (in Input) endpoint(id model.EndpointID) ([]desired.Row, error) {
@@ -152,7 +142,7 @@ func (in Input) endpoint(id model.EndpointID) ([]desired.Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := d.Plan(driver.View{Host: in.Facts, Network: n, Endpoint: &e, Sandbox: sb})
+	rows, err := d.Plan(in.view(n, e, sb))
 	if err != nil {
 		return nil, err
 	}
@@ -160,4 +150,12 @@ func (in Input) endpoint(id model.EndpointID) ([]desired.Row, error) {
 		rows = append(rows, names(n, sb, e)...)
 	}
 	return rows, nil
+}
+
+// view returns what a driver sees of an endpoint that is up.
+func (in Input) view(n model.Network, e model.Endpoint, sb model.Sandbox) driver.View {
+	return driver.View{
+		Network: n, Endpoint: &e, Sandbox: sb, DirectRouting: in.DirectRouting,
+		Packets: in.Facts.Host.Packets, Learned: in.Facts.Endpoint(e.ID),
+	}
 }

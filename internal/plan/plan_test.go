@@ -67,8 +67,8 @@ func TestGolden(t *testing.T) {
 func tell(t *testing.T, story string) (rows, refused string) {
 	t.Helper()
 	s := state.Empty()
-	f := facts.Host{Instance: "golden", UniqueLocal: netip.MustParsePrefix("fd00:1::/48"), BootID: "boot", ForwardingOff4: true, ForwardingOff6: true,
-		Packets: facts.Packets{Large4: true, Large6: true, Out4: 65536, Out6: 65536}}
+	f := facts.Set{Host: facts.Host{Instance: "golden", UniqueLocal: netip.MustParsePrefix("fd00:1::/48"), BootID: "boot", ForwardingOff4: true, ForwardingOff6: true,
+		Packets: facts.Packets{Large4: true, Large6: true, Out4: 65536, Out6: 65536}}}
 	var errors strings.Builder
 	direct := false
 	lines := bufio.NewScanner(strings.NewReader(story))
@@ -269,9 +269,9 @@ func membership(name, network, settings string) ops.EndpointSpec {
 // TestHostsOwnNames: no container speaks for the host, by whichever address or
 // interface it is known.
 func TestHostsOwnNames(t *testing.T) {
-	in := plan.Input{Snapshot: state.Empty(), Drivers: all.Drivers(), Facts: facts.Host{
+	in := plan.Input{Snapshot: state.Empty(), Drivers: all.Drivers(), Facts: facts.Set{Host: facts.Host{
 		Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}, MACs: []string{"02:00:00:00:ff:01"},
-	}}
+	}}}
 	rows, err := in.Compile("host/")
 	want := "policy identity of host [02:00:00:00:ff:01] [192.0.2.1 2001:db8::1 fe80::ff:fe00:ff01]"
 	if err != nil || len(rows) != 1 || fmt.Sprint(rows[0]) != want {

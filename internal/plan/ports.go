@@ -74,9 +74,7 @@ func (in Input) publishedAt(m gateway.Member, sb model.Sandbox, ports []model.Po
 	if !ok || len(ports) == 0 {
 		return nil, nil
 	}
-	return p.Publish(driver.View{
-		Host: in.Facts, Network: m.Network, Endpoint: &m.Endpoint, Sandbox: sb, DirectRouting: in.DirectRouting,
-	}, ports)
+	return p.Publish(in.view(m.Network, m.Endpoint, sb), ports)
 }
 
 // family returns the bindings of one family of the host's addresses.

@@ -65,8 +65,7 @@ func (in Input) elsewhere(sb model.Sandbox, members []gateway.Member) []desired.
 			}
 		}
 		if len(addrs) > 0 {
-			view := driver.View{Host: in.Facts, Network: m.Network, Endpoint: &m.Endpoint, Sandbox: sb}
-			rows = append(rows, multihomer.Elsewhere(view, addrs)...)
+			rows = append(rows, multihomer.Elsewhere(in.view(m.Network, m.Endpoint, sb), addrs)...)
 		}
 	}
 	return rows
@@ -94,7 +93,7 @@ func (in Input) linked(sb model.Sandbox, members []gateway.Member) ([]desired.Ro
 		if !far.Up {
 			continue
 		}
-		more, err := linker.Link(driver.View{Host: in.Facts, Network: m.Network, Endpoint: &m.Endpoint, Sandbox: sb},
+		more, err := linker.Link(in.view(m.Network, m.Endpoint, sb),
 			driver.LinkTarget{Sandbox: target, Endpoint: far, Ports: l.Ports})
 		if err != nil {
 			return nil, err

@@ -62,7 +62,7 @@ func TestPortUses(t *testing.T) {
 	protocol := func() model.Protocol { return []model.Protocol{model.TCP, model.UDP}[rng.IntN(2)] }
 	s, found := Empty(), 0
 	for range 400 {
-		tx := Begin(s, facts.Host{})
+		tx := Begin(s, facts.Set{})
 		sb := model.Sandbox{ID: model.SandboxID(fmt.Sprint("s", rng.IntN(8))), Up: rng.IntN(2) == 0}
 		for range rng.IntN(4) {
 			host := stretch([]int{1, 700}[rng.IntN(2)])
@@ -93,7 +93,7 @@ func TestPortUses(t *testing.T) {
 
 // TestPortUsesLookNearby: what is published elsewhere is not looked at.
 func TestPortUsesLookNearby(t *testing.T) {
-	tx := Begin(Empty(), facts.Host{})
+	tx := Begin(Empty(), facts.Set{})
 	sb := model.Sandbox{ID: "many", Up: true}
 	for port := uint16(1); port < 60000; port += 2 {
 		sb.Ports = append(sb.Ports, model.PortBinding{Protocol: model.TCP, Container: model.Port(port), Host: netip.IPv4Unspecified(), HostFirst: port})

@@ -12,10 +12,10 @@ import (
 )
 
 func TestTransactionLeavesItsOriginAlone(t *testing.T) {
-	tx := Begin(Empty(), facts.Host{})
+	tx := Begin(Empty(), facts.Set{})
 	tx.PutNetwork(model.Network{ID: "n1", Name: "web"})
 	first, _ := tx.Commit()
-	tx = Begin(first, facts.Host{})
+	tx = Begin(first, facts.Set{})
 	tx.PutNetwork(model.Network{ID: "n1", Name: "renamed"})
 	view := tx.View()
 	tx.DeleteNetwork("n1")
@@ -35,7 +35,7 @@ func TestTransactionLeavesItsOriginAlone(t *testing.T) {
 }
 
 func TestFindNetwork(t *testing.T) {
-	tx := Begin(Empty(), facts.Host{})
+	tx := Begin(Empty(), facts.Set{})
 	tx.PutNetwork(model.Network{ID: "aabb1", Name: "web"})
 	tx.PutNetwork(model.Network{ID: "aabb2", Name: "aabb1x"})
 	s := tx.View()
@@ -59,7 +59,7 @@ func TestIndexes(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	s := Empty()
 	for range 500 {
-		tx := Begin(s, facts.Host{})
+		tx := Begin(s, facts.Set{})
 		id := model.EndpointID(fmt.Sprint("e", rng.IntN(8)))
 		if rng.IntN(3) == 0 {
 			tx.DeleteEndpoint(id)
@@ -109,7 +109,7 @@ func TestMergeAndInvert(t *testing.T) {
 		return func(tx *Tx) { tx.PutNetwork(model.Network{ID: "n1", Name: name}) }
 	}
 	run := func(s *Snapshot, f func(*Tx)) (*Snapshot, []Change) {
-		tx := Begin(s, facts.Host{})
+		tx := Begin(s, facts.Set{})
 		f(tx)
 		return tx.Commit()
 	}
@@ -131,7 +131,7 @@ func TestContainerNames(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	s := Empty()
 	for range 500 {
-		tx := Begin(s, facts.Host{})
+		tx := Begin(s, facts.Set{})
 		id, name := model.ContainerID(fmt.Sprint("c", rng.IntN(5))), fmt.Sprint("name", rng.IntN(8))
 		if rng.IntN(3) == 0 {
 			tx.DeleteContainer(id)

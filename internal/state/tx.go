@@ -39,7 +39,7 @@ type Change struct {
 type Tx struct {
 	base  *Snapshot
 	now   Snapshot
-	facts facts.Host
+	facts facts.Set
 	wrote map[touch]struct{}
 }
 
@@ -49,12 +49,12 @@ type touch struct {
 }
 
 // Begin returns a transaction on s that sees the given facts.
-func Begin(s *Snapshot, f facts.Host) *Tx {
+func Begin(s *Snapshot, f facts.Set) *Tx {
 	return &Tx{base: s, now: *s, facts: f, wrote: map[touch]struct{}{}}
 }
 
-// Facts returns what is known of the host.
-func (tx *Tx) Facts() facts.Host { return tx.facts }
+// Facts returns what is known of the host and of endpoints.
+func (tx *Tx) Facts() facts.Set { return tx.facts }
 
 // View returns the model as the transaction left it so far. It stays as it is
 // when the transaction goes on.
@@ -220,7 +220,7 @@ func Invert(changes []Change) []Change {
 // Restore returns a transaction's worth of records as a snapshot: what a store
 // loaded. Records of an unknown class are a programming error.
 func Restore(revision uint64, records []Change) *Snapshot {
-	tx := Begin(Empty(), facts.Host{})
+	tx := Begin(Empty(), facts.Set{})
 	for _, r := range records {
 		switch v := r.New.(type) {
 		case model.Host:

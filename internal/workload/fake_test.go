@@ -31,7 +31,7 @@ type fakeEngine struct {
 }
 
 func newFakeEngine() *fakeEngine {
-	tx := state.Begin(state.Empty(), facts.Host{})
+	tx := state.Begin(state.Empty(), facts.Set{})
 	for name, driver := range map[string]string{"bridge": "bridge", "host": "host", "none": "null"} {
 		tx.PutNetwork(testNetwork(name, driver, "172.17.0.0/16"))
 	}
@@ -56,7 +56,7 @@ func (e *fakeEngine) Do(_ context.Context, op ops.Op) (*state.Snapshot, error) {
 		e.fail = nil
 		return nil, err
 	}
-	tx := state.Begin(e.now, facts.Host{})
+	tx := state.Begin(e.now, facts.Set{})
 	if err := op(tx); err != nil {
 		return nil, err
 	}

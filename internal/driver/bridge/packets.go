@@ -42,7 +42,7 @@ func packetOption(n model.Network) (int, error) {
 // software on its way out, which costs more than large packets save. An internal
 // network has no way out.
 func containerPackets(c config, v driver.View) desired.PacketSizes {
-	host := v.Host.Packets
+	host := v.Packets
 	if v.Network.Internal {
 		return hostPackets(c, v)
 	}
@@ -54,7 +54,7 @@ func containerPackets(c config, v driver.View) desired.PacketSizes {
 // hostPackets decides it for the bridge and for the host's ends of its ports. What
 // leaves by them goes to containers, and need never be cut up.
 func hostPackets(c config, v driver.View) desired.PacketSizes {
-	return packetSizes(c, v.Host.Packets, driver.LargePackets, driver.LargePackets)
+	return packetSizes(c, v.Packets, driver.LargePackets, driver.LargePackets)
 }
 
 // packetSizes are sizes for each family, as far as the kernel takes them and they

@@ -44,7 +44,7 @@ func TestPacketSizes(t *testing.T) {
 		if n.Internal = c.internal; c.option != "" {
 			n.Options = map[string]string{OptionPackets: c.option}
 		}
-		view := driver.View{Host: facts.Host{Packets: c.facts}, Network: n}
+		view := driver.View{Packets: c.facts, Network: n}
 		if got := onlyLink(t, view).Packets; got != c.host {
 			t.Errorf("%s: the bridge takes%s, want%s", c.name, got, c.host)
 		}

@@ -31,7 +31,7 @@ func opened(t *testing.T, path string) *Store {
 
 // sample returns a model with a record of every class.
 func sample() (*state.Snapshot, []state.Change) {
-	tx := state.Begin(state.Empty(), facts.Host{})
+	tx := state.Begin(state.Empty(), facts.Set{})
 	tx.PutHost(model.Host{BootID: "boot", Forwarding4: true})
 	tx.PutNetwork(model.Network{ID: "n1", Name: "web", IPv4: true, Created: time.Unix(1, 2).UTC(), Labels: map[string]string{"a": "b"},
 		IPAM: model.IPAM{Pools: []model.Pool{{Subnet: netip.MustParsePrefix("10.0.0.0/24"), Gateway: netip.MustParseAddr("10.0.0.1"),
