@@ -50,14 +50,17 @@ var layers = map[string][]string{
 	"internal/output":   {words, "internal/limits", "internal/output"},
 	"internal/forward":  {words, "internal/limits", "internal/forward"},
 
+	// what hubs say to whoever listens: below them and the doors
+	"internal/events": {"internal/model"},
+
 	// hub
 	"internal/engine":   {words, thought},
-	"internal/workload": {words, thought, "internal/engine"},
+	"internal/workload": {words, thought, "internal/events", "internal/engine"},
 	"internal/keeper":   {words, "internal/limits", "internal/keeper/wire"},
 
 	// doors
 	"internal/config":    {},
-	"internal/dockerapi": {words, "internal/limits", hub, "internal/ops", "internal/driver", "internal/query"},
+	"internal/dockerapi": {words, "internal/limits", "internal/events", hub, "internal/ops", "internal/driver", "internal/query"},
 	"internal/cli":       {words},
 
 	// cmd wires; lab and demo are outside and use the doors
@@ -205,7 +208,7 @@ var oneDoor = map[string][]string{
 	"go.etcd.io/bbolt":                      {"internal/store"},
 	"github.com/miekg/dns":                  {"internal/resolver", "lab"},
 	"github.com/docker/cli":                 {"internal/cli"},
-	"github.com/moby/moby/api":              {"internal/containerspec", "internal/workload", "internal/dockerapi"},
+	"github.com/moby/moby/api":              {"internal/events", "internal/containerspec", "internal/workload", "internal/dockerapi"},
 	"github.com/prometheus/client_golang":   {"internal/dockerapi", "cmd"},
 	"github.com/hashicorp/go-immutable-rad": {"internal/facts", "internal/desired", "internal/state", "internal/resolver"},
 }

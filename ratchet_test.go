@@ -12,13 +12,15 @@ const (
 	maxMethods = 40   // of a type
 	maxPackage = 3000 // lines of a package, without tests
 
-	// packageSlack is how far a package may shrink before its entry in
-	// largePackages has to follow, so that not every change touches it.
+	// methodSlack and packageSlack are how far a type and a package may shrink before
+	// their entries have to follow, so that not every change touches them.
+	methodSlack  = 10
 	packageSlack = 200
 )
 
-// largeTypes are types that have more methods than maxMethods still, with how many.
-// The numbers only fall: whoever takes methods away writes the new one here.
+// largeTypes are types that have more methods than maxMethods still, with how many
+// they may have. The numbers only fall: whoever takes methods away writes the new one
+// here.
 var largeTypes = map[string]int{
 	"internal/workload.Manager": 190,
 	"internal/runtime.Runtime":  117,
@@ -30,7 +32,7 @@ var largeTypes = map[string]int{
 // largePackages are folders with more lines than maxPackage still, with how many
 // they may have. The numbers only fall.
 var largePackages = map[string]int{
-	"internal/workload":   7200,
+	"internal/workload":   7100,
 	"internal/runtime":    4985,
 	"internal/dockerapi":  4600,
 	"internal/resolver":   4350,
@@ -54,7 +56,7 @@ func TestTypesStaySmall(t *testing.T) {
 		}
 	}
 	for name, listed := range largeTypes {
-		if n := methods[name]; n < listed {
+		if n := methods[name]; n < listed-methodSlack || n <= maxMethods {
 			t.Errorf("%s has %d methods by now, largeTypes says %d: write the new number, or none if it is %d or less", name, n, listed, maxMethods)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/config"
 	"github.com/linkspan/linkspan/internal/engine"
+	"github.com/linkspan/linkspan/internal/events"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/keeper"
 	"github.com/linkspan/linkspan/internal/kernel"
@@ -46,6 +47,7 @@ type daemon struct {
 	engine   *engine.Engine
 	running  atomic.Pointer[engine.Engine] // engine, for those who look before it is open
 	runtime  *runtime.Runtime
+	events   events.Bus
 	manager  *workload.Manager
 	// notifier is for the service manager that started the daemon.
 	notifier notifier
@@ -217,7 +219,7 @@ func (d *daemon) openManager(ctx context.Context) (err error) {
 	d.manager, err = workload.New(workload.Options{
 		Engine: d.engine, Containers: r, Tasks: r, Control: r, Execs: r, Confinement: r, Sizes: r, Images: r, Transfer: r,
 		Outputs: outputs{d.keeper.Outputs()}, Logs: logs{},
-		Store: d.store, Drops: d.kernel, Root: c.DataRoot, ExecRoot: c.ExecRoot, StorageDriver: r.Snapshotter(),
+		Store: d.store, Events: &d.events, Drops: d.kernel, Root: c.DataRoot, ExecRoot: c.ExecRoot, StorageDriver: r.Snapshotter(),
 		Defaults: workload.Defaults{
 			DNS: c.DNS, DNSSearch: c.DNSSearch, DNSOptions: c.DNSOptions, HostGateway: c.HostGatewayIPs,
 			LogDriver: c.LogDriver, LogOptions: c.LogOptions, Init: c.Init, ShmSize: c.ShmSize,

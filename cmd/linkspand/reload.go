@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/linkspan/linkspan/internal/events"
 )
 
 // reloader reads the configuration again when the daemon is told to (SIGHUP), and
@@ -61,7 +63,7 @@ func (r reloader) reload() {
 	if name, err := os.Hostname(); err == nil {
 		attributes["name"] = name
 	}
-	d.manager.SayReloaded(d.store.Instance(), attributes)
+	d.events.Publish(events.Reloaded(d.store.Instance(), attributes))
 }
 
 // fixedAttributes are those of dockerd's event that are always the same here.

@@ -137,10 +137,11 @@ type Backends struct {
 	Networks    Networks
 }
 
-// BackendsOf returns the backends that a manager and an engine make up.
-func BackendsOf(m *workload.Manager, networks Networks) Backends {
+// BackendsOf returns the backends that a manager, the bus of events and an engine make
+// up.
+func BackendsOf(m *workload.Manager, bus Events, networks Networks) Backends {
 	return Backends{
 		Containers: m, Lifecycle: m, Control: m, Terminals: m, Execs: m, Memberships: m,
-		Events: m, Usage: m, Images: m.Images(), Transfer: m.Transfer(), Networks: networks,
+		Events: bus, Usage: m, Images: m.Images(), Transfer: m.Transfer(), Networks: networks,
 	}
 }

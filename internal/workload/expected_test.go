@@ -3,7 +3,6 @@ package workload
 import (
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -300,46 +299,6 @@ func TestExecsAreForgotten(t *testing.T) {
 	_, err = b.InspectExec(ctx, made[0])
 	refused(t, err, model.NotFound, "No such exec instance")
 	must(t, b.StartExec(ctx, made[99], ExecStart{Detach: true}, Streams{}))
-}
-
-// TestEventsAreBounded: neither what is kept nor what waits for a slow reader takes
-// more memory than a bound, however long labels are.
-func TestEventsAreBounded(t *testing.T) {
-	b := newBench(t)
-	any := func(events.Message) bool { return true }
-	_, slow := b.Subscribe(ctx, time.Time{}, time.Time{}, any)
-	_, quick := b.Subscribe(ctx, time.Time{}, time.Time{}, any)
-	large := func(i int) events.Message {
-		return events.Message{Action: events.Action(strconv.Itoa(i)),
-			Actor: events.Actor{Attributes: map[string]string{"label": strings.Repeat("x", 1<<20)}}}
-	}
-	for i := range 100 {
-		b.Publish(large(i))
-		if got := receive(t, quick); got.Action != events.Action(strconv.Itoa(i)) {
-			t.Fatalf("event %s, want %d", got.Action, i)
-		}
-	}
-	n := 0
-	for range slow {
-		n++
-	}
-	if n < 10 || n > 16 {
-		t.Errorf("a slow reader got %d MB before it was cut off", n)
-	}
-	past, _ := b.Subscribe(ctx, time.Unix(1, 0), time.Time{}, any)
-	if len(past) < 10 || len(past) > 16 || past[len(past)-1].Action != "99" {
-		t.Errorf("%d MB are kept", len(past))
-	}
-	huge := large(100)
-	huge.Actor.Attributes["more"] = strings.Repeat("x", eventBytes)
-	b.Publish(huge)
-	if got := receive(t, quick); got.Action != "100" { // nothing waits, so it is passed on
-		t.Errorf("%s", got.Action)
-	}
-	b.Publish(events.Message{Action: "small"})
-	if past, _ := b.Subscribe(ctx, time.Unix(1, 0), time.Time{}, any); len(past) != 1 || past[0].Action != "small" {
-		t.Errorf("%d events are kept after one that is too large", len(past))
-	}
 }
 
 func TestTopIsAnEvent(t *testing.T) {

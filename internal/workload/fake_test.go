@@ -17,6 +17,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/events"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
@@ -112,6 +113,7 @@ func (s *fakeStore) count() int {
 // bench is a manager on fakes.
 type bench struct {
 	*Manager
+	*events.Bus
 	t       *testing.T
 	engine  *fakeEngine
 	runtime *fakeRuntime
@@ -136,7 +138,8 @@ func newBench(t *testing.T) *bench {
 // open makes a manager of what a former one left.
 func (b *bench) open() {
 	b.t.Helper()
-	m, err := New(Options{Engine: b.engine, Containers: b.runtime, Tasks: b.runtime, Control: b.runtime, Execs: b.runtime,
+	b.Bus = &events.Bus{}
+	m, err := New(Options{Engine: b.engine, Events: b.Bus, Containers: b.runtime, Tasks: b.runtime, Control: b.runtime, Execs: b.runtime,
 		Images: fakeImages{}, Logs: b.logs, Outputs: b.outputs, Store: b.store, Root: filepath.Join(b.root, "data"),
 		Host: HostFiles{ResolvConf: filepath.Join(b.root, "resolv.conf"), Hosts: filepath.Join(b.root, "hosts")}})
 	if err != nil {

@@ -5,15 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/events"
+	dockerevents "github.com/moby/moby/api/types/events"
 
 	"github.com/linkspan/linkspan/internal/containerspec"
+	"github.com/linkspan/linkspan/internal/events"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 )
@@ -91,7 +91,7 @@ func (m *Manager) remove(ctx context.Context, b *box, o RemoveOptions) error {
 		err = errors.Join(err, m.removeVolumes(rec))
 	}
 	m.closeOutput(ctx, b)
-	m.say(b, events.ActionDestroy)
+	m.say(b, dockerevents.ActionDestroy)
 	// Why a start failed is no news for those who wait for the removal, only why
 	// that failed is.
 	problem := ""
@@ -143,7 +143,7 @@ func (m *Manager) Rename(ctx context.Context, ref, name string) error {
 		return err
 	}
 	m.release(old.Name, b.id)
-	m.say(b, events.ActionRename, "oldName", "/"+old.Name)
+	m.say(b, dockerevents.ActionRename, "oldName", "/"+old.Name)
 	return nil
 }
 
@@ -195,7 +195,7 @@ func (m *Manager) Update(ctx context.Context, ref string, c container.UpdateConf
 	if err := m.save(ctx, b); err != nil {
 		return none, err
 	}
-	m.say(b, events.ActionUpdate)
+	m.say(b, dockerevents.ActionUpdate)
 	return container.UpdateResponse{Warnings: []string{}}, nil
 }
 
@@ -237,7 +237,6 @@ func (m *Manager) Prune(ctx context.Context, f Filters) (container.PruneReport, 
 			m.log.Warn("prune", "container", model.Short(b.id), "op", "container.prune", "err", err)
 		}
 	}
-	m.Publish(events.Message{Type: events.ContainerEventType, Action: events.ActionPrune,
-		Actor: events.Actor{Attributes: map[string]string{"reclaimed": strconv.FormatUint(report.SpaceReclaimed, 10)}}})
+	m.o.Events.Publish(events.Pruned(dockerevents.ContainerEventType, report.SpaceReclaimed))
 	return report, nil
 }

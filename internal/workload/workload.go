@@ -33,7 +33,7 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// Options is what a Manager is made of. Engine, the hands and Store are needed;
+// Options is what a Manager is made of. Engine, the hands, Store and Events are needed;
 // the rest has defaults.
 type Options struct {
 	Engine      Engine
@@ -48,6 +48,7 @@ type Options struct {
 	Outputs     Outputs
 	Logs        Logs
 	Store       RecordStore
+	Events      Publisher
 	Drops       DropReader // nil: nobody is told why frames are dropped
 
 	Root     string // data root: containers/ and volumes/ are below it
@@ -92,7 +93,6 @@ type HostFiles struct {
 type Manager struct {
 	o       Options
 	log     *slog.Logger
-	events  eventLog
 	closed  context.Context // ends with Close: goroutines of the manager's own live in it
 	close   context.CancelFunc
 	ending  atomic.Bool    // containers are being stopped with the daemon: none is restarted
@@ -111,8 +111,8 @@ type Manager struct {
 // New returns a manager that knows no containers; Restore loads them.
 func New(o Options) (*Manager, error) {
 	switch {
-	case o.Engine == nil || o.Store == nil:
-		return nil, errors.New("workload: engine and store are needed")
+	case o.Engine == nil || o.Store == nil || o.Events == nil:
+		return nil, errors.New("workload: engine, store and events are needed")
 	case o.Containers == nil || o.Tasks == nil || o.Control == nil || o.Execs == nil || o.Images == nil || o.Logs == nil || o.Outputs == nil:
 		return nil, errors.New("workload: a hand of the runtime is missing")
 	case !filepath.IsAbs(o.Root):

@@ -1,0 +1,50 @@
+package events
+
+import (
+	"maps"
+	"strconv"
+
+	"github.com/moby/moby/api/types/events"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// Network returns what is said when something happens to a network. Attributes are
+// pairs of name and value besides the network's name and type.
+func Network(action events.Action, n model.Network, pairs ...string) Message {
+	return message(events.NetworkEventType, action, string(n.ID), map[string]string{"name": n.Name, "type": n.Driver}, pairs)
+}
+
+// Image returns what is said when something happens to an image, under the name by
+// which it was asked for.
+func Image(action events.Action, id model.ImageID, name string) Message {
+	return message(events.ImageEventType, action, string(id), map[string]string{"name": name}, nil)
+}
+
+// Container returns what is said when something happens to a container. Attributes
+// are the container's labels, and pairs of name and value.
+func Container(action events.Action, id model.ContainerID, labels map[string]string, pairs ...string) Message {
+	attributes := maps.Clone(labels)
+	if attributes == nil {
+		attributes = map[string]string{}
+	}
+	return message(events.ContainerEventType, action, string(id), attributes, pairs)
+}
+
+// Pruned returns what is said after a prune of objects of a type, which freed that
+// many bytes.
+func Pruned(of events.Type, reclaimed uint64) Message {
+	return message(of, events.ActionPrune, "", map[string]string{"reclaimed": strconv.FormatUint(reclaimed, 10)}, nil)
+}
+
+// Reloaded returns what is said when the daemon called id has new settings.
+func Reloaded(id string, settings map[string]string) Message {
+	return message(events.DaemonEventType, events.ActionReload, id, settings, nil)
+}
+
+func message(kind events.Type, action events.Action, id string, attributes map[string]string, pairs []string) Message {
+	for i := 0; i+1 < len(pairs); i += 2 {
+		attributes[pairs[i]] = pairs[i+1]
+	}
+	return Message{Type: kind, Action: action, Actor: events.Actor{ID: id, Attributes: attributes}}
+}
