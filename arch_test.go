@@ -39,6 +39,8 @@ var layers = map[string][]string{
 	"internal/query":         {"internal/model"},
 	"internal/containerspec": {words, "internal/names", "internal/ops", "internal/ports"},
 
+	"internal/containerrecord": {words, "internal/names", "internal/containerspec"},
+
 	// what a process has little of: for all that act
 	"internal/limits": {},
 
@@ -79,7 +81,7 @@ const (
 
 var groups = map[string][]string{
 	words:   {"internal/model", "internal/facts", "internal/desired", "internal/state"},
-	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/gateway", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/query", "internal/containerspec"},
+	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/gateway", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/query", "internal/containerspec", "internal/containerrecord"},
 	hub:     {"internal/engine", "internal/workload", "internal/keeper"},
 }
 
@@ -208,7 +210,7 @@ var oneDoor = map[string][]string{
 	"go.etcd.io/bbolt":                      {"internal/store"},
 	"github.com/miekg/dns":                  {"internal/resolver", "lab"},
 	"github.com/docker/cli":                 {"internal/cli"},
-	"github.com/moby/moby/api":              {"internal/events", "internal/containerspec", "internal/workload", "internal/dockerapi"},
+	"github.com/moby/moby/api":              {"internal/events", "internal/containerspec", "internal/containerrecord", "internal/workload", "internal/dockerapi"},
 	"github.com/prometheus/client_golang":   {"internal/dockerapi", "cmd"},
 	"github.com/hashicorp/go-immutable-rad": {"internal/facts", "internal/desired", "internal/state", "internal/resolver"},
 }

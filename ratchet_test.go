@@ -32,7 +32,7 @@ var largeTypes = map[string]int{
 // largePackages are folders with more lines than maxPackage still, with how many
 // they may have. The numbers only fall.
 var largePackages = map[string]int{
-	"internal/workload":   7100,
+	"internal/workload":   6782,
 	"internal/runtime":    4985,
 	"internal/dockerapi":  4600,
 	"internal/resolver":   4350,

@@ -16,10 +16,10 @@ import (
 // MountPoint is a mount as it is reported, and what the runtime needs besides.
 type MountPoint struct {
 	container.MountPoint
-	Options   []string `json:",omitempty"` // of a tmpfs
-	Anonymous bool     `json:",omitempty"` // a volume that goes with the container
-	CopyUp    bool     `json:",omitempty"` // a volume that takes over what the image has there, if it is empty
-	Unlisted  bool     `json:",omitempty"` // of --tmpfs: HostConfig tells of it, Mounts does not
+	Options   []string // of a tmpfs
+	Anonymous bool     // a volume that goes with the container
+	CopyUp    bool     // a volume that takes over what the image has there, if it is empty
+	Unlisted  bool     // of --tmpfs: HostConfig tells of it, Mounts does not
 }
 
 // Bind is one `-v` value: [SOURCE:]TARGET[:OPTIONS].

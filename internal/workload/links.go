@@ -16,14 +16,6 @@ import (
 	"github.com/linkspan/linkspan/internal/state"
 )
 
-// link is a `--link` of the default bridge: the one who has it finds the target
-// under the alias in its hosts file. It is to a container, whatever that comes to
-// be called, and ends with it.
-type link struct {
-	Target model.ContainerID
-	Alias  string
-}
-
 // findLinks returns the links of a container that is being made. On networks of
 // the user's own links are part of memberships.
 func (m *Manager) findLinks(r record) ([]link, error) {
@@ -41,7 +33,7 @@ func (m *Manager) findLinks(r record) ([]link, error) {
 			return nil, err
 		}
 		if !slices.ContainsFunc(out, func(l link) bool { return l.Alias == alias }) {
-			out = append(out, link{target.ID, alias})
+			out = append(out, link{Target: target.ID, Alias: alias})
 		}
 	}
 	return out, nil

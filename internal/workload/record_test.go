@@ -10,17 +10,14 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// TestRecordOfVersion1: a record that the first version wrote is read.
+// TestRecordOfVersion1: a record that the first version wrote has the health that
+// it knows nothing of.
 func TestRecordOfVersion1(t *testing.T) {
-	raw, err := os.ReadFile("testdata/record-v1.json")
+	raw, err := os.ReadFile("../containerrecord/testdata/v1-running.json")
 	must(t, err)
 	const id = model.ContainerID("b6c11dabede87f47759cacb2658a8179791caab739a9ec6a8b7993be787e8828")
 	r, err := decodeRecord(id, raw)
 	must(t, err)
-	if r.Name != "one" || r.Host.NetworkMode != "web" || !r.Host.RestartPolicy.IsAlways() || r.Config.Labels["tier"] != "front" ||
-		len(r.Host.PortBindings) != 1 || !r.State.Running || r.State.Pid != 1001 || r.State.StartedAt.IsZero() {
-		t.Errorf("record %+v", r)
-	}
 	if got := r.health().Status; got != container.NoHealthcheck {
 		t.Errorf("health %s of a record that knows of none", got)
 	}
