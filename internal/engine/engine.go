@@ -122,13 +122,16 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		return nil, fmt.Errorf("load the model: %w", err)
 	}
 	e := &Engine{options: o, queue: make(chan *request, queueLength), done: make(chan struct{})}
-	e.now.Store(&view{snapshot: snapshot})
-	if err := e.observe(ctx); err != nil {
+	first := view{snapshot: snapshot}
+	host, err := e.observe(ctx)
+	if err != nil {
 		return nil, err
 	}
-	if err := e.recompile(); err != nil {
-		return nil, err
+	first.facts = first.facts.With(host)
+	if first.desired, err = e.compileWith(first).Full(); err != nil {
+		return nil, fmt.Errorf("plan the model: %w", err)
 	}
+	e.now.Store(&first)
 	if _, err := e.resync(ctx); err != nil {
 		// A kernel that refuses something must not keep the daemon from
 		// answering; what is missing is retried by the next resync.
@@ -276,8 +279,8 @@ func (e *Engine) reached(stage string) {
 	}
 }
 
-// compileWith returns what plan needs to compile a snapshot.
-func (e *Engine) compileWith(s *state.Snapshot) plan.Input {
-	return plan.Input{Snapshot: s, Facts: e.now.Load().facts, Drivers: e.options.Networks.Drivers, DirectRouting: e.options.DirectRouting,
+// compileWith returns what plan needs to compile a view.
+func (e *Engine) compileWith(v view) plan.Input {
+	return plan.Input{Snapshot: v.snapshot, Facts: v.facts, Drivers: e.options.Networks.Drivers, DirectRouting: e.options.DirectRouting,
 		Forward: e.options.Networks.Host.Forward4}
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/linkspan/linkspan/internal/desired"
@@ -8,13 +9,21 @@ import (
 	"github.com/linkspan/linkspan/internal/state"
 )
 
-// explain says in the users' nouns whom each failure in err is about. next is what
-// the ops wanted; what they removed is in the present snapshot.
+// explain says in the users' nouns whom each failure in err is about, and of what
+// kind it is. next is what was wanted; what it removed is in the present snapshot.
 func (e *Engine) explain(err error, next *state.Snapshot) error {
 	for _, f := range desired.Failures(err) {
 		if f.Subject = subjectOf(f.Owner, next); f.Subject == "" {
 			f.Subject = subjectOf(f.Owner, e.Snapshot())
 		}
+	}
+	var taken *desired.NameTaken
+	if errors.As(err, &taken) {
+		err = &model.Error{Op: "endpoint.attach", Kind: model.Unfit, Err: err}
+	}
+	var held *desired.Held
+	if errors.As(err, &held) {
+		err = &model.Error{Op: "port.claim", Kind: model.Unfit, Err: err, Who: held.Who}
 	}
 	return err
 }

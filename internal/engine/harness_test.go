@@ -62,7 +62,7 @@ func (r *rig) open(t testing.TB) {
 		Observer: fixedFacts{Instance: "test", UniqueLocal: netip.MustParsePrefix("fd00:1::/48"),
 			Packets: facts.Packets{Large4: true, Large6: true}},
 		Claimer:  r.claimer,
-		Networks: ops.NetworkMaker{Drivers: all.Drivers(), Bases: ipam.DefaultBases()},
+		Networks: ops.NetworkMaker{Drivers: append(all.Drivers(), leased{}), Bases: ipam.DefaultBases()},
 		Logger:   slog.New(slog.DiscardHandler),
 		Compiled: func(n int) { r.compiled = append(r.compiled, n) },
 	})

@@ -4,65 +4,37 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/facts"
 )
 
-// observe refreshes the facts. What has been planned stays: most facts serve the
-// choices of ops still to come.
-func (e *Engine) observe(ctx context.Context) error {
+// observe looks at the host; without an observer nothing is known of it.
+func (e *Engine) observe(ctx context.Context) (facts.Host, error) {
 	if e.options.Observer == nil {
-		return nil
+		return facts.Host{}, nil
 	}
-	f, err := e.options.Observer.Observe(ctx)
+	h, err := e.options.Observer.Observe(ctx)
 	if err != nil {
-		return fmt.Errorf("observe the host: %w", err)
+		return facts.Host{}, fmt.Errorf("observe the host: %w", err)
 	}
-	next := *e.now.Load()
-	next.facts = next.facts.With(f)
-	e.now.Store(&next)
-	return nil
+	return h, nil
 }
 
-// look observes the host. Where facts have changed that plans follow from, all is
-// planned anew and the world follows, so that a network is of one piece.
+// look observes the host. What has been planned from facts that have changed is
+// planned anew, and the world follows. Most facts serve the choices of ops still to
+// come.
 func (e *Engine) look(ctx context.Context) error {
-	before := e.now.Load()
-	if err := e.observe(ctx); err != nil {
+	h, err := e.observe(ctx)
+	if err != nil {
 		return err
 	}
-	known, now := before.facts.Host, e.now.Load().facts.Host
-	resized := now.Packets != known.Packets
-	if !resized && slices.Equal(now.Addrs, known.Addrs) && slices.Equal(now.MACs, known.MACs) {
-		return nil
-	}
-	if err := e.recompile(); err != nil {
-		return err
-	}
-	if resized {
+	now := e.now.Load()
+	if h.Packets != now.facts.Host.Packets {
 		e.options.Logger.Info("the host copes with packets of other sizes: networks follow", "op", "engine.observe")
 	}
-	next := e.Plan()
-	owners := slices.AppendSeq(slices.Collect(before.desired.Owners()), next.Owners())
-	slices.Sort(owners)
-	if err := e.apply(ctx, desired.Diff(before.desired, next, slices.Compact(owners)), next); err != nil {
-		e.options.Logger.Warn("the kernel does not follow the host's facts yet", "op", "engine.observe", "err", err)
-		e.late = true
-	}
-	return nil
-}
-
-// recompile plans the whole model anew.
-func (e *Engine) recompile() error {
-	now := *e.now.Load()
-	want, err := e.compileWith(now.snapshot).Full()
-	if err != nil {
-		return fmt.Errorf("plan the model: %w", err)
-	}
-	now.desired = want
-	e.now.Store(&now)
-	return nil
+	next, owners := now.learn(h)
+	return e.follow(ctx, next, owners)
 }
 
 // resync makes every hand look at everything, and logs what it found.

@@ -16,6 +16,7 @@ import (
 // outcome is what a run of ops made of the model, before anything is done.
 type outcome struct {
 	next    *state.Snapshot
+	facts   facts.Set
 	changes []state.Change
 	ran     []*request                   // those whose op succeeded
 	owners  map[*request][]desired.Owner // whose rows each of them may have changed
@@ -35,7 +36,7 @@ func (e *Engine) turn(ctx context.Context, batch []*request) {
 		if len(out.ran) == 0 {
 			return
 		}
-		refused, err := e.realise(ctx, out)
+		refused, err := e.commit(ctx, out)
 		var held *desired.Held
 		if errors.As(err, &held) && tried.again(out, refused, held) {
 			batch = append(out.ran, out.later...)
@@ -46,13 +47,7 @@ func (e *Engine) turn(ctx context.Context, batch []*request) {
 			batch = append(out.ran, out.later...)
 			continue
 		}
-		if err = e.explain(err, out.next); taken != nil {
-			err = &model.Error{Op: "endpoint.attach", Kind: model.Unfit, Err: err}
-		}
-		if held != nil {
-			err = &model.Error{Op: "port.claim", Kind: model.Unfit, Err: err, Who: held.Who}
-		}
-		if err != nil {
+		if err = e.explain(err, out.next); err != nil {
 			batch = append(e.evict(ctx, out, refused, err), out.later...)
 			continue
 		}
@@ -70,7 +65,7 @@ func (e *Engine) turn(ctx context.Context, batch []*request) {
 // this turn touched waits for the next: so every row has one op to answer for
 // it, and a container that stops and starts again goes through both.
 func (e *Engine) run(batch []*request, known facts.Set) outcome {
-	out := outcome{next: e.Snapshot(), owners: map[*request][]desired.Owner{}}
+	out := outcome{next: e.Snapshot(), facts: e.now.Load().facts, owners: map[*request][]desired.Owner{}}
 	touched := map[desired.Owner]bool{}
 	for _, r := range batch {
 		tx := state.Begin(out.next, known)
@@ -109,39 +104,89 @@ func protect(f func() error) (err error) {
 // be attributed.
 type refusal []desired.Owner
 
-// realise makes store and kernel follow an outcome, and publishes it. If it
-// fails, store and kernel are as before.
-func (e *Engine) realise(ctx context.Context, out outcome) (refusal, error) {
+// commit makes store and kernel follow an outcome, and publishes it. If it fails,
+// store and kernel are as before.
+func (e *Engine) commit(ctx context.Context, out outcome) (refusal, error) {
+	next := *e.now.Load()
+	next.snapshot, next.facts = out.next, forget(out.facts, out.changes)
+	return e.realise(ctx, next, plan.Owners(out.changes), out.changes)
+}
+
+// realise plans what owners want of the next view, makes store and kernel follow,
+// and publishes it. If it fails, store and kernel are as before. A view with the
+// model that there is has no changes, and nothing is stored.
+func (e *Engine) realise(ctx context.Context, next view, owners []desired.Owner, changes []state.Change) (refusal, error) {
 	before := e.now.Load()
-	owners := plan.Owners(out.changes)
-	next, err := e.compileWith(out.next).Update(before.desired, owners)
-	if err != nil {
+	var err error
+	if next.desired, err = e.compile(next, owners); err != nil {
 		return nil, err
 	}
-	if e.options.Compiled != nil {
-		e.options.Compiled(len(owners))
-	}
-	deltas := desired.Diff(before.desired, next, owners)
+	deltas := desired.Diff(before.desired, next.desired, owners)
 	claim := claimOf(deltas)
 	if refused, err := e.claim(ctx, claim); err != nil {
 		return refused, err
 	}
 	e.reached("claim")
-	if err := e.options.Store.Commit(ctx, out.next.Revision, out.changes); err != nil {
+	if err := e.store(ctx, next.snapshot, changes); err != nil {
 		e.unclaim(ctx, claim)
 		return nil, fmt.Errorf("store the request: %w", err)
 	}
 	e.reached("commit")
-	if err := e.apply(ctx, deltas, next); err != nil {
-		undone := e.undo(ctx, out, deltas)
+	if err := e.apply(ctx, deltas, next.desired); err != nil {
+		undone := e.undo(ctx, changes, deltas)
 		e.unclaim(ctx, claim)
 		return attribute(err), errors.Join(err, undone)
 	}
 	e.release(ctx, claim.gone)
 	e.reached("apply")
-	e.now.Store(&view{out.next, next, before.facts})
+	e.now.Store(&next)
 	e.reached("publish")
 	return nil, nil
+}
+
+// follow plans what owners want of the next view, publishes it and makes the kernel
+// follow. The view is so whether the kernel can follow or not, since it was observed:
+// what the kernel refuses it owes.
+func (e *Engine) follow(ctx context.Context, next view, owners []desired.Owner) error {
+	before := e.now.Load()
+	e.now.Store(&next)
+	if len(owners) == 0 {
+		return nil
+	}
+	want, err := e.compile(next, owners)
+	if err != nil {
+		return fmt.Errorf("plan the model: %w", err)
+	}
+	planned := next
+	planned.desired = want
+	e.now.Store(&planned)
+	deltas := desired.Diff(before.desired, want, owners)
+	claim := claimOf(deltas)
+	e.release(ctx, claim.early)
+	e.regain(ctx, claim.fresh)
+	if err := e.apply(ctx, deltas, want); err != nil {
+		e.options.Logger.Warn("the kernel does not follow what was learned yet", "op", "engine.follow", "err", err)
+		e.late = true
+	}
+	e.release(ctx, claim.gone)
+	return nil
+}
+
+// compile returns the plan that is published with the rows of owners planned anew
+// from a view.
+func (e *Engine) compile(v view, owners []desired.Owner) (desired.State, error) {
+	if e.options.Compiled != nil {
+		e.options.Compiled(len(owners))
+	}
+	return e.compileWith(v).Update(e.Plan(), owners)
+}
+
+// store writes the changes that lead to a snapshot.
+func (e *Engine) store(ctx context.Context, next *state.Snapshot, changes []state.Change) error {
+	if next == e.Snapshot() {
+		return nil
+	}
+	return e.options.Store.Commit(ctx, next.Revision, changes)
 }
 
 // apply lets every hand follow the deltas. A hand that finds more missing than
@@ -167,9 +212,9 @@ func (e *Engine) apply(ctx context.Context, deltas []desired.Delta, next desired
 // undo applies the previous state. There is no other kind of rollback. If even
 // that fails, the model is right and the kernel is late: a resync goes on
 // trying.
-func (e *Engine) undo(ctx context.Context, out outcome, deltas []desired.Delta) error {
+func (e *Engine) undo(ctx context.Context, changes []state.Change, deltas []desired.Delta) error {
 	var failed []error
-	if err := e.options.Store.Commit(ctx, e.Snapshot().Revision, state.Invert(out.changes)); err != nil {
+	if err := e.takeBack(ctx, changes); err != nil {
 		failed = append(failed, fmt.Errorf("take the request back from the store: %w", err))
 	}
 	back := make([]desired.Delta, len(deltas))
@@ -187,6 +232,14 @@ func (e *Engine) undo(ctx context.Context, out outcome, deltas []desired.Delta) 
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// takeBack stores the records as they were.
+func (e *Engine) takeBack(ctx context.Context, changes []state.Change) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	return e.options.Store.Commit(ctx, e.Snapshot().Revision, state.Invert(changes))
 }
 
 func attribute(err error) refusal {
