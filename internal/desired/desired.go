@@ -8,6 +8,7 @@
 package desired
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"reflect"
@@ -28,46 +29,6 @@ const HostOwner Owner = "host"
 // OwnerOf returns the owner for an object of the given kind: "network",
 // "endpoint" or "sandbox".
 func OwnerOf[T ~string](kind string, id T) Owner { return Owner(kind + "/" + string(id)) }
-
-// Kind classes rows. The order is the order in which rows are applied;
-// removal runs in reverse.
-type Kind uint8
-
-// The kinds of rows.
-const (
-	KindPolicy Kind = iota + 1 // firewall intents first: rules match names that may not exist yet
-	KindNamespace
-	KindLink
-	KindSysctl
-	KindAddr
-	KindRoute
-	KindNeigh
-	KindName
-	KindResolver
-	KindForward // the user-space forwarder, once what it leads to is there
-	KindReserve // held by whoever claimed them before the commit; nothing to apply
-	// KindLoopback is late in the list, and applied with the links, because keepers
-	// of other releases know the kinds before it by their numbers.
-	KindLoopback
-	// KindFence is late for the same reason, and applied before the links are up.
-	KindFence
-	// KindAnnounce is late, too, and comes when all is there.
-	KindAnnounce
-)
-
-// Key identifies a row: two rows with one Key are two claims on one kernel
-// object.
-type Key struct {
-	Kind Kind
-	Name string
-}
-
-// Row is one thing wanted. String is one line that a person can read; it shows
-// every field, because plans and goldens are compared in that form.
-type Row interface {
-	Key() Key
-	String() string
-}
 
 // Owned is a row with its owner.
 type Owned struct {
@@ -117,11 +78,11 @@ func (s State) Get(k Key) (Owned, bool) {
 	return s.rows.Get(rowKey(k))
 }
 
-// All yields every row, ordered by kind and then by name.
+// All yields every row, ordered by kind as Kinds is and then by name.
 func (s State) All() iter.Seq[Owned] { return s.walk(nil) }
 
 // Kind yields the rows of one kind, ordered by name.
-func (s State) Kind(k Kind) iter.Seq[Owned] { return s.walk([]byte{byte(k)}) }
+func (s State) Kind(k Kind) iter.Seq[Owned] { return s.walk([]byte{byte(k.Rank())}) }
 
 // Owned yields the rows of one owner, ordered by kind and then by name.
 func (s State) Owned(owner Owner) iter.Seq[Row] {
@@ -180,7 +141,7 @@ func (s State) walk(prefix []byte) iter.Seq[Owned] {
 	}
 }
 
-func rowKey(k Key) []byte { return append([]byte{byte(k.Kind)}, k.Name...) }
+func rowKey(k Key) []byte { return append([]byte{byte(k.Kind.Rank())}, k.Name...) }
 
 func ownerKey(o Owner, k Key) []byte {
 	return append(append([]byte(o), 0), rowKey(k)...)
@@ -194,12 +155,12 @@ type Delta struct {
 }
 
 // Key returns the key of whichever row there is.
-func (d Delta) Key() Key {
-	if d.New != nil {
-		return d.New.Key()
-	}
-	return d.Old.Key()
-}
+func (d Delta) Key() Key { return d.row().Key() }
+
+// Space returns the network namespace of whichever row there is.
+func (d Delta) Space() string { return d.row().Space() }
+
+func (d Delta) row() Row { return cmp.Or(d.New, d.Old) }
 
 // Invert returns the delta that undoes d.
 func (d Delta) Invert() Delta { return Delta{d.Owner, d.New, d.Old} }

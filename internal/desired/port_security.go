@@ -35,6 +35,17 @@ type Pin struct {
 	Subnets []netip.Prefix
 }
 
+func (r Pin) Key() Key      { return key(KindPolicy, "pin", r.Port) }
+func (r Pin) Space() string { return HostNamespace }
+
+func (r Pin) String() string {
+	s := fmt.Sprintf("policy pin %s on %s to %s %v", r.Port, r.Bridge, r.MAC, r.Addrs)
+	if r.Mode != PortPinned {
+		s += fmt.Sprintf(" mode=%s in %v", r.Mode, r.Subnets)
+	}
+	return s
+}
+
 // Identity is the names that no port may use, because they are the host's: of its
 // end of a bridge, or with no Bridge of the host as a whole.
 type Identity struct {
@@ -46,19 +57,8 @@ type Identity struct {
 	Gateways []netip.Addr
 }
 
-// Key implements Row.
-func (r Pin) Key() Key { return key(KindPolicy, "pin", r.Port) }
-
-// Key implements Row.
-func (r Identity) Key() Key { return key(KindPolicy, "identity", where(r.Bridge)) }
-
-func (r Pin) String() string {
-	s := fmt.Sprintf("policy pin %s on %s to %s %v", r.Port, r.Bridge, r.MAC, r.Addrs)
-	if r.Mode != PortPinned {
-		s += fmt.Sprintf(" mode=%s in %v", r.Mode, r.Subnets)
-	}
-	return s
-}
+func (r Identity) Key() Key      { return key(KindPolicy, "identity", where(r.Bridge)) }
+func (r Identity) Space() string { return HostNamespace }
 
 func (r Identity) String() string {
 	s := fmt.Sprintf("policy identity of %s %v %v", where(r.Bridge), r.MACs, r.Addrs)
@@ -66,4 +66,19 @@ func (r Identity) String() string {
 		s += fmt.Sprintf(" gateways %v", r.Gateways)
 	}
 	return s
+}
+
+// Elsewhere lets a bridge port use addresses that its container has on other networks:
+// what it answers at one address may leave by another network, where its default route
+// is (the weak host model of RFC 1122, section 3.3.4.2).
+type Elsewhere struct {
+	Port  string
+	Addrs []netip.Addr
+}
+
+func (r Elsewhere) Key() Key      { return key(KindPolicy, "elsewhere", r.Port) }
+func (r Elsewhere) Space() string { return HostNamespace }
+
+func (r Elsewhere) String() string {
+	return fmt.Sprintf("policy elsewhere of %s %v", r.Port, r.Addrs)
 }

@@ -33,7 +33,6 @@
 package forward
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -255,7 +254,7 @@ func (s *Server) rows() []desired.Row {
 		out = append(out, r)
 	}
 	slices.SortFunc(out, func(a, b desired.Row) int {
-		return cmp.Or(cmp.Compare(a.Key().Kind, b.Key().Kind), cmp.Compare(a.Key().Name, b.Key().Name))
+		return a.Key().Compare(b.Key())
 	})
 	return out
 }

@@ -79,10 +79,10 @@ func byKey(a, b desired.Delta) int { return cmp.Compare(a.Key().Name, b.Key().Na
 func territory(kind desired.Kind, want desired.State) []group {
 	deltas := map[string][]desired.Delta{desired.HostNamespace: nil}
 	for o := range want.Kind(desired.KindNamespace) {
-		deltas[spaceOf(o.Row)] = nil
+		deltas[o.Row.Space()] = nil
 	}
 	for o := range want.Kind(kind) {
-		name := spaceOf(o.Row)
+		name := o.Row.Space()
 		deltas[name] = append(deltas[name], desired.Delta{Owner: o.Owner, New: o.Row})
 	}
 	var out []group

@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -241,7 +240,7 @@ const sysctlParts = 5
 // setting that is not there may never have been.
 func (t *turn) missed(d desired.Delta, err error) {
 	gone := errors.Is(err, unix.ENODEV) || errors.Is(err, fs.ErrNotExist)
-	if spaceOf(cmp.Or(d.New, d.Old)) != desired.HostNamespace {
+	if d.Space() != desired.HostNamespace {
 		gone = gone || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH)
 	}
 	if t.repair || !gone || d.Key().Kind == desired.KindSysctl {

@@ -163,7 +163,7 @@ func groups(deltas []desired.Delta) []group {
 	at := map[string]int{}
 	var out []group
 	for _, d := range deltas {
-		name := spaceOf(cmp.Or(d.New, d.Old))
+		name := d.Space()
 		i, known := at[name]
 		if !known {
 			i = len(out)
@@ -173,27 +173,6 @@ func groups(deltas []desired.Delta) []group {
 		out[i].deltas = append(out[i].deltas, d)
 	}
 	return out
-}
-
-// spaceOf returns the namespace that a row is in.
-func spaceOf(row desired.Row) string {
-	switch r := row.(type) {
-	case desired.Namespace:
-		return r.Name
-	case desired.Link:
-		return r.Namespace
-	case desired.Sysctl:
-		return r.Namespace
-	case desired.Addr:
-		return r.Namespace
-	case desired.Route:
-		return r.Namespace
-	case desired.Neigh:
-		return r.Namespace
-	case desired.Announce:
-		return r.Namespace
-	}
-	return desired.HostNamespace
 }
 
 // each calls f for every delta of the group in its namespace and keeps what

@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +35,7 @@ func (s *Server) Rows() []desired.Row {
 		rows = append(rows, l.view.Load().row)
 	}
 	slices.SortFunc(rows, func(a, b desired.Row) int {
-		return cmp.Or(cmp.Compare(a.Key().Kind, b.Key().Kind), cmp.Compare(a.Key().Name, b.Key().Name))
+		return a.Key().Compare(b.Key())
 	})
 	return rows
 }

@@ -85,7 +85,7 @@ func TestKeeperOutlastsALackOfFiles(t *testing.T) {
 	}
 	restore()
 	for i, fd := range late {
-		if got, err := hello(fd); err != nil || !strings.Contains(got, `"version":1`) {
+		if got, err := hello(fd); err != nil || !strings.Contains(got, fmt.Sprintf(`"version":%d`, wire.Version)) {
 			t.Errorf("caller %d: %q, %v", i, got, err)
 		}
 	}
@@ -137,7 +137,7 @@ func TestSpareFilesLetCallersIn(t *testing.T) {
 	if failed := unix.Setrlimit(unix.RLIMIT_NOFILE, &had); failed != nil {
 		t.Fatal(failed)
 	}
-	if err != nil || !strings.Contains(got, `"version":1`) {
+	if err != nil || !strings.Contains(got, fmt.Sprintf(`"version":%d`, wire.Version)) {
 		t.Errorf("got %q, %v", got, err)
 	}
 }

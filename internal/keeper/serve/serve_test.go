@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -241,7 +242,7 @@ func TestCalls(t *testing.T) {
 	c := dial(t, k.path)
 	row := desired.Name{Network: "n", Name: "web", Endpoint: "e"}
 	packed, _ := wire.PackRow("o", row)
-	if a := ask(t, c, wire.VerbHello, nil); !strings.Contains(string(a.Body), `"version":1`) {
+	if a := ask(t, c, wire.VerbHello, nil); !strings.Contains(string(a.Body), fmt.Sprintf(`"version":%d`, wire.Version)) {
 		t.Errorf("hello: %s", a.Body)
 	}
 	if a := ask(t, c, wire.VerbApply, wire.Changes{Deltas: []wire.Delta{{Owner: "o", New: &packed}}}); a.Error != nil {
@@ -263,14 +264,14 @@ func TestCalls(t *testing.T) {
 		t.Errorf("heard %q", got)
 	}
 	for verb, body := range map[wire.Verb]any{"nonsense": nil, wire.VerbApply: 5, wire.VerbResync: wire.Rows{Rows: []wire.Row{{}}}} {
-		if a := ask(t, c, verb, body); a.Error == nil || a.Error.Kind != model.Invalid {
+		if a := ask(t, c, verb, body); a.Error == nil || model.KindOf(a.Error.Unpack()) != model.Invalid {
 			t.Errorf("%s: %+v", verb, a)
 		}
 	}
 	k.mu.Lock()
 	k.fail = model.Errorf(model.Conflict, "no")
 	k.mu.Unlock()
-	if a := ask(t, c, wire.VerbOpen, model.Output{}); a.Error == nil || a.Error.Kind != model.Conflict {
+	if a := ask(t, c, wire.VerbOpen, model.Output{}); a.Error == nil || model.KindOf(a.Error.Unpack()) != model.Conflict {
 		t.Errorf("open: %+v", a)
 	}
 }
@@ -348,7 +349,7 @@ func TestHandOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, from, wire.PieceStdout, "last words")
-	if a := ask(t, dial(t, old.path), wire.VerbOpen, model.Output{}); a.Error == nil || a.Error.Kind != model.Unavailable {
+	if a := ask(t, dial(t, old.path), wire.VerbOpen, model.Output{}); a.Error == nil || model.KindOf(a.Error.Unpack()) != model.Unavailable {
 		t.Errorf("a call during the hand-over: %+v", a)
 	}
 	next := serve(t, old.path, i)

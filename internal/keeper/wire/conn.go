@@ -4,8 +4,9 @@
 // It promises that whoever reads is never made to keep more than a frame's limit,
 // and that descriptors which nobody took are closed. It must not know what a
 // message is for. A keeper may be older or newer than its daemon, so that what
-// version 1 says is frozen: new fields may be added, and are ignored by who does
-// not know them; nothing is renamed or removed.
+// a version says is frozen: new fields may be added, and are ignored by who does
+// not know them; nothing is renamed or removed. Version 2 says all that version 1
+// does, and names kinds of rows and of errors, which are numbers there.
 //
 //	frame  := length (4 bytes, big-endian) descriptors (2 bytes) body
 //	stream := length (4 bytes, big-endian) kind (1 byte) data
@@ -26,7 +27,7 @@ import (
 
 // Version is the version of the language. Keepers of another version are
 // replaced; handing over is understood by all.
-const Version = 1
+const Version = 2
 
 const (
 	headerLen = 6

@@ -177,13 +177,15 @@ type Descriptor struct {
 // MaxDescriptors is how many descriptors one frame carries.
 const MaxDescriptors = maxFiles
 
-// Error is an error with its kind, and the rows that it is about.
+// Error is an error with its kind, and the rows that it is about. Number is the kind
+// for a reader of version 1, and all that such a writer says of it.
 type Error struct {
-	Kind     model.Kind `json:"kind"`
-	Text     string     `json:"text"`
-	Failures []Failure  `json:"failures,omitempty"`
-	Lost     bool       `json:"lost,omitempty"` // only a resync helps
-	Held     *Held      `json:"held,omitempty"` // a port is somebody else's
+	Number   int       `json:"kind"`
+	Text     string    `json:"text"`
+	Failures []Failure `json:"failures,omitempty"`
+	Lost     bool      `json:"lost,omitempty"` // only a resync helps
+	Held     *Held     `json:"held,omitempty"` // a port is somebody else's
+	Kind     ErrorKind `json:"error,omitempty"`
 }
 
 // Held is desired.Held.
@@ -194,13 +196,15 @@ type Held struct {
 	Text string          `json:"text"`
 }
 
-// Failure is desired.Failure.
+// Failure is desired.Failure. The numbers are for version 1, as in Error.
 type Failure struct {
-	Owner desired.Owner `json:"owner"`
-	Row   desired.Kind  `json:"row"`
-	Name  string        `json:"name"`
-	Kind  model.Kind    `json:"kind"`
-	Text  string        `json:"text"`
+	Owner     desired.Owner `json:"owner"`
+	RowNumber int           `json:"row"`
+	Name      string        `json:"name"`
+	Number    int           `json:"kind"`
+	Text      string        `json:"text"`
+	Row       desired.Kind  `json:"rowKind,omitempty"`
+	Kind      ErrorKind     `json:"error,omitempty"`
 }
 
 // PackError returns the wire form of err; nil of nil.
@@ -208,15 +212,16 @@ func PackError(err error) *Error {
 	if err == nil {
 		return nil
 	}
-	out := &Error{Kind: model.KindOf(err), Text: err.Error(), Lost: errors.Is(err, desired.ErrLost)}
+	out := &Error{Text: err.Error(), Lost: errors.Is(err, desired.ErrLost)}
+	out.Kind, out.Number = packErrorKind(model.KindOf(err))
 	var held *desired.Held
 	if errors.As(err, &held) {
 		out.Held = &Held{Row: held.Row, Port: held.Port, Who: held.Who, Text: held.Err.Error()}
 	}
 	for _, f := range desired.Failures(err) {
-		out.Failures = append(out.Failures, Failure{
-			Owner: f.Owner, Row: f.Key.Kind, Name: f.Key.Name, Kind: model.KindOf(f.Err), Text: f.Err.Error(),
-		})
+		one := Failure{Owner: f.Owner, Row: f.Key.Kind, RowNumber: packRowKind(f.Key.Kind), Name: f.Key.Name, Text: f.Err.Error()}
+		one.Kind, one.Number = packErrorKind(model.KindOf(f.Err))
+		out.Failures = append(out.Failures, one)
 	}
 	return out
 }
@@ -230,15 +235,17 @@ func (e *Error) Unpack() error {
 		return &desired.Held{Row: h.Row, Port: h.Port, Who: h.Who, Err: errors.New(h.Text)}
 	}
 	if len(e.Failures) == 0 {
+		kind := unpackErrorKind(e.Kind, e.Number)
 		if e.Lost {
-			return model.Errorf(e.Kind, "%s: %w", e.Text, desired.ErrLost)
+			return model.Errorf(kind, "%s: %w", e.Text, desired.ErrLost)
 		}
-		return model.Errorf(e.Kind, "%s", e.Text)
+		return model.Errorf(kind, "%s", e.Text)
 	}
 	var all []error
 	for _, f := range e.Failures {
 		all = append(all, &desired.Failure{
-			Owner: f.Owner, Key: desired.Key{Kind: f.Row, Name: f.Name}, Err: model.Errorf(f.Kind, "%s", f.Text),
+			Owner: f.Owner, Key: desired.Key{Kind: unpackRowKind(f.Row, f.RowNumber), Name: f.Name},
+			Err: model.Errorf(unpackErrorKind(f.Kind, f.Number), "%s", f.Text),
 		})
 	}
 	if e.Lost {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -144,20 +145,16 @@ func TestRowsSurvive(t *testing.T) {
 	}
 }
 
-var update = flag.Bool("update", false, "write the goldens anew: lines may only get more fields")
+var update = flag.Bool("update", false, "write the golden of this version anew: lines may only get more fields")
 
-// TestVersionOneIsFrozen: what a keeper of version 1 was told must be understood
-// by all that come after.
-func TestVersionOneIsFrozen(t *testing.T) {
-	frozen, err := os.ReadFile("testdata/version1.jsonl")
-	if err != nil {
-		t.Fatal(err)
-	}
+// messages is one of each kind, in a line each.
+func messages(t *testing.T) []byte {
+	t.Helper()
 	state, err := desired.State{}.Replace("endpoint/e1", rows())
 	if err != nil {
 		t.Fatal(err)
 	}
-	var now bytes.Buffer
+	var out bytes.Buffer
 	for _, m := range []any{
 		Request{ID: 1, Verb: VerbHello},
 		Answer{ID: 1, Body: json.RawMessage(`{}`)},
@@ -168,22 +165,116 @@ func TestVersionOneIsFrozen(t *testing.T) {
 		Follow{Container: "c1", Stdout: true, Stderr: true},
 		Inventory{Rows: PackState(state), Outputs: []HandedOutput{{Output: model.Output{Container: "c1"}, Begun: true, Partial: map[string][]byte{"stdout": []byte("x")}}}, Descriptors: 3},
 		Descriptors{[]Label{{Kind: LabelDNSUDP, For: "0123456789ab"}, {Kind: LabelFollow, For: "c1", Stdout: true}}},
-		PackError(&desired.Failure{Owner: "o", Key: desired.Key{Kind: desired.KindResolver, Name: "x"}, Err: model.Errorf(model.NotFound, "gone")}),
+		PackError(failure()),
 	} {
 		raw, err := json.Marshal(m)
 		if err != nil {
 			t.Fatal(err)
 		}
-		now.Write(append(raw, '\n'))
+		out.Write(append(raw, '\n'))
 	}
+	return out.Bytes()
+}
+
+func failure() error {
+	return &desired.Failure{Owner: "o", Key: desired.Key{Kind: desired.KindResolver, Name: "x"}, Err: model.Errorf(model.NotFound, "gone")}
+}
+
+// TestVersionTwoIsFrozen: what a keeper of this version was told must be understood
+// by all that come after.
+func TestVersionTwoIsFrozen(t *testing.T) {
+	now := messages(t)
 	if *update {
-		if err := os.WriteFile("testdata/version1.jsonl", now.Bytes(), 0o600); err != nil {
+		if err := os.WriteFile("testdata/version2.jsonl", now, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	if now.String() != string(frozen) {
-		t.Errorf("the language has changed:\n%s\nwas\n%s", now.String(), frozen)
+	frozen, err := os.ReadFile("testdata/version2.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(now) != string(frozen) {
+		t.Errorf("the language has changed:\n%s\nwas\n%s", now, frozen)
+	}
+}
+
+// TestVersionOneIsSaidStill: a reader of version 1 finds all that it knows, as it
+// was.
+func TestVersionOneIsSaidStill(t *testing.T) {
+	now := strings.Split(string(messages(t)), "\n")
+	for i, line := range versionOne(t) {
+		var want, have any
+		if err := errors.Join(json.Unmarshal([]byte(line), &want), json.Unmarshal([]byte(now[i]), &have)); err != nil {
+			t.Fatal(err)
+		}
+		if !contains(have, want) {
+			t.Errorf("the language has lost something:\n%s\nwas\n%s", now[i], line)
+		}
+	}
+}
+
+// TestVersionOneIsUnderstood: so does who has read it, of what has other types now.
+func TestVersionOneIsUnderstood(t *testing.T) {
+	lines := versionOne(t)
+	var e Error
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &e); err != nil {
+		t.Fatal(err)
+	}
+	got := desired.Failures(e.Unpack())
+	want := desired.Failures(failure())
+	if len(got) != 1 || got[0].Key != want[0].Key || got[0].Error() != want[0].Error() || model.KindOf(got[0]) != model.NotFound {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func versionOne(t *testing.T) []string {
+	t.Helper()
+	frozen, err := os.ReadFile("testdata/version1.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Split(strings.TrimSpace(string(frozen)), "\n")
+}
+
+// contains tells whether have is want, apart from more fields.
+func contains(have, want any) bool {
+	switch want := want.(type) {
+	case map[string]any:
+		have, ok := have.(map[string]any)
+		for field, value := range want {
+			ok = ok && contains(have[field], value)
+		}
+		return ok
+	case []any:
+		have, ok := have.([]any)
+		return ok && slices.EqualFunc(have, want, contains)
+	}
+	return have == want
+}
+
+// TestKindsAreFrozen: their names, and the numbers that version 1 has for them.
+func TestKindsAreFrozen(t *testing.T) {
+	var errs, kinds []string
+	for n, k := range errorKinds() {
+		errs = append(errs, fmt.Sprintf("%d %d %s", n, k.kind, k.name))
+		if name, number := packErrorKind(k.kind); unpackErrorKind(name, -1) != k.kind || unpackErrorKind("", number) != k.kind {
+			t.Errorf("%s does not survive", k.name)
+		}
+	}
+	if got, want := strings.Join(errs, ", "), "0 0 internal, 1 1 invalid, 2 2 not-found, 3 3 conflict, 4 4 forbidden, "+
+		"5 5 not-modified, 6 6 unavailable, 7 7 not-implemented, 8 8 unfit"; got != want {
+		t.Errorf("kinds of errors %s, want %s", got, want)
+	}
+	for _, kind := range desired.Kinds() {
+		kinds = append(kinds, fmt.Sprintf("%d %s", packRowKind(kind), kind))
+		if n := packRowKind(kind); n > 0 && unpackRowKind("", n) != kind || unpackRowKind(kind, 0) != kind {
+			t.Errorf("%s does not survive", kind)
+		}
+	}
+	if got, want := strings.Join(kinds, ", "), "1 policy, 2 namespace, 3 link, 4 sysctl, 12 loopback, 13 fence, 5 addr, "+
+		"6 route, 7 neigh, 14 announce, 8 name, 9 resolver, 10 forward, 11 reserve"; got != want {
+		t.Errorf("kinds of rows %s, want %s", got, want)
 	}
 }
 

@@ -113,7 +113,7 @@ func (k *Kernel) apply(deltas []desired.Delta) error {
 func ordered(deltas []desired.Delta, additions bool) []desired.Delta {
 	out := slices.DeleteFunc(slices.Clone(deltas), func(d desired.Delta) bool { return (d.New != nil) != additions })
 	slices.SortStableFunc(out, func(a, b desired.Delta) int {
-		byKind := cmp.Compare(a.Key().Kind, b.Key().Kind)
+		byKind := cmp.Compare(a.Key().Kind.Rank(), b.Key().Kind.Rank())
 		if byKind == 0 && additions {
 			return cmp.Compare(rank(a.New), rank(b.New))
 		}
@@ -176,9 +176,7 @@ func (k *Kernel) compare(want desired.State) (deltas []desired.Delta, drift []st
 }
 
 func (k *Kernel) keys() []desired.Key {
-	return slices.SortedFunc(maps.Keys(k.objects), func(a, b desired.Key) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
-	})
+	return slices.SortedFunc(maps.Keys(k.objects), desired.Key.Compare)
 }
 
 // ignored tells whether a row belongs to the resolver, the forwarder or whoever

@@ -1,0 +1,148 @@
+package desired
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Namespace is a network namespace by its name under /run/netns, its loopback
+// interface up.
+type Namespace struct {
+	Name string
+}
+
+func (r Namespace) Key() Key      { return key(KindNamespace, r.Name) }
+func (r Namespace) Space() string { return r.Name }
+
+func (r Namespace) String() string { return "namespace " + r.Name }
+
+// LinkType is a kind of network interface, by the kernel's name.
+type LinkType string
+
+// The types of links that built-in drivers want.
+const (
+	LinkBridge LinkType = "bridge"
+	LinkVeth   LinkType = "veth"
+)
+
+// PortGroup is the interface group (IFLA_GROUP) of every bridge port of ours.
+// The firewall drops frames of a port in this group that has no policy, so that
+// a port is never open before its policy exists, nor while the engine is away.
+const PortGroup uint32 = 0x6c73
+
+// Link is a network interface. For a veth, the row stands for the pair: Name is
+// the end in Namespace, Peer the other.
+type Link struct {
+	Namespace string
+	Name      string
+	Type      LinkType
+	MTU       int    // bytes; 0 leaves the kernel's default
+	MAC       string // empty leaves the kernel's choice
+	Master    string // bridge it is a port of
+	Group     uint32
+	Packets   PacketSizes // of a veth, of the end in Namespace
+	Peer      *Peer
+	// Adopt lets the link be one that was there before: it is used and not
+	// removed afterwards.
+	Adopt bool
+}
+
+func (r Link) Key() Key      { return key(KindLink, where(r.Namespace), r.Name) }
+func (r Link) Space() string { return r.Namespace }
+
+func (r Link) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "link %s %s type %s", where(r.Namespace), r.Name, r.Type)
+	for _, f := range []struct{ name, value string }{{"mac", r.MAC}, {"master", r.Master}} {
+		if f.value != "" {
+			fmt.Fprintf(&b, " %s %s", f.name, f.value)
+		}
+	}
+	if r.MTU != 0 {
+		fmt.Fprintf(&b, " mtu %d", r.MTU)
+	}
+	if r.Group != 0 {
+		fmt.Fprintf(&b, " group %#x", r.Group)
+	}
+	b.WriteString(r.Packets.String())
+	if r.Adopt {
+		b.WriteString(" adopt")
+	}
+	if r.Peer != nil {
+		fmt.Fprintf(&b, " peer %s %s mac %s%s", where(r.Peer.Namespace), r.Peer.Name, r.Peer.MAC, r.Peer.Packets)
+	}
+	return b.String()
+}
+
+// PacketSizes are how large the packets of each family may be that a link takes
+// before they are cut to its MTU, and that it puts together of small ones, in
+// bytes (ip-link(8): gso_max_size, gro_max_size). 0 is the kernel's default of
+// 65536; packets larger than that are known as BIG TCP.
+type PacketSizes struct{ IPv4, IPv6 int }
+
+// String is how ip-link(8) says it, with a space before each size that is not the
+// kernel's.
+func (s PacketSizes) String() string {
+	var b strings.Builder
+	if s.IPv4 != 0 {
+		fmt.Fprintf(&b, " gso_ipv4_max_size %d", s.IPv4)
+	}
+	if s.IPv6 != 0 {
+		fmt.Fprintf(&b, " gso_max_size %d", s.IPv6)
+	}
+	return b.String()
+}
+
+// Peer is the far end of a veth pair.
+type Peer struct {
+	Namespace string
+	Name      string
+	MAC       string
+	Packets   PacketSizes
+}
+
+// Addr is an address on a link. Prefix holds the host's address and the length
+// of the subnet: 172.17.0.1/16. Duplicate address detection is off, since IPAM
+// already made the address unique.
+type Addr struct {
+	Namespace string
+	Link      string
+	Prefix    netip.Prefix
+}
+
+func (r Addr) Key() Key      { return key(KindAddr, where(r.Namespace), r.Link, r.Prefix.String()) }
+func (r Addr) Space() string { return r.Namespace }
+
+func (r Addr) String() string {
+	return fmt.Sprintf("addr %s %s %s", where(r.Namespace), r.Link, r.Prefix)
+}
+
+// Sysctl is a value below /proc/sys. It is never set back when no longer
+// wanted, except that it vanishes with its namespace or interface.
+type Sysctl struct {
+	Namespace string
+	Path      string // "net/ipv4/ip_forward"
+	Value     string
+}
+
+func (r Sysctl) Key() Key      { return key(KindSysctl, where(r.Namespace), r.Path) }
+func (r Sysctl) Space() string { return r.Namespace }
+
+func (r Sysctl) String() string {
+	return fmt.Sprintf("sysctl %s %s = %s", where(r.Namespace), r.Path, r.Value)
+}
+
+// Loopback lets the host's loopback interface take IPv4 packets of up to Packets
+// bytes before they are cut to its MTU (ip-link(8): gso_ipv4_max_size): what the
+// host sends to a published port of its own 127.0.0.1 starts out there. It is
+// wanted only in place of the kernel's default, since another size is the
+// administrator's, and never set back.
+type Loopback struct{ Packets int }
+
+func (r Loopback) Key() Key      { return key(KindLoopback, where(HostNamespace), "lo") }
+func (r Loopback) Space() string { return HostNamespace }
+
+func (r Loopback) String() string {
+	return fmt.Sprintf("loopback %s lo%s", where(HostNamespace), PacketSizes{IPv4: r.Packets})
+}

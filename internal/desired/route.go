@@ -1,0 +1,59 @@
+package desired
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Route is a unicast route in the main table.
+type Route struct {
+	Namespace   string
+	Destination netip.Prefix // 0.0.0.0/0 or ::/0 for a default route
+	Gateway     netip.Addr
+	Link        string
+}
+
+func (r Route) Key() Key      { return key(KindRoute, where(r.Namespace), r.Destination.String()) }
+func (r Route) Space() string { return r.Namespace }
+
+func (r Route) String() string {
+	s := fmt.Sprintf("route %s %s dev %s", where(r.Namespace), r.Destination, r.Link)
+	if r.Gateway.IsValid() {
+		s += " via " + r.Gateway.String()
+	}
+	return s
+}
+
+// Neigh is a permanent neighbour entry.
+type Neigh struct {
+	Namespace string
+	Link      string
+	IP        netip.Addr
+	MAC       string
+}
+
+func (r Neigh) Key() Key      { return key(KindNeigh, where(r.Namespace), r.Link, r.IP.String()) }
+func (r Neigh) Space() string { return r.Namespace }
+
+func (r Neigh) String() string {
+	return fmt.Sprintf("neigh %s %s %s lladdr %s", where(r.Namespace), r.Link, r.IP, r.MAC)
+}
+
+// Announce tells the neighbours on a network, Count times and Every so often, which MAC
+// address the addresses of a container's interface have: whoever knew another forgets it.
+type Announce struct {
+	Namespace string
+	Link      string
+	MAC       string
+	Addrs     []netip.Addr
+	Count     int
+	Every     time.Duration
+}
+
+func (r Announce) Key() Key      { return key(KindAnnounce, where(r.Namespace), r.Link) }
+func (r Announce) Space() string { return r.Namespace }
+
+func (r Announce) String() string {
+	return fmt.Sprintf("announce %s %s %v lladdr %s %d times, every %s", where(r.Namespace), r.Link, r.Addrs, r.MAC, r.Count, r.Every)
+}
