@@ -2,8 +2,11 @@ package bolt
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -177,5 +180,56 @@ func TestStepsAreComplete(t *testing.T) {
 	}
 	if _, err := open(filepath.Join(t.TempDir(), "state.db"), schema{version: 2}); err == nil {
 		t.Error("a schema without its steps opens a file")
+	}
+}
+
+// unpacked is stored for a file that is compressed.
+func unpacked(t *testing.T, name string) string {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed, err := gzip.NewReader(bytes.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if raw, err = io.ReadAll(packed); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "state.db")
+	if err := os.WriteFile(path, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestStoreOfVersion1WithContainers: what an earlier release left while containers
+// ran is read: networks, addresses, ports, links, and a record of each container.
+func TestStoreOfVersion1WithContainers(t *testing.T) {
+	s := opened(t, unpacked(t, "state-v1-containers.db.gz"))
+	defer s.Close()
+	snapshot, err := s.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var networks, boxes []string
+	for n := range snapshot.Networks() {
+		networks = append(networks, fmt.Sprint(n.Name, " ", n.Driver, " ", len(n.IPAM.Pools)))
+	}
+	for b := range snapshot.Sandboxes() {
+		boxes = append(boxes, fmt.Sprint(b.Name, " up=", b.Up, " ports=", len(b.Ports), " links=", len(b.Links), "/", len(b.LinkedBy)))
+	}
+	slices.Sort(networks)
+	slices.Sort(boxes)
+	if want := []string{"back bridge 2", "bridge bridge 1", "host host 0", "inner bridge 1", "none null 0", "web bridge 1"}; !slices.Equal(networks, want) {
+		t.Errorf("networks %q, want %q", networks, want)
+	}
+	if want := []string{"db up=true ports=0 links=0/1", "front up=true ports=4 links=1/0", "gone up=false ports=2 links=0/0", "made up=false ports=0 links=0/0",
+		"multi up=true ports=1 links=0/0", "policy up=true ports=0 links=0/0", "stopped up=false ports=0 links=0/0"}; !slices.Equal(boxes, want) {
+		t.Errorf("sandboxes %q, want %q", boxes, want)
+	}
+	if containers, err := s.LoadContainers(t.Context()); err != nil || len(containers) != 8 {
+		t.Errorf("%d containers (%v), want 8", len(containers), err)
 	}
 }
