@@ -57,7 +57,7 @@ var layers = map[string][]string{
 
 	// hub
 	"internal/engine":   {words, thought},
-	"internal/workload": {words, thought, "internal/events", "internal/engine"},
+	"internal/workload": {words, thought, "internal/workload", "internal/events", "internal/engine"},
 	"internal/keeper":   {words, "internal/limits", "internal/keeper/wire"},
 
 	// doors

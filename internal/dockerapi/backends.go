@@ -141,7 +141,7 @@ type Backends struct {
 // up.
 func BackendsOf(m *workload.Manager, bus Events, networks Networks) Backends {
 	return Backends{
-		Containers: m, Lifecycle: m, Control: m, Terminals: m, Execs: m, Memberships: m,
+		Containers: m, Lifecycle: m, Control: m, Terminals: m, Execs: m.Execs(), Memberships: m,
 		Events: bus, Usage: m, Images: m.Images(), Transfer: m.Transfer(), Networks: networks,
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/moby/moby/api/types/events"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/workload/streams"
 )
 
 // Attach connects a client to a container's streams until the container's output
@@ -26,7 +27,7 @@ func (m *Manager) Attach(ctx context.Context, ref string, o AttachOptions, s Str
 		return err
 	}
 	var keys []byte
-	if parsed, err := parseDetachKeys(o.DetachKeys); err != nil {
+	if parsed, err := streams.ParseDetachKeys(o.DetachKeys); err != nil {
 		return err
 	} else if rec.Config.Tty {
 		keys = parsed
@@ -61,8 +62,8 @@ func (m *Manager) Attach(ctx context.Context, ref string, o AttachOptions, s Str
 	if !o.Stdin || !rec.Config.OpenStdin {
 		s.Stdin = nil
 	}
-	err = serve(ctx, session{output: out, silent: !o.Stdout && !o.Stderr, streams: s, input: b.input.wait, keys: keys,
-		closeInput: rec.Config.StdinOnce && !rec.Config.Tty})
+	err = streams.Serve(ctx, streams.Session{Output: out, Silent: !o.Stdout && !o.Stderr, Client: s, Input: b.input.Wait, DetachKeys: keys,
+		CloseInput: rec.Config.StdinOnce && !rec.Config.Tty})
 	if errors.Is(err, ErrDetached) {
 		m.say(b, events.ActionDetach)
 	}
@@ -86,84 +87,6 @@ func attachable(r record) error {
 	return nil
 }
 
-// session is one client at the streams of one process.
-type session struct {
-	output     source
-	silent     bool // no output was asked for: only its end comes
-	streams    Streams
-	input      func(context.Context) (io.WriteCloser, error) // waits for the process's input
-	keys       []byte
-	closeInput bool // the end of the client's input is that of the process
-}
-
-// serve runs a session. Input and output are passed on at the same time; the end
-// of the input ends the session only if no output was asked for.
-func serve(ctx context.Context, s session) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	typed := make(chan error, 1)
-	if s.streams.Stdin != nil {
-		go func() { typed <- s.forward(ctx) }()
-	}
-	shown := make(chan error, 1)
-	go func() { shown <- s.showAll(ctx) }()
-	for {
-		select {
-		case err := <-shown:
-			return err
-		case err := <-typed:
-			if errors.Is(err, ErrDetached) || s.silent {
-				return err
-			}
-			typed = nil // the process may have closed its input and still talk
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-// forward passes the client's input on.
-func (s session) forward(ctx context.Context) error {
-	to, err := s.input(ctx)
-	if err != nil {
-		return nil //nolint:nilerr // the client went away before the process came
-	}
-	err = copyInput(to, s.streams.Stdin, s.keys)
-	if s.closeInput && !errors.Is(err, ErrDetached) {
-		return errors.Join(err, to.Close())
-	}
-	return err
-}
-
-// showAll writes output to the client until it ends, or the client goes.
-func (s session) showAll(ctx context.Context) error {
-	for {
-		stream, data, err := s.output.Next(ctx)
-		switch {
-		case errors.Is(err, io.EOF), ctx.Err() != nil:
-			return nil
-		case err != nil:
-			return err
-		}
-		if err := s.show(stream, data); err != nil {
-			return err
-		}
-	}
-}
-
-// show writes a piece of output to the client.
-func (s session) show(stream string, data []byte) error {
-	to := s.streams.Stdout
-	if stream == stderrName {
-		to = s.streams.Stderr
-	}
-	if to == nil {
-		return nil
-	}
-	_, err := to.Write(data)
-	return err
-}
-
 // replay writes what the log has from before the client joined.
 func (m *Manager) replay(ctx context.Context, b *box, o AttachOptions, until time.Time, s Streams) error {
 	in, err := m.readLog(b, LogQuery{Until: until, Tail: -1})
@@ -178,10 +101,10 @@ func (m *Manager) replay(ctx context.Context, b *box, o AttachOptions, until tim
 			return nil
 		case err != nil:
 			return err
-		case e.Stream == stderrName && !o.Stderr || e.Stream != stderrName && !o.Stdout:
+		case e.Stream == streams.Stderr && !o.Stderr || e.Stream != streams.Stderr && !o.Stdout:
 			continue
 		}
-		if err := (session{streams: s}).show(e.Stream, e.Text); err != nil {
+		if err := s.Write(e.Stream, e.Text); err != nil {
 			return err
 		}
 	}

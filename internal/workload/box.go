@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/workload/health"
+	"github.com/linkspan/linkspan/internal/workload/streams"
 )
 
 // box is a container in memory. The record is only changed by whoever has the
@@ -17,8 +19,8 @@ import (
 type box struct {
 	id      model.ContainerID
 	turn    turn
-	input   *inlet  // for clients attached; outlives runs
-	monitor monitor // of health
+	input   *streams.Stdin // for clients attached; outlives runs
+	monitor health.Monitor
 	// files is held while the hosts file is read and written again: links are
 	// changed by the target's operations too, without the turn.
 	files sync.Mutex
@@ -27,8 +29,7 @@ type box struct {
 
 	mu      sync.Mutex
 	rec     record
-	run     *run                  // nil while there is no process
-	execs   map[string]*execution // by ID, those that are not forgotten
+	run     *run // nil while there is no process
 	waiters map[*waiter]bool
 	// returning says that the user asked for a restart: it ends only to run again.
 	returning bool
@@ -42,8 +43,8 @@ type box struct {
 
 func newBox(r record) *box {
 	return &box{
-		id: r.ID, turn: newTurn(), input: newInlet(), rec: r,
-		execs: map[string]*execution{}, waiters: map[*waiter]bool{},
+		id: r.ID, turn: newTurn(), input: streams.NewStdin(), rec: r,
+		waiters: map[*waiter]bool{},
 	}
 }
 

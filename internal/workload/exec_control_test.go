@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/moby/moby/api/types/container"
 
@@ -82,18 +81,6 @@ func TestResizeStorm(t *testing.T) {
 	b.end(id, 0)
 	refused(t, b.Resize(ctx, id, 80, 25), model.Conflict, "is not running")
 	refused(t, b.ResizeExec(ctx, e, 80, 25), model.Conflict, "container "+id+" is not running")
-}
-
-func TestSizeOfWhatIsNeverStarted(t *testing.T) {
-	b := newBench(t)
-	e, err := b.findExec(b.prepared(b.run("one", nil)))
-	must(t, err)
-	refused(t, e.awaitBegun(ctx, time.Millisecond), model.Internal, "timeout waiting for exec session ready")
-	b.runtime.failStart = errBroken
-	if err := b.StartExec(ctx, e.id, ExecStart{}, Streams{}); err == nil {
-		t.Fatal("started")
-	}
-	refused(t, b.ResizeExec(ctx, e.id, 80, 25), model.Conflict, "is not running")
 }
 
 func TestExecExitCodes(t *testing.T) {

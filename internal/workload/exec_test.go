@@ -5,11 +5,11 @@ import (
 	"io"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/workload/ocierror"
 )
 
 // exec returns the process of an exec once it runs.
@@ -75,7 +75,7 @@ func TestExecRefuses(t *testing.T) {
 	refused(t, b.StartExec(ctx, e, ExecStart{}, Streams{}), model.Invalid, "executable file not found")
 	got, err := b.InspectExec(ctx, e)
 	must(t, err)
-	if got.ExitCode == nil || *got.ExitCode != exitNotFound {
+	if got.ExitCode == nil || *got.ExitCode != ocierror.NotFound {
 		t.Fatalf("exit code %v", got.ExitCode)
 	}
 
@@ -85,26 +85,8 @@ func TestExecRefuses(t *testing.T) {
 	refused(t, b.StartExec(ctx, e, ExecStart{}, Streams{}), model.Invalid, "unable to find user nobody")
 	got, err = b.InspectExec(ctx, e)
 	must(t, err)
-	if got.ExitCode == nil || *got.ExitCode != exitNotExecutable {
+	if got.ExitCode == nil || *got.ExitCode != ocierror.NotExecutable {
 		t.Fatalf("exit code of what could not be begun: %v", got.ExitCode)
-	}
-}
-
-// TestExecForgotten: execs that nobody starts do not stay for ever.
-func TestExecForgotten(t *testing.T) {
-	b := newBench(t)
-	id := b.run("one", nil)
-	old, err := b.CreateExec(ctx, id, container.ExecCreateRequest{Cmd: []string{"true"}})
-	must(t, err)
-	e, err := b.findExec(old)
-	must(t, err)
-	e.created = time.Now().Add(-2 * execKept)
-	_, err = b.CreateExec(ctx, id, container.ExecCreateRequest{Cmd: []string{"true"}})
-	must(t, err)
-	_, err = b.InspectExec(ctx, old)
-	refused(t, err, model.NotFound, "No such exec instance")
-	if got := len(b.inspect(id).ExecIDs); got != 1 {
-		t.Fatalf("%d execs are known", got)
 	}
 }
 

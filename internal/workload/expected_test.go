@@ -268,39 +268,6 @@ func TestExecIDs(t *testing.T) {
 	}
 }
 
-// TestExecsAreForgotten: those that do not run take a bounded amount of memory,
-// whosever they are.
-func TestExecsAreForgotten(t *testing.T) {
-	b := newBench(t)
-	one, two := b.run("one", nil), b.run("two", nil)
-	large := strings.Repeat("x", 1<<20)
-	running, err := b.CreateExec(ctx, one, container.ExecCreateRequest{Cmd: []string{"x"}, Env: []string{"X=" + large}})
-	must(t, err)
-	must(t, b.StartExec(ctx, running, ExecStart{Detach: true}, Streams{}))
-	var made []string
-	for range 100 {
-		id, err := b.CreateExec(ctx, two, container.ExecCreateRequest{Cmd: []string{"x", large}})
-		must(t, err)
-		made = append(made, id)
-	}
-	sum, count := 0, 0
-	for _, e := range b.execs {
-		if left, idle := e.idle(); idle {
-			sum += left.bytes
-			count++
-		}
-	}
-	if sum > execBytes || count < 10 || len(b.boxes[model.ContainerID(two)].execs) != count {
-		t.Errorf("%d execs, %d bytes", count, sum)
-	}
-	if _, err := b.InspectExec(ctx, running); err != nil {
-		t.Errorf("one that runs was forgotten: %v", err)
-	}
-	_, err = b.InspectExec(ctx, made[0])
-	refused(t, err, model.NotFound, "No such exec instance")
-	must(t, b.StartExec(ctx, made[99], ExecStart{Detach: true}, Streams{}))
-}
-
 func TestTopIsAnEvent(t *testing.T) {
 	b := newBench(t)
 	id := b.run("one", nil)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/workload/streams"
 )
 
 // fakeOutputs reads the pipes of the fake runtime.
@@ -36,7 +37,7 @@ func (o *fakeOutputs) Open(_ context.Context, out model.Output) error {
 		return model.Errorf(model.Unavailable, "the keeper is being started again")
 	}
 	readers := &sync.WaitGroup{}
-	for stream, from := range map[string]io.Reader{stdoutName: o.runtime.pipe(out.Pipes.Stdout), stderrName: o.runtime.pipe(out.Pipes.Stderr)} {
+	for stream, from := range map[string]io.Reader{streams.Stdout: o.runtime.pipe(out.Pipes.Stdout), streams.Stderr: o.runtime.pipe(out.Pipes.Stderr)} {
 		if from != nil {
 			readers.Go(func() { o.drain(out, stream, from) })
 		}
@@ -72,7 +73,7 @@ func (o *fakeOutputs) pass(out model.Output, stream string, data []byte) {
 		o.logs.append(out.Log, LogEntry{Stream: stream, Time: time.Now(), Text: data, Attributes: out.Attributes})
 	}
 	for c := range o.clients {
-		if c.id == out.Container && (stream == stdoutName && c.stdout || stream == stderrName && c.stderr) {
+		if c.id == out.Container && (stream == streams.Stdout && c.stdout || stream == streams.Stderr && c.stderr) {
 			c.pieces = append(c.pieces, piece{stream, data})
 			c.wake()
 		}
@@ -130,6 +131,12 @@ func (o *fakeOutputs) count(id model.ContainerID) (n int) {
 		}
 	}
 	return n
+}
+
+// piece is some output as it came.
+type piece struct {
+	stream string
+	data   []byte
 }
 
 // fakeClient is an OutputReader. Its fields are guarded by the outputs' lock.

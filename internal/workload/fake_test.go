@@ -22,6 +22,7 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/state"
+	"github.com/linkspan/linkspan/internal/workload/exec"
 )
 
 // fakeEngine runs ops on a model without a kernel.
@@ -114,6 +115,7 @@ func (s *fakeStore) count() int {
 type bench struct {
 	*Manager
 	*events.Bus
+	*exec.Execs
 	t       *testing.T
 	engine  *fakeEngine
 	runtime *fakeRuntime
@@ -148,7 +150,7 @@ func (b *bench) open() {
 	if err := m.Restore(context.Background()); err != nil {
 		b.t.Fatal(err)
 	}
-	b.Manager = m
+	b.Manager, b.Execs = m, m.Execs()
 }
 
 func (b *bench) shut() {

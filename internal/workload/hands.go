@@ -10,6 +10,8 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/state"
+	"github.com/linkspan/linkspan/internal/workload/exec"
+	"github.com/linkspan/linkspan/internal/workload/streams"
 )
 
 // Engine is where networks are asked for.
@@ -73,18 +75,8 @@ type Control interface {
 	Pids(ctx context.Context, id model.ContainerID) ([]int, error)
 }
 
-// Execs runs additional processes in running containers, and acts on those that run;
-// one that has ended is NotFound.
-type Execs interface {
-	// Exec prepares a process; StartExec lets it run and returns its number on the
-	// host.
-	Exec(ctx context.Context, id model.ContainerID, exec string, p model.Process) (*model.Streams, error)
-	StartExec(ctx context.Context, id model.ContainerID, exec string) (int, error)
-	WaitExec(ctx context.Context, id model.ContainerID, exec string) (<-chan model.Exit, error)
-	DeleteExec(ctx context.Context, id model.ContainerID, exec string) (model.Exit, error)
-	ResizeExec(ctx context.Context, id model.ContainerID, exec string, width, height uint) error
-	KillExec(ctx context.Context, id model.ContainerID, exec string, sig syscall.Signal) error
-}
+// Execs runs additional processes in running containers.
+type Execs = exec.Runtime
 
 // Images is the store of images.
 type Images interface {
@@ -165,16 +157,9 @@ type Outputs interface {
 
 // OutputReader is live output.
 type OutputReader interface {
-	source
+	streams.Source
 	// Joined is the time from which on output comes: what the log has until then is
 	// all there was before.
 	Joined() time.Time
 	Close() error
-}
-
-// source is output as it comes.
-type source interface {
-	// Next returns a piece of "stdout" or "stderr", valid until the next call, and
-	// io.EOF in the end.
-	Next(ctx context.Context) (stream string, data []byte, err error)
 }

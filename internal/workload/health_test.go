@@ -1,7 +1,6 @@
 package workload
 
 import (
-	"context"
 	"strings"
 	"testing"
 	"time"
@@ -9,7 +8,6 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 
-	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -113,49 +111,6 @@ func TestProbeTimeout(t *testing.T) {
 	}
 }
 
-func TestProbeThatCannotStart(t *testing.T) {
-	b := newBench(t)
-	b.runtime.setScript(scripted{})
-	id := b.create("one", checked(container.HealthConfig{Interval: time.Hour}))
-	must(t, b.Start(ctx, id))
-	box, err := b.find(id)
-	must(t, err)
-	c, _ := containerspec.HealthcheckOf(box.snapshot().Config)
-	p := newProbe(b.Manager, box, c)
-	b.runtime.failStart = model.Errorf(model.Internal, `OCI runtime exec failed: exec: "look": executable file not found in $PATH`)
-	if got := p.run(ctx); got.ExitCode != -1 || !strings.Contains(got.Output, "executable file not found in $PATH") {
-		t.Errorf("result %+v", got)
-	}
-	if got := p.run(ctx); got.ExitCode != 0 || got.Output != "" {
-		t.Errorf("the next one: %+v", got)
-	}
-	p.check.Command = nil
-	if got := p.run(ctx); got.ExitCode != -1 || got.Output != "No exec command specified" {
-		t.Errorf("without a command: %+v", got)
-	}
-}
-
-// TestProbeLeftBehind: what a daemon that was killed left of a probe is ended
-// before the next one.
-func TestProbeLeftBehind(t *testing.T) {
-	b := newBench(t)
-	id := b.run("one", checked(container.HealthConfig{Interval: time.Hour}))
-	box, err := b.find(id)
-	must(t, err)
-	c, _ := containerspec.HealthcheckOf(box.snapshot().Config)
-	p := newProbe(b.Manager, box, c)
-	_, err = b.runtime.Exec(ctx, box.id, p.id, model.Process{})
-	must(t, err)
-	_, err = b.runtime.StartExec(ctx, box.id, p.id)
-	must(t, err)
-	left := b.runtime.execs[p.id]
-	b.runtime.setScript(scripted{})
-	if got := p.run(ctx); got.ExitCode != 0 {
-		t.Errorf("result %+v", got)
-	}
-	receive(t, left.exit)
-}
-
 func TestHealthOfPaused(t *testing.T) {
 	b := newBench(t)
 	b.runtime.setScript(scripted{})
@@ -167,7 +122,7 @@ func TestHealthOfPaused(t *testing.T) {
 	}
 	box, err := b.find(id)
 	must(t, err)
-	receive(t, box.monitor.done) // closed: nobody probes any more
+	receive(t, box.monitor.Done()) // closed: nobody probes any more
 	if b.runtime.running() != 0 {
 		t.Fatal("a paused container is probed")
 	}
@@ -192,58 +147,5 @@ func TestHealthBeginsAnew(t *testing.T) {
 	must(t, b.Restart(ctx, id, StopOptions{}))
 	if got := b.inspect(id).State.Health; got.Status != container.Starting {
 		t.Fatalf("after a restart: %+v", got)
-	}
-}
-
-func TestExcerpt(t *testing.T) {
-	var e excerpt
-	for range 3 {
-		if n, err := e.Write([]byte(strings.Repeat("x", 2000))); n != 2000 || err != nil {
-			t.Fatal(n, err)
-		}
-	}
-	if got := e.String(); len(got) != probeOutput+3 || !strings.HasSuffix(got, "x...") {
-		t.Fatalf("%d bytes", len(got))
-	}
-}
-
-// TestProbesTakeTurns: a probe waits for its place, and is not late for it.
-func TestProbesTakeTurns(t *testing.T) {
-	b := newBench(t)
-	b.runtime.setScript(scripted{})
-	box, err := b.find(b.run("one", nil))
-	must(t, err)
-	p := newProbe(b.Manager, box, containerspec.Healthcheck{Command: []string{"look"}, Timeout: time.Minute})
-	for range probesStarting {
-		b.probes <- struct{}{}
-	}
-	given, cancel := context.WithCancel(ctx)
-	cancel()
-	if got := p.run(given); got.ExitCode != exitNoProbe {
-		t.Errorf("a probe that was given up: %+v", got)
-	}
-	done := make(chan container.HealthcheckResult, 1)
-	go func() { done <- p.run(ctx) }()
-	<-b.probes
-	if got := receive(t, done); got.ExitCode != 0 {
-		t.Errorf("result %+v", got)
-	}
-	if len(b.probes) != probesStarting-1 {
-		t.Errorf("%d places are taken", len(b.probes))
-	}
-}
-
-// TestStartPeriodMindsNoClock: the start period of a container goes by, whatever becomes
-// of the host's clock after the start.
-func TestStartPeriodMindsNoClock(t *testing.T) {
-	now := time.Now()
-	for _, c := range []struct{ ago, want time.Duration }{{0, 0}, {time.Minute, time.Minute}, {-time.Hour, 0}} {
-		started := steady(now.Add(-c.ago).Round(0).UTC(), now)
-		if got := now.Sub(started); (got - c.want).Abs() > time.Millisecond {
-			t.Errorf("started %s ago: %s are counted", c.ago, got)
-		}
-		if !strings.Contains(started.String(), "m=") {
-			t.Errorf("started %s ago: the clock of the wall is followed", c.ago)
-		}
 	}
 }

@@ -19,7 +19,7 @@ func (m *Manager) Inspect(_ context.Context, ref string) (container.InspectRespo
 	if err != nil {
 		return container.InspectResponse{}, err
 	}
-	rec, execs := b.snapshot(), b.unended()
+	rec := b.snapshot()
 	command := slices.Concat(rec.Config.Entrypoint, rec.Config.Cmd)
 	f := m.filesOf(rec.ID)
 	out := container.InspectResponse{
@@ -27,7 +27,7 @@ func (m *Manager) Inspect(_ context.Context, ref string) (container.InspectRespo
 		Path: command[0], Args: command[1:], State: stateOf(rec), Image: string(rec.Image),
 		ResolvConfPath: f.resolvConf, HostnamePath: f.hostname, HostsPath: f.hosts,
 		RestartCount: rec.RestartCount, Driver: cmp.Or(m.o.StorageDriver, "overlayfs"), Platform: "linux",
-		ExecIDs: execs, HostConfig: rec.Host, Config: rec.Config, Mounts: reported(rec.Mounts),
+		ExecIDs: m.execs.Unended(b.id), HostConfig: rec.Host, Config: rec.Config, Mounts: reported(rec.Mounts),
 		NetworkSettings: m.networkSettings(rec),
 	}
 	if len(rec.Host.Links) > 0 && !rec.mode().IsUserDefined() {

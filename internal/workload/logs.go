@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/workload/streams"
 )
 
 // timestamp is RFC 3339 with nine digits always, so that lines align.
@@ -67,7 +68,7 @@ func (m *Manager) Logs(ctx context.Context, ref string, o LogOptions, out Stream
 func writeEntry(e LogEntry, o LogOptions, out Streams) error {
 	to := out.Stdout
 	asked := o.Stdout
-	if e.Stream == stderrName {
+	if e.Stream == streams.Stderr {
 		to, asked = out.Stderr, o.Stderr
 	}
 	if !asked || to == nil {

@@ -69,18 +69,14 @@ func (m *Manager) remove(ctx context.Context, b *box, o RemoveOptions) error {
 	b.gone = true
 	b.rec.State.Restarting, b.rec.State.Running = false, false
 	rec, made := b.rec, b.made || b.tried
-	execs := b.execs
-	b.execs = nil
 	b.mu.Unlock()
 	m.mu.Lock()
 	delete(m.boxes, b.id)
 	if m.names[rec.Name] == b.id {
 		delete(m.names, rec.Name)
 	}
-	for id := range execs {
-		delete(m.execs, id)
-	}
 	m.mu.Unlock()
+	m.execs.Forget(b.id)
 	err := m.dismantle(ctx, rec, made)
 	if err != nil && m.finishLater(remains{rec, made}) {
 		// The container is gone for all who ask; what is left is the manager's affair.

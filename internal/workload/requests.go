@@ -1,17 +1,17 @@
 package workload
 
 import (
-	"errors"
-	"io"
 	"time"
 
 	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/workload/exec"
+	"github.com/linkspan/linkspan/internal/workload/streams"
 )
 
 // ErrDetached is what Attach and StartExec return when the user typed the detach
 // keys: the process goes on, and nothing is wrong.
-var ErrDetached = errors.New("read escape sequence")
+var ErrDetached = streams.ErrDetached
 
 // CreateRequest asks for a container.
 type CreateRequest = containerspec.Request
@@ -58,20 +58,11 @@ type AttachOptions struct {
 	Ready                               func()
 }
 
-// Streams are a client's ends. On a terminal everything goes to Stdout. A nil
-// member is not attached.
-type Streams struct {
-	Stdin          io.Reader
-	Stdout, Stderr io.Writer
-}
+// Streams are a client's ends.
+type Streams = streams.Client
 
-// ExecStart says how to start an exec. Width and Height are characters, 0 for
-// the kernel's default.
-type ExecStart struct {
-	Detach, TTY   bool
-	Width, Height uint
-	DetachKeys    string
-}
+// ExecStart says how to start an exec.
+type ExecStart = exec.Start
 
 // refuse is the refusal of a request that cannot be meant.
 func refuse(words string) error { return model.Errorf(model.Invalid, "%s", words) }

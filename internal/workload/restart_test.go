@@ -13,6 +13,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/workload/ocierror"
 )
 
 // freezeRestarts makes the next automatic restart wait as long as any can.
@@ -133,7 +134,7 @@ func TestRestartThatFails(t *testing.T) {
 	b.runtime.refuse(errAddress)
 	b.end(id, 1)
 	soon(t, "the third start", func() bool { return b.runtime.tried() >= 3 })
-	soon(t, "between two starts", func() bool { return b.inspect(id).State.ExitCode == exitUnknown })
+	soon(t, "between two starts", func() bool { return b.inspect(id).State.ExitCode == ocierror.Unknown })
 	got := b.inspect(id)
 	if s := got.State; s.Status != container.StateRestarting || !s.Running || !s.Restarting || !strings.HasSuffix(s.Error, "cannot assign requested address") || got.RestartCount != 1 {
 		t.Fatalf("state %+v, %d restarts", s, got.RestartCount)

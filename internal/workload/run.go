@@ -21,7 +21,7 @@ type run struct {
 
 func newRun(b *box, stdin io.WriteCloser) *run {
 	if stdin != nil {
-		b.input.set(stdin)
+		b.input.Set(stdin)
 	}
 	return &run{stdin: stdin, ended: make(chan struct{})}
 }
@@ -54,7 +54,7 @@ func (m *Manager) openOutput(ctx context.Context, b *box, pipes model.Pipes) err
 
 // closeOutput ends the reading of a container's output, and the clients attached.
 func (m *Manager) closeOutput(ctx context.Context, b *box) {
-	b.input.set(nil)
+	b.input.Set(nil)
 	if err := m.o.Outputs.Close(ctx, b.id); err != nil {
 		m.log.Warn("output not closed", "container", model.Short(b.id), "op", "output.close", "err", err)
 	}

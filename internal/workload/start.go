@@ -14,20 +14,13 @@ import (
 
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
+	"github.com/linkspan/linkspan/internal/workload/ocierror"
 )
 
 const (
 	// verbTimeout bounds a verb that its caller cannot break off any more, and
 	// every clean-up.
 	verbTimeout = 2 * time.Minute
-)
-
-// Exit codes of containers whose process could not be started, as shells have
-// them (POSIX.1-2017, 2.8.2) and Docker's for everything else.
-const (
-	exitNotExecutable = 126
-	exitNotFound      = 127
-	exitUnknown       = 128
 )
 
 // Start starts a container that does not run. NotModified if it runs already.
@@ -203,7 +196,7 @@ func (m *Manager) startFailed(b *box, l launched, cause error) error {
 	}
 	again := wantsRetry(b.snapshot())
 	m.sandboxDown(ctx, b, again)
-	code, kind := failureCode(cause)
+	code, kind := ocierror.ExitCode(cause)
 	b.edit(func(r *record) {
 		r.State.Error, r.State.ExitCode = firstLine(cause), code
 		r.State.Running, r.State.Restarting, r.State.Pid = again, again, 0
@@ -223,28 +216,6 @@ func (m *Manager) startFailed(b *box, l launched, cause error) error {
 		return model.Errorf(kind, "%w", cause)
 	}
 	return cause
-}
-
-// failureCode returns the exit code that stands for an error at start, and its
-// kind, by the words of the OCI runtime: it has no other language.
-func failureCode(err error) (int, model.Kind) {
-	text := err.Error()
-	for _, c := range []struct {
-		words string
-		code  int
-	}{
-		{"executable file not found", exitNotFound},
-		{"no such file or directory", exitNotFound},
-		{"permission denied", exitNotExecutable},
-		{"is a directory", exitNotExecutable},
-		{"not a directory", exitNotFound}, // Docker's, mostly of a file mounted on a folder
-		{"exec format error", exitNotExecutable},
-	} {
-		if strings.Contains(text, "exec") && strings.Contains(text, c.words) {
-			return c.code, model.Invalid
-		}
-	}
-	return exitUnknown, model.KindOf(err)
 }
 
 func firstLine(err error) string {

@@ -31,6 +31,8 @@ import (
 	"sync/atomic"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/workload/exec"
+	"github.com/linkspan/linkspan/internal/workload/health"
 )
 
 // Options is what a Manager is made of. Engine, the hands, Store and Events are needed;
@@ -98,14 +100,14 @@ type Manager struct {
 	ending  atomic.Bool    // containers are being stopped with the daemon: none is restarted
 	pruning atomic.Bool    // one prune at a time
 	work    sync.WaitGroup // goroutines started by the manager
-	probes  chan struct{}  // a place for each health check that is being started
 
 	unfinished unfinished
+	execs      *exec.Execs
+	health     *health.Checker
 
 	mu    sync.Mutex
 	boxes map[model.ContainerID]*box
 	names map[string]model.ContainerID // without a slash; reserved before the container exists
-	execs map[string]*execution
 }
 
 // New returns a manager that knows no containers; Restore loads them.
@@ -132,14 +134,17 @@ func New(o Options) (*Manager, error) {
 	}
 	m := &Manager{
 		o: o, log: o.Logger,
-		boxes:  map[model.ContainerID]*box{},
-		names:  map[string]model.ContainerID{},
-		execs:  map[string]*execution{},
-		probes: make(chan struct{}, probesStarting),
+		boxes: map[model.ContainerID]*box{},
+		names: map[string]model.ContainerID{},
 	}
 	m.closed, m.close = context.WithCancel(context.Background())
+	m.health = health.New(health.Options{Runtime: o.Execs, Closed: m.closed, Work: &m.work, Log: o.Logger})
+	m.execs = exec.New(exec.Options{Find: m.handle, Runtime: o.Execs, NewID: newID, Closed: m.closed, Work: &m.work, Log: o.Logger})
 	return m, nil
 }
+
+// Execs returns the further processes in containers.
+func (m *Manager) Execs() *exec.Execs { return m.execs }
 
 // Images returns the image hand, for the door's image requests.
 func (m *Manager) Images() Images { return m.o.Images }

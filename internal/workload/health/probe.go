@@ -1,4 +1,4 @@
-package workload
+package health
 
 import (
 	"context"
@@ -48,16 +48,16 @@ var errProbeTimeout = errors.New("probe timed out")
 // Its process has the same computed name every time, so that a daemon that was
 // killed in the middle of a probe finds what it left.
 type probe struct {
-	m     *Manager
-	b     *box
+	k     *Checker
+	c     Container
 	check containerspec.Healthcheck
 	id    string
 	dirty bool // a process of this name may be left
 }
 
-func newProbe(m *Manager, b *box, c containerspec.Healthcheck) *probe {
-	sum := sha256.Sum256([]byte("health check of " + string(b.id)))
-	return &probe{m: m, b: b, check: c, id: hex.EncodeToString(sum[:]), dirty: true}
+func newProbe(k *Checker, c Container, check containerspec.Healthcheck) *probe {
+	sum := sha256.Sum256([]byte("health check of " + string(c.ID())))
+	return &probe{k: k, c: c, check: check, id: hex.EncodeToString(sum[:]), dirty: true}
 }
 
 // run executes the check once. It returns when the process has ended, by itself
@@ -86,7 +86,7 @@ func (p *probe) run(ctx context.Context) container.HealthcheckResult {
 // execute makes the process, lets it run, and takes it away.
 func (p *probe) execute(ctx context.Context, out *excerpt) (code int, err error) {
 	if len(p.check.Command) == 0 {
-		return 0, refuse("No exec command specified")
+		return 0, model.Errorf(model.Invalid, "No exec command specified")
 	}
 	if p.dirty {
 		p.clear()
@@ -112,8 +112,8 @@ func (p *probe) execute(ctx context.Context, out *excerpt) (code int, err error)
 // if there are any, belong to the caller, after an error too.
 func (p *probe) start(ctx, waiting context.Context) (<-chan model.Exit, *model.Streams, error) {
 	select {
-	case p.m.probes <- struct{}{}:
-		defer func() { <-p.m.probes }()
+	case p.k.starting <- struct{}{}:
+		defer func() { <-p.k.starting }()
 	case <-ctx.Done():
 		return nil, nil, context.Cause(ctx)
 	}
@@ -121,13 +121,13 @@ func (p *probe) start(ctx, waiting context.Context) (<-chan model.Exit, *model.S
 	// A start that was begun is completed: half of one could not be taken back.
 	starting, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeStart)
 	defer cancel()
-	streams, err := p.m.o.Execs.Exec(starting, p.b.id, p.id, model.Process{Args: p.check.Command})
+	streams, err := p.k.o.Runtime.Exec(starting, p.c.ID(), p.id, model.Process{Args: p.check.Command})
 	if err != nil {
 		return nil, nil, p.slow(starting, err)
 	}
-	exits, err := p.m.o.Execs.WaitExec(waiting, p.b.id, p.id)
+	exits, err := p.k.o.Runtime.WaitExec(waiting, p.c.ID(), p.id)
 	if err == nil {
-		_, err = p.m.o.Execs.StartExec(starting, p.b.id, p.id)
+		_, err = p.k.o.Runtime.StartExec(starting, p.c.ID(), p.id)
 	}
 	return exits, streams, p.slow(starting, err)
 }
@@ -161,7 +161,7 @@ func (p *probe) await(ctx context.Context, exits <-chan model.Exit) (code int, e
 // the runtime says then.
 func (p *probe) slow(starting context.Context, err error) error {
 	if err != nil && starting.Err() != nil {
-		return model.Errorf(model.Unavailable, "timed out starting health check for container %s: %w", p.b.id, err)
+		return model.Errorf(model.Unavailable, "timed out starting health check for container %s: %w", p.c.ID(), err)
 	}
 	return err
 }
@@ -169,8 +169,8 @@ func (p *probe) slow(starting context.Context, err error) error {
 func (p *probe) kill() {
 	ctx, cancel := context.WithTimeout(context.Background(), probeEnd)
 	defer cancel()
-	if err := p.m.o.Execs.KillExec(ctx, p.b.id, p.id, syscall.SIGKILL); err != nil && model.KindOf(err) != model.NotFound {
-		p.m.log.Debug("kill a health check", "container", model.Short(p.b.id), "op", "health.probe", "err", err)
+	if err := p.k.o.Runtime.KillExec(ctx, p.c.ID(), p.id, syscall.SIGKILL); err != nil && model.KindOf(err) != model.NotFound {
+		p.k.o.Log.Debug("kill a health check", "container", model.Short(p.c.ID()), "op", "health.probe", "err", err)
 	}
 }
 
@@ -182,14 +182,14 @@ func (p *probe) clear() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), probeEnd)
 	defer cancel()
-	_, err := p.m.o.Execs.DeleteExec(ctx, p.b.id, p.id)
+	_, err := p.k.o.Runtime.DeleteExec(ctx, p.c.ID(), p.id)
 	if err != nil && model.KindOf(err) != model.NotFound { // it runs
-		exits, unseen := p.m.o.Execs.WaitExec(ctx, p.b.id, p.id)
+		exits, unseen := p.k.o.Runtime.WaitExec(ctx, p.c.ID(), p.id)
 		p.kill()
 		if unseen == nil {
 			<-exits // closed with ctx
 		}
-		_, err = p.m.o.Execs.DeleteExec(ctx, p.b.id, p.id)
+		_, err = p.k.o.Runtime.DeleteExec(ctx, p.c.ID(), p.id)
 	}
 	p.dirty = err != nil && model.KindOf(err) != model.NotFound
 }
@@ -199,7 +199,7 @@ func (p *probe) say(action events.Action, pairs ...string) {
 	if action != events.ActionExecDie {
 		action += events.Action(": " + strings.Join(p.check.Command, " "))
 	}
-	p.m.say(p.b, action, append(pairs, "execID", p.id)...)
+	p.c.Say(action, append(pairs, "execID", p.id)...)
 }
 
 // excerpt keeps the beginning of what is written to it and lets the rest go. The

@@ -1,4 +1,4 @@
-package workload
+package exec
 
 import (
 	"maps"
@@ -11,14 +11,14 @@ import (
 )
 
 const (
-	// execKept is how long the outcome of an exec can be asked for, and how long one
+	// keptFor is how long the outcome of an exec can be asked for, and how long one
 	// that was made waits to be started.
-	execKept = 5 * time.Minute
-	// execBytes is how much memory the requests of execs may take that do not run.
+	keptFor = 5 * time.Minute
+	// maxBytes is how much memory the requests of execs may take that do not run.
 	// Who makes execs and forgets them must not fill the memory.
-	execBytes = 16 << 20
-	// execCost is what one takes besides the texts of its request.
-	execCost = 2 << 10
+	maxBytes = 16 << 20
+	// cost is what one takes besides the texts of its request.
+	cost = 2 << 10
 	// textCost is what a text in a list or a map takes besides its bytes, about.
 	textCost = 32
 )
@@ -26,12 +26,16 @@ const (
 // remember has an exec found by its ID, and forgets others for it: all that ended
 // some time ago or that nobody started, and then, while those that do not run take
 // too much memory, first what ended, the oldest first.
-func (m *Manager) remember(e *execution) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.execs[e.id] = e
+func (x *Execs) remember(e *execution) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	id := e.container.ID()
+	if x.byContainer[id] == nil {
+		x.byContainer[id] = map[string]*execution{}
+	}
+	x.byID[e.id], x.byContainer[id][e.id] = e, e
 	idle, bytes := []leftover{}, 0
-	for _, other := range m.execs {
+	for _, other := range x.byID {
 		if left, ok := other.idle(); ok {
 			idle = append(idle, left)
 			bytes += left.bytes
@@ -44,9 +48,9 @@ func (m *Manager) remember(e *execution) {
 		return a.since.Compare(b.since)
 	})
 	for _, left := range idle {
-		if left.e != e && (time.Since(left.since) > execKept || bytes > execBytes) {
+		if left.e != e && (time.Since(left.since) > keptFor || bytes > maxBytes) {
 			bytes -= left.bytes
-			m.forgetLocked(left.e)
+			x.forgetLocked(left.e)
 		}
 	}
 }
@@ -71,29 +75,40 @@ func (e *execution) idle() (leftover, bool) {
 	return out, out.done || !e.started
 }
 
-// execSize returns how much memory the request of an exec takes.
-func execSize(r container.ExecCreateRequest) int {
-	n := execCost + len(r.User) + len(r.WorkingDir) + len(r.DetachKeys)
+// size returns how much memory the request of an exec takes.
+func size(r container.ExecCreateRequest) int {
+	n := cost + len(r.User) + len(r.WorkingDir) + len(r.DetachKeys)
 	for _, text := range slices.Concat(r.Cmd, r.Env) {
 		n += len(text) + textCost
 	}
 	return n
 }
 
-// forgetLocked drops an exec. The caller has m.mu.
-func (m *Manager) forgetLocked(e *execution) {
-	delete(m.execs, e.id)
-	e.box.mu.Lock()
-	delete(e.box.execs, e.id)
-	e.box.mu.Unlock()
+// forgetLocked drops an exec. The caller has x.mu.
+func (x *Execs) forgetLocked(e *execution) {
+	id := e.container.ID()
+	delete(x.byID, e.id)
+	delete(x.byContainer[id], e.id)
+	if len(x.byContainer[id]) == 0 {
+		delete(x.byContainer, id)
+	}
 }
 
-// unended returns the IDs of a container's execs that have not ended, in order: as
+// Forget drops all execs of a container that is gone.
+func (x *Execs) Forget(id model.ContainerID) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, e := range x.byContainer[id] {
+		x.forgetLocked(e)
+	}
+}
+
+// Unended returns the IDs of a container's execs that have not ended, in order: as
 // with Docker an inspection shows those. It is nil if there are none.
-func (b *box) unended() []string {
-	b.mu.Lock()
-	execs := slices.Collect(maps.Values(b.execs))
-	b.mu.Unlock()
+func (x *Execs) Unended(id model.ContainerID) []string {
+	x.mu.Lock()
+	execs := slices.Collect(maps.Values(x.byContainer[id]))
+	x.mu.Unlock()
 	var out []string
 	for _, e := range execs {
 		if left, ok := e.idle(); !ok || !left.done {

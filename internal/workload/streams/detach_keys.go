@@ -1,4 +1,4 @@
-package workload
+package streams
 
 import (
 	"bytes"
@@ -11,9 +11,9 @@ import (
 // defaultDetachKeys are ctrl-p, ctrl-q.
 const defaultDetachKeys = "ctrl-p,ctrl-q"
 
-// parseDetachKeys reads `--detach-keys`: a list of single characters or
+// ParseDetachKeys reads `--detach-keys`: a list of single characters or
 // ctrl-X, X being a lower-case letter or one of @ [ \ ] ^ _.
-func parseDetachKeys(text string) ([]byte, error) {
+func ParseDetachKeys(text string) ([]byte, error) {
 	if text == "" {
 		text = defaultDetachKeys
 	}
@@ -66,7 +66,7 @@ func (e *escape) feed(typed []byte) (pass []byte, detached bool) {
 // keys were typed. keys nil looks for none.
 func copyInput(to io.Writer, from io.Reader, keys []byte) error {
 	e := escape{keys: keys}
-	buf := make([]byte, feedRead)
+	buf := make([]byte, readSize)
 	for {
 		n, err := from.Read(buf)
 		pass, detached := e.feed(buf[:n])

@@ -1,4 +1,4 @@
-package workload
+package exec
 
 import (
 	"context"
@@ -7,32 +7,32 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// execBegins is how long the size of a terminal waits for its process: clients
+// beginLimit is how long the size of a terminal waits for its process: clients
 // set it at once, while the process is being made.
-const execBegins = 10 * time.Second
+const beginLimit = 10 * time.Second
 
 // ExecReady refuses an exec whose container does not run, or is paused; NotFound
 // if there is no such exec. Doors ask before they take a connection over, while
 // an error still has a status.
-func (m *Manager) ExecReady(id string) error {
-	e, err := m.findExec(id)
+func (x *Execs) ExecReady(id string) error {
+	e, err := x.find(id)
 	if err != nil {
 		return err
 	}
-	return execable(e.box)
+	return e.container.Ready()
 }
 
 // ResizeExec sets the size of an exec's terminal, in characters. One that is
 // being started is waited for.
-func (m *Manager) ResizeExec(ctx context.Context, id string, width, height uint) error {
-	e, err := m.findExec(id)
+func (x *Execs) ResizeExec(ctx context.Context, id string, width, height uint) error {
+	e, err := x.find(id)
 	if err != nil {
 		return err
 	}
-	if err := execable(e.box); err != nil {
+	if err := e.container.Ready(); err != nil {
 		return err
 	}
-	if err := e.awaitBegun(ctx, execBegins); err != nil {
+	if err := e.awaitBegun(ctx, beginLimit); err != nil {
 		return err
 	}
 	e.mu.Lock()
@@ -41,7 +41,7 @@ func (m *Manager) ResizeExec(ctx context.Context, id string, width, height uint)
 	if !running {
 		return model.Errorf(model.Conflict, "exec %s is not running", id)
 	}
-	err = m.o.Execs.ResizeExec(ctx, e.box.id, id, width, height)
+	err = x.o.Runtime.ResizeExec(ctx, e.container.ID(), id, width, height)
 	if model.KindOf(err) == model.NotFound {
 		return model.Errorf(model.Conflict, "exec %s is not running", id)
 	}

@@ -1,0 +1,95 @@
+package workload
+
+import (
+	"context"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
+
+	"github.com/linkspan/linkspan/internal/containerspec"
+)
+
+// beginHealth makes the health of a container that was started, or found running
+// after a restart of the daemon, "starting", and begins to check it. The results
+// of former runs stay in its log, as with Docker. The caller has the turn.
+func (m *Manager) beginHealth(b *box) {
+	_, checked := containerspec.HealthcheckOf(b.snapshot().Config)
+	b.edit(func(r *record) {
+		if !checked {
+			r.Health = nil
+			return
+		}
+		log := []*container.HealthcheckResult{}
+		if r.Health != nil {
+			log = append(log, r.Health.Log...)
+		}
+		r.Health = &container.Health{Status: container.Starting, Log: log}
+	})
+	m.goOnWithHealth(b)
+}
+
+// goOnWithHealth checks a container's health if there is something to check, it
+// is not paused, and nobody does it yet. The caller has the turn.
+func (m *Manager) goOnWithHealth(b *box) {
+	rec := b.snapshot()
+	if c, checked := containerspec.HealthcheckOf(rec.Config); checked && !rec.State.Paused {
+		m.health.Begin(&b.monitor, handle{m, b}, c, rec.State.StartedAt)
+	}
+}
+
+// endHealth stops checking. What is not checked is not known to be well: Docker
+// calls it unhealthy, without an event. The caller has the turn.
+func (m *Manager) endHealth(b *box) {
+	b.monitor.End()
+	b.edit(func(r *record) {
+		if r.Health != nil {
+			now := *r.Health
+			now.Status = container.Unhealthy
+			r.Health = &now
+		}
+	})
+}
+
+// HealthStatus returns the container's health as it is now.
+func (h handle) HealthStatus() container.HealthStatus { return h.b.snapshot().health().Status }
+
+// NoteHealth records what a probe says of the health, unless checking has ended meanwhile.
+// It is not written to disk: a daemon that starts again begins with "starting".
+func (h handle) NoteHealth(ctx context.Context, judge func(container.Health) container.Health) (status container.HealthStatus, goOn bool) {
+	b := h.b
+	if err := b.turn.take(ctx); err != nil {
+		return "", false
+	}
+	defer b.turn.give()
+	rec := b.snapshot()
+	if ctx.Err() != nil || rec.Health == nil {
+		return "", false
+	}
+	now := judge(*rec.Health)
+	b.edit(func(r *record) { r.Health = &now })
+	if now.Status != rec.Health.Status {
+		h.m.say(b, events.ActionHealthStatus+": "+events.Action(now.Status))
+	}
+	return now.Status, true
+}
+
+// health returns a container's health in few words, for lists and filters.
+func (r record) health() container.HealthSummary {
+	if r.Health == nil {
+		return container.HealthSummary{Status: container.NoHealthcheck}
+	}
+	return container.HealthSummary{Status: r.Health.Status, FailingStreak: r.Health.FailingStreak}
+}
+
+// healthText is what the column STATUS of `docker ps` says of the health of a
+// container that runs: nothing without a check.
+func (r record) healthText() string {
+	switch status := r.health().Status; status {
+	case container.NoHealthcheck:
+		return ""
+	case container.Starting:
+		return " (health: starting)"
+	default:
+		return " (" + string(status) + ")"
+	}
+}
