@@ -52,17 +52,19 @@ var layers = map[string][]string{
 	"internal/output":   {words, "internal/limits", "internal/output"},
 	"internal/forward":  {words, "internal/limits", "internal/forward"},
 
-	// what hubs say to whoever listens: below them and the doors
+	// for all hubs: what they say to whoever listens, and the IDs they draw
 	"internal/events": {"internal/model"},
+	"internal/ids":    {"internal/model"},
 
 	// hub
 	"internal/engine":   {words, thought},
-	"internal/workload": {words, thought, "internal/workload", "internal/events", "internal/engine"},
+	"internal/workload": {words, thought, "internal/workload", "internal/events", "internal/ids", "internal/engine"},
+	"internal/networks": {words, thought, "internal/events", "internal/ids"},
 	"internal/keeper":   {words, "internal/limits", "internal/keeper/wire"},
 
 	// doors
 	"internal/config":    {},
-	"internal/dockerapi": {words, "internal/limits", "internal/events", hub, "internal/ops", "internal/driver", "internal/query"},
+	"internal/dockerapi": {words, "internal/limits", "internal/events", hub, "internal/driver", "internal/query"},
 	"internal/cli":       {words},
 
 	// cmd wires; lab and demo are outside and use the doors
@@ -82,7 +84,7 @@ const (
 var groups = map[string][]string{
 	words:   {"internal/model", "internal/facts", "internal/desired", "internal/state"},
 	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/gateway", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/query", "internal/containerspec", "internal/containerrecord"},
-	hub:     {"internal/engine", "internal/workload", "internal/keeper"},
+	hub:     {"internal/engine", "internal/workload", "internal/networks", "internal/keeper"},
 }
 
 // pure are packages that pure code must not import: effects, clocks, chance.
@@ -210,7 +212,7 @@ var oneDoor = map[string][]string{
 	"go.etcd.io/bbolt":                      {"internal/store"},
 	"github.com/miekg/dns":                  {"internal/resolver", "lab"},
 	"github.com/docker/cli":                 {"internal/cli"},
-	"github.com/moby/moby/api":              {"internal/events", "internal/containerspec", "internal/containerrecord", "internal/workload", "internal/dockerapi"},
+	"github.com/moby/moby/api":              {"internal/events", "internal/networks", "internal/containerspec", "internal/containerrecord", "internal/workload", "internal/dockerapi"},
 	"github.com/prometheus/client_golang":   {"internal/dockerapi", "cmd"},
 	"github.com/hashicorp/go-immutable-rad": {"internal/facts", "internal/desired", "internal/state", "internal/resolver"},
 }

@@ -34,7 +34,7 @@ var largeTypes = map[string]int{
 var largePackages = map[string]int{
 	"internal/workload":   5700,
 	"internal/runtime":    4985,
-	"internal/dockerapi":  4600,
+	"internal/dockerapi":  4400,
 	"internal/resolver":   4350,
 	"internal/kernel/nft": 4300,
 	"internal/forward":    3200,

@@ -46,16 +46,16 @@ func attach(b *testing.B, others int, hands []engine.Hand) {
 		b.Fatal(err)
 	}
 	defer store.Close()
+	maker := ops.NetworkMaker{Drivers: all.Drivers(), Bases: ipam.DefaultBases()}
 	e, err := engine.Open(context.Background(), engine.Options{
-		Store: store, Hands: hands, Logger: slog.New(slog.DiscardHandler),
-		Networks: ops.NetworkMaker{Drivers: all.Drivers(), Bases: ipam.DefaultBases()},
+		Store: store, Hands: hands, Logger: slog.New(slog.DiscardHandler), Networks: maker,
 	})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer e.Close()
 	for i := range others/portsPerBridge + 1 {
-		do(b, e, e.Networks().Create(model.Network{ID: id[model.NetworkID]("n", i), Name: network(i), IPv4: true}))
+		do(b, e, maker.Create(model.Network{ID: id[model.NetworkID]("n", i), Name: network(i), IPv4: true}))
 	}
 	for i := range others {
 		up(b, e, i)

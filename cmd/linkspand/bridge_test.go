@@ -6,38 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/networks"
 )
-
-func TestPickAnAddressOfABridge(t *testing.T) {
-	for _, c := range []struct {
-		addrs, fixed string
-		family       model.Family
-		want         string
-	}{
-		{"10.1.0.1/24 10.2.0.1/24", "", model.IPv4, "10.1.0.1/24"},
-		{"10.1.0.1/24 10.2.0.1/24", "10.2.0.128/25", model.IPv4, "10.2.0.1/24"},
-		{"10.1.0.1/24 10.2.0.1/24", "10.3.0.0/25", model.IPv4, "10.1.0.1/24"},
-		{"10.1.0.1/24 fe80::1/64 fd00::1/64", "", model.IPv6, "fd00::1/64"},
-		{"10.1.0.1/24 fe80::1/64", "", model.IPv6, "invalid Prefix"},
-		{"fe80::1/64 fd00::1/64", "fe80::/64", model.IPv6, "fe80::1/64"},
-		{"fe80::1/64 fe80:1234::88/56", "fe80:1234::/64", model.IPv6, "fe80:1234::88/56"},
-		{"10.9.0.1/24 10.1.0.1/24", "10.0.0.0/15", model.IPv4, "10.1.0.1/24"},
-		{"", "", model.IPv4, "invalid Prefix"},
-	} {
-		var addrs []netip.Prefix
-		for _, a := range strings.Fields(c.addrs) {
-			addrs = append(addrs, netip.MustParsePrefix(a))
-		}
-		var fixed netip.Prefix
-		if c.fixed != "" {
-			fixed = netip.MustParsePrefix(c.fixed)
-		}
-		if got := pick(addrs, fixed, c.family).String(); got != c.want {
-			t.Errorf("%s, fixed %q, IPv%d: %s, want %s", c.addrs, c.fixed, c.family, got, c.want)
-		}
-	}
-}
 
 // TestSubnetsOfABridge: what becomes of addresses that the default bridge has before
 // the daemon starts, case by case as dockerd decides (D14).
@@ -79,11 +49,11 @@ func TestSubnetsOfABridge(t *testing.T) {
 		"a user's, beside fixed-cidr-v6": {"fdd1:8161:2d2c::8888/60", "--fixed-cidr-v6=fdd1:8161:2d2c:10::/64", true, "", "",
 			"fixed-cidr-v6=fdd1:8161:2d2c:10::/64 is outside any subnet implied by addresses on the user-managed default bridge"},
 	} {
-		d := device{name: "docker0", users: c.users, there: true}
+		d := networks.Device{Users: c.users, There: true}
 		for _, a := range append([]string{kernels}, strings.Fields(c.addrs)...) {
-			d.addrs = append(d.addrs, netip.MustParsePrefix(a))
+			d.Addrs = append(d.Addrs, netip.MustParsePrefix(a))
 		}
-		settled, ignored, err := d.settle(parse(t, strings.Fields(c.flags)...))
+		settled, ignored, err := bridgeSettings(parse(t, strings.Fields(c.flags)...)).Settle(d)
 		if c.fails != "" {
 			if err == nil || err.Error() != c.fails {
 				t.Errorf("%s: error %v, want %s", name, err, c.fails)
@@ -94,7 +64,7 @@ func TestSubnetsOfABridge(t *testing.T) {
 			t.Errorf("%s: error %v, ignored %v", name, err, ignored)
 		}
 		var got []string
-		for _, p := range defaultBridge(settled).IPAM.Pools {
+		for _, p := range settled.Network().IPAM.Pools {
 			text := fmt.Sprint(p.Subnet, " ", p.Range, " ", p.Gateway)
 			got = append(got, strings.NewReplacer("invalid Prefix", "-", "invalid IP", "-").Replace(text))
 		}
@@ -105,7 +75,7 @@ func TestSubnetsOfABridge(t *testing.T) {
 }
 
 func TestABridgeThatIsNotThere(t *testing.T) {
-	_, err := findDevice(parse(t, "--bridge=br-not-there"))
+	_, err := findDevice(bridgeSettings(parse(t, "--bridge=br-not-there")))
 	if err == nil || err.Error() != "bridge device with non default name br-not-there must be created manually" {
 		t.Error(err)
 	}

@@ -20,7 +20,7 @@ import (
 	"github.com/linkspan/linkspan/internal/keeper"
 	"github.com/linkspan/linkspan/internal/kernel"
 	"github.com/linkspan/linkspan/internal/kernel/nft"
-	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/networks"
 	"github.com/linkspan/linkspan/internal/runtime"
 	"github.com/linkspan/linkspan/internal/store/bolt"
 	"github.com/linkspan/linkspan/internal/workload"
@@ -48,6 +48,7 @@ type daemon struct {
 	running  atomic.Pointer[engine.Engine] // engine, for those who look before it is open
 	runtime  *runtime.Runtime
 	events   events.Bus
+	networks *networks.Manager
 	manager  *workload.Manager
 	// notifier is for the service manager that started the daemon.
 	notifier notifier
@@ -144,16 +145,17 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	}
 	d.kernel = k
 	d.later(func(context.Context) error { return k.Close() })
-	networks, err := maker(d.config)
+	networkMaker, err := maker(d.config)
 	if err != nil {
 		return err
 	}
-	found, err := findDevice(d.config) // before it is made again
+	standard := bridgeSettings(d.config)
+	found, err := findDevice(standard) // before it is made again
 	if err != nil {
 		return err
 	}
 	d.engine, err = engine.Open(ctx, engine.Options{
-		Store: d.store, Hands: []engine.Hand{k, d.keeper}, Claimer: d.keeper, Networks: networks, Logger: d.log,
+		Store: d.store, Hands: []engine.Hand{k, d.keeper}, Claimer: d.keeper, Networks: networkMaker, Logger: d.log,
 		Observer: observer{k, uniqueLocal(d.store.Instance()), ownPorts(d.config.Hosts)}, Reached: reached,
 		DirectRouting: d.config.DirectRouting,
 	})
@@ -162,18 +164,8 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	}
 	d.running.Store(d.engine)
 	d.later(func(context.Context) error { d.engine.Close(); return nil })
-	_, there := d.engine.Snapshot().NetworkNamed(model.NetworkBridge)
-	op, ignored, err := predefine(d.config, networks, found, !there)
-	if err != nil {
-		return err
-	}
-	if ignored != nil {
-		d.log.Warn("a setting is ignored", "op", "daemon.start", "bridge", found.name, "err", ignored)
-	}
-	if _, err := d.engine.Do(ctx, op); err != nil {
-		return fmt.Errorf("set up the default networks: %w", err)
-	}
-	return nil
+	d.networks = networks.New(networks.Options{Engine: d.engine, Events: &d.events, Maker: networkMaker, Logger: d.log})
+	return d.networks.Predefine(ctx, standard, found, len(d.config.Pools) > 0)
 }
 
 // observer adds to the kernel's facts what follows from the engine's identity.

@@ -59,7 +59,7 @@ func TestDefaultBridge(t *testing.T) {
 				n.Options["com.docker.network.bridge.enable_ip_masquerade"] == "false"
 		}},
 	} {
-		if n := defaultBridge(parse(t, strings.Fields(c.flags)...)); !c.check(n) {
+		if n := bridgeSettings(parse(t, strings.Fields(c.flags)...)).Network(); !c.check(n) {
 			t.Errorf("%s: %+v", c.flags, n)
 		}
 	}

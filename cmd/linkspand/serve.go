@@ -35,7 +35,7 @@ func (d *daemon) answer(ctx context.Context) error {
 	metrics := prometheus.NewRegistry()
 	observe := d.register(metrics)
 	api := dockerapi.New(dockerapi.Options{
-		Backends: dockerapi.BackendsOf(d.manager, &d.events, d.engine), Info: d.info(ctx), Settings: d.shown, Logger: d.log, Observe: observe,
+		Backends: dockerapi.BackendsOf(d.manager, &d.events, d.networks), Info: d.info(ctx), Settings: d.shown, Logger: d.log, Observe: observe,
 	})
 	private := dockerapi.Debug(dockerapi.DebugOptions{
 		Engine: d.engine, Containers: d.manager, Traffic: d.kernel, Listeners: forward.Listeners, Metrics: metrics, Logger: d.log,
@@ -125,7 +125,7 @@ func (d *daemon) info(ctx context.Context) dockerapi.Info {
 		LogDriver:       d.config.LogDriver, InitPath: d.config.InitPath, OldestAPI: d.config.OldestAPI,
 		ContainerdAddress: d.config.Containerd,
 	}
-	for _, b := range d.engine.Networks().Bases {
+	for _, b := range d.networks.Bases() {
 		i.Pools = append(i.Pools, dockerapi.AddressPool{Base: b.Prefix, Size: b.Bits})
 	}
 	if v, err := d.runtime.Version(ctx); err == nil {

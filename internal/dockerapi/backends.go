@@ -11,7 +11,8 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/ops"
+	"github.com/linkspan/linkspan/internal/networks"
+	"github.com/linkspan/linkspan/internal/query"
 	"github.com/linkspan/linkspan/internal/state"
 	"github.com/linkspan/linkspan/internal/workload"
 )
@@ -103,14 +104,18 @@ type Transfer interface {
 	Save(ctx context.Context, refs []string, archive io.Writer) error
 }
 
-// Networks is the engine, as far as networks are asked for.
+// Networks makes, shows and removes networks.
 type Networks interface {
-	Do(ctx context.Context, op ops.Op) (*state.Snapshot, error)
-	Snapshot() *state.Snapshot
-	// Networks returns what makes networks.
-	Networks() ops.NetworkMaker
-	// Observe looks at the host again, for ops to see.
-	Observe(ctx context.Context) error
+	Create(ctx context.Context, r networks.CreateRequest) (model.Network, error)
+	Find(ref string) (networks.View, error)
+	Endpoint(id model.EndpointID) (model.Endpoint, bool)
+	// List returns the networks that meet all filters, the oldest first.
+	List(f query.Filters) ([]networks.View, error)
+	Remove(ctx context.Context, ref string) error
+	// Prune returns the names of the networks that it removed.
+	Prune(ctx context.Context, f query.Filters) ([]string, error)
+	// Drivers returns the kinds of networks there are.
+	Drivers() []string
 }
 
 // Inspector is the engine, as far as the private socket looks into it.
@@ -137,8 +142,7 @@ type Backends struct {
 	Networks    Networks
 }
 
-// BackendsOf returns the backends that a manager, the bus of events and an engine make
-// up.
+// BackendsOf returns the backends that the hubs make up.
 func BackendsOf(m *workload.Manager, bus Events, networks Networks) Backends {
 	return Backends{
 		Containers: m, Lifecycle: m, Control: m, Terminals: m, Execs: m.Execs(), Memberships: m,

@@ -10,7 +10,6 @@ import (
 	"github.com/moby/moby/api/types/storage"
 
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/state"
 )
 
 // legacyInspect is what clients until 1.51 read of a container.
@@ -75,7 +74,7 @@ func (s *server) inspectContainer(w http.ResponseWriter, r *request) error {
 	legacy := inspectAsLegacy(r.version, answer)
 	if legacy.Config != nil && answer.HostConfig != nil && answer.NetworkSettings != nil {
 		e := answer.NetworkSettings.Networks[mainNetwork(answer.HostConfig.NetworkMode)]
-		legacy.Config.MacAddress = configuredMAC(s.Networks.Snapshot(), e)
+		legacy.Config.MacAddress = s.configuredMAC(e)
 	}
 	return writeJSON(w, http.StatusOK, legacy)
 }
@@ -107,11 +106,11 @@ func inspectAsLegacy(v version, now container.InspectResponse) legacyInspect {
 
 // configuredMAC returns the MAC address that the user asked for at an endpoint, if
 // he did. One that is up shows what it has, whoever chose that.
-func configuredMAC(s *state.Snapshot, e *network.EndpointSettings) network.HardwareAddr {
+func (s *server) configuredMAC(e *network.EndpointSettings) network.HardwareAddr {
 	if e == nil {
 		return nil
 	}
-	if own, _ := s.Endpoint(model.EndpointID(e.EndpointID)); e.EndpointID != "" && !own.StaticMAC {
+	if own, _ := s.Networks.Endpoint(model.EndpointID(e.EndpointID)); e.EndpointID != "" && !own.StaticMAC {
 		return nil
 	}
 	return e.MacAddress

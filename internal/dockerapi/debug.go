@@ -15,6 +15,7 @@ import (
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/networks"
 	"github.com/linkspan/linkspan/internal/state"
 )
 
@@ -105,7 +106,7 @@ func (d *debugServer) state(w http.ResponseWriter, r *http.Request) {
 	s := d.Engine.Snapshot()
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "revision %d\n\n", s.Revision)
-	for _, n := range byAge(s) {
+	for _, n := range networks.ByAge(s) {
 		line(&out, "network %s %s driver=%s ipv4=%t ipv6=%t internal=%t pools=%v options=%v",
 			model.Short(n.ID), n.Name, n.Driver, n.IPv4, n.IPv6, n.Internal, n.IPAM.Pools, n.Options)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/ipam"
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/networks"
 	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/state"
 	"github.com/linkspan/linkspan/internal/workload"
@@ -312,9 +313,6 @@ func (e *fakeEngine) Snapshot() *state.Snapshot {
 }
 func (e *fakeEngine) Observe(context.Context) error { return nil }
 
-func (e *fakeEngine) Networks() ops.NetworkMaker {
-	return ops.NetworkMaker{Drivers: all.Drivers(), Bases: ipam.DefaultBases()}
-}
 func (e *fakeEngine) Plan() desired.State { return desired.State{} }
 func (e *fakeEngine) Check(context.Context) (desired.Report, error) {
 	return e.report, nil
@@ -322,6 +320,8 @@ func (e *fakeEngine) Check(context.Context) (desired.Report, error) {
 func (e *fakeEngine) Resync(context.Context) (desired.Report, error) {
 	return e.report, nil
 }
+
+var maker = ops.NetworkMaker{Drivers: all.Drivers(), Bases: ipam.DefaultBases()}
 
 // bench is a door with everything behind it faked.
 type bench struct {
@@ -344,14 +344,15 @@ func newBench(t *testing.T) *bench {
 		engine: &fakeEngine{now: state.Empty()},
 	}
 	born := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	b.do(t, b.engine.Networks().Predefine(
+	b.do(t, maker.Predefine(
 		model.Network{ID: model.NetworkID(id("b")), Name: "bridge", Driver: "bridge", Scope: "local", IPv4: true, Created: born},
 		model.Network{ID: model.NetworkID(id("a")), Name: "host", Driver: "host", Scope: "local", Created: born},
 		model.Network{ID: model.NetworkID(id("c")), Name: "none", Driver: "null", Scope: "local", Created: born}))
 	b.Handler = New(Options{Backends: Backends{
 		Containers: b.fakeManager, Lifecycle: b.fakeManager, Control: b.fakeManager, Terminals: b.fakeManager,
 		Execs: b.fakeManager, Memberships: b.fakeManager, Events: b.fakeManager, Usage: b.fakeManager,
-		Images: b.images, Transfer: b.images, Networks: b.engine,
+		Images: b.images, Transfer: b.images,
+		Networks: networks.New(networks.Options{Engine: b.engine, Events: b.fakeManager, Maker: maker}),
 	}, Info: Info{Version: "0.1.0", FirewallBackend: "nftables"}, Settings: func() Settings { return Settings{LiveRestore: true} }})
 	return b
 }

@@ -158,7 +158,7 @@ func (s *server) imageFilter(r *request, f workload.Filters) (func(model.Image) 
 			!until.IsZero() && i.Created.After(until):
 			return false
 		}
-		return matchReference(f, i) && labelsMatch(f, i.Config.Labels)
+		return matchReference(f, i) && f.MatchAllLabels(i.Config.Labels)
 	}, nil
 }
 
@@ -186,11 +186,6 @@ func matchingNames(f workload.Filters, names []string) []string {
 		}
 	}
 	return out
-}
-
-// labelsMatch applies the filters label and label!.
-func labelsMatch(f workload.Filters, labels map[string]string) bool {
-	return f.MatchLabels("label", labels) && (!f.Has("label!") || !f.MatchLabels("label!", labels))
 }
 
 func (s *server) inspectImage(w http.ResponseWriter, r *request, name string) error {

@@ -101,7 +101,7 @@ func (s *server) pruneImages(w http.ResponseWriter, r *request) error {
 	report := image.PruneReport{}
 	for _, i := range all {
 		if (dangling || !given) && len(i.Tags) > 0 || len(s.Usage.ImageUsers(i.ID)) > 0 ||
-			!until.IsZero() && i.Created.After(until) || !labelsMatch(f, i.Config.Labels) {
+			!until.IsZero() && i.Created.After(until) || !f.MatchAllLabels(i.Config.Labels) {
 			continue
 		}
 		gone, err := s.remove(r, string(i.ID), i.ID, true)

@@ -67,7 +67,7 @@ func TestInspectNetworkErrors(t *testing.T) {
 	b.want(t, 404, `network bridge not found`, "GET", "/networks/bridge?scope=swarm")
 	b.want(t, 400, `invalid value for verbose: perhaps`, "GET", "/networks/bridge?verbose=perhaps")
 	for _, name := range []string{"one", "two"} {
-		b.do(t, b.engine.Networks().Create(model.Network{ID: model.NetworkID("abc" + name + id("d")[6:]), Name: name, IPv4: true}))
+		b.do(t, maker.Create(model.Network{ID: model.NetworkID("abc" + name + id("d")[6:]), Name: name, IPv4: true}))
 	}
 	b.want(t, 400, "2 matches found based on ID prefix: network abc is ambiguous", "GET", "/networks/abc")
 }

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/linkspan/linkspan/internal/model"
@@ -28,9 +27,8 @@ type Options struct {
 // server answers requests. It is safe for concurrent use.
 type server struct {
 	Options
-	log     *slog.Logger
-	mux     *http.ServeMux
-	pruning atomic.Bool // one network prune at a time
+	log *slog.Logger
+	mux *http.ServeMux
 }
 
 // handler answers one request. An error it returns becomes the answer, unless

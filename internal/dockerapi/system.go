@@ -2,12 +2,10 @@ package dockerapi
 
 import (
 	"cmp"
-	"maps"
 	"net/http"
 	"net/netip"
 	"os"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 
@@ -169,7 +167,7 @@ func (s *server) describe(info *system.Info) {
 	info.LoggingDriver, info.LiveRestoreEnabled, info.Warnings = own.LogDriver, settings.LiveRestore, own.Warnings
 	info.Labels = append([]string{}, settings.Labels...)
 	info.Plugins = system.PluginsInfo{
-		Volume: []string{"local"}, Network: s.driverNames(), Log: []string{"json-file", "none"},
+		Volume: []string{"local"}, Network: s.Networks.Drivers(), Log: []string{"json-file", "none"},
 	}
 	info.DefaultRuntime, info.InitBinary = "runc", cmp.Or(own.InitPath, "docker-init")
 	info.Runtimes = map[string]system.RuntimeWithStatus{"runc": {Runtime: system.Runtime{Path: "runc"}}}
@@ -218,15 +216,6 @@ func registries(s Settings) *registry.ServiceConfig {
 		out.IndexConfigs[name] = &registry.IndexInfo{Name: name, Mirrors: []string{}}
 	}
 	return out
-}
-
-// driverNames returns the kinds of networks there are, sorted.
-func (s *server) driverNames() []string {
-	names := map[string]bool{}
-	for _, d := range s.Networks.Networks().Drivers {
-		names[d.Name()] = true
-	}
-	return slices.Sorted(maps.Keys(names))
 }
 
 // unsupported returns the handler of what Docker has and this engine has not.

@@ -157,10 +157,6 @@ func (e *Engine) Snapshot() *state.Snapshot { return e.now.Load().snapshot }
 // Plan returns what the model asks of the kernel now.
 func (e *Engine) Plan() desired.State { return e.now.Load().desired }
 
-// Networks returns what makes networks, the host's routes of this moment taken
-// into account.
-func (e *Engine) Networks() ops.NetworkMaker { return e.options.Networks }
-
 // Observe looks at the host again. Ops submitted afterwards see what it found,
 // and what was planned from facts that have changed is planned anew.
 func (e *Engine) Observe(ctx context.Context) error {

@@ -34,6 +34,9 @@ type fixedFacts facts.Host
 
 func (f fixedFacts) Observe(context.Context) (facts.Host, error) { return facts.Host(f), nil }
 
+// Networks returns what makes networks.
+func (r *rig) Networks() ops.NetworkMaker { return r.options.Networks }
+
 func newRig(t testing.TB) *rig {
 	t.Helper()
 	r := &rig{kernel: &fake.Kernel{}, store: &mem.Store{},

@@ -95,6 +95,12 @@ func (f Filters) MatchLabels(key string, labels map[string]string) bool {
 	return true
 }
 
+// MatchAllLabels tells whether labels meet the conditions of both keys: all of
+// "label", and not all of "label!".
+func (f Filters) MatchAllLabels(labels map[string]string) bool {
+	return f.MatchLabels("label", labels) && (!f.Has("label!") || !f.MatchLabels("label!", labels))
+}
+
 // Bool reads a condition that is true or false; given is false, and value too, if
 // it is not there. Errors are Invalid: a condition that is neither, or both.
 func (f Filters) Bool(key string) (value, given bool, err error) {

@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 
 	"github.com/linkspan/linkspan/internal/containerspec"
+	"github.com/linkspan/linkspan/internal/ids"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 )
@@ -44,7 +45,7 @@ func (m *Manager) Create(ctx context.Context, r CreateRequest) (id string, remar
 	if err := containerspec.CheckVolumeDriver(r); err != nil {
 		return "", nil, err
 	}
-	rec := record{ID: model.ContainerID(newID()), Created: time.Now().UTC(), Image: image.ID, Config: r.Config, Host: r.Host}
+	rec := record{ID: model.ContainerID(ids.New()), Created: time.Now().UTC(), Image: image.ID, Config: r.Config, Host: r.Host}
 	if rec.Name, err = m.reserve(r.Name, rec.ID); err != nil {
 		return "", nil, err
 	}
@@ -90,7 +91,7 @@ func (m *Manager) build(ctx context.Context, rec record, nets *network.Networkin
 		return nil, undo(err)
 	}
 	if !rec.mode().IsContainer() {
-		rec.Sandbox = model.SandboxID(newID())
+		rec.Sandbox = model.SandboxID(ids.New())
 		sb := m.sandbox(rec)
 		if sb.Mode == model.SandboxOwn {
 			if sb.Publish, err = containerspec.Publications(rec.Config, rec.Host); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/gateway"
+	"github.com/linkspan/linkspan/internal/ids"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 )
@@ -46,7 +47,7 @@ func (m *Manager) endpointSpecs(r record, nets *network.NetworkingConfig) []ops.
 
 // newEndpoint translates one membership; settings may be nil.
 func newEndpoint(networkRef string, s *network.EndpointSettings) ops.EndpointSpec {
-	return containerspec.EndpointSpec(model.EndpointID(newID()), networkRef, s)
+	return containerspec.EndpointSpec(model.EndpointID(ids.New()), networkRef, s)
 }
 
 // settingsOf returns what Docker shows of every membership of a container, by

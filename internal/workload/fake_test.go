@@ -19,6 +19,7 @@ import (
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/events"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/ids"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/state"
@@ -43,7 +44,7 @@ func newFakeEngine() *fakeEngine {
 }
 
 func testNetwork(name, driver, subnet string) model.Network {
-	n := model.Network{ID: model.NetworkID(newID()), Name: name, Driver: driver, Scope: "local", IPv4: true}
+	n := model.Network{ID: model.NetworkID(ids.New()), Name: name, Driver: driver, Scope: "local", IPv4: true}
 	if driver == "bridge" {
 		p := netip.MustParsePrefix(subnet)
 		n.IPAM.Pools = []model.Pool{{Subnet: p, Gateway: p.Addr().Next()}}

@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/api/types/mount"
 
 	"github.com/linkspan/linkspan/internal/containerspec"
+	"github.com/linkspan/linkspan/internal/ids"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -180,7 +181,7 @@ func (m *Manager) volumePoint(name, target string) (mountPoint, error) {
 	}
 	anonymous := name == ""
 	if anonymous {
-		name = newID()
+		name = ids.New()
 	}
 	if containerspec.CheckName(name) != nil || len(name) > 255 {
 		return mountPoint{}, model.Errorf(model.Invalid, "create %s: %q includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path", name, name)

@@ -2,26 +2,12 @@ package workload
 
 import (
 	"crypto/rand"
-	"encoding/hex"
 	"math/big"
 	"strings"
 
 	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/model"
 )
-
-// newID returns 64 random hexadecimal digits. One that looks like a number is
-// drawn again: its short form would be taken for one, for instance as a hostname.
-func newID() string {
-	for {
-		var raw [32]byte
-		rand.Read(raw[:]) //nolint:errcheck // never fails (crypto/rand)
-		id := hex.EncodeToString(raw[:])
-		if strings.Trim(id[:model.ShortLen], "0123456789") != "" {
-			return id
-		}
-	}
-}
 
 // reserve gives a name to a container that is about to be; an empty name is
 // replaced by a generated one.

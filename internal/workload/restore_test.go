@@ -9,6 +9,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/linkspan/linkspan/internal/ids"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 )
@@ -83,13 +84,13 @@ func TestRestoreRecordsUnseenEnds(t *testing.T) {
 func TestRestoreSweeps(t *testing.T) {
 	b := newBench(t)
 	kept := b.create("kept", nil)
-	half := model.ContainerID(newID())
+	half := model.ContainerID(ids.New())
 	b.reopen(func() {
 		// A creation and a removal that were cut short, and a start between sandbox and task.
 		must(t, b.runtime.Create(ctx, model.ContainerSpec{ID: half}))
 		_, err := b.runtime.NewTask(ctx, half, model.StreamOptions{})
 		must(t, err)
-		sb := model.Sandbox{ID: model.SandboxID(newID()), Container: half, Name: "half", Mode: model.SandboxOwn}
+		sb := model.Sandbox{ID: model.SandboxID(ids.New()), Container: half, Name: "half", Mode: model.SandboxOwn}
 		_, err = b.engine.Do(ctx, ops.CreateSandbox(sb, nil))
 		must(t, err)
 		must(t, os.MkdirAll(filepath.Join(b.root, "data", "containers", string(half)), 0o700))

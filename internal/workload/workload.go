@@ -30,6 +30,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/linkspan/linkspan/internal/ids"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/workload/exec"
 	"github.com/linkspan/linkspan/internal/workload/health"
@@ -139,7 +140,7 @@ func New(o Options) (*Manager, error) {
 	}
 	m.closed, m.close = context.WithCancel(context.Background())
 	m.health = health.New(health.Options{Runtime: o.Execs, Closed: m.closed, Work: &m.work, Log: o.Logger})
-	m.execs = exec.New(exec.Options{Find: m.handle, Runtime: o.Execs, NewID: newID, Closed: m.closed, Work: &m.work, Log: o.Logger})
+	m.execs = exec.New(exec.Options{Find: m.handle, Runtime: o.Execs, NewID: ids.New, Closed: m.closed, Work: &m.work, Log: o.Logger})
 	return m, nil
 }
 
