@@ -23,16 +23,37 @@ func addresses(t *testing.T, all ...string) {
 			t.Skipf("no address %s: %s", a, out)
 		}
 		t.Cleanup(func() { exec.Command("ip", "addr", "del", a, "dev", "lo").Run() })
-		// The kernel has the address at once, and the route to it a moment later.
-		at, _, _ := strings.Cut(a, "/")
-		eventually(t, "a route to "+at, func() bool {
-			c, err := net.Dial("udp6", net.JoinHostPort(at+"%lo", "9"))
-			if err == nil {
-				c.Close()
-			}
-			return err == nil
-		})
 	}
+	for _, a := range all {
+		at, _, _ := strings.Cut(a, "/")
+		eventually(t, "a datagram to "+at, func() bool { return reaches(net.JoinHostPort(at+"%lo", "0")) })
+	}
+}
+
+// reaches tells whether a datagram to an address of lo arrives. The kernel has a new
+// address at once, and the local route to it a moment later (addrconf_dad_work); a
+// socket that is connected in between never gets an answer.
+func reaches(address string) bool {
+	at, err := net.ResolveUDPAddr("udp6", address)
+	if err != nil {
+		return false
+	}
+	l, err := net.ListenUDP("udp6", at)
+	if err != nil {
+		return false
+	}
+	defer l.Close()
+	c, err := net.Dial("udp6", l.LocalAddr().String())
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	l.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	_, err = c.Write([]byte("x"))
+	if err == nil {
+		_, err = l.Read(make([]byte, 1))
+	}
+	return err == nil
 }
 
 func rest(row desired.Forward) desired.Forward {
