@@ -37,6 +37,7 @@ var layers = map[string][]string{
 	"internal/ops":           {words, "internal/ipam", "internal/ports", "internal/gateway", "internal/driver"},
 	"internal/plan":          {words, "internal/driver", "internal/firewall", "internal/gateway", "internal/names"},
 	"internal/query":         {"internal/model"},
+	"internal/lifecycle":     {"internal/model"},
 	"internal/containerspec": {words, "internal/names", "internal/ops", "internal/ports"},
 
 	"internal/containerrecord": {words, "internal/names", "internal/containerspec"},
@@ -83,7 +84,7 @@ const (
 
 var groups = map[string][]string{
 	words:   {"internal/model", "internal/facts", "internal/desired", "internal/state"},
-	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/gateway", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/query", "internal/containerspec", "internal/containerrecord"},
+	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/gateway", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/query", "internal/containerspec", "internal/lifecycle", "internal/containerrecord"},
 	hub:     {"internal/engine", "internal/workload", "internal/networks", "internal/keeper"},
 }
 

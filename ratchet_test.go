@@ -22,7 +22,7 @@ const (
 // they may have. The numbers only fall: whoever takes methods away writes the new one
 // here.
 var largeTypes = map[string]int{
-	"internal/workload.Manager": 175,
+	"internal/workload.Manager": 168,
 	"internal/runtime.Runtime":  117,
 	"internal/kernel.turn":      91,
 	"internal/dockerapi.server": 69,
@@ -32,7 +32,7 @@ var largeTypes = map[string]int{
 // largePackages are folders with more lines than maxPackage still, with how many
 // they may have. The numbers only fall.
 var largePackages = map[string]int{
-	"internal/workload":   5700,
+	"internal/workload":   5300,
 	"internal/runtime":    4985,
 	"internal/dockerapi":  4400,
 	"internal/resolver":   4350,

@@ -79,12 +79,12 @@ func (m *Manager) build(ctx context.Context, rec record, nets *network.Networkin
 	undo := func(cause error) error {
 		clean, cancel := m.cleanup()
 		defer cancel()
-		return errors.Join(cause, m.dismantle(clean, rec, false), m.removeVolumes(rec))
+		return errors.Join(cause, m.dismantle(clean, rec, false), m.volumes.Remove(rec.Mounts))
 	}
 	if err := os.MkdirAll(m.dir(rec.ID), 0o710); err != nil {
 		return nil, undo(fmt.Errorf("container directory: %w", err))
 	}
-	if rec.Mounts, err = m.mountPoints(rec); err != nil {
+	if rec.Mounts, err = m.volumes.Mounts(rec.Config, rec.Host, func() ([]mountPoint, error) { return m.inheritedPoints(rec) }); err != nil {
 		return nil, undo(err)
 	}
 	if err := m.o.Containers.Check(m.spec(rec, netns{}, m.filesOf(rec.ID))); err != nil {

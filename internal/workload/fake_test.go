@@ -284,3 +284,8 @@ func equal[T any](t *testing.T, what string, got, want []T) {
 }
 
 var errBroken = errors.New("broken")
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

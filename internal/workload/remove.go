@@ -84,7 +84,7 @@ func (m *Manager) remove(ctx context.Context, b *box, o RemoveOptions) error {
 		err = nil
 	}
 	if o.Volumes {
-		err = errors.Join(err, m.removeVolumes(rec))
+		err = errors.Join(err, m.volumes.Remove(rec.Mounts))
 	}
 	m.closeOutput(ctx, b)
 	m.say(b, dockerevents.ActionDestroy)

@@ -27,7 +27,7 @@ const halfTimeout = 10 * time.Second
 // engine is open and before anything else. Errors: records that cannot be read;
 // what concerns one container only is logged.
 func (m *Manager) Restore(ctx context.Context) error {
-	if err := closeVolumes(m.o.Root); err != nil {
+	if err := m.volumes.Close(); err != nil {
 		return err
 	}
 	records, err := m.o.Store.LoadContainers(ctx)

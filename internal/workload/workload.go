@@ -34,6 +34,7 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/workload/exec"
 	"github.com/linkspan/linkspan/internal/workload/health"
+	"github.com/linkspan/linkspan/internal/workload/volumes"
 )
 
 // Options is what a Manager is made of. Engine, the hands, Store and Events are needed;
@@ -105,6 +106,7 @@ type Manager struct {
 	unfinished unfinished
 	execs      *exec.Execs
 	health     *health.Checker
+	volumes    volumes.Store
 
 	mu    sync.Mutex
 	boxes map[model.ContainerID]*box
@@ -139,6 +141,7 @@ func New(o Options) (*Manager, error) {
 		names: map[string]model.ContainerID{},
 	}
 	m.closed, m.close = context.WithCancel(context.Background())
+	m.volumes = volumes.Store{Root: o.Root}
 	m.health = health.New(health.Options{Runtime: o.Execs, Closed: m.closed, Work: &m.work, Log: o.Logger})
 	m.execs = exec.New(exec.Options{Find: m.handle, Runtime: o.Execs, NewID: ids.New, Closed: m.closed, Work: &m.work, Log: o.Logger})
 	return m, nil

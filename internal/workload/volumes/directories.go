@@ -1,10 +1,18 @@
-package workload
+// Package volumes makes and removes what containers mount: the directories of local
+// volumes below the data root, and directories of the host where Docker makes them.
+//
+// It promises that users of the host cannot reach into volumes. What a mount means is
+// decided by package containerspec.
+package volumes
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/linkspan/linkspan/internal/containerspec"
 )
 
 // Modes of the folders of volumes. What a container's root leaves in one, such as a
@@ -17,11 +25,19 @@ const (
 	dataMode    = 0o755 // as containers see it
 )
 
-// makeVolume makes the folders of a volume below the data root, unless they are there,
+// Store is all volumes below one data root.
+type Store struct {
+	Root string // of the daemon's data
+}
+
+// data is the directory of a volume's data. The name has been checked.
+func (s Store) data(name string) string { return filepath.Join(s.Root, "volumes", name, "_data") }
+
+// make makes the folders of a volume below the data root, unless they are there,
 // and closes them to users of the host, also where an earlier release had left them
 // open. The mode of the data is the containers' own.
-func makeVolume(root, name string) error {
-	all := filepath.Join(root, "volumes")
+func (s Store) make(name string) error {
+	all := filepath.Join(s.Root, "volumes")
 	for _, folder := range []struct {
 		path string
 		mode fs.FileMode
@@ -39,12 +55,23 @@ func makeVolume(root, name string) error {
 	return nil
 }
 
-// closeVolumes closes the folder of all volumes, which an earlier release has left
+// Close closes the folder of all volumes, which an earlier release has left
 // open, before any container is looked at.
-func closeVolumes(root string) error {
-	err := os.Chmod(filepath.Join(root, "volumes"), volumesMode)
+func (s Store) Close() error {
+	err := os.Chmod(filepath.Join(s.Root, "volumes"), volumesMode)
 	if err != nil && !os.IsNotExist(err) {
 		return fmt.Errorf("close the folder of volumes: %w", err)
 	}
 	return nil
+}
+
+// Remove deletes the anonymous volumes among a container's mounts.
+func (s Store) Remove(mounts []containerspec.MountPoint) error {
+	var errs []error
+	for _, p := range mounts {
+		if p.Anonymous {
+			errs = append(errs, os.RemoveAll(filepath.Dir(s.data(p.Name))))
+		}
+	}
+	return errors.Join(errs...)
 }
