@@ -45,11 +45,14 @@ var layers = map[string][]string{
 	// what a process has little of: for all that act
 	"internal/limits": {},
 
+	// programs that outlive the daemon: for those that start them
+	"internal/process": {},
+
 	// hands: each does one kind of effect and knows only words
 	"internal/kernel":   {words, "internal/kernel"},
 	"internal/store":    {words, "internal/store"},
 	"internal/resolver": {words, "internal/limits", "internal/resolver"},
-	"internal/runtime":  {words, "internal/runtime"},
+	"internal/runtime":  {words, "internal/process", "internal/runtime"},
 	"internal/output":   {words, "internal/limits", "internal/output"},
 	"internal/forward":  {words, "internal/limits", "internal/forward"},
 
@@ -61,7 +64,7 @@ var layers = map[string][]string{
 	"internal/engine":   {words, thought},
 	"internal/workload": {words, thought, "internal/workload", "internal/events", "internal/ids", "internal/engine"},
 	"internal/networks": {words, thought, "internal/events", "internal/ids"},
-	"internal/keeper":   {words, "internal/limits", "internal/keeper/wire"},
+	"internal/keeper":   {words, "internal/limits", "internal/process", "internal/keeper/wire"},
 
 	// doors
 	"internal/config":    {},
@@ -208,8 +211,8 @@ var oneDoor = map[string][]string{
 	"github.com/mdlayher/netlink":           {"internal/kernel"},
 	"github.com/google/nftables":            {"internal/kernel/nft"},
 	"github.com/containerd/containerd":      {"internal/runtime"},
-	"os/exec":                               {"internal/runtime", "internal/kernel/iptables", "internal/keeper", "lab", "demo"},
-	"golang.org/x/sys/unix":                 {"internal/kernel", "internal/store", "internal/resolver", "internal/runtime", "internal/output", "internal/forward", "lab"},
+	"os/exec":                               {"internal/process", "internal/runtime", "internal/kernel/iptables", "internal/keeper", "lab", "demo"},
+	"golang.org/x/sys/unix":                 {"internal/kernel", "internal/store", "internal/resolver", "internal/process", "internal/runtime", "internal/output", "internal/forward", "lab"},
 	"go.etcd.io/bbolt":                      {"internal/store"},
 	"github.com/miekg/dns":                  {"internal/resolver", "lab"},
 	"github.com/docker/cli":                 {"internal/cli"},

@@ -11,14 +11,12 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/linkspan/linkspan/internal/process"
 )
 
 const (
 	program = "linkspan-keeper"
-
-	// logLimit is the size in bytes beyond which the keeper's log is put aside when
-	// one starts.
-	logLimit = 1 << 20
 	// startTime bounds how long a new keeper may take until it answers.
 	startTime = 10 * time.Second
 	knockTime = 2 * time.Millisecond // between two looks for a keeper's socket
@@ -87,7 +85,7 @@ func (k *Keeper) launch(ctx context.Context, takeOver bool) (*link, error) {
 // daemon's terminal or process group does not reach it, and in the daemon's mount
 // namespace, whose network namespaces it must see.
 func (k *Keeper) command(takeOver bool) (*exec.Cmd, error) {
-	log, err := openLog(k.o.Log)
+	log, err := process.OpenLog(k.o.Log, "the keeper's log")
 	if err != nil {
 		return nil, err
 	}
@@ -99,23 +97,6 @@ func (k *Keeper) command(takeOver bool) (*exec.Cmd, error) {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return cmd, nil
-}
-
-// openLog opens the keeper's log, putting a long one aside.
-func openLog(path string) (*os.File, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("the keeper's log: %w", err)
-	}
-	if info, err := os.Stat(path); err == nil && info.Size() > logLimit {
-		if err := os.Rename(path, path+".1"); err != nil {
-			return nil, fmt.Errorf("put the keeper's log aside: %w", err)
-		}
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("the keeper's log: %w", err)
-	}
-	return f, nil
 }
 
 // await connects to the keeper with that pid once it listens.

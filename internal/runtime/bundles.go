@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/runtime/containerd"
 )
 
 // sweepBundles removes the bundles that nothing stands for. A containerd that was
@@ -21,10 +22,11 @@ import (
 // A task that the last daemon's containerd is still about would have a shim by
 // the time of the first call.
 func (r *Runtime) sweepBundles(ctx context.Context) error {
-	if r.child == nil {
+	any, _ := r.client.Bundle("any")
+	if any == "" {
 		return nil
 	}
-	bundles := filepath.Dir(r.bundlePaths("any")[0])
+	bundles := filepath.Dir(any)
 	entries, err := os.ReadDir(bundles)
 	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0 {
 		return nil
@@ -48,12 +50,12 @@ func (r *Runtime) sweepBundles(ctx context.Context) error {
 // inUse returns the containers that have a task or a shim.
 func (r *Runtime) inUse(ctx context.Context) (map[model.ContainerID]bool, error) {
 	out := map[model.ContainerID]bool{}
-	for _, s := range findShims(r.opts.Namespace, r.address) {
+	for _, s := range findShims(r.client.Namespace, r.client.Address) {
 		out[s.container] = true
 	}
-	answer, err := r.tasks().List(ctx, &tasks.ListTasksRequest{})
+	answer, err := r.client.Tasks().List(ctx, &tasks.ListTasksRequest{})
 	if err != nil {
-		return nil, faultf("open", "", "list tasks", err)
+		return nil, containerd.Faultf("open", "", "list tasks", err)
 	}
 	for _, t := range answer.Tasks {
 		out[model.ContainerID(t.ID)] = true

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/runtime/containerd"
 )
 
 // claims let one at a time make, remove or clear away a container's task: a sweep
@@ -31,7 +32,7 @@ func (c *claims) take(ctx context.Context, id model.ContainerID) (release func()
 		select {
 		case <-held:
 		case <-ctx.Done():
-			return nil, model.Errorf(model.Unavailable, "another operation on the task of %s goes on: %w", describe(id), context.Cause(ctx))
+			return nil, model.Errorf(model.Unavailable, "another operation on the task of %s goes on: %w", containerd.Describe(id), context.Cause(ctx))
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/runtime/containerd"
 	"github.com/linkspan/linkspan/internal/runtime/ocispec"
 )
 
@@ -36,7 +37,7 @@ const (
 // record. Nothing runs yet. Errors: NotFound for the image, Invalid for what
 // cannot be done, Conflict if the ID is taken.
 func (r *Runtime) Create(ctx context.Context, spec model.ContainerSpec) error {
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
 	image, err := r.imageByID(ctx, spec.Image)
 	if err != nil {
@@ -68,7 +69,7 @@ func (r *Runtime) createRecord(ctx context.Context, spec model.ContainerSpec, ro
 		return nil
 	})
 	if err = errors.Join(unresolved, err); err != nil {
-		return fault("create", describe(spec.ID), err)
+		return containerd.Fault("create", containerd.Describe(spec.ID), err)
 	}
 	oci, err := ocispec.Build(spec, who, r.host)
 	if err != nil {
@@ -84,16 +85,16 @@ func (r *Runtime) createRecord(ctx context.Context, spec model.ContainerSpec, ro
 		Image:       string(spec.Image),
 		Runtime:     containers.RuntimeInfo{Name: ociRuntime},
 		Spec:        packed,
-		Snapshotter: r.snapshotter,
+		Snapshotter: r.client.Snapshotter,
 		SnapshotKey: string(spec.ID),
 	})
-	return faultf("create", describe(spec.ID), "create container", err)
+	return containerd.Faultf("create", containerd.Describe(spec.ID), "create container", err)
 }
 
 // Delete removes a container that has no process: its record, snapshot and
 // FIFOs. What is gone already is no error.
 func (r *Runtime) Delete(ctx context.Context, id model.ContainerID) error {
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
 	release, err := r.claims.take(ctx, id)
 	if err != nil {
@@ -104,8 +105,8 @@ func (r *Runtime) Delete(ctx context.Context, id model.ContainerID) error {
 		return err
 	}
 	r.forgetAll(id)
-	if err := r.client.ContainerService().Delete(ctx, string(id)); err != nil && !isNotFound(err) {
-		return fault("delete", describe(id), err)
+	if err := r.client.ContainerService().Delete(ctx, string(id)); err != nil && !containerd.IsNotFound(err) {
+		return containerd.Fault("delete", containerd.Describe(id), err)
 	}
 	if err := r.removeSnapshot(ctx, string(id)); err != nil {
 		return err
@@ -117,18 +118,18 @@ func (r *Runtime) Delete(ctx context.Context, id model.ContainerID) error {
 }
 
 func (r *Runtime) removeSnapshot(ctx context.Context, key string) error {
-	err := r.client.SnapshotService(r.snapshotter).Remove(ctx, key)
-	if isNotFound(err) {
+	err := r.client.Snapshots().Remove(ctx, key)
+	if containerd.IsNotFound(err) {
 		return nil
 	}
-	return faultf("delete", key, "remove snapshot", err)
+	return containerd.Faultf("delete", key, "remove snapshot", err)
 }
 
 // deleteRemains removes what a start that was cut short has left of a container
 // without a process. It must be done as long as containerd has the container: where
 // the cgroups are is known from its specification.
 func (r *Runtime) deleteRemains(ctx context.Context, id model.ContainerID) error {
-	if paths := r.bundlePaths(id); paths == nil || exists(paths[0]) {
+	if bundle, _ := r.client.Bundle(id); bundle == "" || exists(bundle) {
 		if err := r.clearTheWay(ctx, id); err != nil {
 			return err
 		}
@@ -150,7 +151,7 @@ func (r *Runtime) deleteRemains(ctx context.Context, id model.ContainerID) error
 func (r *Runtime) sweepUnowned(ctx context.Context) error {
 	have, err := r.client.ContainerService().List(ctx)
 	if err != nil {
-		return faultf("open", "", "list containers", err)
+		return containerd.Faultf("open", "", "list containers", err)
 	}
 	layers, streams := make(map[string]bool, len(have)), make(map[string]bool, len(have))
 	for _, c := range have {
@@ -186,8 +187,8 @@ func (r *Runtime) sweepSnapshots(ctx context.Context, owned map[string]bool) err
 		}
 		return nil
 	}
-	if err := r.client.SnapshotService(r.snapshotter).Walk(ctx, walk); err != nil {
-		return faultf("open", "", "list snapshots", err)
+	if err := r.client.Snapshots().Walk(ctx, walk); err != nil {
+		return containerd.Faultf("open", "", "list snapshots", err)
 	}
 	for _, key := range stray {
 		r.log.Info("removing a snapshot without a container", "op", "runtime.sweep", "container", key)
@@ -207,19 +208,19 @@ func isOf(instance string, labels map[string]string) bool {
 
 // List returns all our containers with the state of their processes.
 func (r *Runtime) List(ctx context.Context) ([]model.TaskStatus, error) {
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
 	have, err := r.client.ContainerService().List(ctx)
 	if err != nil {
-		return nil, fault("list", "", err)
+		return nil, containerd.Fault("list", "", err)
 	}
-	running, err := r.tasks().List(ctx, &tasks.ListTasksRequest{})
+	running, err := r.client.Tasks().List(ctx, &tasks.ListTasksRequest{})
 	if err != nil {
-		return nil, fault("list", "", err)
+		return nil, containerd.Fault("list", "", err)
 	}
 	byID, err := r.allKnown(ctx, running.Tasks)
 	if err != nil {
-		return nil, fault("list", "", err)
+		return nil, containerd.Fault("list", "", err)
 	}
 	out := make([]model.TaskStatus, 0, len(have))
 	for _, c := range have {
@@ -237,17 +238,17 @@ func (r *Runtime) List(ctx context.Context) ([]model.TaskStatus, error) {
 
 // Status returns the state of one container; NotFound if there is none.
 func (r *Runtime) Status(ctx context.Context, id model.ContainerID) (model.TaskStatus, error) {
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
 	p, err := r.known(ctx, id)
 	if err == nil {
 		return r.status(ctx, id, p), nil
 	}
-	if !isNotFound(err) {
-		return model.TaskStatus{}, fault("status", describe(id), err)
+	if !containerd.IsNotFound(err) {
+		return model.TaskStatus{}, containerd.Fault("status", containerd.Describe(id), err)
 	}
 	if _, err := r.client.ContainerService().Get(ctx, string(id)); err != nil {
-		return model.TaskStatus{}, fault("status", describe(id), err)
+		return model.TaskStatus{}, containerd.Fault("status", containerd.Describe(id), err)
 	}
 	return model.TaskStatus{ID: id, State: model.TaskNone}, nil
 }
@@ -277,7 +278,7 @@ func (r *Runtime) known(ctx context.Context, id model.ContainerID) (*tasktypes.P
 	ctx, cancel := context.WithTimeout(ctx, knownTimeout)
 	defer cancel()
 	for {
-		answer, err := r.tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
+		answer, err := r.client.Tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
 		if err != nil {
 			return nil, err
 		}
@@ -286,8 +287,8 @@ func (r *Runtime) known(ctx context.Context, id model.ContainerID) (*tasktypes.P
 		}
 		select {
 		case <-ctx.Done():
-			return nil, model.Errorf(model.Unavailable, "the shim of %s does not answer: %w", describe(id), context.Cause(ctx))
-		case <-time.After(retryFirst):
+			return nil, model.Errorf(model.Unavailable, "the shim of %s does not answer: %w", containerd.Describe(id), context.Cause(ctx))
+		case <-time.After(containerd.RetryFirst):
 		}
 	}
 }
@@ -308,9 +309,9 @@ func (r *Runtime) allKnown(ctx context.Context, list []*tasktypes.Process) (map[
 			switch {
 			case err == nil:
 				p = now
-			case isNotFound(err):
+			case containerd.IsNotFound(err):
 				continue
-			case kindOf(err) != model.Unavailable && ctx.Err() == nil:
+			case containerd.KindOf(err) != model.Unavailable && ctx.Err() == nil:
 				return nil, err
 			}
 		}
@@ -323,11 +324,11 @@ func (r *Runtime) allKnown(ctx context.Context, list []*tasktypes.Process) (map[
 func (r *Runtime) loadSpec(ctx context.Context, id model.ContainerID) (containers.Container, *specs.Spec, error) {
 	c, err := r.client.ContainerService().Get(ctx, string(id))
 	if err != nil {
-		return c, nil, fault("load", describe(id), err)
+		return c, nil, containerd.Fault("load", containerd.Describe(id), err)
 	}
 	var s specs.Spec
 	if err := typeurl.UnmarshalTo(c.Spec, &s); err != nil {
-		return c, nil, fmt.Errorf("read the specification of %s: %w", describe(id), err)
+		return c, nil, fmt.Errorf("read the specification of %s: %w", containerd.Describe(id), err)
 	}
 	return c, &s, nil
 }

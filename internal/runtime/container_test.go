@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/process"
 	"github.com/linkspan/linkspan/internal/runtime/ocispec"
 )
 
@@ -277,11 +278,11 @@ func TestContainerdKilled(t *testing.T) {
 	spec.Process.Stdin = true
 	c := e.start(spec)
 	c.out.contains(t, "one\n")
-	old := e.child.proc.id
-	unix.Kill(old.pid, unix.SIGKILL) //nolint:errcheck // checked by what follows
+	old := e.child()
+	unix.Kill(old.Pid, unix.SIGKILL) //nolint:errcheck // checked by what follows
 	var st model.TaskStatus
 	eventually(t, func() bool {
-		id, err := readRecord(e.child.record())
+		id, err := process.ReadRecord(e.recordFile())
 		if err != nil || id == old {
 			return false
 		}
@@ -315,11 +316,11 @@ func TestContainerdKilledAmidPause(t *testing.T) {
 			done := make(chan error, 1)
 			go func() { done <- change.do(t.Context(), c.ID) }()
 			time.Sleep(moment) // into the request
-			record, err := readRecord(e.child.record())
+			record, err := process.ReadRecord(e.recordFile())
 			if err != nil {
 				t.Fatal(err)
 			}
-			unix.Kill(record.pid, unix.SIGKILL) //nolint:errcheck // it has gone or goes
+			unix.Kill(record.Pid, unix.SIGKILL) //nolint:errcheck // it has gone or goes
 			if err := <-done; err != nil {
 				t.Fatalf("containerd killed after %s: %v", moment, err)
 			}
@@ -336,7 +337,7 @@ func TestReattach(t *testing.T) {
 	spec.Process.Stdin = true
 	c := e.start(spec)
 	c.out.contains(t, "one\n")
-	child := e.child.proc.id
+	child := e.child()
 	// The daemon goes away: its file descriptors close, containerd stays.
 	c.streams.Stdout.Close()
 	c.streams.Stderr.Close()
@@ -344,8 +345,8 @@ func TestReattach(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.open()
-	if e.child.proc.id != child {
-		t.Errorf("containerd %+v is not the one before, %+v", e.child.proc.id, child)
+	if e.child() != child {
+		t.Errorf("containerd %+v is not the one before, %+v", e.child(), child)
 	}
 	s, pid, err := e.reattach(c.ID)
 	if err != nil || pid != c.pid {
@@ -396,8 +397,8 @@ func TestExitWhileAway(t *testing.T) {
 // between making a layer and recording it.
 func TestForgottenLayer(t *testing.T) {
 	e := newEngine(t)
-	if e.snapshotter != overlaySnapshots {
-		t.Skipf("the snapshotter is %s", e.snapshotter)
+	if e.client.Snapshotter != "overlayfs" {
+		t.Skipf("the snapshotter is %s", e.client.Snapshotter)
 	}
 	layers := filepath.Join(e.opts.DataRoot, "containerd", "root", "io.containerd.snapshotter.v1.overlayfs", "snapshots")
 	entries, err := os.ReadDir(layers)
@@ -428,7 +429,7 @@ func TestForgottenBundle(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(forgotten, "rootfs"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.sweepBundles(e.scope(t.Context())); err != nil {
+	if err := e.sweepBundles(e.client.Scope(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(forgotten); !os.IsNotExist(err) {
@@ -437,7 +438,7 @@ func TestForgottenBundle(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(bundles, string(c.ID))); err != nil {
 		t.Errorf("a bundle in use is gone: %v", err)
 	}
-	if err := e.sweepShims(e.scope(t.Context())); err != nil {
+	if err := e.sweepShims(e.client.Scope(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	if err := e.Kill(t.Context(), c.ID, unix.SIGKILL, true); err != nil {

@@ -3,7 +3,6 @@ package runtime
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/runtime/containerd"
 	"github.com/linkspan/linkspan/internal/runtime/ocispec"
 )
 
@@ -25,7 +25,7 @@ const endSeen = 2 * time.Second
 // its streams; StartExec lets it run. What p leaves empty comes from the
 // container: user, directory, environment.
 func (r *Runtime) Exec(ctx context.Context, id model.ContainerID, exec string, p model.Process) (*model.Streams, error) {
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
 	if exec == "" || strings.ContainsAny(exec, "/.") {
 		return nil, model.Errorf(model.Invalid, "invalid exec id %q", exec)
@@ -51,13 +51,13 @@ func (r *Runtime) Exec(ctx context.Context, id model.ContainerID, exec string, p
 	if err != nil {
 		return nil, err
 	}
-	_, err = r.tasks().Exec(ctx, &tasks.ExecProcessRequest{ContainerID: string(id), ExecID: exec,
+	_, err = r.client.Tasks().Exec(ctx, &tasks.ExecProcessRequest{ContainerID: string(id), ExecID: exec,
 		Stdin: f.stdin, Stdout: f.stdout, Stderr: f.stderr, Terminal: p.TTY, Spec: packed})
 	if err != nil {
 		closeStreams(streams)
 		g.close()
 		f.remove()
-		if strings.Contains(err.Error(), "in a paused state") { // since we looked
+		if containerd.SaysPaused(err) { // since we looked
 			return nil, frozen(id)
 		}
 		return nil, r.faultOrEnd(ctx, "exec", id, err)
@@ -68,7 +68,7 @@ func (r *Runtime) Exec(ctx context.Context, id model.ContainerID, exec string, p
 
 // execUser resolves a user in the container as it is now, not as its image was.
 func (r *Runtime) execUser(ctx context.Context, id model.ContainerID, p model.Process) (specs.User, error) {
-	answer, err := r.tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
+	answer, err := r.client.Tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
 	if err != nil {
 		return specs.User{}, r.faultOrEnd(ctx, "exec", id, err)
 	}
@@ -77,14 +77,14 @@ func (r *Runtime) execUser(ctx context.Context, id model.ContainerID, p model.Pr
 
 // StartExec lets an exec run and returns its pid, as the host numbers it.
 func (r *Runtime) StartExec(ctx context.Context, id model.ContainerID, exec string) (int, error) {
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
 	leave, err := r.starting.enter(ctx, id)
 	if err != nil {
 		r.begun(procKey{container: id, exec: exec})
 		return 0, err
 	}
-	answer, err := r.tasks().Start(ctx, &tasks.StartRequest{ContainerID: string(id), ExecID: exec})
+	answer, err := r.client.Tasks().Start(ctx, &tasks.StartRequest{ContainerID: string(id), ExecID: exec})
 	leave()
 	// Also after an error: whoever reads the streams must see their end.
 	r.begun(procKey{container: id, exec: exec})
@@ -94,29 +94,26 @@ func (r *Runtime) StartExec(ctx context.Context, id model.ContainerID, exec stri
 	return int(answer.Pid), nil
 }
 
-// faultOrEnd is fault for what needs a container that runs: NotFound if it could not be
+// faultOrEnd is Fault for what needs a container that runs: NotFound if it could not be
 // done because the container has just ended.
 func (r *Runtime) faultOrEnd(ctx context.Context, op string, id model.ContainerID, err error) error {
 	if err != nil && r.diedUnder(ctx, id, err) {
-		return model.Errorf(model.NotFound, "%s ended meanwhile: %w", describe(id), native(err))
+		return model.Errorf(model.NotFound, "%s ended meanwhile: %w", containerd.Describe(id), containerd.Native(err))
 	}
-	return fault(op, describe(id), err)
+	return containerd.Fault(op, containerd.Describe(id), err)
 }
 
 // diedUnder tells whether something failed because the container's first process has
 // just ended. runc's words for it are many, and may be about files that are no more:
-// the state of the container counts. With the words below runc has seen the end, or
-// the kernel has taken an exec along (pid_namespaces(7)), maybe before the shim knows.
+// the state of the container counts, which the shim may see a little later.
 func (r *Runtime) diedUnder(ctx context.Context, id model.ContainerID, err error) bool {
 	patience := time.Duration(0)
-	words := []string{"ttrpc: closed", "broken pipe", "connection reset", "EOF", "executing setns process", "namespace path: lstat /proc/",
-		"container not running", "container not paused", "unable to freeze"}
-	if slices.ContainsFunc(words, func(w string) bool { return strings.Contains(err.Error(), w) }) {
+	if containerd.SaysMayHaveEnded(err) {
 		patience = endSeen
 	}
-	for end := time.Now().Add(patience); ; time.Sleep(retryFirst) {
-		answer, err := r.tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
-		if isNotFound(err) || err == nil && answer.Process.Status == tasktypes.Status_STOPPED {
+	for end := time.Now().Add(patience); ; time.Sleep(containerd.RetryFirst) {
+		answer, err := r.client.Tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
+		if containerd.IsNotFound(err) || err == nil && answer.Process.Status == tasktypes.Status_STOPPED {
 			return true
 		}
 		if ctx.Err() != nil || time.Now().After(end) {
@@ -133,17 +130,17 @@ func (r *Runtime) ResizeExec(ctx context.Context, id model.ContainerID, exec str
 // KillExec sends a signal to an exec, and to what it has started as far as that is
 // in its process group: the children of a shell that is killed would stay.
 func (r *Runtime) KillExec(ctx context.Context, id model.ContainerID, exec string, sig syscall.Signal) error {
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
-	answer, err := r.tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id), ExecID: exec})
+	answer, err := r.client.Tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id), ExecID: exec})
 	if err != nil {
-		return fault("exec", describe(id), err)
+		return containerd.Fault("exec", containerd.Describe(id), err)
 	}
 	if p := answer.Process; p.Status == tasktypes.Status_RUNNING && signalGroup(int(p.Pid), sig) {
 		return nil
 	}
-	_, err = r.tasks().Kill(ctx, &tasks.KillRequest{ContainerID: string(id), ExecID: exec, Signal: uint32(sig)})
-	return fault("exec", describe(id), err)
+	_, err = r.client.Tasks().Kill(ctx, &tasks.KillRequest{ContainerID: string(id), ExecID: exec, Signal: uint32(sig)})
+	return containerd.Fault("exec", containerd.Describe(id), err)
 }
 
 // signalGroup sends a signal to a process group (kill(2), setsid(2)) whose leader
@@ -157,17 +154,17 @@ func signalGroup(leader int, sig syscall.Signal) bool {
 // DeleteExec removes the state of an exec that has ended or never started. Its
 // FIFOs go too; streams that are open can still be read to their end.
 func (r *Runtime) DeleteExec(ctx context.Context, id model.ContainerID, exec string) (model.Exit, error) {
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
-	answer, err := r.tasks().DeleteProcess(ctx, &tasks.DeleteProcessRequest{ContainerID: string(id), ExecID: exec})
-	if err != nil && !isNotFound(err) {
-		return model.Exit{}, fault("exec", describe(id), err)
+	answer, err := r.client.Tasks().DeleteProcess(ctx, &tasks.DeleteProcessRequest{ContainerID: string(id), ExecID: exec})
+	if err != nil && !containerd.IsNotFound(err) {
+		return model.Exit{}, containerd.Fault("exec", containerd.Describe(id), err)
 	}
 	key := procKey{container: id, exec: exec}
 	r.forget(key)
 	r.fifoPaths(key, model.StreamOptions{Stdin: true}).remove()
 	if err != nil {
-		return model.Exit{}, fault("exec", describe(id), err)
+		return model.Exit{}, containerd.Fault("exec", containerd.Describe(id), err)
 	}
 	return model.Exit{Code: int(answer.ExitStatus), At: answer.ExitedAt.AsTime()}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/runtime/containerd"
 )
 
 // execStarts is how many execs of one container may be started at the same time.
@@ -30,7 +31,7 @@ func (g *gates) enter(ctx context.Context, id model.ContainerID) (leave func(), 
 	select {
 	case gate <- struct{}{}:
 	case <-ctx.Done():
-		return nil, model.Errorf(model.Unavailable, "too many execs are being started in %s: %w", describe(id), context.Cause(ctx))
+		return nil, model.Errorf(model.Unavailable, "too many execs are being started in %s: %w", containerd.Describe(id), context.Cause(ctx))
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -18,6 +18,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/runtime/containerd"
 )
 
 // factsLimit bounds how many images are remembered.
@@ -100,7 +101,7 @@ func (r *Runtime) fact(ctx context.Context, target ocispec.Descriptor) (imageFac
 	}
 	raw, err := content.ReadBlob(ctx, documents{r.client.ContentStore()}, manifest.Config)
 	if err != nil {
-		return imageFact{}, faultf("image", target.Digest.String(), "read configuration", err)
+		return imageFact{}, containerd.Faultf("image", target.Digest.String(), "read configuration", err)
 	}
 	image, diffs, err := parseConfig(raw)
 	if err != nil {
@@ -122,20 +123,20 @@ func (r *Runtime) fact(ctx context.Context, target ocispec.Descriptor) (imageFac
 func (r *Runtime) manifest(ctx context.Context, target ocispec.Descriptor) (ocispec.Manifest, error) {
 	store := documents{r.client.ContentStore()}
 	manifest, err := images.Manifest(ctx, store, target, platforms.Default())
-	if isNotFound(err) {
+	if containerd.IsNotFound(err) {
 		manifest, err = images.Manifest(ctx, store, target, platforms.All)
 	}
-	return manifest, faultf("image", target.Digest.String(), "read manifest", err)
+	return manifest, containerd.Faultf("image", target.Digest.String(), "read manifest", err)
 }
 
 // unpackedSize adds up the layers' sizes in bytes.
 func (r *Runtime) unpackedSize(ctx context.Context, diffs []digest.Digest) (int64, error) {
-	store := r.client.SnapshotService(r.snapshotter)
+	store := r.client.Snapshots()
 	var sum int64
 	for i := range diffs {
 		usage, err := store.Usage(ctx, chains.ChainID(diffs[:i+1]).String())
 		if err != nil {
-			return 0, faultf("image", "", "size of layer", err)
+			return 0, containerd.Faultf("image", "", "size of layer", err)
 		}
 		sum += usage.Size
 	}
@@ -210,7 +211,7 @@ func (e imageEntry) view() model.Image {
 func (r *Runtime) catalog(ctx context.Context) ([]imageEntry, error) {
 	records, err := r.client.ImageService().List(ctx)
 	if err != nil {
-		return nil, fault("images", "", err)
+		return nil, containerd.Fault("images", "", err)
 	}
 	byID := map[model.ImageID]*imageEntry{}
 	for _, rec := range records {
@@ -218,7 +219,7 @@ func (r *Runtime) catalog(ctx context.Context) ([]imageEntry, error) {
 		if err != nil {
 			// One damaged image must not hide the others, nor itself: it is there to be
 			// removed.
-			if ctx.Err() != nil || isGone(err) {
+			if ctx.Err() != nil || containerd.IsGone(err) {
 				return nil, err
 			}
 			if r.facts.tell(rec.Target.Digest) {

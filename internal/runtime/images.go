@@ -11,11 +11,12 @@ import (
 	"github.com/containerd/containerd/v2/core/images/archive"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/runtime/containerd"
 )
 
 // Images returns all stored images, the newest first.
 func (r *Runtime) Images(ctx context.Context) ([]model.Image, error) {
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
 	all, err := r.catalog(ctx)
 	if err != nil {
@@ -32,7 +33,7 @@ func (r *Runtime) Images(ctx context.Context) ([]model.Image, error) {
 // A name goes before an ID. Errors: NotFound with Docker's text, Invalid for a
 // malformed name, Conflict for a beginning that several IDs share.
 func (r *Runtime) Image(ctx context.Context, ref string) (model.Image, error) {
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
 	all, err := r.catalog(ctx)
 	if err != nil {
@@ -116,7 +117,7 @@ func byPrefix(all []imageEntry, ref, digits string) (imageEntry, string, error) 
 // Tag gives the image src names a further name. A name that another image has
 // moves over.
 func (r *Runtime) Tag(ctx context.Context, src, ref string) error {
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
 	name, err := tagTarget(ref)
 	if err != nil {
@@ -137,10 +138,10 @@ func (r *Runtime) Tag(ctx context.Context, src, ref string) error {
 func (r *Runtime) putRecord(ctx context.Context, img images.Image) error {
 	store := r.client.ImageService()
 	_, err := store.Create(ctx, img)
-	if err != nil && kindOf(err) == model.Conflict {
+	if err != nil && containerd.KindOf(err) == model.Conflict {
 		_, err = store.Update(ctx, img, "target")
 	}
-	return fault("tag", img.Name, err)
+	return containerd.Fault("tag", img.Name, err)
 }
 
 // Remove takes away the name ref or, if that was the last or ref is an ID, the
@@ -148,7 +149,7 @@ func (r *Runtime) putRecord(ctx context.Context, img images.Image) error {
 // several names is a Conflict without force. Whether a container uses the image
 // is for the caller to find out first.
 func (r *Runtime) Remove(ctx context.Context, ref string, force bool) (untagged, deleted []string, err error) {
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
 	all, err := r.catalog(ctx)
 	if err != nil {
@@ -161,7 +162,7 @@ func (r *Runtime) Remove(ctx context.Context, ref string, force bool) (untagged,
 	tags := slices.DeleteFunc(slices.Clone(e.records), func(i images.Image) bool { return isKeeper(i.Name) })
 	if record != "" && len(tags) > 1 {
 		err := r.client.ImageService().Delete(ctx, record)
-		return []string{familiar(record)}, nil, fault("remove", ref, err)
+		return []string{familiar(record)}, nil, containerd.Fault("remove", ref, err)
 	}
 	if len(tags) > 1 && !force && severalRepositories(tags) {
 		return nil, nil, model.Errorf(model.Conflict,
@@ -201,8 +202,8 @@ func (r *Runtime) removeEntry(ctx context.Context, e imageEntry) error {
 		if i == len(records)-1 {
 			opts = append(opts, images.SynchronousDelete())
 		}
-		if err := store.Delete(ctx, rec.Name, opts...); err != nil && !isNotFound(err) {
-			return fault("remove", rec.Name, err)
+		if err := store.Delete(ctx, rec.Name, opts...); err != nil && !containerd.IsNotFound(err) {
+			return containerd.Fault("remove", rec.Name, err)
 		}
 		r.facts.drop(rec.Target.Digest)
 	}
@@ -213,7 +214,7 @@ func (r *Runtime) removeEntry(ctx context.Context, e imageEntry) error {
 // name without a tag stands for all tags of that repository; an ID is saved
 // without names.
 func (r *Runtime) Save(ctx context.Context, refs []string, w io.Writer) error {
-	ctx = r.scope(ctx)
+	ctx = r.client.Scope(ctx)
 	all, err := r.catalog(ctx)
 	if err != nil {
 		return err
@@ -226,7 +227,7 @@ func (r *Runtime) Save(ctx context.Context, refs []string, w io.Writer) error {
 		}
 		opts = append(opts, more...)
 	}
-	return fault("save", strings.Join(refs, " "), r.client.Export(ctx, w, opts...))
+	return containerd.Fault("save", strings.Join(refs, " "), r.client.Export(ctx, w, opts...))
 }
 
 // exportOptions selects what one argument of `docker save` names.

@@ -60,7 +60,7 @@ func TestImageLife(t *testing.T) {
 func (e *engine) noSnapshots(t *testing.T) {
 	t.Helper()
 	left := func() (names []string) {
-		err := e.client.SnapshotService(e.snapshotter).Walk(e.scope(t.Context()),
+		err := e.client.Snapshots().Walk(e.client.Scope(t.Context()),
 			func(_ context.Context, info snapshots.Info) error {
 				if info.Name != spareKey {
 					names = append(names, info.Name)

@@ -19,6 +19,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/runtime/containerd"
 )
 
 // Import makes an image of one layer from the tar file of a root file system, as
@@ -38,7 +39,7 @@ func (r *Runtime) Import(ctx context.Context, rootfs io.Reader, ref string, chan
 		return model.Image{}, err
 	}
 	var out []model.Image
-	err = r.wholly(r.scope(ctx), func(ctx context.Context, store intake) ([]images.Image, error) {
+	err = r.wholly(r.client.Scope(ctx), func(ctx context.Context, store intake) ([]images.Image, error) {
 		layer, err := writeLayer(ctx, store, rootfs)
 		if err != nil {
 			return nil, err
@@ -74,16 +75,16 @@ func writeLayer(ctx context.Context, store intake, rootfs io.Reader) (ocispec.De
 	defer plain.Close()
 	w, err := content.OpenWriter(ctx, store, content.WithRef("import-layer"))
 	if err != nil {
-		return ocispec.Descriptor{}, faultf("import", "", "write layer", err)
+		return ocispec.Descriptor{}, containerd.Faultf("import", "", "write layer", err)
 	}
 	defer w.Close()
 	size, err := io.Copy(w, plain)
 	if err != nil {
-		return ocispec.Descriptor{}, faultf("import", "", "write layer", err)
+		return ocispec.Descriptor{}, containerd.Faultf("import", "", "write layer", err)
 	}
 	sum := w.Digest()
-	if err := w.Commit(ctx, size, sum); err != nil && kindOf(err) != model.Conflict {
-		return ocispec.Descriptor{}, faultf("import", "", "write layer", err)
+	if err := w.Commit(ctx, size, sum); err != nil && containerd.KindOf(err) != model.Conflict {
+		return ocispec.Descriptor{}, containerd.Faultf("import", "", "write layer", err)
 	}
 	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: sum, Size: size}, nil
 }
@@ -122,5 +123,5 @@ func writeJSON(ctx context.Context, store intake, kind string, document any, lab
 	desc := ocispec.Descriptor{MediaType: kind, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
 	err = content.WriteBlob(ctx, store, "import-"+desc.Digest.String(),
 		bytes.NewReader(raw), desc, content.WithLabels(maps.Clone(labels)))
-	return desc, faultf("import", "", "write image", err)
+	return desc, containerd.Faultf("import", "", "write image", err)
 }

@@ -10,11 +10,12 @@ import (
 
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/v2/core/content"
-	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	digest "github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/runtime/containerd"
 )
 
 // initLayerKey begins the keys of init layers; the number counts changes of what is in
@@ -60,11 +61,11 @@ func initLayerOf(image imageFact) string { return initLayerKey + image.chain }
 func (r *Runtime) makeInitLayer(ctx context.Context, image imageFact) error {
 	r.initLayers.Lock()
 	defer r.initLayers.Unlock()
-	store := r.client.SnapshotService(r.snapshotter)
-	if _, err := store.Stat(ctx, initLayerOf(image)); !isNotFound(err) {
-		return faultf("create", "", "look for the init layer", err)
+	store := r.client.Snapshots()
+	if _, err := store.Stat(ctx, initLayerOf(image)); !containerd.IsNotFound(err) {
+		return containerd.Faultf("create", "", "look for the init layer", err)
 	}
-	ctx, end, err := r.lease(ctx)
+	ctx, end, err := r.client.Lease(ctx)
 	if err != nil {
 		return err
 	}
@@ -72,12 +73,12 @@ func (r *Runtime) makeInitLayer(ctx context.Context, image imageFact) error {
 	made := func() error {
 		mounts, err := r.prepare(ctx, key, image.chain)
 		if err != nil {
-			return faultf("create", string(image.image.ID), "prepare the init layer", err)
+			return containerd.Faultf("create", string(image.image.ID), "prepare the init layer", err)
 		}
 		if err := mount.WithTempMount(ctx, mounts, fillInitLayer); err != nil {
-			return faultf("create", string(image.image.ID), "fill the init layer", err)
+			return containerd.Faultf("create", string(image.image.ID), "fill the init layer", err)
 		}
-		return faultf("create", string(image.image.ID), "commit the init layer", store.Commit(ctx, initLayerOf(image), key))
+		return containerd.Faultf("create", string(image.image.ID), "commit the init layer", store.Commit(ctx, initLayerOf(image), key))
 	}()
 	if made == nil {
 		made = r.keepInitLayer(ctx, image)
@@ -88,30 +89,11 @@ func (r *Runtime) makeInitLayer(ctx context.Context, image imageFact) error {
 // keepInitLayer lets an image's configuration refer to the init layer, so that the
 // collector keeps it for as long as the image.
 func (r *Runtime) keepInitLayer(ctx context.Context, image imageFact) error {
-	label := "containerd.io/gc.ref.snapshot." + r.snapshotter + "/linkspan-init"
+	label := "containerd.io/gc.ref.snapshot." + r.client.Snapshotter + "/linkspan-init"
 	_, err := r.client.ContentStore().Update(ctx, content.Info{
 		Digest: digest.Digest(image.image.ID), Labels: map[string]string{label: initLayerOf(image)},
 	}, "labels."+label)
-	return faultf("create", string(image.image.ID), "keep the init layer", err)
-}
-
-// lease keeps what is written with the returned context from the collector. end gives
-// it up; what was not kept by then is collected before end returns.
-func (r *Runtime) lease(ctx context.Context) (leased context.Context, end func(kept bool) error, err error) {
-	service := r.client.LeasesService()
-	l, err := service.Create(ctx, leases.WithRandomID(), leases.WithExpiration(24*time.Hour))
-	if err != nil {
-		return ctx, nil, faultf("lease", "", "make a lease", err)
-	}
-	return leases.WithLease(ctx, l.ID), func(kept bool) error {
-		ctx, cancel := r.call(context.WithoutCancel(ctx))
-		defer cancel()
-		var opts []leases.DeleteOpt
-		if !kept {
-			opts = append(opts, leases.SynchronousDelete)
-		}
-		return faultf("lease", "", "end a lease", service.Delete(ctx, l, opts...))
-	}, nil
+	return containerd.Faultf("create", string(image.image.ID), "keep the init layer", err)
 }
 
 // fillInitLayer makes all entries below root.
@@ -213,7 +195,7 @@ const labelInit = "linkspan/init"
 // made without one and do not run. Those that run get it from a later daemon.
 func (r *Runtime) initOlder(ctx context.Context) error {
 	var older []string
-	store := r.client.SnapshotService(r.snapshotter)
+	store := r.client.Snapshots()
 	err := store.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
 		if info.Labels[labelContainer] != "" && info.Labels[labelInit] == "" && !strings.HasPrefix(info.Parent, initLayerKey) {
 			older = append(older, info.Name)
@@ -221,11 +203,11 @@ func (r *Runtime) initOlder(ctx context.Context) error {
 		return nil
 	})
 	if err != nil || len(older) == 0 {
-		return faultf("open", "", "list snapshots", err)
+		return containerd.Faultf("open", "", "list snapshots", err)
 	}
 	var failed []error
 	for _, key := range older {
-		if _, err := r.tasks().Get(ctx, &tasks.GetRequest{ContainerID: key}); !isNotFound(err) {
+		if _, err := r.client.Tasks().Get(ctx, &tasks.GetRequest{ContainerID: key}); !containerd.IsNotFound(err) {
 			continue
 		}
 		mounts, err := store.Mounts(ctx, key)
@@ -235,7 +217,7 @@ func (r *Runtime) initOlder(ctx context.Context) error {
 		if err == nil {
 			_, err = store.Update(ctx, snapshots.Info{Name: key, Labels: map[string]string{labelInit: "1"}}, "labels."+labelInit)
 		}
-		failed = append(failed, faultf("open", key, "init layer of an older container", err))
+		failed = append(failed, containerd.Faultf("open", key, "init layer of an older container", err))
 	}
 	return errors.Join(failed...)
 }

@@ -209,7 +209,7 @@ func TestInitLayerLivesWithItsImage(t *testing.T) {
 // collect has containerd's garbage collector run.
 func (e *engine) collect(t *testing.T) {
 	t.Helper()
-	ctx := e.scope(t.Context())
+	ctx := e.client.Scope(t.Context())
 	l, err := e.client.LeasesService().Create(ctx, leases.WithRandomID())
 	if err != nil {
 		t.Fatal(err)
@@ -221,7 +221,7 @@ func (e *engine) collect(t *testing.T) {
 
 func (e *engine) initLayersOf(t *testing.T) (keys []string) {
 	t.Helper()
-	err := e.client.SnapshotService(e.snapshotter).Walk(e.scope(t.Context()), func(_ context.Context, info snapshots.Info) error {
+	err := e.client.Snapshots().Walk(e.client.Scope(t.Context()), func(_ context.Context, info snapshots.Info) error {
 		if strings.HasPrefix(info.Name, initLayerKey) {
 			keys = append(keys, info.Name)
 		}
@@ -242,13 +242,13 @@ func TestOlderContainersGetInitEntries(t *testing.T) {
 	image := e.load(testArchive{tag: "evil:latest", items: []item{link("dev", host)}})
 	spec := e.spec("echo ran")
 	spec.Image = image.ID
-	fact, err := e.imageByID(e.scope(t.Context()), image.ID)
+	fact, err := e.imageByID(e.client.Scope(t.Context()), image.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rootfs, err := e.prepareSnapshot(e.scope(t.Context()), spec.ID, fact.chain)
+	rootfs, err := e.prepareSnapshot(e.client.Scope(t.Context()), spec.ID, fact.chain)
 	if err == nil {
-		err = e.createRecord(e.scope(t.Context()), spec, rootfs)
+		err = e.createRecord(e.client.Scope(t.Context()), spec, rootfs)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/runtime/containerd"
 )
 
 const (
@@ -71,12 +72,12 @@ func (i intake) Writer(ctx context.Context, opts ...content.WriterOpt) (content.
 func (i intake) abort(ctx context.Context) error {
 	begun, err := i.ListStatuses(ctx, fmt.Sprintf("ref~=%q", "^"+i.mark))
 	if err != nil {
-		return faultf("load", "", "list unfinished content", err)
+		return containerd.Faultf("load", "", "list unfinished content", err)
 	}
 	var failed []error
 	for _, s := range begun {
-		if err := i.Abort(ctx, s.Ref); err != nil && !isNotFound(err) {
-			failed = append(failed, faultf("load", "", "throw unfinished content away", err))
+		if err := i.Abort(ctx, s.Ref); err != nil && !containerd.IsNotFound(err) {
+			failed = append(failed, containerd.Faultf("load", "", "throw unfinished content away", err))
 		}
 	}
 	return errors.Join(failed...)

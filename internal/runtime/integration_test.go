@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/process"
 	"github.com/linkspan/linkspan/internal/runtime/ocispec"
 )
 
@@ -119,8 +120,29 @@ func (e *engine) end() {
 	os.Remove(filepath.Join("/run/containerd/runc", e.opts.Namespace)) //nolint:errcheck // runc may not have made it
 }
 
+// recordFile is where the child containerd's process is recorded.
+func (e *engine) recordFile() string {
+	return filepath.Join(e.opts.ExecRoot, "containerd", "containerd.pid")
+}
+
+// child returns which process the child containerd is.
+func (e *engine) child() process.Identity {
+	e.t.Helper()
+	id, err := process.ReadRecord(e.recordFile())
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return id
+}
+
+// bundlePaths are where the bundle of a container's task is, and its working folder.
+func (e *engine) bundlePaths(id model.ContainerID) []string {
+	bundle, work := e.client.Bundle(id)
+	return []string{bundle, work}
+}
+
 func (e *engine) checkNothingLeft(ctx context.Context) {
-	ctx = e.scope(ctx)
+	ctx = e.client.Scope(ctx)
 	records, err := e.client.ContainerService().List(ctx)
 	if err != nil || len(records) != 0 {
 		e.t.Errorf("containers left: %v %v", records, err)
@@ -138,7 +160,7 @@ func (e *engine) checkNothingLeft(ctx context.Context) {
 
 // containerSnapshots lists the writable layers.
 func (e *engine) containerSnapshots(ctx context.Context) (keys []string) {
-	err := e.client.SnapshotService(e.snapshotter).Walk(e.scope(ctx), func(_ context.Context, info snapshots.Info) error {
+	err := e.client.Snapshots().Walk(e.client.Scope(ctx), func(_ context.Context, info snapshots.Info) error {
 		if info.Labels[labelContainer] != "" {
 			keys = append(keys, info.Name)
 		}

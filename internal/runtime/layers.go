@@ -3,7 +3,6 @@ package runtime
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/leases"
@@ -11,6 +10,7 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/runtime/containerd"
 )
 
 // spareKey is an empty snapshot that is there to be removed; see freeLayers.
@@ -37,14 +37,14 @@ func (r *Runtime) prepareSnapshot(ctx context.Context, id model.ContainerID, par
 		labelContainer: string(id),
 		labelRoot:      time.Now().UTC().Format(time.RFC3339),
 	}))
-	return out, faultf("create", describe(id), "prepare snapshot", err)
+	return out, containerd.Faultf("create", containerd.Describe(id), "prepare snapshot", err)
 }
 
 // prepare makes a layer that can be written, after having removed what is in its way.
 func (r *Runtime) prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
-	store := r.client.SnapshotService(r.snapshotter)
+	store := r.client.Snapshots()
 	out, err := store.Prepare(ctx, key, parent, opts...)
-	if err != nil && strings.Contains(err.Error(), "file exists") {
+	if containerd.SaysLayerExists(err) {
 		r.log.Warn("removing a layer that containerd has forgotten", "op", "runtime.layers", "layer", key, "err", err)
 		if freed := r.freeLayers(ctx); freed != nil {
 			return nil, errors.Join(err, freed)
@@ -68,23 +68,23 @@ func (r *Runtime) freeLayers(ctx context.Context) error {
 	}
 	lease, err := r.client.LeasesService().Create(ctx, leases.WithRandomID(), leases.WithExpiration(time.Hour))
 	if err != nil {
-		return faultf("create", "", "make a lease", err)
+		return containerd.Faultf("create", "", "make a lease", err)
 	}
 	// The garbage collector runs before this returns.
 	if err := r.client.LeasesService().Delete(ctx, lease, leases.SynchronousDelete); err != nil {
-		return faultf("create", "", "collect garbage", err)
+		return containerd.Faultf("create", "", "collect garbage", err)
 	}
 	return r.keepSpare(ctx)
 }
 
 // keepSpare makes the spare snapshot unless it is there.
 func (r *Runtime) keepSpare(ctx context.Context) error {
-	store := r.client.SnapshotService(r.snapshotter)
-	if _, err := store.Stat(ctx, spareKey); !isNotFound(err) {
-		return faultf("open", "", "look for the spare snapshot", err)
+	store := r.client.Snapshots()
+	if _, err := store.Stat(ctx, spareKey); !containerd.IsNotFound(err) {
+		return containerd.Faultf("open", "", "look for the spare snapshot", err)
 	}
 	_, err := store.View(ctx, spareKey, "", snapshots.WithLabels(map[string]string{
 		labelRoot: time.Now().UTC().Format(time.RFC3339),
 	}))
-	return faultf("open", "", "make the spare snapshot", err)
+	return containerd.Faultf("open", "", "make the spare snapshot", err)
 }

@@ -8,7 +8,7 @@ import (
 	"io"
 	"strings"
 
-	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/images/archive"
@@ -17,6 +17,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/runtime/containerd"
 )
 
 // Load reads an archive of `docker save` or an OCI layout in a tar file,
@@ -24,7 +25,7 @@ import (
 // names that the archive gave. An image gets its names once it is whole, and all
 // of an archive or nothing is taken.
 func (r *Runtime) Load(ctx context.Context, stream io.Reader) (loaded []model.Image, err error) {
-	ctx = r.scope(ctx)
+	ctx = r.client.Scope(ctx)
 	plain, err := compression.DecompressStream(stream)
 	if err != nil {
 		return nil, &model.Error{Op: "image.load", Kind: model.Invalid, Err: fmt.Errorf("image archive: %w", err)}
@@ -59,40 +60,29 @@ func (r *Runtime) Load(ctx context.Context, stream io.Reader) (loaded []model.Im
 // spoiled is what is said of an archive that cannot be taken in.
 func spoiled(op string, err error) error {
 	kind := spoiledKind(err)
-	if kindOf(err) == model.NotFound {
-		return &model.Error{Op: op, Kind: kind, Err: errors.New(native(err).Error())}
+	if containerd.KindOf(err) == model.NotFound {
+		return &model.Error{Op: op, Kind: kind, Err: errors.New(containerd.Native(err).Error())}
 	}
-	return &model.Error{Op: op, Kind: kind, Err: native(err)}
+	return &model.Error{Op: op, Kind: kind, Err: containerd.Native(err)}
 }
 
 // spoiledKind is the kind of an error with an archive: it is the client's fault, unless
 // containerd or the disk is to blame. NotFound would make the docker command look for
 // an image.
 func spoiledKind(err error) model.Kind {
-	kind := kindOf(err)
+	kind := containerd.KindOf(err)
 	var syntax *json.SyntaxError
 	var mismatch *json.UnmarshalTypeError
-	if kind == model.NotFound || kind == model.Internal && (errors.As(err, &syntax) || errors.As(err, &mismatch) || saysSpoiled(err.Error())) {
+	if kind == model.NotFound || kind == model.Internal && (errors.As(err, &syntax) || errors.As(err, &mismatch) || containerd.SaysBadArchive(err)) {
 		return model.Invalid
 	}
 	return kind
 }
 
-// saysSpoiled tells by containerd's words, for want of kinds, whether an archive is bad.
-func saysSpoiled(text string) bool {
-	for _, words := range []string{"archive/tar: ", "unexpected EOF", "unrecognized image format", "mismatched image rootfs",
-		"wrong diff id", "invalid reference format", "failed to resolve layers", "invalid symlink", "invalid hardlink"} {
-		if strings.Contains(text, words) {
-			return true
-		}
-	}
-	return strings.Contains(text, "failed to extract layer") && !strings.Contains(text, "no space left on device")
-}
-
 // wholly has content taken in by take and then stores the records that it returns.
 // If anything fails, neither content nor snapshots nor names stay.
 func (r *Runtime) wholly(ctx context.Context, take func(context.Context, intake) ([]images.Image, error)) error {
-	ctx, end, err := r.lease(ctx)
+	ctx, end, err := r.client.Lease(ctx)
 	if err != nil {
 		return err
 	}
@@ -117,19 +107,19 @@ func (r *Runtime) putRecords(ctx context.Context, records []images.Image) error 
 		switch {
 		case err == nil:
 			undo = append(undo, func(ctx context.Context) error { return r.putRecord(ctx, before) })
-		case isNotFound(err):
+		case containerd.IsNotFound(err):
 			undo = append(undo, func(ctx context.Context) error { return store.Delete(ctx, rec.Name) })
 		}
-		if err == nil || isNotFound(err) {
+		if err == nil || containerd.IsNotFound(err) {
 			err = r.putRecord(ctx, rec)
 		}
 		if err != nil {
-			failed := []error{fault("tag", familiar(rec.Name), err)}
-			ctx, cancel := r.call(context.WithoutCancel(ctx))
+			failed := []error{containerd.Fault("tag", familiar(rec.Name), err)}
+			ctx, cancel := r.client.Call(context.WithoutCancel(ctx))
 			defer cancel()
 			for i := len(undo) - 1; i >= 0; i-- {
-				if err := undo[i](ctx); err != nil && !isNotFound(err) {
-					failed = append(failed, fault("tag", "", err))
+				if err := undo[i](ctx); err != nil && !containerd.IsNotFound(err) {
+					failed = append(failed, containerd.Fault("tag", "", err))
 				}
 			}
 			return errors.Join(failed...)
@@ -169,7 +159,7 @@ func (r *Runtime) archived(ctx context.Context, index ocispec.Descriptor) ([]ima
 			}
 		}
 		children, err := images.Children(ctx, documents, desc)
-		if isNotFound(err) {
+		if containerd.IsNotFound(err) {
 			return nil, images.ErrSkipDesc
 		}
 		return children, err
@@ -203,14 +193,14 @@ func (r *Runtime) unpack(ctx context.Context, rec images.Image) error {
 		return err
 	}
 	matcher := platforms.Default()
-	if _, err := images.Manifest(ctx, documents{r.client.ContentStore()}, rec.Target, matcher); isNotFound(err) {
+	if _, err := images.Manifest(ctx, documents{r.client.ContentStore()}, rec.Target, matcher); containerd.IsNotFound(err) {
 		matcher = platforms.All
 	}
-	err := containerd.NewImageWithPlatform(r.client, rec, matcher).Unpack(ctx, r.snapshotter)
+	err := client.NewImageWithPlatform(r.client.Client, rec, matcher).Unpack(ctx, r.client.Snapshotter)
 	if err == nil {
 		return nil
 	}
-	return &model.Error{Op: "runtime.unpack", Subject: familiar(rec.Name), Kind: spoiledKind(err), Err: errors.New("unpack image: " + plainly(native(err).Error()))}
+	return &model.Error{Op: "runtime.unpack", Subject: familiar(rec.Name), Kind: spoiledKind(err), Err: errors.New("unpack image: " + plainly(containerd.Native(err).Error()))}
 }
 
 // plainly leaves out of an error at unpacking the paths and names that are containerd's

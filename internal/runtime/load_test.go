@@ -27,7 +27,7 @@ import (
 // leases.
 func (e *engine) holdings(t *testing.T) []string {
 	t.Helper()
-	ctx := e.scope(t.Context())
+	ctx := e.client.Scope(t.Context())
 	var out []string
 	records, err := e.client.ImageService().List(ctx)
 	if err != nil {
@@ -49,7 +49,7 @@ func (e *engine) holdings(t *testing.T) []string {
 	for _, s := range begun {
 		out = append(out, "begun "+s.Ref)
 	}
-	if err := e.client.SnapshotService(e.snapshotter).Walk(ctx, func(_ context.Context, i snapshots.Info) error {
+	if err := e.client.Snapshots().Walk(ctx, func(_ context.Context, i snapshots.Info) error {
 		out = append(out, "snapshot "+i.Name)
 		return nil
 	}); err != nil {
@@ -258,7 +258,7 @@ func TestDamagedImage(t *testing.T) {
 // putDamaged stores an image as releases before did if its archive was bad.
 func (e *engine) putDamaged(t *testing.T, tag string) digest.Digest {
 	t.Helper()
-	ctx, end, err := e.lease(e.scope(t.Context()))
+	ctx, end, err := e.client.Lease(e.client.Scope(t.Context()))
 	if err != nil {
 		t.Fatal(err)
 	}

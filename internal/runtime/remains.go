@@ -17,6 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/process"
+	"github.com/linkspan/linkspan/internal/runtime/containerd"
 )
 
 const (
@@ -29,24 +31,18 @@ const (
 	bundleGoes = 2 * time.Second
 )
 
-// inTheWay tells whether a task could not be made because of what another start
-// has left, by the words of containerd, of its shim and of runc.
-func inTheWay(err error) bool {
-	return err != nil && (strings.Contains(err.Error(), "already exists") || strings.Contains(err.Error(), "file exists"))
-}
-
 // clearTheWay removes a task that does not run, or what is left of one that
 // containerd has forgotten. Conflict if it runs. The caller has the claim.
 func (r *Runtime) clearTheWay(ctx context.Context, id model.ContainerID) error {
-	answer, err := r.tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
-	if isNotFound(err) {
+	answer, err := r.client.Tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
+	if containerd.IsNotFound(err) {
 		return r.clearRemains(ctx, id)
 	}
 	if err != nil {
-		return fault("start", describe(id), err)
+		return containerd.Fault("start", containerd.Describe(id), err)
 	}
 	if s := answer.Process.Status; s != tasktypes.Status_CREATED && s != tasktypes.Status_STOPPED {
-		return model.Errorf(model.Conflict, "%s has a process already", describe(id))
+		return model.Errorf(model.Conflict, "%s has a process already", containerd.Describe(id))
 	}
 	_, err = r.deleteTask(ctx, id)
 	return err
@@ -67,7 +63,7 @@ func (r *Runtime) clearRemains(ctx context.Context, id model.ContainerID) error 
 
 // endShims ends the shims of a container, by force if they do not end when told.
 func (r *Runtime) endShims(id model.ContainerID) error {
-	for _, s := range findShims(r.opts.Namespace, r.address) {
+	for _, s := range findShims(r.client.Namespace, r.client.Address) {
 		if s.container != id {
 			continue
 		}
@@ -79,7 +75,7 @@ func (r *Runtime) endShims(id model.ContainerID) error {
 }
 
 func endShim(s shim) error {
-	p, err := follow(s.process)
+	p, err := process.Follow(s.process)
 	if errors.Is(err, unix.ESRCH) {
 		return nil
 	}
@@ -87,20 +83,20 @@ func endShim(s shim) error {
 		return err
 	}
 	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
-		p.signal(sig)
+		p.Signal(sig)
 		select {
-		case <-p.done:
+		case <-p.Done():
 			return nil
 		case <-time.After(shimEnds):
 		}
 	}
-	return model.Errorf(model.Unavailable, "the shim of %s does not end: %w", describe(s.container), os.ErrDeadlineExceeded)
+	return model.Errorf(model.Unavailable, "the shim of %s does not end: %w", containerd.Describe(s.container), os.ErrDeadlineExceeded)
 }
 
 // clearSocket removes the socket of a shim that did not live to do so. Its name is
 // made of the address of its containerd, the namespace and the container.
 func (r *Runtime) clearSocket(id model.ContainerID) error {
-	sum := sha256.Sum256([]byte(filepath.Join(r.address, r.opts.Namespace, string(id))))
+	sum := sha256.Sum256([]byte(filepath.Join(r.client.Address, r.client.Namespace, string(id))))
 	err := os.Remove(filepath.Join(socketRoot, hex.EncodeToString(sum[:])))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove the socket of a shim: %w", err)
@@ -111,7 +107,7 @@ func (r *Runtime) clearSocket(id model.ContainerID) error {
 // clearRunc has runc forget a container whose shim is no more, and kill what runs
 // in it (runc-delete(8)).
 func (r *Runtime) clearRunc(ctx context.Context, id model.ContainerID) error {
-	root := filepath.Join(runcRoot, r.opts.Namespace)
+	root := filepath.Join(runcRoot, r.client.Namespace)
 	state := filepath.Join(root, string(id))
 	if !exists(state) {
 		return nil
@@ -122,39 +118,25 @@ func (r *Runtime) clearRunc(ctx context.Context, id model.ContainerID) error {
 	return os.RemoveAll(state) // also a state without the file that runc would read
 }
 
-// bundlePaths returns where a child keeps a task's bundle, and its working folder;
-// nil if containerd is somebody else's.
-func (r *Runtime) bundlePaths(id model.ContainerID) []string {
-	if r.child == nil {
-		return nil
-	}
-	name := filepath.Join("io.containerd.runtime.v2.task", r.opts.Namespace, string(id))
-	return []string{filepath.Join(r.child.exec, "state", name), filepath.Join(r.child.data, "root", name)}
-}
-
 // clearBundle removes a bundle that no shim uses.
 //
 // A containerd whose client died while it made a task removes the bundle itself, by
 // its path, as soon as the shim is gone. It must be given the time: else it would
 // take the bundle of the next task, while that is made or, worse, when it runs.
 func (r *Runtime) clearBundle(id model.ContainerID) error {
-	paths := r.bundlePaths(id)
-	if paths == nil {
+	bundle, work := r.client.Bundle(id)
+	if bundle == "" {
 		return nil
 	}
-	for end := time.Now().Add(bundleGoes); r.mayRemove(paths[0]) && time.Now().Before(end); {
-		time.Sleep(retryFirst)
+	for end := time.Now().Add(bundleGoes); r.mayRemove(bundle) && time.Now().Before(end); {
+		time.Sleep(containerd.RetryFirst)
 	}
-	return errors.Join(removeBundle(paths[0]), os.RemoveAll(paths[1]))
+	return errors.Join(removeBundle(bundle), os.RemoveAll(work))
 }
 
 // mayRemove tells whether containerd may remove a bundle yet: it is there, and the
 // containerd that made it still runs.
 func (r *Runtime) mayRemove(bundle string) bool {
 	made, err := os.Stat(bundle)
-	if err != nil {
-		return false
-	}
-	started, err := os.Stat(r.child.configFile())
-	return err != nil || made.ModTime().After(started.ModTime())
+	return err == nil && r.client.MadeByThis(made)
 }

@@ -12,11 +12,11 @@ import (
 	"testing"
 	"time"
 
-	tasks "github.com/containerd/containerd/api/services/tasks/v1"
 	tasktypes "github.com/containerd/containerd/api/types/task"
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/process"
 	"github.com/linkspan/linkspan/internal/runtime/ocispec"
 )
 
@@ -92,7 +92,7 @@ func TestStartOverABundle(t *testing.T) {
 
 // socketOf is where a container's shim listens.
 func socketOf(e *engine, id model.ContainerID) string {
-	return filepath.Join(socketRoot, fmt.Sprintf("%x", sha256.Sum256([]byte(e.child.socket()+"/"+e.opts.Namespace+"/"+string(id)))))
+	return filepath.Join(socketRoot, fmt.Sprintf("%x", sha256.Sum256([]byte(e.client.Address+"/"+e.opts.Namespace+"/"+string(id)))))
 }
 
 // TestDeleteTakesCgroups: a start that was cut short has left cgroups, and a
@@ -140,17 +140,14 @@ func TestRequestsWaitForContainerd(t *testing.T) {
 	e := newEngine(t)
 	c := e.start(e.spec("sleep 1000"))
 	for range 3 {
-		e.child.mu.Lock()
-		proc := e.child.proc
-		e.child.mu.Unlock()
-		proc.signal(unix.SIGKILL)
+		old := e.child()
+		unix.Kill(old.Pid, unix.SIGKILL) //nolint:errcheck // checked by what follows
 		if st, err := e.Status(t.Context(), c.ID); err != nil || st.State != model.TaskRunning {
 			t.Errorf("status %+v %v, want running", st, err)
 		}
 		eventually(t, func() bool {
-			e.child.mu.Lock()
-			defer e.child.mu.Unlock()
-			return e.child.proc != proc
+			now, err := process.ReadRecord(e.recordFile())
+			return err == nil && now != old
 		}, func() string { return "containerd is not started again" })
 	}
 	forgotten := e.bundlePaths(model.ContainerID(randomID()))[0]
@@ -216,27 +213,6 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-func TestRepeatable(t *testing.T) {
-	for method, want := range map[string]bool{
-		"/containerd.services.tasks.v1.Tasks/Get":             true,
-		"/containerd.services.tasks.v1.Tasks/Delete":          true,
-		"/containerd.services.snapshots.v1.Snapshots/Mounts":  true,
-		"/containerd.services.tasks.v1.Tasks/Create":          false,
-		"/containerd.services.tasks.v1.Tasks/Start":           false,
-		"/containerd.services.tasks.v1.Tasks/Kill":            false,
-		"/containerd.services.snapshots.v1.Snapshots/Prepare": false,
-	} {
-		if got := repeatable(method, nil); got != want {
-			t.Errorf("%s: %t", method, got)
-		}
-	}
-	for sig, want := range map[unix.Signal]bool{unix.SIGKILL: true, unix.SIGTERM: false} {
-		if got := repeatable("/containerd.services.tasks.v1.Tasks/Kill", &tasks.KillRequest{Signal: uint32(sig)}); got != want {
-			t.Errorf("kill with %s: %t", sig, got)
-		}
-	}
-}
-
 // TestStrayStreams: a daemon was killed while it removed a container.
 func TestStrayStreams(t *testing.T) {
 	e := newEngine(t)
@@ -296,7 +272,7 @@ func TestExecUnderAnEnd(t *testing.T) {
 		errors.New("exec failed: unable to create new parent process: namespace path: lstat /proc/35708/ns/ipc: no such file or directory"),
 		errors.New("exec failed: container does not exist"),
 	}
-	ctx := e.scope(t.Context())
+	ctx := e.client.Scope(t.Context())
 	for _, one := range []error{words[0], errors.New("executable file not found in $PATH")} {
 		if e.diedUnder(ctx, c.ID, one) {
 			t.Errorf("it runs: %v", one)

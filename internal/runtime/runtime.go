@@ -10,23 +10,15 @@ import (
 	"sync"
 	"time"
 
-	tasks "github.com/containerd/containerd/api/services/tasks/v1"
-	containerd "github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/pkg/namespaces"
-
-	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/runtime/containerd"
 	"github.com/linkspan/linkspan/internal/runtime/ocispec"
 )
 
 const (
-	// callTimeout bounds one request to containerd that should be quick.
-	callTimeout = 2 * time.Minute
 	// openTimeout bounds the wait for containerd to answer for the first time.
 	openTimeout = 30 * time.Second
 
-	ociRuntime       = "io.containerd.runc.v2"
-	overlaySnapshots = "overlayfs"
-	nativeSnapshots  = "native"
+	ociRuntime = "io.containerd.runc.v2"
 )
 
 // Options say which containerd to use and where to keep files.
@@ -58,14 +50,11 @@ type Options struct {
 // Runtime runs containers and keeps images. All methods may be called from any
 // goroutine.
 type Runtime struct {
-	opts        Options
-	log         *slog.Logger
-	host        ocispec.Host
-	client      *containerd.Client
-	child       *child // nil with somebody else's containerd
-	address     string // of the socket
-	snapshotter string
-	facts       *imageFacts
+	opts   Options
+	log    *slog.Logger
+	host   ocispec.Host
+	client *containerd.Client
+	facts  *imageFacts
 
 	done chan struct{}  // closed by Close
 	work sync.WaitGroup // goroutines that wait for processes
@@ -111,37 +100,22 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	r.letShimsGoOn()
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	if r.address = o.Address; r.address == "" {
-		if r.child, err = startChild(ctx, o); err != nil {
-			return nil, errors.Join(err, r.Close())
-		}
-		r.address = r.child.socket()
+	r.client, err = containerd.Open(ctx, containerd.Options{
+		Address: o.Address, Namespace: o.Namespace, DataRoot: o.DataRoot, ExecRoot: o.ExecRoot,
+		Program: o.ContainerdPath, Patience: o.patience, Logger: o.Logger,
+	})
+	if err != nil {
+		return nil, errors.Join(err, r.Close())
 	}
-	if err := r.connect(ctx); err != nil {
+	if err := r.sweepAtOpen(ctx); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
 }
 
-// connect makes the client, chooses the snapshotter and sweeps.
-func (r *Runtime) connect(ctx context.Context) error {
-	client, err := containerd.New(r.address,
-		containerd.WithDefaultNamespace(r.opts.Namespace),
-		containerd.WithExtraDialOpts(dialOptions()))
-	if err != nil {
-		return faultf("open", r.address, "connect to containerd", err)
-	}
-	r.client = client
-	ctx = namespaces.WithNamespace(ctx, r.opts.Namespace)
-	version, err := client.Version(ctx)
-	if err != nil {
-		return faultf("open", r.address, "containerd does not answer", err)
-	}
-	if r.snapshotter, err = chooseSnapshotter(ctx, client); err != nil {
-		return err
-	}
-	r.log.Info(fmt.Sprintf("containerd %s answers, snapshots by %s", version.Version, r.snapshotter),
-		"op", "runtime.open")
+// sweepAtOpen removes what a crash left, and mends what an earlier release did not make.
+func (r *Runtime) sweepAtOpen(ctx context.Context) error {
+	ctx = r.client.Scope(ctx)
 	if err := r.sweepShims(ctx); err != nil { // a later sweep tries again
 		r.log.Warn("shims not swept", "op", "runtime.open", "err", err)
 	}
@@ -156,26 +130,6 @@ func (r *Runtime) connect(ctx context.Context) error {
 		r.log.Warn("older containers without an init layer", "op", "runtime.open", "err", err)
 	}
 	return nil
-}
-
-// chooseSnapshotter prefers overlayfs; where the data root lies on a file system
-// that cannot carry it, whole copies have to do.
-func chooseSnapshotter(ctx context.Context, client *containerd.Client) (string, error) {
-	answer, err := client.IntrospectionService().Plugins(ctx, "type==io.containerd.snapshotter.v1")
-	if err != nil {
-		return "", faultf("open", "", "list containerd's plugins", err)
-	}
-	good := map[string]bool{}
-	for _, p := range answer.Plugins {
-		good[p.ID] = p.InitErr == nil
-	}
-	for _, name := range []string{overlaySnapshots, nativeSnapshots} {
-		if good[name] {
-			return name, nil
-		}
-	}
-	return "", model.Errorf(model.Unavailable, "containerd has neither snapshotter %s nor %s",
-		overlaySnapshots, nativeSnapshots)
 }
 
 // Close lets go of containerd; the channels of Wait are closed without a word.
@@ -195,9 +149,6 @@ func (r *Runtime) Close() error {
 	}
 	r.mu.Unlock()
 	r.work.Wait()
-	if r.child != nil {
-		r.child.release()
-	}
 	if r.client == nil {
 		return nil
 	}
@@ -219,33 +170,12 @@ func (r *Runtime) spawn(f func()) bool {
 // Shutdown is Close that also ends the child containerd, by force once ctx is
 // done. Containers keep running.
 func (r *Runtime) Shutdown(ctx context.Context) error {
-	var err error
-	if r.child != nil {
-		err = r.child.stop(ctx)
-	}
-	return errors.Join(err, r.Close())
+	return errors.Join(r.client.StopChild(ctx), r.Close())
 }
 
 // Version returns containerd's version, "1.6.20".
-func (r *Runtime) Version(ctx context.Context) (string, error) {
-	ctx, cancel := r.call(ctx)
-	defer cancel()
-	v, err := r.client.Version(ctx)
-	return v.Version, fault("version", "", err)
-}
+func (r *Runtime) Version(ctx context.Context) (string, error) { return r.client.Version(ctx) }
 
 // Snapshotter returns the name of containerd's snapshotter in use, which Docker
 // calls the storage driver.
-func (r *Runtime) Snapshotter() string { return r.snapshotter }
-
-// call returns ctx for one quick request.
-func (r *Runtime) call(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(r.scope(ctx), callTimeout)
-}
-
-// scope returns ctx for requests that may take as long as their caller likes.
-func (r *Runtime) scope(ctx context.Context) context.Context {
-	return namespaces.WithNamespace(ctx, r.opts.Namespace)
-}
-
-func (r *Runtime) tasks() tasks.TasksClient { return r.client.TaskService() }
+func (r *Runtime) Snapshotter() string { return r.client.Snapshotter }

@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/process"
+	"github.com/linkspan/linkspan/internal/runtime/containerd"
 )
 
 const (
@@ -34,7 +36,7 @@ func shimSweeps() []time.Duration {
 // shim is a process of containerd's that holds one container.
 type shim struct {
 	container model.ContainerID
-	process   identity
+	process   process.Identity
 }
 
 // sweepShims ends the shims that hold nothing. When its client dies while
@@ -45,13 +47,13 @@ type shim struct {
 // Tasks that are just being made are left alone: their shim is there before
 // containerd lists them.
 func (r *Runtime) sweepShims(ctx context.Context) error {
-	shims := findShims(r.opts.Namespace, r.address)
+	shims := findShims(r.client.Namespace, r.client.Address)
 	if len(shims) == 0 {
 		return nil
 	}
-	answer, err := r.tasks().List(ctx, &tasks.ListTasksRequest{})
+	answer, err := r.client.Tasks().List(ctx, &tasks.ListTasksRequest{})
 	if err != nil {
-		return faultf("open", "", "list tasks", err)
+		return containerd.Faultf("open", "", "list tasks", err)
 	}
 	held := make(map[model.ContainerID]bool, len(answer.Tasks))
 	for _, t := range answer.Tasks {
@@ -88,9 +90,9 @@ func (r *Runtime) sweep(ctx context.Context, id model.ContainerID) error {
 		return nil
 	}
 	defer release()
-	_, err := r.tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
-	if !isNotFound(err) {
-		return fault("sweep", describe(id), err)
+	_, err := r.client.Tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
+	if !containerd.IsNotFound(err) {
+		return containerd.Fault("sweep", containerd.Describe(id), err)
 	}
 	r.log.Info("clearing away what is left of a task", "op", "runtime.sweep", "container", model.Short(id))
 	return r.clearRemains(ctx, id)
@@ -99,10 +101,6 @@ func (r *Runtime) sweep(ctx context.Context, id model.ContainerID) error {
 // sweepLater sweeps again and again for a while, and once more so when containerd
 // was started again: what it was about when it died has no other end.
 func (r *Runtime) sweepLater() {
-	var returned <-chan struct{} // never, with somebody else's containerd
-	if r.child != nil {
-		returned = r.child.returned
-	}
 	life, end := context.WithCancel(context.Background())
 	defer end()
 	go func() { // a sweep may be waiting for containerd when the runtime is closed
@@ -117,13 +115,13 @@ func (r *Runtime) sweepLater() {
 		select {
 		case <-r.done:
 			return
-		case <-returned:
+		case <-r.client.Restarted():
 			pauses = shimSweeps()
 			continue
 		case <-next:
 			pauses = pauses[1:]
 		}
-		ctx, cancel := r.call(life)
+		ctx, cancel := r.client.Call(life)
 		if err := errors.Join(r.sweepShims(ctx), r.sweepBundles(ctx)); err != nil && ctx.Err() == nil {
 			r.log.Warn("shims or bundles not swept", "op", "runtime.sweep", "err", err)
 		}
@@ -149,8 +147,8 @@ func findShims(namespace, address string) []shim {
 		if err != nil {
 			continue
 		}
-		if process, err := identify(pid); err == nil {
-			out = append(out, shim{id, process})
+		if who, err := process.Identify(pid); err == nil {
+			out = append(out, shim{id, who})
 		}
 	}
 	return out

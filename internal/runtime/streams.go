@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/runtime/containerd"
 )
 
 // closeStdinTimeout bounds the request that tells a shim that input has ended.
@@ -228,11 +229,11 @@ func (s *stdin) Close() error {
 
 // endInput tells the shim. A process that has ended has no input to close.
 func (r *Runtime) endInput(key procKey) {
-	ctx, cancel := context.WithTimeout(r.scope(context.Background()), closeStdinTimeout)
+	ctx, cancel := context.WithTimeout(r.client.Scope(context.Background()), closeStdinTimeout)
 	defer cancel()
-	_, err := r.tasks().CloseIO(ctx, &tasks.CloseIORequest{
+	_, err := r.client.Tasks().CloseIO(ctx, &tasks.CloseIORequest{
 		ContainerID: string(key.container), ExecID: key.exec, Stdin: true})
-	if err != nil && !isNotFound(err) {
+	if err != nil && !containerd.IsNotFound(err) {
 		r.log.Debug("close stdin", "container", model.Short(key.container), "op", "runtime.stdin", "err", err)
 	}
 }

@@ -16,22 +16,23 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/runtime/containerd"
 	"github.com/linkspan/linkspan/internal/runtime/ocispec"
 )
 
 // NewTask makes a container's first process, which waits to be started. Its
 // output must be read without a pause: the process stops when a pipe is full.
 func (r *Runtime) NewTask(ctx context.Context, id model.ContainerID, o model.StreamOptions) (*model.Task, error) {
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
 	release, err := r.claims.take(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	rootfs, err := r.client.SnapshotService(r.snapshotter).Mounts(ctx, string(id))
+	rootfs, err := r.client.Snapshots().Mounts(ctx, string(id))
 	if err != nil {
-		return nil, faultf("start", describe(id), "mount snapshot", err)
+		return nil, containerd.Faultf("start", containerd.Describe(id), "mount snapshot", err)
 	}
 	key := procKey{container: id}
 	f := r.fifoPaths(key, o)
@@ -56,7 +57,7 @@ func (r *Runtime) NewTask(ctx context.Context, id model.ContainerID, o model.Str
 		closeInput(in)
 		g.close()
 		f.remove()
-		return nil, faultf("start", describe(id), "failed to create task for container", err)
+		return nil, containerd.Faultf("start", containerd.Describe(id), "failed to create task for container", err)
 	}
 	r.keep(key, g)
 	return &model.Task{Pid: int(answer.Pid), Stdin: in, Pipes: f.pipes()}, nil
@@ -65,8 +66,8 @@ func (r *Runtime) NewTask(ctx context.Context, id model.ContainerID, o model.Str
 // createTask has containerd make a task, clearing away what it stumbles over: a
 // start that was cut short may have left a task, or parts of one.
 func (r *Runtime) createTask(ctx context.Context, request *tasks.CreateTaskRequest) (*tasks.CreateTaskResponse, error) {
-	answer, err := r.tasks().Create(ctx, request)
-	if !inTheWay(err) {
+	answer, err := r.client.Tasks().Create(ctx, request)
+	if !containerd.SaysTaskExists(err) {
 		return answer, err
 	}
 	id := model.ContainerID(request.ContainerID)
@@ -74,16 +75,16 @@ func (r *Runtime) createTask(ctx context.Context, request *tasks.CreateTaskReque
 	if cleared := r.clearTheWay(ctx, id); cleared != nil {
 		return nil, errors.Join(err, cleared)
 	}
-	return r.tasks().Create(ctx, request)
+	return r.client.Tasks().Create(ctx, request)
 }
 
 // Start lets the process of NewTask run.
 func (r *Runtime) Start(ctx context.Context, id model.ContainerID) error {
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
-	_, err := r.tasks().Start(ctx, &tasks.StartRequest{ContainerID: string(id)})
+	_, err := r.client.Tasks().Start(ctx, &tasks.StartRequest{ContainerID: string(id)})
 	if err != nil {
-		return faultf("start", describe(id), "failed to start container", err)
+		return containerd.Faultf("start", containerd.Describe(id), "failed to start container", err)
 	}
 	r.begun(procKey{container: id})
 	return nil
@@ -92,11 +93,11 @@ func (r *Runtime) Start(ctx context.Context, id model.ContainerID) error {
 // Reattach is NewTask for a process that an earlier daemon started. Output that
 // nobody has read waits in the pipes, up to their size, while the process lives.
 func (r *Runtime) Reattach(ctx context.Context, id model.ContainerID) (*model.Task, error) {
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
 	p, err := r.known(ctx, id)
 	if err != nil {
-		return nil, fault("reattach", describe(id), err)
+		return nil, containerd.Fault("reattach", containerd.Describe(id), err)
 	}
 	key := procKey{container: id}
 	f := fifos{stdin: p.Stdin, stdout: p.Stdout, stderr: p.Stderr, tty: p.Terminal}
@@ -116,9 +117,9 @@ func (r *Runtime) Reattach(ctx context.Context, id model.ContainerID) (*model.Ta
 // Kill sends a signal to a container's first process, or to all of them. A
 // process that has ended is NotFound.
 func (r *Runtime) Kill(ctx context.Context, id model.ContainerID, sig syscall.Signal, all bool) error {
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
-	_, err := r.tasks().Kill(ctx, &tasks.KillRequest{ContainerID: string(id), Signal: uint32(sig), All: all})
+	_, err := r.client.Tasks().Kill(ctx, &tasks.KillRequest{ContainerID: string(id), Signal: uint32(sig), All: all})
 	return r.faultOrEnd(ctx, "kill", id, err)
 }
 
@@ -126,7 +127,7 @@ func (r *Runtime) Kill(ctx context.Context, id model.ContainerID, sig syscall.Si
 // started are waited for: runc would be stopped half-way with them, and the shim,
 // which waits for runc, would not answer any more.
 func (r *Runtime) Pause(ctx context.Context, id model.ContainerID) error {
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
 	release, err := r.claims.take(ctx, id)
 	if err != nil {
@@ -138,7 +139,7 @@ func (r *Runtime) Pause(ctx context.Context, id model.ContainerID) error {
 		return err
 	}
 	defer open()
-	_, err = r.tasks().Pause(ctx, &tasks.PauseTaskRequest{ContainerID: string(id)})
+	_, err = r.client.Tasks().Pause(ctx, &tasks.PauseTaskRequest{ContainerID: string(id)})
 	if err != nil && r.isIn(ctx, id, tasktypes.Status_PAUSED) {
 		err = nil
 	}
@@ -148,13 +149,13 @@ func (r *Runtime) Pause(ctx context.Context, id model.ContainerID) error {
 
 // Resume lets paused processes go on.
 func (r *Runtime) Resume(ctx context.Context, id model.ContainerID) error {
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
 	return r.faultOrEnd(ctx, "resume", id, r.thaw(ctx, id))
 }
 
 func (r *Runtime) thaw(ctx context.Context, id model.ContainerID) error {
-	_, err := r.tasks().Resume(ctx, &tasks.ResumeTaskRequest{ContainerID: string(id)})
+	_, err := r.client.Tasks().Resume(ctx, &tasks.ResumeTaskRequest{ContainerID: string(id)})
 	if err != nil && r.isIn(ctx, id, tasktypes.Status_RUNNING) {
 		err = nil
 	}
@@ -172,9 +173,9 @@ func (r *Runtime) isIn(ctx context.Context, id model.ContainerID, want tasktypes
 
 // Pids returns the processes in a container, as the host numbers them.
 func (r *Runtime) Pids(ctx context.Context, id model.ContainerID) ([]int, error) {
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
-	answer, err := r.tasks().ListPids(ctx, &tasks.ListPidsRequest{ContainerID: string(id)})
+	answer, err := r.client.Tasks().ListPids(ctx, &tasks.ListPidsRequest{ContainerID: string(id)})
 	if err != nil {
 		return nil, r.faultOrEnd(ctx, "pids", id, err)
 	}
@@ -191,26 +192,26 @@ func (r *Runtime) Resize(ctx context.Context, id model.ContainerID, width, heigh
 }
 
 func (r *Runtime) resize(ctx context.Context, key procKey, width, height uint) error {
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
-	_, err := r.tasks().ResizePty(ctx, &tasks.ResizePtyRequest{ContainerID: string(key.container),
+	_, err := r.client.Tasks().ResizePty(ctx, &tasks.ResizePtyRequest{ContainerID: string(key.container),
 		ExecID: key.exec, Width: uint32(width), Height: uint32(height)})
-	return fault("resize", describe(key.container), err)
+	return containerd.Fault("resize", containerd.Describe(key.container), err)
 }
 
 // CloseStdin ends the input of a container's first process. Closing
 // Streams.Stdin does the same.
 func (r *Runtime) CloseStdin(ctx context.Context, id model.ContainerID) error {
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
-	_, err := r.tasks().CloseIO(ctx, &tasks.CloseIORequest{ContainerID: string(id), Stdin: true})
-	return fault("stdin", describe(id), err)
+	_, err := r.client.Tasks().CloseIO(ctx, &tasks.CloseIORequest{ContainerID: string(id), Stdin: true})
+	return containerd.Fault("stdin", containerd.Describe(id), err)
 }
 
 // Update changes the limits of a container, of its process if it has one and for
 // its next start. Zero leaves a limit as it is.
 func (r *Runtime) Update(ctx context.Context, id model.ContainerID, res model.Resources) error {
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
 	record, s, err := r.loadSpec(ctx, id)
 	if err != nil {
@@ -227,7 +228,7 @@ func (r *Runtime) Update(ctx context.Context, id model.ContainerID, res model.Re
 
 // Renew gives the next first process of a container the environment of spec.
 func (r *Runtime) Renew(ctx context.Context, spec model.ContainerSpec) error {
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
 	record, s, err := r.loadSpec(ctx, spec.ID)
 	if err != nil {
@@ -247,7 +248,7 @@ func (r *Runtime) saveSpec(ctx context.Context, record containers.Container, s *
 		return fmt.Errorf("pack specification: %w", err)
 	}
 	_, err = r.client.ContainerService().Update(ctx, record, "spec")
-	return fault("update", describe(model.ContainerID(record.ID)), err)
+	return containerd.Fault("update", containerd.Describe(model.ContainerID(record.ID)), err)
 }
 
 func (r *Runtime) updateTask(ctx context.Context, id model.ContainerID, changed *specs.LinuxResources) error {
@@ -255,11 +256,11 @@ func (r *Runtime) updateTask(ctx context.Context, id model.ContainerID, changed 
 	if err != nil {
 		return fmt.Errorf("pack limits: %w", err)
 	}
-	_, err = r.tasks().Update(ctx, &tasks.UpdateTaskRequest{ContainerID: string(id), Resources: packed})
-	if isNotFound(err) {
+	_, err = r.client.Tasks().Update(ctx, &tasks.UpdateTaskRequest{ContainerID: string(id), Resources: packed})
+	if containerd.IsNotFound(err) {
 		return nil // it does not run
 	}
-	return fault("update", describe(id), err)
+	return containerd.Fault("update", containerd.Describe(id), err)
 }
 
 // DeleteTask removes the process state of a container and tells how the process
@@ -292,12 +293,12 @@ func (r *Runtime) deleteTask(ctx context.Context, id model.ContainerID) (model.E
 		return model.Exit{}, err
 	}
 	if status.State == model.TaskNone {
-		ctx, cancel := r.call(ctx)
+		ctx, cancel := r.client.Call(ctx)
 		defer cancel()
 		if err := r.clearRemains(ctx, id); err != nil {
 			return model.Exit{}, err
 		}
-		return model.Exit{}, &model.Error{Op: "runtime.deletetask", Subject: describe(id),
+		return model.Exit{}, &model.Error{Op: "runtime.deletetask", Subject: containerd.Describe(id),
 			Kind: model.NotFound, Err: fmt.Errorf("no process: %w", os.ErrNotExist)}
 	}
 	if status.State != model.TaskStopped {
@@ -305,19 +306,19 @@ func (r *Runtime) deleteTask(ctx context.Context, id model.ContainerID) (model.E
 			return model.Exit{}, err
 		}
 	}
-	ctx, cancel := r.call(ctx)
+	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
 	oom := r.oomKilled(ctx, id) // before its cgroup goes
-	answer, err := r.tasks().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: string(id)})
+	answer, err := r.client.Tasks().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: string(id)})
 	if err != nil {
-		return model.Exit{}, fault("deletetask", describe(id), err)
+		return model.Exit{}, containerd.Fault("deletetask", containerd.Describe(id), err)
 	}
 	return model.Exit{Code: int(answer.ExitStatus), At: answer.ExitedAt.AsTime(), OOMKilled: oom}, nil
 }
 
 // end kills a container's processes and waits until the first has ended.
 func (r *Runtime) end(ctx context.Context, id model.ContainerID) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, containerd.CallTimeout)
 	defer cancel()
 	done, err := r.Wait(ctx, id)
 	if err != nil {
@@ -327,11 +328,11 @@ func (r *Runtime) end(ctx context.Context, id model.ContainerID) error {
 		return err
 	}
 	// A frozen process (cgroup v1) dies only once it is thawed.
-	if err := r.thaw(r.scope(ctx), id); err != nil {
+	if err := r.thaw(r.client.Scope(ctx), id); err != nil {
 		r.log.Debug("resume before the end", "container", model.Short(id), "op", "runtime.end", "err", err)
 	}
 	if _, ok := <-done; !ok {
-		return faultf("deletetask", describe(id), "waiting for the process to end",
+		return containerd.Faultf("deletetask", containerd.Describe(id), "waiting for the process to end",
 			errors.Join(ctx.Err(), os.ErrDeadlineExceeded))
 	}
 	return nil

@@ -27,7 +27,7 @@ func TestUnreadExec(t *testing.T) {
 	e.forget(procKey{container: c.ID, exec: "unread"})
 	began := time.Now()
 	e.cutShort(c.ID, func() error {
-		_, err := e.tasks().Start(e.scope(t.Context()), &tasks.StartRequest{ContainerID: string(c.ID), ExecID: "unread"})
+		_, err := e.client.Tasks().Start(e.client.Scope(t.Context()), &tasks.StartRequest{ContainerID: string(c.ID), ExecID: "unread"})
 		return err
 	})
 	e.open()
@@ -92,8 +92,8 @@ func (e *engine) cutShort(id model.ContainerID, begin func() error) {
 // shimWaits tells whether a thread of a container's shim waits in open(2) for the
 // other end of a FIFO (proc_pid_wchan(5)).
 func (e *engine) shimWaits(id model.ContainerID) bool {
-	for _, s := range findShims(e.opts.Namespace, e.address) {
-		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/wchan", s.process.pid))
+	for _, s := range findShims(e.opts.Namespace, e.client.Address) {
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/wchan", s.process.Pid))
 		for _, thread := range threads {
 			where, err := os.ReadFile(thread)
 			if err == nil && s.container == id && strings.HasPrefix(string(where), "wait_for_partner") {

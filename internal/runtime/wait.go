@@ -11,6 +11,7 @@ import (
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/runtime/containerd"
 	"github.com/linkspan/linkspan/internal/runtime/ocispec"
 )
 
@@ -19,8 +20,7 @@ const (
 	// because its shim died with it: that of SIGKILL, as containerd does.
 	exitVanished = 137
 
-	retryFirst = 50 * time.Millisecond
-	retryLast  = 2 * time.Second
+	retryLast = 2 * time.Second
 )
 
 // Wait returns a channel that yields how a container's first process ended, or
@@ -36,14 +36,14 @@ func (r *Runtime) WaitExec(ctx context.Context, id model.ContainerID, exec strin
 }
 
 func (r *Runtime) wait(ctx context.Context, key procKey) (<-chan model.Exit, error) {
-	look, cancel := r.call(ctx)
+	look, cancel := r.client.Call(ctx)
 	defer cancel()
-	_, err := r.tasks().Get(look, &tasks.GetRequest{ContainerID: string(key.container), ExecID: key.exec})
+	_, err := r.client.Tasks().Get(look, &tasks.GetRequest{ContainerID: string(key.container), ExecID: key.exec})
 	if err != nil {
-		return nil, fault("wait", describe(key.container), err)
+		return nil, containerd.Fault("wait", containerd.Describe(key.container), err)
 	}
 	out := make(chan model.Exit, 1)
-	ctx, end := context.WithCancel(r.scope(ctx))
+	ctx, end := context.WithCancel(r.client.Scope(ctx))
 	ok := r.spawn(func() {
 		defer close(out)
 		defer end()
@@ -67,8 +67,8 @@ func (r *Runtime) wait(ctx context.Context, key procKey) (<-chan model.Exit, err
 // awaitExit asks containerd until it knows; false if ctx was done first.
 func (r *Runtime) awaitExit(ctx context.Context, key procKey) (model.Exit, bool) {
 	request := &tasks.WaitRequest{ContainerID: string(key.container), ExecID: key.exec}
-	for wait := retryFirst; ; wait = min(2*wait, retryLast) {
-		answer, err := r.tasks().Wait(ctx, request)
+	for wait := containerd.RetryFirst; ; wait = min(2*wait, retryLast) {
+		answer, err := r.client.Tasks().Wait(ctx, request)
 		switch {
 		case err == nil:
 			exit := model.Exit{Code: int(answer.ExitStatus), At: answer.ExitedAt.AsTime()}
@@ -78,9 +78,9 @@ func (r *Runtime) awaitExit(ctx context.Context, key procKey) (model.Exit, bool)
 			return exit, true
 		case ctx.Err() != nil:
 			return model.Exit{}, false
-		case isNotFound(err):
+		case containerd.IsNotFound(err):
 			return model.Exit{Code: exitVanished, At: time.Now()}, true
-		case !isGone(err):
+		case !containerd.IsGone(err):
 			r.log.Warn("wait for exit", "container", model.Short(key.container), "op", "runtime.wait", "err", err)
 		}
 		select {

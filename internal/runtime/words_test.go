@@ -1,8 +1,6 @@
 package runtime
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,8 +10,6 @@ import (
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	digest "github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -133,38 +129,6 @@ func FuzzChanges(f *testing.F) {
 	})
 }
 
-func TestParseStat(t *testing.T) {
-	line := "42 (a) b) (c) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 9 9"
-	if got, err := parseStat(line); err != nil || got != 987654 {
-		t.Errorf("start %d %v, want 987654", got, err)
-	}
-	for _, bad := range []string{"", "42 (x) S 1", strings.Replace(line, ") S", ") Z", 1)} {
-		if _, err := parseStat(bad); err == nil {
-			t.Errorf("%q is accepted", bad)
-		}
-	}
-	own, err := identify(os.Getpid())
-	if err != nil || !own.alive() {
-		t.Errorf("own identity %+v %v", own, err)
-	}
-	path := filepath.Join(t.TempDir(), "pid")
-	if err := writeRecord(path, own); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := readRecord(path); err != nil || got != own {
-		t.Errorf("record %+v %v, want %+v", got, err, own)
-	}
-	own.start++
-	if own.alive() {
-		t.Error("another start time counts as the same process")
-	}
-}
-
-func FuzzParseStat(f *testing.F) {
-	f.Add("42 (a) b) (c) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 9 9")
-	f.Fuzz(func(_ *testing.T, line string) { parseStat(line) }) //nolint:errcheck // it must not panic
-}
-
 func TestOOMCount(t *testing.T) {
 	for text, want := range map[string]int{
 		"oom_kill_disable 0\nunder_oom 0\noom_kill 3\n": 3,
@@ -173,21 +137,6 @@ func TestOOMCount(t *testing.T) {
 	} {
 		if got := oomCount(text); got != want {
 			t.Errorf("%q: %d, want %d", text, got, want)
-		}
-	}
-}
-
-// TestWhatEndedIsNotFound: a shim tells in words only that a process has ended.
-func TestWhatEndedIsNotFound(t *testing.T) {
-	for text, want := range map[string]model.Kind{
-		"cannot exec in a stopped state: unknown":                        model.NotFound,
-		"cannot exec in a deleted state: unknown":                        model.NotFound,
-		"cannot resize a stopped container: unknown":                     model.NotFound,
-		`exec: "x": executable file not found in $PATH: unknown`:         model.Internal,
-		"cannot stop: a container is stopped, or in some state: unknown": model.Internal,
-	} {
-		if got := model.KindOf(fault("exec", "c", status.Error(codes.Unknown, text))); got != want {
-			t.Errorf("%s: kind %v, want %v", text, got, want)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package runtime
+package containerd
 
 import (
 	"context"
@@ -75,7 +75,7 @@ func patiently(ctx context.Context, conn *grpc.ClientConn, repeat bool, ask func
 		select {
 		case <-limit.Done():
 			return err
-		case <-time.After(retryFirst): // the answer's end can be seen before that of the connection
+		case <-time.After(RetryFirst): // the answer's end can be seen before that of the connection
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package runtime
+package containerd
 
 import (
 	"context"
@@ -10,17 +10,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/process"
 )
 
 const (
-	// logLimit is the size in bytes beyond which containerd's log is put aside
-	// when containerd starts.
-	logLimit = 1 << 20
-
 	backoffFirst = 100 * time.Millisecond
 	backoffLast  = 10 * time.Second
 	// steady is how long a child must have lived for its next death to count as
@@ -45,14 +42,14 @@ type child struct {
 	gone     chan struct{} // closed when supervision has ended
 
 	mu   sync.Mutex
-	proc *process // the one that runs, or the last
+	proc *process.Process // the one that runs, or the last
 }
 
 // startChild returns a containerd that answers on its socket: an adopted one if
 // one lives, else a new one. It is watched over until release or stop.
 func startChild(ctx context.Context, o Options) (*child, error) {
 	c := &child{
-		program:  o.ContainerdPath,
+		program:  o.Program,
 		data:     filepath.Join(o.DataRoot, "containerd"),
 		exec:     filepath.Join(o.ExecRoot, "containerd"),
 		log:      o.Logger,
@@ -64,8 +61,8 @@ func startChild(ctx context.Context, o Options) (*child, error) {
 	if c.program == "" {
 		c.program = "containerd"
 	}
-	if o.patience != 0 {
-		c.patience = o.patience
+	if o.Patience != 0 {
+		c.patience = o.Patience
 	}
 	for _, dir := range []string{c.data, c.exec} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -85,7 +82,7 @@ func startChild(ctx context.Context, o Options) (*child, error) {
 	c.proc = proc
 	if err := c.answers(ctx, proc); err != nil {
 		if !adopted { // an adopted one may be busy with somebody's containers
-			proc.signal(unix.SIGKILL)
+			proc.Signal(unix.SIGKILL)
 		}
 		return nil, err
 	}
@@ -105,83 +102,62 @@ func (c *child) notStarted() error {
 }
 
 // adopt finds a containerd that an earlier daemon left running; nil if none.
-func (c *child) adopt() (*process, error) {
-	id, err := readRecord(c.record())
-	if err != nil || !id.alive() {
+func (c *child) adopt() (*process.Process, error) {
+	id, err := process.ReadRecord(c.record())
+	if err != nil || !id.Alive() {
 		// A daemon killed between starting the child and recording it leaves only
 		// the socket to tell.
 		pid := socketPeer(c.socket())
 		if pid == 0 {
 			return nil, nil
 		}
-		if id, err = identify(pid); err != nil {
+		if id, err = process.Identify(pid); err != nil {
 			return nil, nil //nolint:nilerr // it died while we looked
 		}
 	}
-	proc, err := follow(id)
+	proc, err := process.Follow(id)
 	if errors.Is(err, unix.ESRCH) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("adopt containerd: %w", err)
 	}
-	c.log.Info(fmt.Sprintf("adopted the containerd that runs as process %d", id.pid), "op", "containerd.adopt")
-	return proc, writeRecord(c.record(), id)
+	c.log.Info(fmt.Sprintf("adopted the containerd that runs as process %d", id.Pid), "op", "containerd.adopt")
+	return proc, process.WriteRecord(c.record(), id)
 }
 
 // launch starts a new containerd in its own session, so that a signal to the
 // daemon's terminal or process group does not reach it. It stays in the daemon's
 // mount namespace, whose network namespace files it must see.
-func (c *child) launch() (*process, error) {
+func (c *child) launch() (*process.Process, error) {
 	config := c.configFile()
 	if err := os.WriteFile(config, childConfig(c.data, c.exec), 0o600); err != nil {
 		return nil, fmt.Errorf("containerd configuration: %w", err)
 	}
-	log, err := c.openLog()
+	log, err := process.OpenLog(c.logFile(), "containerd's log")
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
 	cmd := exec.Command(c.program, "--config", config)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	proc, err := process.Start(cmd)
+	var ended *process.EndedError
+	if errors.As(err, &ended) {
+		return nil, errors.Join(c.notStarted(), err)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("start containerd: %w", err)
 	}
-	id, err := identify(cmd.Process.Pid)
-	if err != nil {
-		cmd.Process.Kill() //nolint:errcheck // it has most likely ended by itself
-		return nil, errors.Join(c.notStarted(), err, cmd.Wait())
-	}
-	proc := &process{id: id, done: make(chan struct{})}
-	go func() {
-		cmd.Wait() //nolint:errcheck // how it ended is in its log; that it ended is all we need
-		close(proc.done)
-	}()
-	if err := writeRecord(c.record(), id); err != nil {
+	if err := process.WriteRecord(c.record(), proc.ID); err != nil {
 		return nil, errors.Join(err, cmd.Process.Kill())
 	}
-	c.log.Info(fmt.Sprintf("started containerd as process %d", id.pid), "op", "containerd.start")
+	c.log.Info(fmt.Sprintf("started containerd as process %d", proc.ID.Pid), "op", "containerd.start")
 	return proc, nil
 }
 
-// openLog opens containerd's log, putting a long one aside.
-func (c *child) openLog() (*os.File, error) {
-	path := c.logFile()
-	if info, err := os.Stat(path); err == nil && info.Size() > logLimit {
-		if err := os.Rename(path, path+".1"); err != nil {
-			return nil, fmt.Errorf("put containerd's log aside: %w", err)
-		}
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("containerd's log: %w", err)
-	}
-	return f, nil
-}
-
 // answers waits until the socket accepts connections.
-func (c *child) answers(ctx context.Context, proc *process) error {
+func (c *child) answers(ctx context.Context, proc *process.Process) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -189,10 +165,10 @@ func (c *child) answers(ctx context.Context, proc *process) error {
 			return nil
 		}
 		select {
-		case <-proc.done:
+		case <-proc.Done():
 			return c.notStarted()
 		case <-ctx.Done():
-			return fmt.Errorf("containerd (pid %d) does not answer on %s: %w", proc.id.pid, c.socket(), ctx.Err())
+			return fmt.Errorf("containerd (pid %d) does not answer on %s: %w", proc.ID.Pid, c.socket(), ctx.Err())
 		case <-tick.C:
 		}
 	}
@@ -200,7 +176,7 @@ func (c *child) answers(ctx context.Context, proc *process) error {
 
 // supervise starts containerd again whenever it dies or hangs, waiting longer from
 // death to death.
-func (c *child) supervise(proc *process) {
+func (c *child) supervise(proc *process.Process) {
 	defer close(c.gone)
 	wait := backoffFirst
 	for {
@@ -209,12 +185,12 @@ func (c *child) supervise(proc *process) {
 		select {
 		case <-c.quit:
 			return
-		case <-proc.done:
+		case <-proc.Done():
 		}
 		if time.Since(born) > steady {
 			wait = backoffFirst
 		}
-		c.log.Warn(fmt.Sprintf("containerd (process %d) died, starting it again in %s", proc.id.pid, wait),
+		c.log.Warn(fmt.Sprintf("containerd (process %d) died, starting it again in %s", proc.ID.Pid, wait),
 			"op", "containerd.restart")
 		for proc = nil; proc == nil; wait = min(2*wait, backoffLast) {
 			select {
@@ -251,12 +227,12 @@ func (c *child) stop(ctx context.Context) error {
 	c.mu.Lock()
 	proc := c.proc
 	c.mu.Unlock()
-	proc.signal(unix.SIGTERM)
+	proc.Signal(unix.SIGTERM)
 	select {
-	case <-proc.done:
+	case <-proc.Done():
 	case <-ctx.Done():
-		proc.signal(unix.SIGKILL)
-		<-proc.done
+		proc.Signal(unix.SIGKILL)
+		<-proc.Done()
 	}
 	if err := os.Remove(c.record()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove containerd's record: %w", err)

@@ -19,15 +19,15 @@ func TestAHungContainerdIsStartedAgain(t *testing.T) {
 	}
 	e.opts.patience = 200 * time.Millisecond
 	e.open()
-	old := e.child.proc.id
-	if err := unix.Kill(old.pid, unix.SIGSTOP); err != nil {
+	old := e.child()
+	if err := unix.Kill(old.Pid, unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	st, err := e.Status(t.Context(), c.ID)
 	if err != nil || st.State != model.TaskRunning || st.Pid != c.pid {
 		t.Errorf("status %+v %v, want running", st, err)
 	}
-	if old.alive() {
+	if old.Alive() {
 		t.Error("the one that hung still is")
 	}
 }
@@ -38,7 +38,7 @@ func TestAHungContainerdIsAdopted(t *testing.T) {
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Kill(e.child.proc.id.pid, unix.SIGSTOP); err != nil {
+	if err := unix.Kill(e.child().Pid, unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	e.opts.patience = 200 * time.Millisecond

@@ -1,4 +1,4 @@
-package runtime
+package containerd
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
+
+	"github.com/linkspan/linkspan/internal/process"
 )
 
 const (
@@ -26,7 +28,7 @@ const (
 // killHung ends a containerd that lives and does not answer, so that supervise
 // starts it again: else all who wait for it wait for ever. Containers do not
 // notice. It returns when the process has ended, or supervision has.
-func (c *child) killHung(proc *process) {
+func (c *child) killHung(proc *process.Process) {
 	conn, err := grpc.NewClient("unix://"+c.socket(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		c.log.Error("containerd is not watched", "op", "containerd.watch", "err", err)
@@ -43,7 +45,7 @@ func (c *child) killHung(proc *process) {
 		select {
 		case <-c.quit:
 			return
-		case <-proc.done:
+		case <-proc.Done():
 			return
 		case <-time.After(pulse):
 		}
@@ -51,18 +53,18 @@ func (c *child) killHung(proc *process) {
 	select {
 	case <-c.quit:
 		return
-	case <-proc.done:
+	case <-proc.Done():
 		return
 	default:
 	}
-	c.log.Error(fmt.Sprintf("containerd (process %d) has not answered for %s, ending it", proc.id.pid, pulsesMissed*c.patience),
+	c.log.Error(fmt.Sprintf("containerd (process %d) has not answered for %s, ending it", proc.ID.Pid, pulsesMissed*c.patience),
 		"op", "containerd.watch")
-	proc.signal(unix.SIGKILL)
+	proc.Signal(unix.SIGKILL)
 }
 
 // isLate tells whether an answer was waited for in vain. A refusal is an answer:
 // one that is starting, or is about to be seen dead, refuses.
-func (c *child) isLate(proc *process, health grpc_health_v1.HealthClient) bool {
+func (c *child) isLate(proc *process.Process, health grpc_health_v1.HealthClient) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), c.patience)
 	defer cancel()
 	asked := make(chan bool, 1)
@@ -74,7 +76,7 @@ func (c *child) isLate(proc *process, health grpc_health_v1.HealthClient) bool {
 	case late := <-asked:
 		return late
 	case <-c.quit:
-	case <-proc.done:
+	case <-proc.Done():
 	}
 	return false
 }

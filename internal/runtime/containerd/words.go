@@ -1,0 +1,46 @@
+package containerd
+
+import (
+	"slices"
+	"strings"
+)
+
+// containerd, its shims and runc have many errors without a kind. These are the words by
+// which they are known, and all of them: whoever matches another puts it here, and a true
+// text into the table of the test.
+
+// says tells whether an error has one of some words.
+func says(err error, words ...string) bool {
+	return err != nil && slices.ContainsFunc(words, func(w string) bool { return strings.Contains(err.Error(), w) })
+}
+
+// saysEnded tells whether a shim refuses because the process has ended.
+func saysEnded(err error) bool {
+	return says(err, "in a stopped state", "in a deleted state", "a stopped container", "a deleted process")
+}
+
+// SaysPaused tells whether a shim refuses because the container is paused.
+func SaysPaused(err error) bool { return says(err, "in a paused state") }
+
+// SaysMayHaveEnded tells whether runc or a shim failed in a way that the end of the
+// container's first process explains: runc has seen it, or the kernel has taken an exec
+// along (pid_namespaces(7)), maybe before the shim knows.
+func SaysMayHaveEnded(err error) bool {
+	return says(err, "ttrpc: closed", "broken pipe", "connection reset", "EOF", "executing setns process", "namespace path: lstat /proc/",
+		"container not running", "container not paused", "unable to freeze")
+}
+
+// SaysTaskExists tells whether a task could not be made because of what another start
+// has left, by the words of containerd, of its shim and of runc.
+func SaysTaskExists(err error) bool { return says(err, "already exists", "file exists") }
+
+// SaysLayerExists tells whether a snapshot could not be made because the folder for it is
+// there: see snapshots.Store.
+func SaysLayerExists(err error) bool { return says(err, "file exists") }
+
+// SaysBadArchive tells whether an image could not be read because the archive is bad.
+func SaysBadArchive(err error) bool {
+	return says(err, "archive/tar: ", "unexpected EOF", "unrecognized image format", "mismatched image rootfs",
+		"wrong diff id", "invalid reference format", "failed to resolve layers", "invalid symlink", "invalid hardlink") ||
+		says(err, "failed to extract layer") && !says(err, "no space left on device")
+}

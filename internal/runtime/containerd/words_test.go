@@ -1,0 +1,76 @@
+package containerd
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// TestWords holds what containerd, its shims and runc say to what it is taken for. The
+// texts are theirs.
+func TestWords(t *testing.T) {
+	kinds := map[string]func(error) bool{"ended": saysEnded, "paused": SaysPaused, "may have ended": SaysMayHaveEnded,
+		"task exists": SaysTaskExists, "layer exists": SaysLayerExists, "bad archive": SaysBadArchive}
+	for text, want := range map[string][]string{
+		"cannot exec in a stopped state":    {"ended"},
+		"cannot exec in a deleted state":    {"ended"},
+		"cannot resize a stopped container": {"ended"},
+		"cannot resize a deleted process":   {"ended"},
+		"cannot exec in a paused state":     {"paused"},
+		"ttrpc: closed":                     {"may have ended"},
+		"OCI runtime exec failed: exec failed: unable to start container process: error writing config to pipe: write init-p: broken pipe":               {"may have ended"},
+		"OCI runtime exec failed: exec failed: unable to create new parent process: namespace path: lstat /proc/35708/ns/ipc: no such file or directory": {"may have ended"},
+		"OCI runtime exec failed: exec failed: unable to start container process: error executing setns process: exit status 1":                          {"may have ended"},
+		"runc did not terminate successfully: exit status 1: read init-p: connection reset by peer":                                                      {"may have ended"},
+		"OCI runtime exec failed: exec failed: unable to start container process: read init-p: EOF":                                                      {"may have ended"},
+		"OCI runtime pause failed: container not running":                                                                                                {"may have ended"},
+		"OCI runtime resume failed: container not paused":                                                                                                {"may have ended"},
+		"OCI runtime pause failed: unable to freeze":                                                                                                     {"may have ended"},
+		"task 0a1b2c: already exists": {"task exists"},
+		"OCI runtime create failed: runc create failed: container with given ID already exists":                                                 {"task exists"},
+		"mkdir /run/linkspan/containerd/state/io.containerd.runtime.v2.task/linkspan/0a1b2c: file exists":                                       {"task exists", "layer exists"},
+		"failed to rename: rename /var/lib/linkspan/containerd/root/snapshots/new-1 /var/lib/linkspan/containerd/root/snapshots/7: file exists": {"task exists", "layer exists"},
+		"archive/tar: invalid tar header":                                      {"bad archive"},
+		"unexpected EOF":                                                       {"bad archive", "may have ended"},
+		"unrecognized image format":                                            {"bad archive"},
+		"mismatched image rootfs and manifest layers":                          {"bad archive"},
+		"wrong diff id calculated on extraction \"sha256:0a\"":                 {"bad archive"},
+		"invalid reference format":                                             {"bad archive"},
+		"failed to resolve layers: content digest sha256:0a: not found":        {"bad archive"},
+		"failed to extract layer sha256:0a: exit status 1":                     {"bad archive"},
+		"failed to extract layer sha256:0a: write /x: no space left on device": nil,
+		"context deadline exceeded":                                            nil,
+		`exec: "x": executable file not found in $PATH`:                        nil,
+	} {
+		for kind, is := range kinds {
+			if got := is(errors.New(text)); got != slices.Contains(want, kind) {
+				t.Errorf("%s: %s is %t", text, kind, got)
+			}
+		}
+	}
+	for kind, is := range kinds {
+		if is(nil) {
+			t.Errorf("no error is taken for %s", kind)
+		}
+	}
+}
+
+// TestWhatEndedIsNotFound: a shim tells in words only that a process has ended.
+func TestWhatEndedIsNotFound(t *testing.T) {
+	for text, want := range map[string]model.Kind{
+		"cannot exec in a stopped state: unknown":                        model.NotFound,
+		"cannot exec in a deleted state: unknown":                        model.NotFound,
+		"cannot resize a stopped container: unknown":                     model.NotFound,
+		`exec: "x": executable file not found in $PATH: unknown`:         model.Internal,
+		"cannot stop: a container is stopped, or in some state: unknown": model.Internal,
+	} {
+		if got := model.KindOf(Fault("exec", "c", status.Error(codes.Unknown, text))); got != want {
+			t.Errorf("%s: kind %v, want %v", text, got, want)
+		}
+	}
+}
