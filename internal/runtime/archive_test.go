@@ -109,7 +109,7 @@ func marshal(t *testing.T, v any) []byte {
 // load loads an archive that must be good.
 func (e *engine) load(a testArchive) model.Image {
 	e.t.Helper()
-	got, err := e.Load(e.t.Context(), bytes.NewReader(a.bytes(e.t)))
+	got, err := e.Images.Load(e.t.Context(), bytes.NewReader(a.bytes(e.t)))
 	if err != nil || len(got) != 1 {
 		e.t.Fatalf("load %s: %v %v", a.tag, got, err)
 	}

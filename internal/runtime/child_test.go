@@ -62,11 +62,11 @@ func TestAContainerdThatDoesNotStartIsAnError(t *testing.T) {
 
 func TestStraySnapshotsAreSwept(t *testing.T) {
 	e := newEngine(t)
-	fact, err := e.imageByID(e.client.Scope(t.Context()), e.image.ID)
+	fact, err := e.Images.ByID(e.client.Scope(t.Context()), e.image.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.prepareSnapshot(e.client.Scope(t.Context()), "stray", fact.chain); err != nil {
+	if _, err := e.prepareSnapshot(e.client.Scope(t.Context()), "stray", fact.Chain); err != nil {
 		t.Fatal(err)
 	}
 	kept := e.spec("true")

@@ -39,12 +39,12 @@ const (
 func (r *Runtime) Create(ctx context.Context, spec model.ContainerSpec) error {
 	ctx, cancel := r.client.Call(ctx)
 	defer cancel()
-	image, err := r.imageByID(ctx, spec.Image)
+	image, err := r.Images.ByID(ctx, spec.Image)
 	if err != nil {
 		return err
 	}
-	if image.image.Damaged != "" {
-		return model.Errorf(model.Unavailable, "image %s cannot be read: %s", spec.Image, image.image.Damaged)
+	if image.Image.Damaged != "" {
+		return model.Errorf(model.Unavailable, "image %s cannot be read: %s", spec.Image, image.Image.Damaged)
 	}
 	rootfs, err := r.prepareLayer(ctx, spec.ID, image)
 	if model.KindOf(err) == model.Conflict {

@@ -14,7 +14,7 @@ import (
 
 func tagsOf(t *testing.T, e *engine, ref string) []string {
 	t.Helper()
-	img, err := e.Image(t.Context(), ref)
+	img, err := e.Images.Image(t.Context(), ref)
 	if err != nil {
 		t.Fatalf("image %s: %v", ref, err)
 	}
@@ -24,7 +24,7 @@ func tagsOf(t *testing.T, e *engine, ref string) []string {
 func TestImageLife(t *testing.T) {
 	e := newEngine(t)
 	ctx := t.Context()
-	img, err := e.Image(ctx, strings.TrimPrefix(string(e.image.ID), "sha256:")[:12])
+	img, err := e.Images.Image(ctx, strings.TrimPrefix(string(e.image.ID), "sha256:")[:12])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,25 +32,25 @@ func TestImageLife(t *testing.T) {
 		!slices.Equal(img.Config.ExposedPorts, []string{"80/tcp"}) || img.Created.Year() != 2024 || len(img.History) != 1 {
 		t.Errorf("image %+v", img)
 	}
-	if err := e.Tag(ctx, testImage, "other:1"); err != nil {
+	if err := e.Images.Tag(ctx, testImage, "other:1"); err != nil {
 		t.Fatal(err)
 	}
 	if got := tagsOf(t, e, "other:1"); !slices.Equal(got, []string{testImage, "other:1"}) {
 		t.Errorf("tags %v", got)
 	}
-	if _, _, err := e.Remove(ctx, string(e.image.ID), false); model.KindOf(err) != model.Conflict ||
+	if _, _, err := e.Images.Remove(ctx, string(e.image.ID), false); model.KindOf(err) != model.Conflict ||
 		!strings.Contains(err.Error(), "image is referenced in multiple repositories") {
 		t.Errorf("remove by ID: %v, want Conflict", err)
 	}
-	untagged, deleted, err := e.Remove(ctx, "other:1", false)
+	untagged, deleted, err := e.Images.Remove(ctx, "other:1", false)
 	if err != nil || !slices.Equal(untagged, []string{"other:1"}) || deleted != nil {
 		t.Errorf("remove a tag: %v %v %v", untagged, deleted, err)
 	}
-	untagged, deleted, err = e.Remove(ctx, testImage, false)
+	untagged, deleted, err = e.Images.Remove(ctx, testImage, false)
 	if err != nil || !slices.Equal(untagged, []string{testImage}) || !slices.Equal(deleted, []string{string(e.image.ID)}) {
 		t.Errorf("remove the last tag: %v %v %v", untagged, deleted, err)
 	}
-	if _, err := e.Image(ctx, testImage); model.KindOf(err) != model.NotFound {
+	if _, err := e.Images.Image(ctx, testImage); model.KindOf(err) != model.NotFound {
 		t.Errorf("image after remove: %v, want NotFound", err)
 	}
 	e.noSnapshots(t)
@@ -79,25 +79,25 @@ func TestSaveAndLoad(t *testing.T) {
 	e := newEngine(t)
 	ctx := t.Context()
 	var archive, byID bytes.Buffer
-	if err := e.Tag(ctx, testImage, "linkspan-test/busybox:2"); err != nil {
+	if err := e.Images.Tag(ctx, testImage, "linkspan-test/busybox:2"); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Save(ctx, []string{"linkspan-test/busybox"}, &archive); err != nil {
+	if err := e.Images.Save(ctx, []string{"linkspan-test/busybox"}, &archive); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Save(ctx, []string{string(e.image.ID)}, &byID); err != nil {
+	if err := e.Images.Save(ctx, []string{string(e.image.ID)}, &byID); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"latest", "2"} {
-		if _, _, err := e.Remove(ctx, "linkspan-test/busybox:"+want, true); err != nil {
+		if _, _, err := e.Images.Remove(ctx, "linkspan-test/busybox:"+want, true); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got, err := e.Load(ctx, &byID)
+	got, err := e.Images.Load(ctx, &byID)
 	if err != nil || len(got) != 1 || got[0].ID != e.image.ID || got[0].Tags != nil {
 		t.Errorf("load of an image without names: %+v %v", got, err)
 	}
-	got, err = e.Load(ctx, &archive)
+	got, err = e.Images.Load(ctx, &archive)
 	if err != nil || len(got) != 1 || got[0].ID != e.image.ID ||
 		!slices.Equal(got[0].Tags, []string{"linkspan-test/busybox:2", testImage}) {
 		t.Errorf("loaded %+v %v", got, err)
@@ -105,7 +105,7 @@ func TestSaveAndLoad(t *testing.T) {
 	if out, _ := e.run(e.spec("echo again")); out != "again\n" {
 		t.Errorf("output %q", out)
 	}
-	if _, err := e.Load(ctx, strings.NewReader("this is not an archive, and long enough to be sure of it")); err == nil {
+	if _, err := e.Images.Load(ctx, strings.NewReader("this is not an archive, and long enough to be sure of it")); err == nil {
 		t.Error("garbage is loaded")
 	}
 }
@@ -113,7 +113,7 @@ func TestSaveAndLoad(t *testing.T) {
 func TestImport(t *testing.T) {
 	e := newEngine(t)
 	ctx := t.Context()
-	img, err := e.Import(ctx, bytes.NewReader(rootfsTar(t)), testImage, []string{`CMD ["/bin/echo","imported"]`, "ENV A=b"})
+	img, err := e.Images.Import(ctx, bytes.NewReader(rootfsTar(t)), testImage, []string{`CMD ["/bin/echo","imported"]`, "ENV A=b"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,11 +129,11 @@ func TestImport(t *testing.T) {
 	if out, _ := e.run(spec); out != "imported\n" {
 		t.Errorf("output %q", out)
 	}
-	all, err := e.Images(ctx)
+	all, err := e.Images.Images(ctx)
 	if err != nil || len(all) != 2 || all[0].ID != img.ID {
 		t.Errorf("images %+v %v, want two, the new one first", all, err)
 	}
-	if _, err := e.Import(ctx, strings.NewReader(""), "x@y", nil); model.KindOf(err) != model.Invalid {
+	if _, err := e.Images.Import(ctx, strings.NewReader(""), "x@y", nil); model.KindOf(err) != model.Invalid {
 		t.Errorf("import under a bad name: %v, want Invalid", err)
 	}
 }
@@ -141,7 +141,7 @@ func TestImport(t *testing.T) {
 func TestContainerOutlivesItsImage(t *testing.T) {
 	e := newEngine(t)
 	c := e.start(e.spec("sleep 1000"))
-	if _, _, err := e.Remove(t.Context(), testImage, true); err != nil {
+	if _, _, err := e.Images.Remove(t.Context(), testImage, true); err != nil {
 		t.Fatal(err)
 	}
 	out, _, _ := c.exec(model.Process{Args: []string{"ls", "/bin/busybox"}})

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/runtime/containerd"
+	"github.com/linkspan/linkspan/internal/runtime/images"
 )
 
 // initLayerKey begins the keys of init layers; the number counts changes of what is in
@@ -51,14 +52,14 @@ func initEntries() []initEntry {
 }
 
 // initLayerOf returns the key of the init layer on an image's layers.
-func initLayerOf(image imageFact) string { return initLayerKey + image.chain }
+func initLayerOf(image images.Fact) string { return initLayerKey + image.Chain }
 
 // makeInitLayer makes the layer that lies between an image's layers and those of its
 // containers. In it, links and files that the image has at places where something is
 // mounted, linked or made for a container are replaced, so that they cannot lead the
 // runtime out of the root (CVE-2025-52565 and its kin). It is made once per image and
 // goes with it.
-func (r *Runtime) makeInitLayer(ctx context.Context, image imageFact) error {
+func (r *Runtime) makeInitLayer(ctx context.Context, image images.Fact) error {
 	r.initLayers.Lock()
 	defer r.initLayers.Unlock()
 	store := r.client.Snapshots()
@@ -71,14 +72,14 @@ func (r *Runtime) makeInitLayer(ctx context.Context, image imageFact) error {
 	}
 	key := fmt.Sprintf("%snew-%d", initLayerKey, time.Now().UnixNano())
 	made := func() error {
-		mounts, err := r.prepare(ctx, key, image.chain)
+		mounts, err := r.prepare(ctx, key, image.Chain)
 		if err != nil {
-			return containerd.Faultf("create", string(image.image.ID), "prepare the init layer", err)
+			return containerd.Faultf("create", string(image.Image.ID), "prepare the init layer", err)
 		}
 		if err := mount.WithTempMount(ctx, mounts, fillInitLayer); err != nil {
-			return containerd.Faultf("create", string(image.image.ID), "fill the init layer", err)
+			return containerd.Faultf("create", string(image.Image.ID), "fill the init layer", err)
 		}
-		return containerd.Faultf("create", string(image.image.ID), "commit the init layer", store.Commit(ctx, initLayerOf(image), key))
+		return containerd.Faultf("create", string(image.Image.ID), "commit the init layer", store.Commit(ctx, initLayerOf(image), key))
 	}()
 	if made == nil {
 		made = r.keepInitLayer(ctx, image)
@@ -88,12 +89,12 @@ func (r *Runtime) makeInitLayer(ctx context.Context, image imageFact) error {
 
 // keepInitLayer lets an image's configuration refer to the init layer, so that the
 // collector keeps it for as long as the image.
-func (r *Runtime) keepInitLayer(ctx context.Context, image imageFact) error {
+func (r *Runtime) keepInitLayer(ctx context.Context, image images.Fact) error {
 	label := "containerd.io/gc.ref.snapshot." + r.client.Snapshotter + "/linkspan-init"
 	_, err := r.client.ContentStore().Update(ctx, content.Info{
-		Digest: digest.Digest(image.image.ID), Labels: map[string]string{label: initLayerOf(image)},
+		Digest: digest.Digest(image.Image.ID), Labels: map[string]string{label: initLayerOf(image)},
 	}, "labels."+label)
-	return containerd.Faultf("create", string(image.image.ID), "keep the init layer", err)
+	return containerd.Faultf("create", string(image.Image.ID), "keep the init layer", err)
 }
 
 // fillInitLayer makes all entries below root.

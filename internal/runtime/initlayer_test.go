@@ -130,7 +130,7 @@ func TestImageCannotLeadOut(t *testing.T) {
 			if err != nil || len(entries) != 1 || entries[0].Name() != "ptmx" {
 				t.Errorf("%s -> %s: the folder of the host now has %v, %v", at, target, entries, err)
 			}
-			if _, _, err := e.Remove(t.Context(), string(image.ID), true); err != nil {
+			if _, _, err := e.Images.Remove(t.Context(), string(image.ID), true); err != nil {
 				t.Error(err)
 			}
 		}
@@ -197,7 +197,7 @@ func TestInitLayerLivesWithItsImage(t *testing.T) {
 			t.Fatalf("init layers %v, want one", got)
 		}
 	}
-	if _, _, err := e.Remove(t.Context(), testImage, false); err != nil {
+	if _, _, err := e.Images.Remove(t.Context(), testImage, false); err != nil {
 		t.Fatal(err)
 	}
 	e.collect(t)
@@ -242,11 +242,11 @@ func TestOlderContainersGetInitEntries(t *testing.T) {
 	image := e.load(testArchive{tag: "evil:latest", items: []item{link("dev", host)}})
 	spec := e.spec("echo ran")
 	spec.Image = image.ID
-	fact, err := e.imageByID(e.client.Scope(t.Context()), image.ID)
+	fact, err := e.Images.ByID(e.client.Scope(t.Context()), image.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rootfs, err := e.prepareSnapshot(e.client.Scope(t.Context()), spec.ID, fact.chain)
+	rootfs, err := e.prepareSnapshot(e.client.Scope(t.Context()), spec.ID, fact.Chain)
 	if err == nil {
 		err = e.createRecord(e.client.Scope(t.Context()), spec, rootfs)
 	}

@@ -67,7 +67,7 @@ func newEngine(t *testing.T) *engine {
 	}}
 	e.open()
 	t.Cleanup(e.end)
-	got, err := e.Load(t.Context(), bytes.NewReader(imageArchive(t)))
+	got, err := e.Images.Load(t.Context(), bytes.NewReader(imageArchive(t)))
 	if err != nil {
 		t.Fatalf("load: %v", err)
 	}

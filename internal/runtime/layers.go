@@ -11,6 +11,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/runtime/containerd"
+	"github.com/linkspan/linkspan/internal/runtime/images"
 )
 
 // spareKey is an empty snapshot that is there to be removed; see freeLayers.
@@ -18,7 +19,7 @@ const spareKey = "linkspan-spare"
 
 // prepareLayer makes the writable layer of a container on its image's init layer, and
 // that first if it is not there.
-func (r *Runtime) prepareLayer(ctx context.Context, id model.ContainerID, image imageFact) ([]mount.Mount, error) {
+func (r *Runtime) prepareLayer(ctx context.Context, id model.ContainerID, image images.Fact) ([]mount.Mount, error) {
 	out, err := r.prepareSnapshot(ctx, id, initLayerOf(image))
 	if model.KindOf(err) != model.NotFound {
 		return out, err

@@ -17,6 +17,7 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/distribution/reference"
 	digest "github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -89,7 +90,7 @@ func TestFailedLoadLeavesNothing(t *testing.T) {
 	e.collect(t) // what the first load had too much
 	before := e.holdings(t)
 	noise := bytes.Repeat([]byte("random\x93\xfe\x01"), 12_000)
-	long := marshal(t, map[string]any{"rootfs": map[string]any{"diff_ids": []string{}}, "comment": strings.Repeat("x", documentLimit)})
+	long := marshal(t, map[string]any{"rootfs": map[string]any{"diff_ids": []string{}}, "comment": strings.Repeat("x", 4<<20)})
 	honest := testArchive{tag: testImage, items: []item{file("new", "new")}}.bytes(t)
 	for name, archive := range map[string][]byte{
 		"malformed diff ID":     testArchive{tag: testImage, diffs: []string{"sha256:zz"}}.bytes(t),
@@ -108,7 +109,7 @@ func TestFailedLoadLeavesNothing(t *testing.T) {
 		"link out by hard link": testArchive{tag: testImage, items: []item{{Header: tar.Header{Name: "x", Typeflag: tar.TypeLink, Linkname: "../../../../../../../etc/shadow"}}}}.bytes(t),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got, err := e.Load(t.Context(), bytes.NewReader(archive)); err == nil {
+			if got, err := e.Images.Load(t.Context(), bytes.NewReader(archive)); err == nil {
 				t.Errorf("loaded: %v", got)
 			} else if kind := model.KindOf(err); kind != model.Invalid {
 				t.Errorf("kind %d of %v, want that the client is to blame", kind, err)
@@ -121,7 +122,7 @@ func TestFailedLoadLeavesNothing(t *testing.T) {
 		"broken off": io.MultiReader(bytes.NewReader(rootfsTar(t)[:100_000]), &brokenOff{}),
 	} {
 		t.Run("import "+name, func(t *testing.T) {
-			if got, err := e.Import(t.Context(), stream, testImage, nil); err == nil {
+			if got, err := e.Images.Import(t.Context(), stream, testImage, nil); err == nil {
 				t.Errorf("imported: %v", got)
 			}
 			e.sameHoldings(t, before)
@@ -158,10 +159,10 @@ func TestLoadStaysInside(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := e.holdings(t)
-			got, err := e.Load(t.Context(), bytes.NewReader(testArchive{tag: "odd:latest", items: items}.bytes(t)))
+			got, err := e.Images.Load(t.Context(), bytes.NewReader(testArchive{tag: "odd:latest", items: items}.bytes(t)))
 			if err != nil {
 				e.sameHoldings(t, before)
-			} else if _, _, err := e.Remove(t.Context(), string(got[0].ID), true); err != nil {
+			} else if _, _, err := e.Images.Remove(t.Context(), string(got[0].ID), true); err != nil {
 				t.Error(err)
 			}
 			entries, err := os.ReadDir(outside)
@@ -181,7 +182,7 @@ func TestEmptyImage(t *testing.T) {
 	var said lockedBuffer
 	e.log = slog.New(slog.NewTextHandler(&said, nil))
 	image := e.load(testArchive{tag: "empty:latest", layers: [][]byte{}, config: map[string]any{"Labels": map[string]string{"a": "b"}}})
-	if got, err := e.Image(t.Context(), "empty"); err != nil || got.ID != image.ID || got.Damaged != "" || got.Config.Labels["a"] != "b" {
+	if got, err := e.Images.Image(t.Context(), "empty"); err != nil || got.ID != image.ID || got.Damaged != "" || got.Config.Labels["a"] != "b" {
 		t.Errorf("image %+v, %v", got, err)
 	}
 	spec := e.spec("true")
@@ -195,7 +196,7 @@ func TestEmptyImage(t *testing.T) {
 	if err := e.Delete(t.Context(), spec.ID); err != nil {
 		t.Error(err)
 	}
-	if _, _, err := e.Remove(t.Context(), "empty", false); err != nil {
+	if _, _, err := e.Images.Remove(t.Context(), "empty", false); err != nil {
 		t.Error(err)
 	}
 }
@@ -228,14 +229,14 @@ func TestDamagedImage(t *testing.T) {
 		e.log = slog.New(slog.NewTextHandler(&said, nil))
 		target := e.putDamaged(t, "bad:latest")
 		for range 5 {
-			if _, err := e.Images(t.Context()); err != nil {
+			if _, err := e.Images.Images(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if n := strings.Count(said.String(), "unreadable image"); n != 1 {
 			t.Errorf("complained of %d times, want once: %s", n, &said)
 		}
-		got, err := e.Image(t.Context(), "bad")
+		got, err := e.Images.Image(t.Context(), "bad")
 		if err != nil || got.Damaged == "" || !slices.Equal(got.Tags, []string{"bad:latest"}) {
 			t.Fatalf("image %+v, %v", got, err)
 		}
@@ -248,7 +249,7 @@ func TestDamagedImage(t *testing.T) {
 		if !byName {
 			ref = target.String()[len("sha256:"):][:12]
 		}
-		if _, deleted, err := e.Remove(t.Context(), ref, false); err != nil || len(deleted) != 1 {
+		if _, deleted, err := e.Images.Remove(t.Context(), ref, false); err != nil || len(deleted) != 1 {
 			t.Errorf("remove %s: %v %v", ref, deleted, err)
 		}
 		e.sameHoldings(t, before)
@@ -272,12 +273,12 @@ func (e *engine) putDamaged(t *testing.T, tag string) digest.Digest {
 	config := write(ocispec.MediaTypeImageConfig, []byte(`{"rootfs":{"type":"layers","diff_ids":["sha256:zz"]}}`), nil)
 	target := write(ocispec.MediaTypeImageManifest, marshal(t, ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, Config: config}),
 		map[string]string{"containerd.io/gc.ref.content.config": config.Digest.String()})
-	name, err := normalize(tag)
+	name, err := reference.ParseDockerRef(tag)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, n := range []string{name, keeperName(target.Digest)} {
-		if err := e.putRecord(ctx, images.Image{Name: n, Target: target}); err != nil {
+	for _, n := range []string{name.String(), "keeper.linkspan.internal@" + target.Digest.String()} {
+		if _, err := e.client.ImageService().Create(ctx, images.Image{Name: n, Target: target}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -285,25 +286,4 @@ func (e *engine) putDamaged(t *testing.T, tag string) digest.Digest {
 		t.Fatal(err)
 	}
 	return target.Digest
-}
-
-// FuzzParseConfig: a configuration is anybody's text.
-func FuzzParseConfig(f *testing.F) {
-	f.Add([]byte(`{"architecture":"amd64","config":{"Healthcheck":{"Interval":-5},"ExposedPorts":{"x":{}}},"rootfs":{"diff_ids":["sha256:zz"]},"history":[{}]}`))
-	f.Add([]byte(`{"config":null,"rootfs":null}`))
-	f.Add([]byte(`[]`))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		image, diffs, err := parseConfig(raw)
-		if err != nil {
-			return
-		}
-		if len(diffs) != len(image.Layers) {
-			t.Fatalf("%d layers, %d digests", len(image.Layers), len(diffs))
-		}
-		for _, d := range diffs {
-			if d.Validate() != nil {
-				t.Fatalf("digest %q was taken", d)
-			}
-		}
-	})
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/runtime/containerd"
+	"github.com/linkspan/linkspan/internal/runtime/images"
 	"github.com/linkspan/linkspan/internal/runtime/ocispec"
 )
 
@@ -54,7 +55,8 @@ type Runtime struct {
 	log    *slog.Logger
 	host   ocispec.Host
 	client *containerd.Client
-	facts  *imageFacts
+
+	Images *images.Store
 
 	done chan struct{}  // closed by Close
 	work sync.WaitGroup // goroutines that wait for processes
@@ -95,7 +97,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 		return nil, err
 	}
 	host.InitPath, host.ShmDir = o.InitPath, memoryDir(o.ExecRoot)
-	r := &Runtime{opts: o, log: o.Logger, host: host, facts: newImageFacts(),
+	r := &Runtime{opts: o, log: o.Logger, host: host,
 		done: make(chan struct{}), procs: map[procKey]*guards{}}
 	r.letShimsGoOn()
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
@@ -107,6 +109,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
+	r.Images = images.New(r.client, o.Logger)
 	if err := r.sweepAtOpen(ctx); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}

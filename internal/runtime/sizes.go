@@ -20,9 +20,9 @@ func (r *Runtime) LayerSizes(ctx context.Context, id model.ContainerID) (written
 	if err != nil {
 		return 0, 0, containerd.Fault("size", containerd.Describe(id), err)
 	}
-	fact, err := r.imageByID(ctx, model.ImageID(c.Image))
+	fact, err := r.Images.ByID(ctx, model.ImageID(c.Image))
 	if err != nil {
 		return own.Size, 0, nil //nolint:nilerr // the image may be gone, by force
 	}
-	return own.Size, fact.image.Size, nil
+	return own.Size, fact.Image.Size, nil
 }

@@ -1,4 +1,4 @@
-package runtime
+package images
 
 import (
 	"bytes"
@@ -26,7 +26,7 @@ import (
 // `docker import` does. ref may be empty: then the image has no name. changes
 // are Dockerfile instructions, of which those that set the configuration are
 // allowed.
-func (r *Runtime) Import(ctx context.Context, rootfs io.Reader, ref string, changes []string) (model.Image, error) {
+func (s *Store) Import(ctx context.Context, rootfs io.Reader, ref string, changes []string) (model.Image, error) {
 	name := ""
 	if ref != "" {
 		var err error
@@ -39,7 +39,7 @@ func (r *Runtime) Import(ctx context.Context, rootfs io.Reader, ref string, chan
 		return model.Image{}, err
 	}
 	var out []model.Image
-	err = r.wholly(r.client.Scope(ctx), func(ctx context.Context, store intake) ([]images.Image, error) {
+	err = s.wholly(s.client.Scope(ctx), func(ctx context.Context, store ingest) ([]images.Image, error) {
 		layer, err := writeLayer(ctx, store, rootfs)
 		if err != nil {
 			return nil, err
@@ -52,10 +52,10 @@ func (r *Runtime) Import(ctx context.Context, rootfs io.Reader, ref string, chan
 		if name != "" {
 			records = append(records, images.Image{Name: name, Target: target})
 		}
-		if err := r.unpack(ctx, records[0]); err != nil {
+		if err := s.unpack(ctx, records[0]); err != nil {
 			return nil, err
 		}
-		out, err = r.loaded(ctx, records)
+		out, err = s.loaded(ctx, records)
 		return records, err
 	})
 	if err != nil {
@@ -66,7 +66,7 @@ func (r *Runtime) Import(ctx context.Context, rootfs io.Reader, ref string, chan
 
 // writeLayer stores a tar file, uncompressed, so that its digest is the layer's
 // diff ID too.
-func writeLayer(ctx context.Context, store intake, rootfs io.Reader) (ocispec.Descriptor, error) {
+func writeLayer(ctx context.Context, store ingest, rootfs io.Reader) (ocispec.Descriptor, error) {
 	plain, err := compression.DecompressStream(rootfs)
 	if err != nil {
 		return ocispec.Descriptor{}, &model.Error{Op: "image.import", Kind: model.Invalid,
@@ -90,7 +90,7 @@ func writeLayer(ctx context.Context, store intake, rootfs io.Reader) (ocispec.De
 }
 
 // writeImage stores configuration and manifest of an image of one layer.
-func writeImage(ctx context.Context, store intake, layer ocispec.Descriptor, c dockerspec.DockerOCIImageConfig) (ocispec.Descriptor, error) {
+func writeImage(ctx context.Context, store ingest, layer ocispec.Descriptor, c dockerspec.DockerOCIImageConfig) (ocispec.Descriptor, error) {
 	now := time.Now().UTC()
 	host := platforms.DefaultSpec()
 	config, err := writeJSON(ctx, store, ocispec.MediaTypeImageConfig, dockerspec.DockerOCIImage{
@@ -115,7 +115,7 @@ func writeImage(ctx context.Context, store intake, layer ocispec.Descriptor, c d
 }
 
 // writeJSON stores one document.
-func writeJSON(ctx context.Context, store intake, kind string, document any, labels map[string]string) (ocispec.Descriptor, error) {
+func writeJSON(ctx context.Context, store ingest, kind string, document any, labels map[string]string) (ocispec.Descriptor, error) {
 	raw, err := json.Marshal(document)
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("write image: %w", err)

@@ -1,4 +1,4 @@
-package runtime
+package images
 
 import (
 	"encoding/json"

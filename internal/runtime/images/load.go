@@ -1,4 +1,4 @@
-package runtime
+package images
 
 import (
 	"context"
@@ -24,19 +24,19 @@ import (
 // compressed or not, and unpacks its images. The result's Tags are only the
 // names that the archive gave. An image gets its names once it is whole, and all
 // of an archive or nothing is taken.
-func (r *Runtime) Load(ctx context.Context, stream io.Reader) (loaded []model.Image, err error) {
-	ctx = r.client.Scope(ctx)
+func (s *Store) Load(ctx context.Context, stream io.Reader) (loaded []model.Image, err error) {
+	ctx = s.client.Scope(ctx)
 	plain, err := compression.DecompressStream(stream)
 	if err != nil {
 		return nil, &model.Error{Op: "image.load", Kind: model.Invalid, Err: fmt.Errorf("image archive: %w", err)}
 	}
 	defer plain.Close()
-	err = r.wholly(ctx, func(ctx context.Context, store intake) ([]images.Image, error) {
+	err = s.wholly(ctx, func(ctx context.Context, store ingest) ([]images.Image, error) {
 		index, err := archive.ImportIndex(ctx, store, plain)
 		if err != nil {
 			return nil, err
 		}
-		records, err := r.archived(ctx, index)
+		records, err := s.archived(ctx, index)
 		if err != nil {
 			return nil, err
 		}
@@ -44,11 +44,11 @@ func (r *Runtime) Load(ctx context.Context, stream io.Reader) (loaded []model.Im
 			if !isKeeper(rec.Name) {
 				continue
 			}
-			if err := r.unpack(ctx, rec); err != nil {
+			if err := s.unpack(ctx, rec); err != nil {
 				return nil, err
 			}
 		}
-		loaded, err = r.loaded(ctx, records)
+		loaded, err = s.loaded(ctx, records)
 		return records, err
 	})
 	if err != nil {
@@ -81,15 +81,15 @@ func spoiledKind(err error) model.Kind {
 
 // wholly has content taken in by take and then stores the records that it returns.
 // If anything fails, neither content nor snapshots nor names stay.
-func (r *Runtime) wholly(ctx context.Context, take func(context.Context, intake) ([]images.Image, error)) error {
-	ctx, end, err := r.client.Lease(ctx)
+func (s *Store) wholly(ctx context.Context, take func(context.Context, ingest) ([]images.Image, error)) error {
+	ctx, end, err := s.client.Lease(ctx)
 	if err != nil {
 		return err
 	}
-	store := newIntake(r.client.ContentStore())
+	store := newIngest(s.client.ContentStore())
 	records, err := take(ctx, store)
 	if err == nil {
-		err = r.putRecords(ctx, records)
+		err = s.putRecords(ctx, records)
 	}
 	if err != nil {
 		err = errors.Join(err, store.abort(context.WithoutCancel(ctx)))
@@ -99,23 +99,23 @@ func (r *Runtime) wholly(ctx context.Context, take func(context.Context, intake)
 
 // putRecords stores records of which all content is there. If one cannot be stored,
 // those before it are as they were.
-func (r *Runtime) putRecords(ctx context.Context, records []images.Image) error {
-	store := r.client.ImageService()
+func (s *Store) putRecords(ctx context.Context, records []images.Image) error {
+	store := s.client.ImageService()
 	var undo []func(context.Context) error
 	for _, rec := range records {
 		before, err := store.Get(ctx, rec.Name)
 		switch {
 		case err == nil:
-			undo = append(undo, func(ctx context.Context) error { return r.putRecord(ctx, before) })
+			undo = append(undo, func(ctx context.Context) error { return s.putRecord(ctx, before) })
 		case containerd.IsNotFound(err):
 			undo = append(undo, func(ctx context.Context) error { return store.Delete(ctx, rec.Name) })
 		}
 		if err == nil || containerd.IsNotFound(err) {
-			err = r.putRecord(ctx, rec)
+			err = s.putRecord(ctx, rec)
 		}
 		if err != nil {
 			failed := []error{containerd.Fault("tag", familiar(rec.Name), err)}
-			ctx, cancel := r.client.Call(context.WithoutCancel(ctx))
+			ctx, cancel := s.client.Call(context.WithoutCancel(ctx))
 			defer cancel()
 			for i := len(undo) - 1; i >= 0; i-- {
 				if err := undo[i](ctx); err != nil && !containerd.IsNotFound(err) {
@@ -131,8 +131,8 @@ func (r *Runtime) putRecords(ctx context.Context, records []images.Image) error 
 // archived returns the records for the images of an archive's index, and sees to it
 // that what they refer to is kept as long as they are. Content of all platforms is, and
 // what the archive left out is not asked for. Documents of absurd sizes are refused.
-func (r *Runtime) archived(ctx context.Context, index ocispec.Descriptor) ([]images.Image, error) {
-	documents := documents{r.client.ContentStore()}
+func (s *Store) archived(ctx context.Context, index ocispec.Descriptor) ([]images.Image, error) {
+	documents := documents{s.client.ContentStore()}
 	raw, err := content.ReadBlob(ctx, documents, index)
 	if err != nil {
 		return nil, err
@@ -164,7 +164,7 @@ func (r *Runtime) archived(ctx context.Context, index ocispec.Descriptor) ([]ima
 		}
 		return children, err
 	}
-	handler := images.SetChildrenLabels(r.client.ContentStore(), images.HandlerFunc(walk))
+	handler := images.SetChildrenLabels(s.client.ContentStore(), images.HandlerFunc(walk))
 	return records, images.WalkNotEmpty(ctx, handler, index)
 }
 
@@ -188,15 +188,15 @@ func named(m ocispec.Descriptor) []images.Image {
 // unpack makes snapshots of an image's layers, once its documents are found good. An
 // image for another platform is unpacked too: it may run under emulation, and Docker
 // loads it.
-func (r *Runtime) unpack(ctx context.Context, rec images.Image) error {
-	if _, err := r.fact(ctx, rec.Target); err != nil {
+func (s *Store) unpack(ctx context.Context, rec images.Image) error {
+	if _, err := s.fact(ctx, rec.Target); err != nil {
 		return err
 	}
 	matcher := platforms.Default()
-	if _, err := images.Manifest(ctx, documents{r.client.ContentStore()}, rec.Target, matcher); containerd.IsNotFound(err) {
+	if _, err := images.Manifest(ctx, documents{s.client.ContentStore()}, rec.Target, matcher); containerd.IsNotFound(err) {
 		matcher = platforms.All
 	}
-	err := client.NewImageWithPlatform(r.client.Client, rec, matcher).Unpack(ctx, r.client.Snapshotter)
+	err := client.NewImageWithPlatform(s.client.Client, rec, matcher).Unpack(ctx, s.client.Snapshotter)
 	if err == nil {
 		return nil
 	}
@@ -220,19 +220,19 @@ func plainly(text string) string {
 }
 
 // loaded groups fresh records by image, in the order of the archive.
-func (r *Runtime) loaded(ctx context.Context, records []images.Image) ([]model.Image, error) {
+func (s *Store) loaded(ctx context.Context, records []images.Image) ([]model.Image, error) {
 	var out []imageEntry
 	at := map[model.ImageID]int{}
 	for _, rec := range records {
-		fact, err := r.fact(ctx, rec.Target)
+		fact, err := s.fact(ctx, rec.Target)
 		if err != nil {
 			return nil, err
 		}
-		i, ok := at[fact.image.ID]
+		i, ok := at[fact.Image.ID]
 		if !ok {
 			i = len(out)
-			at[fact.image.ID] = i
-			out = append(out, imageEntry{imageFact: fact})
+			at[fact.Image.ID] = i
+			out = append(out, imageEntry{Fact: fact})
 		}
 		out[i].records = append(out[i].records, rec)
 	}

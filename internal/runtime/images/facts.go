@@ -1,4 +1,4 @@
-package runtime
+package images
 
 import (
 	"cmp"
@@ -24,27 +24,27 @@ import (
 // factsLimit bounds how many images are remembered.
 const factsLimit = 4096
 
-// imageFact is what the content of an image says: it can never change.
-type imageFact struct {
-	image  model.Image // without tags and digests
-	chain  string      // key of the snapshot that is all its layers
+// Fact is what the content of an image says: it can never change.
+type Fact struct {
+	Image  model.Image // without tags and digests
+	Chain  string      // key of the snapshot that is all its layers
 	target ocispec.Descriptor
 }
 
-// imageFacts remembers facts by the digest of the manifest or index.
-type imageFacts struct {
+// factCache remembers facts by the digest of the manifest or index.
+type factCache struct {
 	mu   sync.Mutex
-	byID map[digest.Digest]imageFact
+	byID map[digest.Digest]Fact
 	// damaged are those of which it was said that they cannot be read.
 	damaged map[digest.Digest]bool
 }
 
-func newImageFacts() *imageFacts {
-	return &imageFacts{byID: map[digest.Digest]imageFact{}, damaged: map[digest.Digest]bool{}}
+func newFactCache() *factCache {
+	return &factCache{byID: map[digest.Digest]Fact{}, damaged: map[digest.Digest]bool{}}
 }
 
 // tell returns whether it is to be said that an image is damaged: once.
-func (f *imageFacts) tell(target digest.Digest) bool {
+func (f *factCache) tell(target digest.Digest) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.damaged) >= factsLimit {
@@ -55,14 +55,14 @@ func (f *imageFacts) tell(target digest.Digest) bool {
 	return !told
 }
 
-func (f *imageFacts) get(target digest.Digest) (imageFact, bool) {
+func (f *factCache) get(target digest.Digest) (Fact, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	fact, ok := f.byID[target]
 	return fact, ok
 }
 
-func (f *imageFacts) put(target digest.Digest, fact imageFact) {
+func (f *factCache) put(target digest.Digest, fact Fact) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.byID) >= factsLimit {
@@ -71,7 +71,7 @@ func (f *imageFacts) put(target digest.Digest, fact imageFact) {
 	f.byID[target] = fact
 }
 
-func (f *imageFacts) drop(target digest.Digest) {
+func (f *factCache) drop(target digest.Digest) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.byID, target)
@@ -79,49 +79,49 @@ func (f *imageFacts) drop(target digest.Digest) {
 }
 
 // byImage finds the fact of an image by its ID.
-func (f *imageFacts) byImage(id model.ImageID) (imageFact, bool) {
+func (f *factCache) byImage(id model.ImageID) (Fact, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, fact := range f.byID {
-		if fact.image.ID == id {
+		if fact.Image.ID == id {
 			return fact, true
 		}
 	}
-	return imageFact{}, false
+	return Fact{}, false
 }
 
 // fact returns what the content of an image says.
-func (r *Runtime) fact(ctx context.Context, target ocispec.Descriptor) (imageFact, error) {
-	if fact, ok := r.facts.get(target.Digest); ok {
+func (s *Store) fact(ctx context.Context, target ocispec.Descriptor) (Fact, error) {
+	if fact, ok := s.facts.get(target.Digest); ok {
 		return fact, nil
 	}
-	manifest, err := r.manifest(ctx, target)
+	manifest, err := s.manifest(ctx, target)
 	if err != nil {
-		return imageFact{}, err
+		return Fact{}, err
 	}
-	raw, err := content.ReadBlob(ctx, documents{r.client.ContentStore()}, manifest.Config)
+	raw, err := content.ReadBlob(ctx, documents{s.client.ContentStore()}, manifest.Config)
 	if err != nil {
-		return imageFact{}, containerd.Faultf("image", target.Digest.String(), "read configuration", err)
+		return Fact{}, containerd.Faultf("image", target.Digest.String(), "read configuration", err)
 	}
 	image, diffs, err := parseConfig(raw)
 	if err != nil {
-		return imageFact{}, err
+		return Fact{}, err
 	}
 	image.ID = model.ImageID(manifest.Config.Digest)
 	target.Annotations = nil // names that an archive gave; records are what names
-	fact := imageFact{image: image, chain: chains.ChainID(diffs).String(), target: target}
+	fact := Fact{Image: image, Chain: chains.ChainID(diffs).String(), target: target}
 	// An image that is not unpacked yet has no size, which is not to be remembered.
-	if fact.image.Size, err = r.unpackedSize(ctx, diffs); err != nil {
+	if fact.Image.Size, err = s.unpackedSize(ctx, diffs); err != nil {
 		return fact, nil //nolint:nilerr // see above
 	}
-	r.facts.put(target.Digest, fact)
+	s.facts.put(target.Digest, fact)
 	return fact, nil
 }
 
 // manifest reads the manifest for this machine or, where the image has none for
 // it, the one there is.
-func (r *Runtime) manifest(ctx context.Context, target ocispec.Descriptor) (ocispec.Manifest, error) {
-	store := documents{r.client.ContentStore()}
+func (s *Store) manifest(ctx context.Context, target ocispec.Descriptor) (ocispec.Manifest, error) {
+	store := documents{s.client.ContentStore()}
 	manifest, err := images.Manifest(ctx, store, target, platforms.Default())
 	if containerd.IsNotFound(err) {
 		manifest, err = images.Manifest(ctx, store, target, platforms.All)
@@ -130,8 +130,8 @@ func (r *Runtime) manifest(ctx context.Context, target ocispec.Descriptor) (ocis
 }
 
 // unpackedSize adds up the layers' sizes in bytes.
-func (r *Runtime) unpackedSize(ctx context.Context, diffs []digest.Digest) (int64, error) {
-	store := r.client.Snapshots()
+func (s *Store) unpackedSize(ctx context.Context, diffs []digest.Digest) (int64, error) {
+	store := s.client.Snapshots()
 	var sum int64
 	for i := range diffs {
 		usage, err := store.Usage(ctx, chains.ChainID(diffs[:i+1]).String())
@@ -186,13 +186,13 @@ func parseConfig(raw []byte) (model.Image, []digest.Digest, error) {
 
 // imageEntry is an image with the records that name it.
 type imageEntry struct {
-	imageFact
+	Fact
 	records []images.Image
 }
 
 // view returns the image as a user knows it.
 func (e imageEntry) view() model.Image {
-	out := e.image
+	out := e.Image
 	for _, rec := range e.records {
 		switch {
 		case isKeeper(rec.Name):
@@ -208,29 +208,29 @@ func (e imageEntry) view() model.Image {
 }
 
 // catalog returns all images, the newest first.
-func (r *Runtime) catalog(ctx context.Context) ([]imageEntry, error) {
-	records, err := r.client.ImageService().List(ctx)
+func (s *Store) catalog(ctx context.Context) ([]imageEntry, error) {
+	records, err := s.client.ImageService().List(ctx)
 	if err != nil {
 		return nil, containerd.Fault("images", "", err)
 	}
 	byID := map[model.ImageID]*imageEntry{}
 	for _, rec := range records {
-		fact, err := r.fact(ctx, rec.Target)
+		fact, err := s.fact(ctx, rec.Target)
 		if err != nil {
 			// One damaged image must not hide the others, nor itself: it is there to be
 			// removed.
 			if ctx.Err() != nil || containerd.IsGone(err) {
 				return nil, err
 			}
-			if r.facts.tell(rec.Target.Digest) {
-				r.log.Warn("unreadable image "+familiar(rec.Name)+": docker rmi "+rec.Target.Digest.String()+" removes it", "op", "runtime.images", "err", err)
+			if s.facts.tell(rec.Target.Digest) {
+				s.log.Warn("unreadable image "+familiar(rec.Name)+": docker rmi "+rec.Target.Digest.String()+" removes it", "op", "runtime.images", "err", err)
 			}
-			fact = imageFact{target: rec.Target, image: model.Image{ID: model.ImageID(rec.Target.Digest), Damaged: err.Error()}}
+			fact = Fact{target: rec.Target, Image: model.Image{ID: model.ImageID(rec.Target.Digest), Damaged: err.Error()}}
 		}
-		entry := byID[fact.image.ID]
+		entry := byID[fact.Image.ID]
 		if entry == nil {
-			entry = &imageEntry{imageFact: fact}
-			byID[fact.image.ID] = entry
+			entry = &imageEntry{Fact: fact}
+			byID[fact.Image.ID] = entry
 		}
 		entry.records = append(entry.records, rec)
 	}
@@ -239,7 +239,7 @@ func (r *Runtime) catalog(ctx context.Context) ([]imageEntry, error) {
 		out = append(out, *entry)
 	}
 	slices.SortFunc(out, func(a, b imageEntry) int {
-		return cmp.Or(b.image.Created.Compare(a.image.Created), cmp.Compare(a.image.ID, b.image.ID))
+		return cmp.Or(b.Image.Created.Compare(a.Image.Created), cmp.Compare(a.Image.ID, b.Image.ID))
 	})
 	return out, nil
 }

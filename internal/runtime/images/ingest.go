@@ -1,4 +1,4 @@
-package runtime
+package images
 
 import (
 	"context"
@@ -40,20 +40,20 @@ func (d documents) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (conte
 	return ra, nil
 }
 
-// intake is the content store as one load sees it. What comes in half-way is told from
+// ingest is the content store as one load sees it. What comes in half-way is told from
 // what another load, or an earlier one that failed, has begun under the same name.
-type intake struct {
+type ingest struct {
 	content.Store
 	mark string
 }
 
-func newIntake(store content.Store) intake {
-	return intake{store, fmt.Sprintf("load-%d-", time.Now().UnixNano())}
+func newIngest(store content.Store) ingest {
+	return ingest{store, fmt.Sprintf("load-%d-", time.Now().UnixNano())}
 }
 
 // ReaderAt implements content.Provider. Documents are bounded; layers are not, and
 // those that are looked at before their type is known are not read whole.
-func (i intake) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
+func (i ingest) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
 	if desc.MediaType != "" && !images.IsLayerType(desc.MediaType) {
 		return documents{i.Store}.ReaderAt(ctx, desc)
 	}
@@ -61,7 +61,7 @@ func (i intake) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.
 }
 
 // Writer implements content.Ingester.
-func (i intake) Writer(ctx context.Context, opts ...content.WriterOpt) (content.Writer, error) {
+func (i ingest) Writer(ctx context.Context, opts ...content.WriterOpt) (content.Writer, error) {
 	return i.Store.Writer(ctx, append(opts, func(o *content.WriterOpts) error {
 		o.Ref = i.mark + o.Ref
 		return nil
@@ -69,7 +69,7 @@ func (i intake) Writer(ctx context.Context, opts ...content.WriterOpt) (content.
 }
 
 // abort throws away what has come in half-way.
-func (i intake) abort(ctx context.Context) error {
+func (i ingest) abort(ctx context.Context) error {
 	begun, err := i.ListStatuses(ctx, fmt.Sprintf("ref~=%q", "^"+i.mark))
 	if err != nil {
 		return containerd.Faultf("load", "", "list unfinished content", err)

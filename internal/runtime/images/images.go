@@ -1,9 +1,10 @@
-package runtime
+package images
 
 import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -14,11 +15,23 @@ import (
 	"github.com/linkspan/linkspan/internal/runtime/containerd"
 )
 
+// Store keeps the images. Its methods may be called from any goroutine.
+type Store struct {
+	client *containerd.Client
+	log    *slog.Logger
+	facts  *factCache
+}
+
+// New returns the images of a containerd.
+func New(client *containerd.Client, log *slog.Logger) *Store {
+	return &Store{client: client, log: log, facts: newFactCache()}
+}
+
 // Images returns all stored images, the newest first.
-func (r *Runtime) Images(ctx context.Context) ([]model.Image, error) {
-	ctx, cancel := r.client.Call(ctx)
+func (s *Store) Images(ctx context.Context) ([]model.Image, error) {
+	ctx, cancel := s.client.Call(ctx)
 	defer cancel()
-	all, err := r.catalog(ctx)
+	all, err := s.catalog(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -32,10 +45,10 @@ func (r *Runtime) Images(ctx context.Context) ([]model.Image, error) {
 // Image returns the image that ref names: a name, an ID or the beginning of one.
 // A name goes before an ID. Errors: NotFound with Docker's text, Invalid for a
 // malformed name, Conflict for a beginning that several IDs share.
-func (r *Runtime) Image(ctx context.Context, ref string) (model.Image, error) {
-	ctx, cancel := r.client.Call(ctx)
+func (s *Store) Image(ctx context.Context, ref string) (model.Image, error) {
+	ctx, cancel := s.client.Call(ctx)
 	defer cancel()
-	all, err := r.catalog(ctx)
+	all, err := s.catalog(ctx)
 	if err != nil {
 		return model.Image{}, err
 	}
@@ -46,21 +59,21 @@ func (r *Runtime) Image(ctx context.Context, ref string) (model.Image, error) {
 	return e.view(), nil
 }
 
-// imageByID returns an image whose full ID is known.
-func (r *Runtime) imageByID(ctx context.Context, id model.ImageID) (imageFact, error) {
-	if fact, ok := r.facts.byImage(id); ok {
+// ByID returns an image whose full ID is known.
+func (s *Store) ByID(ctx context.Context, id model.ImageID) (Fact, error) {
+	if fact, ok := s.facts.byImage(id); ok {
 		return fact, nil
 	}
-	all, err := r.catalog(ctx)
+	all, err := s.catalog(ctx)
 	if err != nil {
-		return imageFact{}, err
+		return Fact{}, err
 	}
 	for _, e := range all {
-		if e.image.ID == id {
-			return e.imageFact, nil
+		if e.Image.ID == id {
+			return e.Fact, nil
 		}
 	}
-	return imageFact{}, noSuchImage(string(id))
+	return Fact{}, noSuchImage(string(id))
 }
 
 // findImage looks ref up in all. record is the name it matched, "" if it was an
@@ -99,7 +112,7 @@ func namesTarget(rec images.Image, name string) bool {
 func byPrefix(all []imageEntry, ref, digits string) (imageEntry, string, error) {
 	var found []imageEntry
 	for _, e := range all {
-		if strings.HasPrefix(string(e.image.ID), "sha256:"+digits) {
+		if strings.HasPrefix(string(e.Image.ID), "sha256:"+digits) {
 			found = append(found, e)
 		}
 	}
@@ -116,14 +129,14 @@ func byPrefix(all []imageEntry, ref, digits string) (imageEntry, string, error) 
 
 // Tag gives the image src names a further name. A name that another image has
 // moves over.
-func (r *Runtime) Tag(ctx context.Context, src, ref string) error {
-	ctx, cancel := r.client.Call(ctx)
+func (s *Store) Tag(ctx context.Context, src, ref string) error {
+	ctx, cancel := s.client.Call(ctx)
 	defer cancel()
 	name, err := tagTarget(ref)
 	if err != nil {
 		return err
 	}
-	all, err := r.catalog(ctx)
+	all, err := s.catalog(ctx)
 	if err != nil {
 		return err
 	}
@@ -131,12 +144,12 @@ func (r *Runtime) Tag(ctx context.Context, src, ref string) error {
 	if err != nil {
 		return err
 	}
-	return r.putRecord(ctx, images.Image{Name: name, Target: e.target})
+	return s.putRecord(ctx, images.Image{Name: name, Target: e.target})
 }
 
 // putRecord stores a record, in place of one of the same name.
-func (r *Runtime) putRecord(ctx context.Context, img images.Image) error {
-	store := r.client.ImageService()
+func (s *Store) putRecord(ctx context.Context, img images.Image) error {
+	store := s.client.ImageService()
 	_, err := store.Create(ctx, img)
 	if err != nil && containerd.KindOf(err) == model.Conflict {
 		_, err = store.Update(ctx, img, "target")
@@ -148,10 +161,10 @@ func (r *Runtime) putRecord(ctx context.Context, img images.Image) error {
 // image itself. It returns the names taken away and the IDs deleted. An ID with
 // several names is a Conflict without force. Whether a container uses the image
 // is for the caller to find out first.
-func (r *Runtime) Remove(ctx context.Context, ref string, force bool) (untagged, deleted []string, err error) {
-	ctx, cancel := r.client.Call(ctx)
+func (s *Store) Remove(ctx context.Context, ref string, force bool) (untagged, deleted []string, err error) {
+	ctx, cancel := s.client.Call(ctx)
 	defer cancel()
-	all, err := r.catalog(ctx)
+	all, err := s.catalog(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -161,18 +174,18 @@ func (r *Runtime) Remove(ctx context.Context, ref string, force bool) (untagged,
 	}
 	tags := slices.DeleteFunc(slices.Clone(e.records), func(i images.Image) bool { return isKeeper(i.Name) })
 	if record != "" && len(tags) > 1 {
-		err := r.client.ImageService().Delete(ctx, record)
+		err := s.client.ImageService().Delete(ctx, record)
 		return []string{familiar(record)}, nil, containerd.Fault("remove", ref, err)
 	}
 	if len(tags) > 1 && !force && severalRepositories(tags) {
 		return nil, nil, model.Errorf(model.Conflict,
 			"conflict: unable to delete %s (must be forced) - image is referenced in multiple repositories",
-			model.Short(strings.TrimPrefix(string(e.image.ID), "sha256:")))
+			model.Short(strings.TrimPrefix(string(e.Image.ID), "sha256:")))
 	}
 	for _, rec := range tags {
 		untagged = append(untagged, familiar(rec.Name))
 	}
-	return untagged, []string{string(e.image.ID)}, r.removeEntry(ctx, e)
+	return untagged, []string{string(e.Image.ID)}, s.removeEntry(ctx, e)
 }
 
 func severalRepositories(tags []images.Image) bool {
@@ -185,8 +198,8 @@ func severalRepositories(tags []images.Image) bool {
 
 // removeEntry deletes all records of an image, the keeper last, and waits for
 // the content to be collected.
-func (r *Runtime) removeEntry(ctx context.Context, e imageEntry) error {
-	store := r.client.ImageService()
+func (s *Store) removeEntry(ctx context.Context, e imageEntry) error {
+	store := s.client.ImageService()
 	records := slices.Clone(e.records)
 	slices.SortStableFunc(records, func(a, b images.Image) int {
 		if isKeeper(a.Name) == isKeeper(b.Name) {
@@ -205,7 +218,7 @@ func (r *Runtime) removeEntry(ctx context.Context, e imageEntry) error {
 		if err := store.Delete(ctx, rec.Name, opts...); err != nil && !containerd.IsNotFound(err) {
 			return containerd.Fault("remove", rec.Name, err)
 		}
-		r.facts.drop(rec.Target.Digest)
+		s.facts.drop(rec.Target.Digest)
 	}
 	return nil
 }
@@ -213,13 +226,13 @@ func (r *Runtime) removeEntry(ctx context.Context, e imageEntry) error {
 // Save writes images as an archive that both `docker load` and OCI tools read. A
 // name without a tag stands for all tags of that repository; an ID is saved
 // without names.
-func (r *Runtime) Save(ctx context.Context, refs []string, w io.Writer) error {
-	ctx = r.client.Scope(ctx)
-	all, err := r.catalog(ctx)
+func (s *Store) Save(ctx context.Context, refs []string, w io.Writer) error {
+	ctx = s.client.Scope(ctx)
+	all, err := s.catalog(ctx)
 	if err != nil {
 		return err
 	}
-	opts := []archive.ExportOpt{archive.WithAllPlatforms(), archive.WithSkipMissing(r.client.ContentStore())}
+	opts := []archive.ExportOpt{archive.WithAllPlatforms(), archive.WithSkipMissing(s.client.ContentStore())}
 	for _, ref := range refs {
 		more, err := exportOptions(all, ref)
 		if err != nil {
@@ -227,7 +240,7 @@ func (r *Runtime) Save(ctx context.Context, refs []string, w io.Writer) error {
 		}
 		opts = append(opts, more...)
 	}
-	return containerd.Fault("save", strings.Join(refs, " "), r.client.Export(ctx, w, opts...))
+	return containerd.Fault("save", strings.Join(refs, " "), s.client.Export(ctx, w, opts...))
 }
 
 // exportOptions selects what one argument of `docker save` names.
