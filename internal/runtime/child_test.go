@@ -66,7 +66,7 @@ func TestStraySnapshotsAreSwept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.prepareSnapshot(e.client.Scope(t.Context()), "stray", fact.Chain); err != nil {
+	if _, err := e.bareLayer("stray", fact.Chain); err != nil {
 		t.Fatal(err)
 	}
 	kept := e.spec("true")

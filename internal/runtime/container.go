@@ -12,7 +12,6 @@ import (
 	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/core/mount"
-	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/typeurl/v2"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -22,10 +21,8 @@ import (
 )
 
 const (
-	labelImage     = "linkspan/image"     // on a container: the ID of its image
-	labelInstance  = "linkspan/instance"  // on a container: the engine that made it
-	labelContainer = "linkspan/container" // on a snapshot: whose it is
-	labelRoot      = "containerd.io/gc.root"
+	labelImage    = "linkspan/image"    // on a container: the ID of its image
+	labelInstance = "linkspan/instance" // on a container: the engine that made it
 
 	// knownTimeout bounds the wait for a shim to say how its process is, and
 	// allKnownTimeout that for all of a list.
@@ -46,7 +43,7 @@ func (r *Runtime) Create(ctx context.Context, spec model.ContainerSpec) error {
 	if image.Image.Damaged != "" {
 		return model.Errorf(model.Unavailable, "image %s cannot be read: %s", spec.Image, image.Image.Damaged)
 	}
-	rootfs, err := r.prepareLayer(ctx, spec.ID, image)
+	rootfs, err := r.snapshots.Prepare(ctx, spec.ID, image)
 	if model.KindOf(err) == model.Conflict {
 		return err
 	}
@@ -64,7 +61,7 @@ func (r *Runtime) createRecord(ctx context.Context, spec model.ContainerSpec, ro
 	var unresolved error // kept apart: the mount's helper would put words of its own before Docker's
 	err := mount.WithReadonlyTempMount(ctx, rootfs, func(root string) error {
 		if who, unresolved = ocispec.ResolveUser(root, spec.Process.User, spec.Process.ExtraGroups); unresolved == nil {
-			unresolved = r.fillVolumes(root, spec.Mounts)
+			unresolved = r.snapshots.FillVolumes(root, spec.Mounts)
 		}
 		return nil
 	})
@@ -108,21 +105,13 @@ func (r *Runtime) Delete(ctx context.Context, id model.ContainerID) error {
 	if err := r.client.ContainerService().Delete(ctx, string(id)); err != nil && !containerd.IsNotFound(err) {
 		return containerd.Fault("delete", containerd.Describe(id), err)
 	}
-	if err := r.removeSnapshot(ctx, string(id)); err != nil {
+	if err := r.snapshots.Remove(ctx, string(id)); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(r.fifoDir(id)); err != nil {
 		return fmt.Errorf("remove streams: %w", err)
 	}
 	return r.unshareMemory(id)
-}
-
-func (r *Runtime) removeSnapshot(ctx context.Context, key string) error {
-	err := r.client.Snapshots().Remove(ctx, key)
-	if containerd.IsNotFound(err) {
-		return nil
-	}
-	return containerd.Faultf("delete", key, "remove snapshot", err)
 }
 
 // deleteRemains removes what a start that was cut short has left of a container
@@ -157,7 +146,7 @@ func (r *Runtime) sweepUnowned(ctx context.Context) error {
 	for _, c := range have {
 		layers[c.SnapshotKey], streams[c.ID] = true, true
 	}
-	return errors.Join(r.sweepSnapshots(ctx, layers), r.sweepStreams(streams), r.sweepMemory(streams))
+	return errors.Join(r.snapshots.Sweep(ctx, layers), r.sweepStreams(streams), r.sweepMemory(streams))
 }
 
 // sweepStreams removes the FIFOs of all containers but the given ones.
@@ -175,28 +164,6 @@ func (r *Runtime) sweepStreams(owned map[string]bool) error {
 		}
 	}
 	return errors.Join(failed...)
-}
-
-// sweepSnapshots removes the writable layers of all containers but those that have
-// the given ones.
-func (r *Runtime) sweepSnapshots(ctx context.Context, owned map[string]bool) error {
-	var stray []string
-	walk := func(_ context.Context, info snapshots.Info) error {
-		if info.Labels[labelContainer] != "" && !owned[info.Name] {
-			stray = append(stray, info.Name)
-		}
-		return nil
-	}
-	if err := r.client.Snapshots().Walk(ctx, walk); err != nil {
-		return containerd.Faultf("open", "", "list snapshots", err)
-	}
-	for _, key := range stray {
-		r.log.Info("removing a snapshot without a container", "op", "runtime.sweep", "container", key)
-		if err := r.removeSnapshot(ctx, key); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // isOf tells whether a container with these labels is the instance's. Releases before

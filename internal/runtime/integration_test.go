@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"golang.org/x/sys/unix"
 
@@ -161,7 +162,7 @@ func (e *engine) checkNothingLeft(ctx context.Context) {
 // containerSnapshots lists the writable layers.
 func (e *engine) containerSnapshots(ctx context.Context) (keys []string) {
 	err := e.client.Snapshots().Walk(e.client.Scope(ctx), func(_ context.Context, info snapshots.Info) error {
-		if info.Labels[labelContainer] != "" {
+		if info.Labels["linkspan/container"] != "" {
 			keys = append(keys, info.Name)
 		}
 		return nil
@@ -170,6 +171,14 @@ func (e *engine) containerSnapshots(ctx context.Context) (keys []string) {
 		e.t.Errorf("list snapshots: %v", err)
 	}
 	return keys
+}
+
+// bareLayer makes a container's writable layer on layers of an image, without an init
+// layer between, as older releases did.
+func (e *engine) bareLayer(key, parent string) ([]mount.Mount, error) {
+	return e.client.Snapshots().Prepare(e.client.Scope(e.t.Context()), key, parent, snapshots.WithLabels(map[string]string{
+		"linkspan/container": key, "containerd.io/gc.root": time.Now().UTC().Format(time.RFC3339),
+	}))
 }
 
 // spec returns a container that runs a shell script.

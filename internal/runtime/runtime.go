@@ -13,6 +13,7 @@ import (
 	"github.com/linkspan/linkspan/internal/runtime/containerd"
 	"github.com/linkspan/linkspan/internal/runtime/images"
 	"github.com/linkspan/linkspan/internal/runtime/ocispec"
+	"github.com/linkspan/linkspan/internal/runtime/snapshots"
 )
 
 const (
@@ -56,14 +57,11 @@ type Runtime struct {
 	host   ocispec.Host
 	client *containerd.Client
 
-	Images *images.Store
+	Images    *images.Store
+	snapshots *snapshots.Store
 
 	done chan struct{}  // closed by Close
 	work sync.WaitGroup // goroutines that wait for processes
-
-	layers     sync.Mutex // held while stray layers are removed
-	initLayers sync.Mutex // held while one is made
-	filling    sync.Mutex // held while a volume is filled
 
 	mu     sync.Mutex
 	closed bool
@@ -89,7 +87,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 			return nil, fmt.Errorf("runtime directory: %w", err)
 		}
 	}
-	if err := prepareViews(o.ExecRoot); err != nil { // the next daemon tries again
+	if err := snapshots.PrepareTempMounts(o.ExecRoot); err != nil { // the next daemon tries again
 		o.Logger.Warn("views of file systems", "op", "runtime.open", "err", err)
 	}
 	host, err := ocispec.ReadHost(o.Logger)
@@ -109,7 +107,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
-	r.Images = images.New(r.client, o.Logger)
+	r.Images, r.snapshots = images.New(r.client, o.Logger), snapshots.New(r.client, o.Logger)
 	if err := r.sweepAtOpen(ctx); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
@@ -123,13 +121,13 @@ func (r *Runtime) sweepAtOpen(ctx context.Context) error {
 		r.log.Warn("shims not swept", "op", "runtime.open", "err", err)
 	}
 	r.spawn(r.sweepLater)
-	if err := r.keepSpare(ctx); err != nil {
+	if err := r.snapshots.KeepSpare(ctx); err != nil {
 		r.log.Warn("no spare snapshot", "op", "runtime.open", "err", err)
 	}
 	if err := r.sweepUnowned(ctx); err != nil {
 		return err
 	}
-	if err := r.initOlder(ctx); err != nil { // a later daemon tries again
+	if err := r.snapshots.InitOlder(ctx); err != nil { // a later daemon tries again
 		r.log.Warn("older containers without an init layer", "op", "runtime.open", "err", err)
 	}
 	return nil

@@ -1,4 +1,4 @@
-package runtime
+package snapshots
 
 import (
 	"errors"
@@ -18,23 +18,23 @@ import (
 // lead the copy astray by a link.
 const filling = ".filling"
 
-// fillVolumes copies what the image, whose file system is at root, has at the places of
+// FillVolumes copies what the image, whose file system is at root, has at the places of
 // volumes into those that are empty, as Docker does: with owner and mode of the folder.
-func (r *Runtime) fillVolumes(root string, given []model.Mount) error {
+func (s *Store) FillVolumes(root string, given []model.Mount) error {
 	for _, m := range given {
 		if !m.CopyUp {
 			continue
 		}
-		if err := r.fillVolume(root, m); err != nil {
+		if err := s.fillVolume(root, m); err != nil {
 			return fmt.Errorf("copy what the image has at %s into the volume: %w", m.Target, err)
 		}
 	}
 	return nil
 }
 
-func (r *Runtime) fillVolume(root string, m model.Mount) error {
-	r.filling.Lock() // two containers may begin with the same volume
-	defer r.filling.Unlock()
+func (s *Store) fillVolume(root string, m model.Mount) error {
+	s.filling.Lock() // two containers may begin with the same volume
+	defer s.filling.Unlock()
 	source, err := openFolderBelow(root, m.Target)
 	if source == nil || err != nil {
 		return err

@@ -1,4 +1,4 @@
-package runtime
+package snapshots
 
 import (
 	"os"
@@ -28,7 +28,7 @@ func TestViewsLeftOver(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(mounted, "passwd"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := prepareViews(root); err != nil {
+	if err := PrepareTempMounts(root); err != nil {
 		t.Fatal(err)
 	}
 	if left, err := os.ReadDir(filepath.Join(root, "views")); err != nil || len(left) > 0 {

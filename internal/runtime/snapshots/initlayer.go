@@ -1,4 +1,4 @@
-package runtime
+package snapshots
 
 import (
 	"context"
@@ -19,9 +19,9 @@ import (
 	"github.com/linkspan/linkspan/internal/runtime/images"
 )
 
-// initLayerKey begins the keys of init layers; the number counts changes of what is in
+// InitLayerKey begins the keys of init layers; the number counts changes of what is in
 // one, so that a release which puts more into it makes new ones.
-const initLayerKey = "linkspan-init-1-"
+const InitLayerKey = "linkspan-init-1-"
 
 // initEntry is something that every container's file system has, whatever its image
 // brought in its place.
@@ -52,27 +52,27 @@ func initEntries() []initEntry {
 }
 
 // initLayerOf returns the key of the init layer on an image's layers.
-func initLayerOf(image images.Fact) string { return initLayerKey + image.Chain }
+func initLayerOf(image images.Fact) string { return InitLayerKey + image.Chain }
 
 // makeInitLayer makes the layer that lies between an image's layers and those of its
 // containers. In it, links and files that the image has at places where something is
 // mounted, linked or made for a container are replaced, so that they cannot lead the
 // runtime out of the root (CVE-2025-52565 and its kin). It is made once per image and
 // goes with it.
-func (r *Runtime) makeInitLayer(ctx context.Context, image images.Fact) error {
-	r.initLayers.Lock()
-	defer r.initLayers.Unlock()
-	store := r.client.Snapshots()
+func (s *Store) makeInitLayer(ctx context.Context, image images.Fact) error {
+	s.initLayers.Lock()
+	defer s.initLayers.Unlock()
+	store := s.client.Snapshots()
 	if _, err := store.Stat(ctx, initLayerOf(image)); !containerd.IsNotFound(err) {
 		return containerd.Faultf("create", "", "look for the init layer", err)
 	}
-	ctx, end, err := r.client.Lease(ctx)
+	ctx, end, err := s.client.Lease(ctx)
 	if err != nil {
 		return err
 	}
-	key := fmt.Sprintf("%snew-%d", initLayerKey, time.Now().UnixNano())
+	key := fmt.Sprintf("%snew-%d", InitLayerKey, time.Now().UnixNano())
 	made := func() error {
-		mounts, err := r.prepare(ctx, key, image.Chain)
+		mounts, err := s.prepare(ctx, key, image.Chain)
 		if err != nil {
 			return containerd.Faultf("create", string(image.Image.ID), "prepare the init layer", err)
 		}
@@ -82,16 +82,16 @@ func (r *Runtime) makeInitLayer(ctx context.Context, image images.Fact) error {
 		return containerd.Faultf("create", string(image.Image.ID), "commit the init layer", store.Commit(ctx, initLayerOf(image), key))
 	}()
 	if made == nil {
-		made = r.keepInitLayer(ctx, image)
+		made = s.keepInitLayer(ctx, image)
 	}
 	return errors.Join(made, end(made == nil))
 }
 
 // keepInitLayer lets an image's configuration refer to the init layer, so that the
 // collector keeps it for as long as the image.
-func (r *Runtime) keepInitLayer(ctx context.Context, image images.Fact) error {
-	label := "containerd.io/gc.ref.snapshot." + r.client.Snapshotter + "/linkspan-init"
-	_, err := r.client.ContentStore().Update(ctx, content.Info{
+func (s *Store) keepInitLayer(ctx context.Context, image images.Fact) error {
+	label := "containerd.io/gc.ref.snapshot." + s.client.Snapshotter + "/linkspan-init"
+	_, err := s.client.ContentStore().Update(ctx, content.Info{
 		Digest: digest.Digest(image.Image.ID), Labels: map[string]string{label: initLayerOf(image)},
 	}, "labels."+label)
 	return containerd.Faultf("create", string(image.Image.ID), "keep the init layer", err)
@@ -192,13 +192,13 @@ func unlinkOther(dir int, name string) error {
 // holds the entries of one itself.
 const labelInit = "linkspan/init"
 
-// initOlder puts the entries of an init layer into the layers of containers that were
+// InitOlder puts the entries of an init layer into the layers of containers that were
 // made without one and do not run. Those that run get it from a later daemon.
-func (r *Runtime) initOlder(ctx context.Context) error {
+func (s *Store) InitOlder(ctx context.Context) error {
 	var older []string
-	store := r.client.Snapshots()
+	store := s.client.Snapshots()
 	err := store.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
-		if info.Labels[labelContainer] != "" && info.Labels[labelInit] == "" && !strings.HasPrefix(info.Parent, initLayerKey) {
+		if info.Labels[LabelContainer] != "" && info.Labels[labelInit] == "" && !strings.HasPrefix(info.Parent, InitLayerKey) {
 			older = append(older, info.Name)
 		}
 		return nil
@@ -208,7 +208,7 @@ func (r *Runtime) initOlder(ctx context.Context) error {
 	}
 	var failed []error
 	for _, key := range older {
-		if _, err := r.client.Tasks().Get(ctx, &tasks.GetRequest{ContainerID: key}); !containerd.IsNotFound(err) {
+		if _, err := s.client.Tasks().Get(ctx, &tasks.GetRequest{ContainerID: key}); !containerd.IsNotFound(err) {
 			continue
 		}
 		mounts, err := store.Mounts(ctx, key)

@@ -1,4 +1,4 @@
-package runtime
+package snapshots
 
 import (
 	"errors"
@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// prepareViews has the file systems that are mounted for a look into them, as for the
+// PrepareTempMounts has the file systems that are mounted for a look into them, as for the
 // users of a new container, mounted below the exec root, and takes away what a daemon
 // that was killed during a look has left there.
-func prepareViews(execRoot string) error {
+func PrepareTempMounts(execRoot string) error {
 	dir := filepath.Join(execRoot, "views")
 	if err := mount.SetTempMountLocation(dir); err != nil {
 		return fmt.Errorf("folder for views of file systems: %w", err)
