@@ -209,7 +209,8 @@ func (d *daemon) openRuntime(ctx context.Context) (err error) {
 func (d *daemon) openManager(ctx context.Context) (err error) {
 	c, r := d.config, d.runtime
 	d.manager, err = workload.New(workload.Options{
-		Engine: d.engine, Containers: r, Tasks: r, Control: r, Execs: r, Confinement: r, Sizes: r, Images: r.Images, Transfer: r.Images,
+		Engine: d.engine, Containers: r.Containers, Tasks: r.Tasks, Control: r.Tasks, Execs: r.Execs, Confinement: r.Containers, Sizes: r.Containers,
+		Images: r.Images, Transfer: r.Images,
 		Outputs: outputs{d.keeper.Outputs()}, Logs: logs{},
 		Store: d.store, Events: &d.events, Drops: d.kernel, Root: c.DataRoot, ExecRoot: c.ExecRoot, StorageDriver: r.Snapshotter(),
 		Defaults: workload.Defaults{

@@ -21,8 +21,8 @@ import (
 //
 // A task that the last daemon's containerd is still about would have a shim by
 // the time of the first call.
-func (r *Runtime) sweepBundles(ctx context.Context) error {
-	any, _ := r.client.Bundle("any")
+func (st *staleTasks) sweepBundles(ctx context.Context) error {
+	any, _ := st.client.Bundle("any")
 	if any == "" {
 		return nil
 	}
@@ -34,7 +34,7 @@ func (r *Runtime) sweepBundles(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list bundles: %w", err)
 	}
-	inUse, err := r.inUse(ctx)
+	inUse, err := st.inUse(ctx)
 	if err != nil {
 		return err
 	}
@@ -44,16 +44,16 @@ func (r *Runtime) sweepBundles(ctx context.Context) error {
 			lost = append(lost, id)
 		}
 	}
-	return r.sweepAll(ctx, lost)
+	return st.sweepAll(ctx, lost)
 }
 
 // inUse returns the containers that have a task or a shim.
-func (r *Runtime) inUse(ctx context.Context) (map[model.ContainerID]bool, error) {
+func (st *staleTasks) inUse(ctx context.Context) (map[model.ContainerID]bool, error) {
 	out := map[model.ContainerID]bool{}
-	for _, s := range findShims(r.client.Namespace, r.client.Address) {
+	for _, s := range findShims(st.client.Namespace, st.client.Address) {
 		out[s.container] = true
 	}
-	answer, err := r.client.Tasks().List(ctx, &tasks.ListTasksRequest{})
+	answer, err := st.client.Tasks().List(ctx, &tasks.ListTasksRequest{})
 	if err != nil {
 		return nil, containerd.Faultf("open", "", "list tasks", err)
 	}

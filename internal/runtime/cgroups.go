@@ -24,12 +24,12 @@ const cgroupTries = 50
 
 // removeCgroups removes what a start that was cut short has left of a container's
 // cgroups (cgroups(7)): one, or with cgroup v1 one for each controller.
-func (r *Runtime) removeCgroups(ctx context.Context, s *specs.Spec) error {
+func (st *staleTasks) removeCgroups(ctx context.Context, s *specs.Spec) error {
 	if s == nil || s.Linux == nil || len(s.Linux.CgroupsPath) < 2 {
 		return nil
 	}
 	all := []string{filepath.Join(ocispec.CgroupRoot, s.Linux.CgroupsPath)}
-	if !r.host.Cgroup2 {
+	if !st.cgroup2 {
 		controllers, err := os.ReadDir(ocispec.CgroupRoot)
 		if err != nil {
 			return fmt.Errorf("list cgroup controllers: %w", err)

@@ -26,6 +26,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/process"
+	"github.com/linkspan/linkspan/internal/runtime/containerd"
 	"github.com/linkspan/linkspan/internal/runtime/ocispec"
 )
 
@@ -39,6 +40,11 @@ const (
 // engine is a runtime with a containerd of its own.
 type engine struct {
 	*Runtime
+	*Containers
+	*Tasks
+	*Execs
+	client *containerd.Client
+	host   ocispec.Host
 	t      *testing.T
 	opts   Options
 	parent string // cgroup parent of everything it runs
@@ -85,7 +91,8 @@ func (e *engine) open() {
 	if err != nil {
 		e.t.Fatalf("open: %v", err)
 	}
-	e.Runtime = r
+	e.Runtime, e.Containers, e.Tasks, e.Execs = r, r.Containers, r.Tasks, r.Execs
+	e.client, e.host = r.client, r.Containers.host
 }
 
 // end removes all containers, ends containerd and checks that nothing stayed.
@@ -154,8 +161,8 @@ func (e *engine) checkNothingLeft(ctx context.Context) {
 	if entries, err := os.ReadDir(filepath.Join(e.opts.ExecRoot, "io")); err != nil || len(entries) != 0 {
 		e.t.Errorf("streams left: %v %v", entries, err)
 	}
-	if len(e.procs) != 0 {
-		e.t.Errorf("guards left: %v", e.procs)
+	if len(e.Runtime.streams.held) != 0 {
+		e.t.Errorf("guards left: %v", e.Runtime.streams.held)
 	}
 }
 

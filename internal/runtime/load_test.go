@@ -176,11 +176,21 @@ func TestLoadStaysInside(t *testing.T) {
 	}
 }
 
+// logTo opens the runtime again, with another log.
+func (e *engine) logTo(log *slog.Logger) {
+	e.t.Helper()
+	if err := e.Close(); err != nil {
+		e.t.Fatal(err)
+	}
+	e.opts.Logger = log
+	e.open()
+}
+
 // TestEmptyImage: an image without layers is one.
 func TestEmptyImage(t *testing.T) {
 	e := newEngine(t)
 	var said lockedBuffer
-	e.log = slog.New(slog.NewTextHandler(&said, nil))
+	e.logTo(slog.New(slog.NewTextHandler(&said, nil)))
 	image := e.load(testArchive{tag: "empty:latest", layers: [][]byte{}, config: map[string]any{"Labels": map[string]string{"a": "b"}}})
 	if got, err := e.Images.Image(t.Context(), "empty"); err != nil || got.ID != image.ID || got.Damaged != "" || got.Config.Labels["a"] != "b" {
 		t.Errorf("image %+v, %v", got, err)
@@ -226,7 +236,7 @@ func TestDamagedImage(t *testing.T) {
 	before := e.holdings(t)
 	for _, byName := range []bool{true, false} {
 		var said lockedBuffer
-		e.log = slog.New(slog.NewTextHandler(&said, nil))
+		e.logTo(slog.New(slog.NewTextHandler(&said, nil)))
 		target := e.putDamaged(t, "bad:latest")
 		for range 5 {
 			if _, err := e.Images.Images(t.Context()); err != nil {

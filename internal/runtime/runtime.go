@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/linkspan/linkspan/internal/runtime/containerd"
@@ -16,12 +15,8 @@ import (
 	"github.com/linkspan/linkspan/internal/runtime/snapshots"
 )
 
-const (
-	// openTimeout bounds the wait for containerd to answer for the first time.
-	openTimeout = 30 * time.Second
-
-	ociRuntime = "io.containerd.runc.v2"
-)
+// openTimeout bounds the wait for containerd to answer for the first time.
+const openTimeout = 30 * time.Second
 
 // Options say which containerd to use and where to keep files.
 type Options struct {
@@ -46,31 +41,24 @@ type Options struct {
 	InitPath string
 	Logger   *slog.Logger
 
-	patience time.Duration // for tests: see child
+	patience time.Duration // for tests: see containerd.Options
 }
 
-// Runtime runs containers and keeps images. All methods may be called from any
-// goroutine.
+// Runtime is what runs containers and keeps images, put together. All methods, and those
+// of its parts, may be called from any goroutine.
 type Runtime struct {
-	opts   Options
-	log    *slog.Logger
-	host   ocispec.Host
-	client *containerd.Client
+	Containers *Containers
+	Tasks      *Tasks
+	Execs      *Execs
+	Images     *images.Store
 
-	Images    *images.Store
+	client    *containerd.Client
 	snapshots *snapshots.Store
-
-	done chan struct{}  // closed by Close
-	work sync.WaitGroup // goroutines that wait for processes
-
-	mu     sync.Mutex
-	closed bool
-	// procs holds the FIFO ends we keep open for processes that are.
-	procs map[procKey]*guards
-
-	claims   claims // on tasks
-	starting gates  // of execs
-	unread   unread // output of an earlier daemon's processes
+	streams   *streams
+	shm       sharedMemory
+	stale     *staleTasks
+	life      *life
+	log       *slog.Logger
 }
 
 // Open connects to containerd, starting or adopting a child if that is asked
@@ -82,7 +70,8 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	for _, dir := range []string{o.DataRoot, filepath.Join(o.ExecRoot, "io")} {
+	fifos, shm := filepath.Join(o.ExecRoot, "io"), sharedMemory{filepath.Join(o.ExecRoot, "shm")}
+	for _, dir := range []string{o.DataRoot, fifos} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("runtime directory: %w", err)
 		}
@@ -94,10 +83,10 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	host.InitPath, host.ShmDir = o.InitPath, memoryDir(o.ExecRoot)
-	r := &Runtime{opts: o, log: o.Logger, host: host,
-		done: make(chan struct{}), procs: map[procKey]*guards{}}
-	r.letShimsGoOn()
+	host.InitPath, host.ShmDir = o.InitPath, shm.root
+	r := &Runtime{life: &life{done: make(chan struct{})}, shm: shm, log: o.Logger}
+	r.streams = &streams{root: fifos, life: r.life, log: r.log, held: map[procKey]*guards{}}
+	r.streams.unblockShims()
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	r.client, err = containerd.Open(ctx, containerd.Options{
@@ -107,20 +96,34 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
-	r.Images, r.snapshots = images.New(r.client, o.Logger), snapshots.New(r.client, o.Logger)
+	r.assemble(host, o.Instance)
 	if err := r.sweepAtOpen(ctx); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
 }
 
+// assemble makes the parts that speak with containerd.
+func (r *Runtime) assemble(host ocispec.Host, instance string) {
+	client, locks, limiter, specs := r.client, &taskLocks{}, &execLimiter{}, storedSpecs{r.client}
+	known := &processes{client: client, specs: specs, cgroup2: host.Cgroup2, life: r.life, log: r.log}
+	r.streams.client = client
+	r.Images, r.snapshots = images.New(client, r.log), snapshots.New(client, r.log)
+	r.stale = &staleTasks{client: client, specs: specs, cgroup2: host.Cgroup2, locks: locks, life: r.life, log: r.log}
+	r.Tasks = &Tasks{client: client, processes: known, streams: r.streams, shm: r.shm, locks: locks, limiter: limiter,
+		stale: r.stale, log: r.log}
+	r.Execs = &Execs{client: client, host: host, specs: specs, processes: known, streams: r.streams, limiter: limiter}
+	r.Containers = &Containers{client: client, instance: instance, host: host, images: r.Images, snapshots: r.snapshots,
+		specs: specs, processes: known, tasks: r.Tasks}
+}
+
 // sweepAtOpen removes what a crash left, and mends what an earlier release did not make.
 func (r *Runtime) sweepAtOpen(ctx context.Context) error {
 	ctx = r.client.Scope(ctx)
-	if err := r.sweepShims(ctx); err != nil { // a later sweep tries again
+	if err := r.stale.sweepShims(ctx); err != nil { // a later sweep tries again
 		r.log.Warn("shims not swept", "op", "runtime.open", "err", err)
 	}
-	r.spawn(r.sweepLater)
+	r.life.spawn(r.stale.sweepLater)
 	if err := r.snapshots.KeepSpare(ctx); err != nil {
 		r.log.Warn("no spare snapshot", "op", "runtime.open", "err", err)
 	}
@@ -137,35 +140,29 @@ func (r *Runtime) sweepAtOpen(ctx context.Context) error {
 // The child, if there is one, and all containers keep running, to be adopted by
 // the next Open.
 func (r *Runtime) Close() error {
-	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
+	if !r.life.end() {
 		return nil
 	}
-	r.closed = true
-	close(r.done)
-	for key, g := range r.procs {
-		g.close()
-		delete(r.procs, key)
-	}
-	r.mu.Unlock()
-	r.work.Wait()
+	r.streams.closeAll()
+	r.life.work.Wait()
 	if r.client == nil {
 		return nil
 	}
 	return r.client.Close()
 }
 
-// spawn runs f beside its caller; Close waits for it. It returns false once the
-// runtime is closed.
-func (r *Runtime) spawn(f func()) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return false
+// sweepUnowned removes writable layers and FIFOs whose container is not recorded: a
+// crash between the steps of Create or of Delete leaves them.
+func (r *Runtime) sweepUnowned(ctx context.Context) error {
+	have, err := r.client.ContainerService().List(ctx)
+	if err != nil {
+		return containerd.Faultf("open", "", "list containers", err)
 	}
-	r.work.Go(f)
-	return true
+	layers, streams := make(map[string]bool, len(have)), make(map[string]bool, len(have))
+	for _, one := range have {
+		layers[one.SnapshotKey], streams[one.ID] = true, true
+	}
+	return errors.Join(r.snapshots.Sweep(ctx, layers), r.streams.sweep(streams), r.shm.sweep(streams))
 }
 
 // Shutdown is Close that also ends the child containerd, by force once ctx is

@@ -11,35 +11,36 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// memoryDir is where the /dev/shm of containers is mounted that share it with others
-// (`--ipc shareable`): a mount inside a container could not be bound from outside.
-func memoryDir(execRoot string) string { return filepath.Join(execRoot, "shm") }
-
-func memoryOf(execRoot string, id model.ContainerID) string {
-	return filepath.Join(memoryDir(execRoot), string(id))
+// sharedMemory mounts the /dev/shm of containers that share it with others (`--ipc
+// shareable`): a mount inside a container could not be bound from outside.
+type sharedMemory struct {
+	root string // of the mounts
 }
 
-// shareMemory mounts a container's /dev/shm, of size bytes, in place of one that an
+// dir is where that of a container is mounted: see ocispec.Host.ShmDir.
+func (m sharedMemory) dir(id model.ContainerID) string { return filepath.Join(m.root, string(id)) }
+
+// share mounts a container's /dev/shm, of size bytes, in place of one that an
 // earlier start has left.
-func (r *Runtime) shareMemory(id model.ContainerID, size int64) error {
-	if err := r.unshareMemory(id); err != nil {
+func (m sharedMemory) share(id model.ContainerID, size int64) error {
+	if err := m.unshare(id); err != nil {
 		return err
 	}
-	path := memoryOf(r.opts.ExecRoot, id)
+	path := m.dir(id)
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return fmt.Errorf("shared memory: %w", err)
 	}
 	err := unix.Mount("shm", path, "tmpfs", unix.MS_NOEXEC|unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("mode=1777,size=%d", size))
 	if err != nil {
-		return errors.Join(fmt.Errorf("mounting shm tmpfs: %w", err), r.unshareMemory(id))
+		return errors.Join(fmt.Errorf("mounting shm tmpfs: %w", err), m.unshare(id))
 	}
 	return nil
 }
 
-// unshareMemory takes a container's /dev/shm away; those that have it keep it. One that
+// unshare takes a container's /dev/shm away; those that have it keep it. One that
 // is not there is no error.
-func (r *Runtime) unshareMemory(id model.ContainerID) error {
-	path := memoryOf(r.opts.ExecRoot, id)
+func (m sharedMemory) unshare(id model.ContainerID) error {
+	path := m.dir(id)
 	if !exists(path) {
 		return nil
 	}
@@ -52,16 +53,16 @@ func (r *Runtime) unshareMemory(id model.ContainerID) error {
 	return nil
 }
 
-// sweepMemory takes away the shared memory of all containers but the given ones.
-func (r *Runtime) sweepMemory(owned map[string]bool) error {
-	entries, err := os.ReadDir(memoryDir(r.opts.ExecRoot))
+// sweep takes away the shared memory of all containers but the given ones.
+func (m sharedMemory) sweep(owned map[string]bool) error {
+	entries, err := os.ReadDir(m.root)
 	if err != nil && !os.IsNotExist(err) {
 		return fmt.Errorf("list shared memory: %w", err)
 	}
 	var failed []error
 	for _, e := range entries {
 		if !owned[e.Name()] {
-			failed = append(failed, r.unshareMemory(model.ContainerID(e.Name())))
+			failed = append(failed, m.unshare(model.ContainerID(e.Name())))
 		}
 	}
 	return errors.Join(failed...)

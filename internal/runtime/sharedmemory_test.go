@@ -31,7 +31,7 @@ func TestShareNamespaces(t *testing.T) {
 	}
 	d.end()
 	mounts, err := os.ReadFile("/proc/self/mounts")
-	if err != nil || strings.Contains(string(mounts), memoryDir(e.opts.ExecRoot)) || exists(memoryOf(e.opts.ExecRoot, donor.ID)) {
+	if err != nil || strings.Contains(string(mounts), e.Runtime.shm.root) || exists(e.Runtime.shm.dir(donor.ID)) {
 		t.Errorf("shared memory stays: %v", err)
 	}
 }
@@ -39,14 +39,14 @@ func TestShareNamespaces(t *testing.T) {
 // TestSharedMemoryIsSwept: what a daemon that was killed has left is taken away.
 func TestSharedMemoryIsSwept(t *testing.T) {
 	e := newEngine(t)
-	if err := e.shareMemory("stray", 1<<20); err != nil {
+	if err := e.Runtime.shm.share("stray", 1<<20); err != nil {
 		t.Fatal(err)
 	}
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
 	e.open()
-	if exists(memoryOf(e.opts.ExecRoot, "stray")) {
+	if exists(e.Runtime.shm.dir("stray")) {
 		t.Error("the shared memory of nobody stays")
 	}
 }

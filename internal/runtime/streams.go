@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -65,19 +66,31 @@ func (g *guards) close() {
 	}
 }
 
-// fifoDir is where the FIFOs of a container and its execs lie.
-func (r *Runtime) fifoDir(id model.ContainerID) string {
-	return filepath.Join(r.opts.ExecRoot, "io", string(id))
+// streams knows the FIFOs of all processes, and holds the ends that must be open.
+type streams struct {
+	root   string // of the folders of containers
+	client *containerd.Client
+	life   *life
+	log    *slog.Logger
+	holder fifoHolder // of what an earlier daemon's processes print
+
+	mu   sync.Mutex
+	held map[procKey]*guards // of processes that are
 }
 
-// fifoPaths computes the names of a process's FIFOs, so that a restarted daemon
+// dir is where the FIFOs of a container and its execs lie.
+func (s *streams) dir(id model.ContainerID) string {
+	return filepath.Join(s.root, string(id))
+}
+
+// paths computes the names of a process's FIFOs, so that a restarted daemon
 // knows them.
-func (r *Runtime) fifoPaths(key procKey, o model.StreamOptions) fifos {
+func (s *streams) paths(key procKey, o model.StreamOptions) fifos {
 	name := key.exec
 	if name == "" {
 		name = "init"
 	}
-	base := filepath.Join(r.fifoDir(key.container), name)
+	base := filepath.Join(s.dir(key.container), name)
 	out := fifos{stdout: base + "-stdout", tty: o.TTY}
 	if o.Stdin {
 		out.stdin = base + "-stdin"
@@ -126,9 +139,9 @@ func (f fifos) pipes() model.Pipes { return model.Pipes{Stdout: f.stdout, Stderr
 
 // openStreams opens our ends of an exec's FIFOs. End of output is not seen before
 // guards.begun.
-func (r *Runtime) openStreams(key procKey, f fifos) (*model.Streams, *guards, error) {
+func (s *streams) openStreams(key procKey, f fifos) (*model.Streams, *guards, error) {
 	out := &model.Streams{}
-	in, g, err := r.openInput(key, f)
+	in, g, err := s.openInput(key, f)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -160,7 +173,7 @@ func (r *Runtime) openStreams(key procKey, f fifos) (*model.Streams, *guards, er
 }
 
 // openInput opens our end of a process's input; nil if it has none.
-func (r *Runtime) openInput(key procKey, f fifos) (io.WriteCloser, *guards, error) {
+func (s *streams) openInput(key procKey, f fifos) (io.WriteCloser, *guards, error) {
 	g := &guards{started: make(chan struct{})}
 	if f.stdin == "" {
 		return nil, g, nil
@@ -174,7 +187,7 @@ func (r *Runtime) openInput(key procKey, f fifos) (io.WriteCloser, *guards, erro
 		g.close()
 		return nil, nil, fmt.Errorf("streams: %w", err)
 	}
-	return &stdin{File: end, runtime: r, key: key, started: g.started}, g, nil
+	return &stdin{File: end, streams: s, key: key, started: g.started}, g, nil
 }
 
 func closeInput(in io.WriteCloser) {
@@ -201,7 +214,7 @@ func closeStreams(s *model.Streams) {
 // stdin is our end of a process's input.
 type stdin struct {
 	*os.File
-	runtime *Runtime
+	streams *streams
 	key     procKey
 	started <-chan struct{}
 	once    sync.Once
@@ -216,11 +229,11 @@ func (s *stdin) Close() error {
 		s.err = s.File.Close()
 		select {
 		case <-s.started:
-			s.runtime.endInput(s.key)
+			s.streams.endInput(s.key)
 		default:
-			s.runtime.spawn(func() {
+			s.streams.life.spawn(func() {
 				<-s.started // closed by start, deletion or Close, whichever comes first
-				s.runtime.endInput(s.key)
+				s.streams.endInput(s.key)
 			})
 		}
 	})
@@ -228,62 +241,100 @@ func (s *stdin) Close() error {
 }
 
 // endInput tells the shim. A process that has ended has no input to close.
-func (r *Runtime) endInput(key procKey) {
-	ctx, cancel := context.WithTimeout(r.client.Scope(context.Background()), closeStdinTimeout)
+func (s *streams) endInput(key procKey) {
+	ctx, cancel := context.WithTimeout(s.client.Scope(context.Background()), closeStdinTimeout)
 	defer cancel()
-	_, err := r.client.Tasks().CloseIO(ctx, &tasks.CloseIORequest{
+	_, err := s.client.Tasks().CloseIO(ctx, &tasks.CloseIORequest{
 		ContainerID: string(key.container), ExecID: key.exec, Stdin: true})
 	if err != nil && !containerd.IsNotFound(err) {
-		r.log.Debug("close stdin", "container", model.Short(key.container), "op", "runtime.stdin", "err", err)
+		s.log.Debug("close stdin", "container", model.Short(key.container), "op", "runtime.stdin", "err", err)
 	}
 }
 
 // keep remembers the guards of a process.
-func (r *Runtime) keep(key procKey, g *guards) {
-	r.mu.Lock()
-	old := r.procs[key]
-	r.procs[key] = g
-	r.mu.Unlock()
+func (s *streams) keep(key procKey, g *guards) {
+	s.mu.Lock()
+	old := s.held[key]
+	s.held[key] = g
+	s.mu.Unlock()
 	if old != nil {
 		old.close()
 	}
 }
 
 // begun notes that the shim has opened its ends of a process's FIFOs.
-func (r *Runtime) begun(key procKey) {
-	r.mu.Lock()
-	g := r.procs[key]
-	r.mu.Unlock()
+func (s *streams) begun(key procKey) {
+	s.mu.Lock()
+	g := s.held[key]
+	s.mu.Unlock()
 	if g != nil {
 		g.begun()
 	}
 }
 
 // forget closes what keep remembered.
-func (r *Runtime) forget(key procKey) {
-	r.mu.Lock()
-	g := r.procs[key]
-	delete(r.procs, key)
-	r.mu.Unlock()
+func (s *streams) forget(key procKey) {
+	s.mu.Lock()
+	g := s.held[key]
+	delete(s.held, key)
+	s.mu.Unlock()
 	if g != nil {
 		g.close()
 	}
 }
 
 // forgetAll does so for a container and all its execs.
-func (r *Runtime) forgetAll(id model.ContainerID) {
-	r.mu.Lock()
+func (s *streams) forgetAll(id model.ContainerID) {
+	s.mu.Lock()
 	var all []*guards
-	for key, g := range r.procs {
+	for key, g := range s.held {
 		if key.container == id {
 			all = append(all, g)
-			delete(r.procs, key)
+			delete(s.held, key)
 		}
 	}
-	r.mu.Unlock()
-	r.starting.forget(id)
-	r.unread.close(id)
+	s.mu.Unlock()
+	s.holder.close(id)
 	for _, g := range all {
 		g.close()
 	}
+}
+
+// closeAll closes what keep remembered, of all processes.
+func (s *streams) closeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, g := range s.held {
+		g.close()
+		delete(s.held, key)
+	}
+}
+
+// sweep removes the FIFOs of all containers but the given ones.
+func (s *streams) sweep(owned map[string]bool) error {
+	entries, err := os.ReadDir(s.root)
+	if err != nil {
+		return fmt.Errorf("list streams: %w", err)
+	}
+	var failed []error
+	for _, e := range entries {
+		if !owned[e.Name()] {
+			s.holder.close(model.ContainerID(e.Name()))
+			failed = append(failed, os.RemoveAll(filepath.Join(s.root, e.Name())))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// unblockShims keeps the ends open for as long as a shim would wait, from now on: what
+// containerd was about when the last daemon died may come to that point yet.
+func (s *streams) unblockShims() {
+	s.holder.open(s.root)
+	s.life.spawn(func() {
+		defer s.holder.closeAll()
+		select {
+		case <-s.life.done:
+		case <-time.After(shimPatience):
+		}
+	})
 }

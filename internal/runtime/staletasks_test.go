@@ -177,8 +177,8 @@ func TestVague(t *testing.T) {
 	}
 }
 
-func TestClaims(t *testing.T) {
-	var all claims
+func TestTaskLocks(t *testing.T) {
+	var all taskLocks
 	release, ok := all.try("one")
 	if !ok {
 		t.Fatal("nobody has it, and it is refused")
@@ -209,7 +209,7 @@ func TestClaims(t *testing.T) {
 		t.Error(err)
 	}
 	if len(all.all) != 0 {
-		t.Errorf("%d claims are left", len(all.all))
+		t.Errorf("%d locks are left", len(all.all))
 	}
 }
 
@@ -217,12 +217,12 @@ func TestClaims(t *testing.T) {
 func TestStrayStreams(t *testing.T) {
 	e := newEngine(t)
 	c := e.start(e.spec("sleep 1000"))
-	stray := e.fifoDir(model.ContainerID(randomID()))
+	stray := e.Runtime.streams.dir(model.ContainerID(randomID()))
 	if err := errors.Join(os.MkdirAll(stray, 0o700), e.Close()); err != nil {
 		t.Fatal(err)
 	}
 	e.open()
-	if exists(stray) || !exists(e.fifoDir(c.ID)) {
+	if exists(stray) || !exists(e.Runtime.streams.dir(c.ID)) {
 		t.Error("only the streams of containers that are not go")
 	}
 }
@@ -257,7 +257,7 @@ func TestExecInAPause(t *testing.T) {
 	if err := e.Resume(t.Context(), c.ID); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.starting.enter(t.Context(), c.ID); err != nil {
+	if _, err := e.Execs.limiter.enter(t.Context(), c.ID); err != nil {
 		t.Errorf("after the pause: %v", err)
 	}
 }
@@ -274,7 +274,7 @@ func TestExecUnderAnEnd(t *testing.T) {
 	}
 	ctx := e.client.Scope(t.Context())
 	for _, one := range []error{words[0], errors.New("executable file not found in $PATH")} {
-		if e.diedUnder(ctx, c.ID, one) {
+		if e.Tasks.processes.diedUnder(ctx, c.ID, one) {
 			t.Errorf("it runs: %v", one)
 		}
 	}
@@ -282,7 +282,7 @@ func TestExecUnderAnEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, one := range words {
-		if !e.diedUnder(ctx, c.ID, one) {
+		if !e.Tasks.processes.diedUnder(ctx, c.ID, one) {
 			t.Errorf("it has ended: %v", one)
 		}
 	}
@@ -295,7 +295,7 @@ func TestExecUnderAnEnd(t *testing.T) {
 	if _, err := e.DeleteTask(ctx, c.ID); err != nil {
 		t.Error(err)
 	}
-	if !e.diedUnder(ctx, c.ID, words[2]) {
+	if !e.Tasks.processes.diedUnder(ctx, c.ID, words[2]) {
 		t.Error("it is not there")
 	}
 }

@@ -8,24 +8,24 @@ import (
 	"github.com/linkspan/linkspan/internal/runtime/containerd"
 )
 
-// claims let one at a time make, remove or clear away a container's task: a sweep
+// taskLocks let one at a time make, remove or clear away a container's task: a sweep
 // must not take the shim and the bundle of a task that is just being made for
 // forgotten ones. The zero value is ready.
-type claims struct {
+type taskLocks struct {
 	mu  sync.Mutex
-	all map[model.ContainerID]chan struct{} // closed when given back
+	all map[model.ContainerID]chan struct{} // closed when unlocked
 }
 
-// try claims a container's task; false if somebody has it.
-func (c *claims) try(id model.ContainerID) (release func(), ok bool) {
-	release, held := c.claim(id)
+// try taskLocks a container's task; false if somebody has it.
+func (c *taskLocks) try(id model.ContainerID) (release func(), ok bool) {
+	release, held := c.lock(id)
 	return release, held == nil
 }
 
-// take claims a container's task, waiting for whoever has it.
-func (c *claims) take(ctx context.Context, id model.ContainerID) (release func(), err error) {
+// take taskLocks a container's task, waiting for whoever has it.
+func (c *taskLocks) take(ctx context.Context, id model.ContainerID) (release func(), err error) {
 	for {
-		release, held := c.claim(id)
+		release, held := c.lock(id)
 		if held == nil {
 			return release, nil
 		}
@@ -37,9 +37,8 @@ func (c *claims) take(ctx context.Context, id model.ContainerID) (release func()
 	}
 }
 
-// claim returns what gives the claim back or, if somebody else has it, what is
-// closed then.
-func (c *claims) claim(id model.ContainerID) (release func(), held <-chan struct{}) {
+// lock returns what unlocks or, if somebody else has the lock, what is closed then.
+func (c *taskLocks) lock(id model.ContainerID) (release func(), held <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if held, ok := c.all[id]; ok {

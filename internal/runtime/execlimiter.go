@@ -16,9 +16,9 @@ import (
 // forty execs at once take half a minute.
 const execStarts = 4
 
-// gates let only so many through at a time, for each container, and nobody while it
-// is paused. The zero value is ready.
-type gates struct {
+// execLimiter lets only so many execs be started at a time, for each container, and none
+// while it is paused. The zero value is ready.
+type execLimiter struct {
 	mu     sync.Mutex
 	all    map[model.ContainerID]chan struct{}
 	paused map[model.ContainerID]bool
@@ -26,7 +26,7 @@ type gates struct {
 
 // enter waits for a place and returns what gives it back. Conflict if the container
 // is paused.
-func (g *gates) enter(ctx context.Context, id model.ContainerID) (leave func(), err error) {
+func (g *execLimiter) enter(ctx context.Context, id model.ContainerID) (leave func(), err error) {
 	gate := g.of(id)
 	select {
 	case gate <- struct{}{}:
@@ -49,7 +49,7 @@ func frozen(id model.ContainerID) error {
 
 // pause notes whether a container is paused. Who notes that it is has closed its
 // gate before.
-func (g *gates) pause(id model.ContainerID, paused bool) {
+func (g *execLimiter) pause(id model.ContainerID, paused bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !paused {
@@ -64,7 +64,7 @@ func (g *gates) pause(id model.ContainerID, paused bool) {
 
 // close waits until nobody is inside and lets nobody in; it returns what opens the
 // gate again. Two must not close one gate at the same time.
-func (g *gates) close(ctx context.Context, id model.ContainerID) (open func(), err error) {
+func (g *execLimiter) close(ctx context.Context, id model.ContainerID) (open func(), err error) {
 	var leaves []func()
 	open = func() {
 		for _, leave := range leaves {
@@ -82,7 +82,7 @@ func (g *gates) close(ctx context.Context, id model.ContainerID) (open func(), e
 	return open, nil
 }
 
-func (g *gates) of(id model.ContainerID) chan struct{} {
+func (g *execLimiter) of(id model.ContainerID) chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.all == nil {
@@ -97,7 +97,7 @@ func (g *gates) of(id model.ContainerID) chan struct{} {
 }
 
 // forget drops the gate of a container that is removed.
-func (g *gates) forget(id model.ContainerID) {
+func (g *execLimiter) forget(id model.ContainerID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.all, id)

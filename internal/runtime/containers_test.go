@@ -429,7 +429,7 @@ func TestForgottenBundle(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(forgotten, "rootfs"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.sweepBundles(e.client.Scope(t.Context())); err != nil {
+	if err := e.Runtime.stale.sweepBundles(e.client.Scope(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(forgotten); !os.IsNotExist(err) {
@@ -438,7 +438,7 @@ func TestForgottenBundle(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(bundles, string(c.ID))); err != nil {
 		t.Errorf("a bundle in use is gone: %v", err)
 	}
-	if err := e.sweepShims(e.client.Scope(t.Context())); err != nil {
+	if err := e.Runtime.stale.sweepShims(e.client.Scope(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	if err := e.Kill(t.Context(), c.ID, unix.SIGKILL, true); err != nil {

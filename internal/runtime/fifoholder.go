@@ -14,7 +14,7 @@ import (
 // that it starts.
 const shimPatience = 30 * time.Second
 
-// unread holds the reading ends of output that an earlier daemon may have left
+// fifoHolder holds the reading ends of output that an earlier daemon may have left
 // without a reader. The zero value is ready.
 //
 // A shim that starts a process opens the FIFOs for writing, which waits for a reader
@@ -23,14 +23,14 @@ const shimPatience = 30 * time.Second
 // it wait for that with the other lock held. So when the daemon died amid a start,
 // the shim answered nobody for half a minute, and a containerd that was started in
 // that time took it for dead. An end that is open, without being read, is enough.
-type unread struct {
+type fifoHolder struct {
 	mu   sync.Mutex
 	ends map[model.ContainerID][]int // file descriptors
 }
 
 // open opens what there is below a folder of FIFOs. A container that ends meanwhile
 // takes its FIFOs along.
-func (u *unread) open(root string) {
+func (u *fifoHolder) open(root string) {
 	paths, _ := filepath.Glob(filepath.Join(root, "*", "*-std[oe]*")) // the pattern is good
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -46,13 +46,13 @@ func (u *unread) open(root string) {
 }
 
 // close closes the ends of one container.
-func (u *unread) close(id model.ContainerID) {
+func (u *fifoHolder) close(id model.ContainerID) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.closeLocked(id)
 }
 
-func (u *unread) closeAll() {
+func (u *fifoHolder) closeAll() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for id := range u.ends {
@@ -60,22 +60,9 @@ func (u *unread) closeAll() {
 	}
 }
 
-func (u *unread) closeLocked(id model.ContainerID) {
+func (u *fifoHolder) closeLocked(id model.ContainerID) {
 	for _, end := range u.ends[id] {
 		unix.Close(end) //nolint:errcheck // nothing was written
 	}
 	delete(u.ends, id)
-}
-
-// letShimsGoOn keeps the ends open for as long as a shim would wait, from now on: what
-// containerd was about when the last daemon died may come to that point yet.
-func (r *Runtime) letShimsGoOn() {
-	r.unread.open(filepath.Join(r.opts.ExecRoot, "io"))
-	r.spawn(func() {
-		defer r.unread.closeAll()
-		select {
-		case <-r.done:
-		case <-time.After(shimPatience):
-		}
-	})
 }

@@ -6,14 +6,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
 
-	tasks "github.com/containerd/containerd/api/services/tasks/v1"
-	tasktypes "github.com/containerd/containerd/api/types/task"
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/model"
@@ -31,39 +30,33 @@ const (
 	bundleGoes = 2 * time.Second
 )
 
-// clearTheWay removes a task that does not run, or what is left of one that
-// containerd has forgotten. Conflict if it runs. The caller has the claim.
-func (r *Runtime) clearTheWay(ctx context.Context, id model.ContainerID) error {
-	answer, err := r.client.Tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
-	if containerd.IsNotFound(err) {
-		return r.clearRemains(ctx, id)
-	}
-	if err != nil {
-		return containerd.Fault("start", containerd.Describe(id), err)
-	}
-	if s := answer.Process.Status; s != tasktypes.Status_CREATED && s != tasktypes.Status_STOPPED {
-		return model.Errorf(model.Conflict, "%s has a process already", containerd.Describe(id))
-	}
-	_, err = r.deleteTask(ctx, id)
-	return err
+// staleTasks removes what is left of a task that containerd has forgotten: its shim, runc's
+// state, its bundle and its cgroups. A start that was cut short leaves them.
+type staleTasks struct {
+	client  *containerd.Client
+	specs   storedSpecs
+	cgroup2 bool
+	locks   *taskLocks
+	life    *life
+	log     *slog.Logger
 }
 
-// clearRemains removes what a task that containerd knows nothing of has left: its
-// shim, runc's state, its bundle and its cgroups. The caller has the claim.
-func (r *Runtime) clearRemains(ctx context.Context, id model.ContainerID) error {
-	if err := r.endShims(id); err != nil {
+// clear removes what a task that containerd knows nothing of has left: its
+// shim, runc's state, its bundle and its cgroups. The caller has the lock.
+func (st *staleTasks) clear(ctx context.Context, id model.ContainerID) error {
+	if err := st.endShims(id); err != nil {
 		return err
 	}
-	_, s, err := r.loadSpec(ctx, id)
+	_, s, err := st.specs.load(ctx, id)
 	if err != nil && model.KindOf(err) != model.NotFound {
 		return err
 	}
-	return errors.Join(r.clearRunc(ctx, id), r.clearBundle(id), r.clearSocket(id), r.removeCgroups(ctx, s))
+	return errors.Join(st.clearRunc(ctx, id), st.clearBundle(id), st.clearSocket(id), st.removeCgroups(ctx, s))
 }
 
 // endShims ends the shims of a container, by force if they do not end when told.
-func (r *Runtime) endShims(id model.ContainerID) error {
-	for _, s := range findShims(r.client.Namespace, r.client.Address) {
+func (st *staleTasks) endShims(id model.ContainerID) error {
+	for _, s := range findShims(st.client.Namespace, st.client.Address) {
 		if s.container != id {
 			continue
 		}
@@ -95,8 +88,8 @@ func endShim(s shim) error {
 
 // clearSocket removes the socket of a shim that did not live to do so. Its name is
 // made of the address of its containerd, the namespace and the container.
-func (r *Runtime) clearSocket(id model.ContainerID) error {
-	sum := sha256.Sum256([]byte(filepath.Join(r.client.Address, r.client.Namespace, string(id))))
+func (st *staleTasks) clearSocket(id model.ContainerID) error {
+	sum := sha256.Sum256([]byte(filepath.Join(st.client.Address, st.client.Namespace, string(id))))
 	err := os.Remove(filepath.Join(socketRoot, hex.EncodeToString(sum[:])))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove the socket of a shim: %w", err)
@@ -106,14 +99,14 @@ func (r *Runtime) clearSocket(id model.ContainerID) error {
 
 // clearRunc has runc forget a container whose shim is no more, and kill what runs
 // in it (runc-delete(8)).
-func (r *Runtime) clearRunc(ctx context.Context, id model.ContainerID) error {
-	root := filepath.Join(runcRoot, r.client.Namespace)
+func (st *staleTasks) clearRunc(ctx context.Context, id model.ContainerID) error {
+	root := filepath.Join(runcRoot, st.client.Namespace)
 	state := filepath.Join(root, string(id))
 	if !exists(state) {
 		return nil
 	}
 	if out, err := exec.CommandContext(ctx, "runc", "--root", root, "delete", "--force", string(id)).CombinedOutput(); err != nil {
-		r.log.Warn("runc delete", "container", model.Short(id), "op", "runtime.clear", "err", fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out))))
+		st.log.Warn("runc delete", "container", model.Short(id), "op", "runtime.clear", "err", fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out))))
 	}
 	return os.RemoveAll(state) // also a state without the file that runc would read
 }
@@ -123,12 +116,12 @@ func (r *Runtime) clearRunc(ctx context.Context, id model.ContainerID) error {
 // A containerd whose client died while it made a task removes the bundle itself, by
 // its path, as soon as the shim is gone. It must be given the time: else it would
 // take the bundle of the next task, while that is made or, worse, when it runs.
-func (r *Runtime) clearBundle(id model.ContainerID) error {
-	bundle, work := r.client.Bundle(id)
+func (st *staleTasks) clearBundle(id model.ContainerID) error {
+	bundle, work := st.client.Bundle(id)
 	if bundle == "" {
 		return nil
 	}
-	for end := time.Now().Add(bundleGoes); r.mayRemove(bundle) && time.Now().Before(end); {
+	for end := time.Now().Add(bundleGoes); st.mayRemove(bundle) && time.Now().Before(end); {
 		time.Sleep(containerd.RetryFirst)
 	}
 	return errors.Join(removeBundle(bundle), os.RemoveAll(work))
@@ -136,7 +129,7 @@ func (r *Runtime) clearBundle(id model.ContainerID) error {
 
 // mayRemove tells whether containerd may remove a bundle yet: it is there, and the
 // containerd that made it still runs.
-func (r *Runtime) mayRemove(bundle string) bool {
+func (st *staleTasks) mayRemove(bundle string) bool {
 	made, err := os.Stat(bundle)
-	return err == nil && r.client.MadeByThis(made)
+	return err == nil && st.client.MadeByThis(made)
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-func TestGates(t *testing.T) {
-	var g gates
+func TestExecLimiter(t *testing.T) {
+	var g execLimiter
 	var leave []func()
 	for range execStarts {
 		out, err := g.enter(t.Context(), "c1")

@@ -24,7 +24,7 @@ func TestUnreadExec(t *testing.T) {
 		t.Fatal(err)
 	}
 	closeStreams(streams)
-	e.forget(procKey{container: c.ID, exec: "unread"})
+	e.Runtime.streams.forget(procKey{container: c.ID, exec: "unread"})
 	began := time.Now()
 	e.cutShort(c.ID, func() error {
 		_, err := e.client.Tasks().Start(e.client.Scope(t.Context()), &tasks.StartRequest{ContainerID: string(c.ID), ExecID: "unread"})
@@ -44,8 +44,8 @@ func TestUnreadExec(t *testing.T) {
 	if took := time.Since(began); took > shimPatience/2 {
 		t.Errorf("the shim was silent for %s", took)
 	}
-	if len(e.unread.ends) > 0 {
-		t.Errorf("ends of FIFOs are kept: %v", e.unread.ends)
+	if len(e.Runtime.streams.holder.ends) > 0 {
+		t.Errorf("ends of FIFOs are kept: %v", e.Runtime.streams.holder.ends)
 	}
 }
 
