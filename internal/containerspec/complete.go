@@ -9,10 +9,9 @@ import (
 
 // Defaults are the daemon's settings for what a request leaves out.
 type Defaults struct {
-	LogDriver    string
-	LogOptions   map[string]string
-	CgroupParent string
-	ShmSize      int64 // bytes; 0 means 64 MiB
+	LogDriver  string
+	LogOptions map[string]string
+	ShmSize    int64 // bytes; 0 means 64 MiB
 	// SystemPaths returns what is masked and what is read-only; nil leaves it untold.
 	SystemPaths func() (masked, readonly []string)
 }
@@ -57,9 +56,6 @@ func Complete(r Request, d Defaults) (Request, error) {
 	}
 	if host.CgroupnsMode == "" {
 		host.CgroupnsMode = container.CgroupnsModePrivate
-	}
-	if host.CgroupParent == "" {
-		host.CgroupParent = d.CgroupParent
 	}
 	if host.Memory > 0 && host.MemorySwap == 0 {
 		host.MemorySwap = 2 * host.Memory // else swap would be without a limit

@@ -127,7 +127,7 @@ func (m *Manager) sandbox(rec record) model.Sandbox {
 // complete fills in what the client left out, and names other containers by their IDs.
 func (m *Manager) complete(r CreateRequest) (CreateRequest, error) {
 	d := m.o.Defaults
-	standard := containerspec.Defaults{LogDriver: d.LogDriver, LogOptions: d.LogOptions, CgroupParent: d.CgroupParent, ShmSize: d.ShmSize}
+	standard := containerspec.Defaults{LogDriver: d.LogDriver, LogOptions: d.LogOptions, ShmSize: d.ShmSize}
 	if m.o.Confinement != nil {
 		standard.SystemPaths = m.o.Confinement.SystemPaths
 	}

@@ -71,12 +71,11 @@ type Defaults struct {
 	DNSOptions []string
 	// HostGateway is what `host-gateway` stands for; empty means the addresses of
 	// the default bridge's gateway.
-	HostGateway  []netip.Addr
-	LogDriver    string // "json-file" if empty
-	LogOptions   map[string]string
-	CgroupParent string
-	ShmSize      int64 // bytes; 0 means 64 MiB
-	Init         bool
+	HostGateway []netip.Addr
+	LogDriver   string // "json-file" if empty
+	LogOptions  map[string]string
+	ShmSize     int64 // bytes; 0 means 64 MiB
+	Init        bool
 	// LinkEnvironment gives containers with links the variables that Docker gave
 	// them before version 29.
 	LinkEnvironment bool
