@@ -49,12 +49,16 @@ var layers = map[string][]string{
 	"internal/process": {},
 
 	// hands: each does one kind of effect and knows only words
-	"internal/kernel":   {words, "internal/kernel"},
-	"internal/store":    {words, "internal/store"},
-	"internal/resolver": {words, "internal/limits", "internal/resolver"},
-	"internal/runtime":  {words, "internal/process", "internal/runtime"},
-	"internal/output":   {words, "internal/limits", "internal/output"},
-	"internal/forward":  {words, "internal/limits", "internal/forward"},
+	"internal/kernel":             {words, "internal/kernel"},
+	"internal/store":              {words, "internal/store"},
+	"internal/resolver":           {words, "internal/limits", "internal/resolver"},
+	"internal/runtime":            {words, "internal/process", "internal/runtime"},
+	"internal/runtime/containerd": {"internal/model", "internal/process"},
+	"internal/runtime/ocispec":    {"internal/model"},
+	"internal/runtime/images":     {"internal/model", "internal/runtime/containerd", "internal/runtime/ocispec"},
+	"internal/runtime/snapshots":  {"internal/model", "internal/runtime/containerd", "internal/runtime/images"},
+	"internal/output":             {words, "internal/limits", "internal/output"},
+	"internal/forward":            {words, "internal/limits", "internal/forward"},
 
 	// for all hubs: what they say to whoever listens, and the IDs they draw
 	"internal/events": {"internal/model"},

@@ -56,65 +56,65 @@ func Identify(path string) (string, error) {
 // launch starts a keeper and waits until it answers. With takeOver it first asks
 // the one that is there for everything.
 func (k *Keeper) launch(ctx context.Context, takeOver bool) (*link, error) {
-	cmd, err := k.command(takeOver)
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start the keeper: %w", err)
-	}
-	k.log.Info(fmt.Sprintf("started the keeper as process %d", cmd.Process.Pid), "op", "keeper.start")
-	ended := make(chan struct{})
-	go func() {
-		cmd.Wait() //nolint:errcheck // how it ended is in its log; that it ended is all we need
-		close(ended)
-	}()
-	if err := moveToCgroup(cmd.Process.Pid); err != nil {
-		k.log.Debug("the keeper stays in the daemon's control group", "op", "keeper.start", "err", err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, startTime)
-	defer cancel()
-	l, err := k.await(ctx, cmd.Process.Pid, ended)
-	if err != nil {
-		return nil, errors.Join(err, cmd.Process.Kill())
-	}
-	return l, nil
-}
-
-// command is how a keeper is started: in its own session, so that a signal to the
-// daemon's terminal or process group does not reach it, and in the daemon's mount
-// namespace, whose network namespaces it must see.
-func (k *Keeper) command(takeOver bool) (*exec.Cmd, error) {
 	log, err := process.OpenLog(k.o.Log, "the keeper's log")
 	if err != nil {
 		return nil, err
 	}
+	defer log.Close() //nolint:errcheck // the keeper has it
+	cmd := k.command(takeOver)
+	cmd.Stdout, cmd.Stderr = log, log
+	p, err := process.Start(cmd)
+	var ended *process.EndedError
+	if errors.As(err, &ended) {
+		return nil, k.notStarted()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start the keeper: %w", err)
+	}
+	k.log.Info(fmt.Sprintf("started the keeper as process %d", p.ID.Pid), "op", "keeper.start")
+	if err := moveToCgroup(p.ID.Pid); err != nil {
+		k.log.Debug("the keeper stays in the daemon's control group", "op", "keeper.start", "err", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	l, err := k.await(ctx, p)
+	if err != nil {
+		p.Signal(syscall.SIGKILL)
+		return nil, err
+	}
+	return l, nil
+}
+
+// command is how a keeper is started: in the daemon's mount namespace, whose network
+// namespaces it must see.
+func (k *Keeper) command(takeOver bool) *exec.Cmd {
 	args := []string{"--socket", k.o.Socket, "--log-level", k.o.LogLevel}
 	if takeOver {
 		args = append(args, "--take-over")
 	}
-	cmd := exec.Command(k.o.Program, args...)
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	return cmd, nil
+	return exec.Command(k.o.Program, args...)
 }
 
-// await connects to the keeper with that pid once it listens.
-func (k *Keeper) await(ctx context.Context, pid int, ended <-chan struct{}) (*link, error) {
+func (k *Keeper) notStarted() error {
+	return fmt.Errorf("the keeper ended while starting, see %s", k.o.Log)
+}
+
+// await connects to the keeper that is process p once it listens.
+func (k *Keeper) await(ctx context.Context, p *process.Process) (*link, error) {
 	tick := time.NewTicker(knockTime)
 	defer tick.Stop()
 	for {
 		if l, err := dial(ctx, k.o.Socket); err == nil {
-			if l.hello.Pid == pid {
+			if l.hello.Pid == p.ID.Pid {
 				return l, nil
 			}
 			l.close() //nolint:errcheck // the old keeper, which is about to go
 		}
 		select {
-		case <-ended:
-			return nil, fmt.Errorf("the keeper ended while starting, see %s", k.o.Log)
+		case <-p.Done():
+			return nil, k.notStarted()
 		case <-ctx.Done():
-			return nil, fmt.Errorf("the keeper (pid %d) does not answer on %s, see %s: %w", pid, k.o.Socket, k.o.Log, ctx.Err())
+			return nil, fmt.Errorf("the keeper (pid %d) does not answer on %s, see %s: %w", p.ID.Pid, k.o.Socket, k.o.Log, ctx.Err())
 		case <-tick.C:
 		}
 	}

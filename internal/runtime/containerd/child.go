@@ -53,7 +53,7 @@ func startChild(ctx context.Context, o Options) (*child, error) {
 		data:     filepath.Join(o.DataRoot, "containerd"),
 		exec:     filepath.Join(o.ExecRoot, "containerd"),
 		log:      o.Logger,
-		patience: pulsePatience,
+		patience: watchTimeout,
 		returned: make(chan struct{}, 1),
 		quit:     make(chan struct{}),
 		gone:     make(chan struct{}),

@@ -16,13 +16,13 @@ import (
 )
 
 const (
-	// pulse is how often the child is asked whether it is well.
-	pulse = 2 * time.Second
-	// pulsePatience is how long it may take to answer, as with Docker.
-	pulsePatience = 3 * time.Second
-	// pulsesMissed is how many answers in a row may be late before it counts as
+	// watchInterval is how often the child is asked whether it is well.
+	watchInterval = 2 * time.Second
+	// watchTimeout is how long it may take to answer, as with Docker.
+	watchTimeout = 3 * time.Second
+	// watchMissed is how many answers in a row may be late before it counts as
 	// hung.
-	pulsesMissed = 3
+	watchMissed = 3
 )
 
 // killHung ends a containerd that lives and does not answer, so that supervise
@@ -36,7 +36,7 @@ func (c *child) killHung(proc *process.Process) {
 	}
 	defer conn.Close() //nolint:errcheck // nothing is under way
 	health := grpc_health_v1.NewHealthClient(conn)
-	for missed := 0; missed < pulsesMissed; {
+	for missed := 0; missed < watchMissed; {
 		if c.isLate(proc, health) {
 			missed++
 			continue
@@ -47,7 +47,7 @@ func (c *child) killHung(proc *process.Process) {
 			return
 		case <-proc.Done():
 			return
-		case <-time.After(pulse):
+		case <-time.After(watchInterval):
 		}
 	}
 	select {
@@ -57,7 +57,7 @@ func (c *child) killHung(proc *process.Process) {
 		return
 	default:
 	}
-	c.log.Error(fmt.Sprintf("containerd (process %d) has not answered for %s, ending it", proc.ID.Pid, pulsesMissed*c.patience),
+	c.log.Error(fmt.Sprintf("containerd (process %d) has not answered for %s, ending it", proc.ID.Pid, watchMissed*c.patience),
 		"op", "containerd.watch")
 	proc.Signal(unix.SIGKILL)
 }

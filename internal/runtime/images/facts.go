@@ -195,7 +195,7 @@ func (e imageEntry) view() model.Image {
 	out := e.Image
 	for _, rec := range e.records {
 		switch {
-		case isKeeper(rec.Name):
+		case isAnchor(rec.Name):
 		case hasDigest(rec.Name):
 			out.Digests = append(out.Digests, familiar(rec.Name))
 		default:

@@ -86,7 +86,7 @@ func findImage(all []imageEntry, ref string) (e imageEntry, record string, err e
 	if name, err := normalize(ref); err == nil {
 		for _, e := range all {
 			for _, rec := range e.records {
-				if !isKeeper(rec.Name) && (rec.Name == name || namesTarget(rec, name)) {
+				if !isAnchor(rec.Name) && (rec.Name == name || namesTarget(rec, name)) {
 					return e, rec.Name, nil
 				}
 			}
@@ -172,7 +172,7 @@ func (s *Store) Remove(ctx context.Context, ref string, force bool) (untagged, d
 	if err != nil {
 		return nil, nil, err
 	}
-	tags := slices.DeleteFunc(slices.Clone(e.records), func(i images.Image) bool { return isKeeper(i.Name) })
+	tags := slices.DeleteFunc(slices.Clone(e.records), func(i images.Image) bool { return isAnchor(i.Name) })
 	if record != "" && len(tags) > 1 {
 		err := s.client.ImageService().Delete(ctx, record)
 		return []string{familiar(record)}, nil, containerd.Fault("remove", ref, err)
@@ -196,16 +196,16 @@ func severalRepositories(tags []images.Image) bool {
 	})
 }
 
-// removeEntry deletes all records of an image, the keeper last, and waits for
+// removeEntry deletes all records of an image, the anchor last, and waits for
 // the content to be collected.
 func (s *Store) removeEntry(ctx context.Context, e imageEntry) error {
 	store := s.client.ImageService()
 	records := slices.Clone(e.records)
 	slices.SortStableFunc(records, func(a, b images.Image) int {
-		if isKeeper(a.Name) == isKeeper(b.Name) {
+		if isAnchor(a.Name) == isAnchor(b.Name) {
 			return 0
 		}
-		if isKeeper(a.Name) {
+		if isAnchor(a.Name) {
 			return 1
 		}
 		return -1
@@ -249,7 +249,7 @@ func exportOptions(all []imageEntry, ref string) ([]archive.ExportOpt, error) {
 		var tags []images.Image
 		for _, e := range all {
 			for _, rec := range e.records {
-				if name, _ := repository(rec.Name); name == repo && !isKeeper(rec.Name) {
+				if name, _ := repository(rec.Name); name == repo && !isAnchor(rec.Name) {
 					tags = append(tags, rec)
 				}
 			}

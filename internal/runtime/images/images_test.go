@@ -14,7 +14,7 @@ import (
 func entry(id, name string) imageEntry {
 	return imageEntry{
 		Fact: Fact{Image: model.Image{ID: model.ImageID("sha256:" + id + strings.Repeat("0", 64-len(id)))}},
-		records: []images.Image{{Name: keeperName(digest.FromString(id)), Target: ocispec.Descriptor{Digest: digest.FromString(id)}},
+		records: []images.Image{{Name: anchorName(digest.FromString(id)), Target: ocispec.Descriptor{Digest: digest.FromString(id)}},
 			{Name: name, Target: ocispec.Descriptor{Digest: digest.FromString(id)}}},
 	}
 }

@@ -39,7 +39,7 @@ func (s *Store) Import(ctx context.Context, rootfs io.Reader, ref string, change
 		return model.Image{}, err
 	}
 	var out []model.Image
-	err = s.wholly(s.client.Scope(ctx), func(ctx context.Context, store ingest) ([]images.Image, error) {
+	err = s.allOrNothing(s.client.Scope(ctx), func(ctx context.Context, store ingest) ([]images.Image, error) {
 		layer, err := writeLayer(ctx, store, rootfs)
 		if err != nil {
 			return nil, err
@@ -48,7 +48,7 @@ func (s *Store) Import(ctx context.Context, rootfs io.Reader, ref string, change
 		if err != nil {
 			return nil, err
 		}
-		records := []images.Image{{Name: keeperName(target.Digest), Target: target}}
+		records := []images.Image{{Name: anchorName(target.Digest), Target: target}}
 		if name != "" {
 			records = append(records, images.Image{Name: name, Target: target})
 		}
@@ -59,7 +59,7 @@ func (s *Store) Import(ctx context.Context, rootfs io.Reader, ref string, change
 		return records, err
 	})
 	if err != nil {
-		return model.Image{}, spoiled("image.import", err)
+		return model.Image{}, badArchive("image.import", err)
 	}
 	return out[0], nil
 }

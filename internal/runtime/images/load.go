@@ -31,7 +31,7 @@ func (s *Store) Load(ctx context.Context, stream io.Reader) (loaded []model.Imag
 		return nil, &model.Error{Op: "image.load", Kind: model.Invalid, Err: fmt.Errorf("image archive: %w", err)}
 	}
 	defer plain.Close()
-	err = s.wholly(ctx, func(ctx context.Context, store ingest) ([]images.Image, error) {
+	err = s.allOrNothing(ctx, func(ctx context.Context, store ingest) ([]images.Image, error) {
 		index, err := archive.ImportIndex(ctx, store, plain)
 		if err != nil {
 			return nil, err
@@ -41,7 +41,7 @@ func (s *Store) Load(ctx context.Context, stream io.Reader) (loaded []model.Imag
 			return nil, err
 		}
 		for _, rec := range records {
-			if !isKeeper(rec.Name) {
+			if !isAnchor(rec.Name) {
 				continue
 			}
 			if err := s.unpack(ctx, rec); err != nil {
@@ -52,24 +52,24 @@ func (s *Store) Load(ctx context.Context, stream io.Reader) (loaded []model.Imag
 		return records, err
 	})
 	if err != nil {
-		return nil, spoiled("image.load", err)
+		return nil, badArchive("image.load", err)
 	}
 	return loaded, nil
 }
 
-// spoiled is what is said of an archive that cannot be taken in.
-func spoiled(op string, err error) error {
-	kind := spoiledKind(err)
+// badArchive is what is said of an archive that cannot be taken in.
+func badArchive(op string, err error) error {
+	kind := badArchiveKind(err)
 	if containerd.KindOf(err) == model.NotFound {
 		return &model.Error{Op: op, Kind: kind, Err: errors.New(containerd.Native(err).Error())}
 	}
 	return &model.Error{Op: op, Kind: kind, Err: containerd.Native(err)}
 }
 
-// spoiledKind is the kind of an error with an archive: it is the client's fault, unless
+// badArchiveKind is the kind of an error with an archive: it is the client's fault, unless
 // containerd or the disk is to blame. NotFound would make the docker command look for
 // an image.
-func spoiledKind(err error) model.Kind {
+func badArchiveKind(err error) model.Kind {
 	kind := containerd.KindOf(err)
 	var syntax *json.SyntaxError
 	var mismatch *json.UnmarshalTypeError
@@ -79,9 +79,9 @@ func spoiledKind(err error) model.Kind {
 	return kind
 }
 
-// wholly has content taken in by take and then stores the records that it returns.
+// allOrNothing has content taken in by take and then stores the records that it returns.
 // If anything fails, neither content nor snapshots nor names stay.
-func (s *Store) wholly(ctx context.Context, take func(context.Context, ingest) ([]images.Image, error)) error {
+func (s *Store) allOrNothing(ctx context.Context, take func(context.Context, ingest) ([]images.Image, error)) error {
 	ctx, end, err := s.client.Lease(ctx)
 	if err != nil {
 		return err
@@ -169,20 +169,20 @@ func (s *Store) archived(ctx context.Context, index ocispec.Descriptor) ([]image
 }
 
 // named returns the records of one image of an archive: by its name, if it has one,
-// and by its keeper.
+// and by its anchor.
 func named(m ocispec.Descriptor) []images.Image {
 	name := m.Annotations[images.AnnotationImageName]
 	if name == "" {
 		name = layoutName(m.Annotations[ocispec.AnnotationRefName])
 	}
 	var out []images.Image
-	if name != "" && !isKeeper(name) {
+	if name != "" && !isAnchor(name) {
 		out = append(out, images.Image{Name: name, Target: m})
 	}
 	if _, refers := m.Annotations[images.AnnotationManifestSubject]; refers {
 		return out
 	}
-	return append(out, images.Image{Name: keeperName(m.Digest), Target: m})
+	return append(out, images.Image{Name: anchorName(m.Digest), Target: m})
 }
 
 // unpack makes snapshots of an image's layers, once its documents are found good. An
@@ -200,7 +200,7 @@ func (s *Store) unpack(ctx context.Context, rec images.Image) error {
 	if err == nil {
 		return nil
 	}
-	return &model.Error{Op: "runtime.unpack", Subject: familiar(rec.Name), Kind: spoiledKind(err), Err: errors.New("unpack image: " + plainly(containerd.Native(err).Error()))}
+	return &model.Error{Op: "runtime.unpack", Subject: familiar(rec.Name), Kind: badArchiveKind(err), Err: errors.New("unpack image: " + plainly(containerd.Native(err).Error()))}
 }
 
 // plainly leaves out of an error at unpacking the paths and names that are containerd's

@@ -10,16 +10,16 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// keeperPrefix begins the names of records that are not tags: every image has
+// anchorPrefix begins the names of records that are not tags: every image has
 // one, so that its content stays when its last tag moves to another image. No
 // reference that a user can write begins like this.
-const keeperPrefix = "keeper.linkspan.internal@"
+const anchorPrefix = "keeper.linkspan.internal@"
 
-// keeperName returns the name of the keeper of a manifest or index.
-func keeperName(target digest.Digest) string { return keeperPrefix + target.String() }
+// anchorName returns the name of the anchor of a manifest or index.
+func anchorName(target digest.Digest) string { return anchorPrefix + target.String() }
 
-// isKeeper tells a keeper from a tag.
-func isKeeper(name string) bool { return strings.HasPrefix(name, keeperPrefix) }
+// isAnchor tells an anchor from a tag.
+func isAnchor(name string) bool { return strings.HasPrefix(name, anchorPrefix) }
 
 // normalize brings a reference into the form in which it is stored:
 // "docker.io/library/busybox:latest" for "busybox". A reference with both tag

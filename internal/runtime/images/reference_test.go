@@ -28,8 +28,8 @@ func TestNormalize(t *testing.T) {
 			t.Errorf("%q: %v, want Invalid", bad, err)
 		}
 	}
-	if isKeeper("docker.io/library/keeper:1") || !isKeeper(keeperName(digest.FromString("x"))) {
-		t.Error("keepers and tags are confused")
+	if isAnchor("docker.io/library/keeper:1") || !isAnchor(anchorName(digest.FromString("x"))) {
+		t.Error("anchors and tags are confused")
 	}
 	for annotation, want := range map[string]string{"latest": "", "a/b:1": "docker.io/a/b:1", "a:1": "docker.io/library/a:1", "A:1": ""} {
 		if got := layoutName(annotation); got != want {
