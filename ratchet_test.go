@@ -23,7 +23,6 @@ const (
 // here.
 var largeTypes = map[string]int{
 	"internal/workload.Manager": 168,
-	"internal/runtime.Runtime":  117,
 	"internal/kernel.turn":      91,
 	"internal/dockerapi.server": 69,
 	"internal/forward.Server":   59,
@@ -33,7 +32,6 @@ var largeTypes = map[string]int{
 // they may have. The numbers only fall.
 var largePackages = map[string]int{
 	"internal/workload":   5300,
-	"internal/runtime":    4985,
 	"internal/dockerapi":  4400,
 	"internal/resolver":   4350,
 	"internal/kernel/nft": 4300,

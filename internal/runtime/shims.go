@@ -8,25 +8,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/process"
 )
-
-const (
-	// shimEnds bounds the wait for shims that were told to end.
-	shimEnds = 3 * time.Second
-	// sweepsAtOnce is for how many containers what is left of a task may be cleared
-	// away at the same time.
-	sweepsAtOnce = 16
-)
-
-// shimSweeps are the pauses before the sweeps that follow the one of Open: what
-// containerd was about when the last daemon died may bring forth a shim yet.
-func shimSweeps() []time.Duration {
-	return []time.Duration{time.Second, 5 * time.Second, 15 * time.Second}
-}
 
 // shim is a process of containerd's that holds one container.
 type shim struct {

@@ -21,6 +21,8 @@ import (
 )
 
 const (
+	// shimEnds bounds the wait for shims that were told to end.
+	shimEnds = 3 * time.Second
 	// runcRoot is where the shim has runc keep the state of containers, by namespace.
 	runcRoot = "/run/containerd/runc"
 	// socketRoot is where shims have their sockets.
@@ -132,4 +134,19 @@ func (st *staleTasks) clearBundle(id model.ContainerID) error {
 func (st *staleTasks) mayRemove(bundle string) bool {
 	made, err := os.Stat(bundle)
 	return err == nil && st.client.MadeByThis(made)
+}
+
+// removeBundle removes a bundle. What is mounted in it is a container's own file
+// system, which must be away before anything is deleted.
+func removeBundle(path string) error {
+	for {
+		err := unix.Unmount(filepath.Join(path, "rootfs"), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) { // not, or no longer, a mount point
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("unmount the file system in bundle %s: %w", path, err)
+		}
+	}
+	return os.RemoveAll(path)
 }

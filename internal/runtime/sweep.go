@@ -3,6 +3,9 @@ package runtime
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
@@ -11,6 +14,16 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/runtime/containerd"
 )
+
+// sweepsAtOnce is for how many containers what is left of a task may be cleared away at the
+// same time.
+const sweepsAtOnce = 16
+
+// shimSweeps are the pauses before the sweeps that follow the one of Open: what
+// containerd was about when the last daemon died may bring forth a shim yet.
+func shimSweeps() []time.Duration {
+	return []time.Duration{time.Second, 5 * time.Second, 15 * time.Second}
+}
 
 // sweepShims ends the shims that hold nothing. When its client dies while
 // containerd makes a task, containerd gives the task up, but its shim, and often
@@ -100,4 +113,53 @@ func (st *staleTasks) sweepLater() {
 		}
 		cancel()
 	}
+}
+
+// sweepBundles removes the bundles that nothing stands for. A containerd that was
+// killed while it made a task has left a bundle without the file that its own
+// clean-up begins with ("open …/runtime: no such file or directory"); the
+// container could never start again. Only a child's bundles are ours to remove.
+//
+// A task that the last daemon's containerd is still about would have a shim by
+// the time of the first call.
+func (st *staleTasks) sweepBundles(ctx context.Context) error {
+	one, _ := st.client.Bundle("any")
+	if one == "" {
+		return nil
+	}
+	bundles := filepath.Dir(one)
+	entries, err := os.ReadDir(bundles)
+	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0 {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("list bundles: %w", err)
+	}
+	inUse, err := st.inUse(ctx)
+	if err != nil {
+		return err
+	}
+	var lost []model.ContainerID
+	for _, e := range entries {
+		if id := model.ContainerID(e.Name()); !inUse[id] {
+			lost = append(lost, id)
+		}
+	}
+	return st.sweepAll(ctx, lost)
+}
+
+// inUse returns the containers that have a task or a shim.
+func (st *staleTasks) inUse(ctx context.Context) (map[model.ContainerID]bool, error) {
+	out := map[model.ContainerID]bool{}
+	for _, s := range findShims(st.client.Namespace, st.client.Address) {
+		out[s.container] = true
+	}
+	answer, err := st.client.Tasks().List(ctx, &tasks.ListTasksRequest{})
+	if err != nil {
+		return nil, containerd.Faultf("open", "", "list tasks", err)
+	}
+	for _, t := range answer.Tasks {
+		out[model.ContainerID(t.ID)] = true
+	}
+	return out, nil
 }

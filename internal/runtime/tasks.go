@@ -98,6 +98,13 @@ func (t *Tasks) Start(ctx context.Context, id model.ContainerID) error {
 	return nil
 }
 
+// Wait returns a channel that yields how a container's first process ended, or
+// is closed without a word if ctx is done or the runtime closed first. It outlives
+// containerd: it asks again once containerd is back. NotFound if there is no process.
+func (t *Tasks) Wait(ctx context.Context, id model.ContainerID) (<-chan model.Exit, error) {
+	return t.processes.wait(ctx, procKey{container: id})
+}
+
 // Reattach is NewTask for a process that an earlier daemon started. Output that
 // nobody has read waits in the pipes, up to their size, while the process lives.
 func (t *Tasks) Reattach(ctx context.Context, id model.ContainerID) (*model.Task, error) {
@@ -301,11 +308,4 @@ func (t *Tasks) removeStale(ctx context.Context, id model.ContainerID) error {
 	}
 	_, err = t.deleteTask(ctx, id)
 	return err
-}
-
-// Wait returns a channel that yields how a container's first process ended, or
-// is closed without a word if ctx is done or the runtime closed first. It outlives containerd: it asks
-// again once containerd is back. NotFound if there is no process.
-func (t *Tasks) Wait(ctx context.Context, id model.ContainerID) (<-chan model.Exit, error) {
-	return t.processes.wait(ctx, procKey{container: id})
 }
