@@ -37,6 +37,7 @@ var layers = map[string][]string{
 	"internal/ops":           {words, "internal/ipam", "internal/ports", "internal/gateway", "internal/driver"},
 	"internal/plan":          {words, "internal/driver", "internal/firewall", "internal/gateway", "internal/names"},
 	"internal/query":         {"internal/model"},
+	"internal/containerview": {words, "internal/containerrecord", "internal/containerspec", "internal/gateway", "internal/query"},
 	"internal/lifecycle":     {"internal/model"},
 	"internal/containerspec": {words, "internal/names", "internal/ops", "internal/ports"},
 
@@ -91,7 +92,7 @@ const (
 
 var groups = map[string][]string{
 	words:   {"internal/model", "internal/facts", "internal/desired", "internal/state"},
-	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/gateway", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/query", "internal/containerspec", "internal/lifecycle", "internal/containerrecord"},
+	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/gateway", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/query", "internal/containerspec", "internal/lifecycle", "internal/containerrecord", "internal/containerview"},
 	hub:     {"internal/engine", "internal/workload", "internal/networks", "internal/keeper"},
 }
 
@@ -220,7 +221,7 @@ var oneDoor = map[string][]string{
 	"go.etcd.io/bbolt":                      {"internal/store"},
 	"github.com/miekg/dns":                  {"internal/resolver", "lab"},
 	"github.com/docker/cli":                 {"internal/cli"},
-	"github.com/moby/moby/api":              {"internal/events", "internal/networks", "internal/containerspec", "internal/containerrecord", "internal/workload", "internal/dockerapi"},
+	"github.com/moby/moby/api":              {"internal/events", "internal/networks", "internal/containerspec", "internal/containerrecord", "internal/containerview", "internal/workload", "internal/dockerapi"},
 	"github.com/prometheus/client_golang":   {"internal/dockerapi", "cmd"},
 	"github.com/hashicorp/go-immutable-rad": {"internal/facts", "internal/desired", "internal/state", "internal/resolver"},
 }

@@ -22,7 +22,7 @@ const (
 // they may have. The numbers only fall: whoever takes methods away writes the new one
 // here.
 var largeTypes = map[string]int{
-	"internal/workload.Manager": 168,
+	"internal/workload.Manager": 161,
 	"internal/kernel.turn":      91,
 	"internal/dockerapi.server": 69,
 	"internal/forward.Server":   59,
@@ -31,7 +31,7 @@ var largeTypes = map[string]int{
 // largePackages are folders with more lines than maxPackage still, with how many
 // they may have. The numbers only fall.
 var largePackages = map[string]int{
-	"internal/workload":   5300,
+	"internal/workload":   4900,
 	"internal/dockerapi":  4400,
 	"internal/resolver":   4350,
 	"internal/kernel/nft": 4300,

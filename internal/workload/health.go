@@ -6,7 +6,9 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 
+	"github.com/linkspan/linkspan/internal/containerrecord"
 	"github.com/linkspan/linkspan/internal/containerspec"
+	"github.com/linkspan/linkspan/internal/containerview"
 )
 
 // beginHealth makes the health of a container that was started, or found running
@@ -51,7 +53,9 @@ func (m *Manager) endHealth(b *box) {
 }
 
 // HealthStatus returns the container's health as it is now.
-func (h handle) HealthStatus() container.HealthStatus { return h.b.snapshot().health().Status }
+func (h handle) HealthStatus() container.HealthStatus {
+	return containerview.Health(containerrecord.Record(h.b.snapshot())).Status
+}
 
 // NoteHealth records what a probe says of the health, unless checking has ended meanwhile.
 // It is not written to disk: a daemon that starts again begins with "starting".
@@ -71,25 +75,4 @@ func (h handle) NoteHealth(ctx context.Context, judge func(container.Health) con
 		h.m.say(b, events.ActionHealthStatus+": "+events.Action(now.Status))
 	}
 	return now.Status, true
-}
-
-// health returns a container's health in few words, for lists and filters.
-func (r record) health() container.HealthSummary {
-	if r.Health == nil {
-		return container.HealthSummary{Status: container.NoHealthcheck}
-	}
-	return container.HealthSummary{Status: r.Health.Status, FailingStreak: r.Health.FailingStreak}
-}
-
-// healthText is what the column STATUS of `docker ps` says of the health of a
-// container that runs: nothing without a check.
-func (r record) healthText() string {
-	switch status := r.health().Status; status {
-	case container.NoHealthcheck:
-		return ""
-	case container.Starting:
-		return " (health: starting)"
-	default:
-		return " (" + string(status) + ")"
-	}
 }

@@ -2,31 +2,27 @@ package workload
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
-	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/network"
 
+	"github.com/linkspan/linkspan/internal/containerrecord"
+	"github.com/linkspan/linkspan/internal/containerview"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
 // List returns the containers that o chooses, the newest first.
 func (m *Manager) List(ctx context.Context, o ListOptions) ([]container.Summary, error) {
 	f := o.Filters
-	if err := f.Check("ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation",
-		"label", "name", "network", "publish", "since", "status", "volume"); err != nil {
+	if err := f.Check(containerview.Filters()...); err != nil {
 		return nil, err
 	}
 	boxes, err := m.between(f)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkValues(f); err != nil {
+	if err := containerview.CheckValues(f); err != nil {
 		return nil, err
 	}
 	if task, _, err := f.Bool("is-task"); err != nil {
@@ -35,17 +31,17 @@ func (m *Manager) List(ctx context.Context, o ListOptions) ([]container.Summary,
 		boxes = nil // there is no swarm whose tasks they could be
 	}
 	everything := o.All || o.Limit > 0 || f.Has("status") || f.Has("exited")
-	now, linked := time.Now(), m.linkedNames()
+	now, linked, view := time.Now(), m.linkedNames(), m.view()
 	out := []container.Summary{}
 	for _, b := range boxes {
 		rec := b.snapshot()
 		if !rec.State.Running && !everything {
 			continue
 		}
-		if !m.chosen(rec, f) {
+		if !view.Matches(containerrecord.Record(rec), f) {
 			continue
 		}
-		one := m.summary(rec, now)
+		one := view.Summary(containerrecord.Record(rec), now)
 		one.Names = append(one.Names, linked[rec.ID]...)
 		if o.Size {
 			if one.SizeRw, one.SizeRootFs, err = m.sizeOf(ctx, b); err != nil {
@@ -78,158 +74,6 @@ func (m *Manager) between(f Filters) ([]*box, error) {
 		}
 	}
 	return boxes, nil
-}
-
-// checkValues refuses values that no container could have.
-func checkValues(f Filters) error {
-	for _, status := range f["status"] {
-		if err := container.ValidateContainerState(container.ContainerState(status)); err != nil {
-			return model.Errorf(model.Invalid, "invalid filter 'status=%s': %w", status, err)
-		}
-	}
-	for _, status := range f["health"] {
-		if err := container.ValidateHealthStatus(container.HealthStatus(status)); err != nil {
-			return model.Errorf(model.Invalid, "invalid filter 'health=%s': %w", status, err)
-		}
-	}
-	for _, code := range f["exited"] {
-		if _, err := strconv.Atoi(code); err != nil {
-			return model.Errorf(model.Invalid, "invalid filter 'exited=%s': %w", code, err)
-		}
-	}
-	for _, key := range []string{"publish", "expose"} {
-		for _, port := range f[key] {
-			if _, err := network.ParsePortRange(port); err != nil {
-				return model.Errorf(model.Invalid, "invalid filter '%s=%s'", key, port)
-			}
-		}
-	}
-	return nil
-}
-
-// chosen tells whether all filters hold.
-func (m *Manager) chosen(r record, f Filters) bool {
-	return f.MatchPattern("id", string(r.ID)) &&
-		(f.MatchPattern("name", r.Name) || f.MatchPattern("name", "/"+r.Name)) &&
-		f.MatchPattern("status", string(r.status())) &&
-		f.Match("exited", func(v string) bool {
-			return !r.State.Running && !r.State.FinishedAt.IsZero() && v == strconv.Itoa(r.State.ExitCode)
-		}) &&
-		f.Match("ancestor", func(v string) bool { return ancestor(v, r) }) &&
-		f.MatchExact("health", string(r.health().Status)) &&
-		m.hasPorts(r, f) &&
-		f.Match("volume", func(v string) bool { return mounted(r, v) }) &&
-		f.Match("network", func(v string) bool { return m.joined(r, v) }) &&
-		f.MatchLabels("label", r.Config.Labels)
-}
-
-// ancestor tells whether v names the container's image.
-func ancestor(v string, r record) bool {
-	id := strings.TrimPrefix(string(r.Image), "sha256:")
-	image := r.Config.Image
-	return v == image || v+":latest" == image || v == image+":latest" ||
-		len(v) >= 4 && strings.HasPrefix(id, strings.TrimPrefix(v, "sha256:"))
-}
-
-// hasPorts tells whether a container has one of the ports that the filters name:
-// with "publish" ports of the host that lead to it, with "expose" its own. As with
-// Docker one of the two is enough, and only what is open now counts.
-func (m *Manager) hasPorts(r record, f Filters) bool {
-	if !f.Has("publish") && !f.Has("expose") {
-		return true
-	}
-	for _, p := range m.ports(r) {
-		outer, public := network.PortFrom(p.PublicPort, network.IPProtocol(p.Type))
-		inner, private := network.PortFrom(p.PrivatePort, network.IPProtocol(p.Type))
-		if p.PublicPort != 0 && public && slices.ContainsFunc(f["publish"], contains(outer)) ||
-			private && slices.ContainsFunc(f["expose"], contains(inner)) {
-			return true
-		}
-	}
-	return false
-}
-
-// contains tells whether a filter's value, a port or a range, has a port in it.
-func contains(p network.Port) func(string) bool {
-	return func(v string) bool {
-		wanted, err := network.ParsePortRange(v)
-		return err == nil && inRange(p, wanted)
-	}
-}
-
-func inRange(p network.Port, r network.PortRange) bool {
-	return p.Proto() == r.Proto() && p.Num() >= r.Start() && p.Num() <= r.End()
-}
-
-func mounted(r record, v string) bool {
-	return slices.ContainsFunc(r.Mounts, func(p mountPoint) bool {
-		return p.Name == v || p.Source == v || p.Destination == v
-	})
-}
-
-// joined tells whether the container is a member of the network, by name or ID.
-func (m *Manager) joined(r record, v string) bool {
-	for name, e := range m.settingsOf(r) {
-		if v == name || e.NetworkID != "" && strings.HasPrefix(e.NetworkID, v) {
-			return true
-		}
-	}
-	return false
-}
-
-func (m *Manager) summary(r record, now time.Time) container.Summary {
-	out := container.Summary{
-		ID: string(r.ID), Names: []string{"/" + r.Name}, Image: r.Config.Image, ImageID: string(r.Image),
-		Command: commandLine(r), Created: r.Created.Unix(), Ports: m.ports(r),
-		Labels: r.Config.Labels, State: r.status(), Status: statusText(r, now),
-		NetworkSettings: &container.NetworkSettingsSummary{Networks: m.settingsOf(r)},
-		Mounts:          reported(r.Mounts),
-	}
-	health := r.health()
-	out.Health = &health
-	out.HostConfig.NetworkMode = string(r.mode())
-	out.HostConfig.Annotations = r.Host.Annotations
-	return out
-}
-
-// commandLine quotes words as Docker does: only those with spaces.
-func commandLine(r record) string {
-	words := slices.Concat(r.Config.Entrypoint, r.Config.Cmd)
-	for i, w := range words {
-		if strings.Contains(w, " ") && i > 0 {
-			words[i] = "'" + w + "'"
-		}
-	}
-	return strings.Join(words, " ")
-}
-
-// ports returns the ports of a running container.
-func (m *Manager) ports(r record) []container.PortSummary {
-	open, has := m.openPorts(r)
-	if !has || !r.State.Running {
-		return []container.PortSummary{}
-	}
-	return portSummaries(r.Config.ExposedPorts, open)
-}
-
-// statusText is the column STATUS of `docker ps`.
-func statusText(r record, now time.Time) string {
-	s := r.State
-	switch r.status() {
-	case container.StateRunning:
-		return "Up " + units.HumanDuration(now.Sub(s.StartedAt)) + r.healthText()
-	case container.StatePaused:
-		return "Up " + units.HumanDuration(now.Sub(s.StartedAt)) + " (Paused)"
-	case container.StateRestarting:
-		text := fmt.Sprintf("Restarting (%d) %s ago", s.ExitCode, units.HumanDuration(now.Sub(s.FinishedAt)))
-		if why := waitingFor(s); why != "" {
-			text += ": " + why
-		}
-		return text
-	case container.StateCreated:
-		return "Created"
-	}
-	return fmt.Sprintf("Exited (%d) %s ago", s.ExitCode, units.HumanDuration(now.Sub(s.FinishedAt)))
 }
 
 // ImageUsers returns the containers made from an image; true for those that run.

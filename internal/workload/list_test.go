@@ -64,22 +64,6 @@ func TestList(t *testing.T) {
 	}
 }
 
-func TestStatusText(t *testing.T) {
-	now := time.Now()
-	ago := func(d time.Duration) time.Time { return now.Add(-d) }
-	for want, s := range map[string]progress{
-		"Created":                      {},
-		"Up 3 seconds":                 {Running: true, StartedAt: ago(3 * time.Second)},
-		"Up 2 hours (Paused)":          {Running: true, Paused: true, StartedAt: ago(2 * time.Hour)},
-		"Restarting (1) 4 minutes ago": {Running: true, Restarting: true, ExitCode: 1, StartedAt: ago(time.Hour), FinishedAt: ago(4 * time.Minute)},
-		"Exited (0) 2 minutes ago":     {StartedAt: ago(time.Hour), FinishedAt: ago(2 * time.Minute)},
-	} {
-		if got := statusText(record{State: s}, now); got != want {
-			t.Errorf("got %q, want %q", got, want)
-		}
-	}
-}
-
 func TestCreateIsAnEvent(t *testing.T) {
 	b := newBench(t)
 	none, live := b.Subscribe(ctx, time.Time{}, time.Time{}, func(e events.Message) bool { return e.Type == events.ContainerEventType })

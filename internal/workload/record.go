@@ -8,6 +8,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/containerrecord"
 	"github.com/linkspan/linkspan/internal/containerspec"
+	"github.com/linkspan/linkspan/internal/containerview"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -23,17 +24,7 @@ type (
 
 // status returns Docker's word for the state.
 func (r record) status() container.ContainerState {
-	switch s := r.State; {
-	case s.Paused:
-		return container.StatePaused
-	case s.Restarting:
-		return container.StateRestarting
-	case s.Running:
-		return container.StateRunning
-	case s.StartedAt.IsZero():
-		return container.StateCreated
-	}
-	return container.StateExited
+	return containerview.Status(containerrecord.Record(r))
 }
 
 // mode returns the network mode.

@@ -6,9 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -246,41 +244,4 @@ func (b *box) longerPause() time.Duration {
 		b.pause = restartFirst
 	}
 	return b.pause
-}
-
-// reasonShown is how much of the reason for a wait is shown in lists, in
-// characters.
-const reasonShown = 100
-
-// waitingFor returns in few words why the last start of a container failed that
-// waits for the next; empty if it did not fail.
-func waitingFor(s progress) string {
-	text := s.Error
-	for _, wrapper := range []string{networkingPrefix, programmingPrefix} {
-		if rest, ok := strings.CutPrefix(text, wrapper); ok {
-			text = rest
-		}
-	}
-	if !strings.HasPrefix(s.Error, networkingPrefix+programmingPrefix) {
-		return oneLine(text)
-	}
-	// "NAME (ENDPOINT): why": the name is in the list already.
-	if _, why, ok := strings.Cut(text, "): "); ok {
-		text = why
-	}
-	return oneLine(text)
-}
-
-// oneLine returns the beginning of a text without anything that does not print.
-func oneLine(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, text)
-	if runes := []rune(text); len(runes) > reasonShown {
-		text = string(runes[:reasonShown-1]) + "…"
-	}
-	return text
 }

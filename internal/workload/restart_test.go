@@ -351,20 +351,6 @@ func TestRemoveWithoutClient(t *testing.T) {
 	}
 }
 
-func TestReasonForTheWait(t *testing.T) {
-	for text, want := range map[string]string{
-		"": "", "broken": "broken",
-		"failed to set up container networking: network web not found": "network web not found",
-		errAddress.Error():       "failed to bind host port 192.0.2.1:80/tcp: cannot assign requested address",
-		"two\nlines\x1b[2J":      "two lines [2J",
-		strings.Repeat("é", 300): strings.Repeat("é", reasonShown-1) + "…",
-	} {
-		if got := waitingFor(progress{Error: text}); got != want {
-			t.Errorf("%q: %q, want %q", text, got, want)
-		}
-	}
-}
-
 func TestUpdateOfRestartPolicy(t *testing.T) {
 	b := newBench(t)
 	set := func(id string, p container.RestartPolicy) error {

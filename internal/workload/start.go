@@ -12,6 +12,7 @@ import (
 
 	"github.com/moby/moby/api/types/events"
 
+	"github.com/linkspan/linkspan/internal/containerview"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/workload/ocierror"
@@ -170,16 +171,10 @@ func (m *Manager) ensureMade(ctx context.Context, b *box, spec model.ContainerSp
 	return nil
 }
 
-// Docker's words around an error of the network, and around one of ports in it.
-const (
-	networkingPrefix  = "failed to set up container networking: "
-	programmingPrefix = "driver failed programming external connectivity on endpoint "
-)
-
 // networkingError puts Docker's words before an error of the engine, keeping its
 // kind.
 func networkingError(err error) error {
-	return model.Errorf(model.KindOf(err), networkingPrefix+"%w", err)
+	return model.Errorf(model.KindOf(err), containerview.NetworkingPrefix+"%w", err)
 }
 
 // startFailed takes back what a start has made, records why, and returns the

@@ -1,4 +1,4 @@
-package workload
+package containerview
 
 import (
 	"cmp"
@@ -9,19 +9,19 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 
+	"github.com/linkspan/linkspan/internal/containerrecord"
 	"github.com/linkspan/linkspan/internal/gateway"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
 // openPorts returns the ports of a container that are open now, and whether it
 // has ports at all: only bridges know of them, also of those merely exposed.
-func (m *Manager) openPorts(r record) ([]model.PortBinding, bool) {
-	view := m.o.Engine.Snapshot()
-	sb, ok := view.Sandbox(r.Sandbox)
+func (v View) openPorts(r containerrecord.Record) ([]model.PortBinding, bool) {
+	sb, ok := v.State.Sandbox(r.Sandbox)
 	if !ok || !sb.Up || sb.Mode != model.SandboxOwn {
 		return nil, false
 	}
-	bridged := slices.ContainsFunc(gateway.Members(view, sb.ID), func(one gateway.Member) bool { return one.Network.Driver == model.DriverBridge })
+	bridged := slices.ContainsFunc(gateway.Members(v.State, sb.ID), func(one gateway.Member) bool { return one.Network.Driver == model.DriverBridge })
 	return sb.Ports, bridged
 }
 

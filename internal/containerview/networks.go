@@ -1,0 +1,84 @@
+package containerview
+
+import (
+	"net/netip"
+
+	"github.com/moby/moby/api/types/network"
+
+	"github.com/linkspan/linkspan/internal/containerrecord"
+	"github.com/linkspan/linkspan/internal/gateway"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// Networks returns what Docker shows of every membership of a container, by
+// the network's name. Addresses are shown only while the endpoint is up.
+func (v View) Networks(r containerrecord.Record) map[string]*network.EndpointSettings {
+	out := map[string]*network.EndpointSettings{}
+	s := v.State
+	sb, ok := s.Sandbox(r.Sandbox)
+	if !ok {
+		return out
+	}
+	for _, e := range s.EndpointsInOrder(sb.ID) {
+		if n, ok := s.Network(e.Network); ok {
+			out[n.Name] = settings(sb, n, e)
+		}
+	}
+	for _, spec := range sb.Pending {
+		out[spec.Network] = wanted(spec)
+	}
+	return out
+}
+
+// wanted returns what the user asked for, without anything that came of it.
+func wanted(spec model.EndpointSpec) *network.EndpointSettings {
+	out := &network.EndpointSettings{
+		Aliases: spec.Aliases, DriverOpts: spec.DriverOpts, GwPriority: spec.Priority,
+	}
+	if spec.IPv4.IsValid() || spec.IPv6.IsValid() || len(spec.LinkLocal) > 0 {
+		out.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: spec.IPv4, IPv6Address: spec.IPv6, LinkLocalIPs: spec.LinkLocal}
+	}
+	out.MacAddress = hardware(spec.MAC)
+	for _, link := range spec.Links {
+		out.Links = append(out.Links, link.Target+":"+link.Alias)
+	}
+	return out
+}
+
+func settings(sb model.Sandbox, n model.Network, e model.Endpoint) *network.EndpointSettings {
+	out := wanted(e.Spec(n.Name))
+	out.NetworkID = string(n.ID)
+	if n.Driver != model.DriverHost && n.Driver != model.DriverNull && n.Named() {
+		out.DNSNames = model.DNSNames(sb, e)
+	}
+	if !e.Up {
+		return out
+	}
+	out.EndpointID = string(e.ID)
+	out.MacAddress = hardware(e.MAC)
+	out.IPAddress, out.Gateway, out.IPPrefixLen = addressing(n, e, model.IPv4)
+	out.GlobalIPv6Address, out.IPv6Gateway, out.GlobalIPv6PrefixLen = addressing(n, e, model.IPv6)
+	return out
+}
+
+// addressing returns an endpoint's address of family f with the gateway and the
+// prefix length of its network.
+func addressing(n model.Network, e model.Endpoint, f model.Family) (address, via netip.Addr, bits int) {
+	pool, ok := n.Pool(f)
+	address = e.Address(f)
+	if !ok || !address.IsValid() {
+		return netip.Addr{}, netip.Addr{}, 0
+	}
+	if !n.Internal {
+		via = gateway.In(pool, f)
+	}
+	return address, via, pool.Subnet.Bits()
+}
+
+func hardware(mac string) network.HardwareAddr {
+	var out network.HardwareAddr
+	if err := out.UnmarshalText([]byte(mac)); err != nil {
+		return nil // checked when it was asked for
+	}
+	return out
+}
