@@ -212,7 +212,7 @@ func (d *daemon) openManager(ctx context.Context) (err error) {
 		Engine: d.engine, Containers: r.Containers, Tasks: r.Tasks, Control: r.Tasks, Execs: r.Execs, Confinement: r.Containers, Sizes: r.Containers,
 		Images: r.Images, Transfer: r.Images,
 		Outputs: outputs{d.keeper.Outputs()}, Logs: logs{},
-		Store: d.store, Events: &d.events, Drops: d.kernel, Root: c.DataRoot, ExecRoot: c.ExecRoot, StorageDriver: r.Snapshotter(),
+		Events: &d.events, Drops: d.kernel, Root: c.DataRoot, ExecRoot: c.ExecRoot, StorageDriver: r.Snapshotter(),
 		Defaults: workload.Defaults{
 			DNS: c.DNS, DNSSearch: c.DNSSearch, DNSOptions: c.DNSOptions, HostGateway: c.HostGatewayIPs,
 			LogDriver: c.LogDriver, LogOptions: c.LogOptions, Init: c.Init, ShmSize: c.ShmSize,

@@ -55,6 +55,11 @@ type Record struct {
 	ResolvHash string
 	// OwnEntries are the lines of its own addresses that were written to hosts last.
 	OwnEntries []names.HostEntry
+	// FormerName is the name before the last rename, and FormerLinks are lines of
+	// hosts that the last removal of a link took out. Hosts files are written after
+	// the record: where the daemon was killed in between, they may have that still.
+	FormerName  string
+	FormerLinks []names.HostEntry
 }
 
 // Link is a `--link` of the default bridge: the one who has it finds the target
@@ -101,6 +106,8 @@ type stored struct {
 	Health       *storedHealth     `json:"Health,omitzero"`
 	ResolvHash   string            `json:"ResolvHash,omitzero"`
 	OwnEntries   []storedEntry     `json:"OwnEntries,omitzero"`
+	FormerName   string            `json:"FormerName,omitzero"`
+	FormerLinks  []storedEntry     `json:"FormerLinks,omitzero"`
 }
 
 type storedLink struct {
@@ -161,6 +168,7 @@ func toStored(r Record) stored {
 		State:  storedProgress(r.State), RestartCount: r.RestartCount, Stopped: r.Stopped,
 		Health: toHealth(r.Health), ResolvHash: r.ResolvHash,
 		OwnEntries: each(r.OwnEntries, func(e names.HostEntry) storedEntry { return storedEntry(e) }),
+		FormerName: r.FormerName, FormerLinks: each(r.FormerLinks, func(e names.HostEntry) storedEntry { return storedEntry(e) }),
 	}
 	if r.Host != nil {
 		s.Bound = packBindings(r.Host.PortBindings)
@@ -181,6 +189,7 @@ func (s stored) record() (Record, error) {
 		State:  Progress(s.State), RestartCount: s.RestartCount, Stopped: s.Stopped,
 		Health: s.Health.docker(), ResolvHash: s.ResolvHash,
 		OwnEntries: each(s.OwnEntries, func(e storedEntry) names.HostEntry { return names.HostEntry(e) }),
+		FormerName: s.FormerName, FormerLinks: each(s.FormerLinks, func(e storedEntry) names.HostEntry { return names.HostEntry(e) }),
 	}
 	var err error
 	if r.Host.PortBindings, err = readBindings(s.Bound, s.Host.PortBindings); err != nil {

@@ -207,6 +207,11 @@ func (e *Engine) submit(r *request) (*state.Snapshot, error) {
 	case a := <-r.answer:
 		return a.snapshot, a.err
 	case <-e.done:
+	}
+	select {
+	case a := <-r.answer: // of the last turn: what it did is done
+		return a.snapshot, a.err
+	default:
 		return nil, closed()
 	}
 }

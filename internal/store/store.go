@@ -16,7 +16,7 @@ import (
 
 // Schema is the version of the written form. A store that holds a newer one is
 // refused, since going on would lose what this engine does not understand.
-const Schema = 1
+const Schema = 2
 
 // Kinds are the classes of records that the engine keeps.
 var Kinds = []state.Kind{state.KindHost, state.KindNetwork, state.KindContainer, state.KindSandbox, state.KindEndpoint, state.KindCursor}

@@ -62,6 +62,9 @@ func (b *box) edit(change func(*record)) {
 	change(&b.rec)
 }
 
+// set replaces the record. The caller has the turn.
+func (b *box) set(r record) { b.edit(func(now *record) { *now = r }) }
+
 // current returns the run, or nil while there is no process.
 func (b *box) current() *run {
 	b.mu.Lock()
@@ -100,12 +103,13 @@ func (m *Manager) find(ref string) (*box, error) {
 	if b, ok := m.linkedAs(ref); ok {
 		return b, nil
 	}
+	named, _ := m.o.Engine.Snapshot().ContainerNamed(strings.TrimPrefix(ref, "/"))
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if b, ok := m.boxes[model.ContainerID(ref)]; ok {
 		return b, nil
 	}
-	if b, ok := m.boxes[m.names[strings.TrimPrefix(ref, "/")]]; ok {
+	if b, ok := m.boxes[named.ID]; ok {
 		return b, nil
 	}
 	var found []*box

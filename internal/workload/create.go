@@ -46,14 +46,10 @@ func (m *Manager) Create(ctx context.Context, r CreateRequest) (id string, remar
 		return "", nil, err
 	}
 	rec := record{ID: model.ContainerID(ids.New()), Created: time.Now().UTC(), Image: image.ID, Config: r.Config, Host: r.Host}
-	if rec.Name, err = m.reserve(r.Name, rec.ID); err != nil {
-		return "", nil, err
-	}
 	// A client that goes away leaves the container behind, as with Docker, not half of
 	// one.
-	b, err := m.build(context.WithoutCancel(ctx), rec, r.Networking)
+	b, err := m.buildNamed(context.WithoutCancel(ctx), rec, r)
 	if err != nil {
-		m.release(rec.Name, rec.ID)
 		return "", nil, err
 	}
 	m.mu.Lock()
@@ -63,8 +59,23 @@ func (m *Manager) Create(ctx context.Context, r CreateRequest) (id string, remar
 	return string(b.id), containerspec.Warnings(r, thisMachine()), nil
 }
 
+// buildNamed gives a container its name and makes it. A name that was drawn and that
+// somebody else has got meanwhile is drawn again.
+func (m *Manager) buildNamed(ctx context.Context, rec record, r CreateRequest) (*box, error) {
+	for {
+		var err error
+		if rec.Name, err = chooseName(m.o.Engine.Snapshot(), r.Name, rec.ID); err != nil {
+			return nil, err
+		}
+		b, err := m.build(ctx, rec, r.Networking)
+		if err == nil || r.Name != "" || ops.NameTaken(m.o.Engine.Snapshot(), rec.Name, rec.ID) == nil {
+			return b, err
+		}
+	}
+}
+
 // build makes everything of a container outside memory; on failure nothing of it
-// stays. The record comes last: a container without one is swept by Restore.
+// stays. Record and sandbox come last: files without a record are swept by Restore.
 func (m *Manager) build(ctx context.Context, rec record, nets *network.NetworkingConfig) (*box, error) {
 	if err := m.fillHost(&rec); err != nil {
 		return nil, err
@@ -77,9 +88,7 @@ func (m *Manager) build(ctx context.Context, rec record, nets *network.Networkin
 		return nil, err
 	}
 	undo := func(cause error) error {
-		clean, cancel := m.cleanup()
-		defer cancel()
-		return errors.Join(cause, m.dismantle(clean, rec, false), m.volumes.Remove(rec.Mounts))
+		return errors.Join(cause, os.RemoveAll(m.dir(rec.ID)), m.volumes.Remove(rec.Mounts))
 	}
 	if err := os.MkdirAll(m.dir(rec.ID), 0o710); err != nil {
 		return nil, undo(fmt.Errorf("container directory: %w", err))
@@ -92,22 +101,26 @@ func (m *Manager) build(ctx context.Context, rec record, nets *network.Networkin
 	}
 	if !rec.mode().IsContainer() {
 		rec.Sandbox = model.SandboxID(ids.New())
-		sb := m.sandbox(rec)
-		if sb.Mode == model.SandboxOwn {
-			if sb.Publish, err = containerspec.Publications(rec.Config, rec.Host); err != nil {
-				return nil, undo(err)
-			}
-		}
-		op := ops.CreateSandbox(sb, m.endpointSpecs(rec, nets))
-		if _, err := m.o.Engine.Do(ctx, op); err != nil {
-			return nil, undo(err)
-		}
 	}
-	b := newBox(rec)
-	if err := m.save(ctx, b); err != nil {
+	if err := m.enter(ctx, rec, nets); err != nil {
 		return nil, undo(err)
 	}
-	return b, nil
+	return newBox(rec), nil
+}
+
+// enter makes a container part of the state: its record, and its sandbox if it has
+// one of its own.
+func (m *Manager) enter(ctx context.Context, rec record, nets *network.NetworkingConfig) (err error) {
+	if rec.Sandbox == "" {
+		return m.records.Create(ctx, rec.plain())
+	}
+	sb := m.sandbox(rec)
+	if sb.Mode == model.SandboxOwn {
+		if sb.Publish, err = containerspec.Publications(rec.Config, rec.Host); err != nil {
+			return err
+		}
+	}
+	return m.records.Create(ctx, rec.plain(), ops.CreateSandbox(sb, m.endpointSpecs(rec, nets)))
 }
 
 // sandbox returns the network life of a container.

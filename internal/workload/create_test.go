@@ -154,7 +154,7 @@ func TestCreateRefuses(t *testing.T) {
 			b := newBench(t)
 			_, _, err := b.Create(ctx, request("one", c.change))
 			refused(t, err, model.Invalid, c.text)
-			if b.store.count() != 0 || len(b.names) != 0 {
+			if b.engine.count() != 0 {
 				t.Fatal("something is left of it")
 			}
 		})
@@ -258,7 +258,7 @@ func TestCreateWarns(t *testing.T) {
 
 func TestCreateUndone(t *testing.T) {
 	b := newBench(t)
-	b.store.fail = errBroken
+	b.engine.fail = errBroken
 	_, _, err := b.Create(ctx, request("one", func(r *CreateRequest) { r.Host.Binds = []string{"/data"} }))
 	if !errors.Is(err, errBroken) {
 		t.Fatal(err)

@@ -44,9 +44,20 @@ func (m *Manager) watch(b *box, r *run, exits <-chan model.Exit) {
 	}
 }
 
+// ended returns the record after the end of a run.
+func (r record) ended(exit model.Exit, again, unseen bool) record {
+	s := &r.State
+	s.Running, s.Paused, s.Restarting = again, false, again
+	s.Pid, s.ExitCode, s.OOMKilled, s.FinishedAt = 0, exit.Code, exit.OOMKilled, exit.At.UTC()
+	if again && !unseen {
+		r.RestartCount++
+	}
+	return r
+}
+
 // exited makes everything follow the end of a process, in the order in which it
-// may be seen: the network is down before the state says so, the state is stored
-// before anybody who waits is told. It returns whether the restart policy wants
+// may be seen: the network is down and the state stored before anybody can see or is
+// told of it. It returns whether the restart policy wants
 // another run. The caller has the turn.
 func (m *Manager) exited(b *box, r *run, exit model.Exit) (again bool) {
 	ctx, cancel := m.cleanup()
@@ -54,25 +65,19 @@ func (m *Manager) exited(b *box, r *run, exit model.Exit) (again bool) {
 	m.endHealth(b)
 	before := b.snapshot()
 	again = wantsRestart(before, exit) && !m.ending.Load() && m.closed.Err() == nil
+	after := before.ended(exit, again, r.unseen)
 	down := make(chan struct{})
 	go func() {
 		defer close(down)
-		m.sandboxDown(ctx, b, m.comesBack(b, again))
+		m.sandboxDown(ctx, b, after, m.comesBack(b, again))
 	}()
 	if _, err := m.o.Tasks.DeleteTask(ctx, b.id); err != nil && model.KindOf(err) != model.NotFound {
 		m.log.Warn("task of an ended container stays", "container", model.Short(b.id), "op", "container.exit", "err", err)
 	}
 	<-down
 	b.mu.Lock()
-	b.run = nil
-	s := &b.rec.State
-	s.Running, s.Paused, s.Restarting = again, false, again
-	s.Pid, s.ExitCode, s.OOMKilled, s.FinishedAt = 0, exit.Code, exit.OOMKilled, exit.At.UTC()
-	if again && !r.unseen {
-		b.rec.RestartCount++
-	}
+	b.run, b.rec = nil, after
 	b.mu.Unlock()
-	m.saveLogged(ctx, b, "container.exit")
 	m.takeBack(ctx, b.snapshot(), "container.exit")
 	if exit.OOMKilled {
 		m.say(b, events.ActionOOM)

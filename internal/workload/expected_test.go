@@ -203,7 +203,7 @@ func TestSharedNetworkByID(t *testing.T) {
 	old := *box.rec.Host
 	old.NetworkMode = "container:renamed"
 	box.edit(func(r *record) { r.Host = &old })
-	must(t, b.save(ctx, box))
+	must(t, b.records.Save(ctx, box.snapshot().plain()))
 	b.reopen(nil)
 	if got := string(b.inspect(id).HostConfig.NetworkMode); got != "container:"+owner {
 		t.Errorf("after an upgrade: %s", got)

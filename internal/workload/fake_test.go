@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -28,9 +27,11 @@ import (
 
 // fakeEngine runs ops on a model without a kernel.
 type fakeEngine struct {
-	mu   sync.Mutex
-	now  *state.Snapshot
-	fail error // the next Do's answer
+	mu    sync.Mutex
+	now   *state.Snapshot
+	fail  error // the next Do's answer
+	down  error // every Do's answer
+	asked int   // how often there was one
 }
 
 func newFakeEngine() *fakeEngine {
@@ -55,9 +56,13 @@ func testNetwork(name, driver, subnet string) model.Network {
 func (e *fakeEngine) Do(_ context.Context, op ops.Op) (*state.Snapshot, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.asked++
 	if err := e.fail; err != nil {
 		e.fail = nil
 		return nil, err
+	}
+	if e.down != nil {
+		return nil, e.down
 	}
 	tx := state.Begin(e.now, facts.Set{})
 	if err := op(tx); err != nil {
@@ -75,42 +80,26 @@ func (e *fakeEngine) Snapshot() *state.Snapshot {
 	return e.now
 }
 
-// fakeStore keeps records in memory.
-type fakeStore struct {
-	mu      sync.Mutex
-	records map[model.ContainerID][]byte
-	fail    error
+// set has every Do fail from now on, or with nil none.
+func (e *fakeEngine) set(down error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.down = down
 }
 
-func (s *fakeStore) LoadContainers(context.Context) (map[model.ContainerID][]byte, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return maps.Clone(s.records), nil
+// turns returns how many ops f asks for.
+func (e *fakeEngine) turns(f func()) int {
+	e.mu.Lock()
+	before := e.asked
+	e.mu.Unlock()
+	f()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.asked - before
 }
 
-func (s *fakeStore) PutContainer(_ context.Context, id model.ContainerID, record []byte) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.fail; err != nil {
-		s.fail = nil
-		return err
-	}
-	s.records[id] = record
-	return nil
-}
-
-func (s *fakeStore) DeleteContainer(_ context.Context, id model.ContainerID) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.records, id)
-	return nil
-}
-
-func (s *fakeStore) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.records)
-}
+// count returns how many containers there are in the model.
+func (e *fakeEngine) count() int { return len(slices.Collect(e.Snapshot().Containers())) }
 
 // bench is a manager on fakes.
 type bench struct {
@@ -120,7 +109,6 @@ type bench struct {
 	t       *testing.T
 	engine  *fakeEngine
 	runtime *fakeRuntime
-	store   *fakeStore
 	logs    *fakeLogs
 	outputs *fakeOutputs
 	root    string
@@ -129,7 +117,7 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{t: t, engine: newFakeEngine(), runtime: newFakeRuntime(), logs: newFakeLogs(),
-		store: &fakeStore{records: map[model.ContainerID][]byte{}}, root: t.TempDir()}
+		root: t.TempDir()}
 	b.outputs = newFakeOutputs(b.runtime, b.logs)
 	b.write("resolv.conf", "nameserver 192.0.2.1\nsearch example.test\n")
 	b.write("hosts", "127.0.0.1\tthehost\n")
@@ -143,7 +131,7 @@ func (b *bench) open() {
 	b.t.Helper()
 	b.Bus = &events.Bus{}
 	m, err := New(Options{Engine: b.engine, Events: b.Bus, Containers: b.runtime, Tasks: b.runtime, Control: b.runtime, Execs: b.runtime,
-		Images: fakeImages{}, Logs: b.logs, Outputs: b.outputs, Store: b.store, Root: filepath.Join(b.root, "data"),
+		Images: fakeImages{}, Logs: b.logs, Outputs: b.outputs, Root: filepath.Join(b.root, "data"),
 		Host: HostFiles{ResolvConf: filepath.Join(b.root, "resolv.conf"), Hosts: filepath.Join(b.root, "hosts")}})
 	if err != nil {
 		b.t.Fatal(err)

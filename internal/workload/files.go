@@ -77,12 +77,12 @@ func (m *Manager) refreshFiles(ctx context.Context, b *box, after *state.Snapsho
 	if err := errors.Join(failed...); err != nil {
 		m.log.Error("files of a container not refreshed", "container", model.Short(b.id), "op", op, "err", err)
 	}
-	m.saveLogged(ctx, b, op)
+	m.records.SaveLogged(ctx, b.snapshot().plain(), op)
 }
 
 // catchUpFiles does what a daemon that was killed did not get to: it refreshes the
 // files of a running container whose addresses are not those that were last
-// written, and moves the lines of its links.
+// written, and brings the lines of its links up to date.
 func (m *Manager) catchUpFiles(ctx context.Context, b *box) {
 	rec, s := b.snapshot(), m.o.Engine.Snapshot()
 	if rec.Sandbox == "" {
@@ -91,8 +91,8 @@ func (m *Manager) catchUpFiles(ctx context.Context, b *box) {
 	if !sameEntries(rec.OwnEntries, ownEntries(rec, s)) {
 		m.refreshFiles(ctx, b, s, "container.restore")
 	}
-	if len(rec.Links) > 0 {
-		m.moveLinks(b, "", "container.restore")
+	if len(rec.Links)+len(rec.FormerLinks) > 0 {
+		m.catchUpLinks(b)
 	}
 }
 

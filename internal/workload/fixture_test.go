@@ -43,16 +43,14 @@ func (b *bench) upgrade() {
 	b.reopen(func() {
 		now, err := s.Load(ctx)
 		must(b.t, err)
-		records, err := s.LoadContainers(ctx)
-		must(b.t, err)
-		b.engine.now, b.store.records = now, records
-		for id, raw := range records {
-			must(b.t, os.MkdirAll(b.dir(id), 0o700))
-			if strings.Contains(string(raw), `"Running":true`) {
-				must(b.t, b.runtime.Create(ctx, model.ContainerSpec{ID: id}))
-				_, err := b.runtime.NewTask(ctx, id, model.StreamOptions{})
+		b.engine.now = now
+		for c := range now.Containers() {
+			must(b.t, os.MkdirAll(b.dir(c.ID), 0o700))
+			if strings.Contains(string(c.Document), `"Running":true`) {
+				must(b.t, b.runtime.Create(ctx, model.ContainerSpec{ID: c.ID}))
+				_, err := b.runtime.NewTask(ctx, c.ID, model.StreamOptions{})
 				must(b.t, err)
-				must(b.t, b.runtime.Start(ctx, id))
+				must(b.t, b.runtime.Start(ctx, c.ID))
 			}
 		}
 	})

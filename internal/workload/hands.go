@@ -24,15 +24,6 @@ type Engine interface {
 	Resync(ctx context.Context) (desired.Report, error)
 }
 
-// RecordStore keeps containers' records, in the same file as the engine's state.
-type RecordStore interface {
-	LoadContainers(ctx context.Context) (map[model.ContainerID][]byte, error)
-	// PutContainer returns once the record is on disk.
-	PutContainer(ctx context.Context, id model.ContainerID, record []byte) error
-	// DeleteContainer of a record that is not there is success.
-	DeleteContainer(ctx context.Context, id model.ContainerID) error
-}
-
 // Containers makes and removes the runtime's containers: a snapshot of an image
 // and a configuration, without a process.
 type Containers interface {

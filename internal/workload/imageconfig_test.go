@@ -79,7 +79,7 @@ func TestImageConfigurationIsChecked(t *testing.T) {
 			id, _, err := b.Create(ctx, request("one", nil))
 			if c.refused != "" {
 				refused(t, err, model.Invalid, c.refused)
-				if b.store.count() != 0 || exists(filepath.Join(b.root, "data", "containers")) {
+				if b.engine.count() != 0 || exists(filepath.Join(b.root, "data", "containers")) {
 					t.Error("something was made all the same")
 				}
 				return
@@ -99,7 +99,7 @@ func TestDamagedImageIsRefused(t *testing.T) {
 	b.o.Images = damagedImages{}
 	_, _, err := b.Create(ctx, request("one", nil))
 	refused(t, err, model.Conflict, "image busybox cannot be read: bad layer\nremove it with docker rmi")
-	if b.store.count() != 0 || exists(filepath.Join(b.root, "data", "containers")) {
+	if b.engine.count() != 0 || exists(filepath.Join(b.root, "data", "containers")) {
 		t.Error("something was made all the same")
 	}
 }

@@ -83,7 +83,7 @@ func TestRemove(t *testing.T) {
 // nothingLeft checks that no trace of any container is left.
 func (b *bench) nothingLeft() {
 	b.t.Helper()
-	if n := b.store.count(); n != 0 {
+	if n := b.engine.count(); n != 0 {
 		b.t.Errorf("%d records left", n)
 	}
 	if len(b.runtime.made) != 0 || len(b.runtime.tasks) != 0 {

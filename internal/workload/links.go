@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -94,9 +95,10 @@ func (m *Manager) linkedAs(name string) (*box, bool) {
 	if !ok {
 		return nil, false
 	}
+	named, _ := m.o.Engine.Snapshot().ContainerNamed(owner)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	b, ok := m.boxes[m.names[owner]]
+	b, ok := m.boxes[named.ID]
 	if !ok {
 		return nil, false
 	}
@@ -147,6 +149,11 @@ func (r record) linkName(l link) string { return "/" + r.Name + "/" + l.Alias }
 // linkEntries returns the lines of hosts for the links of r, or only those to
 // target if that is not empty. Targets that are not up have none.
 func (m *Manager) linkEntries(r record, s *state.Snapshot, target model.ContainerID) []names.HostEntry {
+	return m.linkEntriesOf(r, s, target, func(to record) string { return to.Name })
+}
+
+// linkEntriesOf is linkEntries where name says what the targets are called.
+func (m *Manager) linkEntriesOf(r record, s *state.Snapshot, target model.ContainerID, name func(record) string) []names.HostEntry {
 	if len(r.Links) == 0 || !onBridge(r, s) {
 		return nil
 	}
@@ -162,7 +169,7 @@ func (m *Manager) linkEntries(r record, s *state.Snapshot, target model.Containe
 		}
 		for _, a := range []netip.Addr{e.Addr4, e.Addr6} {
 			if a.IsValid() {
-				out = append(out, names.LinkEntry(a, l.Alias, to.Config.Hostname, to.Name))
+				out = append(out, names.LinkEntry(a, l.Alias, to.Config.Hostname, name(to)))
 			}
 		}
 	}
@@ -225,6 +232,23 @@ func (m *Manager) moveLinks(b *box, target model.ContainerID, op string) {
 	})
 }
 
+// catchUpLinks does to a container's hosts file what a daemon that was killed did not
+// get to: lines of links that are gone go, and lines of targets that were renamed or
+// came back with another address follow.
+func (m *Manager) catchUpLinks(b *box) {
+	rec, s := b.snapshot(), m.o.Engine.Snapshot()
+	m.editHosts(b, "container.restore", func(text []byte) []byte {
+		text = names.RemoveLines(text, without(rec.FormerLinks, m.linkEntries(rec, s, "")))
+		return names.ReplaceLines(text, m.formerEntries(rec, s), m.linkEntries(rec, s, ""))
+	})
+	m.moveLinks(b, "", "container.restore")
+}
+
+// formerEntries returns linkEntries with the names that the targets had before.
+func (m *Manager) formerEntries(r record, s *state.Snapshot) []names.HostEntry {
+	return m.linkEntriesOf(r, s, "", func(to record) string { return cmp.Or(to.FormerName, to.Name) })
+}
+
 // renameLinks makes the hosts files of those who link to a container follow its
 // new name.
 func (m *Manager) renameLinks(target record, change func()) {
@@ -279,14 +303,17 @@ func (m *Manager) RemoveLink(ctx context.Context, name string) error {
 	target := rec.Links[i].Target
 	lines := m.linkEntries(record{Name: rec.Name, Sandbox: rec.Sandbox, Links: rec.Links[i : i+1]}, m.o.Engine.Snapshot(), target)
 	left := slices.Delete(slices.Clone(rec.Links), i, i+1)
+	var closing []ops.Op
 	if to, ok := m.byID(target); ok && !slices.ContainsFunc(left, func(l link) bool { return l.Target == target }) {
-		if _, err := m.o.Engine.Do(ctx, ops.Unlink(rec.Sandbox, to.Sandbox)); err != nil {
-			return err
-		}
+		closing = append(closing, ops.Unlink(rec.Sandbox, to.Sandbox))
 	}
-	b.edit(func(r *record) { r.Links = left })
+	rec.Links, rec.FormerLinks = left, lines
+	if err := m.records.Commit(ctx, rec.plain(), closing...); err != nil {
+		return err
+	}
+	b.set(rec)
 	m.editHosts(b, "container.unlink", func(text []byte) []byte { return names.RemoveLines(text, lines) })
-	return m.save(ctx, b)
+	return nil
 }
 
 // shownLinks returns a container's links as inspect has them, nil without any.

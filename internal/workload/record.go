@@ -1,9 +1,6 @@
 package workload
 
 import (
-	"context"
-	"fmt"
-
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/linkspan/linkspan/internal/containerrecord"
@@ -30,30 +27,11 @@ func (r record) status() container.ContainerState {
 // mode returns the network mode.
 func (r record) mode() container.NetworkMode { return r.Host.NetworkMode }
 
-// encode returns the record as it is stored.
-func (r record) encode() ([]byte, error) { return containerrecord.Encode(containerrecord.Record(r)) }
+// plain returns the record as the package of its stored form has it.
+func (r record) plain() containerrecord.Record { return containerrecord.Record(r) }
 
 // decodeRecord reads what encode wrote.
 func decodeRecord(id model.ContainerID, raw []byte) (record, error) {
 	r, err := containerrecord.Decode(id, raw)
 	return record(r), err
-}
-
-// save stores b's record. The caller has b's turn.
-func (m *Manager) save(ctx context.Context, b *box) error {
-	raw, err := b.snapshot().encode()
-	if err != nil {
-		return err
-	}
-	if err := m.o.Store.PutContainer(ctx, b.id, raw); err != nil {
-		return fmt.Errorf("store record of container %s: %w", model.Short(b.id), err)
-	}
-	return nil
-}
-
-// saveLogged is save where nobody can be told of a failure.
-func (m *Manager) saveLogged(ctx context.Context, b *box, op string) {
-	if err := m.save(ctx, b); err != nil {
-		m.log.Error("record not stored", "container", model.Short(b.id), "op", op, "err", err)
-	}
 }

@@ -59,10 +59,11 @@ func (m *Manager) endForRemoval(ctx context.Context, b *box) error {
 	return m.end(context.WithoutCancel(ctx), b, r)
 }
 
-// remove is Remove of a container without a process, with the turn held. The
-// record goes first: what a crash leaves after that is swept by Restore.
+// remove is Remove of a container without a process, with the turn held. Record and
+// sandbox go first: what a crash leaves after that is swept by Restore.
 func (m *Manager) remove(ctx context.Context, b *box, o RemoveOptions) error {
-	if err := m.o.Store.DeleteContainer(ctx, b.id); err != nil {
+	held, err := m.records.Forget(ctx, b.id)
+	if err != nil {
 		return fmt.Errorf("delete record of container %s: %w", model.Short(b.id), err)
 	}
 	b.mu.Lock()
@@ -72,13 +73,11 @@ func (m *Manager) remove(ctx context.Context, b *box, o RemoveOptions) error {
 	b.mu.Unlock()
 	m.mu.Lock()
 	delete(m.boxes, b.id)
-	if m.names[rec.Name] == b.id {
-		delete(m.names, rec.Name)
-	}
 	m.mu.Unlock()
 	m.execs.Forget(b.id)
-	err := m.dismantle(ctx, rec, made)
-	if err != nil && m.finishLater(remains{rec, made}) {
+	left := remains{rec.ID, held, made}
+	err = m.dismantle(ctx, left)
+	if err != nil && m.finishLater(left) {
 		// The container is gone for all who ask; what is left is the manager's affair.
 		m.log.Warn("removal to be finished later", "container", model.Short(b.id), "op", "container.remove", "err", err)
 		err = nil
@@ -98,19 +97,19 @@ func (m *Manager) remove(ctx context.Context, b *box, o RemoveOptions) error {
 	return err
 }
 
-// dismantle removes everything of a container but its record and its volumes.
-// made says whether the runtime knows it. What is gone already is success.
-func (m *Manager) dismantle(ctx context.Context, rec record, made bool) error {
+// dismantle removes what is left of a container that is out of the state, but for its
+// volumes. What is gone already is success.
+func (m *Manager) dismantle(ctx context.Context, left remains) error {
 	var network, runtime error
 	var both sync.WaitGroup
-	if rec.Sandbox != "" {
-		both.Go(func() { _, network = m.o.Engine.Do(ctx, ops.RemoveSandbox(rec.Sandbox)) })
+	if left.sandbox != "" {
+		both.Go(func() { _, network = m.o.Engine.Do(ctx, ops.RemoveSandbox(left.sandbox)) })
 	}
-	if made {
-		both.Go(func() { runtime = m.o.Containers.Delete(ctx, rec.ID) })
+	if left.made {
+		both.Go(func() { runtime = m.o.Containers.Delete(ctx, left.id) })
 	}
 	both.Wait()
-	return errors.Join(network, runtime, os.RemoveAll(m.dir(rec.ID)))
+	return errors.Join(network, runtime, os.RemoveAll(m.dir(left.id)))
 }
 
 // Rename gives a container another name; its networks know it by that name from
@@ -129,28 +128,26 @@ func (m *Manager) Rename(ctx context.Context, ref, name string) error {
 	if old.Name == name {
 		return refuse("Renaming a container with the same name as its current name")
 	}
-	if _, err := m.reserve(name, b.id); err != nil {
+	if _, err := chooseName(m.o.Engine.Snapshot(), name, b.id); err != nil {
 		return model.Errorf(model.KindOf(err), "Error when allocating new name: %w", err)
 	}
-	ctx = context.WithoutCancel(ctx)
-	if err := m.rename(ctx, b, name); err != nil {
-		b.edit(func(r *record) { r.Name = old.Name })
-		m.release(name, b.id)
+	if err := m.rename(context.WithoutCancel(ctx), b, name); err != nil {
 		return err
 	}
-	m.release(old.Name, b.id)
 	m.say(b, dockerevents.ActionRename, "oldName", "/"+old.Name)
 	return nil
 }
 
+// rename changes the name in record and sandbox, and then in the hosts files of those
+// who link to the container.
 func (m *Manager) rename(ctx context.Context, b *box, name string) error {
-	if id := b.snapshot().Sandbox; id != "" {
-		if _, err := m.o.Engine.Do(ctx, ops.RenameSandbox(id, name)); err != nil {
-			return err
-		}
+	next := b.snapshot()
+	next.Name, next.FormerName = name, next.Name
+	if err := m.records.Rename(ctx, next.plain()); err != nil {
+		return err
 	}
-	m.renameLinks(b.snapshot(), func() { b.edit(func(r *record) { r.Name = name }) })
-	return m.save(ctx, b)
+	m.renameLinks(b.snapshot(), func() { b.set(next) })
+	return nil
 }
 
 // Update changes limits and the restart policy.
@@ -188,7 +185,7 @@ func (m *Manager) Update(ctx context.Context, ref string, c container.UpdateConf
 		}
 	}
 	b.edit(func(r *record) { r.Host = &host })
-	if err := m.save(ctx, b); err != nil {
+	if err := m.records.Save(ctx, b.snapshot().plain()); err != nil {
 		return none, err
 	}
 	m.say(b, dockerevents.ActionUpdate)

@@ -30,17 +30,13 @@ func (m *Manager) Restore(ctx context.Context) error {
 	if err := m.volumes.Close(); err != nil {
 		return err
 	}
-	records, err := m.o.Store.LoadContainers(ctx)
-	if err != nil {
-		return fmt.Errorf("load records of containers: %w", err)
-	}
-	for id, raw := range records {
-		rec, err := decodeRecord(id, raw)
+	for c := range m.o.Engine.Snapshot().Containers() {
+		rec, err := decodeRecord(c.ID, c.Document)
 		if err != nil {
 			return err
 		}
-		m.boxes[id] = newBox(rec)
-		m.names[rec.Name] = id
+		rec.Name = c.Name
+		m.boxes[c.ID] = newBox(rec)
 	}
 	for _, b := range m.boxes { // records of an earlier release have names
 		if mode := b.rec.mode(); mode.IsContainer() {
@@ -161,10 +157,12 @@ func (m *Manager) sweepContainer(ctx context.Context, t model.TaskStatus) {
 	}
 }
 
-// sweepSandboxes removes sandboxes of containers that are not.
+// sweepSandboxes removes sandboxes of containers that are not: the kernel refused to
+// let go of them when the container was removed.
 func (m *Manager) sweepSandboxes(ctx context.Context) {
-	for sb := range m.o.Engine.Snapshot().Sandboxes() {
-		if b, ok := m.boxes[sb.Container]; ok && b.rec.Sandbox == sb.ID {
+	s := m.o.Engine.Snapshot()
+	for sb := range s.Sandboxes() {
+		if _, ok := s.Container(sb.Container); ok || sb.Container == "" {
 			continue
 		}
 		m.log.Info("removing a sandbox without a container", "container", model.Short(sb.Container), "op", "container.restore")
@@ -266,7 +264,7 @@ func (m *Manager) adopt(ctx context.Context, b *box, t model.TaskStatus) (bool, 
 	b.mu.Unlock()
 	m.beginHealth(b)
 	if changed {
-		m.saveLogged(ctx, b, "container.restore")
+		m.records.SaveLogged(ctx, b.snapshot().plain(), "container.restore")
 	}
 	if id := b.snapshot().Sandbox; id != "" {
 		if sb, ok := m.o.Engine.Snapshot().Sandbox(id); ok && !sb.Up {
@@ -312,7 +310,8 @@ func (m *Manager) settleRun(b *box, r *run, exit model.Exit) {
 // downIfUp takes down a sandbox that a crash left up without a process.
 func (m *Manager) downIfUp(ctx context.Context, b *box) {
 	if sb, ok := m.o.Engine.Snapshot().Sandbox(b.snapshot().Sandbox); ok && sb.Up {
-		m.sandboxDown(ctx, b, b.snapshot().State.Restarting || wantsBoot(b.snapshot()))
+		rec := b.snapshot()
+		m.sandboxDown(ctx, b, rec, rec.State.Restarting || wantsBoot(rec))
 	}
 }
 

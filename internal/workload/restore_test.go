@@ -136,7 +136,8 @@ func TestRestoreRestartPolicies(t *testing.T) {
 func TestRestoreRefusesNewerRecords(t *testing.T) {
 	b := newBench(t)
 	id := model.ContainerID(b.create("one", nil))
-	raw := b.store.records[id]
+	stored, _ := b.engine.Snapshot().Container(id)
+	raw := stored.Document
 	for _, bad := range []string{`{"Version":99}`, `{"Version":1}`, `nonsense`} {
 		if _, err := decodeRecord(id, []byte(bad)); err == nil {
 			t.Errorf("%s was read", bad)

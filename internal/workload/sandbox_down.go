@@ -5,36 +5,29 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/ops"
 )
 
 // downLast is the longest pause between two attempts to take a network down.
 const downLast = 5 * time.Second
 
-// sandboxDown takes a container's network down. If it is not about to come back
-// by itself, others may have its addresses, as with Docker; else they wait for
-// it. What is refused at the moment is tried again until it works, so that a failure
-// is only logged. The caller has the turn.
-func (m *Manager) sandboxDown(ctx context.Context, b *box, back bool) {
-	err := m.takeDown(ctx, b, back)
+// sandboxDown takes a container's network down and stores its record as it is to be
+// then, both at once. If the container is not about to come back by itself, others may
+// have its addresses, as with Docker; else they wait for it. What is refused at the
+// moment is tried again until it works, so that a failure is only logged. The caller
+// has the turn, and changes the record in memory.
+func (m *Manager) sandboxDown(ctx context.Context, b *box, after record, back bool) {
+	err := m.records.TakeDown(ctx, after.plain(), back)
 	if err == nil {
 		return
 	}
-	m.log.Warn("sandbox not taken down yet", "container", model.Short(b.id), "op", "sandbox.stop", "err", err)
-	m.work.Go(func() { m.downLater(b, back) })
-}
-
-func (m *Manager) takeDown(ctx context.Context, b *box, back bool) error {
-	id := b.snapshot().Sandbox
-	if id == "" {
-		return nil
+	if after.Sandbox != "" {
+		m.log.Warn("sandbox not taken down yet", "container", model.Short(b.id), "op", "sandbox.stop", "err", err)
+		m.work.Go(func() { m.downLater(b, back) })
+		err = m.records.Commit(ctx, after.plain()) // does without the kernel
 	}
-	op := ops.StopSandbox(id)
-	if !back {
-		op = ops.All(op, ops.YieldSandbox(id))
+	if err != nil {
+		m.log.Error("record not stored", "container", model.Short(b.id), "op", "sandbox.stop", "err", err)
 	}
-	_, err := m.o.Engine.Do(ctx, op)
-	return err
 }
 
 // downLater tries until the network is down, or there is no reason any more: the
@@ -67,5 +60,5 @@ func (m *Manager) downNow(b *box, back bool) bool {
 	}
 	ctx, cancel := m.cleanup()
 	defer cancel()
-	return m.takeDown(ctx, b, back) == nil
+	return m.records.TakeDown(ctx, b.snapshot().plain(), back) == nil
 }

@@ -62,7 +62,7 @@ func (m *Manager) start(ctx context.Context, b *box) error {
 	b.rec.State = progress{Running: true, Pid: l.pid, StartedAt: time.Now().UTC(), FinishedAt: b.rec.State.FinishedAt}
 	b.mu.Unlock()
 	m.beginHealth(b)
-	m.saveLogged(ctx, b, "container.start")
+	m.records.SaveLogged(ctx, b.snapshot().plain(), "container.start")
 	m.sayNetworks(events.ActionConnect, b)
 	m.say(b, events.ActionStart)
 	m.work.Go(func() { m.watch(b, l.run, l.exits) })
@@ -131,16 +131,17 @@ func (m *Manager) launch(ctx context.Context, b *box) (launched, error) {
 	return l, m.o.Outputs.Begun(ctx, b.id)
 }
 
+// sandboxUp brings a container's network up. The record that is stored with it says
+// that the container is meant to run, not yet that it does.
 func (m *Manager) sandboxUp(ctx context.Context, r record) error {
 	if r.Sandbox == "" {
 		return nil
 	}
-	op := ops.StartSandbox(r.Sandbox)
+	up := []ops.Op{ops.StartSandbox(r.Sandbox)}
 	if now := m.resolving(r); !sameResolving(m.o.Engine.Snapshot(), r.Sandbox, now) {
-		op = ops.All(ops.SetResolving(r.Sandbox, now), op) // the host's file has changed
+		up = append([]ops.Op{ops.SetResolving(r.Sandbox, now)}, up...) // the host's file has changed
 	}
-	_, err := m.o.Engine.Do(ctx, op)
-	return err
+	return m.records.Commit(ctx, r.plain(), up...)
 }
 
 // ensureMade makes the runtime's container at its first start. Later ones bring
@@ -177,6 +178,18 @@ func networkingError(err error) error {
 	return model.Errorf(model.KindOf(err), containerview.NetworkingPrefix+"%w", err)
 }
 
+// failed returns the record after a start that failed, and whether the restart policy
+// wants another.
+func (r record) failed(cause error, code int) (after record, again bool) {
+	again = wantsRetry(r)
+	r.State.Error, r.State.ExitCode = firstLine(cause), code
+	r.State.Running, r.State.Restarting, r.State.Pid = again, again, 0
+	if again {
+		r.State.Retries++
+	}
+	return r, again
+}
+
 // startFailed takes back what a start has made, records why, and returns the
 // error for the caller.
 func (m *Manager) startFailed(b *box, l launched, cause error) error {
@@ -189,17 +202,10 @@ func (m *Manager) startFailed(b *box, l launched, cause error) error {
 		l.run.close()
 		close(l.run.ended)
 	}
-	again := wantsRetry(b.snapshot())
-	m.sandboxDown(ctx, b, again)
 	code, kind := ocierror.ExitCode(cause)
-	b.edit(func(r *record) {
-		r.State.Error, r.State.ExitCode = firstLine(cause), code
-		r.State.Running, r.State.Restarting, r.State.Pid = again, again, 0
-		if again {
-			r.State.Retries++
-		}
-	})
-	m.saveLogged(ctx, b, "container.start")
+	after, again := b.snapshot().failed(cause, code)
+	m.sandboxDown(ctx, b, after, again)
+	b.set(after)
 	m.takeBack(ctx, b.snapshot(), "container.start")
 	m.closeOutput(ctx, b)
 	if b.snapshot().Host.AutoRemove {

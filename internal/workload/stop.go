@@ -90,12 +90,13 @@ func (m *Manager) beginStop(ctx context.Context, b *box, asked bool) (*run, erro
 			rec.State.Running, rec.State.Restarting = false, false
 		}
 	})
-	m.saveLogged(context.WithoutCancel(ctx), b, "container.stop")
-	if r == nil {
-		m.sandboxDown(context.WithoutCancel(ctx), b, m.comesBack(b, false)) // else others may have its addresses now
-		b.wake(int64(rec.State.ExitCode), "", false)
+	if r != nil {
+		m.records.SaveLogged(ctx, b.snapshot().plain(), "container.stop")
+		return r, nil
 	}
-	return r, nil
+	m.sandboxDown(context.WithoutCancel(ctx), b, b.snapshot(), m.comesBack(b, false)) // else others may have its addresses now
+	b.wake(int64(rec.State.ExitCode), "", false)
+	return nil, nil
 }
 
 // stopTerms returns the signal and the seconds of patience, below 0 for ever.
@@ -289,7 +290,7 @@ func (m *Manager) Pause(ctx context.Context, ref string) error {
 	}
 	b.edit(func(r *record) { r.State.Paused = true })
 	m.endHealth(b)
-	m.saveLogged(ctx, b, "container.pause")
+	m.records.SaveLogged(ctx, b.snapshot().plain(), "container.pause")
 	m.say(b, events.ActionPause)
 	return nil
 }
@@ -315,7 +316,7 @@ func (m *Manager) resume(ctx context.Context, b *box) error {
 	}
 	b.edit(func(r *record) { r.State.Paused = false })
 	m.goOnWithHealth(b)
-	m.saveLogged(ctx, b, "container.unpause")
+	m.records.SaveLogged(ctx, b.snapshot().plain(), "container.unpause")
 	m.say(b, events.ActionUnPause)
 	return nil
 }

@@ -19,8 +19,9 @@ const (
 // remains is what a removed container has left that could not be removed with it:
 // the runtime's daemon may just be starting again.
 type remains struct {
-	rec  record
-	made bool
+	id      model.ContainerID
+	sandbox model.SandboxID // that the kernel did not let go of; else empty
+	made    bool            // the runtime may have something
 }
 
 // unfinished are removals whose rest is tried again until it is done. What is still
@@ -72,8 +73,8 @@ func (m *Manager) finishAll() bool {
 	var failed []remains
 	for _, left := range all {
 		ctx, cancel := context.WithTimeout(m.closed, verbTimeout)
-		if err := m.dismantle(ctx, left.rec, left.made); err != nil {
-			m.log.Warn("removal still not finished", "container", model.Short(left.rec.ID), "op", "container.remove", "err", err)
+		if err := m.dismantle(ctx, left); err != nil {
+			m.log.Warn("removal still not finished", "container", model.Short(left.id), "op", "container.remove", "err", err)
 			failed = append(failed, left)
 		}
 		cancel()

@@ -8,10 +8,14 @@
 // runtime's daemon itself: networks go through Engine, processes and images
 // through the small interfaces of hands.go.
 //
-//	Create ─▶ record, sandbox (down), container files, snapshot
+//	Create ─▶ folder, volumes ─▶ record and sandbox (down)
 //	Start  ─▶ sandbox up ─▶ files ─▶ task, output pump ─▶ process runs
-//	exit   ─▶ output drained ─▶ task gone ─▶ sandbox down ─▶ record, events, waiters
-//	Remove ─▶ record gone ─▶ sandbox, snapshot and files gone
+//	exit   ─▶ output drained ─▶ task gone; sandbox down, record ─▶ events, waiters
+//	Remove ─▶ record, sandbox gone ─▶ snapshot and files gone
+//
+// A container's record is part of the engine's state. What a verb changes of the
+// record and of the sandbox is one op, so that both say the same whatever fails;
+// what is in memory here follows once the op has taken effect.
 //
 // Locks. Every container has one turn (box.turn), which a verb holds while it
 // changes the container and which may be held across calls to the engine and the
@@ -34,11 +38,12 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/workload/exec"
 	"github.com/linkspan/linkspan/internal/workload/health"
+	"github.com/linkspan/linkspan/internal/workload/records"
 	"github.com/linkspan/linkspan/internal/workload/volumes"
 )
 
-// Options is what a Manager is made of. Engine, the hands, Store and Events are needed;
-// the rest has defaults.
+// Options is what a Manager is made of. Engine, the hands and Events are needed; the
+// rest has defaults.
 type Options struct {
 	Engine      Engine
 	Containers  Containers
@@ -51,7 +56,6 @@ type Options struct {
 	Transfer    ImageTransfer
 	Outputs     Outputs
 	Logs        Logs
-	Store       RecordStore
 	Events      Publisher
 	Drops       DropReader // nil: nobody is told why frames are dropped
 
@@ -103,20 +107,20 @@ type Manager struct {
 	work    sync.WaitGroup // goroutines started by the manager
 
 	unfinished unfinished
+	records    records.Records
 	execs      *exec.Execs
 	health     *health.Checker
 	volumes    volumes.Store
 
 	mu    sync.Mutex
 	boxes map[model.ContainerID]*box
-	names map[string]model.ContainerID // without a slash; reserved before the container exists
 }
 
 // New returns a manager that knows no containers; Restore loads them.
 func New(o Options) (*Manager, error) {
 	switch {
-	case o.Engine == nil || o.Store == nil || o.Events == nil:
-		return nil, errors.New("workload: engine, store and events are needed")
+	case o.Engine == nil || o.Events == nil:
+		return nil, errors.New("workload: engine and events are needed")
 	case o.Containers == nil || o.Tasks == nil || o.Control == nil || o.Execs == nil || o.Images == nil || o.Logs == nil || o.Outputs == nil:
 		return nil, errors.New("workload: a hand of the runtime is missing")
 	case !filepath.IsAbs(o.Root):
@@ -135,9 +139,8 @@ func New(o Options) (*Manager, error) {
 		o.Defaults.LogDriver = "json-file"
 	}
 	m := &Manager{
-		o: o, log: o.Logger,
+		o: o, log: o.Logger, records: records.Records{Engine: o.Engine, Log: o.Logger},
 		boxes: map[model.ContainerID]*box{},
-		names: map[string]model.ContainerID{},
 	}
 	m.closed, m.close = context.WithCancel(context.Background())
 	m.volumes = volumes.Store{Root: o.Root}

@@ -23,10 +23,9 @@ import (
 	"github.com/linkspan/linkspan/internal/store"
 )
 
-// The buckets beside one for each class of records.
+// The bucket beside one for each class of records, and its keys.
 var (
-	bucketMeta       = []byte("meta")
-	bucketContainers = []byte("containers")
+	bucketMeta = []byte("meta")
 
 	keySchema   = []byte("schema")
 	keyInstance = []byte("instance")
@@ -36,10 +35,6 @@ var (
 // lockTimeout is how long to wait for another process to let go of the file: a
 // daemon that is replaced needs a moment to end.
 const lockTimeout = 2 * time.Second
-
-// batchDelay is how long a container's record waits for others to share its
-// fsync.
-const batchDelay = 500 * time.Microsecond
 
 // Store is an open file.
 type Store struct {
@@ -68,7 +63,6 @@ func open(path string, written schema) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	db.MaxBatchDelay = batchDelay
 	s := &Store{db: db}
 	err = written.check(db)
 	if err == nil {
@@ -86,12 +80,8 @@ func (s *Store) prepare(tx *bbolt.Tx, written schema) error {
 	if err != nil {
 		return err
 	}
-	names := [][]byte{bucketContainers}
 	for _, kind := range store.Kinds {
-		names = append(names, []byte(kind))
-	}
-	for _, name := range names {
-		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+		if _, err := tx.CreateBucketIfNotExists([]byte(kind)); err != nil {
 			return err
 		}
 	}
@@ -162,33 +152,6 @@ func (s *Store) Commit(_ context.Context, revision uint64, changes []state.Chang
 			}
 		}
 		return tx.Bucket(bucketMeta).Put(keyRevision, number(revision))
-	})
-}
-
-// LoadContainers returns the records of all containers.
-func (s *Store) LoadContainers(context.Context) (map[model.ContainerID][]byte, error) {
-	out := map[model.ContainerID][]byte{}
-	err := s.db.View(func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucketContainers).ForEach(func(id, raw []byte) error {
-			out[model.ContainerID(id)] = append([]byte(nil), raw...)
-			return nil
-		})
-	})
-	return out, err
-}
-
-// PutContainer stores the record of a container. Calls made at the same time
-// share one transaction.
-func (s *Store) PutContainer(_ context.Context, id model.ContainerID, record []byte) error {
-	return s.db.Batch(func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucketContainers).Put([]byte(id), record)
-	})
-}
-
-// DeleteContainer removes the record of a container; a missing one is success.
-func (s *Store) DeleteContainer(_ context.Context, id model.ContainerID) error {
-	return s.db.Batch(func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucketContainers).Delete([]byte(id))
 	})
 }
 

@@ -102,22 +102,6 @@ func TestWhatIsCommittedIsLoaded(t *testing.T) {
 	}
 }
 
-func TestContainers(t *testing.T) {
-	s := opened(t, filepath.Join(t.TempDir(), "state.db"))
-	defer s.Close()
-	ctx := t.Context()
-	for _, step := range []error{s.PutContainer(ctx, "a", []byte("one")), s.PutContainer(ctx, "b", []byte("two")), s.PutContainer(ctx, "a", []byte("three")),
-		s.DeleteContainer(ctx, "b"), s.DeleteContainer(ctx, "nobody")} {
-		if step != nil {
-			t.Fatal(step)
-		}
-	}
-	got, err := s.LoadContainers(ctx)
-	if err != nil || len(got) != 1 || string(got["a"]) != "three" {
-		t.Errorf("containers %q (%v)", got, err)
-	}
-}
-
 func TestNewerSchemaIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
 	s := opened(t, path)
@@ -129,7 +113,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	}
 	s.Close()
 	before, _ := os.ReadFile(path)
-	if _, err := Open(path); err == nil || !strings.Contains(err.Error(), "written by a newer version of the engine (schema 2, this one knows 1)") {
+	if _, err := Open(path); err == nil || !strings.Contains(err.Error(), "written by a newer version of the engine (schema 3, this one knows 2)") {
 		t.Errorf("error %v", err)
 	}
 	if after, _ := os.ReadFile(path); !slices.Equal(before, after) {

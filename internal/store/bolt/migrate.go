@@ -26,7 +26,7 @@ type schema struct {
 
 // current returns the schema of this engine. Who raises store.Schema adds a step
 // here, and a file of the version before to testdata.
-func current() schema { return schema{version: store.Schema, steps: []migration{}} }
+func current() schema { return schema{version: store.Schema, steps: []migration{recordsJoin}} }
 
 // versionOf returns the version that wrote a file; 0 for an empty one.
 func versionOf(tx *bbolt.Tx) uint64 {

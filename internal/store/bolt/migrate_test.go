@@ -15,6 +15,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/state"
 )
@@ -53,20 +54,20 @@ func TestStoreOfVersion1(t *testing.T) {
 	if got := len(slices.Collect(snapshot.Networks())); got != 4 {
 		t.Errorf("%d networks, want 4", got)
 	}
-	containers, err := s.LoadContainers(t.Context())
-	if err != nil || len(containers) != 1 {
-		t.Fatalf("%d containers (%v)", len(containers), err)
+	containers := slices.Collect(snapshot.Containers())
+	if len(containers) != 1 {
+		t.Fatalf("%d containers", len(containers))
 	}
-	for id, raw := range containers {
+	for _, c := range containers {
 		var record struct {
 			Version int
 			Name    string
 			Sandbox model.SandboxID
 		}
-		if err := json.Unmarshal(raw, &record); err != nil || record.Version != 1 || record.Name != "one" {
-			t.Errorf("container %+v (%v)", record, err)
+		if err := json.Unmarshal(c.Document, &record); err != nil || record.Version != 1 || record.Name != "one" || c.Name != "one" {
+			t.Errorf("container %s %+v (%v)", c.Name, record, err)
 		}
-		box, ok := snapshot.SandboxOf(id)
+		box, ok := snapshot.SandboxOf(c.ID)
 		if !ok || box.ID != record.Sandbox || box.Name != "one" || !box.Up {
 			t.Errorf("sandbox %+v of %+v", box, record)
 		}
@@ -75,6 +76,80 @@ func TestStoreOfVersion1(t *testing.T) {
 				t.Errorf("endpoint %+v", e)
 			}
 		}
+	}
+}
+
+// TestStoreOfSchema1: the store of a release that kept containers' records beside the
+// state, of a daemon that was killed, becomes one in which every container and its
+// sandbox tell the same story.
+func TestStoreOfSchema1(t *testing.T) {
+	path := unpacked(t, "state-v1-containers.db.gz")
+	s := opened(t, path)
+	snapshot, err := s.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := []string{"db", "front", "gone", "made", "multi", "policy", "stopped"}
+	for _, name := range own {
+		c, ok := snapshot.ContainerNamed(name)
+		sb, has := snapshot.SandboxOf(c.ID)
+		if said := `"Sandbox":"` + string(sb.ID) + `"`; !ok || !has || sb.Name != name || !strings.Contains(string(c.Document), said) {
+			t.Errorf("%s: container %q, sandbox %+v", name, c.ID, sb)
+		}
+	}
+	friend, _ := snapshot.ContainerNamed("friend") // shares a network
+	if _, has := snapshot.SandboxOf(friend.ID); has || !strings.Contains(string(friend.Document), `"NetworkMode":"container:`) {
+		t.Errorf("the one that shares a network: %s", friend.Document)
+	}
+	if n := len(slices.Collect(snapshot.Containers())); n != len(own)+1 {
+		t.Errorf("%d containers, want %d", n, len(own)+1)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	first := schema{version: 1}
+	if _, err := open(path, first); err == nil || !strings.Contains(err.Error(), "written by a newer version of the engine (schema 2, this one knows 1)") {
+		t.Errorf("the older version opens it: %v", err)
+	}
+	if nameOf(t, path+".v1", first) != "" { // there is no n1 in it
+		t.Error("the copy is another file")
+	}
+}
+
+// TestHalfARenameIsSettled: a daemon of schema 1 was killed between the two writes of
+// a rename. Nobody was told that it worked.
+func TestHalfARenameIsSettled(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	s, err := open(path, schema{version: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx := state.Begin(state.Empty(), facts.Set{})
+	tx.PutSandbox(model.Sandbox{ID: "s1", Container: "c1", Name: "new", Up: true, Generation: 3})
+	tx.PutSandbox(model.Sandbox{ID: "s2", Container: "c2", Name: "alone"})
+	now, changes := tx.Commit()
+	err = errors.Join(s.Commit(t.Context(), now.Revision, changes), s.db.Update(func(tx *bbolt.Tx) error {
+		bucket, err := tx.CreateBucket(bucketRecords)
+		if err != nil {
+			return err
+		}
+		return bucket.Put([]byte("c1"), []byte(`{"Version":2,"Name":"old"}`))
+	}), s.Close())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = opened(t, path)
+	defer s.Close()
+	after, err := s.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _ := after.ContainerNamed("old")
+	if sb, _ := after.SandboxOf("c1"); c.ID != "c1" || sb.Name != "old" || !sb.Up || sb.Generation != 3 {
+		t.Errorf("container %+v, sandbox %+v", c, sb)
+	}
+	if sb, ok := after.Sandbox("s2"); !ok || sb.Name != "alone" { // whoever runs containers removes it
+		t.Errorf("the other sandbox: %+v (%t)", sb, ok)
 	}
 }
 
@@ -229,7 +304,7 @@ func TestStoreOfVersion1WithContainers(t *testing.T) {
 		"multi up=true ports=1 links=0/0", "policy up=true ports=0 links=0/0", "stopped up=false ports=0 links=0/0"}; !slices.Equal(boxes, want) {
 		t.Errorf("sandboxes %q, want %q", boxes, want)
 	}
-	if containers, err := s.LoadContainers(t.Context()); err != nil || len(containers) != 8 {
-		t.Errorf("%d containers (%v), want 8", len(containers), err)
+	if n := len(slices.Collect(snapshot.Containers())); n != 8 {
+		t.Errorf("%d containers, want 8", n)
 	}
 }
