@@ -81,7 +81,47 @@ func (r *rig) agree(ctx context.Context, have []inspected) error {
 		r.ownNamespaces(ctx, running(have)),
 		r.ports(ctx, running(have)),
 		addresses(running(have)),
+		r.oneStory(ctx, have),
 		r.noDrift(ctx),
+	)
+}
+
+// oneStory compares what the model says of containers with what it says of their sandboxes, and both with what docker
+// says.
+func (r *rig) oneStory(ctx context.Context, have []inspected) error {
+	out, err := r.h.Run(ctx, r.linkspan, "state")
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	var want, records, sandboxes, up []string
+	for _, c := range have {
+		want = append(want, c.short()+" "+strings.TrimPrefix(c.Name, "/"))
+	}
+	for _, line := range lines(out) {
+		words := strings.Fields(line)
+		said := map[string]string{}
+		for _, w := range words {
+			name, value, _ := strings.Cut(w, "=")
+			said[name] = value
+		}
+		switch {
+		case strings.HasPrefix(line, "container "):
+			records = append(records, words[1]+" "+said["name"])
+		case strings.HasPrefix(line, "sandbox "):
+			sandboxes = append(sandboxes, said["container"]+" "+said["name"])
+			if said["up"] == "true" {
+				up = append(up, said["container"])
+			}
+		}
+	}
+	var live []string
+	for _, c := range running(have) {
+		live = append(live, c.short())
+	}
+	return errors.Join(
+		leftover("record", added(want, records)), prefixed("missing: record", added(records, want)),
+		leftover("sandbox", added(want, sandboxes)), // one that shares a network has none
+		leftover("network of a container that does not run", added(live, up)),
 	)
 }
 

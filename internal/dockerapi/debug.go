@@ -111,6 +111,10 @@ func (d *debugServer) state(w http.ResponseWriter, r *http.Request) {
 			model.Short(n.ID), n.Name, n.Driver, n.IPv4, n.IPv6, n.Internal, n.IPAM.Pools, n.Options)
 	}
 	out.WriteByte('\n')
+	for c := range s.Containers() {
+		line(&out, "container %s name=%s", model.Short(c.ID), c.Name)
+	}
+	out.WriteByte('\n')
 	for sb := range s.Sandboxes() {
 		line(&out, "sandbox %s container=%s name=%s mode=%s up=%t generation=%d net-admin=%t",
 			model.Short(sb.ID), model.Short(sb.Container), sb.Name, sb.Mode, sb.Up, sb.Generation, sb.NetAdmin)
