@@ -23,7 +23,6 @@ const (
 // here.
 var largeTypes = map[string]int{
 	"internal/workload.Manager": 161,
-	"internal/kernel.turn":      91,
 	"internal/dockerapi.server": 69,
 	"internal/forward.Server":   59,
 }

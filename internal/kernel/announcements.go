@@ -1,31 +1,39 @@
 package kernel
 
-import "github.com/linkspan/linkspan/internal/desired"
+import (
+	"github.com/linkspan/linkspan/internal/desired"
+)
 
-// Announcements leave nothing in the kernel: they are begun with their row and ended
-// with it, beside the turn.
+// announcements makes desired.Announce so. They leave nothing in the kernel: they are begun
+// with their row and ended with it, beside the pass.
+type announcements struct{ *pass }
 
-func (t *turn) putAnnounces(g group) {
+func handleAnnouncements(p *pass) handler {
+	h := announcements{p}
+	return handler{name: "announcements", put: h.put, drop: h.drop}
+}
+
+func (h announcements) put(g group) {
 	for _, d := range g.deltas {
-		t.try(d, func() error {
-			t.k.announcer.Put(d.New.(desired.Announce))
+		h.try(d, func() error {
+			h.k.announcer.Put(d.New.(desired.Announce))
 			return nil
 		})
 	}
 }
 
-func (t *turn) dropAnnounces(g group) {
+func (h announcements) drop(g group) {
 	for _, d := range g.deltas {
-		t.k.announcer.Drop(d.Old.(desired.Announce))
+		h.k.announcer.Drop(d.Old.(desired.Announce))
 	}
 }
 
-// announceAll takes up the announcements of a daemon that was here before, and ends
+// follow takes up the announcements of a daemon that was here before, and ends
 // those of rows that are no more.
-func (t *turn) announceAll(want desired.State) {
+func (h announcements) follow(want desired.State) {
 	var rows []desired.Announce
 	for o := range want.Kind(desired.KindAnnounce) {
 		rows = append(rows, o.Row.(desired.Announce))
 	}
-	t.k.announcer.Follow(rows)
+	h.k.announcer.Follow(rows)
 }

@@ -209,7 +209,7 @@ func TestKernelsWords(t *testing.T) {
 	}
 }
 
-// TestUnattributedFailure: a firewall that fails as a whole ends the turn before
+// TestUnattributedFailure: a firewall that fails as a whole ends the pass before
 // anything is reachable.
 func TestUnattributedFailure(t *testing.T) {
 	broken := errors.New("no nftables")

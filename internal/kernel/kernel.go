@@ -3,12 +3,12 @@
 // ours with what is there; both may be repeated at will, and what is as wanted
 // is never written.
 //
-// It must not decide anything: rows say what, and the order is the table of
-// phases in this file. It must not touch what does not bear one of the marks
+// It must not decide anything: rows say what, and the order is
+// desired.Kinds. It must not touch what does not bear one of the marks
 // that the folders below declare ("Ours: …").
 //
-//	deltas ──▶ turn ──phase by phase──▶ netns link sysctl fence addr route neigh ──▶ rtnl ──▶ kernel
-//	                                    nft (policies), conntrack
+//	deltas ──▶ pass ──step by step──▶ namespaces.go links.go … neighs.go ──▶ netns link … neigh ──▶ rtnl ──▶ kernel
+//	                                  policies.go ──▶ nft; connections.go ──▶ conntrack
 package kernel
 
 import (
@@ -44,7 +44,7 @@ type Options struct {
 	// Tests have processes without a container.
 	Census func() netns.Census
 	// Reached, if set, is called when Apply has gone through a stage: "nft", the
-	// name of a phase ("namespaces", "links" ...), or "removals". It serves tests
+	// name of a step ("namespaces", "links" ...), or "removals". It serves tests
 	// that stop the process there.
 	Reached func(stage string)
 }
@@ -77,8 +77,8 @@ type Kernel struct {
 	writes     atomic.Int64
 	unfenced   atomic.Bool // this kernel has no means for fences, and it was said
 
-	turns chan struct{} // holds one token: one turn at a time
-	host  *rtnl.Conn    // belongs to whoever has the turn
+	idle chan struct{} // holds one token while there is no pass
+	host *rtnl.Conn    // belongs to the pass
 }
 
 // New opens the host's namespace. It changes nothing.
@@ -104,7 +104,7 @@ func New(o Options) (*Kernel, error) {
 	}
 	k := &Kernel{
 		instance: o.Instance, log: o.Logger, firewall: o.Firewall, resolvConf: o.ResolvConf,
-		census: o.Census, reached: o.Reached, hostFile: file, turns: make(chan struct{}, 1),
+		census: o.Census, reached: o.Reached, hostFile: file, idle: make(chan struct{}, 1),
 	}
 	k.netns = netns.New(netns.Options{Dir: o.NetnsDir, Host: file, Instance: o.Instance, Logger: o.Logger})
 	k.flusher = conntrack.NewFlusher(func(f func() error) error {
@@ -117,7 +117,7 @@ func New(o Options) (*Kernel, error) {
 		k.netns.Close()
 		return nil, errors.Join(err, file.Close())
 	}
-	k.turns <- struct{}{}
+	k.idle <- struct{}{}
 	return k, nil
 }
 
@@ -133,7 +133,7 @@ func (k *Kernel) dial(ctx context.Context, namespace *os.File) (conn *rtnl.Conn,
 // Close waits for namespaces and connections that are still being removed, and
 // gives back what New opened. The Kernel must not be used afterwards.
 func (k *Kernel) Close() error {
-	<-k.turns
+	<-k.idle
 	k.announcer.Close()
 	k.flusher.Close()
 	k.netns.Close()
@@ -150,37 +150,8 @@ func (k *Kernel) Netns() *netns.Dir { return k.netns }
 // connections that were forgotten, are not in it.
 func (k *Kernel) Writes() int { return int(k.writes.Load()) }
 
-// phase is one step of a turn: all rows of one kind, namespace by namespace.
-// What a phase does not do is nil.
-type phase struct {
-	name string
-	kind desired.Kind
-	find func(*turn, group) (found, error) // what differs from the kernel
-	put  func(*turn, group)                // make new and changed rows so
-	drop func(*turn, group)                // remove what is no longer wanted
-}
-
-// phases is the order of things. A link is down until its sysctls, its bridge
-// and its addresses are set; the firewall knows it before it exists. Removal
-// runs through the table backwards.
-func phases() []phase {
-	return []phase{
-		{"namespaces", desired.KindNamespace, nil, (*turn).putNamespaces, (*turn).dropNamespaces},
-		{"links", desired.KindLink, (*turn).findLinks, (*turn).putLinks, (*turn).dropLinks},
-		{"sysctls", desired.KindSysctl, (*turn).findSysctls, (*turn).putSysctls, nil},
-		{"loopback", desired.KindLoopback, (*turn).findLoopback, (*turn).putLoopback, nil},
-		{"fences", desired.KindFence, (*turn).findFences, (*turn).putFences, (*turn).dropFences},
-		{"masters", desired.KindLink, nil, (*turn).putMasters, nil},
-		{"addresses", desired.KindAddr, (*turn).findAddrs, (*turn).putAddrs, (*turn).dropAddrs},
-		{"links up", desired.KindLink, nil, (*turn).putUp, nil},
-		{"routes", desired.KindRoute, (*turn).findRoutes, (*turn).putRoutes, (*turn).dropRoutes},
-		{"neighbours", desired.KindNeigh, (*turn).findNeighs, (*turn).putNeighs, (*turn).dropNeighs},
-		{"announcements", desired.KindAnnounce, nil, (*turn).putAnnounces, (*turn).dropAnnounces},
-	}
-}
-
-// Apply makes the kernel follow the deltas: additions and changes phase by
-// phase, then removals. Rows that are not the kernel's (names, resolvers) are
+// Apply makes the kernel follow the deltas: additions and changes step by
+// step, then removals. Rows that are not the kernel's (names, resolvers) are
 // ignored. Ports that are no longer published are closed before anything else.
 // What cannot be done is returned as *desired.Failure values joined by
 // errors.Join; the rest is done, except that a row whose owner has already
@@ -188,45 +159,54 @@ func phases() []phase {
 // that nothing after it was done. desired.ErrLost among them says that a row had no
 // place because something is missing that these deltas do not make.
 func (k *Kernel) Apply(ctx context.Context, deltas []desired.Delta) error {
-	t, err := k.begin(ctx, deltas)
+	p, err := k.begin(ctx, deltas)
 	if err != nil {
 		return err
 	}
-	defer t.end()
+	defer p.end()
 	put, drop := split(deltas)
 	closing, rest := closings(drop[desired.KindPolicy], put[desired.KindPolicy])
 	put[desired.KindPolicy] = append(closing, put[desired.KindPolicy]...)
-	t.begins(put)
-	if t.isFatal() {
-		return t.err()
+	p.putEarly(put)
+	if p.isFatal() {
+		return p.err()
 	}
-	for _, p := range phases()[1:] {
-		t.run(put[p.kind], p.put)
-		k.reached(p.name)
+	for _, s := range p.steps {
+		if !s.early {
+			p.run(put[s.kind], s.put)
+			k.reached(s.name)
+		}
 	}
-	t.dropAll(drop)
+	p.dropAll(drop)
 	k.reached("removals")
-	t.policies(rest)
-	t.forget(drop[desired.KindAddr], put[desired.KindPolicy])
-	err = t.err()
+	policies{p}.apply(rest)
+	p.forgetConnections(drop[desired.KindAddr], put[desired.KindPolicy])
+	err = p.err()
 	var taken *desired.NameTaken // then somebody chooses another name, and tries again
-	if err != nil && t.lost && !errors.As(err, &taken) {
+	if err != nil && p.lost && !errors.As(err, &taken) {
 		return errors.Join(err, fmt.Errorf("apply to the kernel: %w", desired.ErrLost))
 	}
 	return err
 }
 
-// begins does what comes first: the policies, and the first phase. Both take the
+// putEarly does what comes first: the policies, and the namespaces. Both take the
 // kernel most of a millisecond, and an empty namespace needs no policy, so they
 // go side by side.
-func (t *turn) begins(put map[desired.Kind][]desired.Delta) {
-	first := phases()[0]
-	var spaces sync.WaitGroup
-	spaces.Go(func() { t.run(put[first.kind], first.put) })
-	t.policies(put[desired.KindPolicy])
-	spaces.Wait()
-	t.k.reached("nft")
-	t.k.reached(first.name)
+func (p *pass) putEarly(put map[desired.Kind][]desired.Delta) {
+	var beside sync.WaitGroup
+	for _, s := range p.steps {
+		if s.early {
+			beside.Go(func() { p.run(put[s.kind], s.put) })
+		}
+	}
+	policies{p}.apply(put[desired.KindPolicy])
+	beside.Wait()
+	p.k.reached("nft")
+	for _, s := range p.steps {
+		if s.early {
+			p.k.reached(s.name)
+		}
+	}
 }
 
 // Resync makes the kernel as want says, whatever it was before, and removes what
@@ -242,35 +222,32 @@ func (k *Kernel) Check(ctx context.Context, want desired.State) (desired.Report,
 }
 
 func (k *Kernel) compare(ctx context.Context, want desired.State, dry bool) (desired.Report, error) {
-	t, err := k.begin(ctx, nil)
+	p, err := k.begin(ctx, nil)
 	if err != nil {
 		return desired.Report{}, err
 	}
-	defer t.end()
-	t.repair, t.dry = true, dry
+	defer p.end()
+	p.repair, p.dry = true, dry
 	before := k.Writes()
-	report, firewallErr := t.comparePolicies(want, dry)
-	t.note(firewallErr)
+	report, firewallErr := policies{p}.compare(want, dry)
+	p.note(firewallErr)
 
 	strays := map[desired.Kind][]desired.Delta{}
-	wanted := map[desired.Kind][]desired.Delta{}
-	wanted[desired.KindNamespace], strays[desired.KindNamespace] = t.findNamespaces(want)
-	for _, p := range phases() {
-		if p.find != nil {
-			wanted[p.kind], strays[p.kind] = t.search(p, want)
+	wrong := map[desired.Kind][]desired.Delta{}
+	for _, s := range p.steps {
+		if s.find != nil {
+			wrong[s.kind], strays[s.kind] = s.find(want)
 		}
 		if !dry {
-			t.run(wanted[p.kind], p.put)
+			p.run(wrong[s.kind], s.put)
 		}
 	}
 	if !dry {
-		t.markDoomed(strays[desired.KindNamespace])
-		t.dropAll(strays)
+		p.markDoomed(strays[desired.KindNamespace])
+		p.dropAll(strays)
+		announcements{p}.follow(want)
 	}
-	if !dry {
-		t.announceAll(want)
-	}
-	report.Drift = append(report.Drift, t.drift...)
+	report.Drift = append(report.Drift, p.drift...)
 	report.Writes += k.Writes() - before
-	return report, t.err()
+	return report, p.err()
 }

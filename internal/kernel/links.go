@@ -13,33 +13,112 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/link"
 )
 
+// links makes desired.Link so. A link is down until its settings, its bridge and its
+// addresses are there.
+type links struct{ *pass }
+
+func handleLinks(p *pass) handler {
+	h := links{p}
+	return handler{
+		name: "links", find: p.inEach("links", desired.KindLink, h.find), put: h.put, drop: h.drop,
+		then: []then{{desired.KindFence, "masters", h.enslave}, {desired.KindAddr, "links up", h.bringUp}},
+	}
+}
+
+func (h links) find(g group) (f found, err error) {
+	err = h.in(g.space, func(s *space) error {
+		all, err := link.List(s.conn)
+		if err != nil {
+			return err
+		}
+		there := map[string]link.Info{}
+		for _, i := range all {
+			there[i.Name] = i
+		}
+		for _, d := range g.deltas {
+			row := d.New.(desired.Link)
+			have, exists := there[row.Name]
+			delete(there, row.Name)
+			if !exists {
+				f.check(d, missing)
+				continue
+			}
+			f.check(d, h.drift(s, d.Owner, row, have))
+		}
+		for _, i := range there {
+			if owner, ours := h.stray(g.space, i); ours {
+				f.stray(owner, desired.Link{Namespace: g.space, Name: i.Name, Type: desired.LinkType(i.Type), Group: i.Group})
+			}
+		}
+		return nil
+	})
+	return f, err
+}
+
+// stray tells whether a link that nobody wants is ours to remove. A port in
+// our group without an alias is one that a crash left half made.
+func (h links) stray(space string, i link.Info) (owner desired.Owner, ours bool) {
+	if i.Name == loopback || link.Dying(h.k.instance, i) {
+		return "", false
+	}
+	if owner, ours = link.Owner(h.k.instance, i); ours {
+		return owner, true
+	}
+	halfMade := space == desired.HostNamespace && i.Type == string(desired.LinkVeth) && i.Group == desired.PortGroup && i.Alias == ""
+	return desired.HostOwner, halfMade
+}
+
+func (h links) drift(s *space, owner desired.Owner, row desired.Link, host link.Info) (why string) {
+	master, err := h.masterOf(s, row)
+	if errors.Is(err, unix.ENODEV) {
+		return "bridge " + row.Master + " is missing"
+	}
+	if err == nil {
+		err = h.want(s, owner, row, func(w link.Want) error {
+			have, err := w.WithPeer(host)
+			if err == nil {
+				why = w.Drift(have, master.Index)
+				h.remember(s, row, have)
+			}
+			return err
+		})
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return "the namespace of its other end is missing"
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return why
+}
+
 // want calls f with all that the link hand needs to know about a row.
-func (t *turn) want(s *space, owner desired.Owner, row desired.Link, f func(link.Want) error) error {
-	w := link.Want{Row: row, Instance: t.k.instance, Owner: owner, Conn: s.conn}
+func (h links) want(s *space, owner desired.Owner, row desired.Link, f func(link.Want) error) error {
+	w := link.Want{Row: row, Instance: h.k.instance, Owner: owner, Conn: s.conn}
 	if row.Peer == nil {
 		return f(w)
 	}
-	return t.in(row.Peer.Namespace, func(peer *space) error {
+	return h.in(row.Peer.Namespace, func(peer *space) error {
 		w.Peer, w.PeerFile = peer.conn, peer.file
 		return f(w)
 	})
 }
 
-func (t *turn) putLinks(g group) {
-	t.each(g, func(s *space, d desired.Delta) error {
+func (h links) put(g group) {
+	h.each(g, func(s *space, d desired.Delta) error {
 		row := d.New.(desired.Link)
-		if err := t.makeRoom(row); err != nil {
+		if err := h.makeRoom(row); err != nil {
 			return err
 		}
-		return t.want(s, d.Owner, row, func(w link.Want) error {
+		return h.want(s, d.Owner, row, func(w link.Want) error {
 			have, err := w.Put()
-			if taken := new(desired.NameTaken); t.repair && errors.As(err, &taken) {
-				have, err = t.putBeside(w)
+			if taken := new(desired.NameTaken); h.repair && errors.As(err, &taken) {
+				have, err = h.putBeside(w)
 			}
 			if err != nil {
 				return fmt.Errorf("interface %s: %w", row.Name, err)
 			}
-			t.remember(s, row, have)
+			h.remember(s, row, have)
 			return nil
 		})
 	})
@@ -47,72 +126,72 @@ func (t *turn) putLinks(g group) {
 
 // makeRoom removes, ahead of its time, a veth pair whose end in the container has
 // the name that the new one's is to have: a container that leaves one network and
-// joins another in one turn keeps its eth0.
-func (t *turn) makeRoom(row desired.Link) error {
+// joins another in one pass keeps its eth0.
+func (h links) makeRoom(row desired.Link) error {
 	if row.Peer == nil {
 		return nil
 	}
-	old, doomed := t.doomedLinks[place{row.Peer.Namespace, row.Peer.Name}]
+	old, doomed := h.doomedLinks[place{row.Peer.Namespace, row.Peer.Name}]
 	if !doomed || old.Name == row.Name {
 		return nil
 	}
-	return t.in(old.Namespace, func(s *space) error {
-		return about(link.Delete(s.conn, t.k.instance, old), "remove interface %s", old.Name)
+	return h.in(old.Namespace, func(s *space) error {
+		return about(link.Delete(s.conn, h.k.instance, old), "remove interface %s", old.Name)
 	})
 }
 
-// remember keeps what the links phase found, for the phases that enslave the
+// remember keeps what the step of links found, for those that enslave the
 // link and bring it up.
-func (t *turn) remember(s *space, row desired.Link, have link.State) {
-	t.forgetLink(s, row.Name)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.links[place{s.name, row.Name}] = have
+func (h links) remember(s *space, row desired.Link, have link.State) {
+	h.forgetLink(s, row.Name)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.links[place{s.name, row.Name}] = have
 	if p := row.Peer; p != nil {
-		delete(t.names, place{p.Namespace, p.Name})
+		delete(h.names, place{p.Namespace, p.Name})
 		if have.Peer.Name != "" && have.Peer.Name != p.Name {
-			t.names[place{p.Namespace, p.Name}] = have.Peer.Name
+			h.names[place{p.Namespace, p.Name}] = have.Peer.Name
 		}
-		if peer, open := t.spaces[p.Namespace]; open {
+		if peer, open := h.spaces[p.Namespace]; open {
 			delete(peer.links, p.Name)
 		}
 	}
 }
 
-func (t *turn) found(s *space, row desired.Link) link.State {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.links[place{s.name, row.Name}]
+func (h links) state(s *space, row desired.Link) link.State {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.links[place{s.name, row.Name}]
 }
 
-func (t *turn) putMasters(g group) {
-	t.each(g, func(s *space, d desired.Delta) error {
+func (h links) enslave(g group) {
+	h.each(g, func(s *space, d desired.Delta) error {
 		row := d.New.(desired.Link)
-		have := t.found(s, row).Host
+		have := h.state(s, row).Host
 		if row.Master == "" && have.Master == 0 || row.Adopt {
 			return nil
 		}
-		master, err := t.masterOf(s, row)
+		master, err := h.masterOf(s, row)
 		if err != nil {
 			return fmt.Errorf("adding interface %s to bridge %s failed: %w", row.Name, row.Master, err)
 		}
 		if master.Index == have.Master {
-			return t.setPort(s, row, have)
+			return h.setPort(s, row, have)
 		}
 		// The kernel's words are kept: users look up "exchange full", which is
 		// how a bridge says that it has all its 1023 ports.
 		if err := link.SetMaster(s.conn, row.Name, master.Index); err != nil {
 			return fmt.Errorf("adding interface %s to bridge %s failed: %w", row.Name, row.Master, err)
 		}
-		if err := link.Enlarge(s.conn, t.k.instance, master, row.Packets); err != nil {
+		if err := link.Enlarge(s.conn, h.k.instance, master, row.Packets); err != nil {
 			return fmt.Errorf("let bridge %s take large packets: %w", row.Master, err)
 		}
 		have.Hairpin, have.Passes = false, 0 // of the previous bridge
-		return t.setPort(s, row, have)
+		return h.setPort(s, row, have)
 	})
 }
 
-func (t *turn) setPort(s *space, row desired.Link, have link.Info) error {
+func (h links) setPort(s *space, row desired.Link, have link.Info) error {
 	if have.IsPort() || !(link.Want{Row: row}).IsPort() {
 		return nil
 	}
@@ -120,20 +199,20 @@ func (t *turn) setPort(s *space, row desired.Link, have link.Info) error {
 }
 
 // masterOf returns the bridge that the row wants, the zero Info for none.
-func (t *turn) masterOf(s *space, row desired.Link) (link.Info, error) {
+func (h links) masterOf(s *space, row desired.Link) (link.Info, error) {
 	if row.Master == "" {
 		return link.Info{}, nil
 	}
-	return t.lookup(s, row.Master)
+	return h.lookup(s, row.Master)
 }
 
-// putUp brings links up, of a veth pair the end in the container last: it then
+// bringUp brings links up, of a veth pair the end in the container last: it then
 // has a carrier from the start, and the kernel sets up its IPv6 at once instead
 // of when it gets round to watching links.
-func (t *turn) putUp(g group) {
-	t.each(g, func(s *space, d desired.Delta) error {
+func (h links) bringUp(g group) {
+	h.each(g, func(s *space, d desired.Delta) error {
 		row := d.New.(desired.Link)
-		have := t.found(s, row)
+		have := h.state(s, row)
 		if !have.Host.Up {
 			if err := link.SetUp(s.conn, row.Name); err != nil {
 				return fmt.Errorf("bring up %s: %w", row.Name, err)
@@ -142,8 +221,8 @@ func (t *turn) putUp(g group) {
 		if row.Peer == nil || have.Host.Up && have.Peer.Up {
 			return nil
 		}
-		return t.in(row.Peer.Namespace, func(peer *space) error {
-			return about(t.connect(s, peer, row, have), "bring up %s", have.Peer.Name)
+		return h.in(row.Peer.Namespace, func(peer *space) error {
+			return about(h.connect(s, peer, row, have), "bring up %s", have.Peer.Name)
 		})
 	})
 }
@@ -151,7 +230,7 @@ func (t *turn) putUp(g group) {
 // connect brings up the end of a veth pair in the container. Then it looks at
 // both: a kernel from 6.8 on takes that as a reason to tell the bridge at once
 // that its port has a carrier; an older one does it within milliseconds.
-func (t *turn) connect(s, peer *space, row desired.Link, have link.State) error {
+func (h links) connect(s, peer *space, row desired.Link, have link.State) error {
 	if !have.Peer.Up {
 		if err := link.SetUp(peer.conn, have.Peer.Name); err != nil {
 			return err
@@ -163,20 +242,20 @@ func (t *turn) connect(s, peer *space, row desired.Link, have link.State) error 
 	return err
 }
 
-// dropLinks removes links. Of a veth pair whose other end is in a namespace that
+// drop removes links. Of a veth pair whose other end is in a namespace that
 // is removed as well, only the function is removed at once; the kernel frees the
 // rest together with the namespace.
-func (t *turn) dropLinks(g group) {
-	t.eachGone(g, func(s *space, d desired.Delta) error {
+func (h links) drop(g group) {
+	h.eachGone(g, func(s *space, d desired.Delta) error {
 		row := d.Old.(desired.Link)
 		remove := link.Delete
-		if row.Peer != nil && t.doomedSpaces[row.Peer.Namespace] {
+		if row.Peer != nil && h.doomedSpaces[row.Peer.Namespace] {
 			remove = link.Retire
 		}
-		if err := remove(s.conn, t.k.instance, row); err != nil {
+		if err := remove(s.conn, h.k.instance, row); err != nil {
 			return fmt.Errorf("remove interface %s: %w", row.Name, err)
 		}
-		t.forgetLink(s, row.Name)
+		h.forgetLink(s, row.Name)
 		return nil
 	})
 }
@@ -184,7 +263,7 @@ func (t *turn) dropLinks(g group) {
 // putBeside makes a veth pair anew whose name in the container is taken by an
 // interface of the container's own: under the next free name. It is known by its
 // other end ever after.
-func (t *turn) putBeside(w link.Want) (link.State, error) {
+func (h links) putBeside(w link.Want) (link.State, error) {
 	all, err := link.List(w.Peer)
 	if err != nil {
 		return link.State{}, err
@@ -215,38 +294,4 @@ func freeName(name string, used map[string]bool) string {
 		}
 	}
 	return ""
-}
-
-// renamed returns the path of a setting as the container has named its interface.
-func (t *turn) renamed(row desired.Sysctl) string {
-	parts := strings.Split(row.Path, "/")
-	if len(parts) != sysctlParts {
-		return row.Path
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if name, known := t.names[place{row.Namespace, parts[3]}]; known {
-		parts[3] = name
-	}
-	return strings.Join(parts, "/")
-}
-
-// sysctlParts is how many parts the path of an interface's setting has:
-// net/ipv6/conf/eth0/accept_ra.
-const sysctlParts = 5
-
-// missed notes that a row had no place: its namespace, its interface, or the subnet
-// of its gateway in a container is gone, and nothing in this turn makes it. A
-// setting that is not there may never have been.
-func (t *turn) missed(d desired.Delta, err error) {
-	gone := errors.Is(err, unix.ENODEV) || errors.Is(err, fs.ErrNotExist)
-	if d.Space() != desired.HostNamespace {
-		gone = gone || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH)
-	}
-	if t.repair || !gone || d.Key().Kind == desired.KindSysctl {
-		return
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.lost = true
 }

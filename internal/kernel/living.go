@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -19,22 +18,22 @@ import (
 // own; so the mark inside decides, then the far end of a link of ours, then which
 // process is the oldest.
 
-// claim is how sure it is that a namespace is the one looked for.
-type claim int
+// evidence is how sure it is that a namespace is the one looked for.
+type evidence int
 
 const (
-	disowned claim = iota // the host's, or one that was given up
-	lodged                // a process of the container is in it
-	linked                // an interface of ours leads into it
-	marked                // it bears our mark
+	disowned evidence = iota // the host's, or one that was given up
+	lodged                   // a process of the container is in it
+	linked                   // an interface of ours leads into it
+	marked                   // it bears our mark
 )
 
 // rename gives a name back to the namespace that lives. wrong is where the name
 // leads now, nil if nowhere; it stays so if nothing lives, and is closed if
-// something else does. The error is fs.ErrNotExist if there is neither. A dry turn
+// something else does. The error is fs.ErrNotExist if there is neither. A dry pass
 // looks into the namespace and leaves the name.
-func (t *turn) rename(name string, wrong *space) (*space, error) {
-	file := t.living(name)
+func (p *pass) rename(name string, wrong *space) (*space, error) {
+	file := p.living(name)
 	switch {
 	case file == nil && wrong == nil:
 		return nil, fmt.Errorf("network namespace %s: %w", name, fs.ErrNotExist)
@@ -46,28 +45,28 @@ func (t *turn) rename(name string, wrong *space) (*space, error) {
 		wrong.close()
 	}
 	if wrong == nil {
-		t.tell("namespace " + name + ": its name is gone, and it lives")
+		p.tell("namespace " + name + ": its name is gone, and it lives")
 	} else {
-		t.tell("namespace " + name + ": its name leads to another namespace")
+		p.tell("namespace " + name + ": its name leads to another namespace")
 	}
-	if !t.dry {
-		if err := t.k.netns.Bind(t.ctx, name, file); err != nil {
+	if !p.dry {
+		if err := p.k.netns.Bind(p.ctx, name, file); err != nil {
 			return nil, errors.Join(err, file.Close())
 		}
-		t.k.writes.Add(1)
-		t.k.log.Warn("a running container's network namespace has its name again, which somebody had taken away",
+		p.k.writes.Add(1)
+		p.k.log.Warn("a running container's network namespace has its name again, which somebody had taken away",
 			"op", "netns.bind", "container", name)
 	}
-	return t.dial(name, file)
+	return p.dial(name, file)
 }
 
 // living opens the namespace that the processes of a container are in; nil if there
 // is none.
-func (t *turn) living(name string) (best *os.File) {
+func (p *pass) living(name string) (best *os.File) {
 	sure := disowned
 	var seen []os.FileInfo
-	for _, p := range t.processes(name) {
-		file, err := netns.Inside(p)
+	for _, process := range p.processes(name) {
+		file, err := netns.Inside(process)
 		if err != nil {
 			continue // it has ended
 		}
@@ -79,7 +78,7 @@ func (t *turn) living(name string) (best *os.File) {
 		how := disowned
 		if !known {
 			seen = append(seen, info)
-			how = t.claimTo(name, file)
+			how = p.evidenceFor(name, file)
 		}
 		if how <= sure {
 			file.Close()
@@ -93,43 +92,43 @@ func (t *turn) living(name string) (best *os.File) {
 	return best
 }
 
-func (t *turn) processes(name string) []netns.Process {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.census == nil {
-		t.census = t.k.census()
+func (p *pass) processes(name string) []netns.Process {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.census == nil {
+		p.census = p.k.census()
 	}
-	return t.census[name]
+	return p.census[name]
 }
 
-// claimTo says how sure it is that a namespace, in which a process of the container
+// evidenceFor says how sure it is that a namespace, in which a process of the container
 // is, is the container's own.
-func (t *turn) claimTo(name string, file *os.File) claim {
-	if netns.Same(file, t.k.hostFile) {
+func (p *pass) evidenceFor(name string, file *os.File) evidence {
+	if netns.Same(file, p.k.hostFile) {
 		return disowned
 	}
 	dup, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return disowned
 	}
-	s, err := t.dial(name, os.NewFile(uintptr(dup), file.Name()))
+	s, err := p.dial(name, os.NewFile(uintptr(dup), file.Name()))
 	if err != nil {
 		return disowned
 	}
 	defer s.close()
 	lo, err := link.Get(s.conn, loopback)
 	switch {
-	case err != nil || link.Dying(t.k.instance, lo):
+	case err != nil || link.Dying(p.k.instance, lo):
 		return disowned
-	case ours(t.k.instance, lo):
+	case ours(p.k.instance, lo):
 		return marked
 	}
-	return max(lodged, t.linkedTo(s))
+	return max(lodged, p.linkedTo(s))
 }
 
 // linkedTo tells whether the other end of a link of ours on the host is in a
 // namespace.
-func (t *turn) linkedTo(s *space) claim {
+func (p *pass) linkedTo(s *space) evidence {
 	all, err := link.List(s.conn)
 	if err != nil {
 		return disowned
@@ -138,8 +137,8 @@ func (t *turn) linkedTo(s *space) claim {
 		if i.Type != "veth" {
 			continue
 		}
-		host, err := link.ByIndex(t.k.host, i.PeerIndex)
-		if err == nil && ours(t.k.instance, host) && host.PeerIndex == i.Index {
+		host, err := link.ByIndex(p.k.host, i.PeerIndex)
+		if err == nil && ours(p.k.instance, host) && host.PeerIndex == i.Index {
 			return linked
 		}
 	}
@@ -151,13 +150,4 @@ func (t *turn) linkedTo(s *space) claim {
 func ours(instance string, i link.Info) bool {
 	_, marked := link.Owner(instance, i)
 	return marked && !link.Dying(instance, i)
-}
-
-// tell adds a line to the drift, once.
-func (t *turn) tell(line string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !slices.Contains(t.drift, line) {
-		t.drift = append(t.drift, line)
-	}
 }

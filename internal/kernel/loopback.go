@@ -10,12 +10,20 @@ import (
 // loopback is the loopback interface of every network namespace.
 const loopback = "lo"
 
-func (t *turn) findLoopback(g group) (f found, err error) {
+// loopbacks makes desired.Loopback so. It is never set back.
+type loopbacks struct{ *pass }
+
+func handleLoopbacks(p *pass) handler {
+	h := loopbacks{p}
+	return handler{name: "loopback", find: p.inEach("loopback", desired.KindLoopback, h.find), put: h.put}
+}
+
+func (h loopbacks) find(g group) (f found, err error) {
 	if len(g.deltas) == 0 {
 		return f, nil
 	}
-	err = t.in(g.space, func(s *space) error {
-		have, err := t.lookup(s, loopback)
+	err = h.in(g.space, func(s *space) error {
+		have, err := h.lookup(s, loopback)
 		for _, d := range g.deltas {
 			f.check(d, have.Packets.LoopbackDrift(d.New.(desired.Loopback)))
 		}
@@ -24,10 +32,10 @@ func (t *turn) findLoopback(g group) (f found, err error) {
 	return f, err
 }
 
-func (t *turn) putLoopback(g group) {
-	t.each(g, func(s *space, d desired.Delta) error {
+func (h loopbacks) put(g group) {
+	h.each(g, func(s *space, d desired.Delta) error {
 		row := d.New.(desired.Loopback)
-		have, err := t.lookup(s, loopback)
+		have, err := h.lookup(s, loopback)
 		if err == nil && have.Packets.LoopbackDrift(row) != "" {
 			err = link.SetLoopback(s.conn, loopback, row)
 		}

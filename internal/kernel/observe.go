@@ -28,13 +28,13 @@ const maxResolvers = 16
 // interfaces of ours, how large packets may be, its name servers, whether it
 // forwards, and which boot this is. It changes nothing.
 func (k *Kernel) Observe(ctx context.Context) (facts.Host, error) {
-	t, err := k.begin(ctx, nil)
+	p, err := k.begin(ctx, nil)
 	if err != nil {
 		return facts.Host{}, err
 	}
-	defer t.end()
+	defer p.end()
 	h := facts.Host{Instance: k.instance, BootID: bootID()}
-	if err := t.observeRoutes(&h); err != nil {
+	if err := (observer{p}).routes(&h); err != nil {
 		return facts.Host{}, fmt.Errorf("read the host's routes: %w", err)
 	}
 	if h.Resolvers, err = readResolvers(k.resolvConf); err != nil {
@@ -51,6 +51,9 @@ func (k *Kernel) Observe(ctx context.Context) (facts.Host, error) {
 	return h, err
 }
 
+// observer learns from the host's links and routes.
+type observer struct{ *pass }
+
 // bootID returns random(4)'s identity of this boot, empty if there is none.
 func bootID() string {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
@@ -66,9 +69,9 @@ func off(tree *sysctl.Tree, path string) bool {
 	return err == nil && value == "0"
 }
 
-// observeRoutes adds what follows from the host's links and routes.
-func (t *turn) observeRoutes(h *facts.Host) error {
-	conn := t.spaces[desired.HostNamespace].conn
+// routes adds what follows from the host's links and routes.
+func (o observer) routes(h *facts.Host) error {
+	conn := o.spaces[desired.HostNamespace].conn
 	links, err := link.List(conn)
 	if err != nil {
 		return err
@@ -77,19 +80,19 @@ func (t *turn) observeRoutes(h *facts.Host) error {
 	if err != nil {
 		return err
 	}
-	if err := t.observeAddrs(conn, links, h); err != nil {
+	if err := o.addrs(conn, links, h); err != nil {
 		return err
 	}
-	h.OnLink = t.onLinkPrefixes(links, routes)
+	h.OnLink = o.onLinkPrefixes(links, routes)
 	h.Packets = packetFacts(links, routes)
 	return nil
 }
 
-// observeAddrs adds the host's addresses, except where they are of interfaces of
+// addrs adds the host's addresses, except where they are of interfaces of
 // ours or mean nothing elsewhere, and the MAC addresses of who has any, or is a
 // bridge: a network may be about to adopt it.
-func (t *turn) observeAddrs(conn *rtnl.Conn, links []link.Info, h *facts.Host) error {
-	ours := t.ours(links)
+func (o observer) addrs(conn *rtnl.Conn, links []link.Info, h *facts.Host) error {
+	ours := o.ours(links)
 	all, err := addr.List(conn, everyLink)
 	if err != nil {
 		return err
@@ -119,10 +122,10 @@ func (t *turn) observeAddrs(conn *rtnl.Conn, links []link.Info, h *facts.Host) e
 const everyLink = 0
 
 // ours tells which links belong to the engine, by their index.
-func (t *turn) ours(links []link.Info) map[int]bool {
+func (o observer) ours(links []link.Info) map[int]bool {
 	out := map[int]bool{}
 	for _, l := range links {
-		_, owned := link.Owner(t.k.instance, l)
+		_, owned := link.Owner(o.k.instance, l)
 		out[l.Index] = owned || l.Group == desired.PortGroup
 	}
 	return out
@@ -130,8 +133,8 @@ func (t *turn) ours(links []link.Info) map[int]bool {
 
 // onLinkPrefixes lists where the host gets without a gateway. Default routes,
 // link-local and multicast prefixes say nothing about who is where.
-func (t *turn) onLinkPrefixes(links []link.Info, routes []route.Info) []netip.Prefix {
-	skip := t.ours(links)
+func (o observer) onLinkPrefixes(links []link.Info, routes []route.Info) []netip.Prefix {
+	skip := o.ours(links)
 	var out []netip.Prefix
 	for _, r := range routes {
 		p := r.Destination

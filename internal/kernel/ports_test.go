@@ -250,7 +250,7 @@ func (l *portLab) clientIn(t *testing.T, space string) {
 	t.Cleanup(func() { l.client.Close() })
 }
 
-// TestPortTakenOver: in one turn one port goes and a range comes that has it too.
+// TestPortTakenOver: in one pass one port goes and a range comes that has it too.
 func TestPortTakenOver(t *testing.T) {
 	l := newPortLab(t)
 	single := desired.Publish{

@@ -126,7 +126,7 @@ func TestEndpointsReachEachOther(t *testing.T) {
 	}
 }
 
-// TestSwitchNetworks leaves one network and joins another in one turn, under the
+// TestSwitchNetworks leaves one network and joins another in one pass, under the
 // same name inside.
 func TestSwitchNetworks(t *testing.T) {
 	l := newLab(t)

@@ -16,7 +16,7 @@ import (
 )
 
 // Traffic reads every counter: those of published ports, of port security, and
-// those of all bridges of the host's namespace, ours or not. It takes no turn, and nothing is
+// those of all bridges of the host's namespace, ours or not. It waits for no pass, and nothing is
 // read while nobody asks.
 func (k *Kernel) Traffic(ctx context.Context) (facts.Traffic, error) {
 	ports, portsErr := k.firewall.Traffic(ctx)

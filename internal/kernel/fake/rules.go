@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/model"
 )
 
 // admit enforces what the kernel would: whatever a row refers to must exist.
@@ -28,6 +29,11 @@ func (k *Kernel) admit(r desired.Row) error {
 		}
 		if r.Gateway.IsValid() && !k.reachable(r) {
 			return fmt.Errorf("nexthop has invalid gateway: %w", syscall.ENETUNREACH)
+		}
+	case desired.Namespace, desired.Loopback:
+	default:
+		if r.Key().Kind != desired.KindPolicy {
+			return model.Errorf(model.NotImplemented, "the fake kernel does not know %q", r)
 		}
 	}
 	return nil

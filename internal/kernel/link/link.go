@@ -117,9 +117,9 @@ func List(c *rtnl.Conn) ([]Info, error) {
 	return out, nil
 }
 
-// Claim marks the namespace as ours and brings its loopback interface up, in one
+// SetMark marks the namespace as ours and brings its loopback interface up, in one
 // message.
-func Claim(c *rtnl.Conn, mark string) error {
+func SetMark(c *rtnl.Conn, mark string) error {
 	return set(c, "lo", change{flags: unix.IFF_UP, mask: unix.IFF_UP, attrs: func(ae *netlink.AttributeEncoder) {
 		ae.Bytes(unix.IFLA_IFALIAS, []byte(mark))
 	}})

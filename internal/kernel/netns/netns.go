@@ -7,7 +7,7 @@
 // back to do that before the namespace gets its name.
 //
 // Ours: a namespace that the caller of Create marked from inside before it was
-// mounted (see link.Claim), and the file that it is mounted on, of mode 0100 and
+// mounted (see link.SetMark), and the file that it is mounted on, of mode 0100 and
 // with "linkspan:<instance>" in it. The directory is shared with everybody who uses
 // `ip netns add`, and with engines in other mount namespaces: what is without the
 // mark is never removed.

@@ -145,6 +145,7 @@ func (c *conn) dump(ctx context.Context, m message, visit func(body []byte) erro
 		return err
 	}
 	interrupted := false
+	var cut error // why the answer ends before its time
 	for {
 		done, err := c.receive(func(h header, body []byte) error {
 			if h.seq != seq {
@@ -154,6 +155,9 @@ func (c *conn) dump(ctx context.Context, m message, visit func(body []byte) erro
 			switch {
 			case h.kind == unix.NLMSG_ERROR:
 				return kernelError(h, body)
+			case h.kind == unix.NLMSG_DONE:
+				cut = errorNumber(body)
+				return nil
 			case h.kind < unix.NLMSG_MIN_TYPE || len(body) < nfgenSize:
 				return nil
 			}
@@ -168,9 +172,17 @@ func (c *conn) dump(ctx context.Context, m message, visit func(body []byte) erro
 			return errInterrupted
 		}
 		if done {
-			return nil
+			return cut
 		}
 	}
+}
+
+// errorNumber reads what an error, and on newer kernels the end of a dump, begins with.
+func errorNumber(body []byte) error {
+	if len(body) < 4 || int32(binary.NativeEndian.Uint32(body)) >= 0 {
+		return nil
+	}
+	return unix.Errno(-int32(binary.NativeEndian.Uint32(body)))
 }
 
 func (c *conn) send(ctx context.Context, b []byte) error {
@@ -272,11 +284,10 @@ func kernelError(h header, body []byte) error {
 	if len(body) < 4+unix.NLMSG_HDRLEN {
 		return fmt.Errorf("nf_tables error of %d bytes: %w", len(body), unix.EBADMSG)
 	}
-	code := int32(binary.NativeEndian.Uint32(body))
-	if code == 0 {
+	errno := errorNumber(body)
+	if errno == nil {
 		return nil
 	}
-	errno := unix.Errno(-code)
 	skip := 4 + unix.NLMSG_HDRLEN
 	if h.flags&flagCapped == 0 {
 		skip = 4 + align(parseHeader(body[4:]).size)

@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -235,14 +236,34 @@ type seenElement struct {
 func (c *conn) readSet(ctx context.Context, t table, name string, s *seenSet) error {
 	var bounds []seenElement
 	err := c.eachElement(ctx, t, name, func(e seenElement) { bounds = append(bounds, e) })
-	if s.flags&unix.NFT_SET_INTERVAL != 0 && s.flags&setConcat == 0 {
+	return cmp.Or(err, s.take(bounds))
+}
+
+// take keeps what a dump has brought. One that brings an element twice has left out
+// another, and the kernel does not say so: a set's table grows some time after elements
+// came, and a dump goes on by counting (nft_rhash_walk in net/netfilter/nft_set_hash.c).
+func (s *seenSet) take(bounds []seenElement) error {
+	switch {
+	case s.flags&unix.NFT_SET_EVAL == 0 && repeats(bounds): // others change all the time
+		return errInterrupted
+	case s.flags&unix.NFT_SET_INTERVAL != 0 && s.flags&setConcat == 0:
 		s.pair(bounds)
-		return err
+	default:
+		for _, b := range bounds {
+			s.elements[b.element] = true
+		}
 	}
-	for _, b := range bounds {
-		s.elements[b.element] = true
+	return nil
+}
+
+// repeats tells whether an element is there twice, whatever it has counted.
+func repeats(all []seenElement) bool {
+	seen := make(map[seenElement]bool, len(all))
+	for _, e := range all {
+		e.packets, e.bytes = 0, 0
+		seen[e] = true
 	}
-	return err
+	return len(seen) < len(all)
 }
 
 // eachElement calls visit for everything in a set.

@@ -53,7 +53,7 @@ type Conn struct {
 	fd     int
 	writes *atomic.Int64
 
-	turn   sync.Mutex // guards the fields below, and the exchange itself
+	mu     sync.Mutex // guards the fields below, and the exchange itself
 	seq    uint32
 	buffer []byte
 }
@@ -153,8 +153,8 @@ func (c *Conn) Each(r Request, f func(msg []byte) error) error {
 // exchange sends one request and hands over the objects of the answer until the
 // kernel says that it is complete.
 func (c *Conn) exchange(r Request, flags netlink.HeaderFlags, each func([]byte)) error {
-	c.turn.Lock()
-	defer c.turn.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.seq++
 	packet, err := r.encode(flags, c.seq)
 	if err != nil {

@@ -1,0 +1,57 @@
+package nft
+
+import (
+	"encoding/binary"
+	"errors"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// TestRepeatedElements: a dump that brings an element twice is taken again.
+func TestRepeatedElements(t *testing.T) {
+	one, other := seenElement{element: element{key: "a"}}, seenElement{element: element{key: "b"}, packets: 1}
+	again := other
+	again.packets = 2
+	end := one
+	end.end = true
+	for _, c := range []struct {
+		name   string
+		flags  uint32
+		bounds []seenElement
+		want   error
+	}{
+		{"each once", 0, []seenElement{one, other}, nil},
+		{"one twice", 0, []seenElement{one, other, again}, errInterrupted},
+		{"both ends of an interval", unix.NFT_SET_INTERVAL, []seenElement{one, end}, nil},
+		{"packets add to it", unix.NFT_SET_EVAL, []seenElement{one, other, again}, nil},
+	} {
+		s := &seenSet{flags: c.flags, elements: map[element]bool{}}
+		if err := s.take(c.bounds); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+		}
+	}
+}
+
+// TestEveryPolicyIsExpressed ranges over all types of rows.
+func TestEveryPolicyIsExpressed(t *testing.T) {
+	for _, row := range desired.Types() {
+		_, err := render(row)
+		if known, policy := model.KindOf(err) != model.NotImplemented, row.Key().Kind == desired.KindPolicy; known != policy {
+			t.Errorf("%T: expressed is %t, want %t", row, known, policy)
+		}
+	}
+}
+
+func TestErrorAtTheEndOfADump(t *testing.T) {
+	number := func(n int32) []byte { return binary.NativeEndian.AppendUint32(nil, uint32(n)) }
+	if err := errorNumber(number(-int32(unix.ENOMEM))); !errors.Is(err, unix.ENOMEM) {
+		t.Errorf("got %v", err)
+	}
+	if err := errors.Join(errorNumber(number(0)), errorNumber(nil)); err != nil {
+		t.Errorf("got %v", err)
+	}
+}

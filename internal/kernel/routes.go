@@ -1,0 +1,102 @@
+package kernel
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/link"
+	"github.com/linkspan/linkspan/internal/kernel/route"
+)
+
+// routes makes desired.Route so.
+type routes struct{ *pass }
+
+func handleRoutes(p *pass) handler {
+	h := routes{p}
+	return handler{name: "routes", find: p.inEach("routes", desired.KindRoute, h.find), put: h.put, drop: h.drop}
+}
+
+func (h routes) find(g group) (f found, err error) {
+	err = h.in(g.space, func(s *space) error {
+		have, err := route.Ours(s.conn)
+		if err != nil {
+			return err
+		}
+		wanted := map[string]bool{}
+		for _, d := range g.deltas {
+			row := d.New.(desired.Route)
+			wanted[row.Destination.String()] = true
+			spec, err := h.spec(s, row)
+			if err != nil || !slices.ContainsFunc(have, func(i route.Info) bool { return i.Matches(spec) }) {
+				f.check(d, missing)
+			}
+		}
+		for _, i := range have {
+			if !wanted[i.Destination.String()] {
+				f.stray(desired.HostOwner, desired.Route{
+					Namespace: g.space, Destination: i.Destination, Gateway: i.Gateway, Link: nameOf(s, i.Index),
+				})
+			}
+		}
+		return nil
+	})
+	return f, err
+}
+
+func (h routes) put(g group) {
+	h.each(g, func(s *space, d desired.Delta) error {
+		row := d.New.(desired.Route)
+		spec, err := h.spec(s, row)
+		if err == nil {
+			err = h.putOne(s, spec)
+		}
+		return about(err, "route to %s", row.Destination)
+	})
+}
+
+// putOne sets a route, and waits for the kernel to notice that the link has a
+// carrier if that is why it does not know the gateway's subnet yet (IPv6 only:
+// linkwatch runs up to a second late). Asking for the link makes kernels from 6.8
+// on look at once.
+func (h routes) putOne(s *space, spec route.Spec) error {
+	err := route.Put(s.conn, spec)
+	for wait := time.Millisecond; errors.Is(err, unix.EHOSTUNREACH) && spec.Index != 0 && wait < time.Second; wait *= 2 {
+		if _, linkErr := link.ByIndex(s.conn, spec.Index); linkErr != nil {
+			return err
+		}
+		if err = route.Put(s.conn, spec); !errors.Is(err, unix.EHOSTUNREACH) {
+			break
+		}
+		select {
+		case <-time.After(wait):
+		case <-h.ctx.Done():
+			return h.ctx.Err()
+		}
+	}
+	return err
+}
+
+// spec says what a row means to the kernel.
+func (h routes) spec(s *space, row desired.Route) (route.Spec, error) {
+	spec := route.Spec{Destination: row.Destination, Gateway: row.Gateway, Replace: s.name != desired.HostNamespace}
+	if row.Link == "" {
+		return spec, nil
+	}
+	var err error
+	spec.Index, err = h.indexOf(s, row.Link)
+	return spec, err
+}
+
+func (h routes) drop(g group) {
+	h.eachGone(g, func(s *space, d desired.Delta) error {
+		row := d.Old.(desired.Route)
+		if h.isDoomed(s, row.Link) {
+			return nil
+		}
+		return about(route.Delete(s.conn, row.Destination), "route to %s", row.Destination)
+	})
+}
