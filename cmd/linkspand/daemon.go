@@ -17,6 +17,7 @@ import (
 	"github.com/linkspan/linkspan/internal/engine"
 	"github.com/linkspan/linkspan/internal/events"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/images"
 	"github.com/linkspan/linkspan/internal/keeper"
 	"github.com/linkspan/linkspan/internal/kernel"
 	"github.com/linkspan/linkspan/internal/kernel/nft"
@@ -49,6 +50,7 @@ type daemon struct {
 	runtime  *runtime.Runtime
 	events   events.Bus
 	networks *networks.Manager
+	images   *images.Manager
 	manager  *workload.Manager
 	// notifier is for the service manager that started the daemon.
 	notifier notifier
@@ -210,7 +212,7 @@ func (d *daemon) openManager(ctx context.Context) (err error) {
 	c, r := d.config, d.runtime
 	d.manager, err = workload.New(workload.Options{
 		Engine: d.engine, Containers: r.Containers, Tasks: r.Tasks, Control: r.Tasks, Execs: r.Execs, Confinement: r.Containers, Sizes: r.Containers,
-		Images: r.Images, Transfer: r.Images,
+		Images:  r.Images,
 		Outputs: outputs{d.keeper.Outputs()}, Logs: logs{},
 		Events: &d.events, Drops: d.kernel, Root: c.DataRoot, ExecRoot: c.ExecRoot, StorageDriver: r.Snapshotter(),
 		Defaults: workload.Defaults{
@@ -223,6 +225,7 @@ func (d *daemon) openManager(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	d.images = images.New(images.Options{Store: r.Images, Containers: d.manager, Events: &d.events, Logger: d.log})
 	d.later(d.closeManager)
 	if err := d.manager.Restore(ctx); err != nil {
 		return fmt.Errorf("take up the containers: %w", err)

@@ -35,7 +35,7 @@ func (d *daemon) answer(ctx context.Context) error {
 	metrics := prometheus.NewRegistry()
 	observe := d.register(metrics)
 	api := dockerapi.New(dockerapi.Options{
-		Backends: dockerapi.BackendsOf(d.manager, &d.events, d.networks), Info: d.info(ctx), Settings: d.shown, Logger: d.log, Observe: observe,
+		Backends: dockerapi.BackendsOf(d.manager, d.images, d.networks, &d.events), Info: d.info(ctx), Settings: d.shown, Logger: d.log, Observe: observe,
 	})
 	private := dockerapi.Debug(dockerapi.DebugOptions{
 		Engine: d.engine, Containers: d.manager, Traffic: d.kernel, Listeners: forward.Listeners, Metrics: metrics, Logger: d.log,

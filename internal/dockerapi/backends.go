@@ -6,10 +6,11 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/network"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/events"
+	"github.com/linkspan/linkspan/internal/images"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/networks"
 	"github.com/linkspan/linkspan/internal/query"
@@ -82,19 +83,21 @@ type Events interface {
 // Usage counts.
 type Usage interface {
 	Counts() (running, paused, stopped int)
-	// ImageUsers returns the containers made from an image, true for one that runs.
-	ImageUsers(id model.ImageID) map[model.ContainerID]bool
 	// Size returns the bytes that a container has written, and those of all it sees.
 	Size(ctx context.Context, ref string) (written, all int64, err error)
 }
 
-// Images is the store of images.
+// Images shows and removes images.
 type Images interface {
-	Images(ctx context.Context) ([]model.Image, error)
-	Image(ctx context.Context, ref string) (model.Image, error)
-	Tag(ctx context.Context, source, tag string) error
+	Find(ctx context.Context, ref string) (model.Image, error)
+	// List returns the images that meet all filters, with the names asked for.
+	List(ctx context.Context, f query.Filters) ([]model.Image, error)
+	// Users returns how many containers are made from an image.
+	Users(id model.ImageID) int
+	Tag(ctx context.Context, ref, name string) error
 	// Remove takes a name off an image and deletes the image with its last name.
-	Remove(ctx context.Context, ref string, force bool) (untagged, deleted []string, err error)
+	Remove(ctx context.Context, ref string, force bool) ([]images.Change, error)
+	Prune(ctx context.Context, f query.Filters) (done []images.Change, reclaimed uint64, err error)
 }
 
 // Transfer moves images into and out of the store.
@@ -143,9 +146,9 @@ type Backends struct {
 }
 
 // BackendsOf returns the backends that the hubs make up.
-func BackendsOf(m *workload.Manager, bus Events, networks Networks) Backends {
+func BackendsOf(m *workload.Manager, i *images.Manager, n *networks.Manager, bus *events.Bus) Backends {
 	return Backends{
 		Containers: m, Lifecycle: m, Control: m, Terminals: m, Execs: m.Execs(), Memberships: m,
-		Events: bus, Usage: m, Images: m.Images(), Transfer: m.Transfer(), Networks: networks,
+		Events: bus, Usage: m, Images: i, Transfer: i, Networks: n,
 	}
 }

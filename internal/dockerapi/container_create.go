@@ -219,7 +219,7 @@ func (s *server) checkPlatform(r *request, create workload.CreateRequest) error 
 	case "aarch64":
 		arch = "arm64"
 	}
-	image, err := s.Images.Image(r.Context(), create.Config.Image)
+	image, err := s.Images.Find(r.Context(), create.Config.Image)
 	if err != nil {
 		return err
 	}

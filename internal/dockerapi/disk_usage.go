@@ -11,6 +11,7 @@ import (
 	"github.com/moby/moby/api/types/volume"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/query"
 	"github.com/linkspan/linkspan/internal/workload"
 )
 
@@ -39,7 +40,7 @@ func (s *server) diskUsage(w http.ResponseWriter, r *request) error {
 		}
 	}
 	wants := func(kind string) bool { return len(asked) == 0 || slices.Contains(asked, kind) }
-	images, err := s.summaries(r, nil)
+	images, err := s.summaries(r, query.Filters{})
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/api/types"
 	"github.com/moby/moby/api/types/events"
 
+	"github.com/linkspan/linkspan/internal/images"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/workload"
 )
@@ -150,14 +151,5 @@ func matchEventImage(f workload.Filters, e events.Message) bool {
 		attribute = "name"
 	}
 	name := e.Actor.Attributes[attribute]
-	return f.MatchExact("image", e.Actor.ID) || f.MatchExact("image", name) || f.MatchExact("image", withoutTag(name))
-}
-
-// withoutTag cuts the tag or digest off an image's name.
-func withoutTag(name string) string {
-	name, _, _ = strings.Cut(name, "@")
-	if colon := strings.LastIndexByte(name, ':'); colon > strings.LastIndexByte(name, '/') {
-		return name[:colon]
-	}
-	return name
+	return f.MatchExact("image", e.Actor.ID) || f.MatchExact("image", name) || f.MatchExact("image", images.WithoutTag(name))
 }

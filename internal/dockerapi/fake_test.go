@@ -18,6 +18,7 @@ import (
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/images"
 	"github.com/linkspan/linkspan/internal/ipam"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/networks"
@@ -348,10 +349,11 @@ func newBench(t *testing.T) *bench {
 		model.Network{ID: model.NetworkID(id("b")), Name: "bridge", Driver: "bridge", Scope: "local", IPv4: true, Created: born},
 		model.Network{ID: model.NetworkID(id("a")), Name: "host", Driver: "host", Scope: "local", Created: born},
 		model.Network{ID: model.NetworkID(id("c")), Name: "none", Driver: "null", Scope: "local", Created: born}))
+	stored := images.New(images.Options{Store: b.images, Containers: b.fakeManager, Events: b.fakeManager})
 	b.Handler = New(Options{Backends: Backends{
 		Containers: b.fakeManager, Lifecycle: b.fakeManager, Control: b.fakeManager, Terminals: b.fakeManager,
 		Execs: b.fakeManager, Memberships: b.fakeManager, Events: b.fakeManager, Usage: b.fakeManager,
-		Images: b.images, Transfer: b.images,
+		Images: stored, Transfer: stored,
 		Networks: networks.New(networks.Options{Engine: b.engine, Events: b.fakeManager, Maker: maker}),
 	}, Info: Info{Version: "0.1.0", FirewallBackend: "nftables"}, Settings: func() Settings { return Settings{LiveRestore: true} }})
 	return b

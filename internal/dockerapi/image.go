@@ -2,7 +2,6 @@ package dockerapi
 
 import (
 	"net/http"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -12,7 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/workload"
+	"github.com/linkspan/linkspan/internal/query"
 )
 
 // noPull is said where Docker would go to a registry. The docker command shows it
@@ -79,45 +78,31 @@ func (s *server) listImages(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	if err := f.Check("before", "dangling", "label", "label!", "reference", "since", "until"); err != nil {
-		return err
-	}
 	if name := r.query.Get("filter"); name != "" && r.version < 41 {
 		f["reference"] = append(f["reference"], name)
 	}
-	keep, err := s.imageFilter(r, f)
+	list, err := s.summaries(r, f)
 	if err != nil {
 		return err
-	}
-	list, err := s.summaries(r, keep)
-	if err != nil {
-		return err
-	}
-	for i := range list {
-		list[i].RepoTags = matchingNames(f, list[i].RepoTags)
-		list[i].RepoDigests = matchingNames(f, list[i].RepoDigests)
 	}
 	return writeJSON(w, http.StatusOK, list)
 }
 
-// summaries returns the images that keep says, all with nil.
-func (s *server) summaries(r *request, keep func(model.Image) bool) ([]legacyImageSummary, error) {
-	all, err := s.Images.Images(r.Context())
+// summaries returns the images that meet all filters.
+func (s *server) summaries(r *request, f query.Filters) ([]legacyImageSummary, error) {
+	list, err := s.Images.List(r.Context(), f)
 	if err != nil {
 		return nil, err
 	}
 	out := []legacyImageSummary{}
-	for _, i := range all {
-		if keep != nil && !keep(i) {
-			continue
-		}
+	for _, i := range list {
 		one := legacyImageSummary{Summary: image.Summary{
 			ID: string(i.ID), Created: i.Created.Unix(), Labels: i.Config.Labels, Size: i.Size, SharedSize: -1,
 			RepoTags: append([]string{}, i.Tags...), RepoDigests: append([]string{}, i.Digests...),
 			Containers: -1,
 		}}
 		if r.version >= 51 || strings.HasPrefix(r.URL.Path, "/system/") {
-			one.Containers = int64(len(s.Usage.ImageUsers(i.ID)))
+			one.Containers = int64(s.Images.Users(i.ID))
 		}
 		if r.version < 44 {
 			one.VirtualSize = i.Size
@@ -127,69 +112,8 @@ func (s *server) summaries(r *request, keep func(model.Image) bool) ([]legacyIma
 	return out, nil
 }
 
-// imageFilter returns what tells whether an image meets all filters.
-func (s *server) imageFilter(r *request, f workload.Filters) (func(model.Image) bool, error) {
-	dangling, wantsDangling, err := f.Bool("dangling")
-	if err != nil {
-		return nil, err
-	}
-	var after, before time.Time
-	for _, bound := range []struct {
-		key string
-		to  *time.Time
-	}{{"since", &after}, {"before", &before}} {
-		for _, ref := range f[bound.key] {
-			i, err := s.Images.Image(r.Context(), ref)
-			if err != nil {
-				return nil, err
-			}
-			*bound.to = i.Created
-		}
-	}
-	until, err := f.Until(time.Now())
-	if err != nil {
-		return nil, err
-	}
-	return func(i model.Image) bool {
-		switch {
-		case wantsDangling && dangling != (len(i.Tags) == 0),
-			!after.IsZero() && !i.Created.After(after),
-			!before.IsZero() && !i.Created.Before(before),
-			!until.IsZero() && i.Created.After(until):
-			return false
-		}
-		return matchReference(f, i) && f.MatchAllLabels(i.Config.Labels)
-	}, nil
-}
-
-// matchReference tells whether one of an image's names is asked for.
-func matchReference(f workload.Filters, i model.Image) bool {
-	return !f.Has("reference") || len(matchingNames(f, i.Tags))+len(matchingNames(f, i.Digests)) > 0
-}
-
-// matchingNames returns the names that the filter reference asks for, by patterns
-// as in path.Match; a pattern without a tag stands for all tags. The other names
-// of the same image are not shown. Never nil.
-func matchingNames(f workload.Filters, names []string) []string {
-	out := []string{}
-	for _, name := range names {
-		asked := f.Match("reference", func(pattern string) bool {
-			for _, form := range []string{name, withoutTag(name)} {
-				if matched, err := path.Match(pattern, form); err == nil && matched {
-					return true
-				}
-			}
-			return false
-		})
-		if asked {
-			out = append(out, name)
-		}
-	}
-	return out
-}
-
 func (s *server) inspectImage(w http.ResponseWriter, r *request, name string) error {
-	i, err := s.Images.Image(r.Context(), name)
+	i, err := s.Images.Find(r.Context(), name)
 	if err != nil {
 		return err
 	}
@@ -231,7 +155,7 @@ func asSet(list []string) map[string]struct{} {
 }
 
 func (s *server) imageHistory(w http.ResponseWriter, r *request, name string) error {
-	i, err := s.Images.Image(r.Context(), name)
+	i, err := s.Images.Find(r.Context(), name)
 	if err != nil {
 		return err
 	}
@@ -248,21 +172,10 @@ func (s *server) imageHistory(w http.ResponseWriter, r *request, name string) er
 }
 
 func (s *server) tagImage(w http.ResponseWriter, r *request, name string) error {
-	target := withTag(r.query.Get("repo"), r.query.Get("tag"))
-	if err := s.Images.Tag(r.Context(), name, target); err != nil {
+	if err := s.Images.Tag(r.Context(), name, withTag(r.query.Get("repo"), r.query.Get("tag"))); err != nil {
 		return err
 	}
-	if i, err := s.Images.Image(r.Context(), target); err == nil {
-		s.publishImage("tag", i.ID, familiar(target))
-	}
 	return empty(w, http.StatusCreated)
-}
-
-// familiar leaves out of a name what Docker's clients do not show.
-func familiar(name string) string {
-	name, _ = strings.CutPrefix(name, "docker.io/")
-	name, _ = strings.CutPrefix(name, "library/")
-	return name
 }
 
 // withTag joins a repository and a tag or digest.

@@ -141,7 +141,7 @@ func TestPruneImages(t *testing.T) {
 // TestSaveBrokenOff: an archive that ends early must not look whole.
 func TestSaveBrokenOff(t *testing.T) {
 	b := newBench(t)
-	b.Handler.(*server).Transfer = brokenTransfer{b.images}
+	b.Handler.(*server).Transfer = brokenTransfer{b.Handler.(*server).Transfer}
 	server := httptest.NewServer(b)
 	defer server.Close()
 	answer, err := http.Get(server.URL + "/images/busybox/get")

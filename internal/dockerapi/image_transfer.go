@@ -3,7 +3,6 @@ package dockerapi
 import (
 	"net/http"
 
-	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/jsonstream"
 
 	"github.com/linkspan/linkspan/internal/model"
@@ -21,7 +20,6 @@ func (s *server) loadImages(w http.ResponseWriter, r *request) error {
 	out := newStream(w, r, "application/json")
 	encoder := out.encoder()
 	for _, i := range images {
-		s.publishImage(events.ActionLoad, i.ID, string(i.ID))
 		lines := make([]string, 0, 1)
 		for _, tag := range i.Tags {
 			lines = append(lines, "Loaded image: "+tag+"\n")
@@ -58,49 +56,22 @@ func (s *server) makeImage(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	s.publishImage(events.ActionImport, i.ID, string(i.ID))
 	out := newStream(w, r, "application/json")
 	return out.encoder().Encode(jsonstream.Message{Status: string(i.ID)})
 }
 
 func (s *server) saveImages(w http.ResponseWriter, r *request) error {
-	names := r.query["names"]
-	if len(names) == 0 {
-		return model.Errorf(model.Invalid, "no image is named")
-	}
-	return s.save(w, r, names)
+	return s.save(w, r, r.query["names"])
 }
 
 // save sends images as an archive. What goes wrong after the first byte can only
 // be shown by breaking off.
 func (s *server) save(w http.ResponseWriter, r *request, names []string) error {
-	for _, name := range names {
-		// A name without a tag stands for all tags, and need not be an image's.
-		if withoutTag(name) == name {
-			continue
-		}
-		if _, err := s.Images.Image(r.Context(), name); err != nil {
-			return err
-		}
-	}
 	out := newStream(w, r, "application/x-tar")
 	err := s.Transfer.Save(r.Context(), names, out)
 	if err != nil && out.opened() {
 		s.log.Warn("archive broken off", "op", "image.save", "err", err)
 		panic(http.ErrAbortHandler)
 	}
-	if err == nil {
-		s.tellSaved(r, names)
-	}
 	return err
-}
-
-// tellSaved says of each image that it was saved.
-func (s *server) tellSaved(r *request, names []string) {
-	for _, name := range names {
-		// A repository's name stands for all of its tags, of which one may be "latest".
-		if i, err := s.Images.Image(r.Context(), name); err == nil {
-			s.publishImage(events.ActionSave, i.ID, name)
-		}
-	}
 }

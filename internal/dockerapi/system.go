@@ -14,6 +14,7 @@ import (
 	"github.com/moby/moby/api/types/system"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/query"
 )
 
 // Info is what the daemon says about itself.
@@ -110,7 +111,7 @@ func (s *server) getVersion(w http.ResponseWriter, _ *request) error {
 }
 
 func (s *server) getInfo(w http.ResponseWriter, r *request) error {
-	images, err := s.Images.Images(r.Context())
+	images, err := s.Images.List(r.Context(), query.Filters{})
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package workload
 
 import (
 	"context"
-	"io"
 	"syscall"
 	"time"
 
@@ -71,23 +70,9 @@ type Execs = exec.Runtime
 
 // Images is the store of images.
 type Images interface {
-	Images(ctx context.Context) ([]model.Image, error)
 	// Image finds an image by name, digest, ID or the beginning of an ID; not found
 	// is "No such image: NAME:TAG".
 	Image(ctx context.Context, ref string) (model.Image, error)
-	Tag(ctx context.Context, source, tag string) error
-	// Remove takes a name off an image and deletes the image with its last name.
-	Remove(ctx context.Context, ref string, force bool) (untagged, deleted []string, err error)
-}
-
-// ImageTransfer moves images into and out of the store.
-type ImageTransfer interface {
-	// Load stores the images of a `docker save` or OCI archive.
-	Load(ctx context.Context, archive io.Reader) ([]model.Image, error)
-	// Import makes an image of one layer from a tar of a root file system; changes
-	// are instructions as in a Dockerfile.
-	Import(ctx context.Context, rootfs io.Reader, tag string, changes []string) (model.Image, error)
-	Save(ctx context.Context, refs []string, archive io.Writer) error
 }
 
 // LogEntry is one line, or piece of a long line, that a container wrote.

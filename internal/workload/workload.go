@@ -53,7 +53,6 @@ type Options struct {
 	Confinement Confinement // nil leaves the runtime's confinement untold
 	Sizes       Sizes       // nil leaves sizes at 0
 	Images      Images
-	Transfer    ImageTransfer
 	Outputs     Outputs
 	Logs        Logs
 	Events      Publisher
@@ -151,12 +150,6 @@ func New(o Options) (*Manager, error) {
 
 // Execs returns the further processes in containers.
 func (m *Manager) Execs() *exec.Execs { return m.execs }
-
-// Images returns the image hand, for the door's image requests.
-func (m *Manager) Images() Images { return m.o.Images }
-
-// Transfer returns the hand that moves images in and out of the store.
-func (m *Manager) Transfer() ImageTransfer { return m.o.Transfer }
 
 // Counts returns how many containers are running, paused and stopped.
 func (m *Manager) Counts() (running, paused, stopped int) {

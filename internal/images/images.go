@@ -1,0 +1,116 @@
+// Package images is the hub for images: list, tag, remove, prune, load, import and
+// save, for whichever door asks.
+//
+//	door ─▶ Remove ─▶ who uses it? ─▶ Store ─▶ events ─▶ answer
+//
+// It decides who may remove an image, what a prune takes, and what is said to those
+// who listen. How images are kept, the store knows. It must not know how a client
+// writes its requests.
+package images
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"strings"
+
+	dockerevents "github.com/moby/moby/api/types/events"
+
+	"github.com/linkspan/linkspan/internal/events"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// Store keeps images.
+type Store interface {
+	Images(ctx context.Context) ([]model.Image, error)
+	// Image finds an image by name, digest, ID or the beginning of an ID; not found
+	// is "No such image: NAME:TAG".
+	Image(ctx context.Context, ref string) (model.Image, error)
+	Tag(ctx context.Context, source, tag string) error
+	// Remove takes a name off an image and deletes the image with its last name.
+	Remove(ctx context.Context, ref string, force bool) (untagged, deleted []string, err error)
+	// Load stores the images of a `docker save` or OCI archive.
+	Load(ctx context.Context, archive io.Reader) ([]model.Image, error)
+	// Import makes an image of one layer from a tar of a root file system; changes
+	// are instructions as in a Dockerfile.
+	Import(ctx context.Context, rootfs io.Reader, tag string, changes []string) (model.Image, error)
+	Save(ctx context.Context, refs []string, archive io.Writer) error
+}
+
+// Containers knows who uses images.
+type Containers interface {
+	// ImageUsers returns the containers made from an image, true for one that runs.
+	ImageUsers(id model.ImageID) map[model.ContainerID]bool
+}
+
+// Publisher is told what happens to images.
+type Publisher interface {
+	// Publish does not wait for anybody.
+	Publish(e events.Message)
+}
+
+// Options are what a Manager is made of. All but Logger are needed.
+type Options struct {
+	Store      Store
+	Containers Containers
+	Events     Publisher
+	Logger     *slog.Logger
+}
+
+// Manager knows all images. Its methods may be called from any goroutine.
+type Manager struct {
+	store      Store
+	containers Containers
+	events     Publisher
+	log        *slog.Logger
+}
+
+// New returns a manager of a store's images.
+func New(o Options) *Manager {
+	m := &Manager{store: o.Store, containers: o.Containers, events: o.Events, log: o.Logger}
+	if m.log == nil {
+		m.log = slog.New(slog.DiscardHandler)
+	}
+	return m
+}
+
+// Find returns an image by name, digest, ID or the beginning of an ID. Errors:
+// NotFound, "No such image: NAME:TAG".
+func (m *Manager) Find(ctx context.Context, ref string) (model.Image, error) {
+	return m.store.Image(ctx, ref)
+}
+
+// Users returns how many containers are made from an image.
+func (m *Manager) Users(id model.ImageID) int { return len(m.containers.ImageUsers(id)) }
+
+// Tag gives an image one more name.
+func (m *Manager) Tag(ctx context.Context, ref, name string) error {
+	if err := m.store.Tag(ctx, ref, name); err != nil {
+		return err
+	}
+	if i, err := m.store.Image(ctx, name); err == nil {
+		m.say(dockerevents.ActionTag, i.ID, familiar(name))
+	}
+	return nil
+}
+
+// say publishes what happened to an image.
+func (m *Manager) say(action dockerevents.Action, id model.ImageID, name string) {
+	m.events.Publish(events.Image(action, id, name))
+}
+
+// familiar leaves out of a name what Docker's clients do not show.
+func familiar(name string) string {
+	name, _ = strings.CutPrefix(name, "docker.io/")
+	name, _ = strings.CutPrefix(name, "library/")
+	return name
+}
+
+// WithoutTag cuts the tag or digest off an image's name.
+func WithoutTag(name string) string {
+	name, _, _ = strings.Cut(name, "@")
+	if colon := strings.LastIndexByte(name, ':'); colon > strings.LastIndexByte(name, '/') {
+		return name[:colon]
+	}
+	return name
+}

@@ -1,0 +1,124 @@
+package images
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/linkspan/linkspan/internal/events"
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/query"
+)
+
+// fakeStore keeps images by their first names; stuck are those that cannot be removed.
+type fakeStore struct {
+	images []model.Image
+	stuck  model.ImageID
+}
+
+func (s *fakeStore) Images(context.Context) ([]model.Image, error) { return s.images, nil }
+
+func (s *fakeStore) Image(_ context.Context, ref string) (model.Image, error) {
+	for _, i := range s.images {
+		if ref == string(i.ID) || len(i.Tags) > 0 && ref == i.Tags[0] {
+			return i, nil
+		}
+	}
+	return model.Image{}, model.Errorf(model.NotFound, "No such image: %s", ref)
+}
+
+func (s *fakeStore) Tag(_ context.Context, source, tag string) error {
+	for n, i := range s.images {
+		if string(i.ID) == source {
+			s.images[n].Tags = append([]string{tag}, i.Tags...)
+		}
+	}
+	return nil
+}
+
+func (s *fakeStore) Remove(_ context.Context, ref string, _ bool) (untagged, deleted []string, err error) {
+	if ref == string(s.stuck) {
+		return nil, nil, errors.New("disk on fire")
+	}
+	return nil, []string{ref}, nil
+}
+
+func (s *fakeStore) Load(_ context.Context, archive io.Reader) ([]model.Image, error) {
+	_, err := io.ReadAll(archive)
+	return s.images, err
+}
+
+func (s *fakeStore) Import(context.Context, io.Reader, string, []string) (model.Image, error) {
+	return model.Image{ID: "sha256:9"}, nil
+}
+
+func (s *fakeStore) Save(_ context.Context, refs []string, archive io.Writer) error {
+	_, err := io.WriteString(archive, strings.Join(refs, " "))
+	return err
+}
+
+// users are the containers of images.
+type users map[model.ImageID]map[model.ContainerID]bool
+
+func (u users) ImageUsers(id model.ImageID) map[model.ContainerID]bool { return u[id] }
+
+// said remembers what was published.
+type said []string
+
+func (s *said) Publish(e events.Message) {
+	*s = append(*s, fmt.Sprint(e.Action, " ", e.Actor.ID, " ", e.Actor.Attributes["name"]))
+}
+
+func (s *said) want(t *testing.T, what ...string) {
+	t.Helper()
+	if got, want := strings.Join(*s, ", "), strings.Join(what, ", "); got != want {
+		t.Errorf("events: %s, want %s", got, want)
+	}
+	*s = nil
+}
+
+func TestEventsOfImages(t *testing.T) {
+	heard := &said{}
+	store := &fakeStore{images: []model.Image{{ID: "sha256:1"}, {ID: "sha256:2"}}}
+	m := New(Options{Store: store, Containers: users{}, Events: heard})
+	ctx := t.Context()
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	check(m.Tag(ctx, "sha256:1", "docker.io/library/tools:1"))
+	heard.want(t, "tag sha256:1 tools:1")
+	_, err := m.Load(ctx, strings.NewReader("archive"))
+	check(err)
+	heard.want(t, "load sha256:1 sha256:1", "load sha256:2 sha256:2")
+	_, err = m.Import(ctx, strings.NewReader("files"), "", nil)
+	check(err)
+	heard.want(t, "import sha256:9 sha256:9")
+	var archive bytes.Buffer
+	check(m.Save(ctx, []string{"docker.io/library/tools:1", "repository"}, &archive))
+	heard.want(t, "save sha256:1 docker.io/library/tools:1")
+	if err := m.Save(ctx, []string{"gone:1"}, &archive); model.KindOf(err) != model.NotFound {
+		t.Errorf("%v", err)
+	}
+	heard.want(t)
+}
+
+// TestPruneGoesOn after an image that cannot be removed, and takes none that is used.
+func TestPruneGoesOn(t *testing.T) {
+	heard := &said{}
+	store := &fakeStore{stuck: "sha256:2", images: []model.Image{
+		{ID: "sha256:1", Size: 1}, {ID: "sha256:2", Size: 2}, {ID: "sha256:3", Size: 4}, {ID: "sha256:4", Size: 8}, {ID: "sha256:5", Size: 16, Tags: []string{"named:1"}},
+	}}
+	m := New(Options{Store: store, Containers: users{"sha256:3": {"c1": false}}, Events: heard})
+	done, reclaimed, err := m.Prune(t.Context(), query.Filters{})
+	if err != nil || reclaimed != 9 || fmt.Sprint(done) != "[{ sha256:1} { sha256:4}]" {
+		t.Errorf("%v, %d bytes, %v", done, reclaimed, err)
+	}
+	heard.want(t, "delete sha256:1 sha256:1", "delete sha256:4 sha256:4")
+}

@@ -1,0 +1,59 @@
+package images
+
+import (
+	"context"
+	"io"
+
+	dockerevents "github.com/moby/moby/api/types/events"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// Load stores the images of a `docker save` or OCI archive and returns them.
+func (m *Manager) Load(ctx context.Context, archive io.Reader) ([]model.Image, error) {
+	loaded, err := m.store.Load(ctx, archive)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range loaded {
+		m.say(dockerevents.ActionLoad, i.ID, string(i.ID))
+	}
+	return loaded, nil
+}
+
+// Import makes an image of one layer from a tar of a root file system. name may be
+// empty; changes are instructions as in a Dockerfile.
+func (m *Manager) Import(ctx context.Context, rootfs io.Reader, name string, changes []string) (model.Image, error) {
+	i, err := m.store.Import(ctx, rootfs, name, changes)
+	if err != nil {
+		return model.Image{}, err
+	}
+	m.say(dockerevents.ActionImport, i.ID, string(i.ID))
+	return i, nil
+}
+
+// Save writes images into an archive. A name without a tag stands for all tags of a
+// repository. What goes wrong after the first byte leaves the archive incomplete.
+func (m *Manager) Save(ctx context.Context, refs []string, archive io.Writer) error {
+	if len(refs) == 0 {
+		return model.Errorf(model.Invalid, "no image is named")
+	}
+	for _, ref := range refs {
+		if WithoutTag(ref) == ref {
+			continue // need not be an image's
+		}
+		if _, err := m.store.Image(ctx, ref); err != nil {
+			return err
+		}
+	}
+	if err := m.store.Save(ctx, refs, archive); err != nil {
+		return err
+	}
+	for _, ref := range refs {
+		// A repository's name stands for all of its tags, of which one may be "latest".
+		if i, err := m.store.Image(ctx, ref); err == nil {
+			m.say(dockerevents.ActionSave, i.ID, ref)
+		}
+	}
+	return nil
+}
