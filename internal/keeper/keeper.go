@@ -8,7 +8,7 @@
 // what it held. It must not know what rows mean.
 //
 //	engine ──▶ Keeper.Apply ──╮
-//	workload ▶ Outputs.Open ──┴─▶ link ──unix socket──▶ linkspan-keeper
+//	workload ▶ Outputs.Open ──┴─▶ session ──unix socket──▶ linkspan-keeper
 package keeper
 
 import (
@@ -61,8 +61,8 @@ type Keeper struct {
 	gone    chan struct{}
 
 	mu      sync.Mutex
-	link    *link
-	changed chan struct{} // closed when link is replaced
+	session *session
+	changed chan struct{} // closed when session is replaced
 }
 
 // Start returns a keeper that answers: the one that is there, or a new one. ctx
@@ -70,11 +70,11 @@ type Keeper struct {
 func Start(ctx context.Context, o Options) (*Keeper, error) {
 	k := &Keeper{o: o, log: o.Logger, quit: make(chan struct{}), gone: make(chan struct{}), changed: make(chan struct{})}
 	k.outputs = Outputs{keeper: k, open: map[model.ContainerID]*opened{}, readers: map[*reader]bool{}}
-	l, err := k.find(ctx)
+	s, err := k.find(ctx)
 	if err != nil {
 		return nil, err
 	}
-	k.set(l)
+	k.set(s)
 	go k.supervise()
 	return k, nil
 }
@@ -86,24 +86,24 @@ func (k *Keeper) Outputs() *Outputs { return &k.outputs }
 func (k *Keeper) Close(ctx context.Context) error {
 	close(k.quit)
 	<-k.gone
-	l := k.current()
-	if l.isGone() {
+	s := k.current()
+	if s.isGone() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	err := l.call(ctx, wire.VerbBye, nil, nil)
+	err := s.call(ctx, wire.VerbBye, nil, nil)
 	if errors.Is(err, errGone) { // it was as quick as that
 		err = nil
 	}
-	err = errors.Join(err, l.close())
+	err = errors.Join(err, s.close())
 	removeCgroup()
 	return err
 }
 
 // find returns a keeper of our version: the one that is there, one that takes
 // over from it, or a new one.
-func (k *Keeper) find(ctx context.Context) (*link, error) {
+func (k *Keeper) find(ctx context.Context) (*session, error) {
 	own, err := Identify(k.o.Program)
 	if err != nil {
 		return nil, fmt.Errorf("the keeper's program: %w", err)
@@ -125,12 +125,12 @@ func (k *Keeper) find(ctx context.Context) (*link, error) {
 
 // replace lets a new keeper take over from an old one. If that fails the old one
 // is ended, and its rows are given to the new one as after a crash.
-func (k *Keeper) replace(ctx context.Context, old *link) (*link, error) {
+func (k *Keeper) replace(ctx context.Context, old *session) (*session, error) {
 	k.log.Info(fmt.Sprintf("replacing the keeper of release %s, process %d", old.hello.Release, old.hello.Pid), "op", "keeper.replace")
-	l, err := k.launch(ctx, true)
+	s, err := k.launch(ctx, true)
 	old.close() //nolint:errcheck // it has gone, or is about to be ended
 	if err == nil {
-		return l, nil
+		return s, nil
 	}
 	k.log.Error("the keeper was not taken over, ending it", "op", "keeper.replace", "err", err)
 	if err := syscall.Kill(old.hello.Pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
@@ -140,37 +140,37 @@ func (k *Keeper) replace(ctx context.Context, old *link) (*link, error) {
 }
 
 // launchBlank starts a keeper that holds nothing.
-func (k *Keeper) launchBlank(ctx context.Context) (*link, error) {
-	l, err := k.launch(ctx, false)
+func (k *Keeper) launchBlank(ctx context.Context) (*session, error) {
+	s, err := k.launch(ctx, false)
 	if err == nil {
-		l.setBlank(true)
+		s.setBlank(true)
 	}
-	return l, err
+	return s, err
 }
 
-func (k *Keeper) current() *link {
+func (k *Keeper) current() *session {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.link
+	return k.session
 }
 
-func (k *Keeper) set(l *link) {
+func (k *Keeper) set(s *session) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.link = l
+	k.session = s
 	close(k.changed)
 	k.changed = make(chan struct{})
 }
 
-// reach returns a link that is alive, waiting for one if the keeper has just
+// reach returns a session that is alive, waiting for one if the keeper has just
 // died.
-func (k *Keeper) reach(ctx context.Context) (*link, error) {
+func (k *Keeper) reach(ctx context.Context) (*session, error) {
 	for {
 		k.mu.Lock()
-		l, changed := k.link, k.changed
+		s, changed := k.session, k.changed
 		k.mu.Unlock()
-		if !l.isGone() {
-			return l, nil
+		if !s.isGone() {
+			return s, nil
 		}
 		select {
 		case <-changed:
@@ -183,33 +183,33 @@ func (k *Keeper) reach(ctx context.Context) (*link, error) {
 }
 
 // reachInTime is reach within callTime.
-func (k *Keeper) reachInTime(ctx context.Context) (*link, error) {
+func (k *Keeper) reachInTime(ctx context.Context) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	return k.reach(ctx)
 }
 
 // ask makes a call, again with the next keeper if one goes or is being replaced,
-// and returns the link that answered. ctx bounds it.
-func (k *Keeper) ask(ctx context.Context, verb wire.Verb, body, answer any) (*link, error) {
-	return k.try(ctx, func(l *link) error { return l.call(ctx, verb, body, answer) })
+// and returns the session that answered. ctx bounds it.
+func (k *Keeper) ask(ctx context.Context, verb wire.Verb, body, answer any) (*session, error) {
+	return k.try(ctx, func(s *session) error { return s.call(ctx, verb, body, answer) })
 }
 
 // try is ask for what takes several calls with one keeper.
-func (k *Keeper) try(ctx context.Context, f func(*link) error) (*link, error) {
+func (k *Keeper) try(ctx context.Context, f func(*session) error) (*session, error) {
 	for {
-		l, err := k.reach(ctx)
+		s, err := k.reach(ctx)
 		if err != nil {
 			return nil, err
 		}
-		err = f(l)
+		err = f(s)
 		if model.KindOf(err) != model.Unavailable || ctx.Err() != nil {
-			return l, err
+			return s, err
 		}
 		select {
 		case <-time.After(retryTime):
 		case <-ctx.Done():
-			return l, err
+			return s, err
 		}
 	}
 }
@@ -228,14 +228,14 @@ func (k *Keeper) supervise() {
 	wait := backoffFirst
 	for {
 		born := time.Now()
-		l := k.current()
-		if !k.watch(l) {
+		s := k.current()
+		if !k.watch(s) {
 			return
 		}
 		if time.Since(born) > steady {
 			wait = backoffFirst
 		}
-		k.log.Warn(fmt.Sprintf("the keeper (process %d) died, starting it again", l.hello.Pid), "op", "keeper.restart")
+		k.log.Warn(fmt.Sprintf("the keeper (process %d) died, starting it again", s.hello.Pid), "op", "keeper.restart")
 		for !k.restart() {
 			select {
 			case <-k.quit:
@@ -249,23 +249,23 @@ func (k *Keeper) supervise() {
 
 // watch returns true once the keeper has gone, ending one that does not answer;
 // false if the daemon ends first.
-func (k *Keeper) watch(l *link) bool {
+func (k *Keeper) watch(s *session) bool {
 	tick := time.NewTicker(pulse)
 	defer tick.Stop()
 	for {
 		select {
 		case <-k.quit:
 			return false
-		case <-l.gone:
+		case <-s.gone:
 			return true
 		case <-tick.C:
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), callTime)
-		err := l.call(ctx, wire.VerbHello, nil, nil)
+		err := s.call(ctx, wire.VerbHello, nil, nil)
 		cancel()
-		if err != nil && !l.isGone() {
+		if err != nil && !s.isGone() {
 			k.log.Error("the keeper hangs, ending it", "op", "keeper.pulse", "err", err)
-			if err := syscall.Kill(l.hello.Pid, syscall.SIGKILL); err != nil {
+			if err := syscall.Kill(s.hello.Pid, syscall.SIGKILL); err != nil {
 				k.log.Error("the keeper cannot be ended", "op", "keeper.pulse", "err", err)
 			}
 		}
@@ -277,15 +277,15 @@ func (k *Keeper) watch(l *link) bool {
 func (k *Keeper) restart() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), callTime)
 	defer cancel()
-	l, err := k.find(ctx)
+	s, err := k.find(ctx)
 	if err == nil {
-		err = k.outputs.restore(ctx, l)
+		err = k.outputs.restore(ctx, s)
 	}
 	if err != nil {
 		k.log.Error("no keeper", "op", "keeper.restart", "err", err)
 		return false
 	}
-	k.set(l)
+	k.set(s)
 	if k.o.Lost != nil {
 		go k.o.Lost()
 	}

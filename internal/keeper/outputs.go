@@ -72,7 +72,7 @@ func (o *Outputs) Keep(ctx context.Context, ids []model.ContainerID) error {
 
 // restore tells a keeper that was started anew what it shall read, and connects
 // the clients first, so that they miss nothing of it.
-func (o *Outputs) restore(ctx context.Context, l *link) error {
+func (o *Outputs) restore(ctx context.Context, s *session) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for r := range o.readers {
@@ -80,7 +80,7 @@ func (o *Outputs) restore(ctx context.Context, l *link) error {
 	}
 	for _, id := range slices.Sorted(maps.Keys(o.open)) {
 		one := o.open[id]
-		if err := l.call(ctx, wire.VerbOpen, one.output, nil); err != nil {
+		if err := s.call(ctx, wire.VerbOpen, one.output, nil); err != nil {
 			if model.KindOf(err) == model.Unavailable {
 				return err
 			}
@@ -91,7 +91,7 @@ func (o *Outputs) restore(ctx context.Context, l *link) error {
 		if !one.begun {
 			continue
 		}
-		if err := l.call(ctx, wire.VerbBegun, wire.Subject{Container: id}, nil); err != nil {
+		if err := s.call(ctx, wire.VerbBegun, wire.Subject{Container: id}, nil); err != nil {
 			return err
 		}
 	}

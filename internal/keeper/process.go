@@ -55,7 +55,7 @@ func Identify(path string) (string, error) {
 
 // launch starts a keeper and waits until it answers. With takeOver it first asks
 // the one that is there for everything.
-func (k *Keeper) launch(ctx context.Context, takeOver bool) (*link, error) {
+func (k *Keeper) launch(ctx context.Context, takeOver bool) (*session, error) {
 	log, err := process.OpenLog(k.o.Log, "the keeper's log")
 	if err != nil {
 		return nil, err
@@ -77,12 +77,12 @@ func (k *Keeper) launch(ctx context.Context, takeOver bool) (*link, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
-	l, err := k.await(ctx, p)
+	s, err := k.await(ctx, p)
 	if err != nil {
 		p.Signal(syscall.SIGKILL)
 		return nil, err
 	}
-	return l, nil
+	return s, nil
 }
 
 // command is how a keeper is started: in the daemon's mount namespace, whose network
@@ -100,15 +100,15 @@ func (k *Keeper) notStarted() error {
 }
 
 // await connects to the keeper that is process p once it listens.
-func (k *Keeper) await(ctx context.Context, p *process.Process) (*link, error) {
+func (k *Keeper) await(ctx context.Context, p *process.Process) (*session, error) {
 	tick := time.NewTicker(knockTime)
 	defer tick.Stop()
 	for {
-		if l, err := dial(ctx, k.o.Socket); err == nil {
-			if l.hello.Pid == p.ID.Pid {
-				return l, nil
+		if s, err := dial(ctx, k.o.Socket); err == nil {
+			if s.hello.Pid == p.ID.Pid {
+				return s, nil
 			}
-			l.close() //nolint:errcheck // the old keeper, which is about to go
+			s.close() //nolint:errcheck // the old keeper, which is about to go
 		}
 		select {
 		case <-p.Done():

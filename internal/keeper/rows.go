@@ -22,16 +22,16 @@ func (k *Keeper) Apply(ctx context.Context, deltas []desired.Delta) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, rowsTime)
 	defer cancel()
-	l, err := k.reachInTime(ctx)
+	s, err := k.reachInTime(ctx)
 	if err != nil {
 		return err
 	}
-	if l.isBlank() {
+	if s.isBlank() {
 		return fmt.Errorf("the keeper was started anew: %w", desired.ErrLost)
 	}
 	var failed []error
 	for part := range wire.Split(changes, wire.PartSize) {
-		err := l.callInTime(ctx, wire.VerbApply, wire.Changes{Deltas: part}, nil)
+		err := s.callInTime(ctx, wire.VerbApply, wire.Changes{Deltas: part}, nil)
 		if errors.Is(err, errGone) {
 			return errors.Join(append(failed, fmt.Errorf("%w: %w", err, desired.ErrLost))...)
 		}
@@ -57,26 +57,26 @@ func (k *Keeper) compare(ctx context.Context, want desired.State, verb wire.Verb
 	rows := wire.PackState(want)
 	ctx, cancel := context.WithTimeout(ctx, rowsTime)
 	defer cancel()
-	l, err := k.try(ctx, func(l *link) error { return l.passRows(ctx, verb, rows, &r) })
+	s, err := k.try(ctx, func(s *session) error { return s.passRows(ctx, verb, rows, &r) })
 	if err == nil && verb == wire.VerbResync {
-		l.setBlank(false)
+		s.setBlank(false)
 	}
 	return desired.Report(r), err
 }
 
 // passRows makes a call about all rows, in parts: the answer to the last is that of
 // the call.
-func (l *link) passRows(ctx context.Context, verb wire.Verb, rows []wire.Row, answer *wire.Report) error {
-	l.mu.Lock()
-	l.batches++
-	transfer := l.batches
-	l.mu.Unlock()
+func (s *session) passRows(ctx context.Context, verb wire.Verb, rows []wire.Row, answer *wire.Report) error {
+	s.mu.Lock()
+	s.batches++
+	transfer := s.batches
+	s.mu.Unlock()
 	for part, more := range wire.Split(rows, wire.PartSize) {
 		body := wire.Rows{Rows: part, Transfer: transfer, More: more}
 		if !more {
-			return l.callInTime(ctx, verb, body, answer)
+			return s.callInTime(ctx, verb, body, answer)
 		}
-		if err := l.callInTime(ctx, verb, body, nil); err != nil {
+		if err := s.callInTime(ctx, verb, body, nil); err != nil {
 			return err
 		}
 	}
@@ -88,9 +88,9 @@ func (k *Keeper) Queries(ctx context.Context) (wire.Queries, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	var q wire.Queries
-	l, err := k.reach(ctx)
+	s, err := k.reach(ctx)
 	if err != nil {
 		return q, err
 	}
-	return q, l.call(ctx, wire.VerbQueries, nil, &q)
+	return q, s.call(ctx, wire.VerbQueries, nil, &q)
 }

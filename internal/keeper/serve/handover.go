@@ -14,10 +14,10 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// legacy is what was released for the keeper on a connection, and is still ours
+// handoff is what was released for the keeper on a connection, and is still ours
 // until that keeper says that it serves.
-type legacy struct {
-	heir        *wire.Conn
+type handoff struct {
+	successor   *wire.Conn
 	inventory   wire.Inventory
 	descriptors []wire.Descriptor
 	follows     []*follow
@@ -36,7 +36,7 @@ func (s *Server) handOver(c *wire.Conn, r wire.Request) error {
 	s.mu.Lock()
 	busy := s.handing != nil
 	if !busy {
-		s.handing = &legacy{heir: c}
+		s.handing = &handoff{successor: c}
 	}
 	l := s.handing
 	s.mu.Unlock()
@@ -56,17 +56,17 @@ func (s *Server) handOver(c *wire.Conn, r wire.Request) error {
 	return sendDescriptors(c, all)
 }
 
-// sendInventory answers with an inventory: in parts, unless the heir is of a release
+// sendInventory answers with an inventory: in parts, unless the successor is of a release
 // that does not know them.
 func (s *Server) sendInventory(c *wire.Conn, r wire.Request, whole wire.Inventory) error {
-	var heir wire.Heir
+	var successor wire.Successor
 	if len(r.Body) > 0 {
-		if err := json.Unmarshal(r.Body, &heir); err != nil {
+		if err := json.Unmarshal(r.Body, &successor); err != nil {
 			return fmt.Errorf("request %s: %w", r.Verb, err)
 		}
 	}
 	first := true
-	for part := range inParts(whole, heir) {
+	for part := range inParts(whole, successor) {
 		var frame any = part
 		if first {
 			body, err := json.Marshal(part)
@@ -82,8 +82,8 @@ func (s *Server) sendInventory(c *wire.Conn, r wire.Request, whole wire.Inventor
 	return nil
 }
 
-func inParts(whole wire.Inventory, heir wire.Heir) iter.Seq[wire.Inventory] {
-	if heir.Parts {
+func inParts(whole wire.Inventory, successor wire.Successor) iter.Seq[wire.Inventory] {
+	if successor.Parts {
 		return whole.Parts(wire.PartSize)
 	}
 	return func(yield func(wire.Inventory) bool) { yield(whole) }
@@ -91,7 +91,7 @@ func inParts(whole wire.Inventory, heir wire.Heir) iter.Seq[wire.Inventory] {
 
 // releaseFollows waits until the clients got what was there for them. Those that
 // do not read are left behind.
-func (s *Server) releaseFollows(l *legacy) []wire.Descriptor {
+func (s *Server) releaseFollows(l *handoff) []wire.Descriptor {
 	s.mu.Lock()
 	all := slices.Collect(maps.Keys(s.follows))
 	s.mu.Unlock()
@@ -154,12 +154,12 @@ func (s *Server) retire() error {
 	return nil
 }
 
-// resume serves on if the heir on this connection has gone without a word.
-func (s *Server) resume(heir *wire.Conn) {
+// resume serves on if the successor on this connection has gone without a word.
+func (s *Server) resume(successor *wire.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.handing
-	if l == nil || l.heir != heir || s.taken {
+	if l == nil || l.successor != successor || s.taken {
 		return
 	}
 	s.log.Warn("the next keeper has gone, serving on", "op", "keeper.handover")

@@ -47,7 +47,7 @@ func (i *Inheritance) receive() error {
 	if err := i.conn.SetDeadline(time.Now().Add(inheritTime)); err != nil {
 		return err
 	}
-	if err := i.ask(wire.VerbHandOver, wire.Heir{Parts: true}, &i.inventory); err != nil {
+	if err := i.ask(wire.VerbHandOver, wire.Successor{Parts: true}, &i.inventory); err != nil {
 		return err
 	}
 	for i.inventory.More {

@@ -54,7 +54,7 @@ func TestRowsInParts(t *testing.T) {
 	}
 }
 
-// TestHandOverInParts: an heir that knows parts gets them; one of an earlier release
+// TestHandOverInParts: a successor that knows parts gets them; one of an earlier release
 // gets all at once, as then.
 func TestHandOverInParts(t *testing.T) {
 	whole := wire.Inventory{Descriptors: 0}
@@ -81,7 +81,7 @@ func TestHandOverInParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(got.Rows) != 5 || len(got.Outputs) != 5 || got.More {
-		t.Errorf("an earlier heir: %d rows, %d outputs, more %t", len(got.Rows), len(got.Outputs), got.More)
+		t.Errorf("an earlier successor: %d rows, %d outputs, more %t", len(got.Rows), len(got.Outputs), got.More)
 	}
 	c.Close() // it breaks off: the old one serves on
 	soon(t, "it serves on", func() bool {

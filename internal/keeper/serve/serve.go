@@ -90,8 +90,8 @@ const (
 	// answerTime bounds the writing of an answer, and of a piece of output to a
 	// daemon that does not read.
 	answerTime = time.Minute
-	// lonely is how long a keeper with nothing to keep waits for a daemon.
-	lonely = 5 * time.Second
+	// idleTimeout is how long a keeper with nothing to keep waits for a daemon.
+	idleTimeout = 5 * time.Second
 	// flushTime bounds how long a hand-over waits for clients to read what is
 	// queued for them.
 	flushTime = 2 * time.Second
@@ -126,11 +126,11 @@ type Server struct {
 	mu      sync.Mutex // guards the fields below
 	conns   map[*wire.Conn]bool
 	follows map[*follow]bool
-	handing *legacy // what another keeper is about to serve; nil if none is
-	taken   bool    // it does
-	ending  bool    // after the answer to the call that is the reason
+	handing *handoff // what another keeper is about to serve; nil if none is
+	taken   bool     // it does
+	ending  bool     // after the answer to the call that is the reason
 
-	turned chan struct{} // holds a token when conns have changed
+	woken chan struct{} // holds a token when conns have changed
 }
 
 // New returns a server.
@@ -140,7 +140,7 @@ func New(o Options) *Server {
 	}
 	return &Server{
 		o: o, log: o.Logger, calls: make(chan struct{}, maxCalls),
-		conns: map[*wire.Conn]bool{}, follows: map[*follow]bool{}, turned: make(chan struct{}, 1),
+		conns: map[*wire.Conn]bool{}, follows: map[*follow]bool{}, woken: make(chan struct{}, 1),
 		outage: limits.Outage{Logger: o.Logger, Op: "keeper.accept", What: "the keeper's socket"},
 	}
 }
@@ -156,7 +156,7 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 	s.keepSpares()
 	defer s.closeSpares()
 	var work sync.WaitGroup
-	work.Go(func() { s.watchLoneliness(ctx) })
+	work.Go(func() { s.endWhenIdle(ctx) })
 	s.goOn(ctx, &work)
 	for {
 		c, err := s.accept(ctx, l)
@@ -180,7 +180,7 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 		}
 		work.Go(func() {
 			defer s.leave(conn)
-			s.converse(ctx, conn)
+			s.handleConn(ctx, conn)
 		})
 	}
 }
@@ -266,7 +266,7 @@ func (s *Server) leave(c *wire.Conn) {
 	delete(s.conns, c)
 	s.mu.Unlock()
 	c.Close() //nolint:errcheck // the other side has gone
-	s.turn()
+	s.wake()
 }
 
 func (s *Server) closeConns() {
@@ -277,32 +277,32 @@ func (s *Server) closeConns() {
 	}
 }
 
-// turn wakes whoever watches for the end.
-func (s *Server) turn() {
+// wake tells whoever watches for the end.
+func (s *Server) wake() {
 	select {
-	case s.turned <- struct{}{}:
+	case s.woken <- struct{}{}:
 	default:
 	}
 }
 
-// watchLoneliness ends the server once nobody has been there for a while, and
+// endWhenIdle ends the server once nobody has been there for a while, and
 // nothing is held.
-func (s *Server) watchLoneliness(ctx context.Context) {
-	timer := time.NewTimer(lonely)
+func (s *Server) endWhenIdle(ctx context.Context) {
+	timer := time.NewTimer(idleTimeout)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.turned:
-			timer.Reset(lonely)
+		case <-s.woken:
+			timer.Reset(idleTimeout)
 		case <-timer.C:
 			if s.isIdle() {
 				s.log.Info("nothing to keep", "op", "keeper.end")
 				s.over()
 				return
 			}
-			timer.Reset(lonely)
+			timer.Reset(idleTimeout)
 		}
 	}
 }
@@ -327,8 +327,8 @@ func (s *Server) isIdle() bool {
 	return alone && s.o.Estate.Empty()
 }
 
-// converse takes the calls of one connection until it ends.
-func (s *Server) converse(ctx context.Context, c *wire.Conn) {
+// handleConn takes the calls of one connection until it ends.
+func (s *Server) handleConn(ctx context.Context, c *wire.Conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	var calls sync.WaitGroup
 	var parts transfers

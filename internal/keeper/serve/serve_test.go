@@ -374,7 +374,7 @@ func TestHandOver(t *testing.T) {
 }
 
 // TestHandOverIsAnswered: a daemon that asks who is there while a keeper retires
-// does not cost its heir the answer, however late that is read.
+// does not cost its successor the answer, however late that is read.
 func TestHandOverIsAnswered(t *testing.T) {
 	old := serve(t, path(t), nil)
 	daemon := dial(t, old.path)
@@ -404,7 +404,7 @@ func TestHandOverIsAnswered(t *testing.T) {
 	ask(t, daemon, wire.VerbHello, nil)
 	for answer := (wire.Answer{}); answer.ID != last; {
 		if _, err := i.conn.Receive(&answer); err != nil {
-			t.Fatalf("the heir is not answered: %v", err)
+			t.Fatalf("the successor is not answered: %v", err)
 		}
 	}
 	old.ended(t)
@@ -421,7 +421,7 @@ func TestHandOverBreaksOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Inherit(k.path); model.KindOf(err) != model.Conflict {
-		t.Errorf("a second heir: %v", err)
+		t.Errorf("a second successor: %v", err)
 	}
 	i.drop()
 	soon(t, "a new client", func() bool { return k.newest(t) != first })
@@ -431,6 +431,6 @@ func TestHandOverBreaksOff(t *testing.T) {
 		return ask(t, dial(t, k.path), wire.VerbOpen, model.Output{Container: "c9"}).Error == nil
 	})
 	if i.Taken() == nil {
-		t.Error("an heir that has gone takes over")
+		t.Error("a successor that has gone takes over")
 	}
 }

@@ -37,7 +37,7 @@ const (
 	// VerbHandOver asks for everything: the answer is an Inventory, with its other parts
 	// in frames behind it, then Descriptors come until all were passed. VerbTaken says that they are served, and its
 	// answer is that the old keeper goes.
-	VerbHandOver Verb = "handover" // Heir / Inventory
+	VerbHandOver Verb = "handover" // Successor / Inventory
 	VerbTaken    Verb = "taken"    // - / -
 
 	// VerbBye says that the daemon ends in peace: a keeper with nothing to keep ends
@@ -81,8 +81,8 @@ type Rows struct {
 	More     bool   `json:"more,omitempty"`
 }
 
-// Heir is a keeper that wants everything.
-type Heir struct {
+// Successor is a keeper that wants everything.
+type Successor struct {
 	Parts bool `json:"parts,omitempty"` // it understands an Inventory in parts
 }
 

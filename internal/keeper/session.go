@@ -12,8 +12,8 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// link is a connection with a keeper, for many calls at a time.
-type link struct {
+// session is a connection with a keeper, for many calls at a time.
+type session struct {
 	conn  *wire.Conn
 	hello wire.Hello
 	gone  chan struct{} // closed when no more answers will come
@@ -30,23 +30,23 @@ type link struct {
 var errGone = model.Errorf(model.Unavailable, "the keeper has gone")
 
 // dial connects to a keeper and asks who it is.
-func dial(ctx context.Context, path string) (*link, error) {
+func dial(ctx context.Context, path string) (*session, error) {
 	c, err := wire.Dial(path)
 	if err != nil {
 		return nil, err
 	}
-	l := &link{conn: c, gone: make(chan struct{}), waiting: map[uint64]chan wire.Answer{}}
-	go l.receive()
-	if err := l.call(ctx, wire.VerbHello, nil, &l.hello); err != nil {
-		return nil, errors.Join(err, l.close())
+	s := &session{conn: c, gone: make(chan struct{}), waiting: map[uint64]chan wire.Answer{}}
+	go s.receive()
+	if err := s.call(ctx, wire.VerbHello, nil, &s.hello); err != nil {
+		return nil, errors.Join(err, s.close())
 	}
-	return l, nil
+	return s, nil
 }
 
 // close ends the connection and waits until its reader has gone.
-func (l *link) close() error {
-	err := l.conn.Close()
-	<-l.gone
+func (s *session) close() error {
+	err := s.conn.Close()
+	<-s.gone
 	if errors.Is(err, net.ErrClosed) { // the other side was first
 		return nil
 	}
@@ -54,21 +54,21 @@ func (l *link) close() error {
 }
 
 // receive passes answers on to the calls that wait for them.
-func (l *link) receive() {
-	defer close(l.gone)
-	defer l.conn.Drop()
-	defer l.conn.Close() //nolint:errcheck // an end that the other side made, or a broken one
+func (s *session) receive() {
+	defer close(s.gone)
+	defer s.conn.Drop()
+	defer s.conn.Close() //nolint:errcheck // an end that the other side made, or a broken one
 	for {
 		var a wire.Answer
-		files, err := l.conn.Receive(&a)
+		files, err := s.conn.Receive(&a)
 		wire.CloseAll(files) // no answer brings any
 		if err != nil {
 			return
 		}
-		l.mu.Lock()
-		wait, ok := l.waiting[a.ID]
-		delete(l.waiting, a.ID)
-		l.mu.Unlock()
+		s.mu.Lock()
+		wait, ok := s.waiting[a.ID]
+		delete(s.waiting, a.ID)
+		s.mu.Unlock()
 		if ok {
 			wait <- a // there is room for one
 		}
@@ -77,23 +77,23 @@ func (l *link) receive() {
 
 // call makes a call and reads its answer into answer, unless that is nil. Errors
 // of the keeper come back as they are there; errGone if it ends meanwhile.
-func (l *link) call(ctx context.Context, verb wire.Verb, body, answer any) error {
+func (s *session) call(ctx context.Context, verb wire.Verb, body, answer any) error {
 	raw, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
 	wait := make(chan wire.Answer, 1)
-	l.mu.Lock()
-	l.last++
-	id := l.last
-	l.waiting[id] = wait
-	l.mu.Unlock()
+	s.mu.Lock()
+	s.last++
+	id := s.last
+	s.waiting[id] = wait
+	s.mu.Unlock()
 	defer func() {
-		l.mu.Lock()
-		delete(l.waiting, id)
-		l.mu.Unlock()
+		s.mu.Lock()
+		delete(s.waiting, id)
+		s.mu.Unlock()
 	}()
-	if err := l.send(wire.Request{ID: id, Verb: verb, Body: raw}); errors.Is(err, wire.ErrTooLarge) {
+	if err := s.send(wire.Request{ID: id, Verb: verb, Body: raw}); errors.Is(err, wire.ErrTooLarge) {
 		return err
 	} else if err != nil {
 		return errors.Join(errGone, err)
@@ -104,7 +104,7 @@ func (l *link) call(ctx context.Context, verb wire.Verb, body, answer any) error
 			return a.Error.Unpack()
 		}
 		return json.Unmarshal(a.Body, answer)
-	case <-l.gone:
+	case <-s.gone:
 		return errGone
 	case <-ctx.Done():
 		return model.Errorf(model.Unavailable, "the keeper does not answer: %w", context.Cause(ctx))
@@ -112,35 +112,35 @@ func (l *link) call(ctx context.Context, verb wire.Verb, body, answer any) error
 }
 
 // callInTime is call within callTime.
-func (l *link) callInTime(ctx context.Context, verb wire.Verb, body, answer any) error {
+func (s *session) callInTime(ctx context.Context, verb wire.Verb, body, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	return l.call(ctx, verb, body, answer)
+	return s.call(ctx, verb, body, answer)
 }
 
-func (l *link) send(r wire.Request) error {
-	if err := l.conn.SetWriteDeadline(time.Now().Add(callTime)); err != nil {
+func (s *session) send(r wire.Request) error {
+	if err := s.conn.SetWriteDeadline(time.Now().Add(callTime)); err != nil {
 		return err
 	}
-	return l.conn.Send(r)
+	return s.conn.Send(r)
 }
 
-func (l *link) isBlank() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.blank
+func (s *session) isBlank() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.blank
 }
 
-func (l *link) setBlank(blank bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.blank = blank
+func (s *session) setBlank(blank bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.blank = blank
 }
 
 // isGone tells whether the connection has ended.
-func (l *link) isGone() bool {
+func (s *session) isGone() bool {
 	select {
-	case <-l.gone:
+	case <-s.gone:
 		return true
 	default:
 		return false
