@@ -39,8 +39,9 @@ type Hand interface {
 // Store keeps the model.
 type Store interface {
 	Load(ctx context.Context) (*state.Snapshot, error)
-	// Commit writes the changes that lead to a revision, all or none, durably.
-	Commit(ctx context.Context, revision uint64, changes []state.Change) error
+	// Commit writes the changes that lead from a base to a later revision, all or
+	// none, durably. If the store is not at the base, the error is a *state.Stale.
+	Commit(ctx context.Context, commit state.Commit) error
 }
 
 // Observer learns facts of the host.
@@ -98,6 +99,8 @@ type Engine struct {
 	// late is what the kernel still owes after a turn that could not be undone;
 	// only the turn uses it.
 	late bool
+	// stored is the revision that the store is at; only the turn uses it.
+	stored uint64
 }
 
 // request is an op on its way, or a task to be run between turns.
@@ -122,6 +125,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		return nil, fmt.Errorf("load the model: %w", err)
 	}
 	e := &Engine{options: o, queue: make(chan *request, queueLength), done: make(chan struct{})}
+	e.stored = snapshot.Revision
 	first := view{snapshot: snapshot}
 	host, err := e.observe(ctx)
 	if err != nil {

@@ -65,7 +65,7 @@ func (e *Engine) turn(ctx context.Context, batch []*request) {
 // this turn touched waits for the next: so every row has one op to answer for
 // it, and a container that stops and starts again goes through both.
 func (e *Engine) run(batch []*request, known facts.Set) outcome {
-	out := outcome{next: e.Snapshot(), facts: e.now.Load().facts, owners: map[*request][]desired.Owner{}}
+	out := outcome{next: e.Snapshot().At(e.stored), facts: e.now.Load().facts, owners: map[*request][]desired.Owner{}}
 	touched := map[desired.Owner]bool{}
 	for _, r := range batch {
 		tx := state.Begin(out.next, known)
@@ -186,7 +186,16 @@ func (e *Engine) store(ctx context.Context, next *state.Snapshot, changes []stat
 	if next == e.Snapshot() {
 		return nil
 	}
-	return e.options.Store.Commit(ctx, next.Revision, changes)
+	return e.save(ctx, next.Revision, changes)
+}
+
+// save writes changes that lead to a revision from the one that was stored last.
+func (e *Engine) save(ctx context.Context, revision uint64, changes []state.Change) error {
+	err := e.options.Store.Commit(ctx, state.Commit{Base: e.stored, Revision: revision, Changes: changes})
+	if err == nil {
+		e.stored = revision
+	}
+	return err
 }
 
 // apply lets every hand follow the deltas. A hand that finds more missing than
@@ -239,7 +248,7 @@ func (e *Engine) takeBack(ctx context.Context, changes []state.Change) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	return e.options.Store.Commit(ctx, e.Snapshot().Revision, state.Invert(changes))
+	return e.save(ctx, e.stored+1, state.Invert(changes))
 }
 
 func attribute(err error) refusal {

@@ -72,7 +72,7 @@ func (tx *Tx) PutHost(h model.Host) {
 // PutNetwork stores n under its ID.
 func (tx *Tx) PutNetwork(n model.Network) {
 	if old, ok := tx.now.Network(n.ID); ok {
-		tx.unindex("name", old.Name)
+		tx.unindex(string(old.ID), "name", old.Name)
 	}
 	tx.now.networks = put(tx.now.networks, string(n.ID), n)
 	tx.index(string(n.ID), "name", n.Name)
@@ -81,24 +81,33 @@ func (tx *Tx) PutNetwork(n model.Network) {
 
 // DeleteNetwork removes a network; its endpoints must be gone.
 func (tx *Tx) DeleteNetwork(id model.NetworkID) {
-	if old, ok := tx.now.Network(id); ok {
-		tx.unindex("name", old.Name)
-		tx.now.networks = drop(tx.now.networks, string(id))
-		tx.touch(KindNetwork, string(id))
-		for _, f := range model.Families {
-			if tx.now.Cursor(id, f).IsValid() {
-				tx.now.cursor = drop(tx.now.cursor, string(cursorKey(id, f)))
-				tx.touch(KindCursor, string(cursorKey(id, f)))
-			}
+	if !tx.dropNetwork(id) {
+		return
+	}
+	for _, f := range model.Families {
+		if tx.now.Cursor(id, f).IsValid() {
+			tx.now.cursor = drop(tx.now.cursor, string(cursorKey(id, f)))
+			tx.touch(KindCursor, string(cursorKey(id, f)))
 		}
 	}
+}
+
+// dropNetwork removes the record of a network and tells whether there was one.
+func (tx *Tx) dropNetwork(id model.NetworkID) bool {
+	old, ok := tx.now.Network(id)
+	if ok {
+		tx.unindex(string(old.ID), "name", old.Name)
+		tx.now.networks = drop(tx.now.networks, string(id))
+		tx.touch(KindNetwork, string(id))
+	}
+	return ok
 }
 
 // PutContainer stores c under its ID, and under its name, which nobody else may
 // have.
 func (tx *Tx) PutContainer(c model.Container) {
 	if old, ok := tx.now.Container(c.ID); ok {
-		tx.unindex("container name", old.Name)
+		tx.unindex(string(old.ID), "container name", old.Name)
 	}
 	tx.now.container = put(tx.now.container, string(c.ID), c)
 	tx.index(string(c.ID), "container name", c.Name)
@@ -108,7 +117,7 @@ func (tx *Tx) PutContainer(c model.Container) {
 // DeleteContainer removes the record of a container.
 func (tx *Tx) DeleteContainer(id model.ContainerID) {
 	if old, ok := tx.now.Container(id); ok {
-		tx.unindex("container name", old.Name)
+		tx.unindex(string(old.ID), "container name", old.Name)
 		tx.now.container = drop(tx.now.container, string(id))
 		tx.touch(KindContainer, string(id))
 	}
@@ -118,7 +127,7 @@ func (tx *Tx) DeleteContainer(id model.ContainerID) {
 func (tx *Tx) PutSandbox(sb model.Sandbox) {
 	old, ok := tx.now.Sandbox(sb.ID)
 	if ok {
-		tx.unindex("container", string(old.Container))
+		tx.unindex(string(old.ID), "container", string(old.Container))
 	}
 	tx.indexPorts(old, sb)
 	tx.now.sandbox = put(tx.now.sandbox, string(sb.ID), sb)
@@ -129,7 +138,7 @@ func (tx *Tx) PutSandbox(sb model.Sandbox) {
 // DeleteSandbox removes a sandbox; its endpoints must be gone.
 func (tx *Tx) DeleteSandbox(id model.SandboxID) {
 	if old, ok := tx.now.Sandbox(id); ok {
-		tx.unindex("container", string(old.Container))
+		tx.unindex(string(old.ID), "container", string(old.Container))
 		tx.indexPorts(old, model.Sandbox{})
 		tx.now.sandbox = drop(tx.now.sandbox, string(id))
 		tx.touch(KindSandbox, string(id))
@@ -222,20 +231,7 @@ func Invert(changes []Change) []Change {
 func Restore(revision uint64, records []Change) *Snapshot {
 	tx := Begin(Empty(), facts.Set{})
 	for _, r := range records {
-		switch v := r.New.(type) {
-		case model.Host:
-			tx.PutHost(v)
-		case model.Network:
-			tx.PutNetwork(v)
-		case model.Container:
-			tx.PutContainer(v)
-		case model.Sandbox:
-			tx.PutSandbox(v)
-		case model.Endpoint:
-			tx.PutEndpoint(v)
-		case netip.Addr:
-			tx.now.cursor = put(tx.now.cursor, r.ID, v)
-		}
+		tx.put(r)
 	}
 	next := tx.now
 	next.Revision = revision
@@ -284,7 +280,7 @@ func endpointIndex(e model.Endpoint) [][]string {
 
 func (tx *Tx) unindexEndpoint(e model.Endpoint) {
 	for _, words := range endpointIndex(e) {
-		tx.unindex(words...)
+		tx.unindex(string(e.ID), words...)
 	}
 }
 
@@ -292,8 +288,16 @@ func (tx *Tx) index(id string, words ...string) {
 	tx.now.index = put(tx.now.index, string(indexKey(words...)), id)
 }
 
-func (tx *Tx) unindex(words ...string) {
-	tx.now.index = drop(tx.now.index, string(indexKey(words...)))
+// unindex forgets that words lead to an ID. They may lead to another one by now.
+func (tx *Tx) unindex(id string, words ...string) {
+	if key := indexKey(words...); isAt(tx.now.index, key, id) {
+		tx.now.index = drop(tx.now.index, string(key))
+	}
+}
+
+func isAt(t *iradix.Tree[string], key []byte, id string) bool {
+	at, there := t.Get(key)
+	return there && at == id
 }
 
 func (tx *Tx) touch(k Kind, id string) { tx.wrote[touch{k, id}] = struct{}{} }

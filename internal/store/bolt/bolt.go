@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -40,6 +41,9 @@ const lockTimeout = 2 * time.Second
 type Store struct {
 	db       *bbolt.DB
 	instance string
+
+	committing sync.Mutex // so that commits are told of in their order
+	feed       store.Feed
 }
 
 // Open opens the file at path, making it and its folder if they are missing. A
@@ -108,9 +112,7 @@ func (s *Store) Load(context.Context) (*state.Snapshot, error) {
 	var records []state.Change
 	var revision uint64
 	err := s.db.View(func(tx *bbolt.Tx) error {
-		if raw := tx.Bucket(bucketMeta).Get(keyRevision); raw != nil {
-			revision = binary.BigEndian.Uint64(raw)
-		}
+		revision = revisionOf(tx)
 		for _, kind := range store.Kinds {
 			err := tx.Bucket([]byte(kind)).ForEach(func(id, raw []byte) error {
 				v, err := store.Decode(kind, raw)
@@ -132,10 +134,17 @@ func (s *Store) Load(context.Context) (*state.Snapshot, error) {
 	return state.Restore(revision, records), nil
 }
 
-// Commit writes the changes that lead to a revision, in one transaction.
-func (s *Store) Commit(_ context.Context, revision uint64, changes []state.Change) error {
-	return s.db.Update(func(tx *bbolt.Tx) error {
-		for _, c := range changes {
+// Commit writes the changes in one transaction; see engine.Store. The daemon is the
+// only writer, so that a stale base means that another process writes the file in
+// spite of its lock.
+func (s *Store) Commit(_ context.Context, commit state.Commit) error {
+	s.committing.Lock()
+	defer s.committing.Unlock()
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		if err := commit.Check(revisionOf(tx)); err != nil {
+			return err
+		}
+		for _, c := range commit.Changes {
 			bucket := tx.Bucket([]byte(c.Kind))
 			if c.New == nil {
 				if err := bucket.Delete([]byte(c.ID)); err != nil {
@@ -151,8 +160,23 @@ func (s *Store) Commit(_ context.Context, revision uint64, changes []state.Chang
 				return err
 			}
 		}
-		return tx.Bucket(bucketMeta).Put(keyRevision, number(revision))
+		return tx.Bucket(bucketMeta).Put(keyRevision, number(commit.Revision))
 	})
+	if err == nil {
+		s.feed.Publish(commit)
+	}
+	return err
+}
+
+// Watch tells of every commit from now on; see engine.Store.
+func (s *Store) Watch(ctx context.Context) <-chan state.Commit { return s.feed.Watch(ctx) }
+
+// revisionOf returns the revision that was committed last; 0 if none was.
+func revisionOf(tx *bbolt.Tx) uint64 {
+	if raw := tx.Bucket(bucketMeta).Get(keyRevision); raw != nil {
+		return binary.BigEndian.Uint64(raw)
+	}
+	return 0
 }
 
 func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }

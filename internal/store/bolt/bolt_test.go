@@ -18,6 +18,7 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/state"
 	"github.com/linkspan/linkspan/internal/store"
+	"github.com/linkspan/linkspan/internal/store/storetest"
 )
 
 func opened(t *testing.T, path string) *Store {
@@ -66,7 +67,7 @@ func TestWhatIsCommittedIsLoaded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "deep", "state.db")
 	want, changes := sample()
 	s := opened(t, path)
-	if err := s.Commit(t.Context(), want.Revision, changes); err != nil {
+	if err := s.Commit(t.Context(), state.Commit{Revision: want.Revision, Changes: changes}); err != nil {
 		t.Fatal(err)
 	}
 	instance := s.Instance()
@@ -91,7 +92,7 @@ func TestWhatIsCommittedIsLoaded(t *testing.T) {
 	if c, ok := got.ContainerNamed("box"); !ok || c.ID != "c1" {
 		t.Error("the index of names was not built again")
 	}
-	if err := s.Commit(t.Context(), want.Revision+1, state.Invert(changes)); err != nil {
+	if err := s.Commit(t.Context(), state.Commit{Base: want.Revision, Revision: want.Revision + 1, Changes: state.Invert(changes)}); err != nil {
 		t.Fatal(err)
 	}
 	if got, _ := s.Load(t.Context()); len(slices.Collect(got.Networks())) != 0 || got.Revision != want.Revision+1 {
@@ -140,4 +141,12 @@ func TestDamagedRecordIsNamed(t *testing.T) {
 	if _, err := s.Load(context.Background()); err == nil || !strings.Contains(err.Error(), "network n1") {
 		t.Errorf("error %v, want one that names the record", err)
 	}
+}
+
+func TestConformance(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) storetest.Store {
+		s := opened(t, filepath.Join(t.TempDir(), "state.db"))
+		t.Cleanup(func() { s.Close() })
+		return s
+	})
 }

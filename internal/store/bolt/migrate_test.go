@@ -128,7 +128,7 @@ func TestHalfARenameIsSettled(t *testing.T) {
 	tx.PutSandbox(model.Sandbox{ID: "s1", Container: "c1", Name: "new", Up: true, Generation: 3})
 	tx.PutSandbox(model.Sandbox{ID: "s2", Container: "c2", Name: "alone"})
 	now, changes := tx.Commit()
-	err = errors.Join(s.Commit(t.Context(), now.Revision, changes), s.db.Update(func(tx *bbolt.Tx) error {
+	err = errors.Join(s.Commit(t.Context(), state.Commit{Revision: now.Revision, Changes: changes}), s.db.Update(func(tx *bbolt.Tx) error {
 		bucket, err := tx.CreateBucket(bucketRecords)
 		if err != nil {
 			return err
@@ -174,7 +174,7 @@ func old(t *testing.T) string {
 		t.Fatal(err)
 	}
 	now, changes := sample()
-	if err := errors.Join(s.Commit(t.Context(), now.Revision, changes), s.Close()); err != nil {
+	if err := errors.Join(s.Commit(t.Context(), state.Commit{Revision: now.Revision, Changes: changes}), s.Close()); err != nil {
 		t.Fatal(err)
 	}
 	return path

@@ -15,6 +15,7 @@ type Store struct {
 	// Fail, when it is set and returns an error, is the outcome of a commit.
 	Fail func() error
 
+	feed     store.Feed
 	mu       sync.Mutex // guards what follows
 	revision uint64
 	records  map[state.Kind]map[string][]byte
@@ -37,8 +38,8 @@ func (s *Store) Load(context.Context) (*state.Snapshot, error) {
 	return state.Restore(s.revision, out), nil
 }
 
-// Commit stores the changes, all or none.
-func (s *Store) Commit(_ context.Context, revision uint64, changes []state.Change) error {
+// Commit stores the changes, all or none; see engine.Store.
+func (s *Store) Commit(_ context.Context, commit state.Commit) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.Fail != nil {
@@ -46,8 +47,11 @@ func (s *Store) Commit(_ context.Context, revision uint64, changes []state.Chang
 			return err
 		}
 	}
-	written := make([][]byte, len(changes))
-	for i, c := range changes {
+	if err := commit.Check(s.revision); err != nil {
+		return err
+	}
+	written := make([][]byte, len(commit.Changes))
+	for i, c := range commit.Changes {
 		if c.New == nil {
 			continue
 		}
@@ -60,7 +64,7 @@ func (s *Store) Commit(_ context.Context, revision uint64, changes []state.Chang
 	if s.records == nil {
 		s.records = map[state.Kind]map[string][]byte{}
 	}
-	for i, c := range changes {
+	for i, c := range commit.Changes {
 		if s.records[c.Kind] == nil {
 			s.records[c.Kind] = map[string][]byte{}
 		}
@@ -70,6 +74,10 @@ func (s *Store) Commit(_ context.Context, revision uint64, changes []state.Chang
 			s.records[c.Kind][c.ID] = written[i]
 		}
 	}
-	s.revision = revision
+	s.revision = commit.Revision
+	s.feed.Publish(commit)
 	return nil
 }
+
+// Watch tells of every commit from now on; see engine.Store.
+func (s *Store) Watch(ctx context.Context) <-chan state.Commit { return s.feed.Watch(ctx) }
