@@ -73,7 +73,7 @@ var layers = map[string][]string{
 	"internal/keeper":   {words, "internal/limits", "internal/process", "internal/keeper/wire"},
 
 	// doors
-	"internal/config":    {},
+	"internal/config":    {"internal/model"},
 	"internal/dockerapi": {words, "internal/limits", "internal/events", hub, "internal/driver", "internal/query"},
 	"internal/cli":       {words},
 

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/linkspan/linkspan/internal/model"
 )
 
 // Config is everything a user can set about the daemon.
@@ -212,7 +214,7 @@ func (c Config) finish() (Config, error) {
 // clashes tells whether p holds some of the addresses that every interface has
 // one of, yet is not the whole of them.
 func clashes(p netip.Prefix) bool {
-	link := netip.MustParsePrefix("fe80::/64")
+	link := model.LinkLocalSubnet()
 	return p.IsValid() && p.Overlaps(link) && p.Masked() != link
 }
 

@@ -57,6 +57,10 @@ func FamilyOf(a netip.Addr) Family {
 	return IPv6
 }
 
+// LinkLocalSubnet returns fe80::/64: every interface with IPv6 has an address of it
+// (RFC 4291, section 2.5.6).
+func LinkLocalSubnet() netip.Prefix { return netip.MustParsePrefix("fe80::/64") }
+
 // Names of the networks that are always there.
 const (
 	NetworkBridge = "bridge"

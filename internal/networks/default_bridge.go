@@ -163,8 +163,8 @@ func widen(bip, fixed netip.Prefix) netip.Prefix {
 func pick(addrs []netip.Prefix, fixed netip.Prefix, f model.Family) netip.Prefix {
 	var best netip.Prefix
 	for _, p := range addrs {
-		switch own := bridge.LinkLocal.Contains(p.Addr()); {
-		case model.FamilyOf(p.Addr()) != f || own && !(fixed.IsValid() && bridge.LinkLocal.Contains(fixed.Addr())):
+		switch own := model.LinkLocalSubnet().Contains(p.Addr()); {
+		case model.FamilyOf(p.Addr()) != f || own && !(fixed.IsValid() && model.LinkLocalSubnet().Contains(fixed.Addr())):
 		case fixed.IsValid() && p.Contains(fixed.Addr()):
 			return p
 		case !best.IsValid(), fixed.IsValid() && fixed.Contains(p.Addr()) && !fixed.Contains(best.Addr()):

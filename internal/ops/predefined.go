@@ -63,7 +63,7 @@ func (m NetworkMaker) replace(tx *state.Tx, old, want model.Network) error {
 func withLinkLocal(n model.Network) model.Network {
 	n.IPAM.Pools = slices.Clone(n.IPAM.Pools)
 	for i, p := range n.IPAM.Pools {
-		if p.Subnet == bridge.LinkLocal && !p.Gateway.IsValid() {
+		if p.Subnet == model.LinkLocalSubnet() && !p.Gateway.IsValid() {
 			n.IPAM.Pools[i].Gateway = bridge.OwnAddress(n)
 		}
 	}

@@ -29,11 +29,7 @@ const (
 	OptionInhibit    = "com.docker.network.bridge.inhibit_ipv4"
 )
 
-// LinkLocal is the subnet that every interface with IPv6 has an address of (RFC
-// 4291, section 2.5.6).
-var LinkLocal = netip.MustParsePrefix("fe80::/64")
-
-// OwnAddress returns the address of LinkLocal that the kernel gives a bridge of ours:
+// OwnAddress returns the link-local address that the kernel gives a bridge of ours:
 // the one that follows from its MAC address (RFC 4291, appendix A).
 func OwnAddress(n model.Network) netip.Addr {
 	a, _ := firewall.LinkLocalOf(driver.BridgeMAC(n.ID)) // a computed one is a MAC address
