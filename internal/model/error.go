@@ -54,6 +54,19 @@ func (e *Error) Error() string {
 // Unwrap returns the wrapped error.
 func (e *Error) Unwrap() error { return e.Err }
 
+// StartError is why a program could not be started. Code is what a shell would have ended
+// with: 127 for a program that is not there, 126 for one that cannot be executed.
+type StartError struct {
+	Code int
+	Err  error
+}
+
+// Error implements error.
+func (e *StartError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the wrapped error.
+func (e *StartError) Unwrap() error { return e.Err }
+
 // Errorf returns an error of kind k with a text formed as by fmt.Errorf.
 func Errorf(k Kind, format string, args ...any) *Error {
 	return &Error{Kind: k, Err: fmt.Errorf(format, args...)}

@@ -60,7 +60,7 @@ func (c *Containers) Create(ctx context.Context, spec model.ContainerSpec) error
 		err = c.createRecord(ctx, spec, rootfs)
 	}
 	if err != nil { // the parts may have been made even so: an answer can be lost
-		return errors.Join(err, c.Delete(context.WithoutCancel(ctx), spec.ID))
+		return errors.Join(startError(err), c.Delete(context.WithoutCancel(ctx), spec.ID))
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -259,6 +260,10 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), `exec: "nosuch": executable file not found in $PATH`) ||
 		!strings.HasPrefix(err.Error(), "failed to create task for container: ") {
 		t.Errorf("error %v", err)
+	}
+	var start *model.StartError
+	if !errors.As(err, &start) || start.Code != 127 || model.KindOf(err) != model.Invalid {
+		t.Errorf("error %v of kind %v, want Invalid with code 127", err, model.KindOf(err))
 	}
 	if st, err := e.Status(t.Context(), spec.ID); err != nil || st.State != model.TaskNone {
 		t.Errorf("status %+v %v, want none", st, err)

@@ -67,7 +67,7 @@ func (e *Execs) Exec(ctx context.Context, id model.ContainerID, exec string, p m
 		if containerd.SaysPaused(err) { // since we looked
 			return nil, frozen(id)
 		}
-		return nil, e.processes.faultOrEnd(ctx, "exec", id, err)
+		return nil, startError(e.processes.faultOrEnd(ctx, "exec", id, err))
 	}
 	e.streams.keep(key, g)
 	return ours, nil
@@ -96,7 +96,7 @@ func (e *Execs) StartExec(ctx context.Context, id model.ContainerID, exec string
 	// Also after an error: whoever reads the streams must see their end.
 	e.streams.begun(procKey{container: id, exec: exec})
 	if err != nil {
-		return 0, e.processes.faultOrEnd(ctx, "exec", id, err)
+		return 0, startError(e.processes.faultOrEnd(ctx, "exec", id, err))
 	}
 	return int(answer.Pid), nil
 }

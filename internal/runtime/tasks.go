@@ -65,7 +65,7 @@ func (t *Tasks) NewTask(ctx context.Context, id model.ContainerID, o model.Strea
 		closeInput(in)
 		g.close()
 		f.remove()
-		return nil, containerd.Faultf("start", containerd.Describe(id), "failed to create task for container", err)
+		return nil, startError(containerd.Faultf("start", containerd.Describe(id), "failed to create task for container", err))
 	}
 	t.streams.keep(key, g)
 	return &model.Task{Pid: int(answer.Pid), Stdin: in, Pipes: f.pipes()}, nil
@@ -92,7 +92,7 @@ func (t *Tasks) Start(ctx context.Context, id model.ContainerID) error {
 	defer cancel()
 	_, err := t.client.Tasks().Start(ctx, &tasks.StartRequest{ContainerID: string(id)})
 	if err != nil {
-		return containerd.Faultf("start", containerd.Describe(id), "failed to start container", err)
+		return startError(containerd.Faultf("start", containerd.Describe(id), "failed to start container", err))
 	}
 	t.streams.begun(procKey{container: id})
 	return nil

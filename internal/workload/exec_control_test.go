@@ -93,15 +93,15 @@ func TestExecExitCodes(t *testing.T) {
 		must(t, err)
 		return *got.ExitCode
 	}
-	for text, want := range map[string]int{
-		`OCI runtime exec failed: exec: "x": executable file not found in $PATH`: 127,
-		`OCI runtime exec failed: exec: "/etc": permission denied`:               126,
-		`something else`: 126,
+	for failed, want := range map[error]int{
+		unstartable(127, `OCI runtime exec failed: exec: "x": executable file not found in $PATH`): 127,
+		unstartable(126, `OCI runtime exec failed: exec: "/etc": permission denied`):               126,
+		model.Errorf(model.Internal, "something else"):                                             126,
 	} {
 		e := b.prepared(id)
-		b.runtime.failStart = model.Errorf(model.Internal, "%s", text)
+		b.runtime.failStart = failed
 		if err := b.StartExec(ctx, e, ExecStart{}, Streams{}); err == nil || code(e) != want {
-			t.Errorf("%s: code %d, want %d", text, code(e), want)
+			t.Errorf("%s: code %d, want %d", failed, code(e), want)
 		}
 	}
 	e := b.prepared(id)

@@ -71,7 +71,7 @@ func TestExecRefuses(t *testing.T) {
 
 	e, err := b.CreateExec(ctx, id, container.ExecCreateRequest{Cmd: []string{"nope"}})
 	must(t, err)
-	b.runtime.failStart = model.Errorf(model.Internal, `OCI runtime exec failed: exec: "nope": executable file not found in $PATH`)
+	b.runtime.failStart = unstartable(127, `OCI runtime exec failed: exec: "nope": executable file not found in $PATH`)
 	refused(t, b.StartExec(ctx, e, ExecStart{}, Streams{}), model.Invalid, "executable file not found")
 	got, err := b.InspectExec(ctx, e)
 	must(t, err)

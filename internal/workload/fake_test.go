@@ -101,6 +101,11 @@ func (e *fakeEngine) turns(f func()) int {
 // count returns how many containers there are in the model.
 func (e *fakeEngine) count() int { return len(slices.Collect(e.Snapshot().Containers())) }
 
+// unstartable is how the runtime refuses a program: a shell would have ended with code.
+func unstartable(code int, text string) error {
+	return &model.Error{Kind: model.Invalid, Err: &model.StartError{Code: code, Err: errors.New(text)}}
+}
+
 // bench is a manager on fakes.
 type bench struct {
 	*Manager

@@ -112,7 +112,7 @@ func TestAutoRemove(t *testing.T) {
 	// A start that fails removes it too, and says so.
 	id = b.create("two", rm)
 	gone = b.waitFor(id, container.WaitConditionRemoved)
-	b.runtime.failStart = model.Errorf(model.Internal, `OCI runtime create failed: exec: "x": executable file not found in $PATH`)
+	b.runtime.failStart = unstartable(127, `OCI runtime create failed: exec: "x": executable file not found in $PATH`)
 	refused(t, b.Start(ctx, id), model.Invalid, "executable file not found")
 	if code := receive(t, gone).StatusCode; code != 127 {
 		t.Fatalf("exit code %d", code)
@@ -131,10 +131,10 @@ func TestFailedStart(t *testing.T) {
 		{"engine", func(b *bench) { b.engine.fail = model.Errorf(model.Forbidden, "Address already in use") },
 			model.Forbidden, "failed to set up container networking: Address already in use", 128},
 		{"not found", func(b *bench) {
-			b.runtime.failStart = model.Errorf(model.Internal, `exec: "nope": executable file not found in $PATH`)
+			b.runtime.failStart = unstartable(127, `exec: "nope": executable file not found in $PATH`)
 		}, model.Invalid, "executable file not found", 127},
 		{"permission", func(b *bench) {
-			b.runtime.failStart = model.Errorf(model.Internal, `exec: "/etc": permission denied`)
+			b.runtime.failStart = unstartable(126, `exec: "/etc": permission denied`)
 		}, model.Invalid, "permission denied", 126},
 		{"other", func(b *bench) { b.runtime.failStart = errBroken }, model.Internal, "broken", 128},
 	} {

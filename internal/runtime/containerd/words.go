@@ -44,3 +44,28 @@ func SaysBadArchive(err error) bool {
 		"wrong diff id", "invalid reference format", "failed to resolve layers", "invalid symlink", "invalid hardlink") ||
 		says(err, "failed to extract layer") && !says(err, "no space left on device")
 }
+
+// StartCode returns the exit code that a shell would have ended with instead of an error at
+// the start of a program: 127 if it is not there, 126 if it cannot be executed. ok is false
+// for other errors.
+func StartCode(err error) (code int, ok bool) {
+	if !says(err, "exec") {
+		return 0, false
+	}
+	for _, c := range []struct {
+		words string
+		code  int
+	}{
+		{"executable file not found", 127},
+		{"no such file or directory", 127},
+		{"permission denied", 126},
+		{"is a directory", 126},
+		{"not a directory", 127}, // Docker's, mostly of a file mounted on a folder
+		{"exec format error", 126},
+	} {
+		if says(err, c.words) {
+			return c.code, true
+		}
+	}
+	return 0, false
+}

@@ -60,6 +60,27 @@ func TestWords(t *testing.T) {
 	}
 }
 
+func TestStartCode(t *testing.T) {
+	for text, want := range map[string]int{
+		`OCI runtime exec failed: exec failed: unable to start container process: exec: "x": executable file not found in $PATH`: 127,
+		`runc create failed: unable to start container process: exec: "/nope": stat /nope: no such file or directory`:            127,
+		`OCI runtime exec failed: exec failed: unable to start container process: exec: "/etc": permission denied`:               126,
+		`runc create failed: unable to start container process: exec: "/etc": is a directory`:                                    126,
+		`runc create failed: unable to start container process: error mounting "/a" to rootfs at "/b": not a directory: exec`:    127,
+		`exec /x: exec format error`:          126,
+		`open /etc/passwd: permission denied`: 0,
+		`something else`:                      0,
+	} {
+		code, ok := StartCode(errors.New(text))
+		if code != want || ok != (want != 0) {
+			t.Errorf("%s: %d %t, want %d", text, code, ok, want)
+		}
+	}
+	if _, ok := StartCode(nil); ok {
+		t.Error("no error has a code")
+	}
+}
+
 // TestWhatEndedIsNotFound: a shim tells in words only that a process has ended.
 func TestWhatEndedIsNotFound(t *testing.T) {
 	for text, want := range map[string]model.Kind{

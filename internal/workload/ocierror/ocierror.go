@@ -1,9 +1,9 @@
-// Package ocierror reads what an OCI runtime says about a process that it could not
-// start: exit codes as shells and Docker have them.
+// Package ocierror gives exit codes, as shells and Docker have them, to errors at the start
+// of a process.
 package ocierror
 
 import (
-	"strings"
+	"errors"
 
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -16,24 +16,11 @@ const (
 	Unknown       = 128
 )
 
-// ExitCode returns the exit code that stands for an error at start, and its
-// kind, by the words of the OCI runtime: it has no other language.
+// ExitCode returns the exit code that stands for an error at start, and its kind.
 func ExitCode(err error) (int, model.Kind) {
-	text := err.Error()
-	for _, c := range []struct {
-		words string
-		code  int
-	}{
-		{"executable file not found", NotFound},
-		{"no such file or directory", NotFound},
-		{"permission denied", NotExecutable},
-		{"is a directory", NotExecutable},
-		{"not a directory", NotFound}, // Docker's, mostly of a file mounted on a folder
-		{"exec format error", NotExecutable},
-	} {
-		if strings.Contains(text, "exec") && strings.Contains(text, c.words) {
-			return c.code, model.Invalid
-		}
+	var start *model.StartError
+	if errors.As(err, &start) {
+		return start.Code, model.Invalid
 	}
 	return Unknown, model.KindOf(err)
 }
