@@ -75,7 +75,7 @@ func (t *Tasks) NewTask(ctx context.Context, id model.ContainerID, o model.Strea
 // start that was cut short may have left a task, or parts of one.
 func (t *Tasks) createTask(ctx context.Context, request *tasks.CreateTaskRequest) (*tasks.CreateTaskResponse, error) {
 	answer, err := t.client.Tasks().Create(ctx, request)
-	if !containerd.SaysTaskExists(err) {
+	if !containerd.SaysTaskExists(err) && !containerd.SaysBundleGone(err) {
 		return answer, err
 	}
 	id := model.ContainerID(request.ContainerID)

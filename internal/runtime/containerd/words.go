@@ -34,6 +34,13 @@ func SaysMayHaveEnded(err error) bool {
 // has left, by the words of containerd, of its shim and of runc.
 func SaysTaskExists(err error) bool { return says(err, "already exists", "file exists") }
 
+// SaysBundleGone tells whether a task could not be made because its bundle went meanwhile:
+// containerd removed what it took for that of an earlier start.
+func SaysBundleGone(err error) bool {
+	return says(err, "failed to start shim", "failed to create shim task: mkdir ", "unable to retrieve OCI runtime error (open ") &&
+		says(err, "no such file or directory")
+}
+
 // SaysLayerExists tells whether a snapshot could not be made because the folder for it is
 // there: see snapshots.Store.
 func SaysLayerExists(err error) bool { return says(err, "file exists") }

@@ -15,7 +15,7 @@ import (
 // texts are theirs.
 func TestWords(t *testing.T) {
 	kinds := map[string]func(error) bool{"ended": saysEnded, "paused": SaysPaused, "may have ended": SaysMayHaveEnded,
-		"task exists": SaysTaskExists, "layer exists": SaysLayerExists, "bad archive": SaysBadArchive}
+		"task exists": SaysTaskExists, "bundle gone": SaysBundleGone, "layer exists": SaysLayerExists, "bad archive": SaysBadArchive}
 	for text, want := range map[string][]string{
 		"cannot exec in a stopped state":    {"ended"},
 		"cannot exec in a deleted state":    {"ended"},
@@ -32,9 +32,13 @@ func TestWords(t *testing.T) {
 		"OCI runtime resume failed: container not paused":                                                                                                {"may have ended"},
 		"OCI runtime pause failed: unable to freeze":                                                                                                     {"may have ended"},
 		"task 0a1b2c: already exists": {"task exists"},
-		"OCI runtime create failed: runc create failed: container with given ID already exists":                                                 {"task exists"},
-		"mkdir /run/linkspan/containerd/state/io.containerd.runtime.v2.task/linkspan/0a1b2c: file exists":                                       {"task exists", "layer exists"},
-		"failed to rename: rename /var/lib/linkspan/containerd/root/snapshots/new-1 /var/lib/linkspan/containerd/root/snapshots/7: file exists": {"task exists", "layer exists"},
+		"OCI runtime create failed: runc create failed: container with given ID already exists":                                                                                                                         {"task exists"},
+		"mkdir /run/linkspan/containerd/state/io.containerd.runtime.v2.task/linkspan/0a1b2c: file exists":                                                                                                               {"task exists", "layer exists"},
+		"failed to rename: rename /var/lib/linkspan/containerd/root/snapshots/new-1 /var/lib/linkspan/containerd/root/snapshots/7: file exists":                                                                         {"task exists", "layer exists"},
+		"failed to start shim: start failed: io.containerd.runc.v2: rename /x/linkspan/0a1b2c/.address /x/linkspan/0a1b2c/address: no such file or directory: exit status 1":                                            {"bundle gone"},
+		"failed to start shim: start failed: io.containerd.runc.v2: fork/exec /usr/bin/containerd-shim-runc-v2: no such file or directory: exit status 1":                                                               {"bundle gone"},
+		"failed to create shim task: OCI runtime create failed: unable to retrieve OCI runtime error (open /x/linkspan/0a1b2c/log.json: no such file or directory): runc did not terminate successfully: exit status 1": {"bundle gone"},
+		"failed to create shim task: mkdir /x/linkspan/0a1b2c/rootfs: no such file or directory: not found":                                                                                                             {"bundle gone"},
 		"archive/tar: invalid tar header":                                      {"bad archive"},
 		"unexpected EOF":                                                       {"bad archive", "may have ended"},
 		"unrecognized image format":                                            {"bad archive"},
