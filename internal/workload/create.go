@@ -88,15 +88,15 @@ func (m *Manager) build(ctx context.Context, rec record, nets *network.Networkin
 		return nil, err
 	}
 	undo := func(cause error) error {
-		return errors.Join(cause, os.RemoveAll(m.dir(rec.ID)), m.volumes.Remove(rec.Mounts))
+		return errors.Join(cause, m.dirs.Remove(rec.ID), m.volumes.Remove(rec.Mounts))
 	}
-	if err := os.MkdirAll(m.dir(rec.ID), 0o710); err != nil {
-		return nil, undo(fmt.Errorf("container directory: %w", err))
+	if err := m.dirs.Make(rec.ID); err != nil {
+		return nil, undo(err)
 	}
 	if rec.Mounts, err = m.volumes.Mounts(rec.Config, rec.Host, func() ([]mountPoint, error) { return m.inheritedPoints(rec) }); err != nil {
 		return nil, undo(err)
 	}
-	if err := m.o.Containers.Check(m.spec(rec, netns{}, m.filesOf(rec.ID))); err != nil {
+	if err := m.o.Containers.Check(m.spec(rec, netns{}, m.dirs.Files(rec.ID))); err != nil {
 		return nil, undo(err)
 	}
 	if !rec.mode().IsContainer() {

@@ -228,7 +228,7 @@ func (b *bench) endpoint(id string) model.Endpoint {
 // file returns the text of one of a container's files.
 func (b *bench) file(id, name string) string {
 	b.t.Helper()
-	text, err := os.ReadFile(filepath.Join(b.dir(model.ContainerID(id)), name))
+	text, err := os.ReadFile(filepath.Join(b.dirs.Of(model.ContainerID(id)), name))
 	must(b.t, err)
 	return string(text)
 }

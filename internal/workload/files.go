@@ -7,38 +7,21 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/names"
 	"github.com/linkspan/linkspan/internal/state"
+	"github.com/linkspan/linkspan/internal/workload/containerfiles"
 )
-
-// files are the paths of what a container sees as /etc/hostname, /etc/hosts and
-// /etc/resolv.conf. In container: mode they are symbolic links to the other's,
-// set anew by every start, so that what the runtime keeps stays true.
-type files struct {
-	hostname, hosts, resolvConf string
-}
-
-func (m *Manager) filesOf(id model.ContainerID) files {
-	dir := m.dir(id)
-	return files{
-		hostname:   filepath.Join(dir, "hostname"),
-		hosts:      filepath.Join(dir, "hosts"),
-		resolvConf: filepath.Join(dir, "resolv.conf"),
-	}
-}
 
 // writeFiles writes a container's files at start; edits of the last run are
 // lost, as with Docker.
 func (m *Manager) writeFiles(b *box, where netns) error {
-	rec, f := b.snapshot(), m.filesOf(b.id)
+	rec, f := b.snapshot(), m.dirs.Files(b.id)
 	if rec.mode().IsContainer() {
-		theirs := m.filesOf(where.owner)
-		return errors.Join(relink(theirs.hostname, f.hostname), relink(theirs.hosts, f.hosts), relink(theirs.resolvConf, f.resolvConf))
+		theirs := m.dirs.Files(where.owner)
+		return errors.Join(containerfiles.Link(theirs.Hostname, f.Hostname), containerfiles.Link(theirs.Hosts, f.Hosts), containerfiles.Link(theirs.ResolvConf, f.ResolvConf))
 	}
 	b.files.Lock()
 	defer b.files.Unlock()
@@ -54,9 +37,9 @@ func (m *Manager) writeFiles(b *box, where netns) error {
 	}
 	b.edit(func(r *record) { r.ResolvHash, r.OwnEntries = hash(resolv), ownEntries(rec, s) })
 	return errors.Join(
-		rewrite(f.hostname, []byte(rec.Config.Hostname+"\n")),
-		rewrite(f.hosts, hosts),
-		rewrite(f.resolvConf, resolv),
+		containerfiles.Rewrite(f.Hostname, []byte(rec.Config.Hostname+"\n")),
+		containerfiles.Rewrite(f.Hosts, hosts),
+		containerfiles.Rewrite(f.ResolvConf, resolv),
 	)
 }
 
@@ -65,10 +48,10 @@ func (m *Manager) writeFiles(b *box, where netns) error {
 // user has changed it. The network has changed already, so that a failure is
 // only logged.
 func (m *Manager) refreshFiles(ctx context.Context, b *box, after *state.Snapshot, op string) {
-	f := m.filesOf(b.id)
+	f := m.dirs.Files(b.id)
 	b.files.Lock()
 	var failed []error
-	for path, refresh := range map[string]func(*box, string, *state.Snapshot) error{f.hosts: m.refreshHosts, f.resolvConf: m.refreshResolvConf} {
+	for path, refresh := range map[string]func(*box, string, *state.Snapshot) error{f.Hosts: m.refreshHosts, f.ResolvConf: m.refreshResolvConf} {
 		if err := refresh(b, path, after); err != nil && !m.spurned(b, path, err, op) {
 			failed = append(failed, err)
 		}
@@ -101,7 +84,7 @@ func (m *Manager) catchUpFiles(ctx context.Context, b *box) {
 func (m *Manager) refreshHosts(b *box, path string, after *state.Snapshot) error {
 	rec := b.snapshot()
 	old, now := rec.OwnEntries, ownEntries(rec, after)
-	text, err := readShared(path)
+	text, err := containerfiles.Read(path)
 	if err != nil {
 		return err
 	}
@@ -110,14 +93,14 @@ func (m *Manager) refreshHosts(b *box, path string, after *state.Snapshot) error
 	if slices.Equal(next, text) {
 		return nil
 	}
-	return rewrite(path, next)
+	return containerfiles.Rewrite(path, next)
 }
 
 // refreshResolvConf is the same for resolv.conf. A text that is as it should be is
 // ours, even if the daemon was killed before it could remember.
 func (m *Manager) refreshResolvConf(b *box, path string, after *state.Snapshot) error {
 	rec := b.snapshot()
-	text, err := readShared(path)
+	text, err := containerfiles.Read(path)
 	if err != nil {
 		return err
 	}
@@ -133,7 +116,7 @@ func (m *Manager) refreshResolvConf(b *box, path string, after *state.Snapshot) 
 	if same {
 		return nil
 	}
-	return rewrite(path, next)
+	return containerfiles.Rewrite(path, next)
 }
 
 // without returns the entries of a that b lacks.
@@ -167,11 +150,7 @@ func ownEntries(r record, s *state.Snapshot) []names.HostEntry {
 // host's own, unless the user adds to it.
 func (m *Manager) hosts(r record, s *state.Snapshot) ([]byte, error) {
 	if r.mode().IsHost() && len(r.Host.ExtraHosts) == 0 {
-		text, err := os.ReadFile(m.o.Host.Hosts)
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("the host's hosts file: %w", err)
-		}
-		return text, nil
+		return containerfiles.HostHosts(m.o.Host.Hosts)
 	}
 	var wanted []names.ExtraHost
 	for _, text := range r.Host.ExtraHosts {
@@ -209,26 +188,9 @@ func (m *Manager) hostGateways(s *state.Snapshot) []netip.Addr {
 	return out
 }
 
-// hostResolvConf returns the text of the host's resolv.conf, and where it is. A
-// host without one is a host without servers.
-func (m *Manager) hostResolvConf() (text []byte, path string, err error) {
-	path = m.o.Host.ResolvConf
-	text, err = os.ReadFile(path)
-	if err == nil {
-		if other := names.HostPath(text); other != names.HostResolvConf {
-			path = other
-			text, err = os.ReadFile(path)
-		}
-	}
-	if errors.Is(err, os.ErrNotExist) {
-		err = nil
-	}
-	return text, path, err
-}
-
 // resolvConf returns a container's /etc/resolv.conf.
 func (m *Manager) resolvConf(r record, s *state.Snapshot) ([]byte, error) {
-	text, path, err := m.hostResolvConf()
+	text, path, err := containerfiles.HostResolvConf(m.o.Host.ResolvConf)
 	if err != nil {
 		return nil, fmt.Errorf("the host's resolv.conf: %w", err)
 	}
@@ -263,7 +225,7 @@ func (m *Manager) overrides(r record) names.Overrides {
 // resolving returns how the engine's resolver serves a container, should it join
 // a network that has one.
 func (m *Manager) resolving(r record) model.Resolving {
-	text, path, err := m.hostResolvConf()
+	text, path, err := containerfiles.HostResolvConf(m.o.Host.ResolvConf)
 	if err != nil {
 		m.log.Warn("the host's resolv.conf", "container", model.Short(r.ID), "op", "container.start", "err", err)
 	}
@@ -273,4 +235,20 @@ func (m *Manager) resolving(r record) model.Resolving {
 func sameResolving(s *state.Snapshot, id model.SandboxID, r model.Resolving) bool {
 	sb, ok := s.Sandbox(id)
 	return ok && sb.DNS.NDots == r.NDots && slices.Equal(sb.DNS.Servers, r.Servers)
+}
+
+// spurned tells whether err is of a file that its user has made what it is, and
+// says so once for every run and file. The caller holds the lock of the files.
+func (m *Manager) spurned(b *box, path string, err error, op string) bool {
+	if !errors.Is(err, containerfiles.ErrUsers) {
+		return false
+	}
+	if !b.usersFiles[path] {
+		if b.usersFiles == nil {
+			b.usersFiles = map[string]bool{}
+		}
+		b.usersFiles[path] = true
+		m.log.Warn("a container has made a file of its own that is not kept up to date any more", "container", model.Short(b.id), "op", op, "err", err)
+	}
+	return true
 }

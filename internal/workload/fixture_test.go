@@ -45,7 +45,7 @@ func (b *bench) upgrade() {
 		must(b.t, err)
 		b.engine.now = now
 		for c := range now.Containers() {
-			must(b.t, os.MkdirAll(b.dir(c.ID), 0o700))
+			must(b.t, os.MkdirAll(b.dirs.Of(c.ID), 0o700))
 			if strings.Contains(string(c.Document), `"Running":true`) {
 				must(b.t, b.runtime.Create(ctx, model.ContainerSpec{ID: c.ID}))
 				_, err := b.runtime.NewTask(ctx, c.ID, model.StreamOptions{})

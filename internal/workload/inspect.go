@@ -21,11 +21,11 @@ func (m *Manager) Inspect(_ context.Context, ref string) (container.InspectRespo
 	rec := b.snapshot()
 	plain := containerrecord.Record(rec)
 	command := slices.Concat(rec.Config.Entrypoint, rec.Config.Cmd)
-	f := m.filesOf(rec.ID)
+	f := m.dirs.Files(rec.ID)
 	out := container.InspectResponse{
 		ID: string(rec.ID), Created: rec.Created.Format(time.RFC3339Nano), Name: "/" + rec.Name,
 		Path: command[0], Args: command[1:], State: containerview.State(plain), Image: string(rec.Image),
-		ResolvConfPath: f.resolvConf, HostnamePath: f.hostname, HostsPath: f.hosts,
+		ResolvConfPath: f.ResolvConf, HostnamePath: f.Hostname, HostsPath: f.Hosts,
 		RestartCount: rec.RestartCount, Driver: cmp.Or(m.o.StorageDriver, "overlayfs"), Platform: "linux",
 		ExecIDs: m.execs.Unended(b.id), HostConfig: rec.Host, Config: rec.Config, Mounts: containerview.Mounts(rec.Mounts),
 		NetworkSettings: m.view().NetworkSettings(plain),
@@ -35,7 +35,7 @@ func (m *Manager) Inspect(_ context.Context, ref string) (container.InspectRespo
 		host.Links, out.HostConfig = m.shownLinks(rec), &host
 	}
 	if rec.Host.LogConfig.Type != "none" {
-		out.LogPath = m.logPath(rec.ID)
+		out.LogPath = m.dirs.Log(rec.ID)
 	}
 	return out, nil
 }

@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io/fs"
 	"net/netip"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -15,6 +15,7 @@ import (
 	"github.com/linkspan/linkspan/internal/names"
 	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/state"
+	"github.com/linkspan/linkspan/internal/workload/containerfiles"
 )
 
 // findLinks returns the links of a container that is being made. On networks of
@@ -270,14 +271,14 @@ func (m *Manager) renameLinks(target record, change func()) {
 func (m *Manager) editHosts(b *box, op string, change func([]byte) []byte) {
 	b.files.Lock()
 	defer b.files.Unlock()
-	file := m.filesOf(b.id).hosts
-	text, err := readShared(file)
+	file := m.dirs.Files(b.id).Hosts
+	text, err := containerfiles.Read(file)
 	if err == nil {
 		if next := change(text); !slices.Equal(next, text) {
-			err = rewrite(file, next)
+			err = containerfiles.Rewrite(file, next)
 		}
 	}
-	if err != nil && !m.spurned(b, file, err, op) && !errors.Is(err, os.ErrNotExist) {
+	if err != nil && !m.spurned(b, file, err, op) && !errors.Is(err, fs.ErrNotExist) {
 		m.log.Error("links of a container not refreshed", "container", model.Short(b.id), "op", op, "err", err)
 	}
 }

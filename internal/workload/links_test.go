@@ -55,7 +55,7 @@ func TestLinksFollowTheirTarget(t *testing.T) {
 	app := b.run("app", linking("db:store"))
 	old := b.address(db)
 	edited := b.file(app, "hosts") + "# mine\n"
-	must(t, os.WriteFile(b.filesOf(model.ContainerID(app)).hosts, []byte(edited), 0o644))
+	must(t, os.WriteFile(b.dirs.Files(model.ContainerID(app)).Hosts, []byte(edited), 0o644))
 
 	must(t, b.Stop(ctx, db, StopOptions{}))
 	squatter := b.run("squatter", nil)

@@ -15,7 +15,7 @@ func (m *Manager) logAttributes(r record) (map[string]string, error) {
 	}
 	command := slices.Concat(r.Config.Entrypoint, r.Config.Cmd)
 	out, err := logger.Attributes(&logger.Info{
-		Config: r.Host.LogConfig.Config, LogPath: m.logPath(r.ID), DaemonName: "docker",
+		Config: r.Host.LogConfig.Config, LogPath: m.dirs.Log(r.ID), DaemonName: "docker",
 		ContainerID: string(r.ID), ContainerName: "/" + r.Name, ContainerCreated: r.Created,
 		ContainerEntrypoint: command[0], ContainerArgs: command[1:],
 		ContainerImageID: string(r.Image), ContainerImageName: r.Config.Image,

@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"net/url"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -16,10 +15,6 @@ import (
 
 // timestamp is RFC 3339 with nine digits always, so that lines align.
 const timestamp = "2006-01-02T15:04:05.000000000Z07:00"
-
-func (m *Manager) logPath(id model.ContainerID) string {
-	return filepath.Join(m.dir(id), string(id)+"-json.log")
-}
 
 // readLog reads a container's log. Following ends with the run that is.
 func (m *Manager) readLog(b *box, q LogQuery) (LogReader, error) {
@@ -31,7 +26,7 @@ func (m *Manager) readLog(b *box, q LogQuery) (LogReader, error) {
 	} else {
 		q.Follow = false
 	}
-	return m.o.Logs.Read(m.logPath(b.id), q)
+	return m.o.Logs.Read(m.dirs.Log(b.id), q)
 }
 
 // Logs writes a container's output to out, one Write for each entry, and with

@@ -1,19 +1,12 @@
 package workload
 
 import (
-	"path/filepath"
-
 	"github.com/moby/moby/api/types/mount"
 
 	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/workload/containerfiles"
 )
-
-// dir is where a container's own files lie. IDs are made here or read from
-// records of ours, so that they cannot lead elsewhere.
-func (m *Manager) dir(id model.ContainerID) string {
-	return filepath.Join(m.o.Root, "containers", string(id))
-}
 
 // inheritedPoints returns the mounts of the containers named by --volumes-from.
 func (m *Manager) inheritedPoints(r record) ([]mountPoint, error) {
@@ -42,7 +35,7 @@ func (m *Manager) inheritedPoints(r record) ([]mountPoint, error) {
 
 // runtimeMounts returns the mounts for the runtime: the user's and the three
 // files, unless the user mounted something in their place.
-func (m *Manager) runtimeMounts(r record, f files) []model.Mount {
+func (m *Manager) runtimeMounts(r record, f containerfiles.Files) []model.Mount {
 	var out []model.Mount
 	taken := map[string]bool{}
 	for _, p := range r.Mounts {
@@ -55,9 +48,9 @@ func (m *Manager) runtimeMounts(r record, f files) []model.Mount {
 			ReadOnly: !p.RW, CopyUp: p.CopyUp, Propagation: string(p.Propagation), Options: p.Options})
 	}
 	for _, own := range []model.Mount{
-		{Source: f.resolvConf, Target: "/etc/resolv.conf"},
-		{Source: f.hostname, Target: "/etc/hostname"},
-		{Source: f.hosts, Target: "/etc/hosts"},
+		{Source: f.ResolvConf, Target: "/etc/resolv.conf"},
+		{Source: f.Hostname, Target: "/etc/hostname"},
+		{Source: f.Hosts, Target: "/etc/hosts"},
 	} {
 		// The daemon writes the file itself, which a mount of it does not hinder.
 		own.Type, own.ReadOnly = "bind", r.Host.ReadonlyRootfs

@@ -2,14 +2,13 @@ package workload
 
 import (
 	"context"
-	"errors"
-	"os"
 	"path/filepath"
 
 	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/state"
+	"github.com/linkspan/linkspan/internal/workload/containerfiles"
 )
 
 // Who may configure the interfaces of a network namespace may speak there for more
@@ -70,11 +69,11 @@ func sameNetAdmin(s *state.Snapshot, id model.SandboxID, want bool) bool {
 // sharedOwner returns whose network a container shares: not by the name that its
 // mode gives, which may be another's by now, but as its last start found it.
 func (m *Manager) sharedOwner(id model.ContainerID) model.ContainerID {
-	target, err := os.Readlink(filepath.Join(m.dir(id), "netns"))
+	target, err := containerfiles.LinkedTo(m.dirs.Netns(id))
 	if err != nil {
-		if !errors.Is(err, os.ErrNotExist) {
-			m.log.Warn("whose network a container shares is not known", "container", model.Short(id), "op", "sandbox.share", "err", err)
-		}
+		m.log.Warn("whose network a container shares is not known", "container", model.Short(id), "op", "sandbox.share", "err", err)
+	}
+	if target == "" {
 		return ""
 	}
 	b, err := m.find(filepath.Base(target))

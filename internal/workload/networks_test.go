@@ -70,7 +70,7 @@ func TestConnectRunning(t *testing.T) {
 func TestUserEditsStay(t *testing.T) {
 	b := newBench(t)
 	id := b.run("one", nil)
-	dir := b.dir(model.ContainerID(id))
+	dir := b.dirs.Of(model.ContainerID(id))
 	must(t, os.WriteFile(filepath.Join(dir, "resolv.conf"), []byte("nameserver 203.0.113.5\n"), 0o600))
 	must(t, os.WriteFile(filepath.Join(dir, "hosts"), []byte(b.file(id, "hosts")+"203.0.113.6\tmine\n"), 0o600))
 	must(t, b.Connect(ctx, id, "web", nil))
@@ -133,10 +133,10 @@ func TestContainerMode(t *testing.T) {
 		t.Fatalf("host name %s", spec.Hostname)
 	}
 	for path, want := range map[string]string{
-		spec.Netns:                    filepath.Join(model.NetnsDir, model.NamespaceOf(model.ContainerID(web))),
-		b.filesOf(spec.ID).hosts:      b.filesOf(model.ContainerID(web)).hosts,
-		b.filesOf(spec.ID).resolvConf: b.filesOf(model.ContainerID(web)).resolvConf,
-		b.filesOf(spec.ID).hostname:   b.filesOf(model.ContainerID(web)).hostname,
+		spec.Netns:                       filepath.Join(model.NetnsDir, model.NamespaceOf(model.ContainerID(web))),
+		b.dirs.Files(spec.ID).Hosts:      b.dirs.Files(model.ContainerID(web)).Hosts,
+		b.dirs.Files(spec.ID).ResolvConf: b.dirs.Files(model.ContainerID(web)).ResolvConf,
+		b.dirs.Files(spec.ID).Hostname:   b.dirs.Files(model.ContainerID(web)).Hostname,
 	} {
 		if got, err := os.Readlink(path); err != nil || got != want {
 			t.Errorf("%s leads to %s, %v", path, got, err)

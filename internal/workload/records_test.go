@@ -10,6 +10,7 @@ import (
 	"github.com/linkspan/linkspan/internal/ids"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
+	"github.com/linkspan/linkspan/internal/workload/containerfiles"
 )
 
 // known is what is said of a container: by its record, by the one that is stored, by
@@ -154,7 +155,7 @@ func TestRestoreCatchesUpLinks(t *testing.T) {
 	b := newBench(t)
 	db := b.run("db", nil)
 	app := b.run("app", linking("db:store", "db:backup"))
-	hosts := b.filesOf(model.ContainerID(app)).hosts
+	hosts := b.dirs.Files(model.ContainerID(app)).Hosts
 	const users = "203.0.113.6\tmine\n"
 	for what, change := range map[string]func() error{
 		"rename":      func() error { return b.Rename(ctx, "db", "new") },
@@ -166,7 +167,7 @@ func TestRestoreCatchesUpLinks(t *testing.T) {
 		if want == old {
 			t.Fatalf("%s changes nothing in hosts:\n%s", what, old)
 		}
-		b.reopen(func() { must(t, rewrite(hosts, []byte(old+users))) })
+		b.reopen(func() { must(t, containerfiles.Rewrite(hosts, []byte(old+users))) })
 		if got := b.file(app, "hosts"); got != want+users {
 			t.Errorf("%s, hosts:\n%swant:\n%s", what, got, want)
 		}

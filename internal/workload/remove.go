@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -109,7 +108,7 @@ func (m *Manager) dismantle(ctx context.Context, left remains) error {
 		both.Go(func() { runtime = m.o.Containers.Delete(ctx, left.id) })
 	}
 	both.Wait()
-	return errors.Join(network, runtime, os.RemoveAll(m.dir(left.id)))
+	return errors.Join(network, runtime, m.dirs.Remove(left.id))
 }
 
 // Rename gives a container another name; its networks know it by that name from

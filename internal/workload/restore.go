@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -175,16 +172,9 @@ func (m *Manager) sweepSandboxes(ctx context.Context) {
 // sweepDirectories removes files of containers that are not. Only names that are
 // IDs are ours.
 func (m *Manager) sweepDirectories() {
-	entries, err := os.ReadDir(filepath.Join(m.o.Root, "containers"))
-	if err != nil {
-		return // nothing was ever created
-	}
-	for _, e := range entries {
-		id := model.ContainerID(e.Name())
-		if len(id) != 64 || strings.Trim(string(id), "0123456789abcdef") != "" || m.boxes[id] != nil {
-			continue
-		}
-		if err := os.RemoveAll(m.dir(id)); err != nil {
+	strangers := m.dirs.Strangers(func(id model.ContainerID) bool { return m.boxes[id] != nil })
+	for _, id := range strangers {
+		if err := m.dirs.Remove(id); err != nil {
 			m.log.Error("files without a container stay", "container", model.Short(id), "op", "container.restore", "err", err)
 		}
 	}

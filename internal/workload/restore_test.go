@@ -105,7 +105,7 @@ func TestRestoreSweeps(t *testing.T) {
 	if _, ok := b.engine.Snapshot().SandboxOf(half); ok {
 		t.Error("the sandbox is left")
 	}
-	if exists(b.dir(half)) || !exists(b.dir("not-ours")) || !exists(b.dir(model.ContainerID(kept))) {
+	if exists(b.dirs.Of(half)) || !exists(b.dirs.Of("not-ours")) || !exists(b.dirs.Of(model.ContainerID(kept))) {
 		t.Error("only the files of containers that are not go")
 	}
 	if sb, ok := b.engine.Snapshot().SandboxOf(model.ContainerID(kept)); !ok || sb.Up {
@@ -205,7 +205,7 @@ func TestRestoreOfAStartThatEnded(t *testing.T) {
 func TestRestoreCatchesUpFiles(t *testing.T) {
 	b := newBench(t)
 	id := b.run("one", func(r *CreateRequest) { r.Config.Hostname = "h" })
-	hosts, resolv := b.filesOf(model.ContainerID(id)).hosts, b.filesOf(model.ContainerID(id)).resolvConf
+	hosts, resolv := b.dirs.Files(model.ContainerID(id)).Hosts, b.dirs.Files(model.ContainerID(id)).ResolvConf
 	must(t, os.WriteFile(hosts, []byte(b.file(id, "hosts")+"203.0.113.6\tmine\n"), 0o644))
 	sb, _ := b.engine.Snapshot().SandboxOf(model.ContainerID(id))
 	check := func(what, wantHosts, wantResolv string) {
@@ -259,7 +259,7 @@ func TestRestoreMovesLinks(t *testing.T) {
 	db := b.run("db", nil)
 	app := b.run("app", linking("db:store"))
 	line := b.line(app, "store")
-	hosts := b.filesOf(model.ContainerID(app)).hosts
+	hosts := b.dirs.Files(model.ContainerID(app)).Hosts
 	b.reopen(func() {
 		stale := strings.Replace(b.file(app, "hosts"), b.address(db)+"\t", "172.17.0.99\t", 1)
 		must(t, os.WriteFile(hosts, []byte(stale), 0o644))

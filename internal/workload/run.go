@@ -39,7 +39,7 @@ func (m *Manager) openOutput(ctx context.Context, b *box, pipes model.Pipes) err
 	o := model.Output{Container: b.id, Pipes: pipes}
 	rec := b.snapshot()
 	if c := rec.Host.LogConfig; c.Type != "none" {
-		o.Log, o.Options = m.logPath(b.id), c.Config
+		o.Log, o.Options = m.dirs.Log(b.id), c.Config
 	}
 	var err error
 	if o.Attributes, err = m.logAttributes(rec); err != nil {

@@ -2,29 +2,22 @@ package workload
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/linkspan/linkspan/internal/model"
-)
-
-// Names, in a container's folder, of links to the namespaces of other containers that it
-// joins. Every start sets them anew, because the paths are part of what the runtime keeps.
-const (
-	pidLink = "pidns"
-	ipcLink = "ipcns"
+	"github.com/linkspan/linkspan/internal/workload/containerfiles"
 )
 
 // shareSpec says in spec whose process and IPC namespaces a container has.
 func (m *Manager) shareSpec(spec *model.ContainerSpec, r record) {
 	if r.Host.PidMode.IsContainer() {
-		spec.PIDNamespace = filepath.Join(m.dir(r.ID), pidLink)
+		spec.PIDNamespace = m.dirs.PIDNamespace(r.ID)
 	}
 	switch mode := r.Host.IpcMode; {
 	case mode.IsContainer():
-		spec.IPCNamespace = filepath.Join(m.dir(r.ID), ipcLink)
+		spec.IPCNamespace = m.dirs.IPCNamespace(r.ID)
 		spec.SharedMemory = model.ContainerID(mode.Container())
 	case mode.IsShareable():
 		spec.SharedMemory = r.ID
@@ -62,8 +55,8 @@ func (m *Manager) join(r record) (joined func() error, err error) {
 		ref, kind, link string
 		memory          bool
 	}{
-		{r.Host.PidMode.IsContainer(), r.Host.PidMode.Container(), "pid", pidLink, false},
-		{r.Host.IpcMode.IsContainer(), r.Host.IpcMode.Container(), "ipc", ipcLink, true},
+		{r.Host.PidMode.IsContainer(), r.Host.PidMode.Container(), "pid", m.dirs.PIDNamespace(r.ID), false},
+		{r.Host.IpcMode.IsContainer(), r.Host.IpcMode.Container(), "ipc", m.dirs.IPCNamespace(r.ID), true},
 	} {
 		if !s.asked {
 			continue
@@ -77,15 +70,15 @@ func (m *Manager) join(r record) (joined func() error, err error) {
 			return nil, model.Errorf(model.Invalid, "container %s: non-shareable IPC (hint: use IpcMode:shareable for the donor container)", s.ref)
 		}
 		target := filepath.Join("/proc", fmt.Sprint(other.State.Pid), "ns", s.kind)
-		which, err := os.Readlink(target)
-		if err != nil {
+		which, err := containerfiles.LinkedTo(target)
+		if err != nil || which == "" {
 			return nil, notRunning(b.id) // it has just ended
 		}
-		if err := relink(target, filepath.Join(m.dir(r.ID), s.link)); err != nil {
+		if err := containerfiles.Link(target, s.link); err != nil {
 			return nil, err
 		}
 		checks = append(checks, func() error {
-			if now, err := os.Readlink(target); err != nil || now != which || b.current() != run {
+			if now, err := containerfiles.LinkedTo(target); err != nil || now != which || b.current() != run {
 				return notRunning(b.id)
 			}
 			return nil

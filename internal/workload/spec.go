@@ -5,10 +5,11 @@ import (
 
 	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/workload/containerfiles"
 )
 
 // spec returns what the runtime needs to make the container.
-func (m *Manager) spec(r record, n netns, f files) model.ContainerSpec {
+func (m *Manager) spec(r record, n netns, f containerfiles.Files) model.ContainerSpec {
 	h := r.Host
 	out := model.ContainerSpec{
 		ID: r.ID, Image: r.Image,

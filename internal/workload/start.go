@@ -2,12 +2,8 @@ package workload
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/moby/moby/api/types/events"
@@ -15,6 +11,7 @@ import (
 	"github.com/linkspan/linkspan/internal/containerview"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
+	"github.com/linkspan/linkspan/internal/workload/containerfiles"
 	"github.com/linkspan/linkspan/internal/workload/ocierror"
 )
 
@@ -92,7 +89,7 @@ func (m *Manager) launch(ctx context.Context, b *box) (launched, error) {
 	if err != nil {
 		return launched{}, err
 	}
-	f := m.filesOf(rec.ID)
+	f := m.dirs.Files(rec.ID)
 	// The network and the file system do not need each other.
 	up := make(chan error, 1)
 	go func() { up <- m.sandboxUp(ctx, rec) }()
@@ -266,32 +263,19 @@ func (m *Manager) netns(r record) (netns, error) {
 	if other.mode().IsHost() {
 		return out, nil
 	}
-	out.path = filepath.Join(m.dir(r.ID), "netns")
-	return out, relink(filepath.Join(model.NetnsDir, model.NamespaceOf(out.owner)), out.path)
+	out.path = m.dirs.Netns(r.ID)
+	return out, containerfiles.Link(filepath.Join(model.NetnsDir, model.NamespaceOf(out.owner)), out.path)
 }
 
 // findNetns has the name of a namespace mended that a container is about to join.
 // Somebody may have taken it away while the other container runs.
 func (m *Manager) findNetns(ctx context.Context, r record, where netns) {
-	if !r.mode().IsContainer() || where.path == "" || sameDevice(where.path, "/proc/self/ns/net") {
+	if !r.mode().IsContainer() || where.path == "" || containerfiles.SameDevice(where.path, "/proc/self/ns/net") {
 		return
 	}
 	if _, err := m.o.Engine.Resync(ctx); err != nil {
 		m.log.Warn("the network of the other container is not found", "container", model.Short(where.owner), "op", "container.start", "err", err)
 	}
-}
-
-// sameDevice tells whether two files are on one file system: namespaces have one of
-// their own.
-func sameDevice(a, b string) bool {
-	infoA, errA := os.Stat(a)
-	infoB, errB := os.Stat(b)
-	if errA != nil || errB != nil {
-		return false
-	}
-	statA, okA := infoA.Sys().(*syscall.Stat_t)
-	statB, okB := infoB.Sys().(*syscall.Stat_t)
-	return okA && okB && statA.Dev == statB.Dev
 }
 
 // shared returns the record of the container whose network r uses.
@@ -311,15 +295,4 @@ func (m *Manager) shared(r record) (record, error) {
 		return record{}, model.Errorf(model.Conflict, "cannot join network namespace of a non running container: container %s is %s", other.ID, other.status())
 	}
 	return other, nil
-}
-
-// relink makes path a symbolic link to target.
-func relink(target, path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("link to network namespace: %w", err)
-	}
-	if err := os.Symlink(target, path); err != nil {
-		return fmt.Errorf("link to network namespace: %w", err)
-	}
-	return nil
 }

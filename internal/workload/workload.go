@@ -36,6 +36,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/ids"
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/workload/containerfiles"
 	"github.com/linkspan/linkspan/internal/workload/exec"
 	"github.com/linkspan/linkspan/internal/workload/health"
 	"github.com/linkspan/linkspan/internal/workload/records"
@@ -110,6 +111,7 @@ type Manager struct {
 	execs      *exec.Execs
 	health     *health.Checker
 	volumes    volumes.Store
+	dirs       containerfiles.Dirs
 
 	mu    sync.Mutex
 	boxes map[model.ContainerID]*box
@@ -142,7 +144,7 @@ func New(o Options) (*Manager, error) {
 		boxes: map[model.ContainerID]*box{},
 	}
 	m.closed, m.close = context.WithCancel(context.Background())
-	m.volumes = volumes.Store{Root: o.Root}
+	m.volumes, m.dirs = volumes.Store{Root: o.Root}, containerfiles.Dirs{Root: o.Root}
 	m.health = health.New(health.Options{Runtime: o.Execs, Closed: m.closed, Work: &m.work, Log: o.Logger})
 	m.execs = exec.New(exec.Options{Find: m.handle, Runtime: o.Execs, NewID: ids.New, Closed: m.closed, Work: &m.work, Log: o.Logger})
 	return m, nil

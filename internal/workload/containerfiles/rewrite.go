@@ -1,4 +1,4 @@
-package workload
+package containerfiles
 
 import (
 	"bytes"
@@ -6,13 +6,13 @@ import (
 	"os"
 )
 
-// rewrite gives a file another text, in place: a container has it mounted, and a
+// Rewrite gives a file another text, in place: a container has it mounted, and a
 // mount is of the inode, so that another file in its stead would not be seen. The
 // file is never empty in between, as it would be if it were cut first, and has no
 // lines of the old text behind the new one: what is longer in the old text is
 // overwritten with empty lines, all in one write, and then cut. More than that no
 // file system promises to a program that reads at the same moment.
-func rewrite(path string, text []byte) error {
+func Rewrite(path string, text []byte) error {
 	f, err := openShared(path, os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package workload
+package containerfiles
 
 import (
 	"bytes"
@@ -27,7 +27,7 @@ func TestRewriteIsNeverEmpty(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hosts")
 	short := []byte("127.0.0.1\tlocalhost\n")
 	long := []byte(string(short) + strings.Repeat("172.17.0.2\tsome-name\n", 50))
-	must(t, rewrite(path, short))
+	must(t, Rewrite(path, short))
 	info, err := os.Stat(path)
 	must(t, err)
 	var readers sync.WaitGroup
@@ -47,8 +47,8 @@ func TestRewriteIsNeverEmpty(t *testing.T) {
 		}
 	})
 	for range 2000 {
-		must(t, rewrite(path, long))
-		must(t, rewrite(path, short))
+		must(t, Rewrite(path, long))
+		must(t, Rewrite(path, short))
 	}
 	close(done)
 	readers.Wait()

@@ -2,7 +2,6 @@ package workload
 
 import (
 	"bytes"
-	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -12,38 +11,6 @@ import (
 
 	"github.com/linkspan/linkspan/internal/model"
 )
-
-// TestReadShared: what a container may write is read within bounds, whatever it
-// has become.
-func TestReadShared(t *testing.T) {
-	dir := t.TempDir()
-	path := func(name string) string { return filepath.Join(dir, name) }
-	must(t, os.WriteFile(path("plain"), []byte("127.0.0.1\tlocalhost\n"), 0o600))
-	must(t, os.WriteFile(path("full"), bytes.Repeat([]byte("x"), maxSharedFile), 0o600))
-	must(t, os.WriteFile(path("long"), bytes.Repeat([]byte("x"), maxSharedFile+1), 0o600))
-	sparse, err := os.Create(path("sparse"))
-	must(t, err)
-	must(t, sparse.Truncate(1<<42))
-	must(t, sparse.Close())
-	must(t, syscall.Mkfifo(path("fifo"), 0o600))
-	must(t, os.Symlink(path("plain"), path("link")))
-	must(t, os.Mkdir(path("folder"), 0o700))
-
-	for _, c := range []struct {
-		name string
-		size int
-		err  error
-	}{
-		{"plain", 20, nil}, {"full", maxSharedFile, nil},
-		{"long", 0, errUsers}, {"sparse", 0, errUsers}, {"fifo", 0, errUsers}, {"folder", 0, errUsers},
-		{"link", 0, syscall.ELOOP}, {"nothing", 0, os.ErrNotExist},
-	} {
-		text, err := readShared(path(c.name))
-		if len(text) != c.size || !errors.Is(err, c.err) {
-			t.Errorf("%s: %d bytes, error %v; want %d, %v", c.name, len(text), err, c.size, c.err)
-		}
-	}
-}
 
 // TestHugeFilesAreTheUsers: a container that makes its hosts or resolv.conf 4 TB
 // long, or a FIFO, stops neither its own networks nor the daemon, now or at its next
@@ -55,7 +22,7 @@ func TestHugeFilesAreTheUsers(t *testing.T) {
 			var said bytes.Buffer
 			b.Manager.log = slog.New(slog.NewTextHandler(&said, nil))
 			id := b.run("one", nil)
-			path := filepath.Join(b.dir(model.ContainerID(id)), file)
+			path := filepath.Join(b.dirs.Of(model.ContainerID(id)), file)
 			must(t, os.Truncate(path, 1<<42))
 			must(t, b.Connect(ctx, id, "web", nil))
 			must(t, b.Disconnect(ctx, id, "web", false))
@@ -86,7 +53,7 @@ func TestHugeFileOfALinker(t *testing.T) {
 	b := newBench(t)
 	target := b.run("target", nil)
 	linker := b.run("linker", func(r *CreateRequest) { r.Host.Links = []string{"target"} })
-	path := filepath.Join(b.dir(model.ContainerID(linker)), "hosts")
+	path := filepath.Join(b.dirs.Of(model.ContainerID(linker)), "hosts")
 	for _, spoil := range []func(){
 		func() { must(t, os.Truncate(path, 1<<42)) },
 		func() { must(t, os.Remove(path)); must(t, syscall.Mkfifo(path, 0o600)) },
