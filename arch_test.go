@@ -37,7 +37,7 @@ var layers = map[string][]string{
 	"internal/ops":           {words, "internal/ipam", "internal/ports", "internal/gateway", "internal/driver"},
 	"internal/plan":          {words, "internal/driver", "internal/firewall", "internal/gateway", "internal/names"},
 	"internal/query":         {"internal/model"},
-	"internal/containerview": {words, "internal/containerrecord", "internal/containerspec", "internal/gateway", "internal/query"},
+	"internal/containerview": {words, "internal/containerrecord", "internal/containerspec", "internal/driver", "internal/gateway", "internal/query"},
 	"internal/lifecycle":     {"internal/model"},
 	"internal/containerspec": {words, "internal/names", "internal/ops", "internal/ports"},
 
@@ -154,15 +154,18 @@ func layerOf(folder string) (string, bool) {
 	return "", false
 }
 
+// within tells whether a folder is another or below it.
+func within(folder, other string) bool {
+	return folder == other || strings.HasPrefix(folder, other+"/")
+}
+
 func allowed(layer, folder, imported string) bool {
-	if imported == layer || strings.HasPrefix(imported, folder+"/") {
+	if imported == layer || within(imported, folder) {
 		return true
 	}
 	for _, entry := range layers[layer] {
-		for _, may := range append(groups[entry], entry) {
-			if imported == may || strings.HasPrefix(imported, may+"/") {
-				return true
-			}
+		if slices.ContainsFunc(append(groups[entry], entry), func(may string) bool { return within(imported, may) }) {
+			return true
 		}
 	}
 	return false
@@ -235,12 +238,73 @@ func TestOneDoor(t *testing.T) {
 				if !strings.HasPrefix(path, prefix) {
 					continue
 				}
-				if !slices.ContainsFunc(folders, func(f string) bool { return strings.HasPrefix(s.folder, f) }) {
+				if !slices.ContainsFunc(folders, func(f string) bool { return within(s.folder, f) }) {
 					t.Errorf("%s imports %s: only %v may", s.path, path, folders)
 				}
 			}
 		}
 	}
+}
+
+// TestDriversSpeakForThemselves: what depends on the kind of a network is a trait or
+// an answer of its driver. Outside internal/driver nobody knows one of them by name,
+// save those who make the networks that are always there.
+func TestDriversSpeakForThemselves(t *testing.T) {
+	const drivers = "internal/driver"
+	predefining := []string{"internal/ops/predefined.go", "internal/networks/predefine.go", "internal/networks/default_bridge.go"}
+	all, names := sources(t), map[string]bool{}
+	for _, s := range all {
+		if name, below := strings.CutPrefix(s.folder, drivers+"/"); below && name != "all" {
+			names[name] = true
+		}
+	}
+	for _, s := range all {
+		if within(s.folder, drivers) || !within(s.folder, "internal") || slices.Contains(predefining, s.path) {
+			continue
+		}
+		for _, i := range s.file.Imports {
+			path, _ := strconv.Unquote(i.Path.Value)
+			if strings.HasPrefix(path, module+drivers+"/") {
+				t.Errorf("%s imports %s: ask for a trait or an answer of the driver", s.path, path)
+			}
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.BasicLit:
+				if strings.Contains(n.Value, "com.docker.network.bridge.") {
+					t.Errorf("%s: %s is read by its driver only", s.set.Position(n.Pos()), n.Value)
+				}
+			case *ast.BinaryExpr:
+				if isDriver(n.X) && names[literal(n.Y)] || isDriver(n.Y) && names[literal(n.X)] {
+					t.Errorf("%s: a driver is asked for by name", s.set.Position(n.Pos()))
+				}
+			}
+			return true
+		})
+	}
+	if len(names) < 3 {
+		t.Errorf("only %d drivers were seen: the test looks in the wrong place", len(names))
+	}
+}
+
+// isDriver tells whether an expression is the driver of a network, not of its IPAM.
+func isDriver(e ast.Expr) bool {
+	sel, ok := e.(*ast.SelectorExpr)
+	if !ok || sel.Sel.Name != "Driver" {
+		return false
+	}
+	of, nested := sel.X.(*ast.SelectorExpr)
+	return !nested || of.Sel.Name != "IPAM"
+}
+
+// literal returns the value of a string that is written out; empty for what is none.
+func literal(e ast.Expr) string {
+	lit, ok := e.(*ast.BasicLit)
+	if !ok || lit.Kind != token.STRING {
+		return ""
+	}
+	value, _ := strconv.Unquote(lit.Value)
+	return value
 }
 
 func TestSizes(t *testing.T) {
@@ -321,7 +385,7 @@ func TestEveryPackageSaysWhatItPromises(t *testing.T) {
 // TestNoLooseMaps: untyped maps stay at the door.
 func TestNoLooseMaps(t *testing.T) {
 	for _, s := range sources(t) {
-		if strings.HasPrefix(s.folder, "internal/dockerapi") {
+		if within(s.folder, "internal/dockerapi") {
 			continue
 		}
 		ast.Inspect(s.file, func(n ast.Node) bool {

@@ -15,13 +15,15 @@ import (
 
 	"github.com/linkspan/linkspan/internal/containerrecord"
 	"github.com/linkspan/linkspan/internal/containerspec"
+	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/state"
 )
 
 // View shows containers on networks as they are in one snapshot.
 type View struct {
-	State *state.Snapshot
+	State   *state.Snapshot
+	Drivers driver.Set // the kinds of networks there are
 }
 
 // State returns how far a container has come.

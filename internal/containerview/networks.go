@@ -21,7 +21,7 @@ func (v View) Networks(r containerrecord.Record) map[string]*network.EndpointSet
 	}
 	for _, e := range s.EndpointsInOrder(sb.ID) {
 		if n, ok := s.Network(e.Network); ok {
-			out[n.Name] = settings(sb, n, e)
+			out[n.Name] = settings(sb, n, e, v.Drivers.Named(n))
 		}
 	}
 	for _, spec := range sb.Pending {
@@ -45,10 +45,12 @@ func wanted(spec model.EndpointSpec) *network.EndpointSettings {
 	return out
 }
 
-func settings(sb model.Sandbox, n model.Network, e model.Endpoint) *network.EndpointSettings {
+// settings returns what Docker shows of a membership; named says that it is found by
+// name on its network.
+func settings(sb model.Sandbox, n model.Network, e model.Endpoint, named bool) *network.EndpointSettings {
 	out := wanted(e.Spec(n.Name))
 	out.NetworkID = string(n.ID)
-	if n.Driver != model.DriverHost && n.Driver != model.DriverNull && n.Named() {
+	if named {
 		out.DNSNames = model.DNSNames(sb, e)
 	}
 	if !e.Up {

@@ -15,14 +15,18 @@ import (
 )
 
 // openPorts returns the ports of a container that are open now, and whether it
-// has ports at all: only bridges know of them, also of those merely exposed.
+// has ports at all: only networks that publish know of them, also of those merely
+// exposed.
 func (v View) openPorts(r containerrecord.Record) ([]model.PortBinding, bool) {
 	sb, ok := v.State.Sandbox(r.Sandbox)
 	if !ok || !sb.Up || sb.Mode != model.SandboxOwn {
 		return nil, false
 	}
-	bridged := slices.ContainsFunc(gateway.Members(v.State, sb.ID), func(one gateway.Member) bool { return one.Network.Driver == model.DriverBridge })
-	return sb.Ports, bridged
+	publishing := slices.ContainsFunc(gateway.Members(v.State, sb.ID), func(one gateway.Member) bool {
+		_, ok := v.Drivers.Publisher(one.Network)
+		return ok
+	})
+	return sb.Ports, publishing
 }
 
 // portMap returns a container's ports as inspect has them: those that are open,

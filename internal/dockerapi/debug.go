@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/networks"
@@ -22,6 +23,7 @@ import (
 // DebugOptions is what the private socket shows.
 type DebugOptions struct {
 	Engine     Inspector
+	Drivers    driver.Set    // the kinds of networks there are
 	Containers Containers    // nil: since when they run is not shown
 	Traffic    TrafficReader // nil: nothing is counted
 	// Listeners says who waits at a port of the host, by TCP or UDP; nil: only

@@ -14,7 +14,6 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/driver"
-	"github.com/linkspan/linkspan/internal/driver/bridge"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/state"
@@ -22,17 +21,17 @@ import (
 
 // dropped is what port security has dropped of one kind from one container.
 type dropped struct {
-	bridge.Attached
+	driver.Attached
 	facts.PortDrops
 }
 
 // droppedOf returns who sent what was dropped, ordered by container and network;
 // kinds as they are read. Ports that are gone are left out.
-func droppedOf(s *state.Snapshot, drops []facts.PortDrops) (out []dropped) {
+func droppedOf(s *state.Snapshot, drivers driver.Set, drops []facts.PortDrops) (out []dropped) {
 	if len(drops) == 0 {
 		return nil
 	}
-	ports := bridge.ByPort(s)
+	ports := drivers.ByPort(s)
 	for _, d := range drops {
 		if a, ok := ports[d.Port]; ok {
 			out = append(out, dropped{a, d})
@@ -55,7 +54,7 @@ func (d *debugServer) drops(w http.ResponseWriter, r *http.Request) {
 	var out bytes.Buffer
 	columns := tabwriter.NewWriter(&out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(columns, "CONTAINER\tID\tNETWORK\tINTERFACE\tSECURITY\tNET_ADMIN\tKIND\tFRAMES\tBYTES\tWHAT IT SENDS")
-	all := droppedOf(d.Engine.Snapshot(), t.Drops)
+	all := droppedOf(d.Engine.Snapshot(), d.Drivers, t.Drops)
 	for _, x := range all {
 		able := "no"
 		if x.Sandbox.NetAdmin {
@@ -108,7 +107,7 @@ func (d *debugServer) inspect(w http.ResponseWriter, r *http.Request) {
 	}
 	answer := []endpointAnswer{}
 	for e := range s.EndpointsOf(sb.ID) {
-		if a, ok := bridge.AttachedTo(s, e); ok {
+		if a, ok := d.Drivers.AttachedTo(s, e); ok {
 			answer = append(answer, d.endpoint(a, t.Drops))
 		}
 	}
@@ -123,7 +122,7 @@ func (d *debugServer) inspect(w http.ResponseWriter, r *http.Request) {
 }
 
 // endpoint says what holds for a port: its policy as it stands in the plan.
-func (d *debugServer) endpoint(a bridge.Attached, drops []facts.PortDrops) endpointAnswer {
+func (d *debugServer) endpoint(a driver.Attached, drops []facts.PortDrops) endpointAnswer {
 	out := endpointAnswer{
 		Network: a.Network.Name, NetworkID: string(a.Network.ID), Interface: a.Endpoint.Interface, HostPort: a.Port, MAC: a.Endpoint.MAC,
 		PortSecurity: securityAnswer{Setting: a.Security, NetAdmin: a.Sandbox.NetAdmin}, Dropped: []dropAnswer{},

@@ -9,7 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/linkspan/linkspan/internal/driver/bridge"
+	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -20,7 +20,7 @@ func TestDebugDrops(t *testing.T) {
 	b.publishing(t, "1", "web")
 	b.publishing(t, "2", "quiet")
 	var port string
-	for name, a := range bridge.ByPort(b.engine.Snapshot()) {
+	for name, a := range all.Drivers().ByPort(b.engine.Snapshot()) {
 		if a.Sandbox.Name == "web" {
 			port = name
 		}
@@ -31,8 +31,8 @@ func TestDebugDrops(t *testing.T) {
 		{Port: "veth0", Kind: facts.DropSource, Packets: 7, Bytes: 1}, // of a container that is gone meanwhile
 	}}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(TrafficMetrics(b.engine, reader, slog.New(slog.DiscardHandler)))
-	h := Debug(DebugOptions{Engine: b.engine, Metrics: registry, Traffic: reader})
+	registry.MustRegister(TrafficMetrics(b.engine, all.Drivers(), reader, slog.New(slog.DiscardHandler)))
+	h := Debug(DebugOptions{Engine: b.engine, Drivers: all.Drivers(), Metrics: registry, Traffic: reader})
 	get := func(path string) (int, string) {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))

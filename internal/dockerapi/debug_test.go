@@ -10,7 +10,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/state"
+	"github.com/linkspan/linkspan/internal/ops"
 )
 
 func TestDebug(t *testing.T) {
@@ -56,7 +56,7 @@ func TestDebugLinesAreWhole(t *testing.T) {
 	const evil = "web\nsandbox forged\x1b[2J"
 	b := newBench(t)
 	n := model.Network{ID: "0123456789abcdef", Name: evil, Driver: "bridge", Options: map[string]string{"a\nb": "c\rd"}}
-	if _, err := b.engine.Do(t.Context(), func(tx *state.Tx) error { tx.PutNetwork(n); return nil }); err != nil {
+	if _, err := b.engine.Do(t.Context(), func(tx ops.Tx) error { tx.PutNetwork(n); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	b.engine.report = desired.Report{Drift: []string{"name in " + evil}}

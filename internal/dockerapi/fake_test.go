@@ -300,7 +300,7 @@ func (e *fakeEngine) Do(_ context.Context, op ops.Op) (*state.Snapshot, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	tx := state.Begin(e.now, e.facts)
+	tx := ops.Begin(e.now, e.facts, all.Drivers())
 	if err := op(tx); err != nil {
 		return nil, err
 	}

@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/linkspan/linkspan/internal/driver/bridge"
+	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/state"
@@ -68,15 +68,16 @@ type networkTraffic struct {
 	facts.BridgeTraffic
 }
 
-// trafficOfNetworks returns the bridge networks that have counters, by name.
-func trafficOfNetworks(s *state.Snapshot, t facts.Traffic) []networkTraffic {
+// trafficOfNetworks returns the networks that have counters, by name.
+func trafficOfNetworks(s *state.Snapshot, drivers driver.Set, t facts.Traffic) []networkTraffic {
 	bridges := make(map[string]facts.BridgeTraffic, len(t.Bridges))
 	for _, b := range t.Bridges {
 		bridges[b.Bridge] = b
 	}
 	var all []networkTraffic
 	for n := range s.Networks() {
-		if b, ok := bridges[bridge.Name(n)]; ok && n.Driver == model.DriverBridge {
+		device, _ := drivers.Device(n)
+		if b, ok := bridges[device]; ok {
 			all = append(all, networkTraffic{n.Name, b})
 		}
 	}
@@ -152,10 +153,10 @@ func (d *debugServer) traffic(w http.ResponseWriter, r *http.Request) {
 		}
 		answer.Ports = append(answer.Ports, one)
 	}
-	for _, n := range trafficOfNetworks(s, t) {
+	for _, n := range trafficOfNetworks(s, d.Drivers, t) {
 		answer.Networks = append(answer.Networks, networkAnswer{n.name, n.Bridge, n.InBytes, n.InPackets, n.OutBytes, n.OutPackets})
 	}
-	for _, x := range droppedOf(s, t.Drops) {
+	for _, x := range droppedOf(s, d.Drivers, t.Drops) {
 		answer.Drops = append(answer.Drops, trafficDrops{x.Sandbox.Name, string(x.Sandbox.Container), x.Network.Name, x.Kind, x.Packets, x.Bytes})
 	}
 	var out bytes.Buffer

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -18,14 +19,14 @@ const maxPortSeries = 64
 // TrafficMetrics returns the collector of traffic. It reads the counters when it
 // is asked and keeps nothing; what cannot be read is logged and left out, so that
 // all other metrics are still to be had.
-func TrafficMetrics(e Inspector, t TrafficReader, log *slog.Logger) prometheus.Collector {
+func TrafficMetrics(e Inspector, d driver.Set, t TrafficReader, log *slog.Logger) prometheus.Collector {
 	port := []string{"container", "proto", "address", "ports"}
 	network := []string{"network", "direction"}
 	desc := func(name, help string, labels []string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	return &trafficMetrics{
-		engine: e, reader: t, log: log,
+		engine: e, drivers: d, reader: t, log: log,
 		connections:    desc("linkspan_port_connections_total", "Connections to a published port, or range of ports, since it was published.", port),
 		portBytes:      desc("linkspan_port_bytes_total", "Bytes of those connections, both ways, IP headers included.", port),
 		networkBytes:   desc("linkspan_network_bytes_total", "Bytes that crossed the border of a bridge network: in is to its containers.", network),
@@ -37,6 +38,7 @@ func TrafficMetrics(e Inspector, t TrafficReader, log *slog.Logger) prometheus.C
 
 type trafficMetrics struct {
 	engine                       Inspector
+	drivers                      driver.Set
 	reader                       TrafficReader
 	log                          *slog.Logger
 	connections, portBytes       *prometheus.Desc
@@ -66,14 +68,14 @@ func (m *trafficMetrics) Collect(out chan<- prometheus.Metric) {
 		send(out, m.portBytes, c.Bytes, labels[:])
 	}
 	drops := map[[3]string]uint64{} // names may be those of several
-	for _, d := range droppedOf(s, t.Drops) {
+	for _, d := range droppedOf(s, m.drivers, t.Drops) {
 		drops[[3]string{d.Sandbox.Name, d.Network.Name, string(d.Kind)}] += d.Packets
 	}
 	for labels, frames := range drops {
 		send(out, m.drops, frames, labels[:])
 	}
 	sum := map[string]facts.BridgeTraffic{} // of networks with one name
-	for _, n := range trafficOfNetworks(s, t) {
+	for _, n := range trafficOfNetworks(s, m.drivers, t) {
 		b := sum[n.name]
 		b.InBytes, b.InPackets = b.InBytes+n.InBytes, b.InPackets+n.InPackets
 		b.OutBytes, b.OutPackets = b.OutBytes+n.OutBytes, b.OutPackets+n.OutPackets

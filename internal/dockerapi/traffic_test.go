@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
@@ -43,8 +44,8 @@ func TestTraffic(t *testing.T) {
 		},
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(TrafficMetrics(b.engine, reader, slog.New(slog.DiscardHandler)))
-	h := Debug(DebugOptions{Engine: b.engine, Metrics: registry, Traffic: reader})
+	registry.MustRegister(TrafficMetrics(b.engine, all.Drivers(), reader, slog.New(slog.DiscardHandler)))
+	h := Debug(DebugOptions{Engine: b.engine, Drivers: all.Drivers(), Metrics: registry, Traffic: reader})
 	get := func(path string) string {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
@@ -99,9 +100,9 @@ func TestSeriesAreBounded(t *testing.T) {
 func TestTrafficThatCannotBeRead(t *testing.T) {
 	b := newBench(t)
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(TrafficMetrics(b.engine, broken{}, slog.New(slog.DiscardHandler)),
+	registry.MustRegister(TrafficMetrics(b.engine, all.Drivers(), broken{}, slog.New(slog.DiscardHandler)),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "linkspan_things"}, func() float64 { return 1 }))
-	h := Debug(DebugOptions{Engine: b.engine, Metrics: registry, Traffic: broken{}})
+	h := Debug(DebugOptions{Engine: b.engine, Drivers: all.Drivers(), Metrics: registry, Traffic: broken{}})
 	for path, want := range map[string]string{
 		"/metrics": "200 linkspan_things 1", "/linkspan/v1/ports": "200 HOST", "/linkspan/v1/traffic": "500 no kernel",
 	} {

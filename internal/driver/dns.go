@@ -28,21 +28,21 @@ func DNSRoutes(n model.Network) ([]desired.DNSRoute, error) {
 	for _, text := range strings.FieldsFunc(n.Options[OptionDNSRoutes], func(r rune) bool { return r == ';' }) {
 		domain, servers, ok := strings.Cut(strings.TrimSpace(text), "=")
 		if !ok {
-			return nil, unparsable(OptionDNSRoutes, text, "write DOMAIN=ADDRESS,ADDRESS;DOMAIN=ADDRESS")
+			return nil, Unparsable(OptionDNSRoutes, text, "write DOMAIN=ADDRESS,ADDRESS;DOMAIN=ADDRESS")
 		}
 		r := desired.DNSRoute{Domain: strings.ToLower(strings.TrimSuffix(strings.TrimSpace(domain), "."))}
 		switch {
 		case !validDomain(r.Domain):
-			return nil, unparsable(OptionDNSRoutes, domain, "invalid domain name")
+			return nil, Unparsable(OptionDNSRoutes, domain, "invalid domain name")
 		case slices.ContainsFunc(out, func(o desired.DNSRoute) bool { return o.Domain == r.Domain }):
-			return nil, unparsable(OptionDNSRoutes, domain, "the domain is there twice")
+			return nil, Unparsable(OptionDNSRoutes, domain, "the domain is there twice")
 		case len(out) == maxRoutes:
 			return nil, model.Errorf(model.Invalid, "failed to parse %s value: at most %d domains", OptionDNSRoutes, maxRoutes)
 		}
 		for _, s := range strings.Split(servers, ",") {
 			a, err := netip.ParseAddr(strings.TrimSpace(s))
 			if err != nil || a.Zone() != "" || a.IsUnspecified() || len(r.Servers) == maxRouteServers {
-				return nil, unparsable(OptionDNSRoutes, s, "invalid name server of "+r.Domain)
+				return nil, Unparsable(OptionDNSRoutes, s, "invalid name server of "+r.Domain)
 			}
 			r.Servers = append(r.Servers, a.Unmap())
 		}

@@ -62,9 +62,12 @@ type LinkTarget struct {
 type Traits struct {
 	Addresses bool // its endpoints have addresses from pools
 	Gateway   bool // a gateway address is reserved, and the default route leads there
+	Interface bool // its endpoints have an interface in their container
 	Single    bool // one network of this kind exists, for ever
 	Names     bool // endpoints are found by name on networks that are not predefined
 	OnePool   bool // at most one subnet of each family
+	HostsOwn  bool // its containers have the host's own network namespace, from their creation on
+	Alone     bool // its containers are on no other network
 }
 
 // View is what a driver sees: a network and, when an endpoint's rows are wanted,
@@ -84,19 +87,6 @@ type View struct {
 	// DirectRouting lets the outside reach published ports at containers' own
 	// addresses (--allow-direct-routing).
 	DirectRouting bool
-}
-
-// Set is the drivers there are, in the order they are listed to users.
-type Set []Driver
-
-// Find returns the driver called name.
-func (s Set) Find(name string) (Driver, error) {
-	for _, d := range s {
-		if d.Name() == name {
-			return d, nil
-		}
-	}
-	return nil, model.Errorf(model.NotFound, "plugin %q not found", name)
 }
 
 // Option keys that every driver understands.

@@ -43,7 +43,7 @@ func CheckCommon(n model.Network) error {
 		}
 	}
 	if prefix := n.Options[OptionInterfacePrefix]; prefix != "" && !ValidInterface(prefix+"00") {
-		complaints = append(complaints, unparsable(OptionInterfacePrefix, prefix, "invalid beginning of an interface's name"))
+		complaints = append(complaints, Unparsable(OptionInterfacePrefix, prefix, "invalid beginning of an interface's name"))
 	}
 	if _, err := PortSecurityOf(n.Options, nil); err != nil {
 		complaints = append(complaints, err)
@@ -70,9 +70,9 @@ func Sources(n model.Network) (map[model.Family]netip.Addr, error) {
 		a = a.Unmap()
 		switch {
 		case err != nil:
-			return nil, unparsable(o.key, text, "nil ip")
+			return nil, Unparsable(o.key, text, "nil ip")
 		case model.FamilyOf(a) != o.family, a.IsUnspecified(), a.IsMulticast(), a.IsLoopback(), a.Zone() != "":
-			return nil, unparsable(o.key, text, fmt.Sprintf("not an IPv%d address that a host can have", o.family))
+			return nil, Unparsable(o.key, text, fmt.Sprintf("not an IPv%d address that a host can have", o.family))
 		}
 		if out == nil {
 			out = map[model.Family]netip.Addr{}
@@ -135,4 +135,9 @@ func Announcement(v View, addrs []netip.Addr) []desired.Row {
 		return nil
 	}
 	return []desired.Row{row}
+}
+
+// Unparsable refuses the value of an option, in Docker's words.
+func Unparsable(key, value, why string) error {
+	return model.Errorf(model.Invalid, "failed to parse %s value: %v (%s)", key, value, why)
 }

@@ -256,7 +256,7 @@ func TestCallersInParallel(t *testing.T) {
 
 func TestOpThatPanicsIsAnError(t *testing.T) {
 	r := newRig(t)
-	if _, err := r.Do(t.Context(), func(*state.Tx) error { panic("boom") }); err == nil || !strings.Contains(err.Error(), "boom") {
+	if _, err := r.Do(t.Context(), func(ops.Tx) error { panic("boom") }); err == nil || !strings.Contains(err.Error(), "boom") {
 		t.Fatalf("error %v", err)
 	}
 	r.must(t, r.Networks().Create(network("web")))

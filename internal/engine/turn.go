@@ -9,6 +9,7 @@ import (
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/plan"
 	"github.com/linkspan/linkspan/internal/state"
 )
@@ -68,7 +69,7 @@ func (e *Engine) run(batch []*request, known facts.Set) outcome {
 	out := outcome{next: e.Snapshot().At(e.stored), facts: e.now.Load().facts, owners: map[*request][]desired.Owner{}}
 	touched := map[desired.Owner]bool{}
 	for _, r := range batch {
-		tx := state.Begin(out.next, known)
+		tx := ops.Begin(out.next, known, e.options.Networks.Drivers)
 		if err := protect(func() error { return r.op(tx) }); err != nil {
 			r.answer <- answer{nil, err}
 			continue

@@ -68,13 +68,6 @@ const (
 	NetworkNone   = "none"
 )
 
-// Names of the built-in drivers.
-const (
-	DriverBridge = "bridge"
-	DriverHost   = "host"
-	DriverNull   = "null"
-)
-
 // CompareBool orders what does not hold before what does: -1, 0 or 1, as cmp.Compare.
 func CompareBool(a, b bool) int {
 	switch {

@@ -63,19 +63,19 @@ func (b DefaultBridge) Network() model.Network {
 	if device == "" {
 		return model.Network{}
 	}
-	n := predefined(model.NetworkBridge, model.DriverBridge)
+	n := predefined(model.NetworkBridge, bridge.Driver{})
 	n.IPv6 = b.IPv6 || b.BIP6.IsValid() || b.FixedCIDR6.IsValid()
 	hostIP := "0.0.0.0"
 	if b.PublishIP.IsValid() {
 		hostIP = b.PublishIP.String()
 	}
 	n.Options = map[string]string{
-		bridge.OptionDefault:    "true",
-		bridge.OptionICC:        strconv.FormatBool(b.ICC),
-		bridge.OptionMasquerade: strconv.FormatBool(b.Masquerade),
-		bridge.OptionHostIP:     hostIP,
-		bridge.OptionName:       device,
-		driver.OptionMTU:        strconv.Itoa(b.MTU),
+		bridge.OptionDefault:     "true",
+		bridge.OptionICC:         strconv.FormatBool(b.ICC),
+		bridge.OptionMasquerade:  strconv.FormatBool(b.Masquerade),
+		bridge.OptionHostBinding: hostIP,
+		bridge.OptionName:        device,
+		driver.OptionMTU:         strconv.Itoa(b.MTU),
 	}
 	if b.Names {
 		n.Options[model.OptionNames] = "true"

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/linkspan/linkspan/internal/driver"
+	"github.com/linkspan/linkspan/internal/driver/host"
+	"github.com/linkspan/linkspan/internal/driver/null"
 	"github.com/linkspan/linkspan/internal/ids"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
@@ -29,17 +32,17 @@ func (m *Manager) Predefine(ctx context.Context, b DefaultBridge, found Device, 
 	}
 	maker := m.maker
 	maker.Renumber = !found.There && ownPools
-	host := predefined(model.NetworkHost, model.DriverHost)
-	none := predefined(model.NetworkNone, model.DriverNull)
+	host := predefined(model.NetworkHost, host.Driver{})
+	none := predefined(model.NetworkNone, null.Driver{})
 	if _, err := m.engine.Do(ctx, ops.All(ops.SetHost(maker.Host), maker.Predefine(b.Network(), host, none))); err != nil {
 		return fmt.Errorf("set up the default networks: %w", err)
 	}
 	return nil
 }
 
-func predefined(name, driverName string) model.Network {
+func predefined(name string, kind driver.Driver) model.Network {
 	return model.Network{
-		ID: model.NetworkID(ids.New()), Name: name, Driver: driverName, Scope: Scope(model.Network{}),
+		ID: model.NetworkID(ids.New()), Name: name, Driver: kind.Name(), Scope: Scope(model.Network{}),
 		Created: time.Now().UTC(), IPv4: true, IPAM: model.IPAM{Driver: "default"},
 	}
 }

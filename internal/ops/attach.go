@@ -8,7 +8,6 @@ import (
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/ipam"
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/state"
 )
 
 // newEndpoint checks a membership against its network and returns the endpoint,
@@ -37,7 +36,7 @@ func newEndpoint(sb model.Sandbox, n model.Network, spec EndpointSpec) (model.En
 
 // enrol records a container's membership of a network, down, as the last of
 // its own.
-func enrol(tx *state.Tx, sb model.Sandbox, n model.Network, spec EndpointSpec) error {
+func enrol(tx Tx, sb model.Sandbox, n model.Network, spec EndpointSpec) error {
 	e, err := newEndpoint(sb, n, spec)
 	if err != nil {
 		return withPrefix("invalid config for network "+n.Name+": ", err)
@@ -52,14 +51,14 @@ func enrol(tx *state.Tx, sb model.Sandbox, n model.Network, spec EndpointSpec) e
 
 // attach brings an endpoint up: it gets an interface name, a MAC address and an
 // address of each family that its network carries.
-func attach(tx *state.Tx, e model.Endpoint) error {
+func attach(tx Tx, e model.Endpoint) error {
 	n, ok := tx.View().Network(e.Network)
 	if !ok {
 		return model.Errorf(model.NotFound, "network %s not found", model.Short(e.Network))
 	}
 	sb, _ := tx.View().Sandbox(e.Sandbox)
 	e.Up, e.DownSince, e.Yielded = true, 0, false
-	if n.Driver == model.DriverHost || n.Driver == model.DriverNull {
+	if !tx.Drivers.Traits(n).Interface {
 		tx.PutEndpoint(e)
 		return nil
 	}
@@ -89,7 +88,7 @@ func attach(tx *state.Tx, e model.Endpoint) error {
 // address there. So whoever gets an address next has the MAC address that the
 // neighbours still know for it (RFC 826): they need not find out by themselves,
 // which takes them several seconds.
-func hardwareAddress(tx *state.Tx, n model.Network, e model.Endpoint) (string, error) {
+func hardwareAddress(tx Tx, n model.Network, e model.Endpoint) (string, error) {
 	if e.StaticMAC {
 		if holder, held := holderOfMAC(tx, n, e, e.MAC); held {
 			return "", &model.Error{Op: "endpoint.attach", Subject: "network " + n.Name, Kind: model.Conflict,
@@ -114,7 +113,7 @@ func hardwareAddress(tx *state.Tx, n model.Network, e model.Endpoint) (string, e
 }
 
 // holderOfMAC says who else on a network has a MAC address now.
-func holderOfMAC(tx *state.Tx, n model.Network, e model.Endpoint, mac string) (string, bool) {
+func holderOfMAC(tx Tx, n model.Network, e model.Endpoint, mac string) (string, bool) {
 	if mac == driver.BridgeMAC(n.ID) {
 		return "the bridge of network " + n.Name, true
 	}
@@ -129,7 +128,7 @@ func holderOfMAC(tx *state.Tx, n model.Network, e model.Endpoint, mac string) (s
 
 // address gives e an address of family f: the one it claims, or the next free
 // one.
-func address(tx *state.Tx, n model.Network, e model.Endpoint, f model.Family) (model.Endpoint, error) {
+func address(tx Tx, n model.Network, e model.Endpoint, f model.Family) (model.Endpoint, error) {
 	if claimed := e.Address(f); claimed.IsValid() {
 		holder, held := holderOf(tx, n, e, claimed)
 		switch {
@@ -163,7 +162,7 @@ func address(tx *state.Tx, n model.Network, e model.Endpoint, f model.Family) (m
 
 // holderOf says who else uses an address now: the network itself or an endpoint
 // that is up. A claim of one that is down does not count.
-func holderOf(tx *state.Tx, n model.Network, e model.Endpoint, a netip.Addr) (string, bool) {
+func holderOf(tx Tx, n model.Network, e model.Endpoint, a netip.Addr) (string, bool) {
 	for _, pool := range poolsOf(n, model.FamilyOf(a)) {
 		switch {
 		case pool.Gateway == a:
@@ -184,7 +183,7 @@ func holderOf(tx *state.Tx, n model.Network, e model.Endpoint, a netip.Addr) (st
 }
 
 // reserved tells whether an address is not to be given out by itself.
-func reserved(tx *state.Tx, n model.Network, p model.Pool, a netip.Addr) bool {
+func reserved(tx Tx, n model.Network, p model.Pool, a netip.Addr) bool {
 	if a == p.Gateway || auxiliary(p, a) {
 		return true
 	}
@@ -199,7 +198,7 @@ func reserved(tx *state.Tx, n model.Network, p model.Pool, a netip.Addr) bool {
 // reclaim takes the address of the endpoint that has been down the longest
 // among those that were given theirs by themselves. It is the way out of a full
 // pool: a container that never starts again does not block one that starts now.
-func reclaim(tx *state.Tx, n model.Network, f model.Family) (netip.Addr, bool) {
+func reclaim(tx Tx, n model.Network, f model.Family) (netip.Addr, bool) {
 	var oldest model.Endpoint
 	for e := range tx.View().EndpointsOn(n.ID) {
 		soft := !e.Up && e.Address(f).IsValid() && !e.Static(f)
@@ -217,7 +216,7 @@ func reclaim(tx *state.Tx, n model.Network, f model.Family) (netip.Addr, bool) {
 
 // interfaceName returns the name of e's interface: the one asked for, or the
 // lowest free one.
-func interfaceName(tx *state.Tx, n model.Network, e model.Endpoint) (string, error) {
+func interfaceName(tx Tx, n model.Network, e model.Endpoint) (string, error) {
 	used := map[string]bool{"lo": true}
 	for other := range tx.View().EndpointsOf(e.Sandbox) {
 		if other.Up && other.ID != e.ID {
@@ -246,7 +245,7 @@ func interfaceName(tx *state.Tx, n model.Network, e model.Endpoint) (string, err
 	}
 }
 
-func nextOrder(tx *state.Tx, id model.SandboxID) int {
+func nextOrder(tx Tx, id model.SandboxID) int {
 	next := 0
 	for e := range tx.View().EndpointsOf(id) {
 		next = max(next, e.Order+1)

@@ -5,14 +5,13 @@ import (
 	"slices"
 
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/state"
 )
 
 // Connect returns the op for `docker network connect`: the sandbox joins one
 // more network, at once if it is up. One that is down and a member already stays
 // the member that it is, whatever the request says: Docker has it so.
 func Connect(id model.SandboxID, spec EndpointSpec) Op {
-	return func(tx *state.Tx) error {
+	return func(tx Tx) error {
 		sb, err := sandboxNamed(tx, id)
 		if err != nil {
 			return err
@@ -49,7 +48,7 @@ func Connect(id model.SandboxID, spec EndpointSpec) Op {
 
 // member tells whether a sandbox is on a network, or will be from its next start
 // on.
-func member(tx *state.Tx, sb model.Sandbox, n model.Network) bool {
+func member(tx Tx, sb model.Sandbox, n model.Network) bool {
 	_, on := tx.View().EndpointAt(sb.ID, n.ID)
 	return on || slices.ContainsFunc(sb.Pending, awaits(n))
 }
@@ -59,16 +58,17 @@ func member(tx *state.Tx, sb model.Sandbox, n model.Network) bool {
 const SharedNetworking = "container sharing network namespace with another container or host cannot be connected to any other network"
 
 // joinable refuses memberships that cannot be, whatever their settings.
-func joinable(tx *state.Tx, sb model.Sandbox, n model.Network) error {
+func joinable(tx Tx, sb model.Sandbox, n model.Network) error {
+	traits := tx.Drivers.Traits(n)
 	switch {
-	case n.Driver == model.DriverHost:
+	case traits.HostsOwn:
 		return model.Errorf(model.Invalid, "cannot connect container to host network - container must be created in host network mode")
 	case sb.Mode == model.SandboxHost:
 		return model.Errorf(model.Invalid, SharedNetworking)
 	}
 	for e := range tx.View().EndpointsOf(sb.ID) {
 		other, _ := tx.View().Network(e.Network)
-		if other.Driver == model.DriverNull || n.Driver == model.DriverNull {
+		if traits.Alone || tx.Drivers.Traits(other).Alone {
 			return model.Errorf(model.Invalid, "container cannot be connected to multiple networks with one of the networks in private (none) mode")
 		}
 	}
@@ -89,7 +89,7 @@ func awaits(n model.Network) func(EndpointSpec) bool {
 // membership of a network that is not there; one that is not there is an error
 // all the same, as Docker has it.
 func Disconnect(id model.SandboxID, network string, force bool) Op {
-	return func(tx *state.Tx) error {
+	return func(tx Tx) error {
 		sb, err := sandboxNamed(tx, id)
 		if err != nil {
 			return err
@@ -104,7 +104,7 @@ func Disconnect(id model.SandboxID, network string, force bool) Op {
 		if err != nil {
 			return err
 		}
-		if n.Driver == model.DriverHost && sb.Mode == model.SandboxHost {
+		if tx.Drivers.Traits(n).HostsOwn && sb.Mode == model.SandboxHost {
 			return model.Errorf(model.Invalid, "cannot disconnect container from host network - container was created in host network mode")
 		}
 		e, ok := tx.View().EndpointAt(id, n.ID)
@@ -131,7 +131,7 @@ func notConnected(sb model.Sandbox, network string) error {
 
 // forget drops the membership of a network that is not there, and tells whether
 // there was one.
-func forget(tx *state.Tx, sb model.Sandbox, network string) bool {
+func forget(tx Tx, sb model.Sandbox, network string) bool {
 	left := slices.DeleteFunc(slices.Clone(sb.Pending), func(s EndpointSpec) bool { return s.Network == network })
 	if len(left) == len(sb.Pending) {
 		return false

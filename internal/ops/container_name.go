@@ -17,7 +17,7 @@ func NameTaken(s *state.Snapshot, name string, id model.ContainerID) error {
 }
 
 // putContainer stores a record whose name nobody else has.
-func putContainer(tx *state.Tx, c model.Container) error {
+func putContainer(tx Tx, c model.Container) error {
 	if err := NameTaken(tx.View(), c.Name, c.ID); err != nil {
 		return err
 	}
@@ -25,7 +25,7 @@ func putContainer(tx *state.Tx, c model.Container) error {
 	return nil
 }
 
-func containerKnown(tx *state.Tx, id model.ContainerID) (model.Container, error) {
+func containerKnown(tx Tx, id model.ContainerID) (model.Container, error) {
 	c, ok := tx.View().Container(id)
 	if !ok {
 		return c, model.Errorf(model.NotFound, "No such container: %s", id)

@@ -9,7 +9,6 @@ import (
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/ipam"
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/state"
 )
 
 // NetworkMaker is what creating a network needs beside the request.
@@ -28,7 +27,7 @@ type NetworkMaker struct {
 // the families that the user switched on or off himself: the others may be by
 // options.
 func (m NetworkMaker) Create(n model.Network, explicit ...model.Family) Op {
-	return func(tx *state.Tx) error {
+	return func(tx Tx) error {
 		n, err := m.complete(n, explicit)
 		if err != nil {
 			return err
@@ -49,7 +48,7 @@ func (m NetworkMaker) Create(n model.Network, explicit ...model.Family) Op {
 		if _, err := driver.PortSecurityOf(n.Options, nil); err != nil {
 			return err
 		}
-		n.Driver = model.DriverNull
+		n.Driver = driver.Placeholder
 		tx.PutNetwork(n)
 		return nil
 	}
@@ -59,7 +58,7 @@ func (m NetworkMaker) Create(n model.Network, explicit ...model.Family) Op {
 // none, and pools that cannot be.
 func (m NetworkMaker) complete(n model.Network, explicit []model.Family) (model.Network, error) {
 	if n.Driver == "" {
-		n.Driver = model.DriverBridge
+		n.Driver = m.Drivers.Default()
 	}
 	if err := checkName(n); err != nil {
 		return n, err
@@ -84,7 +83,7 @@ func withDefaults(options, defaults map[string]string) map[string]string {
 }
 
 // put gives a network its pools and stores it.
-func (m NetworkMaker) put(tx *state.Tx, n model.Network) error {
+func (m NetworkMaker) put(tx Tx, n model.Network) error {
 	d, err := m.Drivers.Find(n.Driver)
 	if err != nil {
 		return err
@@ -137,7 +136,7 @@ func checkName(n model.Network) error {
 func clip(name string) string { return name[:min(len(name), 128)] }
 
 // admit refuses what no driver needs to look at.
-func (m NetworkMaker) admit(tx *state.Tx, n model.Network) error {
+func (m NetworkMaker) admit(tx Tx, n model.Network) error {
 	if other, exists := tx.View().NetworkNamed(n.Name); exists {
 		return &model.Error{Op: "network.create", Subject: "network " + n.Name, Kind: model.Conflict,
 			Err: fmt.Errorf("network with name %s already exists", n.Name),
@@ -171,7 +170,7 @@ const scopeLocal = "local"
 const maxName = 4096
 
 // fromTemplate fills in the settings of the config-only network that n names.
-func fromTemplate(tx *state.Tx, n model.Network) (model.Network, error) {
+func fromTemplate(tx Tx, n model.Network) (model.Network, error) {
 	if n.ConfigFrom == "" {
 		return n, nil
 	}
@@ -195,7 +194,7 @@ func fromTemplate(tx *state.Tx, n model.Network) (model.Network, error) {
 const ipamDefault = "default"
 
 // allocate settles the subnets and gateways of n.
-func (m NetworkMaker) allocate(tx *state.Tx, n model.Network, d driver.Driver) (model.Network, error) {
+func (m NetworkMaker) allocate(tx Tx, n model.Network, d driver.Driver) (model.Network, error) {
 	if n.IPAM.Driver == "" {
 		n.IPAM.Driver = ipamDefault
 	}
@@ -234,7 +233,7 @@ func (m NetworkMaker) allocate(tx *state.Tx, n model.Network, d driver.Driver) (
 
 // pool settles one subnet: the one asked for if it is free, else the lowest
 // free one.
-func (m NetworkMaker) pool(tx *state.Tx, f model.Family, p model.Pool, own []model.Pool) (model.Pool, error) {
+func (m NetworkMaker) pool(tx Tx, f model.Family, p model.Pool, own []model.Pool) (model.Pool, error) {
 	bits := 0
 	if p.Subnet.IsValid() && p.Subnet.Addr().IsUnspecified() {
 		bits = p.Subnet.Bits() // "any subnet of this size"; of length 0, of any
@@ -272,7 +271,7 @@ func (m NetworkMaker) pool(tx *state.Tx, f model.Family, p model.Pool, own []mod
 }
 
 // free refuses a subnet that overlaps one in use.
-func free(tx *state.Tx, subnet netip.Prefix, own []model.Pool) error {
+func free(tx Tx, subnet netip.Prefix, own []model.Pool) error {
 	for other := range tx.View().Networks() {
 		if other.ConfigOnly {
 			continue

@@ -2,7 +2,6 @@ package ops
 
 import (
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/state"
 )
 
 // ForgetContainer returns the op that forgets the record of a container and not
@@ -10,7 +9,7 @@ import (
 // removed later. The name is free for others at once. Nothing is planned anew. One
 // that is gone already is success.
 func ForgetContainer(id model.ContainerID) Op {
-	return func(tx *state.Tx) error {
+	return func(tx Tx) error {
 		tx.DeleteContainer(id)
 		return nil
 	}

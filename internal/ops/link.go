@@ -4,13 +4,12 @@ import (
 	"slices"
 
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/state"
 )
 
 // Unlink returns the op for `docker rm --link`: id may not reach target for the
 // sake of a link any more. A link that is gone already is success.
 func Unlink(id, target model.SandboxID) Op {
-	return func(tx *state.Tx) error {
+	return func(tx Tx) error {
 		if sb, ok := tx.View().Sandbox(id); ok {
 			sb.Links = withoutTarget(sb.Links, target)
 			tx.PutSandbox(sb)
@@ -25,7 +24,7 @@ func Unlink(id, target model.SandboxID) Op {
 
 // enterLinks lets the targets of a new sandbox's links know of it. Targets that
 // are gone are left out.
-func enterLinks(tx *state.Tx, sb model.Sandbox) model.Sandbox {
+func enterLinks(tx Tx, sb model.Sandbox) model.Sandbox {
 	sb.Links = slices.DeleteFunc(slices.Clone(sb.Links), func(l model.SandboxLink) bool {
 		target, ok := tx.View().Sandbox(l.Target)
 		if ok {
@@ -38,7 +37,7 @@ func enterLinks(tx *state.Tx, sb model.Sandbox) model.Sandbox {
 }
 
 // dropLinks ends all links from and to a sandbox that is about to go.
-func dropLinks(tx *state.Tx, sb model.Sandbox) {
+func dropLinks(tx Tx, sb model.Sandbox) {
 	for _, l := range sb.Links {
 		if target, ok := tx.View().Sandbox(l.Target); ok {
 			target.LinkedBy = withoutSandbox(target.LinkedBy, sb.ID)
@@ -55,7 +54,7 @@ func dropLinks(tx *state.Tx, sb model.Sandbox) {
 
 // touchLinkers has what links to a sandbox open planned anew: it depends on the
 // addresses at both ends, and is planned with the sandbox that links.
-func touchLinkers(tx *state.Tx, sb model.Sandbox) {
+func touchLinkers(tx Tx, sb model.Sandbox) {
 	for _, id := range sb.LinkedBy {
 		if from, ok := tx.View().Sandbox(id); ok && from.Up {
 			tx.PutSandbox(from)

@@ -9,20 +9,32 @@ package ops
 import (
 	"errors"
 
+	"github.com/linkspan/linkspan/internal/driver"
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/state"
 )
 
+// Tx is what an op reads and writes: a transaction, and the kinds of networks there
+// are.
+type Tx struct {
+	*state.Tx
+	Drivers driver.Set
+}
+
+// Begin starts a transaction on a snapshot.
+func Begin(s *state.Snapshot, f facts.Set, d driver.Set) Tx { return Tx{state.Begin(s, f), d} }
+
 // Op is one request. An op that returns an error must be taken not to have
 // happened: its transaction is dropped.
-type Op func(*state.Tx) error
+type Op func(Tx) error
 
 // EndpointSpec is a membership as the user asks for it.
 type EndpointSpec = model.EndpointSpec
 
 // All returns an op that runs several as one: all happen or none does.
 func All(ops ...Op) Op {
-	return func(tx *state.Tx) error {
+	return func(tx Tx) error {
 		for _, op := range ops {
 			if err := op(tx); err != nil {
 				return err
@@ -44,7 +56,7 @@ func withPrefix(prefix string, err error) error {
 	return model.Errorf(model.Internal, "%s%w", prefix, err)
 }
 
-func sandboxNamed(tx *state.Tx, id model.SandboxID) (model.Sandbox, error) {
+func sandboxNamed(tx Tx, id model.SandboxID) (model.Sandbox, error) {
 	sb, ok := tx.View().Sandbox(id)
 	if !ok {
 		return sb, model.Errorf(model.NotFound, "sandbox %s not found", model.Short(id))

@@ -29,7 +29,7 @@ var maker = ops.NetworkMaker{Drivers: all.Drivers(), Bases: ipam.DefaultBases(),
 
 // try runs an op; one that fails leaves nothing.
 func (w *world) try(op ops.Op) error {
-	tx := state.Begin(w.now, w.facts)
+	tx := ops.Begin(w.now, w.facts, all.Drivers())
 	if err := op(tx); err != nil {
 		return err
 	}

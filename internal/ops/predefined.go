@@ -6,19 +6,17 @@ import (
 	"reflect"
 	"slices"
 
-	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/driver/bridge"
 	"github.com/linkspan/linkspan/internal/gateway"
 	"github.com/linkspan/linkspan/internal/ipam"
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/state"
 )
 
 // Predefine returns the op that makes the networks that are always there:
 // none, host, and standard, called bridge, unless its Name is empty. It follows the daemon's
 // flags; while containers use it, only in where ports are published from now on.
 func (m NetworkMaker) Predefine(standard, host, none model.Network) Op {
-	return func(tx *state.Tx) error {
+	return func(tx Tx) error {
 		for _, n := range []model.Network{none, host} {
 			if _, ok := tx.View().NetworkNamed(n.Name); !ok {
 				if err := m.put(tx, n); err != nil {
@@ -46,7 +44,7 @@ func (m NetworkMaker) Predefine(standard, host, none model.Network) Op {
 }
 
 // replace puts the default bridge in the place of the one there was, if any.
-func (m NetworkMaker) replace(tx *state.Tx, old, want model.Network) error {
+func (m NetworkMaker) replace(tx Tx, old, want model.Network) error {
 	if err := gatewaysInside(want); err != nil || reflect.DeepEqual(old, want) {
 		return err
 	}
@@ -73,7 +71,7 @@ func withLinkLocal(n model.Network) model.Network {
 // keep returns the idle default bridge as it is wanted now: with the ID that it has,
 // and in each family with the subnet and the address that it has, unless another
 // subnet was asked for, or its device is gone and subnets come from elsewhere now.
-func (m NetworkMaker) keep(tx *state.Tx, old, want model.Network) model.Network {
+func (m NetworkMaker) keep(tx Tx, old, want model.Network) model.Network {
 	want.ID, want.Created = old.ID, old.Created
 	var pools []model.Pool
 	for _, f := range model.Families {
@@ -107,7 +105,7 @@ func around(was, want model.Pool) model.Pool {
 }
 
 // offers tells whether a subnet is one that networks can get by themselves.
-func (m NetworkMaker) offers(tx *state.Tx, subnet netip.Prefix) bool {
+func (m NetworkMaker) offers(tx Tx, subnet netip.Prefix) bool {
 	return tx.Facts().Host.UniqueLocal.Overlaps(subnet) ||
 		slices.ContainsFunc(m.Bases, func(b ipam.Base) bool { return b.Prefix.Overlaps(subnet) })
 }
@@ -125,20 +123,20 @@ func gatewaysInside(n model.Network) error {
 }
 
 // rebind changes where the default bridge publishes ports that do not say.
-func rebind(tx *state.Tx, old, want model.Network) {
-	host := want.Options[driver.OptionHostBinding]
-	if want.Name == "" || host == old.Options[driver.OptionHostBinding] {
+func rebind(tx Tx, old, want model.Network) {
+	host := want.Options[bridge.OptionHostBinding]
+	if want.Name == "" || host == old.Options[bridge.OptionHostBinding] {
 		return
 	}
 	old.Options = maps.Clone(old.Options) // other snapshots have it too
 	if old.Options == nil {
 		old.Options = map[string]string{}
 	}
-	old.Options[driver.OptionHostBinding] = host
+	old.Options[bridge.OptionHostBinding] = host
 	tx.PutNetwork(old)
 }
 
-func busy(tx *state.Tx, n model.Network) bool {
+func busy(tx Tx, n model.Network) bool {
 	for e := range tx.View().EndpointsOn(n.ID) {
 		if e.Up {
 			return true

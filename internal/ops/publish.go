@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/gateway"
 	"github.com/linkspan/linkspan/internal/model"
@@ -16,7 +15,7 @@ import (
 // networks changed. Ports that it had are had again wherever that is possible,
 // so that a container keeps them when its default gateway moves to another
 // network, and after a restart.
-func publish(tx *state.Tx, id model.SandboxID) error {
+func publish(tx Tx, id model.SandboxID) error {
 	sb, ok := tx.View().Sandbox(id)
 	if !ok || !sb.Up || len(sb.Publish) == 0 && len(sb.Ports) == 0 {
 		return nil
@@ -46,7 +45,7 @@ func publish(tx *state.Tx, id model.SandboxID) error {
 type way struct {
 	open     bool
 	endpoint model.EndpointID
-	mode     driver.GatewayMode
+	routed   bool       // published ports are reached at the container's own address
 	host     netip.Addr // where to publish what does not say
 	native   bool       // the container has the family itself
 }
@@ -74,7 +73,7 @@ type shelf struct {
 	upper    uint16
 }
 
-func newPublisher(tx *state.Tx, sb model.Sandbox) (*publisher, error) {
+func newPublisher(tx Tx, sb model.Sandbox) (*publisher, error) {
 	p := &publisher{
 		view: tx.View(), facts: tx.Facts(), sb: sb,
 		before: map[side]model.PortRange{}, mine: map[shelf][]model.PortBinding{},
@@ -86,24 +85,25 @@ func newPublisher(tx *state.Tx, sb model.Sandbox) (*publisher, error) {
 	}
 	members := gateway.Members(p.view, sb.ID)
 	var err error
-	if p.four, err = wayOf(members, model.IPv4, model.IPv4); err != nil || p.facts.Host.NoIPv6 {
+	if p.four, err = wayOf(tx, members, model.IPv4, model.IPv4); err != nil || p.facts.Host.NoIPv6 {
 		return p, err
 	}
-	if p.six, err = wayOf(members, model.IPv6, model.IPv6); err == nil && !p.six.open {
-		p.six, err = wayOf(members, model.IPv6, model.IPv4)
+	if p.six, err = wayOf(tx, members, model.IPv6, model.IPv6); err == nil && !p.six.open {
+		p.six, err = wayOf(tx, members, model.IPv6, model.IPv4)
 	}
 	return p, err
 }
 
 // wayOf returns how host addresses of family f lead to the container's address
 // of family to.
-func wayOf(members []gateway.Member, f, to model.Family) (way, error) {
+func wayOf(tx Tx, members []gateway.Member, f, to model.Family) (way, error) {
 	m, _, ok := gateway.Of(members, to)
-	if !ok || m.Network.Driver != model.DriverBridge {
+	p, publishes := tx.Drivers.Publisher(m.Network)
+	if !ok || !publishes {
 		return way{}, nil
 	}
-	o, err := driver.PublishingOf(m.Network)
-	return way{open: true, endpoint: m.Endpoint.ID, mode: o.Mode(f), host: o.Host, native: f == to}, err
+	o, err := p.Publishing(m.Network)
+	return way{open: true, endpoint: m.Endpoint.ID, routed: o.Routed(f), host: o.Host, native: f == to}, err
 }
 
 // settle chooses host ports for specifications that differ only in the host's
@@ -114,8 +114,8 @@ func (p *publisher) settle(specs []model.PortSpec) error {
 		for _, host := range p.hosts(spec) {
 			w := p.wayTo(host)
 			switch {
-			case !w.native && (!spec.Protocol.Forwardable() || w.mode == driver.ModeRouted):
-			case w.mode == driver.ModeRouted:
+			case !w.native && (!spec.Protocol.Forwardable() || w.routed):
+			case w.routed:
 				p.got = append(p.got, model.PortBinding{Protocol: spec.Protocol, Container: spec.Container, Host: host})
 			case !slices.Contains(hosts, host):
 				hosts = append(hosts, host)

@@ -2,14 +2,13 @@ package ops
 
 import (
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/state"
 )
 
 // PutContainer returns the op that replaces the record of a container that is
 // there; nothing is planned anew for it. It keeps its name: RenameContainer gives
 // another.
 func PutContainer(c model.Container) Op {
-	return func(tx *state.Tx) error {
+	return func(tx Tx) error {
 		old, err := containerKnown(tx, c.ID)
 		if err != nil {
 			return err

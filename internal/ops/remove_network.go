@@ -5,14 +5,13 @@ import (
 	"strings"
 
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/state"
 )
 
 // RemoveNetwork returns the op that removes the network that term names.
 // Containers that run keep their network; one that is stopped remembers that it
 // wants a network of that name.
 func RemoveNetwork(term string) Op {
-	return func(tx *state.Tx) error {
+	return func(tx Tx) error {
 		n, err := tx.View().FindNetwork(term)
 		if err != nil {
 			return err
@@ -26,7 +25,7 @@ func RemoveNetwork(term string) Op {
 }
 
 // remove removes a network whose containers are all down.
-func remove(tx *state.Tx, n model.Network) {
+func remove(tx Tx, n model.Network) {
 	for e := range tx.View().EndpointsOn(n.ID) {
 		if sb, ok := tx.View().Sandbox(e.Sandbox); ok {
 			sb.Pending = append(sb.Pending[:len(sb.Pending):len(sb.Pending)], e.Spec(n.Name))
@@ -38,7 +37,7 @@ func remove(tx *state.Tx, n model.Network) {
 }
 
 // removable refuses to remove a network that is needed.
-func removable(tx *state.Tx, n model.Network) error {
+func removable(tx Tx, n model.Network) error {
 	if n.Predefined() {
 		return model.Errorf(model.Forbidden, "%s is a pre-defined network and cannot be removed", n.Name)
 	}

@@ -2,7 +2,6 @@ package ops
 
 import (
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/state"
 )
 
 // RenameContainer returns the op for `docker rename`: the container's record is
@@ -10,7 +9,7 @@ import (
 // all its networks, and to the old one no more. A name that another container has
 // is refused with Conflict.
 func RenameContainer(c model.Container) Op {
-	return func(tx *state.Tx) error {
+	return func(tx Tx) error {
 		if _, err := containerKnown(tx, c.ID); err != nil {
 			return err
 		}

@@ -2,14 +2,13 @@ package ops
 
 import (
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/state"
 )
 
 // CreateSandbox returns the op for `docker create`: it records the sandbox and
 // its memberships. Addresses that the user asked for are claimed from here on;
 // whether they are in use matters only at start.
 func CreateSandbox(sb model.Sandbox, endpoints []EndpointSpec) Op {
-	return func(tx *state.Tx) error {
+	return func(tx Tx) error {
 		if _, exists := tx.View().Sandbox(sb.ID); exists {
 			return model.Errorf(model.Conflict, "sandbox %s exists already", model.Short(sb.ID))
 		}
@@ -36,7 +35,7 @@ func CreateSandbox(sb model.Sandbox, endpoints []EndpointSpec) Op {
 // RemoveSandbox returns the op that forgets a sandbox, its memberships and its
 // claims. One that is gone already is success.
 func RemoveSandbox(id model.SandboxID) Op {
-	return func(tx *state.Tx) error {
+	return func(tx Tx) error {
 		for e := range tx.View().EndpointsOf(id) {
 			tx.DeleteEndpoint(e.ID)
 		}
@@ -51,7 +50,7 @@ func RemoveSandbox(id model.SandboxID) Op {
 // RenameSandbox returns the op that has a sandbox answer to a new name on all its
 // networks and to the old one no more.
 func RenameSandbox(id model.SandboxID, name string) Op {
-	return func(tx *state.Tx) error {
+	return func(tx Tx) error {
 		sb, err := sandboxNamed(tx, id)
 		if err != nil {
 			return err
@@ -68,7 +67,7 @@ func RenameSandbox(id model.SandboxID, name string) Op {
 
 // SetResolving returns the op that changes how a sandbox's look-ups leave it.
 func SetResolving(id model.SandboxID, r model.Resolving) Op {
-	return func(tx *state.Tx) error {
+	return func(tx Tx) error {
 		sb, err := sandboxNamed(tx, id)
 		if err != nil {
 			return err

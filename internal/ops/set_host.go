@@ -2,7 +2,6 @@ package ops
 
 import (
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/state"
 )
 
 // HostSettings are the daemon's flags that concern the machine as a whole.
@@ -15,7 +14,7 @@ type HostSettings struct {
 // it switched forwarding on is remembered until the next boot, because
 // afterwards the host looks as if its administrator had.
 func SetHost(s HostSettings) Op {
-	return func(tx *state.Tx) error {
+	return func(tx Tx) error {
 		f, was := tx.Facts().Host, tx.View().Host()
 		same := was.BootID == f.BootID
 		h := model.Host{
@@ -36,7 +35,7 @@ func SetHost(s HostSettings) Op {
 // forward6 switches IPv6 forwarding on for the sake of a network that needs it.
 // It waits for one, because a host that forwards IPv6 ignores router
 // advertisements (kernel: ip-sysctl, accept_ra), and may lose its own way out.
-func (s HostSettings) forward6(tx *state.Tx, n model.Network) {
+func (s HostSettings) forward6(tx Tx, n model.Network) {
 	h := tx.View().Host()
 	if !n.IPv6 || !s.Forward6 {
 		return
@@ -51,7 +50,7 @@ func (s HostSettings) forward6(tx *state.Tx, n model.Network) {
 	}
 }
 
-func anyIPv6(tx *state.Tx) bool {
+func anyIPv6(tx Tx) bool {
 	for n := range tx.View().Networks() {
 		if n.IPv6 && !n.ConfigOnly {
 			return true

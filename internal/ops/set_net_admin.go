@@ -2,13 +2,12 @@ package ops
 
 import (
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/state"
 )
 
 // SetNetAdmin returns the op that says whether processes in a sandbox have
 // CAP_NET_ADMIN: its ports are believed accordingly, at once if it is up.
 func SetNetAdmin(id model.SandboxID, yes bool) Op {
-	return func(tx *state.Tx) error {
+	return func(tx Tx) error {
 		sb, err := sandboxNamed(tx, id)
 		if err != nil || sb.NetAdmin == yes {
 			return err

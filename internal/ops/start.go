@@ -2,13 +2,12 @@ package ops
 
 import (
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/state"
 )
 
 // StartSandbox returns the op for `docker start`: the sandbox comes up with all
 // its endpoints. One that is up already is success.
 func StartSandbox(id model.SandboxID) Op {
-	return func(tx *state.Tx) error {
+	return func(tx Tx) error {
 		sb, err := sandboxNamed(tx, id)
 		if err != nil || sb.Up {
 			return err
@@ -46,7 +45,7 @@ func StartSandbox(id model.SandboxID) Op {
 // endpoints keep their addresses as claims: those the user asked for, and
 // softly also the others, and their ports. One that is down already is success.
 func StopSandbox(id model.SandboxID) Op {
-	return func(tx *state.Tx) error {
+	return func(tx Tx) error {
 		sb, ok := tx.View().Sandbox(id)
 		if !ok || !sb.Up {
 			return nil
@@ -66,7 +65,7 @@ func StopSandbox(id model.SandboxID) Op {
 // back, except those that the user asked for: its container is not about to come
 // back by itself, so others may have them, and they are given out next.
 func YieldSandbox(id model.SandboxID) Op {
-	return func(tx *state.Tx) error {
+	return func(tx Tx) error {
 		for e := range tx.View().EndpointsOf(id) {
 			if e.Up || e.Yielded {
 				continue

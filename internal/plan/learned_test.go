@@ -11,6 +11,7 @@ import (
 	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/plan"
 	"github.com/linkspan/linkspan/internal/state"
 )
@@ -20,7 +21,7 @@ func built(t *testing.T, f facts.Set, requests ...string) *state.Snapshot {
 	t.Helper()
 	s := state.Empty()
 	for _, line := range requests {
-		tx := state.Begin(s, f)
+		tx := ops.Begin(s, f, all.Drivers())
 		if err := request(t, strings.Fields(line))(tx); err != nil {
 			t.Fatalf("%s: %v", line, err)
 		}

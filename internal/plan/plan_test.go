@@ -81,7 +81,7 @@ func tell(t *testing.T, story string) (rows, refused string) {
 			direct = true
 			continue
 		}
-		tx := state.Begin(s, f)
+		tx := ops.Begin(s, f, all.Drivers())
 		if err := request(t, words)(tx); err != nil {
 			fmt.Fprintf(&errors, "%s: %v\n", lines.Text(), err)
 			continue
@@ -115,9 +115,9 @@ func request(t *testing.T, words []string) ops.Op {
 		return maker.Create(networkFrom(name, args))
 	case "default-bridge":
 		n := networkFrom(model.NetworkBridge, args)
-		n.Driver = model.DriverBridge
-		host := model.Network{ID: model.NetworkID(digits("host")), Name: model.NetworkHost, Driver: model.DriverHost}
-		none := model.Network{ID: model.NetworkID(digits("none")), Name: model.NetworkNone, Driver: model.DriverNull}
+		n.Driver = "bridge"
+		host := model.Network{ID: model.NetworkID(digits("host")), Name: model.NetworkHost, Driver: "host"}
+		none := model.Network{ID: model.NetworkID(digits("none")), Name: model.NetworkNone, Driver: "null"}
 		return maker.Predefine(n, host, none)
 	case "remove-container":
 		return ops.RemoveSandbox(sandboxNamed(name).ID)

@@ -46,14 +46,15 @@ func (in Input) routedBeside(leaves gateway.Member, sb model.Sandbox, members []
 	}
 	var rows []desired.Row
 	for _, m := range members {
-		if m.Endpoint.ID == leaves.Endpoint.ID || m.Network.Internal || m.Network.Driver != model.DriverBridge {
+		p, publishes := in.Drivers.Publisher(m.Network)
+		if m.Endpoint.ID == leaves.Endpoint.ID || m.Network.Internal || !publishes {
 			continue
 		}
-		o, err := driver.PublishingOf(m.Network)
+		o, err := p.Publishing(m.Network)
 		if err != nil {
 			return nil, err
 		}
-		if o.Mode(f) != driver.ModeRouted {
+		if !o.Routed(f) {
 			continue
 		}
 		more, err := in.publishedAt(m, sb, ports)

@@ -123,7 +123,7 @@ func (in Input) resolver(sb model.Sandbox, members []gateway.Member) (desired.Re
 	}
 	for _, m := range members {
 		r.Internal = r.Internal && m.Network.Internal
-		if !in.named(m.Network) {
+		if !in.Drivers.Named(m.Network) {
 			continue
 		}
 		r.Networks = append(r.Networks, m.Network.ID)
@@ -148,13 +148,6 @@ func addRoutes(routes []desired.DNSRoute, n model.Network) []desired.DNSRoute {
 		}
 	}
 	return routes
-}
-
-// named tells whether a network's endpoints are found by name: all
-// user-defined ones of drivers with names, and the default bridge if asked for.
-func (in Input) named(n model.Network) bool {
-	d, err := in.Drivers.Find(n.Driver)
-	return err == nil && d.Traits().Names && n.Named()
 }
 
 // names returns what an endpoint answers to on its network.

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/driver"
-	"github.com/linkspan/linkspan/internal/driver/bridge"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -79,7 +78,7 @@ func (m *Manager) hint(h *hints, now time.Time, drops []facts.PortDrops) {
 			delete(h.said, id)
 		}
 	}
-	ports := bridge.ByPort(m.o.Engine.Snapshot())
+	ports := m.o.Drivers.ByPort(m.o.Engine.Snapshot())
 	for _, d := range news {
 		a, ok := ports[d.Port]
 		if _, told := h.said[a.Sandbox.Container]; !ok || told {

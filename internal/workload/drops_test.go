@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/linkspan/linkspan/internal/driver/bridge"
+	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -20,7 +20,7 @@ func TestDropHints(t *testing.T) {
 	id := b.run("spoofer", nil)
 	other := b.run("other", withNetAdmin)
 	port := func(id string) string {
-		for name, a := range bridge.ByPort(b.engine.Snapshot()) {
+		for name, a := range all.Drivers().ByPort(b.engine.Snapshot()) {
 			if a.Sandbox.Container == model.ContainerID(id) {
 				return name
 			}

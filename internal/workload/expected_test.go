@@ -12,7 +12,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/state"
+	"github.com/linkspan/linkspan/internal/ops"
 )
 
 // on gives a request memberships.
@@ -61,7 +61,7 @@ func TestMembershipsAreThoseGiven(t *testing.T) {
 // network adds a network.
 func (b *bench) network(n model.Network) {
 	b.t.Helper()
-	_, err := b.engine.Do(ctx, func(tx *state.Tx) error { tx.PutNetwork(n); return nil })
+	_, err := b.engine.Do(ctx, func(tx ops.Tx) error { tx.PutNetwork(n); return nil })
 	must(b.t, err)
 }
 

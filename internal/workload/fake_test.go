@@ -16,6 +16,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/events"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/ids"
@@ -64,7 +65,7 @@ func (e *fakeEngine) Do(_ context.Context, op ops.Op) (*state.Snapshot, error) {
 	if e.down != nil {
 		return nil, e.down
 	}
-	tx := state.Begin(e.now, facts.Set{})
+	tx := ops.Begin(e.now, facts.Set{}, all.Drivers())
 	if err := op(tx); err != nil {
 		return nil, err
 	}
@@ -136,7 +137,7 @@ func (b *bench) open() {
 	b.t.Helper()
 	b.Bus = &events.Bus{}
 	m, err := New(Options{Engine: b.engine, Events: b.Bus, Containers: b.runtime, Tasks: b.runtime, Control: b.runtime, Execs: b.runtime,
-		Images: fakeImages{}, Logs: b.logs, Outputs: b.outputs, Root: filepath.Join(b.root, "data"),
+		Images: fakeImages{}, Logs: b.logs, Outputs: b.outputs, Drivers: all.Drivers(), Root: filepath.Join(b.root, "data"),
 		Host: HostFiles{ResolvConf: filepath.Join(b.root, "resolv.conf"), Hosts: filepath.Join(b.root, "hosts")}})
 	if err != nil {
 		b.t.Fatal(err)

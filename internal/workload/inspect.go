@@ -42,5 +42,5 @@ func (m *Manager) Inspect(_ context.Context, ref string) (container.InspectRespo
 
 // view shows containers as they are on their networks now.
 func (m *Manager) view() containerview.View {
-	return containerview.View{State: m.o.Engine.Snapshot()}
+	return containerview.View{State: m.o.Engine.Snapshot(), Drivers: m.o.Drivers}
 }

@@ -34,6 +34,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/ids"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/workload/containerfiles"
@@ -57,6 +58,7 @@ type Options struct {
 	Outputs     Outputs
 	Logs        Logs
 	Events      Publisher
+	Drivers     driver.Set // the kinds of networks there are
 	Drops       DropReader // nil: nobody is told why frames are dropped
 
 	Root     string // data root: containers/ and volumes/ are below it

@@ -8,7 +8,8 @@ import (
 	"github.com/linkspan/linkspan/internal/driver/null"
 )
 
-// Drivers returns the built-in drivers.
+// Drivers returns the built-in drivers; the first is that of networks whose user names
+// none.
 func Drivers() driver.Set {
 	return driver.Set{
 		bridge.Driver{},

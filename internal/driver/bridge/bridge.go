@@ -24,7 +24,6 @@ const (
 	OptionName       = "com.docker.network.bridge.name"
 	OptionICC        = "com.docker.network.bridge.enable_icc"
 	OptionMasquerade = "com.docker.network.bridge.enable_ip_masquerade"
-	OptionHostIP     = driver.OptionHostBinding
 	OptionDefault    = "com.docker.network.bridge.default_bridge"
 	OptionInhibit    = "com.docker.network.bridge.inhibit_ipv4"
 )
@@ -40,15 +39,18 @@ func OwnAddress(n model.Network) netip.Addr {
 // address that does not depend on the subnet.
 var linkLocal = netip.MustParsePrefix("fe80::1/64")
 
+// driverName is what users call it, and networks of it are stored with.
+const driverName = "bridge"
+
 // Driver is the bridge driver.
 type Driver struct{}
 
 // Name implements driver.Driver.
-func (Driver) Name() string { return model.DriverBridge }
+func (Driver) Name() string { return driverName }
 
 // Traits implements driver.Driver.
 func (Driver) Traits() driver.Traits {
-	return driver.Traits{Addresses: true, Gateway: true, Names: true, OnePool: true}
+	return driver.Traits{Addresses: true, Gateway: true, Interface: true, Names: true, OnePool: true}
 }
 
 // config is a network's options, parsed.
@@ -60,7 +62,7 @@ type config struct {
 	icc        bool
 	masquerade bool
 	inhibit    bool // the bridge gets no IPv4 address
-	publishing driver.Publishing
+	publishing publishing
 	sources    map[model.Family]netip.Addr // under which its traffic leaves, if not the route's
 }
 
@@ -93,7 +95,7 @@ func parse(n model.Network) (config, error) {
 		*o.to = value
 	}
 	var err error
-	if c.publishing, err = driver.PublishingOf(n); err != nil {
+	if c.publishing, err = publishingOf(n); err != nil {
 		return c, err
 	}
 	if c.packets, err = packetOption(n); err != nil {
@@ -114,7 +116,7 @@ func (Driver) NeedsGateway(n model.Network, f model.Family) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return c.publishing.Mode(f) != driver.ModeIsolated && !(f == model.IPv4 && c.inhibit && n.Internal), nil
+	return c.publishing.mode(f) != modeIsolated && !(f == model.IPv4 && c.inhibit && n.Internal), nil
 }
 
 // Validate implements driver.Driver.
@@ -128,7 +130,7 @@ func (Driver) Validate(n model.Network, others iter.Seq[model.Network]) error {
 		}
 	}
 	for other := range others {
-		if other.Driver != model.DriverBridge || other.ConfigOnly || other.ID == n.ID {
+		if other.Driver != driverName || other.ConfigOnly || other.ID == n.ID {
 			continue
 		}
 		if why := conflict(n, other); why != "" {
@@ -174,15 +176,15 @@ func (Driver) Plan(v driver.View) ([]desired.Row, error) {
 			continue
 		}
 		border.Subnets = append(border.Subnets, pool.Subnet.Masked())
-		mode := c.publishing.Mode(f)
-		if pool.Gateway.IsValid() && mode != driver.ModeIsolated && !(f == model.IPv4 && c.inhibit) {
+		mode := c.publishing.mode(f)
+		if pool.Gateway.IsValid() && mode != modeIsolated && !(f == model.IPv4 && c.inhibit) {
 			rows = append(rows, desired.Addr{Link: c.bridge, Prefix: netip.PrefixFrom(pool.Gateway, pool.Subnet.Bits())})
 		}
-		if c.masquerade && mode != driver.ModeRouted {
+		if c.masquerade && mode != modeRouted {
 			border.Masquerade = append(border.Masquerade, firewall.Masquerade{Subnet: pool.Subnet, Source: c.sources[f]})
 		}
 	}
-	ipv6 := v.Network.IPv6 && c.publishing.Mode6 != driver.ModeIsolated
+	ipv6 := v.Network.IPv6 && c.publishing.mode6 != modeIsolated
 	rows = append(rows, familySysctls(c.bridge, ipv6)...)
 	// On a network whose subnet is the link's own the gateway may be this address.
 	if own := (desired.Addr{Link: c.bridge, Prefix: linkLocal}); ipv6 && !slices.Contains(rows, desired.Row(own)) {

@@ -94,7 +94,7 @@ func TestUsersSettingsWin(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	other := network(map[string]string{OptionName: "br-other"})
-	other.ID, other.Driver, other.Name = "fedcba", model.DriverBridge, "other"
+	other.ID, other.Driver, other.Name = "fedcba", "bridge", "other"
 	for _, c := range []struct {
 		name string
 		n    model.Network

@@ -18,6 +18,12 @@ func HostEnd(e model.Endpoint, generation uint64) string {
 	return driver.IfName("veth", string(e.ID), strconv.FormatUint(generation, 10))
 }
 
+// Device implements driver.Switcher.
+func (Driver) Device(n model.Network) string { return Name(n) }
+
+// Port implements driver.Switcher.
+func (Driver) Port(e model.Endpoint, generation uint64) string { return HostEnd(e, generation) }
+
 func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
 	e, ns := *v.Endpoint, model.NamespaceOf(v.Sandbox.Container)
 	host := HostEnd(e, v.Sandbox.Generation)
@@ -32,11 +38,11 @@ func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
 			pool, _ := v.Network.Pool(f)
 			rows = append(rows, desired.Addr{Namespace: ns, Link: e.Interface, Prefix: netip.PrefixFrom(a, pool.Subnet.Bits())})
 			addrs = append(addrs, a)
-			switch mode := c.publishing.Mode(f); {
+			switch mode := c.publishing.mode(f); {
 			case v.Network.Internal:
-			case mode == driver.ModeUnprotected:
+			case mode == modeUnprotected:
 				open = append(open, a)
-			case mode == driver.ModeRouted:
+			case mode == modeRouted:
 				routed = append(routed, a)
 			}
 		}
@@ -85,18 +91,6 @@ func endpointSettings(v driver.View, ns string) ([]desired.Row, error) {
 		rows = driver.Override(rows, []desired.Row{own})
 	}
 	return rows, nil
-}
-
-// Publish implements driver.Publisher.
-func (Driver) Publish(v driver.View, ports []model.PortBinding) ([]desired.Row, error) {
-	c, err := parse(v.Network)
-	if err != nil {
-		return nil, err
-	}
-	return firewall.Published(firewall.Publication{
-		Bridge: c.bridge, To4: v.Endpoint.Addr4, To6: v.Endpoint.Addr6, Ports: ports,
-		Direct: v.DirectRouting, Trusted: c.publishing.Trusted,
-	}), nil
 }
 
 // Elsewhere implements driver.Multihomer.

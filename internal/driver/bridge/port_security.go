@@ -7,7 +7,6 @@ import (
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/firewall"
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/state"
 )
 
 // portMode says how far an endpoint's port is believed: as its network or the
@@ -49,39 +48,4 @@ func identity(c config, n model.Network, rows []desired.Row) []desired.Row {
 		}
 	}
 	return firewall.Behind(g)
-}
-
-// Attached is a container on a bridge network, by what its port is known.
-type Attached struct {
-	Port     string // the host's end
-	Network  model.Network
-	Sandbox  model.Sandbox
-	Endpoint model.Endpoint
-	Security driver.PortSecurity
-}
-
-// AttachedTo returns the endpoint that is up with those records; false if it has no
-// port on a bridge.
-func AttachedTo(s *state.Snapshot, e model.Endpoint) (Attached, bool) {
-	n, _ := s.Network(e.Network)
-	sb, ok := s.Sandbox(e.Sandbox)
-	if !ok || !e.Up || n.Driver != model.DriverBridge {
-		return Attached{}, false
-	}
-	security, err := driver.PortSecurityOf(n.Options, e.DriverOpts)
-	if err != nil { // refused when they were made
-		security = driver.SecurityStrict
-	}
-	return Attached{HostEnd(e, sb.Generation), n, sb, e, security}, true
-}
-
-// ByPort returns all endpoints that are up on bridge networks, by their ports.
-func ByPort(s *state.Snapshot) map[string]Attached {
-	out := map[string]Attached{}
-	for e := range s.Endpoints() {
-		if a, ok := AttachedTo(s, e); ok {
-			out[a.Port] = a
-		}
-	}
-	return out
 }

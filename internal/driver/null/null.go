@@ -14,10 +14,10 @@ import (
 type Driver struct{}
 
 // Name implements driver.Driver.
-func (Driver) Name() string { return model.DriverNull }
+func (Driver) Name() string { return driver.Placeholder }
 
 // Traits implements driver.Driver.
-func (Driver) Traits() driver.Traits { return driver.Traits{Single: true} }
+func (Driver) Traits() driver.Traits { return driver.Traits{Single: true, Alone: true} }
 
 // Validate implements driver.Driver.
 func (Driver) Validate(model.Network, iter.Seq[model.Network]) error { return nil }

@@ -1,4 +1,4 @@
-package driver
+package bridge
 
 import (
 	"slices"
@@ -11,11 +11,11 @@ func TestPublishingOf(t *testing.T) {
 	n := model.Network{Options: map[string]string{
 		OptionGatewayMode6: "routed", OptionHostBinding: "::ffff:127.0.0.1", OptionTrusted: "eth1::wg0",
 	}}
-	p, err := PublishingOf(n)
-	if err != nil || p.Mode(model.IPv4) != ModeNAT || p.Mode(model.IPv6) != ModeRouted || p.Host.String() != "127.0.0.1" || !slices.Equal(p.Trusted, []string{"eth1", "wg0"}) {
+	p, err := publishingOf(n)
+	if err != nil || p.mode(model.IPv4) != modeNAT || p.mode(model.IPv6) != modeRouted || p.host.String() != "127.0.0.1" || !slices.Equal(p.trusted, []string{"eth1", "wg0"}) {
 		t.Errorf("%+v (%v)", p, err)
 	}
-	if p, err := PublishingOf(model.Network{}); err != nil || p.Mode4 != ModeNAT || p.Host.String() != "0.0.0.0" {
+	if p, err := publishingOf(model.Network{}); err != nil || p.mode4 != modeNAT || p.host.String() != "0.0.0.0" {
 		t.Errorf("without options: %+v (%v)", p, err)
 	}
 	for want, options := range map[string]map[string]string{
@@ -25,25 +25,11 @@ func TestPublishingOf(t *testing.T) {
 		"failed to parse com.docker.network.bridge.trusted_host_interfaces value: a/b (invalid interface name)":              {OptionTrusted: "eth0:a/b"},
 		"failed to parse com.docker.network.bridge.trusted_host_interfaces value: 0123456789abcdef (invalid interface name)": {OptionTrusted: "0123456789abcdef"},
 	} {
-		if _, err := PublishingOf(model.Network{Options: options}); model.KindOf(err) != model.Invalid || err.Error() != want {
+		if _, err := publishingOf(model.Network{Options: options}); model.KindOf(err) != model.Invalid || err.Error() != want {
 			t.Errorf("error %v, want %s", err, want)
 		}
 	}
-	if _, err := PublishingOf(model.Network{Internal: true, Options: map[string]string{OptionGatewayMode4: "isolated"}}); err != nil {
+	if _, err := publishingOf(model.Network{Internal: true, Options: map[string]string{OptionGatewayMode4: "isolated"}}); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestSpread(t *testing.T) {
-	seen := map[int]bool{}
-	for i := range 100 {
-		n := Spread(10, string(rune('a'+i)))
-		if n < 0 || n >= 10 || n != Spread(10, string(rune('a'+i))) {
-			t.Fatalf("%d is out of range, or not the same again", n)
-		}
-		seen[n] = true
-	}
-	if len(seen) != 10 {
-		t.Errorf("100 things fall on %d of 10 numbers", len(seen))
 	}
 }
