@@ -132,6 +132,9 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		return nil, err
 	}
 	first.facts = first.facts.With(host)
+	if first.snapshot, err = e.upgraded(ctx, first); err != nil {
+		return nil, err
+	}
 	if first.desired, err = e.compileWith(first).Full(); err != nil {
 		return nil, fmt.Errorf("plan the model: %w", err)
 	}

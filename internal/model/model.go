@@ -192,6 +192,9 @@ type Sandbox struct {
 	// Ports are open while the sandbox is up. Afterwards they are remembered, and
 	// given again at the next start unless another container needs them.
 	Ports []PortBinding `json:",omitempty"`
+	// Routed are published ports that are open, besides, at the container's own
+	// addresses on networks that are reached without the host's ports.
+	Routed []PortBinding `json:",omitempty"`
 	// Links are the containers that this one may reach on the default bridge though
 	// containers there may not talk to one another; one entry a target.
 	Links []SandboxLink `json:",omitempty"`

@@ -93,6 +93,8 @@ type PortBinding struct {
 	// HostFirst leads to Container.First. 0: no port of the host does, the container
 	// is reached at its own address (gateway mode "routed").
 	HostFirst uint16
+	// Endpoint is whose container's address they lead to: they come in by its network.
+	Endpoint EndpointID `json:",omitempty"`
 }
 
 // HostPorts returns the host's side; zero if there is none.

@@ -34,8 +34,12 @@ func publish(tx Tx, id model.SandboxID) error {
 		}
 		rest = rest[n:]
 	}
-	if !slices.Equal(p.got, sb.Ports) {
-		sb.Ports = p.got
+	routed, err := p.routed(tx)
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(p.got, sb.Ports) || !slices.Equal(routed, sb.Routed) {
+		sb.Ports, sb.Routed = p.got, routed
 		tx.PutSandbox(sb)
 	}
 	return nil
@@ -55,6 +59,7 @@ type publisher struct {
 	view      *state.Snapshot
 	facts     facts.Set
 	sb        model.Sandbox
+	members   []gateway.Member
 	four, six way
 	before    map[side]model.PortRange // host ports of the last time
 	got       []model.PortBinding
@@ -83,15 +88,25 @@ func newPublisher(tx Tx, sb model.Sandbox) (*publisher, error) {
 			p.before[side{b.Protocol, b.Container}] = b.HostPorts()
 		}
 	}
-	members := gateway.Members(p.view, sb.ID)
 	var err error
-	if p.four, err = wayOf(tx, members, model.IPv4, model.IPv4); err != nil || p.facts.Host.NoIPv6 {
-		return p, err
-	}
-	if p.six, err = wayOf(tx, members, model.IPv6, model.IPv6); err == nil && !p.six.open {
-		p.six, err = wayOf(tx, members, model.IPv6, model.IPv4)
+	p.members = gateway.Members(p.view, sb.ID)
+	if p.four, p.six, err = waysOf(tx, p.members); p.facts.Host.NoIPv6 {
+		p.six = way{}
 	}
 	return p, err
+}
+
+// waysOf returns how the host's addresses of each family lead to a container: by its
+// way out in that family. IPv6 clients of a container without one come in by that of
+// IPv4.
+func waysOf(tx Tx, members []gateway.Member) (four, six way, err error) {
+	if four, err = wayOf(tx, members, model.IPv4, model.IPv4); err != nil {
+		return four, six, err
+	}
+	if six, err = wayOf(tx, members, model.IPv6, model.IPv6); err == nil && !six.open {
+		six, err = wayOf(tx, members, model.IPv6, model.IPv4)
+	}
+	return four, six, err
 }
 
 // wayOf returns how host addresses of family f lead to the container's address
@@ -116,7 +131,7 @@ func (p *publisher) settle(specs []model.PortSpec) error {
 			switch {
 			case !w.native && (!spec.Protocol.Forwardable() || w.routed):
 			case w.routed:
-				p.got = append(p.got, model.PortBinding{Protocol: spec.Protocol, Container: spec.Container, Host: host})
+				p.got = append(p.got, model.PortBinding{Protocol: spec.Protocol, Container: spec.Container, Host: host, Endpoint: w.endpoint})
 			case !slices.Contains(hosts, host):
 				hosts = append(hosts, host)
 			}

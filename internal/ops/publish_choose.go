@@ -14,7 +14,7 @@ import (
 // bind notes that host ports from first on lead to container ports.
 func (p *publisher) bind(spec model.PortSpec, container model.PortRange, hosts []netip.Addr, first uint16) {
 	for _, host := range hosts {
-		b := model.PortBinding{Protocol: spec.Protocol, Container: container, Host: host, HostFirst: first}
+		b := model.PortBinding{Protocol: spec.Protocol, Container: container, Host: host, HostFirst: first, Endpoint: p.wayTo(host).endpoint}
 		p.got = append(p.got, b)
 		for upper := first >> 8; upper <= b.HostPorts().Last>>8; upper++ {
 			at := shelf{b.Protocol, upper}

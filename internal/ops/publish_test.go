@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -350,4 +351,35 @@ func TestDefaultBindingOfABusyBridge(t *testing.T) {
 	w.must(predefine("127.0.0.1"), w.publishing("b", "8070:80", "bridge"), ops.StartSandbox(box("b")))
 	w.wantOpen("a", "0.0.0.0 8080:80/tcp, :: 8080:80/tcp")
 	w.wantOpen("b", "127.0.0.1 8070:80/tcp")
+}
+
+// TestWherePortsLead: to the endpoint by whose network the container leaves in the
+// family of the host's address; besides, on routed networks, to the container itself.
+func TestWherePortsLead(t *testing.T) {
+	routed := map[string]string{
+		"com.docker.network.bridge.gateway_mode_ipv4": "routed", "com.docker.network.bridge.gateway_mode_ipv6": "routed"}
+	w := newPortWorld(t)
+	w.must(six("zoo", routed), w.publishing("a", "8080:80, 127.0.0.1 8081:81", "web", "zoo"), ops.StartSandbox(box("a")))
+	wantLeads := func(want string) {
+		t.Helper()
+		sb, _ := w.now.Sandbox(box("a"))
+		var got []string
+		for _, b := range slices.Concat(sb.Ports, sb.Routed) {
+			e, _ := w.now.Endpoint(b.Endpoint)
+			n, _ := w.now.Network(e.Network)
+			got = append(got, fmt.Sprintf("%s %d:%s %s", b.Host, b.HostFirst, b.Container, n.Name))
+		}
+		if text := strings.Join(got, ", "); text != want {
+			t.Errorf("%s\nwant %s", text, want)
+		}
+	}
+	wantLeads("0.0.0.0 0:80 zoo, :: 0:80 zoo, 127.0.0.1 0:81 zoo") // the network with both families leads out
+	w.must(ops.Disconnect(box("a"), "zoo", false))
+	wantLeads("0.0.0.0 8080:80 web, :: 8080:80 web, 127.0.0.1 8081:81 web")
+	w.must(ops.Connect(box("a"), on("a", "both")))
+	wantLeads("0.0.0.0 8080:80 both, :: 8080:80 both, 127.0.0.1 8081:81 both")
+	w.must(ops.Connect(box("a"), on("a", "zoo")))
+	wantLeads("0.0.0.0 8080:80 both, :: 8080:80 both, 127.0.0.1 8081:81 both, 0.0.0.0 0:80 zoo, 0.0.0.0 0:81 zoo, :: 0:80 zoo")
+	w.must(ops.Disconnect(box("a"), "both", false))
+	wantLeads("0.0.0.0 0:80 zoo, :: 0:80 zoo, 127.0.0.1 0:81 zoo")
 }

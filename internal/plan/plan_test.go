@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -92,7 +93,30 @@ func tell(t *testing.T, story string) (rows, refused string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	older, err := plan.Input{Snapshot: asOlder(t, s, f), Facts: f, Drivers: all.Drivers(), DirectRouting: direct}.Full()
+	if err != nil || older.String() != want.String() {
+		t.Errorf("of the records of an older release (%v):\n%s\nwant:\n%s", err, older, want)
+	}
 	return want.String(), errors.String()
+}
+
+// asOlder returns the snapshot as it is after it was written by a release that did not
+// say where published ports lead, and settled by this one.
+func asOlder(t *testing.T, s *state.Snapshot, f facts.Set) *state.Snapshot {
+	t.Helper()
+	tx := ops.Begin(s, f, all.Drivers())
+	for sb := range s.Sandboxes() {
+		sb.Ports, sb.Routed = slices.Clone(sb.Ports), nil
+		for i := range sb.Ports {
+			sb.Ports[i].Endpoint = ""
+		}
+		tx.PutSandbox(sb)
+	}
+	if err := ops.SettlePublished()(tx); err != nil {
+		t.Fatal(err)
+	}
+	s, _ = tx.Commit()
+	return s
 }
 
 var maker = ops.NetworkMaker{Drivers: all.Drivers(), Bases: ipam.DefaultBases(), Host: ops.HostSettings{Forward4: true, Forward6: true}}

@@ -31,7 +31,7 @@ func (e *engine) Do(ctx context.Context, op ops.Op) (*state.Snapshot, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	tx := state.Begin(e.now, facts.Set{})
+	tx := ops.Begin(e.now, facts.Set{}, nil)
 	if err := op(tx); err != nil {
 		return nil, err
 	}
