@@ -56,8 +56,8 @@ var layers = map[string][]string{
 	"internal/runtime":            {words, "internal/process", "internal/runtime"},
 	"internal/runtime/containerd": {"internal/model", "internal/process"},
 	"internal/runtime/ocispec":    {"internal/model"},
-	"internal/runtime/images":     {"internal/model", "internal/runtime/containerd", "internal/runtime/ocispec"},
-	"internal/runtime/snapshots":  {"internal/model", "internal/runtime/containerd", "internal/runtime/images"},
+	"internal/runtime/imagestore": {"internal/model", "internal/runtime/containerd", "internal/runtime/ocispec"},
+	"internal/runtime/snapshots":  {"internal/model", "internal/runtime/containerd", "internal/runtime/imagestore"},
 	"internal/output":             {words, "internal/limits", "internal/output"},
 	"internal/forward":            {words, "internal/limits", "internal/forward"},
 

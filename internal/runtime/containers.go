@@ -14,7 +14,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/runtime/containerd"
-	"github.com/linkspan/linkspan/internal/runtime/images"
+	"github.com/linkspan/linkspan/internal/runtime/imagestore"
 	"github.com/linkspan/linkspan/internal/runtime/ocispec"
 	"github.com/linkspan/linkspan/internal/runtime/snapshots"
 )
@@ -32,7 +32,7 @@ type Containers struct {
 	client    *containerd.Client
 	instance  string
 	host      ocispec.Host
-	images    *images.Store
+	images    *imagestore.Store
 	snapshots *snapshots.Store
 	specs     storedSpecs
 	processes *processes

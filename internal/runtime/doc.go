@@ -7,7 +7,7 @@
 //	Images       the store of images
 //
 // Packages below know no processes: containerd is the connection, ocispec translates a
-// container for OCI runtimes, snapshots makes file systems, images keeps images.
+// container for OCI runtimes, snapshots makes file systems, imagestore keeps images.
 //
 // It promises that what it makes can be found again by a freshly started daemon:
 // containers carry the engine's ID, their snapshots are roots of containerd's

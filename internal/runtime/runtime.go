@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/runtime/containerd"
-	"github.com/linkspan/linkspan/internal/runtime/images"
+	"github.com/linkspan/linkspan/internal/runtime/imagestore"
 	"github.com/linkspan/linkspan/internal/runtime/ocispec"
 	"github.com/linkspan/linkspan/internal/runtime/snapshots"
 )
@@ -50,7 +50,7 @@ type Runtime struct {
 	Containers *Containers
 	Tasks      *Tasks
 	Execs      *Execs
-	Images     *images.Store
+	Images     *imagestore.Store
 
 	client    *containerd.Client
 	snapshots *snapshots.Store
@@ -108,7 +108,7 @@ func (r *Runtime) assemble(host ocispec.Host, instance string) {
 	client, locks, limiter, specs := r.client, &taskLocks{}, &execLimiter{}, storedSpecs{r.client}
 	known := &processes{client: client, specs: specs, cgroup2: host.Cgroup2, life: r.life, log: r.log}
 	r.streams.client = client
-	r.Images, r.snapshots = images.New(client, r.log), snapshots.New(client, r.log)
+	r.Images, r.snapshots = imagestore.New(client, r.log), snapshots.New(client, r.log)
 	r.stale = &staleTasks{client: client, specs: specs, cgroup2: host.Cgroup2, locks: locks, life: r.life, log: r.log}
 	r.Tasks = &Tasks{client: client, processes: known, streams: r.streams, shm: r.shm, locks: locks, limiter: limiter,
 		stale: r.stale, log: r.log}

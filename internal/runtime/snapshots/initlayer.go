@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/runtime/containerd"
-	"github.com/linkspan/linkspan/internal/runtime/images"
+	"github.com/linkspan/linkspan/internal/runtime/imagestore"
 )
 
 // InitLayerKey begins the keys of init layers; the number counts changes of what is in
@@ -52,14 +52,14 @@ func initEntries() []initEntry {
 }
 
 // initLayerOf returns the key of the init layer on an image's layers.
-func initLayerOf(image images.Fact) string { return InitLayerKey + image.Chain }
+func initLayerOf(image imagestore.Fact) string { return InitLayerKey + image.Chain }
 
 // makeInitLayer makes the layer that lies between an image's layers and those of its
 // containers. In it, links and files that the image has at places where something is
 // mounted, linked or made for a container are replaced, so that they cannot lead the
 // runtime out of the root (CVE-2025-52565 and its kin). It is made once per image and
 // goes with it.
-func (s *Store) makeInitLayer(ctx context.Context, image images.Fact) error {
+func (s *Store) makeInitLayer(ctx context.Context, image imagestore.Fact) error {
 	s.initLayers.Lock()
 	defer s.initLayers.Unlock()
 	store := s.client.Snapshots()
@@ -89,7 +89,7 @@ func (s *Store) makeInitLayer(ctx context.Context, image images.Fact) error {
 
 // keepInitLayer lets an image's configuration refer to the init layer, so that the
 // collector keeps it for as long as the image.
-func (s *Store) keepInitLayer(ctx context.Context, image images.Fact) error {
+func (s *Store) keepInitLayer(ctx context.Context, image imagestore.Fact) error {
 	label := "containerd.io/gc.ref.snapshot." + s.client.Snapshotter + "/linkspan-init"
 	_, err := s.client.ContentStore().Update(ctx, content.Info{
 		Digest: digest.Digest(image.Image.ID), Labels: map[string]string{label: initLayerOf(image)},

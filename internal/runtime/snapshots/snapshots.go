@@ -13,7 +13,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/runtime/containerd"
-	"github.com/linkspan/linkspan/internal/runtime/images"
+	"github.com/linkspan/linkspan/internal/runtime/imagestore"
 )
 
 const (
@@ -43,7 +43,7 @@ func New(client *containerd.Client, log *slog.Logger) *Store {
 
 // Prepare makes the writable layer of a container on its image's init layer, and
 // that first if it is not there.
-func (s *Store) Prepare(ctx context.Context, id model.ContainerID, image images.Fact) ([]mount.Mount, error) {
+func (s *Store) Prepare(ctx context.Context, id model.ContainerID, image imagestore.Fact) ([]mount.Mount, error) {
 	out, err := s.prepareSnapshot(ctx, id, initLayerOf(image))
 	if model.KindOf(err) != model.NotFound {
 		return out, err
