@@ -109,13 +109,3 @@ func (m *Manager) replay(ctx context.Context, b *box, o AttachOptions, until tim
 		}
 	}
 }
-
-// IsTTY tells whether the container has a terminal: its output is then not
-// framed into streams.
-func (m *Manager) IsTTY(ref string) (bool, error) {
-	b, err := m.find(ref)
-	if err != nil {
-		return false, err
-	}
-	return b.snapshot().Config.Tty, nil
-}

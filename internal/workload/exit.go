@@ -1,13 +1,12 @@
 package workload
 
 import (
-	"context"
 	"strconv"
 	"time"
 
-	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 
+	"github.com/linkspan/linkspan/internal/lifecycle"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -29,9 +28,8 @@ func (m *Manager) watch(b *box, r *run, exits <-chan model.Exit) {
 	}
 	m.drained(b)
 	b.turn.must()
-	again := m.exited(b, r, exit)
-	auto := b.snapshot().Host.AutoRemove && !again
-	if auto {
+	do := m.exited(b, r, exit)
+	if do.Remove {
 		ctx, cancel := m.cleanup()
 		if err := m.remove(ctx, b, RemoveOptions{Volumes: true}); err != nil {
 			m.log.Error("automatic removal", "container", model.Short(b.id), "op", "container.exit", "err", err)
@@ -39,37 +37,27 @@ func (m *Manager) watch(b *box, r *run, exits <-chan model.Exit) {
 		cancel()
 	}
 	b.turn.give()
-	if again {
+	if do.Restart {
 		m.restartLater(b)
 	}
 }
 
-// ended returns the record after the end of a run.
-func (r record) ended(exit model.Exit, again, unseen bool) record {
-	s := &r.State
-	s.Running, s.Paused, s.Restarting = again, false, again
-	s.Pid, s.ExitCode, s.OOMKilled, s.FinishedAt = 0, exit.Code, exit.OOMKilled, exit.At.UTC()
-	if again && !unseen {
-		r.RestartCount++
-	}
-	return r
-}
-
 // exited makes everything follow the end of a process, in the order in which it
 // may be seen: the network is down and the state stored before anybody can see or is
-// told of it. It returns whether the restart policy wants
-// another run. The caller has the turn.
-func (m *Manager) exited(b *box, r *run, exit model.Exit) (again bool) {
+// told of it. It returns what is to be done then: another run, or removal. The caller has
+// the turn.
+func (m *Manager) exited(b *box, r *run, exit model.Exit) lifecycle.Action {
 	ctx, cancel := m.cleanup()
 	defer cancel()
 	m.endHealth(b)
 	before := b.snapshot()
-	again = wantsRestart(before, exit) && !m.ending.Load() && m.closed.Err() == nil
-	after := before.ended(exit, again, r.unseen)
+	after, do := m.next(b, lifecycle.Event{What: lifecycle.Ended, Code: exit.Code, Unseen: r.unseen})
+	s := &after.State
+	s.Pid, s.ExitCode, s.OOMKilled, s.FinishedAt = 0, exit.Code, exit.OOMKilled, exit.At.UTC()
 	down := make(chan struct{})
 	go func() {
 		defer close(down)
-		m.sandboxDown(ctx, b, after, m.comesBack(b, again))
+		m.sandboxDown(ctx, b, after, do.KeepAddresses)
 	}()
 	if _, err := m.o.Tasks.DeleteTask(ctx, b.id); err != nil && model.KindOf(err) != model.NotFound {
 		m.log.Warn("task of an ended container stays", "container", model.Short(b.id), "op", "container.exit", "err", err)
@@ -89,74 +77,7 @@ func (m *Manager) exited(b *box, r *run, exit model.Exit) (again bool) {
 	close(r.ended)
 	b.wake(int64(exit.Code), "", false)
 	r.close() // costs a request where there is an input: nobody waits for it here
-	return again
-}
-
-// comesBack tells whether a container that has ended is to run again without
-// being asked: by its policy, by a restart that the user asked for, or with the
-// next daemon.
-func (m *Manager) comesBack(b *box, again bool) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return again || b.returning || m.ending.Load() || m.closed.Err() != nil
-}
-
-// waiter is somebody who waits for an exit or a removal.
-type waiter struct {
-	removal bool // only a removal will do
-	tell    chan container.WaitResponse
-}
-
-// Wait returns a channel that yields once the condition holds: not-running at
-// once if there is no process, next-exit only after a run that ends from now on,
-// removed when the container is gone. Whoever gets the channel misses nothing
-// that happens afterwards. It is closed without a word when ctx ends.
-func (m *Manager) Wait(ctx context.Context, ref string, condition container.WaitCondition) (<-chan container.WaitResponse, error) {
-	switch condition {
-	case "", container.WaitConditionNotRunning, container.WaitConditionNextExit, container.WaitConditionRemoved:
-	default:
-		return nil, model.Errorf(model.Invalid, "invalid condition: %q", condition)
-	}
-	b, err := m.find(ref)
-	if err != nil {
-		return nil, err
-	}
-	w := &waiter{removal: condition == container.WaitConditionRemoved, tell: make(chan container.WaitResponse, 1)}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now := condition == "" || condition == container.WaitConditionNotRunning
-	if b.gone || now && !b.rec.State.Running {
-		w.tell <- container.WaitResponse{StatusCode: int64(b.rec.State.ExitCode)}
-		close(w.tell)
-		return w.tell, nil
-	}
-	b.waiters[w] = true
-	context.AfterFunc(ctx, func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		if b.waiters[w] {
-			delete(b.waiters, w)
-			close(w.tell)
-		}
-	})
-	return w.tell, nil
-}
-
-// wake tells those who wait for an exit or, if removed, all.
-func (b *box) wake(code int64, problem string, removed bool) {
-	response := container.WaitResponse{StatusCode: code}
-	if problem != "" {
-		response.Error = &container.WaitExitError{Message: problem}
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for w := range b.waiters {
-		if removed || !w.removal {
-			w.tell <- response // there is room for one, and there is only this one
-			close(w.tell)
-			delete(b.waiters, w)
-		}
-	}
+	return do
 }
 
 func (b *box) isGone() bool {

@@ -4,15 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
-	"time"
 
-	"github.com/moby/moby/api/types/container"
 	dockerevents "github.com/moby/moby/api/types/events"
 
-	"github.com/linkspan/linkspan/internal/containerspec"
-	"github.com/linkspan/linkspan/internal/events"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 )
@@ -109,126 +104,4 @@ func (m *Manager) dismantle(ctx context.Context, left remains) error {
 	}
 	both.Wait()
 	return errors.Join(network, runtime, m.dirs.Remove(left.id))
-}
-
-// Rename gives a container another name; its networks know it by that name from
-// then on.
-func (m *Manager) Rename(ctx context.Context, ref, name string) error {
-	name = strings.TrimPrefix(name, "/")
-	if ref == "" || name == "" {
-		return refuse("Neither old nor new names may be empty")
-	}
-	b, err := m.take(ctx, ref)
-	if err != nil {
-		return err
-	}
-	defer b.turn.give()
-	old := b.snapshot()
-	if old.Name == name {
-		return refuse("Renaming a container with the same name as its current name")
-	}
-	if _, err := chooseName(m.o.Engine.Snapshot(), name, b.id); err != nil {
-		return model.Errorf(model.KindOf(err), "Error when allocating new name: %w", err)
-	}
-	if err := m.rename(context.WithoutCancel(ctx), b, name); err != nil {
-		return err
-	}
-	m.say(b, dockerevents.ActionRename, "oldName", "/"+old.Name)
-	return nil
-}
-
-// rename changes the name in record and sandbox, and then in the hosts files of those
-// who link to the container.
-func (m *Manager) rename(ctx context.Context, b *box, name string) error {
-	next := b.snapshot()
-	next.Name, next.FormerName = name, next.Name
-	if err := m.records.Rename(ctx, next.plain()); err != nil {
-		return err
-	}
-	m.renameLinks(b.snapshot(), func() { b.set(next) })
-	return nil
-}
-
-// Update changes limits and the restart policy.
-func (m *Manager) Update(ctx context.Context, ref string, c container.UpdateConfig) (container.UpdateResponse, error) {
-	var none container.UpdateResponse
-	if err := container.ValidateRestartPolicy(c.RestartPolicy); err != nil {
-		return none, model.Errorf(model.Invalid, "%w", err)
-	}
-	b, err := m.take(ctx, ref)
-	if err != nil {
-		return none, err
-	}
-	defer b.turn.give()
-	host := *b.snapshot().Host
-	if host.AutoRemove && !c.RestartPolicy.IsNone() {
-		return none, model.Errorf(model.Conflict, "Cannot update container %s: Restart policy cannot be updated because AutoRemove is enabled for the container", b.id)
-	}
-	if err := containerspec.CheckLimits(c.Resources, thisMachine()); err != nil {
-		return none, err
-	}
-	if err := containerspec.CheckUpdate(host.Resources, c.Resources); err != nil {
-		return none, model.Errorf(model.KindOf(err), "Cannot update container %s: %w", b.id, err)
-	}
-	containerspec.UpdateResources(&host.Resources, c.Resources)
-	if c.RestartPolicy.Name != "" {
-		host.RestartPolicy = c.RestartPolicy
-	}
-	b.mu.Lock()
-	made := b.made
-	b.mu.Unlock()
-	ctx = context.WithoutCancel(ctx) // the limits and the record change both or not at all
-	if changed := containerspec.Resources(c.Resources); made && changed != (model.Resources{}) {
-		if err := m.o.Containers.Update(ctx, b.id, changed); err != nil {
-			return none, model.Errorf(model.KindOf(err), "Cannot update container %s: %w", b.id, err)
-		}
-	}
-	b.edit(func(r *record) { r.Host = &host })
-	if err := m.records.Save(ctx, b.snapshot().plain()); err != nil {
-		return none, err
-	}
-	m.say(b, dockerevents.ActionUpdate)
-	return container.UpdateResponse{Warnings: []string{}}, nil
-}
-
-// Prune removes the containers that do not run and that the filters (until,
-// label, label!) choose.
-func (m *Manager) Prune(ctx context.Context, f Filters) (container.PruneReport, error) {
-	report := container.PruneReport{}
-	if err := f.Check("until", "label", "label!"); err != nil {
-		return report, err
-	}
-	until, err := f.Until(time.Now())
-	if err != nil {
-		return report, err
-	}
-	if !m.pruning.CompareAndSwap(false, true) {
-		return report, model.Errorf(model.Conflict, "a prune operation is already running")
-	}
-	defer m.pruning.Store(false)
-	for _, b := range m.all() {
-		rec := b.snapshot()
-		labels := rec.Config.Labels
-		skip := !until.IsZero() && rec.Created.After(until) || !f.MatchLabels("label", labels) ||
-			f.Has("label!") && f.MatchLabels("label!", labels)
-		if rec.State.Running || skip {
-			continue
-		}
-		written, _, sizeErr := m.sizeOf(ctx, b)
-		if sizeErr != nil { // it is only told
-			m.log.Debug("size of a pruned container", "container", model.Short(b.id), "op", "container.prune", "err", sizeErr)
-		}
-		err := m.Remove(ctx, string(b.id), RemoveOptions{})
-		switch {
-		case err == nil:
-			report.SpaceReclaimed += uint64(max(written, 0))
-			report.ContainersDeleted = append(report.ContainersDeleted, string(b.id))
-		case ctx.Err() != nil:
-			return report, context.Cause(ctx)
-		case model.KindOf(err) != model.Conflict && model.KindOf(err) != model.NotFound: // started or removed meanwhile
-			m.log.Warn("prune", "container", model.Short(b.id), "op", "container.prune", "err", err)
-		}
-	}
-	m.o.Events.Publish(events.Pruned(dockerevents.ContainerEventType, report.SpaceReclaimed))
-	return report, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 
+	"github.com/linkspan/linkspan/internal/lifecycle"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/workload/ocierror"
 )
@@ -69,10 +70,13 @@ func TestWantsRestart(t *testing.T) {
 	} {
 		r := record{RestartCount: c.count, Stopped: c.stopped, Host: &container.HostConfig{
 			RestartPolicy: container.RestartPolicy{Name: c.policy, MaximumRetryCount: c.max}}}
-		if got := wantsRestart(r, model.Exit{Code: c.code}); got != c.want {
+		_, do := lifecycle.Next(r.life(), lifecycle.Event{What: lifecycle.Ended, Code: c.code})
+		if got := do.Restart; got != c.want {
 			t.Errorf("%+v: restart %v", c, got)
 		}
-		if got := wantsBoot(r); got != c.boot {
+		r.State.StartedAt = time.Unix(1, 0)
+		_, do = lifecycle.Next(r.life(), lifecycle.Event{What: lifecycle.Restored})
+		if got := do.Restart; got != c.boot {
 			t.Errorf("%+v: with the daemon %v", c, got)
 		}
 	}

@@ -2,13 +2,12 @@ package workload
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
 
+	"github.com/linkspan/linkspan/internal/lifecycle"
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/ops"
 )
 
 // maxAtOnce bounds how many containers are restored or stopped at the same time.
@@ -139,139 +138,38 @@ func (m *Manager) restoreAgain(b *box, t model.TaskStatus) (runs bool) {
 	}
 }
 
-// sweepContainer removes a container of the runtime that has no record: one
-// whose creation or removal was cut short.
-func (m *Manager) sweepContainer(ctx context.Context, t model.TaskStatus) {
-	m.log.Info("removing a container without a record", "container", model.Short(t.ID), "op", "container.restore")
-	ctx, cancel := context.WithTimeout(ctx, halfTimeout)
-	defer cancel()
-	var err error
-	if t.State != model.TaskNone {
-		_, err = m.o.Tasks.DeleteTask(ctx, t.ID)
-	}
-	if err = errors.Join(err, m.o.Containers.Delete(ctx, t.ID)); err != nil {
-		m.log.Error("container without a record stays", "container", model.Short(t.ID), "op", "container.restore", "err", err)
-	}
-}
-
-// sweepSandboxes removes sandboxes of containers that are not: the kernel refused to
-// let go of them when the container was removed.
-func (m *Manager) sweepSandboxes(ctx context.Context) {
-	s := m.o.Engine.Snapshot()
-	for sb := range s.Sandboxes() {
-		if _, ok := s.Container(sb.Container); ok || sb.Container == "" {
-			continue
-		}
-		m.log.Info("removing a sandbox without a container", "container", model.Short(sb.Container), "op", "container.restore")
-		if _, err := m.o.Engine.Do(ctx, ops.RemoveSandbox(sb.ID)); err != nil {
-			m.log.Error("sandbox without a container stays", "container", model.Short(sb.Container), "op", "container.restore", "err", err)
-		}
-	}
-}
-
-// sweepDirectories removes files of containers that are not. Only names that are
-// IDs are ours.
-func (m *Manager) sweepDirectories() {
-	strangers := m.dirs.Strangers(func(id model.ContainerID) bool { return m.boxes[id] != nil })
-	for _, id := range strangers {
-		if err := m.dirs.Remove(id); err != nil {
-			m.log.Error("files without a container stay", "container", model.Short(id), "op", "container.restore", "err", err)
-		}
-	}
-}
-
 // restore brings one container up to date, and tells whether it runs. It is an error
 // if it runs and could not be taken over. The caller has the turn.
 func (m *Manager) restore(ctx context.Context, b *box, t model.TaskStatus) (runs bool, err error) {
-	rec := b.snapshot()
-	log := m.log.With("container", model.Short(b.id), "op", "container.restore")
-	switch t.State {
-	case model.TaskRunning, model.TaskPaused, model.TaskUnknown:
+	_, do := m.next(b, lifecycle.Event{What: lifecycle.Found, Task: t.State})
+	if do.Do == lifecycle.Adopt {
 		adopted, err := m.adopt(ctx, b, t)
 		if adopted || err != nil {
 			return adopted, err
 		}
-		m.forgetHalf(ctx, b, true)
-	case model.TaskStopped:
-		if rec.State.Running || rec.State.StartedAt.IsZero() {
-			m.settle(b, t.Exit)
-			break
-		}
-		// The daemon was killed between the start of another run and its record.
+		_, do = m.next(b, lifecycle.Event{What: lifecycle.Found, Task: model.TaskCreated}) // it never ran
+	}
+	log := m.log.With("container", model.Short(b.id), "op", "container.restore")
+	switch do.Do {
+	case lifecycle.RecordEnd:
+		m.settle(b, t.Exit)
+		return false, nil
+	case lifecycle.RecordUnseenEnd:
+		m.settleUnseen(b)
+		return false, nil
+	case lifecycle.DiscardEnded:
 		if _, err := m.o.Tasks.DeleteTask(ctx, b.id); err != nil {
 			log.Warn("ended task stays", "err", err)
 		}
-		m.downIfUp(ctx, b)
-	default: // created and never started, or none at all
-		m.forgetHalf(ctx, b, t.State == model.TaskCreated)
-	}
-	return false, nil
-}
-
-// forgetHalf removes what there is of a process that was never started, and
-// records the end of one that should be there and is not.
-func (m *Manager) forgetHalf(ctx context.Context, b *box, made bool) {
-	if s := b.snapshot().State; s.Running && !s.Restarting {
-		m.settleUnseen(b)
-		return
-	}
-	if made {
+	case lifecycle.DiscardUnstarted:
 		limited, cancel := context.WithTimeout(ctx, halfTimeout)
 		defer cancel()
 		if _, err := m.o.Tasks.DeleteTask(limited, b.id); err != nil && model.KindOf(err) != model.NotFound {
-			m.log.Warn("half a start stays", "container", model.Short(b.id), "op", "container.restore", "err", err)
+			log.Warn("half a start stays", "err", err)
 		}
 	}
-	m.downIfUp(ctx, b)
-}
-
-// adopt takes over a live process: its output is read on, its end is awaited. False
-// without an error if the process was never started.
-func (m *Manager) adopt(ctx context.Context, b *box, t model.TaskStatus) (bool, error) {
-	task, err := m.o.Tasks.Reattach(ctx, b.id)
-	if err != nil || !task.Started {
-		return false, err
-	}
-	if err := m.readOn(ctx, b, task); err != nil {
-		return false, err
-	}
-	r := newRun(b, task.Stdin)
-	exits, err := m.o.Tasks.Wait(m.closed, b.id)
-	if err != nil {
-		r.close()
-		return false, err
-	}
-	b.mu.Lock()
-	b.run = r
-	s := &b.rec.State
-	started := s.StartedAt
-	if !s.Running || started.IsZero() { // the daemon ended between start and record
-		started = time.Now().UTC()
-	}
-	paused := t.State == model.TaskPaused || t.State == model.TaskUnknown && s.Paused
-	changed := !s.Running || s.Pid != task.Pid || s.Paused != paused
-	*s = progress{Running: true, Paused: paused, Pid: task.Pid, StartedAt: started, FinishedAt: s.FinishedAt}
-	b.mu.Unlock()
-	m.beginHealth(b)
-	if changed {
-		m.records.SaveLogged(ctx, b.snapshot().plain(), "container.restore")
-	}
-	if id := b.snapshot().Sandbox; id != "" {
-		if sb, ok := m.o.Engine.Snapshot().Sandbox(id); ok && !sb.Up {
-			m.log.Warn("a running container has no network", "container", model.Short(b.id), "op", "container.restore")
-		}
-	}
-	m.catchUpFiles(ctx, b)
-	m.work.Go(func() { m.watch(b, r, exits) })
-	return true, nil
-}
-
-// readOn has the output of a process read that was there before the daemon.
-func (m *Manager) readOn(ctx context.Context, b *box, task *model.Task) error {
-	if err := m.openOutput(ctx, b, task.Pipes); err != nil {
-		return err
-	}
-	return m.o.Outputs.Begun(ctx, b.id)
+	m.downIfUp(ctx, b, do.KeepAddresses)
+	return false, nil
 }
 
 // settle records an end that nobody saw.
@@ -284,7 +182,6 @@ func (m *Manager) settle(b *box, exit model.Exit) {
 func (m *Manager) settleUnseen(b *box) {
 	r := newRun(b, nil)
 	r.unseen = true
-	b.edit(func(rec *record) { rec.RestartCount = 0 })
 	m.settleRun(b, r, model.Exit{Code: exitUnseen, At: time.Now()})
 }
 
@@ -298,72 +195,26 @@ func (m *Manager) settleRun(b *box, r *run, exit model.Exit) {
 }
 
 // downIfUp takes down a sandbox that a crash left up without a process.
-func (m *Manager) downIfUp(ctx context.Context, b *box) {
+func (m *Manager) downIfUp(ctx context.Context, b *box, keepAddresses bool) {
 	if sb, ok := m.o.Engine.Snapshot().Sandbox(b.snapshot().Sandbox); ok && sb.Up {
-		rec := b.snapshot()
-		m.sandboxDown(ctx, b, rec, rec.State.Restarting || wantsBoot(rec))
+		m.sandboxDown(ctx, b, b.snapshot(), keepAddresses)
 	}
 }
 
 // afterRestore does what an end asks for: removal with --rm, or another run.
-// unless-stopped is what the user's stop outlives.
 func (m *Manager) afterRestore(ctx context.Context, b *box) {
 	b.turn.must()
 	defer b.turn.give()
-	rec := b.snapshot()
+	after, do := m.next(b, lifecycle.Event{What: lifecycle.Restored})
 	switch {
-	case rec.Host.AutoRemove && !rec.State.StartedAt.IsZero():
+	case do.Remove:
 		if err := m.remove(ctx, b, RemoveOptions{Volumes: true}); err != nil {
 			m.log.Error("automatic removal", "container", model.Short(b.id), "op", "container.restore", "err", err)
 		}
-	case rec.State.Restarting, !rec.State.StartedAt.IsZero() && wantsBoot(rec):
-		b.edit(func(r *record) { r.State.Running, r.State.Restarting, r.State.Retries = true, true, 0 })
+	case do.Restart:
+		b.set(after)
 		m.restartLater(b)
 	}
-}
-
-// wantsBoot tells whether a container that does not run is to be started with
-// the daemon.
-func wantsBoot(r record) bool {
-	policy := r.Host.RestartPolicy
-	return policy.IsAlways() || policy.IsUnlessStopped() && !r.Stopped
-}
-
-// Close lets go of all containers, which run on: the next manager takes them over.
-func (m *Manager) Close(ctx context.Context) error {
-	m.close()
-	idle := make(chan struct{})
-	go func() {
-		m.work.Wait()
-		close(idle)
-	}()
-	select {
-	case <-idle:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("close: work goes on: %w", context.Cause(ctx))
-	}
-}
-
-// StopAll stops what runs, some at a time, each with its own signal and patience;
-// ctx bounds the patience, after which they are killed. It comes before a Close
-// that no container shall outlive: none is restarted any more. The user did not
-// ask for it: the next manager starts again what has such a restart policy.
-func (m *Manager) StopAll(ctx context.Context) error {
-	m.ending.Store(true)
-	var mu sync.Mutex
-	var errs []error
-	atOnce(m.all(), func(b *box) {
-		if b.current() == nil {
-			return
-		}
-		if err := m.stop(ctx, b, StopOptions{unasked: true}); err != nil && model.KindOf(err) != model.NotModified {
-			mu.Lock()
-			defer mu.Unlock()
-			errs = append(errs, err)
-		}
-	})
-	return errors.Join(errs...)
 }
 
 // atOnce calls f for every box, some at a time, and waits for all.

@@ -9,6 +9,7 @@ import (
 	"github.com/moby/moby/api/types/events"
 
 	"github.com/linkspan/linkspan/internal/containerview"
+	"github.com/linkspan/linkspan/internal/lifecycle"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/workload/containerfiles"
@@ -28,35 +29,36 @@ func (m *Manager) Start(ctx context.Context, ref string) error {
 		return err
 	}
 	defer b.turn.give()
-	if s := b.snapshot().State; s.Running && !s.Paused { // also one that waits for its restart
+	after, do := m.next(b, lifecycle.Event{What: lifecycle.StartAsked})
+	if do.Hurry {
 		m.hurry(b)
+	}
+	switch do.Do {
+	case lifecycle.RefusePaused:
+		return model.Errorf(model.Conflict, "cannot start a paused container, try unpause instead")
+	case lifecycle.RefuseRunning: // also one that waits for its restart
 		return model.Errorf(model.NotModified, "container %s is already running", b.id)
 	}
-	b.edit(func(r *record) { r.Stopped, r.RestartCount = false, 0 })
+	b.set(after)
 	b.mu.Lock()
 	b.pause = 0
 	b.mu.Unlock()
 	return m.start(ctx, b)
 }
 
-// start is Start with the turn held. A client that goes away half-way changes
+// start launches a container that does not run. The caller has the turn. A client that goes away half-way changes
 // nothing: what was begun is done.
 func (m *Manager) start(ctx context.Context, b *box) error {
-	switch s := b.snapshot().State; {
-	case s.Paused:
-		return model.Errorf(model.Conflict, "cannot start a paused container, try unpause instead")
-	case b.current() != nil:
-		return model.Errorf(model.NotModified, "container %s is already running", b.id)
-	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), verbTimeout)
 	defer cancel()
 	l, err := m.launch(ctx, b)
 	if err != nil {
 		return m.startFailed(b, l, err)
 	}
+	after, _ := m.next(b, lifecycle.Event{What: lifecycle.Launched})
+	after.State = progress{Running: after.State.Running, Pid: l.pid, StartedAt: time.Now().UTC(), FinishedAt: after.State.FinishedAt}
 	b.mu.Lock()
-	b.run = l.run
-	b.rec.State = progress{Running: true, Pid: l.pid, StartedAt: time.Now().UTC(), FinishedAt: b.rec.State.FinishedAt}
+	b.run, b.rec = l.run, after
 	b.mu.Unlock()
 	m.beginHealth(b)
 	m.records.SaveLogged(ctx, b.snapshot().plain(), "container.start")
@@ -175,18 +177,6 @@ func networkingError(err error) error {
 	return model.Errorf(model.KindOf(err), containerview.NetworkingPrefix+"%w", err)
 }
 
-// failed returns the record after a start that failed, and whether the restart policy
-// wants another.
-func (r record) failed(cause error, code int) (after record, again bool) {
-	again = wantsRetry(r)
-	r.State.Error, r.State.ExitCode = firstLine(cause), code
-	r.State.Running, r.State.Restarting, r.State.Pid = again, again, 0
-	if again {
-		r.State.Retries++
-	}
-	return r, again
-}
-
 // startFailed takes back what a start has made, records why, and returns the
 // error for the caller.
 func (m *Manager) startFailed(b *box, l launched, cause error) error {
@@ -200,12 +190,13 @@ func (m *Manager) startFailed(b *box, l launched, cause error) error {
 		close(l.run.ended)
 	}
 	code, kind := ocierror.ExitCode(cause)
-	after, again := b.snapshot().failed(cause, code)
-	m.sandboxDown(ctx, b, after, again)
+	after, do := m.next(b, lifecycle.Event{What: lifecycle.LaunchFailed})
+	after.State.Error, after.State.ExitCode, after.State.Pid = firstLine(cause), code, 0
+	m.sandboxDown(ctx, b, after, do.KeepAddresses)
 	b.set(after)
 	m.takeBack(ctx, b.snapshot(), "container.start")
 	m.closeOutput(ctx, b)
-	if b.snapshot().Host.AutoRemove {
+	if do.Remove {
 		if err := m.remove(ctx, b, RemoveOptions{Volumes: true}); err != nil {
 			m.log.Error("automatic removal", "container", model.Short(b.id), "op", "container.start", "err", err)
 		}

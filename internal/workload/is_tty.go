@@ -1,0 +1,11 @@
+package workload
+
+// IsTTY tells whether the container has a terminal: its output is then not
+// framed into streams.
+func (m *Manager) IsTTY(ref string) (bool, error) {
+	b, err := m.find(ref)
+	if err != nil {
+		return false, err
+	}
+	return b.snapshot().Config.Tty, nil
+}

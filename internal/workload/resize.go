@@ -1,0 +1,24 @@
+package workload
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/moby/moby/api/types/events"
+)
+
+// Resize sets the size of a container's terminal, in characters.
+func (m *Manager) Resize(ctx context.Context, ref string, width, height uint) error {
+	b, err := m.find(ref)
+	if err != nil {
+		return err
+	}
+	if b.current() == nil {
+		return notRunning(b.id)
+	}
+	if err := m.o.Control.Resize(ctx, b.id, width, height); err != nil {
+		return orEnded(b.id, err)
+	}
+	m.say(b, events.ActionResize, "height", strconv.FormatUint(uint64(height), 10), "width", strconv.FormatUint(uint64(width), 10))
+	return nil
+}
