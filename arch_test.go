@@ -74,7 +74,7 @@ var layers = map[string][]string{
 
 	// doors
 	"internal/config":    {"internal/model"},
-	"internal/dockerapi": {words, "internal/limits", "internal/events", hub, "internal/driver", "internal/query"},
+	"internal/dockerapi": {words, "internal/dockerapi", "internal/limits", "internal/events", hub, "internal/driver", "internal/query", "internal/containerview"},
 	"internal/cli":       {words},
 
 	// cmd wires; lab and demo are outside and use the doors

@@ -78,7 +78,6 @@ var filesOf = map[string]string{
 	"internal/config":              "the configuration file",
 	"internal/keeper":              "the keeper's program, its socket and its lock",
 	"internal/dockerapi/listen.go": "sockets of the API",
-	"internal/dockerapi/system.go": "the host's name",
 	"internal/cli":                 "the terminal",
 	"internal/workload":            "directories of containers and volumes",
 }

@@ -17,8 +17,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/linkspan/linkspan/internal/dockerapi"
+	"github.com/linkspan/linkspan/internal/dockerapi/system"
 	"github.com/linkspan/linkspan/internal/driver/all"
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/forward"
+	"github.com/linkspan/linkspan/internal/kernel/machine"
 )
 
 // serve answers requests, and signals, until ctx ends, then closes everything.
@@ -36,7 +39,8 @@ func (d *daemon) answer(ctx context.Context) error {
 	metrics := prometheus.NewRegistry()
 	observe := d.register(metrics)
 	api := dockerapi.New(dockerapi.Options{
-		Backends: dockerapi.BackendsOf(d.manager, d.images, d.networks, &d.events), Info: d.info(ctx), Settings: d.shown, Logger: d.log, Observe: observe,
+		Backends: dockerapi.BackendsOf(d.manager, d.images, d.networks, &d.events), Info: d.info(ctx), Settings: d.shown,
+		Machine: func() facts.Machine { return machine.Read(os.DirFS("/")) }, Logger: d.log, Observe: observe,
 	})
 	private := dockerapi.Debug(dockerapi.DebugOptions{
 		Engine: d.engine, Drivers: all.Drivers(), Containers: d.manager, Traffic: d.kernel, Listeners: forward.Listeners, Metrics: metrics, Logger: d.log,
@@ -110,27 +114,27 @@ func count[T any](seq func(yield func(T) bool)) float64 {
 }
 
 // shown is what the daemon says of its settings.
-func (d *daemon) shown() dockerapi.Settings {
+func (d *daemon) shown() system.Settings {
 	s := d.settings.Load()
-	return dockerapi.Settings{
+	return system.Settings{
 		Debug: levelOf(d.config, *s) <= slog.LevelDebug, Labels: s.Labels, LiveRestore: s.LiveRestore,
 		InsecureRegistries: s.InsecureRegistries, RegistryMirrors: s.RegistryMirrors,
 	}
 }
 
 // info is what the daemon says about itself.
-func (d *daemon) info(ctx context.Context) dockerapi.Info {
-	i := dockerapi.Info{
+func (d *daemon) info(ctx context.Context) system.Info {
+	i := system.Info{
 		Version: version, ID: d.store.Instance(), DataRoot: d.config.DataRoot, StorageDriver: d.runtime.Snapshotter(),
 		FirewallBackend: d.config.Backend,
 		LogDriver:       d.config.LogDriver, InitPath: d.config.InitPath, OldestAPI: d.config.OldestAPI,
 		ContainerdAddress: d.config.Containerd,
 	}
 	for _, b := range d.networks.Bases() {
-		i.Pools = append(i.Pools, dockerapi.AddressPool{Base: b.Prefix, Size: b.Bits})
+		i.Pools = append(i.Pools, system.AddressPool{Base: b.Prefix, Size: b.Bits})
 	}
 	if v, err := d.runtime.Version(ctx); err == nil {
-		i.Components = append(i.Components, dockerapi.Component{Name: "containerd", Version: v})
+		i.Components = append(i.Components, system.Component{Name: "containerd", Version: v})
 	}
 	if os.Getenv(failpointEnv) != "" {
 		i.Warnings = append(i.Warnings, "WARNING: a failpoint is set: this daemon will kill itself")

@@ -38,7 +38,7 @@ func wanted(spec model.EndpointSpec) *network.EndpointSettings {
 	if spec.IPv4.IsValid() || spec.IPv6.IsValid() || len(spec.LinkLocal) > 0 {
 		out.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: spec.IPv4, IPv6Address: spec.IPv6, LinkLocalIPs: spec.LinkLocal}
 	}
-	out.MacAddress = hardware(spec.MAC)
+	out.MacAddress = HardwareAddr(spec.MAC)
 	for _, link := range spec.Links {
 		out.Links = append(out.Links, link.Target+":"+link.Alias)
 	}
@@ -57,7 +57,7 @@ func settings(sb model.Sandbox, n model.Network, e model.Endpoint, named bool) *
 		return out
 	}
 	out.EndpointID = string(e.ID)
-	out.MacAddress = hardware(e.MAC)
+	out.MacAddress = HardwareAddr(e.MAC)
 	out.IPAddress, out.Gateway, out.IPPrefixLen = addressing(n, e, model.IPv4)
 	out.GlobalIPv6Address, out.IPv6Gateway, out.GlobalIPv6PrefixLen = addressing(n, e, model.IPv6)
 	return out
@@ -77,7 +77,8 @@ func addressing(n model.Network, e model.Endpoint, f model.Family) (address, via
 	return address, via, pool.Subnet.Bits()
 }
 
-func hardware(mac string) network.HardwareAddr {
+// HardwareAddr returns a MAC address of the model in Docker's form; nil for none.
+func HardwareAddr(mac string) network.HardwareAddr {
 	var out network.HardwareAddr
 	if err := out.UnmarshalText([]byte(mac)); err != nil {
 		return nil // checked when it was asked for

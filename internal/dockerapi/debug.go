@@ -9,10 +9,12 @@ import (
 	"net/http/pprof"
 	"time"
 
+	"github.com/moby/moby/api/types/container"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
@@ -20,11 +22,25 @@ import (
 	"github.com/linkspan/linkspan/internal/state"
 )
 
+// Inspected finds containers.
+type Inspected interface {
+	Inspect(ctx context.Context, ref string) (container.InspectResponse, error)
+}
+
+// Inspector is the engine, as far as the private socket looks into it.
+type Inspector interface {
+	Snapshot() *state.Snapshot
+	Plan() desired.State
+	// Check says what differs between the plan and the kernel; Resync repairs it.
+	Check(ctx context.Context) (desired.Report, error)
+	Resync(ctx context.Context) (desired.Report, error)
+}
+
 // DebugOptions is what the private socket shows.
 type DebugOptions struct {
 	Engine     Inspector
 	Drivers    driver.Set    // the kinds of networks there are
-	Containers Containers    // nil: since when they run is not shown
+	Containers Inspected     // nil: since when they run is not shown
 	Traffic    TrafficReader // nil: nothing is counted
 	// Listeners says who waits at a port of the host, by TCP or UDP; nil: only
 	// containers are known.
@@ -90,7 +106,7 @@ func (d *debugServer) report(look func(context.Context) (desired.Report, error),
 		defer cancel()
 		found, err := look(ctx)
 		if err != nil {
-			http.Error(w, err.Error(), statusOf(err))
+			http.Error(w, err.Error(), httpkit.StatusOf(err))
 			return
 		}
 		w.Header().Set("Linkspan-Drift", fmt.Sprint(len(found.Drift)))

@@ -13,6 +13,7 @@ import (
 	"github.com/docker/go-units"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
@@ -48,7 +49,7 @@ func droppedOf(s *state.Snapshot, drivers driver.Set, drops []facts.PortDrops) (
 func (d *debugServer) drops(w http.ResponseWriter, r *http.Request) {
 	t, err := d.counters(r.Context())
 	if err != nil {
-		http.Error(w, err.Error(), statusOf(err))
+		http.Error(w, err.Error(), httpkit.StatusOf(err))
 		return
 	}
 	var out bytes.Buffer
@@ -97,12 +98,12 @@ func (d *debugServer) inspect(w http.ResponseWriter, r *http.Request) {
 	s := d.Engine.Snapshot()
 	sb, err := d.sandboxFor(r, s)
 	if err != nil {
-		http.Error(w, err.Error(), statusOf(err))
+		http.Error(w, err.Error(), httpkit.StatusOf(err))
 		return
 	}
 	t, err := d.counters(r.Context())
 	if err != nil {
-		http.Error(w, err.Error(), statusOf(err))
+		http.Error(w, err.Error(), httpkit.StatusOf(err))
 		return
 	}
 	answer := []endpointAnswer{}

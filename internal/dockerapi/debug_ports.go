@@ -13,6 +13,7 @@ import (
 
 	"github.com/docker/go-units"
 
+	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/state"
@@ -70,7 +71,7 @@ func (d *debugServer) portUsers(w http.ResponseWriter, r *http.Request) {
 	port := uint16(number)
 	processes, err := d.listeners(r.Context(), port)
 	if err != nil {
-		http.Error(w, err.Error(), statusOf(err))
+		http.Error(w, err.Error(), httpkit.StatusOf(err))
 		return
 	}
 	users := usersOf(d.Engine.Snapshot(), port)

@@ -1,7 +1,10 @@
 // Package dockerapi is the door for Docker clients: the Docker Engine HTTP API
 // from version 1.24 to 1.56, and the private socket for metrics and state.
 //
-//	request ─▶ version ─▶ route ─▶ parse ─▶ Manager or engine ─▶ answer
+//	request ─▶ version ─▶ route ─▶ handler of the resource ─▶ hub ─▶ answer
+//
+// The handlers are in a folder a resource, which declares what it needs of a hub;
+// what they share is in httpkit; what this engine does not have is in unsupported.go.
 //
 // It promises that whatever bytes come in, the answer is one that Docker would
 // give: the same statuses, the same first line of every error, fields as the

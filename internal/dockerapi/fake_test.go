@@ -2,10 +2,12 @@ package dockerapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -16,10 +18,12 @@ import (
 	"github.com/moby/moby/api/types/network"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/dockerapi/system"
 	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/images"
 	"github.com/linkspan/linkspan/internal/ipam"
+	"github.com/linkspan/linkspan/internal/kernel/machine"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/networks"
 	"github.com/linkspan/linkspan/internal/ops"
@@ -330,6 +334,13 @@ type bench struct {
 	images *fakeImages
 	engine *fakeEngine
 	http.Handler
+	options Options
+}
+
+// with makes the door again, of other options.
+func (b *bench) with(change func(o *Options)) {
+	change(&b.options)
+	b.Handler = New(b.options)
 }
 
 // id returns an ID of 64 digits that begins with a digit.
@@ -350,12 +361,18 @@ func newBench(t *testing.T) *bench {
 		model.Network{ID: model.NetworkID(id("a")), Name: "host", Driver: "host", Scope: "local", Created: born},
 		model.Network{ID: model.NetworkID(id("c")), Name: "none", Driver: "null", Scope: "local", Created: born}))
 	stored := images.New(images.Options{Store: b.images, Containers: b.fakeManager, Events: b.fakeManager})
-	b.Handler = New(Options{Backends: Backends{
-		Containers: b.fakeManager, Lifecycle: b.fakeManager, Control: b.fakeManager, Terminals: b.fakeManager,
-		Execs: b.fakeManager, Memberships: b.fakeManager, Events: b.fakeManager, Usage: b.fakeManager,
-		Images: stored, Transfer: stored,
-		Networks: networks.New(networks.Options{Engine: b.engine, Events: b.fakeManager, Maker: maker}),
-	}, Info: Info{Version: "0.1.0", FirewallBackend: "nftables"}, Settings: func() Settings { return Settings{LiveRestore: true} }})
+	listed := networks.New(networks.Options{Engine: b.engine, Events: b.fakeManager, Maker: maker})
+	b.options = Options{
+		Backends: Backends{
+			Containers: b.fakeManager, Lifecycle: b.fakeManager, Control: b.fakeManager, Endpoints: listed, Execs: b.fakeManager,
+			Images: stored, Transfer: stored, Networks: listed, Memberships: b.fakeManager,
+			Usage: b.fakeManager, Events: b.fakeManager, Drivers: listed.Drivers,
+		},
+		Info:     system.Info{Version: "0.1.0", FirewallBackend: "nftables"},
+		Settings: func() system.Settings { return system.Settings{LiveRestore: true} },
+		Machine:  func() facts.Machine { return machine.Read(os.DirFS("/")) },
+	}
+	b.Handler = New(b.options)
 	return b
 }
 
@@ -397,4 +414,8 @@ func (b *bench) want(t *testing.T, status int, message, method, path string, bod
 	if w.Code != status || !strings.Contains(w.Body.String(), message) {
 		t.Errorf("%s %.100s: %d %.300s, want %d %s", method, path, w.Code, w.Body, status, message)
 	}
+}
+
+func noSuchImage() error {
+	return &model.Error{Kind: model.NotFound, Err: errors.New("No such image: gone:latest")}
 }

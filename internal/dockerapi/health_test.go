@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
-
-	"github.com/linkspan/linkspan/internal/model"
 )
 
 // TestHealthByVersion: what a version of the API did not have is neither taken nor
@@ -26,16 +24,5 @@ func TestHealthByVersion(t *testing.T) {
 	b.containers = []container.Summary{{ID: "c1", Health: &container.HealthSummary{Status: container.Healthy}}}
 	if w := b.ask("GET", "/v1.51/containers/json", ""); strings.Contains(w.Body.String(), "Health") {
 		t.Errorf("1.51 shows %s", w.Body)
-	}
-}
-
-func TestHealthcheckOfImage(t *testing.T) {
-	if healthcheckOf(model.Image{}) != nil {
-		t.Error("a check out of nothing")
-	}
-	h := healthcheckOf(model.Image{Config: model.ImageConfig{Healthcheck: &model.Healthcheck{Test: []string{"CMD", "x"},
-		Interval: 1, Timeout: 2, StartPeriod: 3, StartInterval: 4, Retries: 5}}})
-	if h.Test[1] != "x" || h.Interval != 1 || h.Timeout != 2 || h.StartPeriod != 3 || h.StartInterval != 4 || h.Retries != 5 {
-		t.Errorf("%+v", h)
 	}
 }

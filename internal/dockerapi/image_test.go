@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkspan/linkspan/internal/dockerapi/images"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -141,7 +142,7 @@ func TestPruneImages(t *testing.T) {
 // TestSaveBrokenOff: an archive that ends early must not look whole.
 func TestSaveBrokenOff(t *testing.T) {
 	b := newBench(t)
-	b.Handler.(*server).Transfer = brokenTransfer{b.Handler.(*server).Transfer}
+	b.with(func(o *Options) { o.Transfer = brokenTransfer{o.Transfer} })
 	server := httptest.NewServer(b)
 	defer server.Close()
 	answer, err := http.Get(server.URL + "/images/busybox/get")
@@ -158,7 +159,7 @@ func TestSaveBrokenOff(t *testing.T) {
 }
 
 // brokenTransfer fails in the middle of an archive.
-type brokenTransfer struct{ Transfer }
+type brokenTransfer struct{ images.Transfer }
 
 func (brokenTransfer) Save(_ context.Context, _ []string, archive io.Writer) error {
 	if _, err := io.WriteString(archive, "half"); err != nil {

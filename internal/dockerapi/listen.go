@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 	"github.com/linkspan/linkspan/internal/limits"
 )
 
@@ -37,10 +38,10 @@ const firstInherited = 3
 // Serve answers on all listeners until ctx ends, and closes them. Requests under
 // way then have five seconds; endless answers are cut at once.
 func Serve(ctx context.Context, h http.Handler, log *slog.Logger, listeners ...net.Listener) error {
-	base, cancel := context.WithCancel(withClosing(context.WithoutCancel(ctx), ctx))
+	base, cancel := context.WithCancel(httpkit.WithClosing(context.WithoutCancel(ctx), ctx))
 	defer cancel()
 	server := &http.Server{
-		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: writePatience,
+		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: httpkit.WritePatience,
 		MaxHeaderBytes: maxHeader,
 		BaseContext:    func(net.Listener) context.Context { return base },
 		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),

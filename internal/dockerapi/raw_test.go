@@ -5,6 +5,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 )
 
 // TestTruthValues: what libraries of all languages send for yes and no (D1).
@@ -39,11 +41,11 @@ func TestParameters(t *testing.T) {
 		{"GET", "/containers/json?all=True&size=False&limit=-1&trunc_cmd=0", "", "", 200, "[]", "list"},
 		{"GET", "/containers/json?limit=x", "", "", 400, `\"x\" is not a number`, ""},
 		{"GET", "/containers/json?filters=%7B%7D", "", "", 200, "[]", "list"},
-		{"POST", "/containers/c1/kill", formType, "signal=HUP", 204, "", "kill c1 HUP"},
-		{"POST", "/containers/c1/kill?signal=TERM", formType, "", 204, "", "kill c1 TERM"},
+		{"POST", "/containers/c1/kill", httpkit.FormType, "signal=HUP", 204, "", "kill c1 HUP"},
+		{"POST", "/containers/c1/kill?signal=TERM", httpkit.FormType, "", 204, "", "kill c1 TERM"},
 		{"POST", "/containers/c1/kill?signal=TERM", "text/plain", "signal=HUP", 204, "", "kill c1 TERM"},
-		{"POST", "/containers/c1/kill", formType, "signal=%zz", 400, `invalid URL escape \"%zz\"`, ""},
-		{"POST", "/containers/create", formType, `{"Image":"busybox"}`, 400, "unsupported Content-Type header (application/x-www-form-urlencoded): must be 'application/json'", ""},
+		{"POST", "/containers/c1/kill", httpkit.FormType, "signal=%zz", 400, `invalid URL escape \"%zz\"`, ""},
+		{"POST", "/containers/create", httpkit.FormType, `{"Image":"busybox"}`, 400, "unsupported Content-Type header (application/x-www-form-urlencoded): must be 'application/json'", ""},
 		{"POST", "/containers/create", "application/json", "", 400, "invalid JSON: EOF", ""},
 		{"POST", "/containers/create", "", "", 400, "invalid JSON: EOF", ""},
 		{"POST", "/containers/create", "application/json", "  ", 400, "invalid JSON: EOF", ""},

@@ -9,16 +9,26 @@ import (
 	"strings"
 	"time"
 
+	"github.com/linkspan/linkspan/internal/dockerapi/containers"
+	"github.com/linkspan/linkspan/internal/dockerapi/exec"
+	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
+	"github.com/linkspan/linkspan/internal/dockerapi/images"
+	"github.com/linkspan/linkspan/internal/dockerapi/networks"
+	"github.com/linkspan/linkspan/internal/dockerapi/system"
+	"github.com/linkspan/linkspan/internal/dockerapi/volumes"
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
 // Options is what the door is made of.
 type Options struct {
 	Backends
-	Info Info
+	Info system.Info
 	// Settings, if set, is what Info leaves out, because it can change.
-	Settings func() Settings
-	Logger   *slog.Logger
+	Settings func() system.Settings
+	// Machine, if set, looks at the host.
+	Machine func() facts.Machine
+	Logger  *slog.Logger
 	// Observe, if set, is told how long each request took, by the route it
 	// matched: "GET /networks/{id...}".
 	Observe func(route string, status int, took time.Duration)
@@ -26,36 +36,41 @@ type Options struct {
 
 // server answers requests. It is safe for concurrent use.
 type server struct {
-	Options
-	log *slog.Logger
-	mux *http.ServeMux
-}
-
-// handler answers one request. An error it returns becomes the answer, unless
-// something was sent before.
-type handler func(w http.ResponseWriter, r *request) error
-
-// route is a pattern of net/http.ServeMux with its handler.
-type route struct {
-	pattern string
-	handle  handler
+	options Options
+	log     *slog.Logger
+	mux     *http.ServeMux
 }
 
 // New returns the Docker Engine API.
 func New(o Options) http.Handler {
-	s := &server{Options: o, log: o.Logger, mux: http.NewServeMux()}
+	s := &server{options: o, log: o.Logger, mux: http.NewServeMux()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	for _, routes := range [][]route{
-		s.systemRoutes(), s.containerRoutes(), s.streamRoutes(), s.execRoutes(),
-		s.imageRoutes(), s.networkRoutes(), absentRoutes(),
-	} {
-		for _, one := range routes {
-			s.mux.HandleFunc(one.pattern, s.adapt(one.handle))
+	for _, routes := range s.routes() {
+		for pattern, handle := range routes {
+			s.mux.HandleFunc(pattern, s.adapt(handle))
 		}
 	}
 	return s
+}
+
+// routes puts the handlers of all resources together.
+func (s *server) routes() []httpkit.Routes {
+	o := s.options
+	return []httpkit.Routes{
+		system.Routes(system.Options{
+			Info: o.Info, Settings: o.Settings, Machine: o.Machine, Containers: o.Usage, Images: o.Images, Drivers: o.Drivers, Events: o.Events,
+		}),
+		containers.Routes(containers.Options{
+			Containers: o.Containers, Lifecycle: o.Lifecycle, Control: o.Control, Images: o.Images, Endpoints: o.Endpoints,
+		}),
+		exec.Routes(o.Execs),
+		images.Routes(o.Images, o.Transfer, s.log),
+		networks.Routes(o.Networks, o.Memberships),
+		volumes.Routes(),
+		unsupportedRoutes(),
+	}
 }
 
 // versionKey is where the version is kept in a request's context.
@@ -64,27 +79,27 @@ type versionKey struct{}
 // ServeHTTP implements http.Handler.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
-	seen := &recorder{ResponseWriter: w}
+	seen := &httpkit.Recorder{ResponseWriter: w}
 	pattern := ""
 	defer func() {
 		took := time.Since(began)
-		s.log.Debug(fmt.Sprintf("%s %.200q: %d in %s", r.Method, r.URL.Path, seen.status, took), "op", "api.request")
-		if s.Observe != nil {
-			s.Observe(pattern, seen.status, took)
+		s.log.Debug(fmt.Sprintf("%s %.200q: %d in %s", r.Method, r.URL.Path, seen.Status, took), "op", "api.request")
+		if s.options.Observe != nil {
+			s.options.Observe(pattern, seen.Status, took)
 		}
 	}()
 	defer s.recoverPanic(seen, r)
 	s.setHeaders(w.Header())
-	if len(r.URL.Path) > maxPath {
-		s.writeError(seen, r, model.Errorf(model.Invalid, "the request's path has %d bytes, at most %d are allowed", len(r.URL.Path), maxPath))
+	if len(r.URL.Path) > httpkit.MaxPath {
+		httpkit.WriteError(s.log, seen, r, model.Errorf(model.Invalid, "the request's path has %d bytes, at most %d are allowed", len(r.URL.Path), httpkit.MaxPath))
 		return
 	}
-	v, path, err := splitVersion(r.URL.Path)
-	if err == nil && v < s.oldest() {
-		err = tooOld(v.String(), s.oldest())
+	v, path, err := httpkit.SplitVersion(r.URL.Path)
+	if err == nil && v < s.options.Info.Oldest() {
+		err = httpkit.TooOld(v.String(), s.options.Info.Oldest())
 	}
 	if err != nil {
-		s.writeError(seen, r, err)
+		httpkit.WriteError(s.log, seen, r, err)
 		return
 	}
 	inner := r.WithContext(context.WithValue(r.Context(), versionKey{}, v))
@@ -97,7 +112,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// The mux would answer in its own words; Docker says this of a wrong method too,
 	// and knows HEAD only where a client needs it.
 	if pattern == "" || r.Method == http.MethodHead && !strings.HasSuffix(pattern, "/_ping") && !strings.HasSuffix(pattern, "/archive") {
-		s.writeError(seen, r, errNoPage())
+		httpkit.WriteError(s.log, seen, r, httpkit.ErrNoPage())
 		return
 	}
 	s.mux.ServeHTTP(seen, inner)
@@ -105,33 +120,33 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // setHeaders sets what every answer carries.
 func (s *server) setHeaders(h http.Header) {
-	h.Set("Api-Version", newestVersion.String())
+	h.Set("Api-Version", httpkit.NewestVersion.String())
 	h.Set("Ostype", "linux")
 	h.Set("Docker-Experimental", "false")
-	h.Set("Server", "Linkspan/"+s.Info.Version+" (linux)")
+	h.Set("Server", "Linkspan/"+s.options.Info.Version+" (linux)")
 }
 
 // adapt makes a handler one of net/http.
-func (s *server) adapt(h handler) http.HandlerFunc {
+func (s *server) adapt(h httpkit.Handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		v, _ := r.Context().Value(versionKey{}).(version)
-		one, err := newRequest(w, r, v)
+		v, _ := r.Context().Value(versionKey{}).(httpkit.Version)
+		one, err := httpkit.NewRequest(w, r, v)
 		if err == nil {
 			err = h(w, one)
 		}
 		if err == nil {
 			return
 		}
-		if seen, ok := w.(*recorder); ok && (seen.status != 0 || seen.hijacked) {
+		if seen, ok := w.(*httpkit.Recorder); ok && (seen.Status != 0 || seen.Hijacked) {
 			s.log.Debug("answer broken off", "op", r.Method+" "+r.URL.Path, "err", err)
 			return
 		}
-		s.writeError(w, r, err)
+		httpkit.WriteError(s.log, w, r, err)
 	}
 }
 
 // recoverPanic keeps a fault in one request from ending the daemon.
-func (s *server) recoverPanic(w *recorder, r *http.Request) {
+func (s *server) recoverPanic(w *httpkit.Recorder, r *http.Request) {
 	fault := recover()
 	if fault == nil {
 		return
@@ -140,13 +155,7 @@ func (s *server) recoverPanic(w *recorder, r *http.Request) {
 		panic(fault)
 	}
 	s.log.Error("panic while answering", "op", r.Method+" "+r.URL.Path, "err", fmt.Sprintf("%v\n%s", fault, debug.Stack()))
-	if w.status == 0 && !w.hijacked {
-		s.writeError(w, r, model.Errorf(model.Internal, "internal error: the daemon's log has the details"))
+	if w.Status == 0 && !w.Hijacked {
+		httpkit.WriteError(s.log, w, r, model.Errorf(model.Internal, "internal error: the daemon's log has the details"))
 	}
-}
-
-// empty answers with a status and nothing else.
-func empty(w http.ResponseWriter, status int) error {
-	w.WriteHeader(status)
-	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -25,7 +26,7 @@ func TestVersions(t *testing.T) {
 		b.want(t, 404, `{"message":"page not found"}`, "GET", path)
 	}
 	b.want(t, 404, "page not found", "PATCH", "/containers/json")
-	for v := oldestVersion; v <= newestVersion; v++ {
+	for v := httpkit.OldestVersion; v <= httpkit.NewestVersion; v++ {
 		b.want(t, 200, "OK", "GET", fmt.Sprintf("/v%s/_ping", v))
 	}
 }
@@ -33,11 +34,11 @@ func TestVersions(t *testing.T) {
 // TestOldestVersion: min-api-version leaves old clients out, and says so to all.
 func TestOldestVersion(t *testing.T) {
 	b := newBench(t)
-	b.Handler.(*server).Info.OldestAPI = 44
+	b.with(func(o *Options) { o.Info.OldestAPI = 44 })
 	b.want(t, 400, "client version 1.43 is too old. Minimum supported API version is 1.44, please upgrade your client to a newer version", "GET", "/v1.43/_ping")
 	b.want(t, 200, "OK", "GET", "/v1.44/_ping")
 	b.want(t, 200, `"MinAPIVersion":"1.44"`, "GET", "/version")
-	b.Handler.(*server).Info.OldestAPI = 99
+	b.with(func(o *Options) { o.Info.OldestAPI = 99 })
 	b.want(t, 200, "OK", "GET", "/v1.56/_ping")
 }
 
@@ -109,7 +110,7 @@ func TestBodies(t *testing.T) {
 		{"application/json", `{"Name":"x","IPAM":{"Config":[{"Subnet":"nonsense"}]}}`, 400, `invalid JSON: netip.ParsePrefix("nonsense")`},
 		{"application/json", `{"Name":"x","IPAM":{"Config":[{"Gateway":"nonsense"}]}}`, 400, `invalid JSON: ParseAddr("nonsense")`},
 		{"application/json", `{"Name":"` + strings.Repeat("x", 100_000) + `"}`, 400, "invalid name: "},
-		{"application/json", `{"Name":"` + strings.Repeat("x", maxBody) + `"}`, 413, "request body is larger than 8388608 bytes"},
+		{"application/json", `{"Name":"` + strings.Repeat("x", httpkit.MaxBody) + `"}`, 413, "request body is larger than 8388608 bytes"},
 		{"application/json", "null", 400, "invalid name: name is empty"},
 		{"application/json; charset=utf-8", `{"Name":"fine"}`, 201, ""},
 	} {
@@ -159,7 +160,7 @@ func TestNamesAreUnescaped(t *testing.T) {
 func TestPanicIsAnswered(t *testing.T) {
 	b := newBench(t)
 	b.waiting = nil
-	b.Handler.(*server).Containers = nil
+	b.with(func(o *Options) { o.Containers = nil })
 	b.want(t, 500, "internal error", "GET", "/containers/x/json")
 	b.want(t, 200, "OK", "GET", "/_ping")
 }
@@ -167,9 +168,9 @@ func TestPanicIsAnswered(t *testing.T) {
 func TestObserve(t *testing.T) {
 	b := newBench(t)
 	var seen []string
-	b.Handler.(*server).Observe = func(route string, status int, _ time.Duration) {
-		seen = append(seen, fmt.Sprint(route, " ", status))
-	}
+	b.with(func(o *Options) {
+		o.Observe = func(route string, status int, _ time.Duration) { seen = append(seen, fmt.Sprint(route, " ", status)) }
+	})
 	b.ask("GET", "/v1.40/networks/bridge", "")
 	b.ask("GET", "/v1.40/networks/nobody", "")
 	b.ask("GET", "/nowhere", "")
@@ -197,20 +198,12 @@ func TestAbsentFeatures(t *testing.T) {
 	}
 }
 
-func TestParseVersionNeverServesAnother(t *testing.T) {
-	for _, text := range []string{"1.024", "01.40"} {
-		if v, err := parseVersion(text); err == nil && (v < oldestVersion || v > newestVersion) {
-			t.Errorf("%s: %v", text, v)
-		}
-	}
-}
-
 // TestWhoseFaultIsLogged: ours as an error, a user's that is answered like ours as
 // something to know, and nothing else.
 func TestWhoseFaultIsLogged(t *testing.T) {
 	b := newBench(t)
 	var logged bytes.Buffer
-	b.Handler.(*server).log = textLogger(&logged)
+	b.with(func(o *Options) { o.Logger = textLogger(&logged) })
 	for _, c := range []struct {
 		err    error
 		status int

@@ -6,18 +6,20 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"testing/fstest"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/system"
+
+	daemon "github.com/linkspan/linkspan/internal/dockerapi/system"
 )
 
 func TestInfo(t *testing.T) {
 	b := newBench(t)
-	s := b.Handler.(*server)
-	s.Info.Pools = []AddressPool{{netip.MustParsePrefix("172.17.0.0/16"), 16}}
-	s.Info.DataRoot, s.Info.LogDriver, s.Info.StorageDriver = "/var/lib/linkspan", "json-file", "native"
-	s.Info.Components = []Component{{"containerd", "1.6.20", "abc"}, {"runc", "1.1.5", "def"}}
+	b.with(func(o *Options) {
+		o.Info.Pools = []daemon.AddressPool{{Base: netip.MustParsePrefix("172.17.0.0/16"), Size: 16}}
+		o.Info.DataRoot, o.Info.LogDriver, o.Info.StorageDriver = "/var/lib/linkspan", "json-file", "native"
+		o.Info.Components = []daemon.Component{{Name: "containerd", Version: "1.6.20", GitCommit: "abc"}, {Name: "runc", Version: "1.1.5", GitCommit: "def"}}
+	})
 	var info system.Info
 	if err := json.Unmarshal(b.ask("GET", "/info", "").Body.Bytes(), &info); err != nil {
 		t.Fatal(err)
@@ -42,8 +44,8 @@ func TestInfo(t *testing.T) {
 // TestInfoShowsTheSettingsInUse: those of the moment of asking.
 func TestInfoShowsTheSettingsInUse(t *testing.T) {
 	b := newBench(t)
-	now := Settings{}
-	b.Handler.(*server).Settings = func() Settings { return now }
+	now := daemon.Settings{}
+	b.with(func(o *Options) { o.Settings = func() daemon.Settings { return now } })
 	read := func() (info system.Info) {
 		if err := json.Unmarshal(b.ask("GET", "/info", "").Body.Bytes(), &info); err != nil {
 			t.Fatal(err)
@@ -53,7 +55,7 @@ func TestInfoShowsTheSettingsInUse(t *testing.T) {
 	if i := read(); i.Debug || i.LiveRestoreEnabled || len(i.Labels) != 0 || len(i.RegistryConfig.IndexConfigs) != 1 || len(i.RegistryConfig.InsecureRegistryCIDRs) != 2 {
 		t.Errorf("%+v", i)
 	}
-	now = Settings{Debug: true, LiveRestore: true, Labels: []string{"a=b"}, InsecureRegistries: []string{"http://h.test:5000", "10.1.2.3/8"}, RegistryMirrors: []string{"https://m.test/"}}
+	now = daemon.Settings{Debug: true, LiveRestore: true, Labels: []string{"a=b"}, InsecureRegistries: []string{"http://h.test:5000", "10.1.2.3/8"}, RegistryMirrors: []string{"https://m.test/"}}
 	i := read()
 	registries := i.RegistryConfig
 	if !i.Debug || !i.LiveRestoreEnabled || strings.Join(i.Labels, " ") != "a=b" || registries.IndexConfigs["h.test:5000"] == nil || registries.IndexConfigs["h.test:5000"].Secure ||
@@ -71,30 +73,6 @@ func TestVersionPage(t *testing.T) {
 	if v.Version != "0.1.0" || v.APIVersion != "1.56" || v.MinAPIVersion != "1.24" || v.Os != "linux" || len(v.Components) != 1 ||
 		v.Components[0].Name != "Engine" || v.Components[0].Details["ApiVersion"] != "1.56" {
 		t.Errorf("%+v", v)
-	}
-}
-
-func TestReadHost(t *testing.T) {
-	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
-	v2 := readHost(fstest.MapFS{
-		"etc/os-release":                         file("NAME=Debian\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_ID='12'\n"),
-		"proc/sys/kernel/osrelease":              file("6.1.0-9-amd64\n"),
-		"proc/sys/kernel/hostname":               file("h1\n"),
-		"proc/meminfo":                           file("MemTotal:        2048 kB\nMemFree: 1 kB\n"),
-		"proc/sys/net/ipv4/ip_forward":           file("1\n"),
-		"sys/module/apparmor/parameters/enabled": file("Y\n"),
-		"sys/fs/cgroup/cgroup.controllers":       file("cpuset cpu io memory pids\n"),
-		"proc/sys/kernel/seccomp/actions_avail":  file("kill\n"),
-	})
-	want := hostFacts{kernel: "6.1.0-9-amd64", system: "Debian GNU/Linux 12 (bookworm)", systemVersion: "12", name: "h1", memory: 2 << 20,
-		forwarding4: true, cgroupVersion: "2", seccomp: true, apparmor: true, cpuControl: true, memoryControl: true,
-		swapControl: true, cpusetControl: true, processControl: true}
-	if v2 != want {
-		t.Errorf("%+v\nwant %+v", v2, want)
-	}
-	v1 := readHost(fstest.MapFS{"sys/fs/cgroup/memory/tasks": file(""), "proc/meminfo": file("MemTotal: lots kB")})
-	if want := (hostFacts{system: "Linux", cgroupVersion: "1", memoryControl: true}); v1 != want {
-		t.Errorf("%+v\nwant %+v", v1, want)
 	}
 }
 

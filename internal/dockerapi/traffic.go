@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
@@ -135,7 +136,7 @@ type networkAnswer struct {
 func (d *debugServer) traffic(w http.ResponseWriter, r *http.Request) {
 	t, err := d.counters(r.Context())
 	if err != nil {
-		http.Error(w, err.Error(), statusOf(err))
+		http.Error(w, err.Error(), httpkit.StatusOf(err))
 		return
 	}
 	s, since := d.Engine.Snapshot(), d.starts(r.Context())

@@ -1,0 +1,113 @@
+package containers
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/moby/moby/api/pkg/stdcopy"
+
+	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/workload"
+)
+
+// attach connects the client to a container's streams. `docker run` attaches
+// before it starts the container and takes our switching of the protocol as the
+// sign that it may; so that must not come before the client is registered.
+func (a *api) attach(w http.ResponseWriter, r *httpkit.Request) error {
+	ref := r.PathValue("id")
+	tty, err := a.Control.IsTTY(ref)
+	if err != nil {
+		return err
+	}
+	t := httpkit.NewTakeover(w, r, tty)
+	defer t.Close()
+	o := workload.AttachOptions{
+		Stdin: r.Flag("stdin"), Stdout: r.Flag("stdout"), Stderr: r.Flag("stderr"),
+		Stream: r.Flag("stream"), Logs: r.Flag("logs"), DetachKeys: r.Query.Get("detachKeys"),
+		Ready: func() { _ = t.Open() }, // the streams' first use reports the same error
+	}
+	ctx, cancel := httpkit.UntilClosing(context.WithoutCancel(r.Context()))
+	defer cancel()
+	in, out, errs := t.Streams(o.Stdin, o.Stdout, o.Stderr)
+	err = a.Control.Attach(ctx, ref, o, workload.Streams{Stdin: in, Stdout: out, Stderr: errs})
+	if errors.Is(err, workload.ErrDetached) {
+		err = nil
+	}
+	return t.Finish("Error attaching: ", err)
+}
+
+func (a *api) resize(w http.ResponseWriter, r *httpkit.Request) error {
+	width, height, err := r.Size()
+	if err != nil {
+		return err
+	}
+	if err := a.Control.Resize(r.Context(), r.PathValue("id"), width, height); err != nil {
+		return err
+	}
+	return httpkit.Empty(w, http.StatusOK)
+}
+
+func (a *api) logs(w http.ResponseWriter, r *httpkit.Request) error {
+	o, err := logOptions(r, time.Now())
+	if err != nil {
+		return err
+	}
+	ref := r.PathValue("id")
+	tty, err := a.Control.IsTTY(ref)
+	if err != nil {
+		return err
+	}
+	out := httpkit.NewStream(w, r, httpkit.StreamType(r.Version, tty))
+	to := workload.Streams{Stdout: out, Stderr: out}
+	if !tty {
+		mux := httpkit.NewMultiplexer(out)
+		to = workload.Streams{Stdout: mux.Stream(stdcopy.Stdout), Stderr: mux.Stream(stdcopy.Stderr)}
+	}
+	ctx, cancel := httpkit.UntilClosing(r.Context())
+	defer cancel()
+	if o.Follow {
+		// Who follows wants to know at once that it works, even if nothing is said
+		// for hours.
+		if err := out.Open(); err != nil {
+			return err
+		}
+	}
+	err = a.Control.Logs(ctx, ref, o, to)
+	switch {
+	case err == nil:
+		return out.Open()
+	case out.Opened() && ctx.Err() == nil:
+		// The status is gone; Docker says it among the lines.
+		_, _ = to.Stderr.Write([]byte("Error grabbing logs: " + err.Error() + "\n"))
+	}
+	return err
+}
+
+// logOptions reads which lines are asked for.
+func logOptions(r *httpkit.Request, now time.Time) (workload.LogOptions, error) {
+	o := workload.LogOptions{
+		Stdout: r.Flag("stdout"), Stderr: r.Flag("stderr"), Follow: r.Flag("follow"),
+		Timestamps: r.Flag("timestamps"), Details: r.Flag("details"), Tail: -1,
+	}
+	if !o.Stdout && !o.Stderr {
+		return o, model.Errorf(model.Invalid, "Bad parameters: you must choose at least one stream")
+	}
+	var err error
+	if o.Since, err = r.Moment("since", now); err != nil {
+		return o, model.Errorf(model.Invalid, "invalid value for \"since\": %w", err)
+	}
+	if r.Query.Get("until") != "0" { // is none, as ever
+		if o.Until, err = r.Moment("until", now); err != nil {
+			return o, model.Errorf(model.Invalid, "invalid value for \"until\": %w", err)
+		}
+	}
+	// What is no number is everything, as with Docker: "all", too.
+	if n, err := strconv.Atoi(r.Query.Get("tail")); err == nil && n >= 0 {
+		o.Tail = n
+	}
+	return o, nil
+}

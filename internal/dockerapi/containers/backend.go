@@ -1,0 +1,72 @@
+// Package containers has the handlers of containers: life cycle, attach and logs.
+//
+// It translates between what each version of the API says of a container and what
+// the hub does with it; it decides nothing.
+package containers
+
+import (
+	"context"
+
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/query"
+	"github.com/linkspan/linkspan/internal/workload"
+)
+
+// Options are what the handlers pass requests on to. All are needed.
+type Options struct {
+	Containers Containers
+	Lifecycle  Lifecycle
+	Control    Control
+	Images     Images
+	Endpoints  Endpoints
+}
+
+type api struct{ Options }
+
+// Containers makes, shows and removes containers.
+type Containers interface {
+	Create(ctx context.Context, r workload.CreateRequest) (id string, warnings []string, err error)
+	List(ctx context.Context, o workload.ListOptions) ([]container.Summary, error)
+	Inspect(ctx context.Context, ref string) (container.InspectResponse, error)
+	// Size returns the bytes that a container has written, and those of all it sees.
+	Size(ctx context.Context, ref string) (written, all int64, err error)
+	Remove(ctx context.Context, ref string, o workload.RemoveOptions) error
+	// RemoveLink removes a link of the default bridge, called "container/alias".
+	RemoveLink(ctx context.Context, name string) error
+	Prune(ctx context.Context, f query.Filters) (container.PruneReport, error)
+}
+
+// Lifecycle starts and ends containers.
+type Lifecycle interface {
+	Start(ctx context.Context, ref string) error
+	Stop(ctx context.Context, ref string, o workload.StopOptions) error
+	Restart(ctx context.Context, ref string, o workload.StopOptions) error
+	Kill(ctx context.Context, ref, signal string) error
+	Pause(ctx context.Context, ref string) error
+	Unpause(ctx context.Context, ref string) error
+	// Wait has registered when it returns; the channel yields one answer.
+	Wait(ctx context.Context, ref string, condition container.WaitCondition) (<-chan container.WaitResponse, error)
+}
+
+// Control changes containers that there are, and reaches their standard streams.
+type Control interface {
+	Rename(ctx context.Context, ref, name string) error
+	Update(ctx context.Context, ref string, c container.UpdateConfig) (container.UpdateResponse, error)
+	Top(ctx context.Context, ref string, args []string) (container.TopResponse, error)
+	IsTTY(ref string) (bool, error)
+	Attach(ctx context.Context, ref string, o workload.AttachOptions, s workload.Streams) error
+	Logs(ctx context.Context, ref string, o workload.LogOptions, out workload.Streams) error
+	Resize(ctx context.Context, ref string, width, height uint) error
+}
+
+// Images finds images.
+type Images interface {
+	Find(ctx context.Context, ref string) (model.Image, error)
+}
+
+// Endpoints finds containers' memberships in networks.
+type Endpoints interface {
+	Endpoint(id model.EndpointID) (model.Endpoint, bool)
+}

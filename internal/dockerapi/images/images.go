@@ -1,0 +1,233 @@
+// Package images has the handlers of images.
+//
+// It translates between the API and the hub of images, and decides nothing.
+package images
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	"github.com/moby/moby/api/types/image"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
+	hub "github.com/linkspan/linkspan/internal/images"
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/query"
+)
+
+// noPull is said where Docker would go to a registry. The docker command shows it
+// when `docker run` names an image that is not there.
+const noPull = `pulling images is not supported yet: load one with "docker load" or "docker import"`
+
+// Images shows and removes images.
+type Images interface {
+	Lister
+	Find(ctx context.Context, ref string) (model.Image, error)
+	Tag(ctx context.Context, ref, name string) error
+	// Remove takes a name off an image and deletes the image with its last name.
+	Remove(ctx context.Context, ref string, force bool) ([]hub.Change, error)
+	Prune(ctx context.Context, f query.Filters) (done []hub.Change, reclaimed uint64, err error)
+}
+
+// Lister lists images.
+type Lister interface {
+	// List returns the images that meet all filters, with the names asked for.
+	List(ctx context.Context, f query.Filters) ([]model.Image, error)
+	// Users returns how many containers are made from an image.
+	Users(id model.ImageID) int
+}
+
+// Transfer moves images into and out of the store.
+type Transfer interface {
+	Load(ctx context.Context, archive io.Reader) ([]model.Image, error)
+	Import(ctx context.Context, rootfs io.Reader, tag string, changes []string) (model.Image, error)
+	Save(ctx context.Context, refs []string, archive io.Writer) error
+}
+
+type api struct {
+	Images   Images
+	Transfer Transfer
+	log      *slog.Logger
+}
+
+// Routes returns the handlers of images.
+func Routes(i Images, t Transfer, log *slog.Logger) httpkit.Routes {
+	a := &api{i, t, log}
+	return httpkit.Routes{
+		"GET /images/json":    a.listImages,
+		"GET /images/get":     a.saveImages,
+		"GET /images/search":  httpkit.Unsupported("searching registries is not supported yet"),
+		"POST /images/load":   a.loadImages,
+		"POST /images/create": a.makeImage,
+		"POST /images/prune":  a.pruneImages,
+		// Names have slashes, which a pattern cannot have in its middle.
+		"GET /images/{rest...}":    a.getImage,
+		"POST /images/{rest...}":   a.changeImage,
+		"DELETE /images/{name...}": a.removeImage,
+	}
+}
+
+// getImage answers GET /images/NAME/VERB.
+func (a *api) getImage(w http.ResponseWriter, r *httpkit.Request) error {
+	name, verb := cutVerb(r.PathValue("rest"))
+	switch verb {
+	case "json":
+		return a.inspectImage(w, r, name)
+	case "history":
+		return a.imageHistory(w, r, name)
+	case "get":
+		return a.save(w, r, []string{name})
+	}
+	return httpkit.ErrNoPage()
+}
+
+// changeImage answers POST /images/NAME/VERB.
+func (a *api) changeImage(w http.ResponseWriter, r *httpkit.Request) error {
+	name, verb := cutVerb(r.PathValue("rest"))
+	switch verb {
+	case "tag":
+		return a.tagImage(w, r, name)
+	case "push":
+		return model.Errorf(model.NotImplemented, "pushing images is not supported yet")
+	}
+	return httpkit.ErrNoPage()
+}
+
+func cutVerb(rest string) (name, verb string) {
+	i := strings.LastIndexByte(rest, '/')
+	if i < 0 {
+		return "", rest
+	}
+	return rest[:i], rest[i+1:]
+}
+
+// Summary is an image in a list, with the field that 1.44 dropped.
+type Summary struct {
+	image.Summary
+	VirtualSize int64 `json:",omitempty"`
+}
+
+func (a *api) listImages(w http.ResponseWriter, r *httpkit.Request) error {
+	f, err := r.Filters()
+	if err != nil {
+		return err
+	}
+	if name := r.Query.Get("filter"); name != "" && r.Version < 41 {
+		f["reference"] = append(f["reference"], name)
+	}
+	list, err := Summaries(r, a.Images, f)
+	if err != nil {
+		return err
+	}
+	return httpkit.WriteJSON(w, http.StatusOK, list)
+}
+
+// Summaries returns the images that meet all filters, as the request's version shows
+// them; never nil.
+func Summaries(r *httpkit.Request, images Lister, f query.Filters) ([]Summary, error) {
+	list, err := images.List(r.Context(), f)
+	if err != nil {
+		return nil, err
+	}
+	out := []Summary{}
+	for _, i := range list {
+		one := Summary{Summary: image.Summary{
+			ID: string(i.ID), Created: i.Created.Unix(), Labels: i.Config.Labels, Size: i.Size, SharedSize: -1,
+			RepoTags: append([]string{}, i.Tags...), RepoDigests: append([]string{}, i.Digests...),
+			Containers: -1,
+		}}
+		if r.Version >= 51 || strings.HasPrefix(r.URL.Path, "/system/") {
+			one.Containers = int64(images.Users(i.ID))
+		}
+		if r.Version < 44 {
+			one.VirtualSize = i.Size
+		}
+		out = append(out, one)
+	}
+	return out, nil
+}
+
+func (a *api) inspectImage(w http.ResponseWriter, r *httpkit.Request, name string) error {
+	i, err := a.Images.Find(r.Context(), name)
+	if err != nil {
+		return err
+	}
+	answer := image.InspectResponse{
+		ID: string(i.ID), RepoTags: append([]string{}, i.Tags...), RepoDigests: append([]string{}, i.Digests...),
+		Comment: i.Comment, Created: i.Created.UTC().Format(time.RFC3339Nano), Author: i.Author,
+		Architecture: i.Architecture, Variant: i.Variant, Os: i.OS, Size: i.Size,
+		RootFS: image.RootFS{Type: "layers", Layers: i.Layers},
+		Config: &dockerspec.DockerOCIImageConfig{ImageConfig: ocispec.ImageConfig{
+			User: i.Config.User, Env: i.Config.Env, Entrypoint: i.Config.Entrypoint, Cmd: i.Config.Cmd,
+			WorkingDir: i.Config.WorkingDir, Labels: i.Config.Labels, StopSignal: i.Config.StopSignal,
+			ExposedPorts: asSet(i.Config.ExposedPorts), Volumes: asSet(i.Config.Volumes),
+		}, DockerOCIImageConfigExt: dockerspec.DockerOCIImageConfigExt{
+			Shell: i.Config.Shell, Healthcheck: healthcheckOf(i),
+		}},
+	}
+	return httpkit.WriteJSON(w, http.StatusOK, answer)
+}
+
+// healthcheckOf returns an image's health check in Docker's words.
+func healthcheckOf(i model.Image) *dockerspec.HealthcheckConfig {
+	h := i.Config.Healthcheck
+	if h == nil {
+		return nil
+	}
+	return &dockerspec.HealthcheckConfig{Test: h.Test, Interval: h.Interval, Timeout: h.Timeout,
+		StartPeriod: h.StartPeriod, StartInterval: h.StartInterval, Retries: h.Retries}
+}
+
+func asSet(list []string) map[string]struct{} {
+	if len(list) == 0 {
+		return nil
+	}
+	out := map[string]struct{}{}
+	for _, one := range list {
+		out[one] = struct{}{}
+	}
+	return out
+}
+
+func (a *api) imageHistory(w http.ResponseWriter, r *httpkit.Request, name string) error {
+	i, err := a.Images.Find(r.Context(), name)
+	if err != nil {
+		return err
+	}
+	out := []image.HistoryResponseItem{}
+	for _, h := range slices.Backward(i.History) { // the newest step first
+		out = append(out, image.HistoryResponseItem{
+			ID: "<missing>", Created: h.Created.Unix(), CreatedBy: h.CreatedBy, Comment: h.Comment, Tags: []string{},
+		})
+	}
+	if len(out) > 0 {
+		out[0].ID, out[0].Tags, out[0].Size = string(i.ID), append([]string{}, i.Tags...), i.Size
+	}
+	return httpkit.WriteJSON(w, http.StatusOK, out)
+}
+
+func (a *api) tagImage(w http.ResponseWriter, r *httpkit.Request, name string) error {
+	if err := a.Images.Tag(r.Context(), name, withTag(r.Query.Get("repo"), r.Query.Get("tag"))); err != nil {
+		return err
+	}
+	return httpkit.Empty(w, http.StatusCreated)
+}
+
+// withTag joins a repository and a tag or digest.
+func withTag(repo, tag string) string {
+	switch {
+	case tag == "":
+		return repo
+	case strings.Contains(tag, ":"):
+		return repo + "@" + tag
+	default:
+		return repo + ":" + tag
+	}
+}

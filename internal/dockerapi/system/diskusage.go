@@ -1,0 +1,122 @@
+package system
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/moby/moby/api/types/build"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/image"
+	"github.com/moby/moby/api/types/system"
+	"github.com/moby/moby/api/types/volume"
+
+	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
+	"github.com/linkspan/linkspan/internal/dockerapi/images"
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/query"
+	"github.com/linkspan/linkspan/internal/workload"
+)
+
+// usage is /system/df in the old form, the new form, or, in 1.52, both.
+type usage struct {
+	system.DiskUsage
+	*legacyUsage
+}
+
+// legacyUsage is what 1.53 no longer has.
+type legacyUsage struct {
+	LayersSize int64
+	Images     []images.Summary
+	Containers []container.Summary
+	Volumes    []volume.Volume
+	BuildCache []build.CacheRecord
+	// BuilderSize was dropped in 1.42; clients that look for it find nothing used.
+	BuilderSize int64
+}
+
+func (a *api) diskUsage(w http.ResponseWriter, r *httpkit.Request) error {
+	asked := r.Query["type"]
+	for _, kind := range asked {
+		if !slices.Contains([]string{"container", "image", "volume", "build-cache"}, kind) {
+			return model.Errorf(model.Invalid, "unknown object type: %s", kind)
+		}
+	}
+	wants := func(kind string) bool { return len(asked) == 0 || slices.Contains(asked, kind) }
+	stored, err := images.Summaries(r, a.Images, query.Filters{})
+	if err != nil {
+		return err
+	}
+	containers, err := a.Containers.List(r.Context(), workload.ListOptions{All: true, Size: true, Filters: workload.Filters{}})
+	if err != nil {
+		return err
+	}
+	answer := usage{}
+	if r.Version >= 52 {
+		answer.DiskUsage = newUsage(stored, containers, wants, r.Flag("verbose"))
+	}
+	if r.Version <= 52 && !r.Flag("verbose") {
+		answer.legacyUsage = oldUsage(stored, containers, wants)
+	}
+	return httpkit.WriteJSON(w, http.StatusOK, answer)
+}
+
+func newUsage(stored []images.Summary, containers []container.Summary, wants func(string) bool, verbose bool) system.DiskUsage {
+	var out system.DiskUsage
+	if wants("image") {
+		u := &image.DiskUsage{TotalCount: int64(len(stored))}
+		for _, i := range stored {
+			u.TotalSize += i.Size
+			if i.Containers > 0 {
+				u.ActiveCount++
+			} else {
+				u.Reclaimable += i.Size
+			}
+			if verbose {
+				u.Items = append(u.Items, i.Summary)
+			}
+		}
+		out.ImageUsage = u
+	}
+	if wants("container") {
+		u := &container.DiskUsage{TotalCount: int64(len(containers))}
+		for _, c := range containers {
+			u.TotalSize += c.SizeRw
+			if c.State == container.StateRunning || c.State == container.StatePaused {
+				u.ActiveCount++
+			} else {
+				u.Reclaimable += c.SizeRw
+			}
+		}
+		if verbose {
+			u.Items = containers
+		}
+		out.ContainerUsage = u
+	}
+	if wants("volume") {
+		out.VolumeUsage = &volume.DiskUsage{}
+	}
+	if wants("build-cache") {
+		out.BuildCacheUsage = &build.DiskUsage{}
+	}
+	return out
+}
+
+func oldUsage(stored []images.Summary, containers []container.Summary, wants func(string) bool) *legacyUsage {
+	out := &legacyUsage{}
+	if wants("image") {
+		out.Images = stored
+		for _, i := range stored {
+			out.LayersSize += i.Size
+		}
+	}
+	if wants("container") {
+		out.Containers = containers
+	}
+	if wants("volume") {
+		out.Volumes = []volume.Volume{}
+	}
+	if wants("build-cache") {
+		out.BuildCache = []build.CacheRecord{}
+	}
+	return out
+}

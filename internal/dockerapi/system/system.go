@@ -1,0 +1,281 @@
+// Package system has the handlers of the daemon itself: ping, version, info, events and
+// disk usage.
+//
+// It translates and decides nothing.
+package system
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"net/netip"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/registry"
+	"github.com/moby/moby/api/types/swarm"
+	"github.com/moby/moby/api/types/system"
+
+	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
+	"github.com/linkspan/linkspan/internal/dockerapi/images"
+	"github.com/linkspan/linkspan/internal/events"
+	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/query"
+	"github.com/linkspan/linkspan/internal/workload"
+)
+
+// Options are what the handlers show. All but Settings and Machine are needed.
+type Options struct {
+	Info Info
+	// Settings, if set, is what Info leaves out, because it can change.
+	Settings func() Settings
+	// Machine, if set, looks at the host.
+	Machine    func() facts.Machine
+	Containers Containers
+	Images     images.Lister
+	// Drivers returns the kinds of networks there are.
+	Drivers func() []string
+	Events  Events
+}
+
+type api struct{ Options }
+
+// Containers lists and counts.
+type Containers interface {
+	Counts() (running, paused, stopped int)
+	List(ctx context.Context, o workload.ListOptions) ([]container.Summary, error)
+}
+
+// Events is what happened and what happens.
+type Events interface {
+	// Subscribe returns the past events since since (none if it is zero) and a
+	// channel of those to come, closed at until or with ctx.
+	Subscribe(ctx context.Context, since, until time.Time, match func(events.Message) bool) (past []events.Message, live <-chan events.Message)
+}
+
+// Info is what the daemon says about itself.
+type Info struct {
+	Version   string // "0.1.0"
+	GitCommit string
+	BuildTime string
+	// ID tells daemons apart; it outlives restarts.
+	ID              string
+	DataRoot        string
+	StorageDriver   string // "overlayfs"
+	FirewallBackend string // "nftables"
+	LogDriver       string
+	InitPath        string // of the init of --init; empty: docker-init in $PATH, or what goes for it
+	// OldestAPI is the NN of the oldest version 1.NN that is served, if it is not
+	// the oldest there is.
+	OldestAPI  int
+	Pools      []AddressPool
+	Components []Component // "containerd", "runc": besides the daemon itself
+	// ContainerdAddress is the socket of the runtime in use.
+	ContainerdAddress string
+	Warnings          []string
+}
+
+// Oldest returns the oldest version that this daemon serves.
+func (i Info) Oldest() httpkit.Version {
+	return min(max(httpkit.OldestVersion, httpkit.Version(i.OldestAPI)), httpkit.NewestVersion)
+}
+
+// Settings are what the daemon says about itself that can change while it runs.
+type Settings struct {
+	Debug              bool
+	Labels             []string
+	LiveRestore        bool
+	InsecureRegistries []string // hosts, with or without a port, and subnets
+	RegistryMirrors    []string
+}
+
+// AddressPool is where subnets are cut from, each with Size bits.
+type AddressPool struct {
+	Base netip.Prefix
+	Size int
+}
+
+// Component is a program that the daemon is made of.
+type Component struct {
+	Name, Version, GitCommit string
+}
+
+// indexServer is what clients file their credentials for Docker Hub under.
+const indexServer = "https://index.docker.io/v1/"
+
+// Routes returns the handlers of the daemon itself.
+func Routes(o Options) httpkit.Routes {
+	a := &api{o}
+	return httpkit.Routes{
+		"GET /_ping":     a.ping,
+		"GET /version":   a.getVersion,
+		"GET /info":      a.getInfo,
+		"GET /events":    a.getEvents,
+		"GET /system/df": a.diskUsage,
+		"POST /auth":     httpkit.Unsupported("logging in to registries is not supported yet"),
+	}
+}
+
+// ping answers with what clients choose their version by.
+func (a *api) ping(w http.ResponseWriter, r *httpkit.Request) error {
+	h := w.Header()
+	h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
+	h.Set("Pragma", "no-cache")
+	h.Set("Builder-Version", "1")
+	h.Set("Swarm", string(swarm.LocalNodeStateInactive))
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	if r.Method == http.MethodHead {
+		h.Set("Content-Length", "0")
+		return httpkit.Empty(w, http.StatusOK)
+	}
+	_, err := w.Write([]byte("OK"))
+	return err
+}
+
+func (a *api) getVersion(w http.ResponseWriter, _ *httpkit.Request) error {
+	host := a.machine()
+	answer := system.VersionResponse{
+		Platform: system.PlatformInfo{Name: "Linkspan"},
+		Version:  a.Info.Version, APIVersion: httpkit.NewestVersion.String(), MinAPIVersion: a.Info.Oldest().String(),
+		Os: runtime.GOOS, Arch: runtime.GOARCH, GitCommit: a.Info.GitCommit, GoVersion: runtime.Version(),
+		KernelVersion: host.Kernel, BuildTime: a.Info.BuildTime,
+	}
+	answer.Components = []system.ComponentVersion{{Name: "Engine", Version: a.Info.Version, Details: map[string]string{
+		"ApiVersion": answer.APIVersion, "MinAPIVersion": answer.MinAPIVersion, "Os": answer.Os, "Arch": answer.Arch,
+		"GitCommit": answer.GitCommit, "GoVersion": answer.GoVersion, "KernelVersion": answer.KernelVersion,
+		"BuildTime": answer.BuildTime, "Experimental": "false",
+	}}}
+	for _, c := range a.Info.Components {
+		answer.Components = append(answer.Components, system.ComponentVersion{
+			Name: c.Name, Version: c.Version, Details: map[string]string{"GitCommit": c.GitCommit},
+		})
+	}
+	return httpkit.WriteJSON(w, http.StatusOK, answer)
+}
+
+func (a *api) getInfo(w http.ResponseWriter, r *httpkit.Request) error {
+	images, err := a.Images.List(r.Context(), query.Filters{})
+	if err != nil {
+		return err
+	}
+	host := a.machine()
+	info := a.hostInfo(host)
+	info.ContainersRunning, info.ContainersPaused, info.ContainersStopped = a.Containers.Counts()
+	info.Containers = info.ContainersRunning + info.ContainersPaused + info.ContainersStopped
+	info.Images = len(images)
+	a.describe(&info)
+	if r.Version < 46 {
+		info.Containerd = nil
+	}
+	if r.Version < 49 {
+		info.FirewallBackend = nil
+	}
+	return httpkit.WriteJSON(w, http.StatusOK, info)
+}
+
+// hostInfo fills in what is the machine's.
+func (a *api) hostInfo(host facts.Machine) system.Info {
+	info := system.Info{
+		MemoryLimit: host.MemoryControl, SwapLimit: host.SwapControl, PidsLimit: host.ProcessControl,
+		CPUCfsPeriod: host.CPUControl, CPUCfsQuota: host.CPUControl, CPUShares: host.CPUControl, CPUSet: host.CPUSetControl,
+		IPv4Forwarding: host.Forwarding4, OomKillDisable: host.CgroupVersion == "1" && host.MemoryControl,
+		NGoroutines: runtime.NumGoroutine(), NFd: host.Descriptors, SystemTime: time.Now().Format(time.RFC3339Nano),
+		CgroupDriver: "cgroupfs", CgroupVersion: host.CgroupVersion,
+		KernelVersion: host.Kernel, OperatingSystem: host.System, OSVersion: host.SystemVersion,
+		OSType: runtime.GOOS, Architecture: architecture(), NCPU: runtime.NumCPU(), MemTotal: host.Memory, Name: host.Name,
+		SecurityOptions: []string{},
+	}
+	if host.AppArmor {
+		info.SecurityOptions = append(info.SecurityOptions, "name=apparmor")
+	}
+	if host.Seccomp {
+		info.SecurityOptions = append(info.SecurityOptions, "name=seccomp,profile=builtin")
+	}
+	if host.CgroupVersion == "2" {
+		info.SecurityOptions = append(info.SecurityOptions, "name=cgroupns")
+	}
+	return info
+}
+
+// describe fills in what is the daemon's.
+func (a *api) describe(info *system.Info) {
+	own, settings := a.Info, Settings{}
+	if a.Settings != nil {
+		settings = a.Settings()
+	}
+	info.ID, info.Debug, info.ServerVersion, info.DockerRootDir = own.ID, settings.Debug, own.Version, own.DataRoot
+	info.Driver, info.DriverStatus = own.StorageDriver, [][2]string{{"driver-type", "io.containerd.snapshotter.v1"}}
+	info.LoggingDriver, info.LiveRestoreEnabled, info.Warnings = own.LogDriver, settings.LiveRestore, own.Warnings
+	info.Labels = append([]string{}, settings.Labels...)
+	info.Plugins = system.PluginsInfo{
+		Volume: []string{"local"}, Network: a.Drivers(), Log: []string{"json-file", "none"},
+	}
+	info.DefaultRuntime, info.InitBinary = "runc", cmp.Or(own.InitPath, "docker-init")
+	info.Runtimes = map[string]system.RuntimeWithStatus{"runc": {Runtime: system.Runtime{Path: "runc"}}}
+	for _, c := range own.Components {
+		switch c.Name {
+		case "containerd":
+			info.ContainerdCommit.ID = c.GitCommit
+		case "runc":
+			info.RuncCommit.ID = c.GitCommit
+		}
+	}
+	if own.ContainerdAddress != "" {
+		info.Containerd = &system.ContainerdInfo{Address: own.ContainerdAddress,
+			Namespaces: system.ContainerdNamespaces{Containers: "linkspan", Plugins: "linkspan"}}
+	}
+	info.Swarm = swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive, RemoteManagers: []swarm.Peer{}}
+	info.FirewallBackend = &system.FirewallInfo{Driver: own.FirewallBackend}
+	for _, p := range own.Pools {
+		info.DefaultAddressPools = append(info.DefaultAddressPools, system.NetworkAddressPool{Base: p.Base, Size: p.Size})
+	}
+	info.IndexServerAddress = indexServer
+	info.RegistryConfig = registries(settings)
+	info.CDISpecDirs = []string{}
+	if info.Warnings == nil {
+		info.Warnings = []string{}
+	}
+}
+
+// registries shows the settings of registries: those of this machine need no
+// certificate in any case.
+func registries(s Settings) *registry.ServiceConfig {
+	mirrors := append([]string{}, s.RegistryMirrors...)
+	out := &registry.ServiceConfig{
+		InsecureRegistryCIDRs: []netip.Prefix{netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("127.0.0.0/8")},
+		IndexConfigs:          map[string]*registry.IndexInfo{"docker.io": {Name: "docker.io", Mirrors: mirrors, Secure: true, Official: true}},
+		Mirrors:               mirrors,
+	}
+	for _, name := range s.InsecureRegistries {
+		if _, host, ok := strings.Cut(name, "://"); ok {
+			name = host
+		}
+		if p, err := netip.ParsePrefix(name); err == nil {
+			out.InsecureRegistryCIDRs = append(out.InsecureRegistryCIDRs, p.Masked())
+			continue
+		}
+		out.IndexConfigs[name] = &registry.IndexInfo{Name: name, Mirrors: []string{}}
+	}
+	return out
+}
+
+// machine is what is known of the host.
+func (a *api) machine() facts.Machine {
+	if a.Machine == nil {
+		return facts.Machine{}
+	}
+	return a.Machine()
+}
+
+// architecture is the processor's name as uname(1) gives it, which /info uses.
+func architecture() string {
+	switch runtime.GOARCH {
+	case "amd64":
+		return "x86_64"
+	case "arm64":
+		return "aarch64"
+	}
+	return runtime.GOARCH
+}

@@ -1,0 +1,67 @@
+package dockerapi
+
+import (
+	"net/http"
+
+	"github.com/moby/moby/api/types/build"
+	"github.com/moby/moby/api/types/plugin"
+
+	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// notManager is Docker's word for everything that needs a swarm.
+const notManager = `This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.`
+
+// unsupportedRoutes are the pages of what this engine does not have. What lists
+// things answers that there are none, so that commands which look at everything
+// work; what would make one says clearly that it cannot.
+func unsupportedRoutes() httpkit.Routes {
+	routes := httpkit.Routes{
+		"GET /plugins":             listPlugins,
+		"GET /plugins/{name}/json": noPlugin,
+
+		"POST /build":                 httpkit.Unsupported(`building images is not supported yet: build elsewhere and use "docker load"`),
+		"POST /build/prune":           pruneBuilds,
+		"POST /build/cancel":          noBuild,
+		"POST /session":               httpkit.Unsupported("build sessions are not supported"),
+		"POST /grpc":                  httpkit.Unsupported("build sessions are not supported"),
+		"POST /commit":                httpkit.Unsupported("making images of containers is not supported yet"),
+		"GET /distribution/{name...}": httpkit.Unsupported("registries are not supported yet"),
+
+		"POST /swarm/init":  httpkit.Unsupported("swarm mode is not supported"),
+		"POST /swarm/join":  httpkit.Unsupported("swarm mode is not supported"),
+		"POST /swarm/leave": noSwarm("This node is not part of a swarm"),
+	}
+	for _, pattern := range []string{
+		"GET /swarm", "GET /swarm/unlockkey", "POST /swarm/update", "POST /swarm/unlock",
+		"GET /services", "GET /services/{id...}", "POST /services/create", "POST /services/{id}/update", "DELETE /services/{id}",
+		"GET /nodes", "GET /nodes/{id...}", "POST /nodes/{id}/update", "DELETE /nodes/{id}",
+		"GET /tasks", "GET /tasks/{id...}",
+		"GET /secrets", "GET /secrets/{id...}", "POST /secrets/create", "POST /secrets/{id}/update", "DELETE /secrets/{id}",
+		"GET /configs", "GET /configs/{id...}", "POST /configs/create", "POST /configs/{id}/update", "DELETE /configs/{id}",
+	} {
+		routes[pattern] = noSwarm(notManager)
+	}
+	return routes
+}
+
+func noSwarm(words string) httpkit.Handler {
+	return func(http.ResponseWriter, *httpkit.Request) error { return model.Errorf(model.Unavailable, "%s", words) }
+}
+
+func listPlugins(w http.ResponseWriter, _ *httpkit.Request) error {
+	return httpkit.WriteJSON(w, http.StatusOK, []plugin.Plugin{})
+}
+
+func noPlugin(_ http.ResponseWriter, r *httpkit.Request) error {
+	return model.Errorf(model.NotFound, "plugin %q not found", r.PathValue("name"))
+}
+
+func pruneBuilds(w http.ResponseWriter, _ *httpkit.Request) error {
+	return httpkit.WriteJSON(w, http.StatusOK, build.CachePruneReport{CachesDeleted: []string{}})
+}
+
+func noBuild(w http.ResponseWriter, _ *httpkit.Request) error {
+	return httpkit.Empty(w, http.StatusNoContent)
+}
