@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 
 	"github.com/linkspan/linkspan/internal/desired"
@@ -24,6 +25,12 @@ type Claimer interface {
 	Claimed(ctx context.Context) ([]desired.Reserve, error)
 }
 
+// reserver makes reservations follow plans.
+type reserver struct {
+	claimer Claimer // nil: nothing is reserved
+	log     *slog.Logger
+}
+
 // maxTries is how often an op is run anew because a port that it chose is taken.
 const maxTries = 16
 
@@ -32,10 +39,18 @@ type tries struct {
 	taken []facts.TakenPorts
 	names []facts.TakenName
 	count map[*request]int
+	rival int // how often somebody else was faster at the store
+}
+
+// stale counts a commit that was based on what is not so any more, and tells whether
+// to run the ops once more on what is.
+func (t *tries) stale() bool {
+	t.rival++
+	return t.rival <= maxStale
 }
 
 // known adds what was learned to the facts.
-func (t *tries) known(f facts.Set) facts.Set {
+func (t tries) known(f facts.Set) facts.Set {
 	f.Taken, f.TakenNames = t.taken, t.names
 	return f
 }
@@ -117,18 +132,18 @@ func claimOf(deltas []desired.Delta) claim {
 
 // claim holds what a turn needs. If that fails, everything is held as before, and
 // the owners are those whose rows could not be had.
-func (e *Engine) claim(ctx context.Context, c claim) (refusal, error) {
-	if e.options.Claimer == nil || len(c.fresh) == 0 {
+func (r reserver) claim(ctx context.Context, c claim) (refusal, error) {
+	if r.claimer == nil || len(c.fresh) == 0 {
 		return nil, nil
 	}
-	if err := e.options.Claimer.Release(ctx, c.early); err != nil {
+	if err := r.claimer.Release(ctx, c.early); err != nil {
 		return c.all(), fmt.Errorf("let go of host ports: %w", err)
 	}
-	err := e.options.Claimer.Claim(ctx, c.fresh)
+	err := r.claimer.Claim(ctx, c.fresh)
 	if err == nil {
 		return nil, nil
 	}
-	e.regain(ctx, c.early)
+	r.regain(ctx, c.early)
 	var held *desired.Held
 	if errors.As(err, &held) {
 		if owner, known := c.owners[held.Row.Key()]; known {
@@ -149,30 +164,30 @@ func (c claim) all() refusal {
 }
 
 // unclaim takes a claim back, for a turn that did not come to pass.
-func (e *Engine) unclaim(ctx context.Context, c claim) {
-	e.release(ctx, c.fresh)
-	e.regain(ctx, c.early)
+func (r reserver) unclaim(ctx context.Context, c claim) {
+	r.release(ctx, c.fresh)
+	r.regain(ctx, c.early)
 }
 
 // release lets go of rows. What stays by mistake is found by the next resync.
-func (e *Engine) release(ctx context.Context, rows []desired.Reserve) {
-	if e.options.Claimer == nil || len(rows) == 0 {
+func (r reserver) release(ctx context.Context, rows []desired.Reserve) {
+	if r.claimer == nil || len(rows) == 0 {
 		return
 	}
-	if err := e.options.Claimer.Release(ctx, rows); err != nil {
-		e.options.Logger.Warn("host ports stay reserved", "op", "engine.release", "err", err)
+	if err := r.claimer.Release(ctx, rows); err != nil {
+		r.log.Warn("host ports stay reserved", "op", "engine.release", "err", err)
 	}
 }
 
 // regain holds rows again that were let go a moment ago: one by one, because
 // each that is lost meanwhile is only a lost reservation, the port still leads to
 // its container.
-func (e *Engine) regain(ctx context.Context, rows []desired.Reserve) {
-	if e.options.Claimer == nil || len(rows) == 0 || e.options.Claimer.Claim(ctx, rows) == nil {
+func (r reserver) regain(ctx context.Context, rows []desired.Reserve) {
+	if r.claimer == nil || len(rows) == 0 || r.claimer.Claim(ctx, rows) == nil {
 		return
 	}
 	for _, row := range rows {
-		err := e.options.Claimer.Claim(ctx, []desired.Reserve{row})
+		err := r.claimer.Claim(ctx, []desired.Reserve{row})
 		if err == nil {
 			continue
 		}
@@ -180,7 +195,7 @@ func (e *Engine) regain(ctx context.Context, rows []desired.Reserve) {
 		if errors.As(err, &held) && held.Who != "" {
 			err = fmt.Errorf("%w (%s)", err, held.Who)
 		}
-		e.options.Logger.Warn("a published port is not reserved", "op", "engine.claim", "err", err)
+		r.log.Warn("a published port is not reserved", "op", "engine.claim", "err", err)
 		if held == nil {
 			return // it is not about this port
 		}
@@ -188,11 +203,11 @@ func (e *Engine) regain(ctx context.Context, rows []desired.Reserve) {
 }
 
 // reservations compares what is held with the plan.
-func (e *Engine) reservations(ctx context.Context) (missing, strays []desired.Reserve, err error) {
-	if e.options.Claimer == nil {
+func (r reserver) reservations(ctx context.Context, plan desired.State) (missing, strays []desired.Reserve, err error) {
+	if r.claimer == nil {
 		return nil, nil, nil
 	}
-	held, err := e.options.Claimer.Claimed(ctx)
+	held, err := r.claimer.Claimed(ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("look at the reserved ports: %w", err)
 	}
@@ -200,7 +215,7 @@ func (e *Engine) reservations(ctx context.Context) (missing, strays []desired.Re
 	for _, row := range held {
 		have[row] = true
 	}
-	for o := range e.Plan().Kind(desired.KindReserve) {
+	for o := range plan.Kind(desired.KindReserve) {
 		row := o.Row.(desired.Reserve)
 		if !have[row] {
 			missing = append(missing, row)
@@ -215,8 +230,8 @@ func (e *Engine) reservations(ctx context.Context) (missing, strays []desired.Re
 
 // claimAll reserves what the plan wants reserved, and nothing else. With dry it
 // only says what differs.
-func (e *Engine) claimAll(ctx context.Context, dry bool) (desired.Report, error) {
-	missing, strays, err := e.reservations(ctx)
+func (r reserver) claimAll(ctx context.Context, plan desired.State, dry bool) (desired.Report, error) {
+	missing, strays, err := r.reservations(ctx, plan)
 	var out desired.Report
 	for _, row := range strays {
 		out.Drift = append(out.Drift, "left over: "+row.String())
@@ -226,8 +241,8 @@ func (e *Engine) claimAll(ctx context.Context, dry bool) (desired.Report, error)
 	}
 	slices.Sort(out.Drift)
 	if !dry && err == nil {
-		e.release(ctx, strays)
-		e.regain(ctx, missing)
+		r.release(ctx, strays)
+		r.regain(ctx, missing)
 	}
 	return out, err
 }

@@ -36,14 +36,6 @@ type Hand interface {
 	Check(ctx context.Context, want desired.State) (desired.Report, error)
 }
 
-// Store keeps the model.
-type Store interface {
-	Load(ctx context.Context) (*state.Snapshot, error)
-	// Commit writes the changes that lead from a base to a later revision, all or
-	// none, durably. If the store is not at the base, the error is a *state.Stale.
-	Commit(ctx context.Context, commit state.Commit) error
-}
-
 // Observer learns facts of the host.
 type Observer interface {
 	Observe(ctx context.Context) (facts.Host, error)
@@ -54,6 +46,7 @@ type Options struct {
 	Store    Store
 	Hands    []Hand // applied in this order
 	Observer Observer
+	Source   Source  // nil: ops find all that they must know
 	Claimer  Claimer // nil: host ports are not reserved against other processes
 	Networks ops.NetworkMaker
 	// DirectRouting lets the outside reach published ports at containers' own
@@ -96,17 +89,21 @@ type Engine struct {
 	stop    context.CancelFunc
 	done    chan struct{}
 	closing sync.Once
-	// late is what the kernel still owes after a turn that could not be undone;
-	// only the turn uses it.
-	late bool
-	// stored is the revision that the store is at; only the turn uses it.
-	stored uint64
+	ports   reserver
+	owed    owed
+	// stored is the revision that the store is known to be at; behind says that
+	// somebody else has changed it since. Only the turn uses them.
+	stored  uint64
+	behind  bool
+	commits <-chan state.Commit // what the store tells of
+	asker   asker
 }
 
 // request is an op on its way, or a task to be run between turns.
 type request struct {
 	ctx    context.Context
 	op     ops.Op
+	known  []facts.Fact // that the op asked for
 	task   func(context.Context) error
 	answer chan answer
 }
@@ -120,42 +117,66 @@ type answer struct {
 // engine. This is the only way to start: after a crash, an upgrade or a reboot
 // the same happens as on a new host.
 func Open(ctx context.Context, o Options) (*Engine, error) {
-	snapshot, err := o.Store.Load(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("load the model: %w", err)
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	e := &Engine{options: o, queue: make(chan *request, queueLength), stop: stop, done: make(chan struct{})}
+	e.ports = reserver{o.Claimer, o.Logger}
+	e.asker = asker{source: o.Source, timeout: askTimeout, log: o.Logger, busy: map[facts.Owner]*held{},
+		known:   func(owner facts.Owner) facts.Fact { return e.now.Load().facts.Of(owner) },
+		bounded: func() (context.Context, context.CancelFunc) { return context.WithTimeout(run, askTimeout) },
 	}
-	e := &Engine{options: o, queue: make(chan *request, queueLength), done: make(chan struct{})}
-	e.stored = snapshot.Revision
-	first := view{snapshot: snapshot}
-	host, err := e.observe(ctx)
-	if err != nil {
+	e.commits = o.Store.Watch(run) // before it is loaded, so that nothing is missed
+	if err := e.begin(ctx); err != nil {
+		stop()
 		return nil, err
 	}
-	first.facts = first.facts.With(host)
-	if first.snapshot, err = e.upgraded(ctx, first); err != nil {
-		return nil, err
-	}
-	if first.desired, err = e.compileWith(first).Full(); err != nil {
-		return nil, fmt.Errorf("plan the model: %w", err)
-	}
-	e.now.Store(&first)
 	if _, err := e.resync(ctx); err != nil {
 		// A kernel that refuses something must not keep the daemon from
 		// answering; what is missing is retried by the next resync.
 		e.options.Logger.Error("the kernel does not follow the model", "op", "engine.open", "err", err)
-		e.late = true
 	}
-	var run context.Context
-	run, e.stop = context.WithCancel(context.WithoutCancel(ctx))
 	go e.loop(run)
 	return e, nil
 }
 
+// begin loads the model, finds out what is known and plans all of it.
+func (e *Engine) begin(ctx context.Context) error {
+	snapshot, err := e.options.Store.Load(ctx)
+	if err != nil {
+		return fmt.Errorf("load the model: %w", err)
+	}
+	e.stored = snapshot.Revision
+	host, err := e.observe(ctx)
+	if err != nil {
+		return err
+	}
+	answers, spare := e.asker.answered(ctx, snapshot)
+	first := view{snapshot: snapshot, facts: facts.Set{}.With(host).With(answers...)}
+	if first.snapshot, err = e.upgraded(ctx, first); err != nil {
+		return err
+	}
+	if first.desired, err = e.compileWith(first).Full(); err != nil {
+		return fmt.Errorf("plan the model: %w", err)
+	}
+	e.now.Store(&first)
+	e.asker.forget(spare)
+	return nil
+}
+
 // Do runs an op and returns the snapshot in which it took effect, once kernel
-// and names follow. If ctx ends while the op waits in the queue it is not run;
-// once it runs it is finished.
+// and names follow. If ctx ends while the op waits in the queue, or for an answer
+// that it asked for, it is not run; once it runs it is finished.
 func (e *Engine) Do(ctx context.Context, op ops.Op) (*state.Snapshot, error) {
-	return e.submit(&request{ctx: ctx, op: op, answer: make(chan answer, 1)})
+	asking := asking{asker: &e.asker}
+	defer asking.end()
+	for {
+		s, err := e.submit(&request{ctx: ctx, op: op, known: asking.answers, answer: make(chan answer, 1)})
+		if err == nil {
+			return s, nil
+		}
+		if again, err := asking.more(ctx, err); !again {
+			return nil, err
+		}
+	}
 }
 
 // Snapshot returns the model as it is now.
@@ -189,7 +210,7 @@ func (e *Engine) Check(ctx context.Context) (desired.Report, error) {
 	var report desired.Report
 	_, err := e.submit(&request{ctx: ctx, answer: make(chan answer, 1), task: func(ctx context.Context) (err error) {
 		report, err = e.over(func(h Hand) (desired.Report, error) { return h.Check(ctx, e.Plan()) })
-		claims, claimErr := e.claimAll(ctx, true)
+		claims, claimErr := e.ports.claimAll(ctx, e.Plan(), true)
 		report.Drift = append(report.Drift, claims.Drift...)
 		return errors.Join(err, claimErr)
 	}})
@@ -200,6 +221,7 @@ func (e *Engine) Check(ctx context.Context) (desired.Report, error) {
 func (e *Engine) Close() {
 	e.closing.Do(e.stop)
 	<-e.done
+	e.asker.close()
 }
 
 func (e *Engine) submit(r *request) (*state.Snapshot, error) {
@@ -231,7 +253,7 @@ func (e *Engine) loop(ctx context.Context) {
 	var retry <-chan time.Time // goes on running while requests come: they must not put it off
 	for {
 		var first *request
-		if e.late && retry == nil {
+		if e.owed.late() && retry == nil {
 			retry = time.After(retryAfter)
 		}
 		select {
@@ -239,9 +261,15 @@ func (e *Engine) loop(ctx context.Context) {
 			return
 		case <-retry:
 			retry = nil
-			if e.late {
+			if e.owed.late() {
 				e.catchUp(ctx)
 			}
+			continue
+		case c, open := <-e.commits:
+			if !open {
+				return
+			}
+			e.heard(ctx, c)
 			continue
 		case first = <-e.queue:
 		}
@@ -276,6 +304,7 @@ func (e *Engine) serve(ctx context.Context, batch []*request) {
 		}
 	}
 	e.turn(ctx, waiting)
+	e.rebase(ctx)
 	if last := batch[len(batch)-1]; last.task != nil && last.ctx.Err() == nil {
 		last.answer <- answer{e.Snapshot(), last.task(ctx)}
 	}

@@ -26,6 +26,7 @@ type rig struct {
 	kernel   *fake.Kernel
 	store    *mem.Store
 	claimer  *fakeClaimer
+	source   Source
 	compiled []int // owners compiled, turn by turn
 	serial   int
 }
@@ -65,6 +66,7 @@ func (r *rig) open(t testing.TB) {
 		Observer: fixedFacts{Instance: "test", UniqueLocal: netip.MustParsePrefix("fd00:1::/48"),
 			Packets: facts.Packets{Large4: true, Large6: true}},
 		Claimer:  r.claimer,
+		Source:   r.source,
 		Networks: ops.NetworkMaker{Drivers: append(all.Drivers(), leased{}), Bases: ipam.DefaultBases()},
 		Logger:   slog.New(slog.DiscardHandler),
 		Compiled: func(n int) { r.compiled = append(r.compiled, n) },

@@ -24,8 +24,8 @@ func (e *Engine) Learn(ctx context.Context, learned ...facts.Fact) error {
 func (e *Engine) learn(ctx context.Context, learned []facts.Fact) error {
 	now := e.now.Load()
 	for _, f := range learned {
-		if end, ok := f.(facts.Endpoint); ok && !end.Empty() && !up(now.snapshot, end.ID) {
-			return model.Errorf(model.NotFound, "endpoint %s is not up: nothing can be learned about it", model.Short(end.ID))
+		if !needed(now.snapshot, f) {
+			return model.Errorf(model.NotFound, "%s is not up: nothing can be learned about it", f.Owner())
 		}
 	}
 	next, owners := now.learn(learned...)
@@ -37,29 +37,57 @@ func (e *Engine) learn(ctx context.Context, learned []facts.Fact) error {
 func (v *view) learn(learned ...facts.Fact) (view, []desired.Owner) {
 	next := *v
 	var owners []desired.Owner
-	for _, f := range learned {
-		owners = append(owners, plan.OwnersOf(next.snapshot, next.facts, f)...)
-		next.facts = next.facts.With(f)
-	}
-	slices.Sort(owners)
-	return next, slices.Compact(owners)
+	next.facts, owners = learn(v.snapshot, v.facts, learned)
+	return next, owners
 }
 
-// forget returns the facts without those of endpoints that are gone or down.
-func forget(known facts.Set, changes []state.Change) facts.Set {
+// learn adds those facts that are needed to what is known, and returns the owners
+// whose rows may follow, in order.
+func learn(s *state.Snapshot, known facts.Set, learned []facts.Fact) (facts.Set, []desired.Owner) {
+	var owners []desired.Owner
+	for _, f := range learned {
+		if needed(s, f) {
+			owners = append(owners, plan.OwnersOf(s, known, f)...)
+			known = known.With(f)
+		}
+	}
+	slices.Sort(owners)
+	return known, slices.Compact(owners)
+}
+
+// forget returns the facts without those of endpoints that are gone or down, and
+// those apart.
+func forget(known facts.Set, changes []state.Change) (rest facts.Set, gone []facts.Fact) {
 	for _, c := range changes {
 		if c.Kind != state.KindEndpoint {
 			continue
 		}
-		id := model.EndpointID(c.ID)
-		if now, there := c.New.(model.Endpoint); (!there || !now.Up) && !known.Endpoint(id).Empty() {
-			known = known.With(facts.Endpoint{ID: id})
+		old := known.Endpoint(model.EndpointID(c.ID))
+		if now, there := c.New.(model.Endpoint); (!there || !now.Up) && !old.Empty() {
+			known = known.With(facts.Endpoint{ID: old.ID})
+			gone = append(gone, old)
 		}
 	}
-	return known
+	return known, gone
 }
 
-func up(s *state.Snapshot, id model.EndpointID) bool {
-	e, there := s.Endpoint(id)
+// needed tells whether anybody's rows can follow from a fact: the endpoint that it is
+// about is up. To forget is always possible.
+func needed(s *state.Snapshot, f facts.Fact) bool {
+	about, ok := f.(facts.Endpoint)
+	if !ok || about.Empty() {
+		return true
+	}
+	e, there := s.Endpoint(about.ID)
 	return there && e.Up
+}
+
+// union returns a and what of b is not in it.
+func union(a, b []desired.Owner) []desired.Owner {
+	for _, o := range b {
+		if !slices.Contains(a, o) {
+			a = append(a, o)
+		}
+	}
+	return a
 }

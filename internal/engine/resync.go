@@ -40,12 +40,11 @@ func (e *Engine) look(ctx context.Context) error {
 // resync makes every hand look at everything, and logs what it found.
 func (e *Engine) resync(ctx context.Context) (desired.Report, error) {
 	// Ports are held before anybody is led there, and whoever listens needs them.
-	claims, claimErr := e.claimAll(ctx, false)
+	claims, claimErr := e.ports.claimAll(ctx, e.Plan(), false)
 	report, err := e.over(func(h Hand) (desired.Report, error) { return h.Resync(ctx, e.Plan()) })
 	report.Drift = append(claims.Drift, report.Drift...)
-	if err = errors.Join(claimErr, err); err == nil {
-		e.late = false
-	}
+	err = errors.Join(claimErr, err)
+	e.owed.settle(err)
 	e.logRepairs(report.Drift)
 	return report, err
 }

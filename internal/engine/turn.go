@@ -19,6 +19,7 @@ type outcome struct {
 	next    *state.Snapshot
 	facts   facts.Set
 	changes []state.Change
+	learned []desired.Owner              // who depends on what the ops asked for
 	ran     []*request                   // those whose op succeeded
 	owners  map[*request][]desired.Owner // whose rows each of them may have changed
 	later   []*request                   // those that touch what another of this turn touched
@@ -33,11 +34,18 @@ type outcome struct {
 func (e *Engine) turn(ctx context.Context, batch []*request) {
 	var tried tries
 	for len(batch) > 0 {
-		out := e.run(batch, tried.known(e.now.Load().facts))
+		e.rebase(ctx)
+		out := e.run(batch, tried)
 		if len(out.ran) == 0 {
 			return
 		}
 		refused, err := e.commit(ctx, out)
+		var stale *state.Stale
+		if errors.As(err, &stale) && tried.stale() {
+			e.behind = true
+			batch = append(out.ran, out.later...)
+			continue
+		}
 		var held *desired.Held
 		if errors.As(err, &held) && tried.again(out, refused, held) {
 			batch = append(out.ran, out.later...)
@@ -65,17 +73,18 @@ func (e *Engine) turn(ctx context.Context, batch []*request) {
 // that fails leaves nothing. One that touches an owner which an earlier op of
 // this turn touched waits for the next: so every row has one op to answer for
 // it, and a container that stops and starts again goes through both.
-func (e *Engine) run(batch []*request, known facts.Set) outcome {
+func (e *Engine) run(batch []*request, tried tries) outcome {
 	out := outcome{next: e.Snapshot().At(e.stored), facts: e.now.Load().facts, owners: map[*request][]desired.Owner{}}
 	touched := map[desired.Owner]bool{}
 	for _, r := range batch {
-		tx := ops.Begin(out.next, known, e.options.Networks.Drivers)
+		tx := ops.Begin(out.next, tried.known(out.facts.With(r.known...)), e.options.Networks.Drivers)
 		if err := protect(func() error { return r.op(tx) }); err != nil {
 			r.answer <- answer{nil, err}
 			continue
 		}
 		next, changes := tx.Commit()
-		owners := plan.Owners(changes)
+		known, learned := learn(next, out.facts, r.known)
+		owners := union(plan.Owners(changes), learned)
 		again := slices.ContainsFunc(owners, func(o desired.Owner) bool { return touched[o] })
 		for _, o := range owners {
 			touched[o] = true
@@ -86,6 +95,7 @@ func (e *Engine) run(batch []*request, known facts.Set) outcome {
 		}
 		out.ran, out.owners[r] = append(out.ran, r), owners
 		out.next, out.changes = next, state.Merge(out.changes, changes)
+		out.facts, out.learned = known, append(out.learned, learned...)
 	}
 	return out
 }
@@ -109,8 +119,14 @@ type refusal []desired.Owner
 // store and kernel are as before.
 func (e *Engine) commit(ctx context.Context, out outcome) (refusal, error) {
 	next := *e.now.Load()
-	next.snapshot, next.facts = out.next, forget(out.facts, out.changes)
-	return e.realise(ctx, next, plan.Owners(out.changes), out.changes)
+	var gone []facts.Fact
+	next.snapshot = out.next
+	next.facts, gone = forget(out.facts, out.changes)
+	refused, err := e.realise(ctx, next, union(plan.Owners(out.changes), out.learned), out.changes)
+	if err == nil {
+		e.asker.forget(gone)
+	}
+	return refused, err
 }
 
 // realise plans what owners want of the next view, makes store and kernel follow,
@@ -124,33 +140,34 @@ func (e *Engine) realise(ctx context.Context, next view, owners []desired.Owner,
 	}
 	deltas := desired.Diff(before.desired, next.desired, owners)
 	claim := claimOf(deltas)
-	if refused, err := e.claim(ctx, claim); err != nil {
+	if refused, err := e.ports.claim(ctx, claim); err != nil {
 		return refused, err
 	}
 	e.reached("claim")
-	if err := e.store(ctx, next.snapshot, changes); err != nil {
-		e.unclaim(ctx, claim)
-		return nil, fmt.Errorf("store the request: %w", err)
+	if next.snapshot != before.snapshot {
+		if err := e.save(ctx, next.snapshot, changes); err != nil {
+			e.ports.unclaim(ctx, claim)
+			return nil, fmt.Errorf("store the request: %w", err)
+		}
 	}
 	e.reached("commit")
 	if err := e.apply(ctx, deltas, next.desired); err != nil {
 		undone := e.undo(ctx, changes, deltas)
-		e.unclaim(ctx, claim)
+		e.ports.unclaim(ctx, claim)
 		return attribute(err), errors.Join(err, undone)
 	}
-	e.release(ctx, claim.gone)
+	e.ports.release(ctx, claim.gone)
 	e.reached("apply")
 	e.now.Store(&next)
 	e.reached("publish")
 	return nil, nil
 }
 
-// follow plans what owners want of the next view, publishes it and makes the kernel
-// follow. The view is so whether the kernel can follow or not, since it was observed:
-// what the kernel refuses it owes.
+// follow plans what owners want of the next view, makes the kernel follow, and
+// publishes it. The view is so whether the kernel can follow or not, since it was
+// observed: what the kernel refuses it owes.
 func (e *Engine) follow(ctx context.Context, next view, owners []desired.Owner) error {
-	before := e.now.Load()
-	e.now.Store(&next)
+	defer func() { e.now.Store(&next) }()
 	if len(owners) == 0 {
 		return nil
 	}
@@ -158,18 +175,16 @@ func (e *Engine) follow(ctx context.Context, next view, owners []desired.Owner) 
 	if err != nil {
 		return fmt.Errorf("plan the model: %w", err)
 	}
-	planned := next
-	planned.desired = want
-	e.now.Store(&planned)
-	deltas := desired.Diff(before.desired, want, owners)
+	deltas := desired.Diff(next.desired, want, owners)
+	next.desired = want
 	claim := claimOf(deltas)
-	e.release(ctx, claim.early)
-	e.regain(ctx, claim.fresh)
+	e.ports.release(ctx, claim.early)
+	e.ports.regain(ctx, claim.fresh)
 	if err := e.apply(ctx, deltas, want); err != nil {
 		e.options.Logger.Warn("the kernel does not follow what was learned yet", "op", "engine.follow", "err", err)
-		e.late = true
+		e.owed.add(err)
 	}
-	e.release(ctx, claim.gone)
+	e.ports.release(ctx, claim.gone)
 	return nil
 }
 
@@ -180,23 +195,6 @@ func (e *Engine) compile(v view, owners []desired.Owner) (desired.State, error) 
 		e.options.Compiled(len(owners))
 	}
 	return e.compileWith(v).Update(e.Plan(), owners)
-}
-
-// store writes the changes that lead to a snapshot.
-func (e *Engine) store(ctx context.Context, next *state.Snapshot, changes []state.Change) error {
-	if next == e.Snapshot() {
-		return nil
-	}
-	return e.save(ctx, next.Revision, changes)
-}
-
-// save writes changes that lead to a revision from the one that was stored last.
-func (e *Engine) save(ctx context.Context, revision uint64, changes []state.Change) error {
-	err := e.options.Store.Commit(ctx, state.Commit{Base: e.stored, Revision: revision, Changes: changes})
-	if err == nil {
-		e.stored = revision
-	}
-	return err
 }
 
 // apply lets every hand follow the deltas. A hand that finds more missing than
@@ -224,8 +222,10 @@ func (e *Engine) apply(ctx context.Context, deltas []desired.Delta, next desired
 // trying.
 func (e *Engine) undo(ctx context.Context, changes []state.Change, deltas []desired.Delta) error {
 	var failed []error
-	if err := e.takeBack(ctx, changes); err != nil {
-		failed = append(failed, fmt.Errorf("take the request back from the store: %w", err))
+	if len(changes) > 0 {
+		if err := e.takeBack(ctx, changes); err != nil {
+			failed = append(failed, fmt.Errorf("take the request back from the store: %w", err))
+		}
 	}
 	back := make([]desired.Delta, len(deltas))
 	for i, d := range deltas {
@@ -237,19 +237,11 @@ func (e *Engine) undo(ctx context.Context, changes []state.Change, deltas []desi
 			_, err = h.Resync(ctx, e.Plan())
 		}
 		if err != nil {
-			e.late = true
+			e.owed.add(err)
 			failed = append(failed, fmt.Errorf("undo: %w", err))
 		}
 	}
 	return errors.Join(failed...)
-}
-
-// takeBack stores the records as they were.
-func (e *Engine) takeBack(ctx context.Context, changes []state.Change) error {
-	if len(changes) == 0 {
-		return nil
-	}
-	return e.save(ctx, e.stored+1, state.Invert(changes))
 }
 
 func attribute(err error) refusal {

@@ -19,7 +19,7 @@ func (e *Engine) upgraded(ctx context.Context, v view) (*state.Snapshot, error) 
 	if len(changes) == 0 {
 		return v.snapshot, nil
 	}
-	if err := e.save(ctx, next.Revision, changes); err != nil {
+	if err := e.save(ctx, next, changes); err != nil {
 		return nil, fmt.Errorf("store the upgraded model: %w", err)
 	}
 	return next, nil

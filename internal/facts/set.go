@@ -3,6 +3,7 @@ package facts
 import (
 	"iter"
 	"net/netip"
+	"strings"
 
 	iradix "github.com/hashicorp/go-immutable-radix/v2"
 
@@ -15,6 +16,8 @@ type Owner string
 
 // HostOwner is the machine itself.
 const HostOwner Owner = "host"
+
+const endpointPrefix = "endpoint/"
 
 // Fact is one thing that was learned: a Host or an Endpoint. It stands for all that
 // is known of its owner; the next one takes its place.
@@ -43,6 +46,14 @@ func (s Set) With(learned ...Fact) Set {
 		s = f.in(s)
 	}
 	return s
+}
+
+// Of returns what is known of an owner, which may be nothing.
+func (s Set) Of(owner Owner) Fact {
+	if id, ok := strings.CutPrefix(string(owner), endpointPrefix); ok {
+		return s.Endpoint(model.EndpointID(id))
+	}
+	return s.Host
 }
 
 // Endpoint returns what is known of an endpoint, which may be nothing.
@@ -75,7 +86,7 @@ type Endpoint struct {
 }
 
 // Owner implements Fact.
-func (e Endpoint) Owner() Owner { return Owner("endpoint/" + string(e.ID)) }
+func (e Endpoint) Owner() Owner { return Owner(endpointPrefix + string(e.ID)) }
 
 // Empty tells whether nothing is known. To learn that is to forget.
 func (e Endpoint) Empty() bool { return e == Endpoint{ID: e.ID} }

@@ -25,7 +25,7 @@ func OwnersOf(s *state.Snapshot, known facts.Set, learned facts.Fact) []desired.
 // to come.
 func ofHost(s *state.Snapshot, old, now facts.Host) []desired.Owner {
 	if old.Packets != now.Packets {
-		return all(s)
+		return All(s)
 	}
 	if !slices.Equal(old.Addrs, now.Addrs) || !slices.Equal(old.MACs, now.MACs) {
 		return []desired.Owner{desired.HostOwner}
@@ -43,8 +43,8 @@ func ofEndpoint(s *state.Snapshot, old, now facts.Endpoint) []desired.Owner {
 	return []desired.Owner{desired.OwnerOf("endpoint", e.ID), desired.OwnerOf("sandbox", e.Sandbox)}
 }
 
-// all returns every owner of a snapshot.
-func all(s *state.Snapshot) []desired.Owner {
+// All returns every owner of a snapshot.
+func All(s *state.Snapshot) []desired.Owner {
 	owners := []desired.Owner{desired.HostOwner}
 	for n := range s.Networks() {
 		owners = append(owners, desired.OwnerOf("network", n.ID))

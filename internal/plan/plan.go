@@ -74,7 +74,7 @@ func (in Input) Update(prev desired.State, owners []desired.Owner) (desired.Stat
 
 // Full compiles every owner of the snapshot.
 func (in Input) Full() (desired.State, error) {
-	return in.Update(desired.State{}, all(in.Snapshot))
+	return in.Update(desired.State{}, All(in.Snapshot))
 }
 
 // Owners returns whose rows a set of changed records can change, in order. Its
