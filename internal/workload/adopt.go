@@ -43,14 +43,14 @@ func (m *Manager) adopt(ctx context.Context, b *box, t model.TaskStatus) (bool, 
 			m.log.Warn("a running container has no network", "container", model.Short(b.id), "op", "container.restore")
 		}
 	}
-	m.catchUpFiles(ctx, b)
+	m.files.catchUpFiles(ctx, b)
 	m.work.Go(func() { m.watch(b, r, exits) })
 	return true, nil
 }
 
 // readOn has the output of a process read that was there before the daemon.
 func (m *Manager) readOn(ctx context.Context, b *box, task *model.Task) error {
-	if err := m.openOutput(ctx, b, task.Pipes); err != nil {
+	if err := m.outputs.openOutput(ctx, b, task.Pipes); err != nil {
 		return err
 	}
 	return m.o.Outputs.Begun(ctx, b.id)

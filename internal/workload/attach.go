@@ -89,7 +89,7 @@ func attachable(r record) error {
 
 // replay writes what the log has from before the client joined.
 func (m *Manager) replay(ctx context.Context, b *box, o AttachOptions, until time.Time, s Streams) error {
-	in, err := m.readLog(b, LogQuery{Until: until, Tail: -1})
+	in, err := m.outputs.readLog(b, LogQuery{Until: until, Tail: -1})
 	if err != nil {
 		return err
 	}

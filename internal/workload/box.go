@@ -93,27 +93,36 @@ func (t turn) must() { t <- struct{}{} }
 
 func (t turn) give() { <-t }
 
+// registry has all containers that there are. It finds them by ID, and by the names that
+// the engine's state gives them.
+type registry struct {
+	engine Engine
+
+	mu    sync.Mutex
+	boxes map[model.ContainerID]*box
+}
+
 // find looks a container up as Docker does: by full ID, then by name with or
 // without a slash, or the name of a link to it ("parent/alias"), then by a prefix
 // of the ID that is not ambiguous.
-func (m *Manager) find(ref string) (*box, error) {
+func (reg *registry) find(ref string) (*box, error) {
 	if ref == "" {
 		return nil, model.Errorf(model.Invalid, "No container name or ID supplied")
 	}
-	if b, ok := m.linkedAs(ref); ok {
+	if b, ok := reg.linkedAs(ref); ok {
 		return b, nil
 	}
-	named, _ := m.o.Engine.Snapshot().ContainerNamed(strings.TrimPrefix(ref, "/"))
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if b, ok := m.boxes[model.ContainerID(ref)]; ok {
+	named, _ := reg.engine.Snapshot().ContainerNamed(strings.TrimPrefix(ref, "/"))
+	reg.mu.Lock()
+	defer reg.mu.Unlock()
+	if b, ok := reg.boxes[model.ContainerID(ref)]; ok {
 		return b, nil
 	}
-	if b, ok := m.boxes[named.ID]; ok {
+	if b, ok := reg.boxes[named.ID]; ok {
 		return b, nil
 	}
 	var found []*box
-	for id, b := range m.boxes {
+	for id, b := range reg.boxes {
 		if strings.HasPrefix(string(id), ref) {
 			found = append(found, b)
 		}
@@ -128,8 +137,8 @@ func (m *Manager) find(ref string) (*box, error) {
 }
 
 // take finds a container and takes its turn; the caller gives it back.
-func (m *Manager) take(ctx context.Context, ref string) (*box, error) {
-	b, err := m.find(ref)
+func (reg *registry) take(ctx context.Context, ref string) (*box, error) {
+	b, err := reg.find(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -147,10 +156,10 @@ func (m *Manager) take(ctx context.Context, ref string) (*box, error) {
 }
 
 // all returns every container, the newest first.
-func (m *Manager) all() []*box {
-	m.mu.Lock()
-	out := slices.Collect(maps.Values(m.boxes))
-	m.mu.Unlock()
+func (reg *registry) all() []*box {
+	reg.mu.Lock()
+	out := slices.Collect(maps.Values(reg.boxes))
+	reg.mu.Unlock()
 	slices.SortFunc(out, func(a, b *box) int {
 		// Created and ID never change.
 		if c := b.rec.Created.Compare(a.rec.Created); c != 0 {

@@ -80,7 +80,7 @@ func (m *Manager) build(ctx context.Context, rec record, nets *network.Networkin
 	if err := m.fillHost(&rec); err != nil {
 		return nil, err
 	}
-	_, err := m.logAttributes(rec)
+	_, err := m.outputs.logAttributes(rec)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func (m *Manager) build(ctx context.Context, rec record, nets *network.Networkin
 	if rec.Mounts, err = m.volumes.Mounts(rec.Config, rec.Host, func() ([]mountPoint, error) { return m.inheritedPoints(rec) }); err != nil {
 		return nil, undo(err)
 	}
-	if err := m.o.Containers.Check(m.spec(rec, netns{}, m.dirs.Files(rec.ID))); err != nil {
+	if err := m.o.Containers.Check(m.specs.spec(rec, netns{}, m.dirs.Files(rec.ID))); err != nil {
 		return nil, undo(err)
 	}
 	if !rec.mode().IsContainer() {
@@ -128,7 +128,7 @@ func (m *Manager) sandbox(rec record) model.Sandbox {
 	sb := model.Sandbox{
 		ID: rec.Sandbox, Container: rec.ID, Name: rec.Name, Mode: model.SandboxOwn,
 		Hostname: rec.Config.Hostname, Domainname: rec.Config.Domainname,
-		DNS: m.resolving(rec), Links: m.opening(rec.Links), NoIPv6: containerspec.NoIPv6(rec.Host.Sysctls),
+		DNS: m.files.resolving(rec), Links: m.opening(rec.Links), NoIPv6: containerspec.NoIPv6(rec.Host.Sysctls),
 		NetAdmin: containerspec.NetAdmin(rec.Host),
 	}
 	if rec.mode().IsHost() {
@@ -156,9 +156,9 @@ func (m *Manager) complete(r CreateRequest) (CreateRequest, error) {
 // byContainerID names the container whose network is shared by its ID, so that it
 // is found when it has another name. One that is not there keeps the name that it
 // was given; the start will tell.
-func (m *Manager) byContainerID(mode container.NetworkMode) container.NetworkMode {
+func (reg *registry) byContainerID(mode container.NetworkMode) container.NetworkMode {
 	if ref := mode.ConnectedContainer(); ref != "" {
-		if b, err := m.find(ref); err == nil {
+		if b, err := reg.find(ref); err == nil {
 			return container.NetworkMode("container:" + string(b.id))
 		}
 	}

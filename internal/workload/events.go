@@ -16,24 +16,30 @@ type Publisher interface {
 	Publish(e events.Message)
 }
 
+// announcer tells what happens to containers.
+type announcer struct {
+	events Publisher
+	engine Engine
+}
+
 // say publishes an event of a container. Attributes are pairs of name and value
 // besides the container's labels, image and name.
-func (m *Manager) say(b *box, action dockerevents.Action, pairs ...string) {
+func (a *announcer) say(b *box, action dockerevents.Action, pairs ...string) {
 	r := b.snapshot()
-	m.o.Events.Publish(events.Container(action, b.id, r.Config.Labels, append([]string{"image", r.Config.Image, "name", r.Name}, pairs...)...))
+	a.events.Publish(events.Container(action, b.id, r.Config.Labels, append([]string{"image", r.Config.Image, "name", r.Name}, pairs...)...))
 }
 
 // sayNetwork publishes that a container joined or left a network.
-func (m *Manager) sayNetwork(action dockerevents.Action, n model.Network, c model.ContainerID) {
-	m.o.Events.Publish(events.Network(action, n, "container", string(c)))
+func (a *announcer) sayNetwork(action dockerevents.Action, n model.Network, c model.ContainerID) {
+	a.events.Publish(events.Network(action, n, "container", string(c)))
 }
 
 // sayNetworks publishes action for every network of a sandbox.
-func (m *Manager) sayNetworks(action dockerevents.Action, b *box) {
-	s := m.o.Engine.Snapshot()
+func (a *announcer) sayNetworks(action dockerevents.Action, b *box) {
+	s := a.engine.Snapshot()
 	for _, e := range s.EndpointsInOrder(b.snapshot().Sandbox) {
 		if n, ok := s.Network(e.Network); ok {
-			m.sayNetwork(action, n, b.id)
+			a.sayNetwork(action, n, b.id)
 		}
 	}
 }

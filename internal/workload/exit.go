@@ -26,7 +26,7 @@ func (m *Manager) watch(b *box, r *run, exits <-chan model.Exit) {
 	if !ok {
 		return // the manager was closed; the container runs on
 	}
-	m.drained(b)
+	m.outputs.drained(b)
 	b.turn.must()
 	do := m.exited(b, r, exit)
 	if do.Remove {
@@ -66,14 +66,14 @@ func (m *Manager) exited(b *box, r *run, exit model.Exit) lifecycle.Action {
 	b.mu.Lock()
 	b.run, b.rec = nil, after
 	b.mu.Unlock()
-	m.takeBack(ctx, b.snapshot(), "container.exit")
+	m.netAdmin.takeBack(ctx, b.snapshot(), "container.exit")
 	if exit.OOMKilled {
 		m.say(b, events.ActionOOM)
 	}
 	m.sayNetworks(events.ActionDisconnect, b)
 	m.say(b, events.ActionDie, "exitCode", strconv.Itoa(exit.Code),
 		"execDuration", seconds(exit.At.Sub(before.State.StartedAt)))
-	m.closeOutput(ctx, b)
+	m.outputs.closeOutput(ctx, b)
 	close(r.ended)
 	b.wake(int64(exit.Code), "", false)
 	r.close() // costs a request where there is an input: nobody waits for it here

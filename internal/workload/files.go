@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 
@@ -13,25 +14,37 @@ import (
 	"github.com/linkspan/linkspan/internal/names"
 	"github.com/linkspan/linkspan/internal/state"
 	"github.com/linkspan/linkspan/internal/workload/containerfiles"
+	"github.com/linkspan/linkspan/internal/workload/records"
 )
+
+// netFiles writes what containers see as /etc/hosts, /etc/hostname and /etc/resolv.conf,
+// and makes it follow their networks and links.
+type netFiles struct {
+	*registry
+	dirs     containerfiles.Dirs
+	records  records.Records
+	log      *slog.Logger
+	defaults *Defaults
+	host     HostFiles
+}
 
 // writeFiles writes a container's files at start; edits of the last run are
 // lost, as with Docker.
-func (m *Manager) writeFiles(b *box, where netns) error {
-	rec, f := b.snapshot(), m.dirs.Files(b.id)
+func (nf *netFiles) writeFiles(b *box, where netns) error {
+	rec, f := b.snapshot(), nf.dirs.Files(b.id)
 	if rec.mode().IsContainer() {
-		theirs := m.dirs.Files(where.owner)
+		theirs := nf.dirs.Files(where.owner)
 		return errors.Join(containerfiles.Link(theirs.Hostname, f.Hostname), containerfiles.Link(theirs.Hosts, f.Hosts), containerfiles.Link(theirs.ResolvConf, f.ResolvConf))
 	}
 	b.files.Lock()
 	defer b.files.Unlock()
 	b.usersFiles = nil
-	s := m.o.Engine.Snapshot()
-	hosts, err := m.hosts(rec, s)
+	s := nf.engine.Snapshot()
+	hosts, err := nf.hosts(rec, s)
 	if err != nil {
 		return err
 	}
-	resolv, err := m.resolvConf(rec, s)
+	resolv, err := nf.resolvConf(rec, s)
 	if err != nil {
 		return err
 	}
@@ -47,41 +60,41 @@ func (m *Manager) writeFiles(b *box, where netns) error {
 // networks: lines come and go in hosts, and resolv.conf is replaced unless the
 // user has changed it. The network has changed already, so that a failure is
 // only logged.
-func (m *Manager) refreshFiles(ctx context.Context, b *box, after *state.Snapshot, op string) {
-	f := m.dirs.Files(b.id)
+func (nf *netFiles) refreshFiles(ctx context.Context, b *box, after *state.Snapshot, op string) {
+	f := nf.dirs.Files(b.id)
 	b.files.Lock()
 	var failed []error
-	for path, refresh := range map[string]func(*box, string, *state.Snapshot) error{f.Hosts: m.refreshHosts, f.ResolvConf: m.refreshResolvConf} {
-		if err := refresh(b, path, after); err != nil && !m.spurned(b, path, err, op) {
+	for path, refresh := range map[string]func(*box, string, *state.Snapshot) error{f.Hosts: nf.refreshHosts, f.ResolvConf: nf.refreshResolvConf} {
+		if err := refresh(b, path, after); err != nil && !nf.spurned(b, path, err, op) {
 			failed = append(failed, err)
 		}
 	}
 	b.files.Unlock()
 	if err := errors.Join(failed...); err != nil {
-		m.log.Error("files of a container not refreshed", "container", model.Short(b.id), "op", op, "err", err)
+		nf.log.Error("files of a container not refreshed", "container", model.Short(b.id), "op", op, "err", err)
 	}
-	m.records.SaveLogged(ctx, b.snapshot().plain(), op)
+	nf.records.SaveLogged(ctx, b.snapshot().plain(), op)
 }
 
 // catchUpFiles does what a daemon that was killed did not get to: it refreshes the
 // files of a running container whose addresses are not those that were last
 // written, and brings the lines of its links up to date.
-func (m *Manager) catchUpFiles(ctx context.Context, b *box) {
-	rec, s := b.snapshot(), m.o.Engine.Snapshot()
+func (nf *netFiles) catchUpFiles(ctx context.Context, b *box) {
+	rec, s := b.snapshot(), nf.engine.Snapshot()
 	if rec.Sandbox == "" {
 		return
 	}
 	if !sameEntries(rec.OwnEntries, ownEntries(rec, s)) {
-		m.refreshFiles(ctx, b, s, "container.restore")
+		nf.refreshFiles(ctx, b, s, "container.restore")
 	}
 	if len(rec.Links)+len(rec.FormerLinks) > 0 {
-		m.catchUpLinks(b)
+		nf.catchUpLinks(b)
 	}
 }
 
 // refreshHosts replaces the lines that were written last. The caller holds the
 // lock of the files.
-func (m *Manager) refreshHosts(b *box, path string, after *state.Snapshot) error {
+func (nf *netFiles) refreshHosts(b *box, path string, after *state.Snapshot) error {
 	rec := b.snapshot()
 	old, now := rec.OwnEntries, ownEntries(rec, after)
 	text, err := containerfiles.Read(path)
@@ -98,13 +111,13 @@ func (m *Manager) refreshHosts(b *box, path string, after *state.Snapshot) error
 
 // refreshResolvConf is the same for resolv.conf. A text that is as it should be is
 // ours, even if the daemon was killed before it could remember.
-func (m *Manager) refreshResolvConf(b *box, path string, after *state.Snapshot) error {
+func (nf *netFiles) refreshResolvConf(b *box, path string, after *state.Snapshot) error {
 	rec := b.snapshot()
 	text, err := containerfiles.Read(path)
 	if err != nil {
 		return err
 	}
-	next, err := m.resolvConf(rec, after)
+	next, err := nf.resolvConf(rec, after)
 	if err != nil {
 		return err
 	}
@@ -148,9 +161,9 @@ func ownEntries(r record, s *state.Snapshot) []names.HostEntry {
 
 // hosts returns a container's /etc/hosts. In the host's namespace it is the
 // host's own, unless the user adds to it.
-func (m *Manager) hosts(r record, s *state.Snapshot) ([]byte, error) {
+func (nf *netFiles) hosts(r record, s *state.Snapshot) ([]byte, error) {
 	if r.mode().IsHost() && len(r.Host.ExtraHosts) == 0 {
-		return containerfiles.HostHosts(m.o.Host.Hosts)
+		return containerfiles.HostHosts(nf.host.Hosts)
 	}
 	var wanted []names.ExtraHost
 	for _, text := range r.Host.ExtraHosts {
@@ -160,20 +173,20 @@ func (m *Manager) hosts(r record, s *state.Snapshot) ([]byte, error) {
 		}
 		wanted = append(wanted, extra)
 	}
-	extra, err := names.ResolveExtraHosts(wanted, m.hostGateways(s))
+	extra, err := names.ResolveExtraHosts(wanted, nf.hostGateways(s))
 	if err != nil {
 		return nil, err
 	}
-	extra = append(extra, m.linkEntries(r, s, "")...)
-	ipv6 := !m.o.Host.NoIPv6 && r.Host.Sysctls["net.ipv6.conf.all.disable_ipv6"] != "1"
+	extra = append(extra, nf.linkEntries(r, s, "")...)
+	ipv6 := !nf.host.NoIPv6 && r.Host.Sysctls["net.ipv6.conf.all.disable_ipv6"] != "1"
 	return names.Hosts(names.HostsFile{IPv6: ipv6, Extra: extra, Own: ownEntries(r, s)}), nil
 }
 
 // hostGateways returns what `host-gateway` stands for: the daemon's setting, or
 // the addresses of the default bridge.
-func (m *Manager) hostGateways(s *state.Snapshot) []netip.Addr {
-	if len(m.o.Defaults.HostGateway) > 0 {
-		return m.o.Defaults.HostGateway
+func (nf *netFiles) hostGateways(s *state.Snapshot) []netip.Addr {
+	if len(nf.defaults.HostGateway) > 0 {
+		return nf.defaults.HostGateway
 	}
 	bridge, ok := s.NetworkNamed(model.NetworkBridge)
 	if !ok {
@@ -189,12 +202,12 @@ func (m *Manager) hostGateways(s *state.Snapshot) []netip.Addr {
 }
 
 // resolvConf returns a container's /etc/resolv.conf.
-func (m *Manager) resolvConf(r record, s *state.Snapshot) ([]byte, error) {
-	text, path, err := containerfiles.HostResolvConf(m.o.Host.ResolvConf)
+func (nf *netFiles) resolvConf(r record, s *state.Snapshot) ([]byte, error) {
+	text, path, err := containerfiles.HostResolvConf(nf.host.ResolvConf)
 	if err != nil {
 		return nil, fmt.Errorf("the host's resolv.conf: %w", err)
 	}
-	f := names.ResolvConfFile{Mode: names.ModeLegacy, Host: text, Path: path, Overrides: m.overrides(r)}
+	f := names.ResolvConfFile{Mode: names.ModeLegacy, Host: text, Path: path, Overrides: nf.overrides(r)}
 	if r.mode().IsHost() {
 		f.Mode = names.ModeHost
 	}
@@ -208,28 +221,28 @@ func (m *Manager) resolvConf(r record, s *state.Snapshot) ([]byte, error) {
 }
 
 // overrides returns the container's settings, the daemon's where it has none.
-func (m *Manager) overrides(r record) names.Overrides {
+func (nf *netFiles) overrides(r record) names.Overrides {
 	out := names.Overrides{Servers: r.Host.DNS, Search: r.Host.DNSSearch, Options: r.Host.DNSOptions}
 	if len(out.Servers) == 0 {
-		out.Servers = m.o.Defaults.DNS
+		out.Servers = nf.defaults.DNS
 	}
 	if len(out.Search) == 0 {
-		out.Search = m.o.Defaults.DNSSearch
+		out.Search = nf.defaults.DNSSearch
 	}
 	if len(out.Options) == 0 {
-		out.Options = m.o.Defaults.DNSOptions
+		out.Options = nf.defaults.DNSOptions
 	}
 	return out
 }
 
 // resolving returns how the engine's resolver serves a container, should it join
 // a network that has one.
-func (m *Manager) resolving(r record) model.Resolving {
-	text, path, err := containerfiles.HostResolvConf(m.o.Host.ResolvConf)
+func (nf *netFiles) resolving(r record) model.Resolving {
+	text, path, err := containerfiles.HostResolvConf(nf.host.ResolvConf)
 	if err != nil {
-		m.log.Warn("the host's resolv.conf", "container", model.Short(r.ID), "op", "container.start", "err", err)
+		nf.log.Warn("the host's resolv.conf", "container", model.Short(r.ID), "op", "container.start", "err", err)
 	}
-	return names.Render(names.ResolvConfFile{Mode: names.ModeInternal, Host: text, Path: path, Overrides: m.overrides(r)}).Resolving()
+	return names.Render(names.ResolvConfFile{Mode: names.ModeInternal, Host: text, Path: path, Overrides: nf.overrides(r)}).Resolving()
 }
 
 func sameResolving(s *state.Snapshot, id model.SandboxID, r model.Resolving) bool {
@@ -239,7 +252,7 @@ func sameResolving(s *state.Snapshot, id model.SandboxID, r model.Resolving) boo
 
 // spurned tells whether err is of a file that its user has made what it is, and
 // says so once for every run and file. The caller holds the lock of the files.
-func (m *Manager) spurned(b *box, path string, err error, op string) bool {
+func (nf *netFiles) spurned(b *box, path string, err error, op string) bool {
 	if !errors.Is(err, containerfiles.ErrUsers) {
 		return false
 	}
@@ -248,7 +261,7 @@ func (m *Manager) spurned(b *box, path string, err error, op string) bool {
 			b.usersFiles = map[string]bool{}
 		}
 		b.usersFiles[path] = true
-		m.log.Warn("a container has made a file of its own that is not kept up to date any more", "container", model.Short(b.id), "op", op, "err", err)
+		nf.log.Warn("a container has made a file of its own that is not kept up to date any more", "container", model.Short(b.id), "op", op, "err", err)
 	}
 	return true
 }

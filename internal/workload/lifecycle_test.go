@@ -364,9 +364,9 @@ func TestRemovalFinishedLater(t *testing.T) {
 		return err == nil && len(have) == 0
 	})
 	soon(t, "nobody is about it any more", func() bool {
-		b.unfinished.mu.Lock()
-		defer b.unfinished.mu.Unlock()
-		return !b.unfinished.busy
+		b.cleanups.mu.Lock()
+		defer b.cleanups.mu.Unlock()
+		return !b.cleanups.busy
 	})
 	b.nothingLeft()
 }

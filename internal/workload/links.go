@@ -20,7 +20,7 @@ import (
 
 // findLinks returns the links of a container that is being made. On networks of
 // the user's own links are part of memberships.
-func (m *Manager) findLinks(r record) ([]link, error) {
+func (reg *registry) findLinks(r record) ([]link, error) {
 	if r.mode().IsUserDefined() {
 		return nil, nil
 	}
@@ -30,7 +30,7 @@ func (m *Manager) findLinks(r record) ([]link, error) {
 		if err != nil {
 			return nil, err
 		}
-		target, err := m.linkable(name)
+		target, err := reg.linkable(name)
 		if err != nil {
 			return nil, err
 		}
@@ -45,10 +45,10 @@ func (m *Manager) findLinks(r record) ([]link, error) {
 const maxShared = 16
 
 // linkable finds the container whose network a link to name leads to.
-func (m *Manager) linkable(name string) (record, error) {
+func (reg *registry) linkable(name string) (record, error) {
 	ref := name
 	for range maxShared {
-		b, err := m.find(ref)
+		b, err := reg.find(ref)
 		if err != nil {
 			return record{}, model.Errorf(model.Invalid, "could not get container for %s: %v", name, err)
 		}
@@ -67,10 +67,10 @@ func (m *Manager) linkable(name string) (record, error) {
 
 // opening returns what the links open where containers are kept apart: the ports
 // that their targets expose.
-func (m *Manager) opening(links []link) []model.SandboxLink {
+func (reg *registry) opening(links []link) []model.SandboxLink {
 	var out []model.SandboxLink
 	for _, l := range links {
-		target, ok := m.byID(l.Target)
+		target, ok := reg.byID(l.Target)
 		if !ok || slices.ContainsFunc(out, func(o model.SandboxLink) bool { return o.Target == target.Sandbox }) {
 			continue
 		}
@@ -80,10 +80,10 @@ func (m *Manager) opening(links []link) []model.SandboxLink {
 }
 
 // byID returns the record of a container that is there.
-func (m *Manager) byID(id model.ContainerID) (record, bool) {
-	m.mu.Lock()
-	b, ok := m.boxes[id]
-	m.mu.Unlock()
+func (reg *registry) byID(id model.ContainerID) (record, bool) {
+	reg.mu.Lock()
+	b, ok := reg.boxes[id]
+	reg.mu.Unlock()
 	if !ok {
 		return record{}, false
 	}
@@ -91,21 +91,21 @@ func (m *Manager) byID(id model.ContainerID) (record, bool) {
 }
 
 // linkedAs finds the container to which a link leads, by the link's name.
-func (m *Manager) linkedAs(name string) (*box, bool) {
+func (reg *registry) linkedAs(name string) (*box, bool) {
 	owner, alias, ok := strings.Cut(strings.TrimPrefix(name, "/"), "/")
 	if !ok {
 		return nil, false
 	}
-	named, _ := m.o.Engine.Snapshot().ContainerNamed(owner)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	b, ok := m.boxes[named.ID]
+	named, _ := reg.engine.Snapshot().ContainerNamed(owner)
+	reg.mu.Lock()
+	defer reg.mu.Unlock()
+	b, ok := reg.boxes[named.ID]
 	if !ok {
 		return nil, false
 	}
 	for _, l := range b.snapshot().Links {
 		if l.Alias == alias {
-			target, there := m.boxes[l.Target]
+			target, there := reg.boxes[l.Target]
 			return target, there
 		}
 	}
@@ -114,12 +114,12 @@ func (m *Manager) linkedAs(name string) (*box, bool) {
 
 // checkTargets refuses to start a container with a link that leads nowhere. A
 // container that is not on the default bridge has no use for its links.
-func (m *Manager) checkTargets(r record, s *state.Snapshot) error {
+func (n *namespaces) checkTargets(r record, s *state.Snapshot) error {
 	if len(r.Links) == 0 || !onBridge(r, s) {
 		return nil
 	}
 	for _, l := range r.Links {
-		target, ok := m.byID(l.Target)
+		target, ok := n.byID(l.Target)
 		switch {
 		case !ok: // the link has gone with its target
 		case !target.State.Running || target.State.Restarting:
@@ -149,18 +149,18 @@ func (r record) linkName(l link) string { return "/" + r.Name + "/" + l.Alias }
 
 // linkEntries returns the lines of hosts for the links of r, or only those to
 // target if that is not empty. Targets that are not up have none.
-func (m *Manager) linkEntries(r record, s *state.Snapshot, target model.ContainerID) []names.HostEntry {
-	return m.linkEntriesOf(r, s, target, func(to record) string { return to.Name })
+func (nf *netFiles) linkEntries(r record, s *state.Snapshot, target model.ContainerID) []names.HostEntry {
+	return nf.linkEntriesOf(r, s, target, func(to record) string { return to.Name })
 }
 
 // linkEntriesOf is linkEntries where name says what the targets are called.
-func (m *Manager) linkEntriesOf(r record, s *state.Snapshot, target model.ContainerID, name func(record) string) []names.HostEntry {
+func (nf *netFiles) linkEntriesOf(r record, s *state.Snapshot, target model.ContainerID, name func(record) string) []names.HostEntry {
 	if len(r.Links) == 0 || !onBridge(r, s) {
 		return nil
 	}
 	var out []names.HostEntry
 	for _, l := range r.Links {
-		to, ok := m.byID(l.Target)
+		to, ok := nf.byID(l.Target)
 		if !ok || target != "" && l.Target != target {
 			continue
 		}
@@ -180,14 +180,14 @@ func (m *Manager) linkEntriesOf(r record, s *state.Snapshot, target model.Contai
 // linkEnvironment returns the variables that tell a container of its links, if
 // the daemon gives any. They are true at its start, and for as long as the
 // targets keep their addresses.
-func (m *Manager) linkEnvironment(r record) []string {
-	if !m.o.Defaults.LinkEnvironment || len(r.Links) == 0 {
+func (nf *netFiles) linkEnvironment(r record) []string {
+	if !nf.defaults.LinkEnvironment || len(r.Links) == 0 {
 		return nil
 	}
 	var out []string
-	s := m.o.Engine.Snapshot()
+	s := nf.engine.Snapshot()
 	for _, l := range r.Links {
-		to, ok := m.byID(l.Target)
+		to, ok := nf.byID(l.Target)
 		if e, _ := bridgeEndpoint(to, s); ok && e.Up {
 			out = append(out, names.LinkEnvironment(names.Linked{
 				Name: r.linkName(l), Alias: l.Alias, Addr: e.Addr4, Ports: containerspec.Exposed(to.Config.ExposedPorts), Env: to.Config.Env,
@@ -198,14 +198,14 @@ func (m *Manager) linkEnvironment(r record) []string {
 }
 
 // linkers returns the containers that have a link to target.
-func (m *Manager) linkers(target record, s *state.Snapshot) []*box {
+func (nf *netFiles) linkers(target record, s *state.Snapshot) []*box {
 	sb, _ := s.Sandbox(target.Sandbox)
 	var out []*box
 	for _, id := range sb.LinkedBy {
 		from, _ := s.Sandbox(id)
-		m.mu.Lock()
-		b, ok := m.boxes[from.Container]
-		m.mu.Unlock()
+		nf.mu.Lock()
+		b, ok := nf.boxes[from.Container]
+		nf.mu.Unlock()
 		if ok {
 			out = append(out, b)
 		}
@@ -216,17 +216,17 @@ func (m *Manager) linkers(target record, s *state.Snapshot) []*box {
 // moveLinksTo brings the hosts files of those who link to a container up to date
 // that has started, perhaps with another address. Its own start does not fail for
 // their sake.
-func (m *Manager) moveLinksTo(target record) {
-	for _, b := range m.linkers(target, m.o.Engine.Snapshot()) {
-		m.moveLinks(b, target.ID, "container.start")
+func (nf *netFiles) moveLinksTo(target record) {
+	for _, b := range nf.linkers(target, nf.engine.Snapshot()) {
+		nf.moveLinks(b, target.ID, "container.start")
 	}
 }
 
 // moveLinks brings the lines of a container's links up to date, or only those to
 // target if that is not empty.
-func (m *Manager) moveLinks(b *box, target model.ContainerID, op string) {
-	m.editHosts(b, op, func(text []byte) []byte {
-		for _, e := range m.linkEntries(b.snapshot(), m.o.Engine.Snapshot(), target) {
+func (nf *netFiles) moveLinks(b *box, target model.ContainerID, op string) {
+	nf.editHosts(b, op, func(text []byte) []byte {
+		for _, e := range nf.linkEntries(b.snapshot(), nf.engine.Snapshot(), target) {
 			text = names.MoveLines(text, e)
 		}
 		return text
@@ -236,50 +236,50 @@ func (m *Manager) moveLinks(b *box, target model.ContainerID, op string) {
 // catchUpLinks does to a container's hosts file what a daemon that was killed did not
 // get to: lines of links that are gone go, and lines of targets that were renamed or
 // came back with another address follow.
-func (m *Manager) catchUpLinks(b *box) {
-	rec, s := b.snapshot(), m.o.Engine.Snapshot()
-	m.editHosts(b, "container.restore", func(text []byte) []byte {
-		text = names.RemoveLines(text, without(rec.FormerLinks, m.linkEntries(rec, s, "")))
-		return names.ReplaceLines(text, m.formerEntries(rec, s), m.linkEntries(rec, s, ""))
+func (nf *netFiles) catchUpLinks(b *box) {
+	rec, s := b.snapshot(), nf.engine.Snapshot()
+	nf.editHosts(b, "container.restore", func(text []byte) []byte {
+		text = names.RemoveLines(text, without(rec.FormerLinks, nf.linkEntries(rec, s, "")))
+		return names.ReplaceLines(text, nf.formerEntries(rec, s), nf.linkEntries(rec, s, ""))
 	})
-	m.moveLinks(b, "", "container.restore")
+	nf.moveLinks(b, "", "container.restore")
 }
 
 // formerEntries returns linkEntries with the names that the targets had before.
-func (m *Manager) formerEntries(r record, s *state.Snapshot) []names.HostEntry {
-	return m.linkEntriesOf(r, s, "", func(to record) string { return cmp.Or(to.FormerName, to.Name) })
+func (nf *netFiles) formerEntries(r record, s *state.Snapshot) []names.HostEntry {
+	return nf.linkEntriesOf(r, s, "", func(to record) string { return cmp.Or(to.FormerName, to.Name) })
 }
 
 // renameLinks makes the hosts files of those who link to a container follow its
 // new name.
-func (m *Manager) renameLinks(target record, change func()) {
-	s, id := m.o.Engine.Snapshot(), target.ID
-	linkers := m.linkers(target, s)
+func (nf *netFiles) renameLinks(target record, change func()) {
+	s, id := nf.engine.Snapshot(), target.ID
+	linkers := nf.linkers(target, s)
 	before := make([][]names.HostEntry, len(linkers))
 	for i, b := range linkers {
-		before[i] = m.linkEntries(b.snapshot(), s, id)
+		before[i] = nf.linkEntries(b.snapshot(), s, id)
 	}
 	change()
 	for i, b := range linkers {
-		m.editHosts(b, "container.rename", func(text []byte) []byte {
-			return names.ReplaceLines(text, before[i], m.linkEntries(b.snapshot(), s, id))
+		nf.editHosts(b, "container.rename", func(text []byte) []byte {
+			return names.ReplaceLines(text, before[i], nf.linkEntries(b.snapshot(), s, id))
 		})
 	}
 }
 
 // editHosts changes the hosts file of a container, if there is one yet.
-func (m *Manager) editHosts(b *box, op string, change func([]byte) []byte) {
+func (nf *netFiles) editHosts(b *box, op string, change func([]byte) []byte) {
 	b.files.Lock()
 	defer b.files.Unlock()
-	file := m.dirs.Files(b.id).Hosts
+	file := nf.dirs.Files(b.id).Hosts
 	text, err := containerfiles.Read(file)
 	if err == nil {
 		if next := change(text); !slices.Equal(next, text) {
 			err = containerfiles.Rewrite(file, next)
 		}
 	}
-	if err != nil && !m.spurned(b, file, err, op) && !errors.Is(err, fs.ErrNotExist) {
-		m.log.Error("links of a container not refreshed", "container", model.Short(b.id), "op", op, "err", err)
+	if err != nil && !nf.spurned(b, file, err, op) && !errors.Is(err, fs.ErrNotExist) {
+		nf.log.Error("links of a container not refreshed", "container", model.Short(b.id), "op", op, "err", err)
 	}
 }
 
@@ -302,7 +302,7 @@ func (m *Manager) RemoveLink(ctx context.Context, name string) error {
 		return model.Errorf(model.NotFound, "No such link: /%s", strings.TrimPrefix(name, "/"))
 	}
 	target := rec.Links[i].Target
-	lines := m.linkEntries(record{Name: rec.Name, Sandbox: rec.Sandbox, Links: rec.Links[i : i+1]}, m.o.Engine.Snapshot(), target)
+	lines := m.files.linkEntries(record{Name: rec.Name, Sandbox: rec.Sandbox, Links: rec.Links[i : i+1]}, m.o.Engine.Snapshot(), target)
 	left := slices.Delete(slices.Clone(rec.Links), i, i+1)
 	var closing []ops.Op
 	if to, ok := m.byID(target); ok && !slices.ContainsFunc(left, func(l link) bool { return l.Target == target }) {
@@ -313,15 +313,15 @@ func (m *Manager) RemoveLink(ctx context.Context, name string) error {
 		return err
 	}
 	b.set(rec)
-	m.editHosts(b, "container.unlink", func(text []byte) []byte { return names.RemoveLines(text, lines) })
+	m.files.editHosts(b, "container.unlink", func(text []byte) []byte { return names.RemoveLines(text, lines) })
 	return nil
 }
 
 // shownLinks returns a container's links as inspect has them, nil without any.
-func (m *Manager) shownLinks(r record) []string {
+func (reg *registry) shownLinks(r record) []string {
 	var out []string
 	for _, l := range r.Links {
-		if target, ok := m.byID(l.Target); ok {
+		if target, ok := reg.byID(l.Target); ok {
 			out = append(out, "/"+target.Name+":"+r.linkName(l))
 		}
 	}
@@ -329,9 +329,9 @@ func (m *Manager) shownLinks(r record) []string {
 }
 
 // linkedNames returns, by container, the names that links give it.
-func (m *Manager) linkedNames() map[model.ContainerID][]string {
+func (reg *registry) linkedNames() map[model.ContainerID][]string {
 	out := map[model.ContainerID][]string{}
-	for _, b := range m.all() {
+	for _, b := range reg.all() {
 		r := b.snapshot()
 		for _, l := range r.Links {
 			out[l.Target] = append(out[l.Target], r.linkName(l))

@@ -155,7 +155,7 @@ func TestLinkEnvironment(t *testing.T) {
 		r.Config.ExposedPorts = network.PortSet{network.MustParsePort("5432/tcp"): {}}
 	})
 	app := b.boxes[model.ContainerID(b.run("app", linking("db")))].snapshot()
-	got := b.process(app).Env
+	got := b.specs.process(app).Env
 	for _, want := range []string{"DB_PORT_5432_TCP=tcp://" + b.address(db) + ":5432", "DB_NAME=/app/db", "DB_ENV_PASSWORD=secret"} {
 		if !slices.Contains(got, want) {
 			t.Errorf("no %s in %q", want, got)
@@ -172,7 +172,7 @@ func TestLinkEnvironment(t *testing.T) {
 		t.Errorf("after the target went from %s to %s: %q", old, b.address(db), made)
 	}
 	b.o.Defaults.LinkEnvironment = false
-	if got := b.process(app).Env; slices.ContainsFunc(got, func(v string) bool { return strings.HasPrefix(v, "DB_") }) {
+	if got := b.specs.process(app).Env; slices.ContainsFunc(got, func(v string) bool { return strings.HasPrefix(v, "DB_") }) {
 		t.Errorf("without the switch: %q", got)
 	}
 }

@@ -9,13 +9,13 @@ import (
 
 // logAttributes returns what is noted with every line of a container's log.
 // Errors have Docker's words, with which it refuses to start such a container.
-func (m *Manager) logAttributes(r record) (map[string]string, error) {
+func (out *outputs) logAttributes(r record) (map[string]string, error) {
 	if r.Host.LogConfig.Type == "none" {
 		return nil, nil
 	}
 	command := slices.Concat(r.Config.Entrypoint, r.Config.Cmd)
-	out, err := logger.Attributes(&logger.Info{
-		Config: r.Host.LogConfig.Config, LogPath: m.dirs.Log(r.ID), DaemonName: "docker",
+	attributes, err := logger.Attributes(&logger.Info{
+		Config: r.Host.LogConfig.Config, LogPath: out.dirs.Log(r.ID), DaemonName: "docker",
 		ContainerID: string(r.ID), ContainerName: "/" + r.Name, ContainerCreated: r.Created,
 		ContainerEntrypoint: command[0], ContainerArgs: command[1:],
 		ContainerImageID: string(r.Image), ContainerImageName: r.Config.Image,
@@ -24,5 +24,5 @@ func (m *Manager) logAttributes(r record) (map[string]string, error) {
 	if err != nil {
 		return nil, model.Errorf(model.Invalid, "failed to create task for container: failed to initialize logging driver: %w", err)
 	}
-	return out, nil
+	return attributes, nil
 }

@@ -17,7 +17,7 @@ import (
 const timestamp = "2006-01-02T15:04:05.000000000Z07:00"
 
 // readLog reads a container's log. Following ends with the run that is.
-func (m *Manager) readLog(b *box, q LogQuery) (LogReader, error) {
+func (out *outputs) readLog(b *box, q LogQuery) (LogReader, error) {
 	if b.snapshot().Host.LogConfig.Type == "none" {
 		return nil, model.Errorf(model.NotImplemented, "configured logging driver does not support reading")
 	}
@@ -26,7 +26,7 @@ func (m *Manager) readLog(b *box, q LogQuery) (LogReader, error) {
 	} else {
 		q.Follow = false
 	}
-	return m.o.Logs.Read(m.dirs.Log(b.id), q)
+	return out.logs.Read(out.dirs.Log(b.id), q)
 }
 
 // Logs writes a container's output to out, one Write for each entry, and with
@@ -39,7 +39,7 @@ func (m *Manager) Logs(ctx context.Context, ref string, o LogOptions, out Stream
 	if !o.Stdout && !o.Stderr {
 		return refuse("Bad parameters: you must choose at least one stream")
 	}
-	in, err := m.readLog(b, LogQuery{Since: o.Since, Until: o.Until, Tail: o.Tail, Follow: o.Follow, Details: o.Details})
+	in, err := m.outputs.readLog(b, LogQuery{Since: o.Since, Until: o.Until, Tail: o.Tail, Follow: o.Follow, Details: o.Details})
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func (m *Manager) inheritedPoints(r record) ([]mountPoint, error) {
 
 // runtimeMounts returns the mounts for the runtime: the user's and the three
 // files, unless the user mounted something in their place.
-func (m *Manager) runtimeMounts(r record, f containerfiles.Files) []model.Mount {
+func (s *specs) runtimeMounts(r record, f containerfiles.Files) []model.Mount {
 	var out []model.Mount
 	taken := map[string]bool{}
 	for _, p := range r.Mounts {

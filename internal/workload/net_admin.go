@@ -2,6 +2,7 @@ package workload
 
 import (
 	"context"
+	"log/slog"
 	"path/filepath"
 
 	"github.com/linkspan/linkspan/internal/containerspec"
@@ -17,46 +18,53 @@ import (
 // plain container is enough, as long as it runs. A privileged exec is not: it comes
 // and goes, and ports are not to change with it.
 
+// netAdmin has sandboxes say who may configure their interfaces.
+type netAdmin struct {
+	*registry
+	dirs containerfiles.Dirs
+	log  *slog.Logger
+}
+
 // lend says of the sandbox that a container is about to share what the container
 // brings along.
-func (m *Manager) lend(ctx context.Context, r record, owner model.ContainerID) error {
+func (n *netAdmin) lend(ctx context.Context, r record, owner model.ContainerID) error {
 	if !r.mode().IsContainer() || !containerspec.NetAdmin(r.Host) {
 		return nil
 	}
-	sb, ok := m.o.Engine.Snapshot().SandboxOf(owner)
+	sb, ok := n.engine.Snapshot().SandboxOf(owner)
 	if !ok {
 		return nil // the host's network
 	}
-	_, err := m.o.Engine.Do(ctx, ops.SetNetAdmin(sb.ID, true))
+	_, err := n.engine.Do(ctx, ops.SetNetAdmin(sb.ID, true))
 	return err
 }
 
 // takeBack is the opposite, after a container has ended.
-func (m *Manager) takeBack(ctx context.Context, r record, op string) {
+func (n *netAdmin) takeBack(ctx context.Context, r record, op string) {
 	if r.mode().IsContainer() && containerspec.NetAdmin(r.Host) {
-		m.reviewNetAdmin(ctx, op)
+		n.reviewNetAdmin(ctx, op)
 	}
 }
 
 // reviewNetAdmin makes every sandbox say what is so: also those that were recorded
 // before anybody asked.
-func (m *Manager) reviewNetAdmin(ctx context.Context, op string) {
+func (n *netAdmin) reviewNetAdmin(ctx context.Context, op string) {
 	lent := map[model.ContainerID]bool{}
-	for _, b := range m.all() {
+	for _, b := range n.all() {
 		if r := b.snapshot(); r.State.Running && r.mode().IsContainer() && containerspec.NetAdmin(r.Host) {
-			lent[m.sharedOwner(r.ID)] = true
+			lent[n.sharedOwner(r.ID)] = true
 		}
 	}
-	now := m.o.Engine.Snapshot()
-	for _, b := range m.all() {
+	now := n.engine.Snapshot()
+	for _, b := range n.all() {
 		r := b.snapshot()
 		want := containerspec.NetAdmin(r.Host) || lent[r.ID]
 		if r.Sandbox == "" || sameNetAdmin(now, r.Sandbox, want) {
 			continue
 		}
-		_, err := m.o.Engine.Do(ctx, ops.SetNetAdmin(r.Sandbox, want))
+		_, err := n.engine.Do(ctx, ops.SetNetAdmin(r.Sandbox, want))
 		if err != nil && model.KindOf(err) != model.NotFound {
-			m.log.Error("how far a container is believed has not changed", "container", model.Short(r.ID), "op", op, "err", err)
+			n.log.Error("how far a container is believed has not changed", "container", model.Short(r.ID), "op", op, "err", err)
 		}
 	}
 }
@@ -68,15 +76,15 @@ func sameNetAdmin(s *state.Snapshot, id model.SandboxID, want bool) bool {
 
 // sharedOwner returns whose network a container shares: not by the name that its
 // mode gives, which may be another's by now, but as its last start found it.
-func (m *Manager) sharedOwner(id model.ContainerID) model.ContainerID {
-	target, err := containerfiles.LinkedTo(m.dirs.Netns(id))
+func (n *netAdmin) sharedOwner(id model.ContainerID) model.ContainerID {
+	target, err := containerfiles.LinkedTo(n.dirs.Netns(id))
 	if err != nil {
-		m.log.Warn("whose network a container shares is not known", "container", model.Short(id), "op", "sandbox.share", "err", err)
+		n.log.Warn("whose network a container shares is not known", "container", model.Short(id), "op", "sandbox.share", "err", err)
 	}
 	if target == "" {
 		return ""
 	}
-	b, err := m.find(filepath.Base(target))
+	b, err := n.find(filepath.Base(target))
 	if err != nil {
 		return ""
 	}

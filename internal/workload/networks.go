@@ -32,7 +32,7 @@ func (m *Manager) Connect(ctx context.Context, ref, networkRef string, settings 
 	if err != nil || b.current() == nil {
 		return nil //nolint:nilerr // the network went away again, which is its own request
 	}
-	m.refreshFiles(ctx, b, s, "network.connect")
+	m.files.refreshFiles(ctx, b, s, "network.connect")
 	m.sayNetwork(events.ActionConnect, n, b.id)
 	return nil
 }
@@ -62,7 +62,7 @@ func (m *Manager) Disconnect(ctx context.Context, ref, networkRef string, force 
 	if err != nil || absent != nil || b.current() == nil {
 		return err
 	}
-	m.refreshFiles(ctx, b, after, "network.disconnect")
+	m.files.refreshFiles(ctx, b, after, "network.disconnect")
 	m.sayNetwork(events.ActionDisconnect, n, b.id)
 	return nil
 }

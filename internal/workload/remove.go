@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	dockerevents "github.com/moby/moby/api/types/events"
 
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/ops"
 )
 
 // Remove removes a container. One that runs is refused (Conflict) unless Force.
@@ -70,8 +68,8 @@ func (m *Manager) remove(ctx context.Context, b *box, o RemoveOptions) error {
 	m.mu.Unlock()
 	m.execs.Forget(b.id)
 	left := remains{rec.ID, held, made}
-	err = m.dismantle(ctx, left)
-	if err != nil && m.finishLater(left) {
+	err = m.cleanups.teardown(ctx, left)
+	if err != nil && m.cleanups.finishLater(left) {
 		// The container is gone for all who ask; what is left is the manager's affair.
 		m.log.Warn("removal to be finished later", "container", model.Short(b.id), "op", "container.remove", "err", err)
 		err = nil
@@ -79,7 +77,7 @@ func (m *Manager) remove(ctx context.Context, b *box, o RemoveOptions) error {
 	if o.Volumes {
 		err = errors.Join(err, m.volumes.Remove(rec.Mounts))
 	}
-	m.closeOutput(ctx, b)
+	m.outputs.closeOutput(ctx, b)
 	m.say(b, dockerevents.ActionDestroy)
 	// Why a start failed is no news for those who wait for the removal, only why
 	// that failed is.
@@ -89,19 +87,4 @@ func (m *Manager) remove(ctx context.Context, b *box, o RemoveOptions) error {
 	}
 	b.wake(int64(rec.State.ExitCode), problem, true)
 	return err
-}
-
-// dismantle removes what is left of a container that is out of the state, but for its
-// volumes. What is gone already is success.
-func (m *Manager) dismantle(ctx context.Context, left remains) error {
-	var network, runtime error
-	var both sync.WaitGroup
-	if left.sandbox != "" {
-		both.Go(func() { _, network = m.o.Engine.Do(ctx, ops.RemoveSandbox(left.sandbox)) })
-	}
-	if left.made {
-		both.Go(func() { runtime = m.o.Containers.Delete(ctx, left.id) })
-	}
-	both.Wait()
-	return errors.Join(network, runtime, m.dirs.Remove(left.id))
 }

@@ -56,7 +56,7 @@ func (m *Manager) Restore(ctx context.Context) error {
 	}
 	m.sweepSandboxes(ctx)
 	m.sweepDirectories()
-	m.reviewNetAdmin(ctx, "container.restore") // before anything is started
+	m.netAdmin.reviewNetAdmin(ctx, "container.restore") // before anything is started
 	m.restoreAll(ctx, tasks)
 	m.keepOutputs(ctx, tasks)
 	m.work.Go(m.watchDrops)

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/workload/containerfiles"
 )
 
 // run is one life of a container's process, from NewTask to the recorded exit.
@@ -33,42 +35,51 @@ func (r *run) close() {
 	}
 }
 
+// outputs has what containers print read and logged.
+type outputs struct {
+	reader Outputs
+	logs   Logs
+	dirs   containerfiles.Dirs
+	closed context.Context // ends with the manager
+	log    *slog.Logger
+}
+
 // openOutput has a container's output read and logged. Drivers that write
 // elsewhere are refused when the container is made.
-func (m *Manager) openOutput(ctx context.Context, b *box, pipes model.Pipes) error {
+func (out *outputs) openOutput(ctx context.Context, b *box, pipes model.Pipes) error {
 	o := model.Output{Container: b.id, Pipes: pipes}
 	rec := b.snapshot()
 	if c := rec.Host.LogConfig; c.Type != "none" {
-		o.Log, o.Options = m.dirs.Log(b.id), c.Config
+		o.Log, o.Options = out.dirs.Log(b.id), c.Config
 	}
 	var err error
-	if o.Attributes, err = m.logAttributes(rec); err != nil {
+	if o.Attributes, err = out.logAttributes(rec); err != nil {
 		// Refused when the container is made; one of an earlier release shall not fail.
-		m.log.Warn("log attributes are not noted", "container", model.Short(b.id), "op", "output.open", "err", err)
+		out.log.Warn("log attributes are not noted", "container", model.Short(b.id), "op", "output.open", "err", err)
 	}
-	if err = m.o.Outputs.Open(ctx, o); err != nil {
+	if err = out.reader.Open(ctx, o); err != nil {
 		return fmt.Errorf("failed to initialize logging driver: %w", err)
 	}
 	return nil
 }
 
 // closeOutput ends the reading of a container's output, and the clients attached.
-func (m *Manager) closeOutput(ctx context.Context, b *box) {
+func (out *outputs) closeOutput(ctx context.Context, b *box) {
 	b.input.Set(nil)
-	if err := m.o.Outputs.Close(ctx, b.id); err != nil {
-		m.log.Warn("output not closed", "container", model.Short(b.id), "op", "output.close", "err", err)
+	if err := out.reader.Close(ctx, b.id); err != nil {
+		out.log.Warn("output not closed", "container", model.Short(b.id), "op", "output.close", "err", err)
 	}
 }
 
 // drained waits until the output of an ended process was read, within limits.
-func (m *Manager) drained(b *box) {
-	ctx, cancel := context.WithTimeout(m.closed, drainLimit)
+func (out *outputs) drained(b *box) {
+	ctx, cancel := context.WithTimeout(out.closed, drainLimit)
 	defer cancel()
-	err := m.o.Outputs.Drain(ctx, b.id)
+	err := out.reader.Drain(ctx, b.id)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		m.log.Warn("output goes on after the end", "container", model.Short(b.id), "op", "container.exit")
+		out.log.Warn("output goes on after the end", "container", model.Short(b.id), "op", "container.exit")
 	} else if err != nil {
-		m.log.Warn("output may not be complete", "container", model.Short(b.id), "op", "container.exit", "err", err)
+		out.log.Warn("output may not be complete", "container", model.Short(b.id), "op", "container.exit", "err", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package workload
 
 import (
 	"fmt"
+	"log/slog"
 	"path/filepath"
 
 	"github.com/moby/moby/api/types/container"
@@ -10,14 +11,21 @@ import (
 	"github.com/linkspan/linkspan/internal/workload/containerfiles"
 )
 
+// namespaces finds those of other containers that a container joins.
+type namespaces struct {
+	*registry
+	dirs containerfiles.Dirs
+	log  *slog.Logger
+}
+
 // shareSpec says in spec whose process and IPC namespaces a container has.
-func (m *Manager) shareSpec(spec *model.ContainerSpec, r record) {
+func (s *specs) shareSpec(spec *model.ContainerSpec, r record) {
 	if r.Host.PidMode.IsContainer() {
-		spec.PIDNamespace = m.dirs.PIDNamespace(r.ID)
+		spec.PIDNamespace = s.dirs.PIDNamespace(r.ID)
 	}
 	switch mode := r.Host.IpcMode; {
 	case mode.IsContainer():
-		spec.IPCNamespace = m.dirs.IPCNamespace(r.ID)
+		spec.IPCNamespace = s.dirs.IPCNamespace(r.ID)
 		spec.SharedMemory = model.ContainerID(mode.Container())
 	case mode.IsShareable():
 		spec.SharedMemory = r.ID
@@ -48,20 +56,20 @@ func (m *Manager) keepSharers(h *container.HostConfig) {
 // join sets the links to the namespaces that a container joins. What it returns tells,
 // once the container has joined, whether it was those: a process's number may have
 // become another's meanwhile.
-func (m *Manager) join(r record) (joined func() error, err error) {
+func (n *namespaces) join(r record) (joined func() error, err error) {
 	var checks []func() error
 	for _, s := range []struct {
 		asked           bool
 		ref, kind, link string
 		memory          bool
 	}{
-		{r.Host.PidMode.IsContainer(), r.Host.PidMode.Container(), "pid", m.dirs.PIDNamespace(r.ID), false},
-		{r.Host.IpcMode.IsContainer(), r.Host.IpcMode.Container(), "ipc", m.dirs.IPCNamespace(r.ID), true},
+		{r.Host.PidMode.IsContainer(), r.Host.PidMode.Container(), "pid", n.dirs.PIDNamespace(r.ID), false},
+		{r.Host.IpcMode.IsContainer(), r.Host.IpcMode.Container(), "ipc", n.dirs.IPCNamespace(r.ID), true},
 	} {
 		if !s.asked {
 			continue
 		}
-		b, run, err := m.sharer(r, s.ref)
+		b, run, err := n.sharer(r, s.ref)
 		if err != nil {
 			return nil, err
 		}
@@ -95,8 +103,8 @@ func (m *Manager) join(r record) (joined func() error, err error) {
 }
 
 // sharer finds the container whose namespace r joins, which must run.
-func (m *Manager) sharer(r record, ref string) (*box, *run, error) {
-	b, err := m.find(ref)
+func (n *namespaces) sharer(r record, ref string) (*box, *run, error) {
+	b, err := n.find(ref)
 	if err != nil {
 		// Not found would make the docker command look for an image.
 		return nil, nil, model.Errorf(model.Invalid, "%s", err.Error())

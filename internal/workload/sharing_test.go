@@ -80,7 +80,7 @@ func TestShareWithTheDead(t *testing.T) {
 	donor := b.run("donor", nil)
 	living(b, donor)
 	id := b.create("joiner", sharing("container:donor", ""))
-	joined, err := b.join(b.boxes[model.ContainerID(id)].snapshot())
+	joined, err := b.namespaces.join(b.boxes[model.ContainerID(id)].snapshot())
 	must(t, err)
 	must(t, joined())
 	b.end(donor, 0)

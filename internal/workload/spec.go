@@ -8,16 +8,23 @@ import (
 	"github.com/linkspan/linkspan/internal/workload/containerfiles"
 )
 
+// specs says what the runtime needs to make containers.
+type specs struct {
+	dirs     containerfiles.Dirs
+	files    *netFiles
+	defaults *Defaults
+}
+
 // spec returns what the runtime needs to make the container.
-func (m *Manager) spec(r record, n netns, f containerfiles.Files) model.ContainerSpec {
+func (s *specs) spec(r record, n netns, f containerfiles.Files) model.ContainerSpec {
 	h := r.Host
 	out := model.ContainerSpec{
 		ID: r.ID, Image: r.Image,
 		Hostname: n.hostname, Domain: n.domainname,
 		Netns:   n.path,
 		HostPID: h.PidMode.IsHost(), HostIPC: h.IpcMode.IsHost(), HostUTS: h.UTSMode.IsHost(),
-		Process:        m.process(r),
-		Mounts:         m.runtimeMounts(r, f),
+		Process:        s.process(r),
+		Mounts:         s.runtimeMounts(r, f),
 		Devices:        containerspec.Devices(h.Devices),
 		DeviceRules:    h.DeviceCgroupRules,
 		ReadonlyRootfs: h.ReadonlyRootfs, Privileged: h.Privileged,
@@ -25,17 +32,17 @@ func (m *Manager) spec(r record, n netns, f containerfiles.Files) model.Containe
 		MaskedPaths: h.MaskedPaths, ReadonlyPaths: h.ReadonlyPaths,
 		Sysctls: h.Sysctls, Resources: containerspec.Resources(h.Resources),
 		ShmSize: h.ShmSize, CgroupParent: h.CgroupParent,
-		Init: containerspec.WantsInit(h, m.o.Defaults.Init),
+		Init: containerspec.WantsInit(h, s.defaults.Init),
 	}
-	m.shareSpec(&out, r)
+	s.shareSpec(&out, r)
 	return out
 }
 
 // process returns the container's first process.
-func (m *Manager) process(r record) model.Process {
+func (s *specs) process(r record) model.Process {
 	p := model.Process{
 		Args: slices.Concat(r.Config.Entrypoint, r.Config.Cmd),
-		Env:  slices.Concat(m.linkEnvironment(r), r.Config.Env), Dir: r.Config.WorkingDir, User: r.Config.User,
+		Env:  slices.Concat(s.files.linkEnvironment(r), r.Config.Env), Dir: r.Config.WorkingDir, User: r.Config.User,
 		ExtraGroups: r.Host.GroupAdd, TTY: r.Config.Tty,
 		Height: r.Host.ConsoleSize[0], Width: r.Host.ConsoleSize[1],
 		Stdin: r.Config.OpenStdin, OOMScoreAdj: r.Host.OomScoreAdj,

@@ -79,15 +79,15 @@ type launched struct {
 // calls startFailed with whatever there is.
 func (m *Manager) launch(ctx context.Context, b *box) (launched, error) {
 	rec := b.snapshot()
-	where, err := m.netns(rec)
+	where, err := m.namespaces.netns(rec)
 	if err != nil {
 		return launched{}, err
 	}
-	m.findNetns(ctx, rec, where)
-	if err := m.checkTargets(rec, m.o.Engine.Snapshot()); err != nil {
+	m.namespaces.findNetns(ctx, rec, where)
+	if err := m.namespaces.checkTargets(rec, m.o.Engine.Snapshot()); err != nil {
 		return launched{}, err
 	}
-	joined, err := m.join(rec)
+	joined, err := m.namespaces.join(rec)
 	if err != nil {
 		return launched{}, err
 	}
@@ -95,23 +95,23 @@ func (m *Manager) launch(ctx context.Context, b *box) (launched, error) {
 	// The network and the file system do not need each other.
 	up := make(chan error, 1)
 	go func() { up <- m.sandboxUp(ctx, rec) }()
-	made := m.ensureMade(ctx, b, m.spec(rec, where, f))
+	made := m.ensureMade(ctx, b, m.specs.spec(rec, where, f))
 	if err := <-up; err != nil {
 		return launched{}, networkingError(err)
 	}
 	if made != nil {
 		return launched{}, made
 	}
-	if err := m.writeFiles(b, where); err != nil {
+	if err := m.files.writeFiles(b, where); err != nil {
 		return launched{}, networkingError(err)
 	}
-	m.moveLinksTo(rec)
-	if err := m.lend(ctx, rec, where.owner); err != nil {
+	m.files.moveLinksTo(rec)
+	if err := m.netAdmin.lend(ctx, rec, where.owner); err != nil {
 		return launched{}, networkingError(err)
 	}
 	task, err := m.o.Tasks.NewTask(ctx, b.id, model.StreamOptions{
 		TTY: rec.Config.Tty, Stdin: rec.Config.OpenStdin, SharedMemory: sharedMemory(rec),
-		Open: func(p model.Pipes) error { return m.openOutput(ctx, b, p) },
+		Open: func(p model.Pipes) error { return m.outputs.openOutput(ctx, b, p) },
 	})
 	if err != nil {
 		return launched{}, err
@@ -137,7 +137,7 @@ func (m *Manager) sandboxUp(ctx context.Context, r record) error {
 		return nil
 	}
 	up := []ops.Op{ops.StartSandbox(r.Sandbox)}
-	if now := m.resolving(r); !sameResolving(m.o.Engine.Snapshot(), r.Sandbox, now) {
+	if now := m.files.resolving(r); !sameResolving(m.o.Engine.Snapshot(), r.Sandbox, now) {
 		up = append([]ops.Op{ops.SetResolving(r.Sandbox, now)}, up...) // the host's file has changed
 	}
 	return m.records.Commit(ctx, r.plain(), up...)
@@ -194,8 +194,8 @@ func (m *Manager) startFailed(b *box, l launched, cause error) error {
 	after.State.Error, after.State.ExitCode, after.State.Pid = firstLine(cause), code, 0
 	m.sandboxDown(ctx, b, after, do.KeepAddresses)
 	b.set(after)
-	m.takeBack(ctx, b.snapshot(), "container.start")
-	m.closeOutput(ctx, b)
+	m.netAdmin.takeBack(ctx, b.snapshot(), "container.start")
+	m.outputs.closeOutput(ctx, b)
 	if do.Remove {
 		if err := m.remove(ctx, b, RemoveOptions{Volumes: true}); err != nil {
 			m.log.Error("automatic removal", "container", model.Short(b.id), "op", "container.start", "err", err)
@@ -227,7 +227,7 @@ type netns struct {
 // netns finds the network namespace for a start. In container: mode the other's
 // namespace is reached by a link that every start sets anew, because the path is
 // part of what the runtime keeps.
-func (m *Manager) netns(r record) (netns, error) {
+func (n *namespaces) netns(r record) (netns, error) {
 	own := netns{owner: r.ID, hostname: r.Config.Hostname, domainname: r.Config.Domainname}
 	switch mode := r.mode(); {
 	case mode.IsHost():
@@ -236,13 +236,13 @@ func (m *Manager) netns(r record) (netns, error) {
 		own.path = filepath.Join(model.NetnsDir, model.NamespaceOf(r.ID))
 		return own, nil
 	}
-	other, err := m.shared(r)
+	other, err := n.shared(r)
 	if err != nil {
 		return netns{}, err
 	}
 	out := netns{owner: other.ID, hostname: other.Config.Hostname, domainname: other.Config.Domainname}
 	if other.mode().IsContainer() {
-		further, err := m.netns(other)
+		further, err := n.netns(other)
 		if err != nil {
 			return netns{}, err
 		}
@@ -254,24 +254,24 @@ func (m *Manager) netns(r record) (netns, error) {
 	if other.mode().IsHost() {
 		return out, nil
 	}
-	out.path = m.dirs.Netns(r.ID)
+	out.path = n.dirs.Netns(r.ID)
 	return out, containerfiles.Link(filepath.Join(model.NetnsDir, model.NamespaceOf(out.owner)), out.path)
 }
 
 // findNetns has the name of a namespace mended that a container is about to join.
 // Somebody may have taken it away while the other container runs.
-func (m *Manager) findNetns(ctx context.Context, r record, where netns) {
+func (n *namespaces) findNetns(ctx context.Context, r record, where netns) {
 	if !r.mode().IsContainer() || where.path == "" || containerfiles.SameDevice(where.path, "/proc/self/ns/net") {
 		return
 	}
-	if _, err := m.o.Engine.Resync(ctx); err != nil {
-		m.log.Warn("the network of the other container is not found", "container", model.Short(where.owner), "op", "container.start", "err", err)
+	if _, err := n.engine.Resync(ctx); err != nil {
+		n.log.Warn("the network of the other container is not found", "container", model.Short(where.owner), "op", "container.start", "err", err)
 	}
 }
 
 // shared returns the record of the container whose network r uses.
-func (m *Manager) shared(r record) (record, error) {
-	b, err := m.find(r.mode().ConnectedContainer())
+func (n *namespaces) shared(r record) (record, error) {
+	b, err := n.find(r.mode().ConnectedContainer())
 	if err != nil {
 		return record{}, model.Errorf(model.KindOf(err), "joining network namespace of container: %w", err)
 	}

@@ -108,15 +108,19 @@ type Manager struct {
 	pruning atomic.Bool    // one prune at a time
 	work    sync.WaitGroup // goroutines started by the manager
 
-	unfinished unfinished
+	*registry
+	*announcer
+	files      *netFiles
+	netAdmin   *netAdmin
+	cleanups   *pendingCleanup
+	outputs    *outputs
+	namespaces *namespaces
+	specs      *specs
 	records    records.Records
 	execs      *exec.Execs
 	health     *health.Checker
 	volumes    volumes.Store
 	dirs       containerfiles.Dirs
-
-	mu    sync.Mutex
-	boxes map[model.ContainerID]*box
 }
 
 // New returns a manager that knows no containers; Restore loads them.
@@ -143,10 +147,17 @@ func New(o Options) (*Manager, error) {
 	}
 	m := &Manager{
 		o: o, log: o.Logger, records: records.Records{Engine: o.Engine, Log: o.Logger},
-		boxes: map[model.ContainerID]*box{},
+		registry:  &registry{engine: o.Engine, boxes: map[model.ContainerID]*box{}},
+		announcer: &announcer{events: o.Events, engine: o.Engine},
 	}
 	m.closed, m.close = context.WithCancel(context.Background())
 	m.volumes, m.dirs = volumes.Store{Root: o.Root}, containerfiles.Dirs{Root: o.Root}
+	m.files = &netFiles{registry: m.registry, dirs: m.dirs, records: m.records, log: o.Logger, defaults: &m.o.Defaults, host: o.Host}
+	m.netAdmin = &netAdmin{registry: m.registry, dirs: m.dirs, log: o.Logger}
+	m.cleanups = &pendingCleanup{engine: o.Engine, runtime: o.Containers, dirs: m.dirs, closed: m.closed, work: &m.work, log: o.Logger}
+	m.outputs = &outputs{reader: o.Outputs, logs: o.Logs, dirs: m.dirs, closed: m.closed, log: o.Logger}
+	m.namespaces = &namespaces{registry: m.registry, dirs: m.dirs, log: o.Logger}
+	m.specs = &specs{dirs: m.dirs, files: m.files, defaults: &m.o.Defaults}
 	m.health = health.New(health.Options{Runtime: o.Execs, Closed: m.closed, Work: &m.work, Log: o.Logger})
 	m.execs = exec.New(exec.Options{Find: m.handle, Runtime: o.Execs, NewID: ids.New, Closed: m.closed, Work: &m.work, Log: o.Logger})
 	return m, nil
