@@ -13,7 +13,8 @@ import (
 )
 
 // Claimer holds host ports against the other processes of the host, for longer
-// than the daemon lives.
+// than the daemon lives. It is quick, and asked within the turn: which ports are
+// wanted depends on the other ops there. What takes long is a Source.
 type Claimer interface {
 	// Claim holds all rows or, with an error, none more than before. Rows that are
 	// held already are success. If somebody else has a port the error is a

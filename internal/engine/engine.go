@@ -2,6 +2,10 @@
 // and the kernel follow, and lets everyone read the result without a lock.
 //
 //	Do ─▶ queue ─▶ run ─▶ compile ─▶ commit ─▶ apply ─▶ publish ─▶ answer
+//	Learn ───────────────▶ compile ──────────▶ apply ─▶ publish ─▶ answer
+//
+// What an op lacks is asked outside the queue (Source), and what others store is
+// followed (Store.Watch).
 //
 // It knows order and nothing else: what a network is, drivers decide; how a
 // link is made, the hands know.
@@ -91,8 +95,8 @@ type Engine struct {
 	closing sync.Once
 	ports   reserver
 	owed    owed
-	// stored is the revision that the store is known to be at; behind says that
-	// somebody else has changed it since. Only the turn uses them.
+	// stored is the store's revision up to which the model has all of it; behind says
+	// that somebody else has changed it since. Only the turn uses them.
 	stored  uint64
 	behind  bool
 	commits <-chan state.Commit // what the store tells of
