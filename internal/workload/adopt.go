@@ -14,7 +14,7 @@ func (m *Manager) adopt(ctx context.Context, b *box, t model.TaskStatus) (bool, 
 	if err != nil || !task.Started {
 		return false, err
 	}
-	if err := m.readOn(ctx, b, task); err != nil {
+	if err := m.outputs.readOn(ctx, b, task); err != nil {
 		return false, err
 	}
 	r := newRun(b, task.Stdin)
@@ -34,7 +34,7 @@ func (m *Manager) adopt(ctx context.Context, b *box, t model.TaskStatus) (bool, 
 	changed := !s.Running || s.Pid != task.Pid || s.Paused != paused
 	*s = progress{Running: true, Paused: paused, Pid: task.Pid, StartedAt: started, FinishedAt: s.FinishedAt}
 	b.mu.Unlock()
-	m.beginHealth(b)
+	m.health.beginHealth(b)
 	if changed {
 		m.records.SaveLogged(ctx, b.snapshot().plain(), "container.restore")
 	}
@@ -49,9 +49,9 @@ func (m *Manager) adopt(ctx context.Context, b *box, t model.TaskStatus) (bool, 
 }
 
 // readOn has the output of a process read that was there before the daemon.
-func (m *Manager) readOn(ctx context.Context, b *box, task *model.Task) error {
-	if err := m.outputs.openOutput(ctx, b, task.Pipes); err != nil {
+func (out *outputs) readOn(ctx context.Context, b *box, task *model.Task) error {
+	if err := out.openOutput(ctx, b, task.Pipes); err != nil {
 		return err
 	}
-	return m.o.Outputs.Begun(ctx, b.id)
+	return out.reader.Begun(ctx, b.id)
 }

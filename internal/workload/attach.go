@@ -12,13 +12,22 @@ import (
 	"github.com/linkspan/linkspan/internal/workload/streams"
 )
 
+// attacher connects clients with containers' streams.
+type attacher struct {
+	*registry
+	*announcer
+	control Control // of terminals
+	outputs *outputs
+	closed  context.Context // ends with the manager
+}
+
 // Attach connects a client to a container's streams until the container's output
 // ends, the client goes (ctx), or the user types the detach keys (ErrDetached).
 // A container that does not run yet may be attached to: the client then gets the
 // output of its next run. A client that does not read for long is cut off
 // (Unavailable).
-func (m *Manager) Attach(ctx context.Context, ref string, o AttachOptions, s Streams) error {
-	b, err := m.find(ref)
+func (at *attacher) Attach(ctx context.Context, ref string, o AttachOptions, s Streams) error {
+	b, err := at.find(ref)
 	if err != nil {
 		return err
 	}
@@ -36,13 +45,13 @@ func (m *Manager) Attach(ctx context.Context, ref string, o AttachOptions, s Str
 	o.Stderr = o.Stderr && s.Stderr != nil && !rec.Config.Tty
 	if !o.Stream {
 		if o.Logs {
-			return m.replay(ctx, b, o, time.Now(), s)
+			return at.replay(ctx, b, o, time.Now(), s)
 		}
 		return nil
 	}
-	ctx, cancel := m.within(ctx)
+	ctx, cancel := at.within(ctx)
 	defer cancel()
-	out, err := m.o.Outputs.Follow(ctx, b.id, o.Stdout, o.Stderr)
+	out, err := at.outputs.reader.Follow(ctx, b.id, o.Stdout, o.Stderr)
 	if err != nil {
 		return err
 	}
@@ -51,29 +60,29 @@ func (m *Manager) Attach(ctx context.Context, ref string, o AttachOptions, s Str
 		return model.Errorf(model.NotFound, "No such container: %s", ref)
 	}
 	if o.Logs {
-		if err := m.replay(ctx, b, o, out.Joined(), s); err != nil {
+		if err := at.replay(ctx, b, o, out.Joined(), s); err != nil {
 			return err
 		}
 	}
 	if o.Ready != nil {
 		o.Ready()
 	}
-	m.say(b, events.ActionAttach)
+	at.say(b, events.ActionAttach)
 	if !o.Stdin || !rec.Config.OpenStdin {
 		s.Stdin = nil
 	}
 	err = streams.Serve(ctx, streams.Session{Output: out, Silent: !o.Stdout && !o.Stderr, Client: s, Input: b.input.Wait, DetachKeys: keys,
 		CloseInput: rec.Config.StdinOnce && !rec.Config.Tty})
 	if errors.Is(err, ErrDetached) {
-		m.say(b, events.ActionDetach)
+		at.say(b, events.ActionDetach)
 	}
 	return err
 }
 
 // within returns a context that ends with the manager too.
-func (m *Manager) within(ctx context.Context) (context.Context, context.CancelFunc) {
+func (at *attacher) within(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(m.closed, cancel)
+	stop := context.AfterFunc(at.closed, cancel)
 	return ctx, func() { stop(); cancel() }
 }
 
@@ -88,8 +97,8 @@ func attachable(r record) error {
 }
 
 // replay writes what the log has from before the client joined.
-func (m *Manager) replay(ctx context.Context, b *box, o AttachOptions, until time.Time, s Streams) error {
-	in, err := m.outputs.readLog(b, LogQuery{Until: until, Tail: -1})
+func (at *attacher) replay(ctx context.Context, b *box, o AttachOptions, until time.Time, s Streams) error {
+	in, err := at.outputs.readLog(b, LogQuery{Until: until, Tail: -1})
 	if err != nil {
 		return err
 	}

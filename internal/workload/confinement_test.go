@@ -30,7 +30,7 @@ func TestSystemPaths(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
-			b.o.Confinement = confinement{}
+			b.confinement = confinement{}
 			id := b.run("one", func(r *CreateRequest) { *r.Host = c.host })
 			same := func(what string, got, want []string) {
 				if !slices.Equal(got, want) || (got == nil) != (want == nil) {

@@ -15,18 +15,38 @@ import (
 	"github.com/linkspan/linkspan/internal/ids"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
+	"github.com/linkspan/linkspan/internal/workload/containerfiles"
+	"github.com/linkspan/linkspan/internal/workload/records"
+	"github.com/linkspan/linkspan/internal/workload/volumes"
 )
+
+// creator makes containers.
+type creator struct {
+	*registry
+	*announcer
+	engine      Engine
+	runtime     Containers
+	images      Images
+	confinement Confinement // nil leaves the runtime's confinement untold
+	defaults    *Defaults
+	specs       *specs
+	files       *netFiles
+	outputs     *outputs
+	records     records.Records
+	volumes     volumes.Store
+	dirs        containerfiles.Dirs
+}
 
 // Create makes a container that does not run yet and returns its ID. Errors:
 // Invalid for what cannot be, NotFound for the image, Conflict for the name.
-func (m *Manager) Create(ctx context.Context, r CreateRequest) (id string, remarks []string, err error) {
-	if r, err = m.complete(r); err != nil {
+func (cr *creator) Create(ctx context.Context, r CreateRequest) (id string, remarks []string, err error) {
+	if r, err = cr.complete(r); err != nil {
 		return "", nil, err
 	}
 	if err := containerspec.Validate(r, thisMachine()); err != nil {
 		return "", nil, err
 	}
-	image, err := m.o.Images.Image(ctx, r.Config.Image)
+	image, err := cr.images.Image(ctx, r.Config.Image)
 	if err != nil {
 		return "", nil, err
 	}
@@ -48,27 +68,27 @@ func (m *Manager) Create(ctx context.Context, r CreateRequest) (id string, remar
 	rec := record{ID: model.ContainerID(ids.New()), Created: time.Now().UTC(), Image: image.ID, Config: r.Config, Host: r.Host}
 	// A client that goes away leaves the container behind, as with Docker, not half of
 	// one.
-	b, err := m.buildNamed(context.WithoutCancel(ctx), rec, r)
+	b, err := cr.buildNamed(context.WithoutCancel(ctx), rec, r)
 	if err != nil {
 		return "", nil, err
 	}
-	m.mu.Lock()
-	m.boxes[b.id] = b
-	m.mu.Unlock()
-	m.say(b, events.ActionCreate)
+	cr.mu.Lock()
+	cr.boxes[b.id] = b
+	cr.mu.Unlock()
+	cr.say(b, events.ActionCreate)
 	return string(b.id), containerspec.Warnings(r, thisMachine()), nil
 }
 
 // buildNamed gives a container its name and makes it. A name that was drawn and that
 // somebody else has got meanwhile is drawn again.
-func (m *Manager) buildNamed(ctx context.Context, rec record, r CreateRequest) (*box, error) {
+func (cr *creator) buildNamed(ctx context.Context, rec record, r CreateRequest) (*box, error) {
 	for {
 		var err error
-		if rec.Name, err = chooseName(m.o.Engine.Snapshot(), r.Name, rec.ID); err != nil {
+		if rec.Name, err = chooseName(cr.engine.Snapshot(), r.Name, rec.ID); err != nil {
 			return nil, err
 		}
-		b, err := m.build(ctx, rec, r.Networking)
-		if err == nil || r.Name != "" || ops.NameTaken(m.o.Engine.Snapshot(), rec.Name, rec.ID) == nil {
+		b, err := cr.build(ctx, rec, r.Networking)
+		if err == nil || r.Name != "" || ops.NameTaken(cr.engine.Snapshot(), rec.Name, rec.ID) == nil {
 			return b, err
 		}
 	}
@@ -76,33 +96,33 @@ func (m *Manager) buildNamed(ctx context.Context, rec record, r CreateRequest) (
 
 // build makes everything of a container outside memory; on failure nothing of it
 // stays. Record and sandbox come last: files without a record are swept by Restore.
-func (m *Manager) build(ctx context.Context, rec record, nets *network.NetworkingConfig) (*box, error) {
-	if err := m.fillHost(&rec); err != nil {
+func (cr *creator) build(ctx context.Context, rec record, nets *network.NetworkingConfig) (*box, error) {
+	if err := cr.fillHost(&rec); err != nil {
 		return nil, err
 	}
-	_, err := m.outputs.logAttributes(rec)
+	_, err := cr.outputs.logAttributes(rec)
 	if err != nil {
 		return nil, err
 	}
-	if rec.Links, err = m.findLinks(rec); err != nil {
+	if rec.Links, err = cr.findLinks(rec); err != nil {
 		return nil, err
 	}
 	undo := func(cause error) error {
-		return errors.Join(cause, m.dirs.Remove(rec.ID), m.volumes.Remove(rec.Mounts))
+		return errors.Join(cause, cr.dirs.Remove(rec.ID), cr.volumes.Remove(rec.Mounts))
 	}
-	if err := m.dirs.Make(rec.ID); err != nil {
+	if err := cr.dirs.Make(rec.ID); err != nil {
 		return nil, undo(err)
 	}
-	if rec.Mounts, err = m.volumes.Mounts(rec.Config, rec.Host, func() ([]mountPoint, error) { return m.inheritedPoints(rec) }); err != nil {
+	if rec.Mounts, err = cr.volumes.Mounts(rec.Config, rec.Host, func() ([]mountPoint, error) { return cr.inheritedPoints(rec) }); err != nil {
 		return nil, undo(err)
 	}
-	if err := m.o.Containers.Check(m.specs.spec(rec, netns{}, m.dirs.Files(rec.ID))); err != nil {
+	if err := cr.runtime.Check(cr.specs.spec(rec, netns{}, cr.dirs.Files(rec.ID))); err != nil {
 		return nil, undo(err)
 	}
 	if !rec.mode().IsContainer() {
 		rec.Sandbox = model.SandboxID(ids.New())
 	}
-	if err := m.enter(ctx, rec, nets); err != nil {
+	if err := cr.enter(ctx, rec, nets); err != nil {
 		return nil, undo(err)
 	}
 	return newBox(rec), nil
@@ -110,25 +130,25 @@ func (m *Manager) build(ctx context.Context, rec record, nets *network.Networkin
 
 // enter makes a container part of the state: its record, and its sandbox if it has
 // one of its own.
-func (m *Manager) enter(ctx context.Context, rec record, nets *network.NetworkingConfig) (err error) {
+func (cr *creator) enter(ctx context.Context, rec record, nets *network.NetworkingConfig) (err error) {
 	if rec.Sandbox == "" {
-		return m.records.Create(ctx, rec.plain())
+		return cr.records.Create(ctx, rec.plain())
 	}
-	sb := m.sandbox(rec)
+	sb := cr.sandbox(rec)
 	if sb.Mode == model.SandboxOwn {
 		if sb.Publish, err = containerspec.Publications(rec.Config, rec.Host); err != nil {
 			return err
 		}
 	}
-	return m.records.Create(ctx, rec.plain(), ops.CreateSandbox(sb, m.endpointSpecs(rec, nets)))
+	return cr.records.Create(ctx, rec.plain(), ops.CreateSandbox(sb, cr.endpointSpecs(rec, nets)))
 }
 
 // sandbox returns the network life of a container.
-func (m *Manager) sandbox(rec record) model.Sandbox {
+func (cr *creator) sandbox(rec record) model.Sandbox {
 	sb := model.Sandbox{
 		ID: rec.Sandbox, Container: rec.ID, Name: rec.Name, Mode: model.SandboxOwn,
 		Hostname: rec.Config.Hostname, Domainname: rec.Config.Domainname,
-		DNS: m.files.resolving(rec), Links: m.opening(rec.Links), NoIPv6: containerspec.NoIPv6(rec.Host.Sysctls),
+		DNS: cr.files.resolving(rec), Links: cr.opening(rec.Links), NoIPv6: containerspec.NoIPv6(rec.Host.Sysctls),
 		NetAdmin: containerspec.NetAdmin(rec.Host),
 	}
 	if rec.mode().IsHost() {
@@ -138,18 +158,18 @@ func (m *Manager) sandbox(rec record) model.Sandbox {
 }
 
 // complete fills in what the client left out, and names other containers by their IDs.
-func (m *Manager) complete(r CreateRequest) (CreateRequest, error) {
-	d := m.o.Defaults
+func (cr *creator) complete(r CreateRequest) (CreateRequest, error) {
+	d := cr.defaults
 	standard := containerspec.Defaults{LogDriver: d.LogDriver, LogOptions: d.LogOptions, ShmSize: d.ShmSize}
-	if m.o.Confinement != nil {
-		standard.SystemPaths = m.o.Confinement.SystemPaths
+	if cr.confinement != nil {
+		standard.SystemPaths = cr.confinement.SystemPaths
 	}
 	r, err := containerspec.Complete(r, standard)
 	if err != nil {
 		return r, err
 	}
-	r.Host.NetworkMode = m.byContainerID(r.Host.NetworkMode)
-	m.keepSharers(r.Host)
+	r.Host.NetworkMode = cr.byContainerID(r.Host.NetworkMode)
+	cr.keepSharers(r.Host)
 	return r, nil
 }
 
@@ -166,7 +186,7 @@ func (reg *registry) byContainerID(mode container.NetworkMode) container.Network
 }
 
 // fillHost sets what depends on the container's own ID and on the host.
-func (m *Manager) fillHost(r *record) error {
+func (cr *creator) fillHost(r *record) error {
 	switch mode := r.mode(); {
 	case r.Config.Hostname != "" || mode.IsContainer(): // shared names are read at start
 	case mode.IsHost() || r.Host.UTSMode.IsHost():

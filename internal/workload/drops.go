@@ -2,6 +2,7 @@ package workload
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/linkspan/linkspan/internal/driver"
@@ -36,29 +37,38 @@ func newHints() *hints {
 	return &hints{seen: map[facts.PortDrops]uint64{}, said: map[model.ContainerID]time.Time{}}
 }
 
+// dropWatch tells of frames that port security drops.
+type dropWatch struct {
+	engine  Engine
+	drivers driver.Set
+	drops   DropReader // nil: nobody is told
+	closed  context.Context
+	log     *slog.Logger
+}
+
 // watchDrops tells in the log of containers whose frames are dropped, until the
 // manager is closed: without it, what is dropped is a riddle to their users.
-func (m *Manager) watchDrops() {
-	if m.o.Drops == nil {
+func (dw *dropWatch) watchDrops() {
+	if dw.drops == nil {
 		return
 	}
 	ticker := time.NewTicker(dropsEvery)
 	defer ticker.Stop()
 	h := newHints()
 	for {
-		ctx, cancel := context.WithTimeout(m.closed, dropsLimit)
-		drops, err := m.o.Drops.Drops(ctx)
+		ctx, cancel := context.WithTimeout(dw.closed, dropsLimit)
+		drops, err := dw.drops.Drops(ctx)
 		cancel()
 		switch {
-		case m.closed.Err() != nil:
+		case dw.closed.Err() != nil:
 			return
 		case err != nil:
-			m.log.Debug("drops were not read", "op", "port.drops", "err", err)
+			dw.log.Debug("drops were not read", "op", "port.drops", "err", err)
 		default:
-			m.hint(h, time.Now(), drops)
+			dw.hint(h, time.Now(), drops)
 		}
 		select {
-		case <-m.closed.Done():
+		case <-dw.closed.Done():
 			return
 		case <-ticker.C:
 		}
@@ -68,7 +78,7 @@ func (m *Manager) watchDrops() {
 // hint logs a line for each container of which something was dropped since the last
 // time, and no line was written for an hour. What was dropped before the first look
 // another daemon has told.
-func (m *Manager) hint(h *hints, now time.Time, drops []facts.PortDrops) {
+func (dw *dropWatch) hint(h *hints, now time.Time, drops []facts.PortDrops) {
 	news := h.news(drops)
 	if len(news) == 0 {
 		return
@@ -78,14 +88,14 @@ func (m *Manager) hint(h *hints, now time.Time, drops []facts.PortDrops) {
 			delete(h.said, id)
 		}
 	}
-	ports := m.o.Drivers.ByPort(m.o.Engine.Snapshot())
+	ports := dw.drivers.ByPort(dw.engine.Snapshot())
 	for _, d := range news {
 		a, ok := ports[d.Port]
 		if _, told := h.said[a.Sandbox.Container]; !ok || told {
 			continue
 		}
 		h.said[a.Sandbox.Container] = now
-		m.log.Warn("port security drops what a container sends: "+driver.Explain(d.Kind),
+		dw.log.Warn("port security drops what a container sends: "+driver.Explain(d.Kind),
 			"op", "port.drops", "container", model.Short(a.Sandbox.Container), "name", a.Sandbox.Name, "network", a.Network.Name,
 			"kind", d.Kind, "frames", d.Packets, "way", driver.WayOut(d.Kind, a.Security, a.Sandbox.NetAdmin),
 			"see", "linkspan port drops")

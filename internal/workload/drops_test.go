@@ -16,7 +16,7 @@ import (
 func TestDropHints(t *testing.T) {
 	b := newBench(t)
 	var out bytes.Buffer
-	b.Manager.log = slog.New(slog.NewTextHandler(&out, nil))
+	b.dropWatch.log = slog.New(slog.NewTextHandler(&out, nil))
 	id := b.run("spoofer", nil)
 	other := b.run("other", withNetAdmin)
 	port := func(id string) string {
@@ -35,7 +35,7 @@ func TestDropHints(t *testing.T) {
 	lines := func(what string, want int, drops ...facts.PortDrops) {
 		t.Helper()
 		out.Reset()
-		b.hint(h, at, drops)
+		b.dropWatch.hint(h, at, drops)
 		if got := strings.Count(out.String(), "level=WARN"); got != want {
 			t.Errorf("%s: %d lines, want %d:\n%s", what, got, want, out.String())
 		}

@@ -15,13 +15,13 @@ import (
 // endpointSpecs returns the memberships that a container is created with: those
 // given, that of its mode first, the others by name; without any the network of its
 // mode. As with Docker a mode does not add a network to those given.
-func (m *Manager) endpointSpecs(r record, nets *network.NetworkingConfig) []ops.EndpointSpec {
+func (cr *creator) endpointSpecs(r record, nets *network.NetworkingConfig) []ops.EndpointSpec {
 	given := map[string]*network.EndpointSettings{}
 	if nets != nil {
 		given = nets.EndpointsConfig
 	}
 	// The mode and a membership may name one network in two ways, by name and by ID.
-	s, first := m.o.Engine.Snapshot(), string(r.mode())
+	s, first := cr.engine.Snapshot(), string(r.mode())
 	id := func(ref string) string {
 		if n, err := s.FindNetwork(ref); err == nil {
 			return string(n.ID)

@@ -30,7 +30,7 @@ func (m *Manager) watch(b *box, r *run, exits <-chan model.Exit) {
 	b.turn.must()
 	do := m.exited(b, r, exit)
 	if do.Remove {
-		ctx, cancel := m.cleanup()
+		ctx, cancel := cleanup()
 		if err := m.remove(ctx, b, RemoveOptions{Volumes: true}); err != nil {
 			m.log.Error("automatic removal", "container", model.Short(b.id), "op", "container.exit", "err", err)
 		}
@@ -38,7 +38,7 @@ func (m *Manager) watch(b *box, r *run, exits <-chan model.Exit) {
 	}
 	b.turn.give()
 	if do.Restart {
-		m.restartLater(b)
+		m.restarts.restartLater(b)
 	}
 }
 
@@ -47,9 +47,9 @@ func (m *Manager) watch(b *box, r *run, exits <-chan model.Exit) {
 // told of it. It returns what is to be done then: another run, or removal. The caller has
 // the turn.
 func (m *Manager) exited(b *box, r *run, exit model.Exit) lifecycle.Action {
-	ctx, cancel := m.cleanup()
+	ctx, cancel := cleanup()
 	defer cancel()
-	m.endHealth(b)
+	m.health.endHealth(b)
 	before := b.snapshot()
 	after, do := m.next(b, lifecycle.Event{What: lifecycle.Ended, Code: exit.Code, Unseen: r.unseen})
 	s := &after.State
@@ -57,7 +57,7 @@ func (m *Manager) exited(b *box, r *run, exit model.Exit) lifecycle.Action {
 	down := make(chan struct{})
 	go func() {
 		defer close(down)
-		m.sandboxDown(ctx, b, after, do.KeepAddresses)
+		m.down.sandboxDown(ctx, b, after, do.KeepAddresses)
 	}()
 	if _, err := m.o.Tasks.DeleteTask(ctx, b.id); err != nil && model.KindOf(err) != model.NotFound {
 		m.log.Warn("task of an ended container stays", "container", model.Short(b.id), "op", "container.exit", "err", err)

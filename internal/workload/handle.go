@@ -9,7 +9,7 @@ import (
 
 // handle is a container as its execs and its health check know it.
 type handle struct {
-	m *Manager
+	*announcer
 	b *box
 }
 
@@ -19,7 +19,7 @@ func (m *Manager) handle(ref string) (exec.Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	return handle{m, b}, nil
+	return handle{m.announcer, b}, nil
 }
 
 // ID returns the container's ID.
@@ -47,4 +47,4 @@ func (h handle) Gone() bool { return h.b.isGone() }
 func (h handle) OrEnded(err error) error { return orEnded(h.b.id, err) }
 
 // Say publishes an event of the container.
-func (h handle) Say(action events.Action, pairs ...string) { h.m.say(h.b, action, pairs...) }
+func (h handle) Say(action events.Action, pairs ...string) { h.say(h.b, action, pairs...) }

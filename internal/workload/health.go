@@ -9,12 +9,19 @@ import (
 	"github.com/linkspan/linkspan/internal/containerrecord"
 	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/containerview"
+	"github.com/linkspan/linkspan/internal/workload/health"
 )
+
+// healthChecks begins and ends the checking of containers' health.
+type healthChecks struct {
+	*announcer
+	checker *health.Checker
+}
 
 // beginHealth makes the health of a container that was started, or found running
 // after a restart of the daemon, "starting", and begins to check it. The results
 // of former runs stay in its log, as with Docker. The caller has the turn.
-func (m *Manager) beginHealth(b *box) {
+func (hc *healthChecks) beginHealth(b *box) {
 	_, checked := containerspec.HealthcheckOf(b.snapshot().Config)
 	b.edit(func(r *record) {
 		if !checked {
@@ -27,21 +34,21 @@ func (m *Manager) beginHealth(b *box) {
 		}
 		r.Health = &container.Health{Status: container.Starting, Log: log}
 	})
-	m.goOnWithHealth(b)
+	hc.goOnWithHealth(b)
 }
 
 // goOnWithHealth checks a container's health if there is something to check, it
 // is not paused, and nobody does it yet. The caller has the turn.
-func (m *Manager) goOnWithHealth(b *box) {
+func (hc *healthChecks) goOnWithHealth(b *box) {
 	rec := b.snapshot()
 	if c, checked := containerspec.HealthcheckOf(rec.Config); checked && !rec.State.Paused {
-		m.health.Begin(&b.monitor, handle{m, b}, c, rec.State.StartedAt)
+		hc.checker.Begin(&b.monitor, handle{hc.announcer, b}, c, rec.State.StartedAt)
 	}
 }
 
 // endHealth stops checking. What is not checked is not known to be well: Docker
 // calls it unhealthy, without an event. The caller has the turn.
-func (m *Manager) endHealth(b *box) {
+func (hc *healthChecks) endHealth(b *box) {
 	b.monitor.End()
 	b.edit(func(r *record) {
 		if r.Health != nil {
@@ -72,7 +79,7 @@ func (h handle) NoteHealth(ctx context.Context, judge func(container.Health) con
 	now := judge(*rec.Health)
 	b.edit(func(r *record) { r.Health = &now })
 	if now.Status != rec.Health.Status {
-		h.m.say(b, events.ActionHealthStatus+": "+events.Action(now.Status))
+		h.say(b, events.ActionHealthStatus+": "+events.Action(now.Status))
 	}
 	return now.Status, true
 }

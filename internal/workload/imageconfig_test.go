@@ -75,7 +75,7 @@ func TestImageConfigurationIsChecked(t *testing.T) {
 			if c.image.Cmd == nil {
 				c.image.Cmd = []string{"sh"}
 			}
-			b.o.Images = hostileImages{config: c.image}
+			b.creator.images = hostileImages{config: c.image}
 			id, _, err := b.Create(ctx, request("one", nil))
 			if c.refused != "" {
 				refused(t, err, model.Invalid, c.refused)
@@ -96,7 +96,7 @@ func TestImageConfigurationIsChecked(t *testing.T) {
 // TestDamagedImageIsRefused: the error says what to do.
 func TestDamagedImageIsRefused(t *testing.T) {
 	b := newBench(t)
-	b.o.Images = damagedImages{}
+	b.creator.images = damagedImages{}
 	_, _, err := b.Create(ctx, request("one", nil))
 	refused(t, err, model.Conflict, "image busybox cannot be read: bad layer\nremove it with docker rmi")
 	if b.engine.count() != 0 || exists(filepath.Join(b.root, "data", "containers")) {
@@ -106,12 +106,11 @@ func TestDamagedImageIsRefused(t *testing.T) {
 
 // TestUnstoppable: containers of earlier releases may have what would be dropped today.
 func TestUnstoppable(t *testing.T) {
-	b := newBench(t)
 	rec := record{Config: &container.Config{StopSignal: "SIGNOPE"}}
-	if sig, _, err := b.stopTerms(rec, StopOptions{}); err != nil || sig != 15 {
+	if sig, _, err := stopTerms(rec, StopOptions{}); err != nil || sig != 15 {
 		t.Errorf("stop signal %v, %v; want SIGTERM", sig, err)
 	}
-	if _, _, err := b.stopTerms(rec, StopOptions{Signal: "SIGNOPE"}); err == nil || !strings.Contains(err.Error(), "invalid signal") {
+	if _, _, err := stopTerms(rec, StopOptions{Signal: "SIGNOPE"}); err == nil || !strings.Contains(err.Error(), "invalid signal") {
 		t.Errorf("a user's: %v", err)
 	}
 }

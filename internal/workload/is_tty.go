@@ -2,8 +2,8 @@ package workload
 
 // IsTTY tells whether the container has a terminal: its output is then not
 // framed into streams.
-func (m *Manager) IsTTY(ref string) (bool, error) {
-	b, err := m.find(ref)
+func (rd *reader) IsTTY(ref string) (bool, error) {
+	b, err := rd.find(ref)
 	if err != nil {
 		return false, err
 	}

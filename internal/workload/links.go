@@ -285,12 +285,12 @@ func (nf *netFiles) editHosts(b *box, op string, change func([]byte) []byte) {
 
 // RemoveLink removes a link by its name, "container/alias", and leaves the
 // containers at both ends alone.
-func (m *Manager) RemoveLink(ctx context.Context, name string) error {
+func (ms *memberships) RemoveLink(ctx context.Context, name string) error {
 	owner, alias := path.Split(strings.TrimPrefix(name, "/"))
 	if owner == "" {
 		return model.Errorf(model.Conflict, "Conflict, cannot remove the default link name of the container")
 	}
-	b, err := m.take(ctx, strings.TrimSuffix(owner, "/"))
+	b, err := ms.take(ctx, strings.TrimSuffix(owner, "/"))
 	if err != nil {
 		return model.Errorf(model.KindOf(err), "Cannot get parent %s for link name %s: %w", strings.TrimSuffix(owner, "/"), name, err)
 	}
@@ -302,18 +302,18 @@ func (m *Manager) RemoveLink(ctx context.Context, name string) error {
 		return model.Errorf(model.NotFound, "No such link: /%s", strings.TrimPrefix(name, "/"))
 	}
 	target := rec.Links[i].Target
-	lines := m.files.linkEntries(record{Name: rec.Name, Sandbox: rec.Sandbox, Links: rec.Links[i : i+1]}, m.o.Engine.Snapshot(), target)
+	lines := ms.files.linkEntries(record{Name: rec.Name, Sandbox: rec.Sandbox, Links: rec.Links[i : i+1]}, ms.engine.Snapshot(), target)
 	left := slices.Delete(slices.Clone(rec.Links), i, i+1)
 	var closing []ops.Op
-	if to, ok := m.byID(target); ok && !slices.ContainsFunc(left, func(l link) bool { return l.Target == target }) {
+	if to, ok := ms.byID(target); ok && !slices.ContainsFunc(left, func(l link) bool { return l.Target == target }) {
 		closing = append(closing, ops.Unlink(rec.Sandbox, to.Sandbox))
 	}
 	rec.Links, rec.FormerLinks = left, lines
-	if err := m.records.Commit(ctx, rec.plain(), closing...); err != nil {
+	if err := ms.records.Commit(ctx, rec.plain(), closing...); err != nil {
 		return err
 	}
 	b.set(rec)
-	m.files.editHosts(b, "container.unlink", func(text []byte) []byte { return names.RemoveLines(text, lines) })
+	ms.files.editHosts(b, "container.unlink", func(text []byte) []byte { return names.RemoveLines(text, lines) })
 	return nil
 }
 

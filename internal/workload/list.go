@@ -13,12 +13,12 @@ import (
 )
 
 // List returns the containers that o chooses, the newest first.
-func (m *Manager) List(ctx context.Context, o ListOptions) ([]container.Summary, error) {
+func (rd *reader) List(ctx context.Context, o ListOptions) ([]container.Summary, error) {
 	f := o.Filters
 	if err := f.Check(containerview.Filters()...); err != nil {
 		return nil, err
 	}
-	boxes, err := m.between(f)
+	boxes, err := rd.between(f)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +31,7 @@ func (m *Manager) List(ctx context.Context, o ListOptions) ([]container.Summary,
 		boxes = nil // there is no swarm whose tasks they could be
 	}
 	everything := o.All || o.Limit > 0 || f.Has("status") || f.Has("exited")
-	now, linked, view := time.Now(), m.linkedNames(), m.view()
+	now, linked, view := time.Now(), rd.linkedNames(), rd.view()
 	out := []container.Summary{}
 	for _, b := range boxes {
 		rec := b.snapshot()
@@ -44,7 +44,7 @@ func (m *Manager) List(ctx context.Context, o ListOptions) ([]container.Summary,
 		one := view.Summary(containerrecord.Record(rec), now)
 		one.Names = append(one.Names, linked[rec.ID]...)
 		if o.Size {
-			if one.SizeRw, one.SizeRootFs, err = m.sizeOf(ctx, b); err != nil {
+			if one.SizeRw, one.SizeRootFs, err = rd.sizeOf(ctx, b); err != nil {
 				return nil, err
 			}
 		}
@@ -58,11 +58,11 @@ func (m *Manager) List(ctx context.Context, o ListOptions) ([]container.Summary,
 
 // between returns the containers made before and since those that the filters
 // name.
-func (m *Manager) between(f Filters) ([]*box, error) {
-	boxes := m.all()
+func (rd *reader) between(f Filters) ([]*box, error) {
+	boxes := rd.all()
 	for _, key := range []string{"before", "since"} {
 		for _, ref := range f[key] {
-			edge, err := m.find(ref)
+			edge, err := rd.find(ref)
 			if err != nil {
 				return nil, err
 			}
@@ -77,9 +77,9 @@ func (m *Manager) between(f Filters) ([]*box, error) {
 }
 
 // ImageUsers returns the containers made from an image; true for those that run.
-func (m *Manager) ImageUsers(id model.ImageID) map[model.ContainerID]bool {
+func (rd *reader) ImageUsers(id model.ImageID) map[model.ContainerID]bool {
 	out := map[model.ContainerID]bool{}
-	for _, b := range m.all() {
+	for _, b := range rd.all() {
 		if rec := b.snapshot(); rec.Image == id {
 			out[b.id] = rec.State.Running
 		}

@@ -31,15 +31,15 @@ func (out *outputs) readLog(b *box, q LogQuery) (LogReader, error) {
 
 // Logs writes a container's output to out, one Write for each entry, and with
 // Follow what comes until the container ends or ctx does.
-func (m *Manager) Logs(ctx context.Context, ref string, o LogOptions, out Streams) error {
-	b, err := m.find(ref)
+func (rd *reader) Logs(ctx context.Context, ref string, o LogOptions, out Streams) error {
+	b, err := rd.find(ref)
 	if err != nil {
 		return err
 	}
 	if !o.Stdout && !o.Stderr {
 		return refuse("Bad parameters: you must choose at least one stream")
 	}
-	in, err := m.outputs.readLog(b, LogQuery{Since: o.Since, Until: o.Until, Tail: o.Tail, Follow: o.Follow, Details: o.Details})
+	in, err := rd.outputs.readLog(b, LogQuery{Since: o.Since, Until: o.Until, Tail: o.Tail, Follow: o.Follow, Details: o.Details})
 	if err != nil {
 		return err
 	}

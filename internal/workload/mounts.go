@@ -9,14 +9,14 @@ import (
 )
 
 // inheritedPoints returns the mounts of the containers named by --volumes-from.
-func (m *Manager) inheritedPoints(r record) ([]mountPoint, error) {
+func (cr *creator) inheritedPoints(r record) ([]mountPoint, error) {
 	var out []mountPoint
 	for _, from := range r.Host.VolumesFrom {
 		ref, readOnly, err := containerspec.ParseVolumesFrom(from)
 		if err != nil {
 			return nil, err
 		}
-		other, err := m.find(ref)
+		other, err := cr.find(ref)
 		if err != nil {
 			// Not found would make the docker command look for an image.
 			return nil, model.Errorf(model.Invalid, "%s", err.Error())

@@ -9,12 +9,22 @@ import (
 
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
+	"github.com/linkspan/linkspan/internal/workload/records"
 )
+
+// memberships lets containers join and leave networks, and ends their links.
+type memberships struct {
+	*registry
+	*announcer
+	engine  Engine
+	files   *netFiles
+	records records.Records
+}
 
 // Connect makes a container a member of one more network: at once if it runs,
 // from its next start on otherwise. settings may be nil.
-func (m *Manager) Connect(ctx context.Context, ref, networkRef string, settings *network.EndpointSettings) error {
-	b, err := m.take(ctx, ref)
+func (ms *memberships) Connect(ctx context.Context, ref, networkRef string, settings *network.EndpointSettings) error {
+	b, err := ms.take(ctx, ref)
 	if err != nil {
 		return err
 	}
@@ -24,7 +34,7 @@ func (m *Manager) Connect(ctx context.Context, ref, networkRef string, settings 
 		return refuse(ops.SharedNetworking)
 	}
 	ctx = context.WithoutCancel(ctx)
-	s, err := m.o.Engine.Do(ctx, ops.Connect(rec.Sandbox, newEndpoint(networkRef, settings)))
+	s, err := ms.engine.Do(ctx, ops.Connect(rec.Sandbox, newEndpoint(networkRef, settings)))
 	if err != nil {
 		return err
 	}
@@ -32,24 +42,24 @@ func (m *Manager) Connect(ctx context.Context, ref, networkRef string, settings 
 	if err != nil || b.current() == nil {
 		return nil //nolint:nilerr // the network went away again, which is its own request
 	}
-	m.files.refreshFiles(ctx, b, s, "network.connect")
-	m.sayNetwork(events.ActionConnect, n, b.id)
+	ms.files.refreshFiles(ctx, b, s, "network.connect")
+	ms.sayNetwork(events.ActionConnect, n, b.id)
 	return nil
 }
 
 // Disconnect ends a membership; with force also one of a network that is not
 // there.
-func (m *Manager) Disconnect(ctx context.Context, ref, networkRef string, force bool) error {
-	b, err := m.take(ctx, ref)
+func (ms *memberships) Disconnect(ctx context.Context, ref, networkRef string, force bool) error {
+	b, err := ms.take(ctx, ref)
 	if force && model.KindOf(err) == model.NotFound {
-		return m.noMember(ref, networkRef)
+		return ms.noMember(ref, networkRef)
 	}
 	if err != nil {
 		return err
 	}
 	defer b.turn.give()
 	rec := b.snapshot()
-	before := m.o.Engine.Snapshot()
+	before := ms.engine.Snapshot()
 	n, absent := before.FindNetwork(networkRef) // may be awaited by the container all the same
 	if rec.Sandbox == "" {
 		if absent != nil && !force {
@@ -58,20 +68,20 @@ func (m *Manager) Disconnect(ctx context.Context, ref, networkRef string, force 
 		return model.Errorf(model.Unfit, "container %s is not connected to network %s", b.id, cmp.Or(n.Name, networkRef))
 	}
 	ctx = context.WithoutCancel(ctx)
-	after, err := m.o.Engine.Do(ctx, ops.Disconnect(rec.Sandbox, networkRef, force))
+	after, err := ms.engine.Do(ctx, ops.Disconnect(rec.Sandbox, networkRef, force))
 	if err != nil || absent != nil || b.current() == nil {
 		return err
 	}
-	m.files.refreshFiles(ctx, b, after, "network.disconnect")
-	m.sayNetwork(events.ActionDisconnect, n, b.id)
+	ms.files.refreshFiles(ctx, b, after, "network.disconnect")
+	ms.sayNetwork(events.ActionDisconnect, n, b.id)
 	return nil
 }
 
 // noMember is the answer to disconnecting a container that is not there by force:
 // Docker looks for what such a one may have left on the network, and here nothing
 // is ever left.
-func (m *Manager) noMember(ref, networkRef string) error {
-	if _, err := m.o.Engine.Snapshot().FindNetwork(networkRef); err != nil {
+func (ms *memberships) noMember(ref, networkRef string) error {
+	if _, err := ms.engine.Snapshot().FindNetwork(networkRef); err != nil {
 		return err
 	}
 	return model.Errorf(model.NotFound, "endpoint %s not found", ref)

@@ -29,7 +29,7 @@ func (m *Manager) Pause(ctx context.Context, ref string) error {
 		return fmt.Errorf("cannot pause container %s: %w", b.id, orEnded(b.id, err))
 	}
 	b.edit(func(r *record) { r.State.Paused = true })
-	m.endHealth(b)
+	m.health.endHealth(b)
 	m.records.SaveLogged(ctx, b.snapshot().plain(), "container.pause")
 	m.say(b, events.ActionPause)
 	return nil
@@ -55,7 +55,7 @@ func (m *Manager) resume(ctx context.Context, b *box) error {
 		return fmt.Errorf("cannot unpause container %s: %w", b.id, err)
 	}
 	b.edit(func(r *record) { r.State.Paused = false })
-	m.goOnWithHealth(b)
+	m.health.goOnWithHealth(b)
 	m.records.SaveLogged(ctx, b.snapshot().plain(), "container.unpause")
 	m.say(b, events.ActionUnPause)
 	return nil

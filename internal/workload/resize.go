@@ -8,17 +8,17 @@ import (
 )
 
 // Resize sets the size of a container's terminal, in characters.
-func (m *Manager) Resize(ctx context.Context, ref string, width, height uint) error {
-	b, err := m.find(ref)
+func (at *attacher) Resize(ctx context.Context, ref string, width, height uint) error {
+	b, err := at.find(ref)
 	if err != nil {
 		return err
 	}
 	if b.current() == nil {
 		return notRunning(b.id)
 	}
-	if err := m.o.Control.Resize(ctx, b.id, width, height); err != nil {
+	if err := at.control.Resize(ctx, b.id, width, height); err != nil {
 		return orEnded(b.id, err)
 	}
-	m.say(b, events.ActionResize, "height", strconv.FormatUint(uint64(height), 10), "width", strconv.FormatUint(uint64(width), 10))
+	at.say(b, events.ActionResize, "height", strconv.FormatUint(uint64(height), 10), "width", strconv.FormatUint(uint64(width), 10))
 	return nil
 }

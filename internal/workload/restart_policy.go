@@ -2,10 +2,12 @@ package workload
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/linkspan/linkspan/internal/lifecycle"
@@ -19,19 +21,30 @@ const (
 	restartCalm = 10 * time.Second
 )
 
+// restarts starts containers again by their restart policies.
+type restarts struct {
+	*registry
+	host   *HostFiles
+	next   func(*box, lifecycle.Event) (record, lifecycle.Action)
+	start  func(context.Context, *box) error
+	closed context.Context // ends with the manager
+	work   *sync.WaitGroup
+	log    *slog.Logger
+}
+
 // restartLater starts the container again after a pause that doubles with every
 // run that ended early and every start that failed: what is missing for it, such
 // as an address of the host, may yet come. A stop, a removal or the manager's end
 // cancels it.
-func (m *Manager) restartLater(b *box) {
+func (rs *restarts) restartLater(b *box) {
 	b.mu.Lock()
 	b.waits++
 	wait := b.waits
 	began := b.rec.State.StartedAt
 	b.mu.Unlock()
 	pause := b.nextPause(time.Since(began)) // by the steady clock, if the run began under this daemon
-	m.work.Go(func() {
-		for m.restartAfter(b, wait, pause) {
+	rs.work.Go(func() {
+		for rs.restartAfter(b, wait, pause) {
 			pause = b.longerPause()
 		}
 	})
@@ -39,31 +52,31 @@ func (m *Manager) restartLater(b *box) {
 
 // hurry makes the next start of a container come at once that waits because the last
 // one failed: somebody believes that it would work now.
-func (m *Manager) hurry(b *box) {
+func (rs *restarts) hurry(b *box) {
 	b.mu.Lock()
 	b.pause = 0
 	b.mu.Unlock()
-	m.restartLater(b)
+	rs.restartLater(b)
 }
 
 // restartAfter starts a container that waits for it, after a pause, and tells
 // whether that is to be tried again. It does nothing if the wait is not in force
 // any more.
-func (m *Manager) restartAfter(b *box, wait int, pause time.Duration) (again bool) {
-	if !m.rest(b, pause) {
+func (rs *restarts) restartAfter(b *box, wait int, pause time.Duration) (again bool) {
+	if !rs.rest(b, pause) {
 		return false
 	}
-	m.awaitShared(b)
+	rs.awaitShared(b)
 	b.turn.must()
 	defer b.turn.give()
-	before, do := m.next(b, lifecycle.Event{What: lifecycle.RestartDue})
+	before, do := rs.next(b, lifecycle.Event{What: lifecycle.RestartDue})
 	if b.isGone() || !b.inForce(wait) || do.Do != lifecycle.Launch {
 		return false
 	}
-	ctx, cancel := m.cleanup() // the state says "restarting" until it runs
+	ctx, cancel := cleanup() // the state says "restarting" until it runs
 	defer cancel()
-	awaited := m.absent(before) // seen before the start, so that none comes unseen
-	err := m.start(ctx, b)
+	awaited := rs.absent(before) // seen before the start, so that none comes unseen
+	err := rs.start(ctx, b)
 	if err == nil {
 		awaited = nil
 	}
@@ -74,7 +87,7 @@ func (m *Manager) restartAfter(b *box, wait int, pause time.Duration) (again boo
 		return false
 	}
 	now := b.snapshot().State
-	if log := m.log.With("container", model.Short(b.id), "op", "container.restart", "again", now.Restarting, "err", err); now.Restarting && now.Error == before.State.Error {
+	if log := rs.log.With("container", model.Short(b.id), "op", "container.restart", "again", now.Restarting, "err", err); now.Restarting && now.Error == before.State.Error {
 		log.Debug("restart") // for the same reason as the last time
 	} else {
 		log.Warn("restart")
@@ -93,7 +106,7 @@ const addressLook = time.Second
 // container publishes ports at: then the pauses begin anew, because the kernel may
 // not let it be used at once (RFC 4862 section 5.4). False if the manager is closed
 // first.
-func (m *Manager) rest(b *box, pause time.Duration) bool {
+func (rs *restarts) rest(b *box, pause time.Duration) bool {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	var look <-chan time.Time
@@ -109,10 +122,10 @@ func (m *Manager) rest(b *box, pause time.Duration) bool {
 		select {
 		case <-timer.C:
 			return true
-		case <-m.closed.Done():
+		case <-rs.closed.Done():
 			return false
 		case <-look:
-			if still := m.absent(b.snapshot()); len(still) < len(awaited) {
+			if still := rs.absent(b.snapshot()); len(still) < len(awaited) {
 				b.mu.Lock()
 				b.pause = 0
 				b.mu.Unlock()
@@ -124,7 +137,7 @@ func (m *Manager) rest(b *box, pause time.Duration) bool {
 
 // absent returns the addresses at which a container publishes ports and which the
 // host does not have.
-func (m *Manager) absent(r record) []netip.Addr {
+func (rs *restarts) absent(r record) []netip.Addr {
 	wanted := map[netip.Addr]bool{}
 	for _, bindings := range r.Host.PortBindings {
 		for _, b := range bindings {
@@ -136,7 +149,7 @@ func (m *Manager) absent(r record) []netip.Addr {
 	if len(wanted) == 0 {
 		return nil
 	}
-	have, err := m.o.Host.addresses()
+	have, err := rs.host.addresses()
 	if err != nil {
 		return nil // the pause will do
 	}
@@ -170,10 +183,10 @@ func (b *box) inForce(wait int) bool {
 
 // awaitShared waits, within limits, until the containers run whose network this
 // one uses or links to, if they are about to be started too.
-func (m *Manager) awaitShared(b *box) {
-	ctx, cancel := context.WithTimeout(m.closed, restartLast)
+func (rs *restarts) awaitShared(b *box) {
+	ctx, cancel := context.WithTimeout(rs.closed, restartLast)
 	defer cancel()
-	for rec := b.snapshot(); rec.State.Restarting && m.awaitsAnother(rec); rec = b.snapshot() {
+	for rec := b.snapshot(); rec.State.Restarting && rs.awaitsAnother(rec); rec = b.snapshot() {
 		select {
 		case <-time.After(restartFirst):
 		case <-ctx.Done():
@@ -184,13 +197,13 @@ func (m *Manager) awaitShared(b *box) {
 
 // awaitsAnother tells whether something that a container needs for its start is
 // about to be started itself.
-func (m *Manager) awaitsAnother(rec record) bool {
+func (rs *restarts) awaitsAnother(rec record) bool {
 	if rec.mode().IsContainer() {
-		other, err := m.find(rec.mode().ConnectedContainer())
+		other, err := rs.find(rec.mode().ConnectedContainer())
 		return err == nil && other.snapshot().State.Restarting
 	}
 	return slices.ContainsFunc(rec.Links, func(l link) bool {
-		target, ok := m.byID(l.Target)
+		target, ok := rs.byID(l.Target)
 		return ok && target.State.Restarting
 	})
 }

@@ -214,15 +214,15 @@ func TestAddressThatComes(t *testing.T) {
 	soon(t, "a start that fails", func() bool { return b.inspect(id).State.Error != "" })
 	box, err := b.find(id)
 	must(t, err)
-	equal(t, "awaited", b.absent(box.snapshot()), []netip.Addr{netip.MustParseAddr("192.0.2.1")})
+	equal(t, "awaited", b.restarts.absent(box.snapshot()), []netip.Addr{netip.MustParseAddr("192.0.2.1")})
 	b.freezeRestarts(id)
-	b.restartLater(box) // a minute from now
+	b.restarts.restartLater(box) // a minute from now
 	b.runtime.refuse(nil)
 	mu.Lock()
 	host = append(host, netip.MustParseAddr("192.0.2.1"))
 	mu.Unlock()
 	soon(t, "it runs", func() bool { return b.inspect(id).State.Status == container.StateRunning })
-	if got := b.absent(box.snapshot()); got != nil {
+	if got := b.restarts.absent(box.snapshot()); got != nil {
 		t.Errorf("it runs and waits for %v", got)
 	}
 }
@@ -318,7 +318,7 @@ func TestOneWaitInForce(t *testing.T) {
 			must(t, b.Restart(ctx, id, StopOptions{}))
 		}
 	}
-	if b.restartAfter(box, 1, 0) || b.inspect(id).State.Status != container.StateRestarting {
+	if b.restarts.restartAfter(box, 1, 0) || b.inspect(id).State.Status != container.StateRestarting {
 		t.Error("the old wait has ended the new one")
 	}
 }
@@ -410,11 +410,11 @@ func TestStopTerms(t *testing.T) {
 		equal(t, c.name, p.signals, c.want)
 	}
 	rec := record{Config: &container.Config{}}
-	if sig, timeout, err := b.stopTerms(rec, StopOptions{}); sig != syscall.SIGTERM || timeout != 10 || err != nil {
+	if sig, timeout, err := stopTerms(rec, StopOptions{}); sig != syscall.SIGTERM || timeout != 10 || err != nil {
 		t.Errorf("by default %v %d %v", sig, timeout, err)
 	}
 	endless := -1
-	if _, timeout, _ := b.stopTerms(rec, StopOptions{Timeout: &endless}); timeout >= 0 {
+	if _, timeout, _ := stopTerms(rec, StopOptions{Timeout: &endless}); timeout >= 0 {
 		t.Errorf("for ever is %d", timeout)
 	}
 	refused(t, b.Kill(ctx, b.run("", nil), "NOPE"), model.Invalid, "NOPE")

@@ -51,15 +51,15 @@ func (m *Manager) Restore(ctx context.Context) error {
 		if b, ok := m.boxes[t.ID]; ok {
 			b.made = true
 		} else {
-			m.sweepContainer(ctx, t)
+			m.sweeper.sweepContainer(ctx, t)
 		}
 	}
-	m.sweepSandboxes(ctx)
-	m.sweepDirectories()
+	m.sweeper.sweepSandboxes(ctx)
+	m.sweeper.sweepDirectories()
 	m.netAdmin.reviewNetAdmin(ctx, "container.restore") // before anything is started
 	m.restoreAll(ctx, tasks)
-	m.keepOutputs(ctx, tasks)
-	m.work.Go(m.watchDrops)
+	m.sweeper.keepOutputs(ctx, tasks)
+	m.work.Go(m.dropWatch.watchDrops)
 	return nil
 }
 
@@ -152,7 +152,7 @@ func (m *Manager) restore(ctx context.Context, b *box, t model.TaskStatus) (runs
 	log := m.log.With("container", model.Short(b.id), "op", "container.restore")
 	switch do.Do {
 	case lifecycle.RecordEnd:
-		m.settle(b, t.Exit)
+		m.settleRun(b, newRun(b, nil), t.Exit)
 		return false, nil
 	case lifecycle.RecordUnseenEnd:
 		m.settleUnseen(b)
@@ -172,12 +172,7 @@ func (m *Manager) restore(ctx context.Context, b *box, t model.TaskStatus) (runs
 	return false, nil
 }
 
-// settle records an end that nobody saw.
-func (m *Manager) settle(b *box, exit model.Exit) {
-	m.settleRun(b, newRun(b, nil), exit)
-}
-
-// settleUnseen is settle where not even the runtime knows of the end: the machine
+// settleUnseen is settleRun where not even the runtime knows of the end: the machine
 // ended.
 func (m *Manager) settleUnseen(b *box) {
 	r := newRun(b, nil)
@@ -185,6 +180,7 @@ func (m *Manager) settleUnseen(b *box) {
 	m.settleRun(b, r, model.Exit{Code: exitUnseen, At: time.Now()})
 }
 
+// settleRun records an end that nobody saw.
 func (m *Manager) settleRun(b *box, r *run, exit model.Exit) {
 	b.mu.Lock()
 	if b.rec.State.StartedAt.IsZero() {
@@ -197,7 +193,7 @@ func (m *Manager) settleRun(b *box, r *run, exit model.Exit) {
 // downIfUp takes down a sandbox that a crash left up without a process.
 func (m *Manager) downIfUp(ctx context.Context, b *box, keepAddresses bool) {
 	if sb, ok := m.o.Engine.Snapshot().Sandbox(b.snapshot().Sandbox); ok && sb.Up {
-		m.sandboxDown(ctx, b, b.snapshot(), keepAddresses)
+		m.down.sandboxDown(ctx, b, b.snapshot(), keepAddresses)
 	}
 }
 
@@ -213,7 +209,7 @@ func (m *Manager) afterRestore(ctx context.Context, b *box) {
 		}
 	case do.Restart:
 		b.set(after)
-		m.restartLater(b)
+		m.restarts.restartLater(b)
 	}
 }
 

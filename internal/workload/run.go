@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/workload/containerfiles"
@@ -80,21 +79,5 @@ func (out *outputs) drained(b *box) {
 		out.log.Warn("output goes on after the end", "container", model.Short(b.id), "op", "container.exit")
 	} else if err != nil {
 		out.log.Warn("output may not be complete", "container", model.Short(b.id), "op", "container.exit", "err", err)
-	}
-}
-
-// keepOutputs closes what an earlier daemon had opened for containers that do not
-// run any more.
-func (m *Manager) keepOutputs(ctx context.Context, tasks map[model.ContainerID]model.TaskStatus) {
-	var running []model.ContainerID
-	for _, b := range m.all() {
-		state := tasks[b.id].State // may run though it is not taken over yet
-		if b.current() != nil || state == model.TaskUnknown || state == model.TaskRunning || state == model.TaskPaused {
-			running = append(running, b.id)
-		}
-	}
-	slices.Sort(running)
-	if err := m.o.Outputs.Keep(ctx, running); err != nil {
-		m.log.Warn("outputs not swept", "op", "container.restore", "err", err)
 	}
 }

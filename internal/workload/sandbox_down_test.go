@@ -35,7 +35,7 @@ func TestNetworkOfTheNextRunStays(t *testing.T) {
 	must(t, b.Start(ctx, id))
 	one, err := b.find(id)
 	must(t, err)
-	if !b.downNow(one, false) || !b.up(id) {
+	if !b.down.downNow(one, false) || !b.up(id) {
 		t.Error("the network of a run was taken down")
 	}
 }

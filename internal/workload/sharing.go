@@ -44,11 +44,11 @@ func sharedMemory(r record) int64 {
 
 // keepSharers replaces names of containers whose namespaces are joined with their IDs,
 // which a rename leaves as they are. What is not there is told at start.
-func (m *Manager) keepSharers(h *container.HostConfig) {
-	if b, err := m.find(h.PidMode.Container()); err == nil && h.PidMode.IsContainer() {
+func (cr *creator) keepSharers(h *container.HostConfig) {
+	if b, err := cr.find(h.PidMode.Container()); err == nil && h.PidMode.IsContainer() {
 		h.PidMode = container.PidMode("container:" + string(b.id))
 	}
-	if b, err := m.find(h.IpcMode.Container()); err == nil && h.IpcMode.IsContainer() {
+	if b, err := cr.find(h.IpcMode.Container()); err == nil && h.IpcMode.IsContainer() {
 		h.IpcMode = container.IpcMode("container:" + string(b.id))
 	}
 }

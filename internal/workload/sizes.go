@@ -15,21 +15,21 @@ type Sizes interface {
 
 // Size returns the bytes that a container has written, and those of all that it sees.
 // Volumes are not counted.
-func (m *Manager) Size(ctx context.Context, ref string) (written, all int64, err error) {
-	b, err := m.find(ref)
+func (rd *reader) Size(ctx context.Context, ref string) (written, all int64, err error) {
+	b, err := rd.find(ref)
 	if err != nil {
 		return 0, 0, err
 	}
-	return m.sizeOf(ctx, b)
+	return rd.sizeOf(ctx, b)
 }
 
-func (m *Manager) sizeOf(ctx context.Context, b *box) (written, all int64, err error) {
-	if m.o.Sizes == nil {
+func (rd *reader) sizeOf(ctx context.Context, b *box) (written, all int64, err error) {
+	if rd.sizes == nil {
 		return 0, 0, nil
 	}
-	written, image, err := m.o.Sizes.LayerSizes(ctx, b.id)
+	written, image, err := rd.sizes.LayerSizes(ctx, b.id)
 	if model.KindOf(err) == model.NotFound { // not started yet, or just removed
-		i, err := m.o.Images.Image(ctx, string(b.snapshot().Image))
+		i, err := rd.images.Image(ctx, string(b.snapshot().Image))
 		if err != nil {
 			return 0, 0, nil //nolint:nilerr // the image is gone too
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/workload/containerfiles"
 	"github.com/linkspan/linkspan/internal/workload/ocierror"
+	"github.com/linkspan/linkspan/internal/workload/records"
 )
 
 const (
@@ -31,7 +32,7 @@ func (m *Manager) Start(ctx context.Context, ref string) error {
 	defer b.turn.give()
 	after, do := m.next(b, lifecycle.Event{What: lifecycle.StartAsked})
 	if do.Hurry {
-		m.hurry(b)
+		m.restarts.hurry(b)
 	}
 	switch do.Do {
 	case lifecycle.RefusePaused:
@@ -51,7 +52,7 @@ func (m *Manager) Start(ctx context.Context, ref string) error {
 func (m *Manager) start(ctx context.Context, b *box) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), verbTimeout)
 	defer cancel()
-	l, err := m.launch(ctx, b)
+	l, err := m.launcher.launch(ctx, b)
 	if err != nil {
 		return m.startFailed(b, l, err)
 	}
@@ -60,12 +61,28 @@ func (m *Manager) start(ctx context.Context, b *box) error {
 	b.mu.Lock()
 	b.run, b.rec = l.run, after
 	b.mu.Unlock()
-	m.beginHealth(b)
+	m.health.beginHealth(b)
 	m.records.SaveLogged(ctx, b.snapshot().plain(), "container.start")
 	m.sayNetworks(events.ActionConnect, b)
 	m.say(b, events.ActionStart)
 	m.work.Go(func() { m.watch(b, l.run, l.exits) })
 	return nil
+}
+
+// launcher brings networks and processes of containers up.
+type launcher struct {
+	engine     Engine
+	records    records.Records
+	dirs       containerfiles.Dirs
+	tasks      Tasks
+	runtime    Containers
+	defaults   *Defaults
+	namespaces *namespaces
+	specs      *specs
+	files      *netFiles
+	netAdmin   *netAdmin
+	outputs    *outputs
+	closed     context.Context // ends with the manager
 }
 
 // launched is what a start has made so far.
@@ -77,92 +94,92 @@ type launched struct {
 
 // launch brings a container's network and process up. After an error the caller
 // calls startFailed with whatever there is.
-func (m *Manager) launch(ctx context.Context, b *box) (launched, error) {
+func (la *launcher) launch(ctx context.Context, b *box) (launched, error) {
 	rec := b.snapshot()
-	where, err := m.namespaces.netns(rec)
+	where, err := la.namespaces.netns(rec)
 	if err != nil {
 		return launched{}, err
 	}
-	m.namespaces.findNetns(ctx, rec, where)
-	if err := m.namespaces.checkTargets(rec, m.o.Engine.Snapshot()); err != nil {
+	la.namespaces.findNetns(ctx, rec, where)
+	if err := la.namespaces.checkTargets(rec, la.engine.Snapshot()); err != nil {
 		return launched{}, err
 	}
-	joined, err := m.namespaces.join(rec)
+	joined, err := la.namespaces.join(rec)
 	if err != nil {
 		return launched{}, err
 	}
-	f := m.dirs.Files(rec.ID)
+	f := la.dirs.Files(rec.ID)
 	// The network and the file system do not need each other.
 	up := make(chan error, 1)
-	go func() { up <- m.sandboxUp(ctx, rec) }()
-	made := m.ensureMade(ctx, b, m.specs.spec(rec, where, f))
+	go func() { up <- la.sandboxUp(ctx, rec) }()
+	made := la.ensureMade(ctx, b, la.specs.spec(rec, where, f))
 	if err := <-up; err != nil {
 		return launched{}, networkingError(err)
 	}
 	if made != nil {
 		return launched{}, made
 	}
-	if err := m.files.writeFiles(b, where); err != nil {
+	if err := la.files.writeFiles(b, where); err != nil {
 		return launched{}, networkingError(err)
 	}
-	m.files.moveLinksTo(rec)
-	if err := m.netAdmin.lend(ctx, rec, where.owner); err != nil {
+	la.files.moveLinksTo(rec)
+	if err := la.netAdmin.lend(ctx, rec, where.owner); err != nil {
 		return launched{}, networkingError(err)
 	}
-	task, err := m.o.Tasks.NewTask(ctx, b.id, model.StreamOptions{
+	task, err := la.tasks.NewTask(ctx, b.id, model.StreamOptions{
 		TTY: rec.Config.Tty, Stdin: rec.Config.OpenStdin, SharedMemory: sharedMemory(rec),
-		Open: func(p model.Pipes) error { return m.outputs.openOutput(ctx, b, p) },
+		Open: func(p model.Pipes) error { return la.outputs.openOutput(ctx, b, p) },
 	})
 	if err != nil {
 		return launched{}, err
 	}
 	l := launched{run: newRun(b, task.Stdin), pid: task.Pid}
 	// Waiting begins before the process does: no exit can be missed.
-	if l.exits, err = m.o.Tasks.Wait(m.closed, b.id); err != nil {
+	if l.exits, err = la.tasks.Wait(la.closed, b.id); err != nil {
 		return l, err
 	}
 	if err := joined(); err != nil {
 		return l, err
 	}
-	if err := m.o.Tasks.Start(ctx, b.id); err != nil {
+	if err := la.tasks.Start(ctx, b.id); err != nil {
 		return l, err
 	}
-	return l, m.o.Outputs.Begun(ctx, b.id)
+	return l, la.outputs.reader.Begun(ctx, b.id)
 }
 
 // sandboxUp brings a container's network up. The record that is stored with it says
 // that the container is meant to run, not yet that it does.
-func (m *Manager) sandboxUp(ctx context.Context, r record) error {
+func (la *launcher) sandboxUp(ctx context.Context, r record) error {
 	if r.Sandbox == "" {
 		return nil
 	}
 	up := []ops.Op{ops.StartSandbox(r.Sandbox)}
-	if now := m.files.resolving(r); !sameResolving(m.o.Engine.Snapshot(), r.Sandbox, now) {
+	if now := la.files.resolving(r); !sameResolving(la.engine.Snapshot(), r.Sandbox, now) {
 		up = append([]ops.Op{ops.SetResolving(r.Sandbox, now)}, up...) // the host's file has changed
 	}
-	return m.records.Commit(ctx, r.plain(), up...)
+	return la.records.Commit(ctx, r.plain(), up...)
 }
 
 // ensureMade makes the runtime's container at its first start. Later ones bring
 // its environment up to date where that tells of links: their targets may have
 // other addresses by now.
-func (m *Manager) ensureMade(ctx context.Context, b *box, spec model.ContainerSpec) error {
+func (la *launcher) ensureMade(ctx context.Context, b *box, spec model.ContainerSpec) error {
 	b.mu.Lock()
 	made, tried := b.made, b.tried
 	b.tried = true
 	b.mu.Unlock()
 	switch {
-	case made && m.o.Defaults.LinkEnvironment:
-		return m.o.Containers.Renew(ctx, spec)
+	case made && la.defaults.LinkEnvironment:
+		return la.runtime.Renew(ctx, spec)
 	case made:
 		return nil
 	}
 	if tried {
-		if err := m.o.Containers.Delete(ctx, b.id); err != nil {
+		if err := la.runtime.Delete(ctx, b.id); err != nil {
 			return err
 		}
 	}
-	if err := m.o.Containers.Create(ctx, spec); err != nil {
+	if err := la.runtime.Create(ctx, spec); err != nil {
 		return err
 	}
 	b.mu.Lock()
@@ -180,7 +197,7 @@ func networkingError(err error) error {
 // startFailed takes back what a start has made, records why, and returns the
 // error for the caller.
 func (m *Manager) startFailed(b *box, l launched, cause error) error {
-	ctx, cancel := m.cleanup()
+	ctx, cancel := cleanup()
 	defer cancel()
 	if _, err := m.o.Tasks.DeleteTask(ctx, b.id); err != nil && model.KindOf(err) != model.NotFound {
 		m.log.Warn("task of a failed start stays", "container", model.Short(b.id), "op", "container.start", "err", err)
@@ -192,7 +209,7 @@ func (m *Manager) startFailed(b *box, l launched, cause error) error {
 	code, kind := ocierror.ExitCode(cause)
 	after, do := m.next(b, lifecycle.Event{What: lifecycle.LaunchFailed})
 	after.State.Error, after.State.ExitCode, after.State.Pid = firstLine(cause), code, 0
-	m.sandboxDown(ctx, b, after, do.KeepAddresses)
+	m.down.sandboxDown(ctx, b, after, do.KeepAddresses)
 	b.set(after)
 	m.netAdmin.takeBack(ctx, b.snapshot(), "container.start")
 	m.outputs.closeOutput(ctx, b)
@@ -213,7 +230,7 @@ func firstLine(err error) string {
 }
 
 // cleanup returns a context for what must be done even if the caller has gone.
-func (m *Manager) cleanup() (context.Context, context.CancelFunc) {
+func cleanup() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), verbTimeout)
 }
 

@@ -38,7 +38,7 @@ func (m *Manager) Stop(ctx context.Context, ref string, o StopOptions) error {
 // recording the exit needs it.
 func (m *Manager) stop(ctx context.Context, b *box, o StopOptions) error {
 	rec := b.snapshot()
-	sig, timeout, err := m.stopTerms(rec, o)
+	sig, timeout, err := stopTerms(rec, o)
 	if err != nil {
 		return err
 	}
@@ -89,13 +89,13 @@ func (m *Manager) beginStop(ctx context.Context, b *box, asked bool) (*run, erro
 		m.records.SaveLogged(ctx, b.snapshot().plain(), "container.stop")
 		return r, nil
 	}
-	m.sandboxDown(context.WithoutCancel(ctx), b, after, do.KeepAddresses)
+	m.down.sandboxDown(context.WithoutCancel(ctx), b, after, do.KeepAddresses)
 	b.wake(int64(after.State.ExitCode), "", false)
 	return nil, nil
 }
 
 // stopTerms returns the signal and the seconds of patience, below 0 for ever.
-func (m *Manager) stopTerms(rec record, o StopOptions) (syscall.Signal, int, error) {
+func stopTerms(rec record, o StopOptions) (syscall.Signal, int, error) {
 	timeout := defaultStopTimeout
 	if rec.Config.StopTimeout != nil {
 		timeout = *rec.Config.StopTimeout

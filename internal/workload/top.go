@@ -14,7 +14,7 @@ import (
 // Top lists a container's processes as ps does with args, read from /proc: nothing is
 // executed for it. Without args it is `ps -ef`. Errors: those of ps.Parse, and Conflict
 // if the container does not run.
-func (m *Manager) Top(ctx context.Context, ref string, args []string) (container.TopResponse, error) {
+func (rd *reader) Top(ctx context.Context, ref string, args []string) (container.TopResponse, error) {
 	if len(args) == 0 {
 		args = []string{"-ef"}
 	}
@@ -22,14 +22,14 @@ func (m *Manager) Top(ctx context.Context, ref string, args []string) (container
 	if err != nil {
 		return container.TopResponse{}, err
 	}
-	b, err := m.find(ref)
+	b, err := rd.find(ref)
 	if err != nil {
 		return container.TopResponse{}, err
 	}
 	if b.current() == nil {
 		return container.TopResponse{}, notRunning(b.id)
 	}
-	pids, err := m.o.Control.Pids(ctx, b.id)
+	pids, err := rd.control.Pids(ctx, b.id)
 	if err != nil {
 		return container.TopResponse{}, err
 	}
@@ -48,6 +48,6 @@ func (m *Manager) Top(ctx context.Context, ref string, args []string) (container
 			out.Processes = append(out.Processes, format.Row(p, host))
 		}
 	}
-	m.say(b, events.ActionTop)
+	rd.say(b, events.ActionTop)
 	return out, nil
 }

@@ -17,11 +17,18 @@
 // record and of the sandbox is one op, so that both say the same whatever fails;
 // what is in memory here follows once the op has taken effect.
 //
+// Manager has the verbs that change a life; what becomes of a container after an event
+// is decided by package lifecycle. Who does the rest: registry finds containers, creator
+// makes them, reader tells of them, attacher connects clients, memberships joins
+// networks, launcher and networkDown bring networks up and down, restarts starts again
+// by the policy, netFiles writes hosts and resolv.conf, namespaces joins those of
+// others, outputs has output logged, sweeper and pendingCleanup remove what is left.
+//
 // Locks. Every container has one turn (box.turn), which a verb holds while it
 // changes the container and which may be held across calls to the engine and the
 // runtime, because two verbs on one container must not interleave; nobody waits
 // for an exit with the turn held, since recording an exit needs it. Two turns
-// are never held at once. box.mu and Manager.mu guard fields only and are never
+// are never held at once. box.mu and registry.mu guard fields only and are never
 // held across a call out of the package.
 package workload
 
@@ -110,7 +117,16 @@ type Manager struct {
 
 	*registry
 	*announcer
+	*reader
+	*attacher
+	*creator
+	*memberships
 	files      *netFiles
+	launcher   *launcher
+	down       *networkDown
+	restarts   *restarts
+	dropWatch  *dropWatch
+	sweeper    *sweeper
 	netAdmin   *netAdmin
 	cleanups   *pendingCleanup
 	outputs    *outputs
@@ -118,7 +134,7 @@ type Manager struct {
 	specs      *specs
 	records    records.Records
 	execs      *exec.Execs
-	health     *health.Checker
+	health     *healthChecks
 	volumes    volumes.Store
 	dirs       containerfiles.Dirs
 }
@@ -158,25 +174,28 @@ func New(o Options) (*Manager, error) {
 	m.outputs = &outputs{reader: o.Outputs, logs: o.Logs, dirs: m.dirs, closed: m.closed, log: o.Logger}
 	m.namespaces = &namespaces{registry: m.registry, dirs: m.dirs, log: o.Logger}
 	m.specs = &specs{dirs: m.dirs, files: m.files, defaults: &m.o.Defaults}
-	m.health = health.New(health.Options{Runtime: o.Execs, Closed: m.closed, Work: &m.work, Log: o.Logger})
+	m.health = &healthChecks{announcer: m.announcer, checker: health.New(health.Options{Runtime: o.Execs, Closed: m.closed, Work: &m.work, Log: o.Logger})}
 	m.execs = exec.New(exec.Options{Find: m.handle, Runtime: o.Execs, NewID: ids.New, Closed: m.closed, Work: &m.work, Log: o.Logger})
+	furnish(m)
 	return m, nil
 }
 
 // Execs returns the further processes in containers.
 func (m *Manager) Execs() *exec.Execs { return m.execs }
 
-// Counts returns how many containers are running, paused and stopped.
-func (m *Manager) Counts() (running, paused, stopped int) {
-	for _, b := range m.all() {
-		switch s := b.snapshot().State; {
-		case s.Paused:
-			paused++
-		case s.Running:
-			running++
-		default:
-			stopped++
-		}
-	}
-	return running, paused, stopped
+// furnish gives the manager those who do its verbs.
+func furnish(m *Manager) {
+	o, reg, say := m.o, m.registry, m.announcer
+	m.reader = &reader{registry: reg, announcer: say, engine: o.Engine, drivers: o.Drivers, control: o.Control, images: o.Images, sizes: o.Sizes,
+		execs: m.execs, outputs: m.outputs, dirs: m.dirs, storageDriver: o.StorageDriver}
+	m.attacher = &attacher{registry: reg, announcer: say, control: o.Control, outputs: m.outputs, closed: m.closed}
+	m.creator = &creator{registry: reg, announcer: say, engine: o.Engine, runtime: o.Containers, images: o.Images, confinement: o.Confinement,
+		defaults: &m.o.Defaults, specs: m.specs, files: m.files, outputs: m.outputs, records: m.records, volumes: m.volumes, dirs: m.dirs}
+	m.memberships = &memberships{registry: reg, announcer: say, engine: o.Engine, files: m.files, records: m.records}
+	m.launcher = &launcher{engine: o.Engine, records: m.records, dirs: m.dirs, tasks: o.Tasks, runtime: o.Containers, defaults: &m.o.Defaults, namespaces: m.namespaces,
+		specs: m.specs, files: m.files, netAdmin: m.netAdmin, outputs: m.outputs, closed: m.closed}
+	m.down = &networkDown{engine: o.Engine, records: m.records, closed: m.closed, work: &m.work, log: o.Logger}
+	m.restarts = &restarts{registry: reg, host: &m.o.Host, next: m.next, start: m.start, closed: m.closed, work: &m.work, log: o.Logger}
+	m.dropWatch = &dropWatch{engine: o.Engine, drivers: o.Drivers, drops: o.Drops, closed: m.closed, log: o.Logger}
+	m.sweeper = &sweeper{registry: reg, tasks: o.Tasks, runtime: o.Containers, outputs: o.Outputs, dirs: m.dirs, log: o.Logger}
 }
