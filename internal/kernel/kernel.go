@@ -27,6 +27,7 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/netns"
 	"github.com/linkspan/linkspan/internal/kernel/rtnl"
 	"github.com/linkspan/linkspan/internal/kernel/sysctl"
+	"github.com/linkspan/linkspan/internal/resolvconf"
 )
 
 // Options are what a Kernel needs to know.
@@ -90,7 +91,7 @@ func New(o Options) (*Kernel, error) {
 		o.HostNetns = "/proc/self/ns/net"
 	}
 	if o.ResolvConf == "" {
-		o.ResolvConf = "/etc/resolv.conf"
+		o.ResolvConf = resolvconf.Path
 	}
 	if o.Census == nil {
 		o.Census = netns.TakeCensus

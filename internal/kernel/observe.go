@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -19,10 +18,14 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/route"
 	"github.com/linkspan/linkspan/internal/kernel/rtnl"
 	"github.com/linkspan/linkspan/internal/kernel/sysctl"
+	"github.com/linkspan/linkspan/internal/resolvconf"
 )
 
 // maxResolvers bounds what is read of resolv.conf(5); the C library uses three.
 const maxResolvers = 16
+
+// maxResolvConf is how much of a resolv.conf is read, in bytes.
+const maxResolvConf = 64 << 10
 
 // Observe learns about the host: which prefixes it reaches directly, not counting
 // interfaces of ours, how large packets may be, its name servers, whether it
@@ -155,21 +158,16 @@ func readResolvers(path string) ([]netip.Addr, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return parseResolvers(f), nil
+	text, _ := io.ReadAll(io.LimitReader(f, maxResolvConf)) // what can be read counts
+	return resolversIn(text), nil
 }
 
-// parseResolvers returns the name servers of a resolv.conf(5), in order and
-// without zones. What it does not understand it passes over, as the C library
-// does.
-func parseResolvers(r io.Reader) []netip.Addr {
+// resolversIn returns the name servers that the text of a resolv.conf(5) names, in
+// order and without zones.
+func resolversIn(text []byte) []netip.Addr {
 	var out []netip.Addr
-	lines := bufio.NewScanner(r)
-	for lines.Scan() && len(out) < maxResolvers {
-		words := strings.Fields(lines.Text())
-		if len(words) < 2 || words[0] != "nameserver" {
-			continue
-		}
-		if a, err := netip.ParseAddr(words[1]); err == nil {
+	for _, a := range resolvconf.Parse(text).Servers {
+		if len(out) < maxResolvers {
 			out = append(out, a.WithZone("").Unmap())
 		}
 	}

@@ -8,12 +8,7 @@ import (
 	"strings"
 
 	"github.com/linkspan/linkspan/internal/model"
-)
-
-// The paths of the host's resolv.conf.
-const (
-	HostResolvConf    = "/etc/resolv.conf"
-	SystemdResolvConf = "/run/systemd/resolve/resolv.conf"
+	"github.com/linkspan/linkspan/internal/resolvconf"
 )
 
 // ResolverAddr is where a sandbox finds the resolver of the engine.
@@ -22,69 +17,14 @@ const ResolverAddr = "127.0.0.11"
 // maxNDots is the largest ndots that resolvers take (resolv.conf(5)).
 const maxNDots = 15
 
-// ResolvConf is what a resolv.conf(5) says, in its order.
-type ResolvConf struct {
-	Servers []netip.Addr
-	Search  []string
-	Options []string
-	// Other are the lines with further keywords, such as sortlist.
-	Other []string
-	// Bad are the name servers that are no addresses, as written.
-	Bad []string
-}
-
-// ParseResolvConf reads the text of a resolv.conf. It never fails: whoever wrote
-// the file, the lines that make sense count. As in the C library the last of
-// `search` and `domain` wins, and options add up.
-func ParseResolvConf(text []byte) ResolvConf {
-	var c ResolvConf
-	for line := range strings.Lines(string(text)) {
-		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' || line[0] == ';' {
-			continue
-		}
-		words := strings.Fields(line)
-		c.take(words[0], words[1:])
-	}
-	return c
-}
-
-func (c *ResolvConf) take(keyword string, values []string) {
-	if i := slices.IndexFunc(values, isComment); i >= 0 {
-		values = values[:i]
-	}
-	if len(values) == 0 {
-		return
-	}
-	switch keyword {
-	case "nameserver":
-		if a, err := netip.ParseAddr(values[0]); err == nil {
-			c.Servers = append(c.Servers, a)
-		} else {
-			c.Bad = append(c.Bad, values[0])
-		}
-	case "domain":
-		c.Search = values[:1]
-	case "search":
-		c.Search = values
-	case "options":
-		c.Options = append(c.Options, values...)
-	default:
-		c.Other = append(c.Other, keyword+" "+strings.Join(values, " "))
-	}
-}
-
-func isComment(word string) bool { return word[0] == '#' || word[0] == ';' }
-
 // HostPath returns which file stands for the host's resolv.conf, given the text
-// of HostResolvConf. Where that names nobody but the stub of systemd-resolved,
+// of resolvconf.Path. Where that names nobody but the stub of systemd-resolved,
 // which a container cannot reach, it is the file with the servers behind it.
 func HostPath(text []byte) string {
-	stub := netip.AddrFrom4([4]byte{127, 0, 0, 53})
-	if servers := ParseResolvConf(text).Servers; len(servers) == 1 && servers[0] == stub {
-		return SystemdResolvConf
+	if resolvconf.Parse(text).OnlyStub() {
+		return resolvconf.SystemdPath
 	}
-	return HostResolvConf
+	return resolvconf.Path
 }
 
 // Mode is how a container gets its names resolved.
@@ -142,7 +82,7 @@ func (r ResolvConfResult) Resolving() model.Resolving {
 // Render makes the file. Each list of Overrides that is not empty takes the
 // place of the host's; a search list of "." alone stands for none.
 func Render(f ResolvConfFile) ResolvConfResult {
-	conf := ParseResolvConf(f.Host)
+	conf := resolvconf.Parse(f.Host)
 	r := rendering{file: f, conf: conf, external: conf.Servers}
 	r.override()
 	switch f.Mode {
@@ -161,7 +101,7 @@ func Render(f ResolvConfFile) ResolvConfResult {
 // rendering is a resolv.conf in the making.
 type rendering struct {
 	file      ResolvConfFile
-	conf      ResolvConf
+	conf      resolvconf.Conf
 	external  []netip.Addr // servers that the engine's resolver asks
 	overrode  []string     // the lists that are not the host's
 	defaulted bool         // public servers were put in

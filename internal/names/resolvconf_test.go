@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/resolvconf"
 )
 
 const hostFile = "nameserver 192.0.2.53\nsearch localdomain\noptions timeout:3\n"
@@ -81,7 +82,7 @@ func TestRenderText(t *testing.T) {
 		file ResolvConfFile
 		want string
 	}{
-		{ResolvConfFile{Mode: ModeInternal, Host: []byte(hostFile), Path: HostResolvConf},
+		{ResolvConfFile{Mode: ModeInternal, Host: []byte(hostFile), Path: resolvconf.Path},
 			head + `nameserver 127.0.0.11
 search localdomain
 options timeout:3 ndots:0
@@ -91,7 +92,7 @@ options timeout:3 ndots:0
 # Overrides: []
 # Option ndots from: internal
 `},
-		{ResolvConfFile{Mode: ModeInternal, Host: []byte("options ndots:2\nnameserver x\n"), Path: SystemdResolvConf},
+		{ResolvConfFile{Mode: ModeInternal, Host: []byte("options ndots:2\nnameserver x\n"), Path: resolvconf.SystemdPath},
 			head + `nameserver 127.0.0.11
 options ndots:2
 
@@ -101,7 +102,7 @@ options ndots:2
 # Overrides: []
 # Option ndots from: host
 `},
-		{ResolvConfFile{Mode: ModeInternal, Host: []byte(hostFile), Path: HostResolvConf, Overrides: Overrides{
+		{ResolvConfFile{Mode: ModeInternal, Host: []byte(hostFile), Path: resolvconf.Path, Overrides: Overrides{
 			Servers: addrs("192.0.2.1", "2001:db8::1"), Search: []string{"."}, Options: []string{"ndots:1"},
 		}},
 			head + `nameserver 127.0.0.11
@@ -112,7 +113,7 @@ options ndots:1
 # Overrides: [nameservers search options]
 # Option ndots from: override
 `},
-		{ResolvConfFile{Mode: ModeLegacy, Host: []byte("nameserver 127.0.0.1\n"), Path: HostResolvConf},
+		{ResolvConfFile{Mode: ModeLegacy, Host: []byte("nameserver 127.0.0.1\n"), Path: resolvconf.Path},
 			head + `nameserver 8.8.8.8
 nameserver 8.8.4.4
 
@@ -149,33 +150,13 @@ func TestRenderTellsTheResolver(t *testing.T) {
 	}
 }
 
-func TestParseResolvConf(t *testing.T) {
-	for _, c := range []struct {
-		text string
-		want ResolvConf
-	}{
-		{"", ResolvConf{}},
-		{"nameserver 192.0.2.1\nnameserver\t2001:db8::1 # two\n  nameserver fe80::1%eth0", ResolvConf{Servers: addrs("192.0.2.1", "2001:db8::1", "fe80::1%eth0")}},
-		{"# nameserver 192.0.2.1\n;nameserver 192.0.2.1\nnameserver\nnameserver 1.2.3\r\n", ResolvConf{Bad: []string{"1.2.3"}}},
-		{"domain a.test b.test\n", ResolvConf{Search: []string{"a.test"}}},
-		{"domain a.test\nsearch b.test c.test\n", ResolvConf{Search: []string{"b.test", "c.test"}}},
-		{"search b.test c.test ; no\ndomain a.test\n", ResolvConf{Search: []string{"a.test"}}},
-		{"options ndots:1\noptions rotate # all\n", ResolvConf{Options: []string{"ndots:1", "rotate"}}},
-		{"sortlist 10.0.0.0/8\nlookup file bind\n", ResolvConf{Other: []string{"sortlist 10.0.0.0/8", "lookup file bind"}}},
-	} {
-		if got := ParseResolvConf([]byte(c.text)); !reflect.DeepEqual(got, c.want) {
-			t.Errorf("%q: got %+v, want %+v", c.text, got, c.want)
-		}
-	}
-}
-
 func TestHostPath(t *testing.T) {
 	for text, want := range map[string]string{
-		hostFile:                HostResolvConf,
-		"":                      HostResolvConf,
-		"nameserver 127.0.0.53": SystemdResolvConf,
-		"nameserver 127.0.0.1":  HostResolvConf,
-		"nameserver 127.0.0.53\nnameserver 192.0.2.1": HostResolvConf,
+		hostFile:                resolvconf.Path,
+		"":                      resolvconf.Path,
+		"nameserver 127.0.0.53": resolvconf.SystemdPath,
+		"nameserver 127.0.0.1":  resolvconf.Path,
+		"nameserver 127.0.0.53\nnameserver 192.0.2.1": resolvconf.Path,
 	} {
 		if got := HostPath([]byte(text)); got != want {
 			t.Errorf("%q: got %s", text, got)
@@ -188,7 +169,7 @@ func FuzzResolvConf(f *testing.F) {
 	f.Add([]byte("nameserver 127.0.0.1\noptions ndots:\nnameserver\x00\nsearch .\n"), byte(1), "x\ny", ".")
 	f.Add([]byte("options ndots:99999999999999999999 ndots:3\n\xff\xfe"), byte(2), "", "")
 	f.Fuzz(func(t *testing.T, host []byte, mode byte, option, search string) {
-		file := ResolvConfFile{Mode: Mode(mode % 3), Host: host, Path: HostResolvConf}
+		file := ResolvConfFile{Mode: Mode(mode % 3), Host: host, Path: resolvconf.Path}
 		if option != "" {
 			file.Overrides.Options = []string{option}
 		}
@@ -196,7 +177,7 @@ func FuzzResolvConf(f *testing.F) {
 			file.Overrides.Search = []string{search}
 		}
 		r := Render(file)
-		again := ParseResolvConf(r.Text)
+		again := resolvconf.Parse(r.Text)
 		if len(again.Bad) > 0 {
 			t.Fatalf("rendered a bad name server:\n%s", r.Text)
 		}

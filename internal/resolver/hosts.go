@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -9,9 +8,10 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
+
+	"github.com/linkspan/linkspan/internal/resolvconf"
 )
 
 // maxResolvConf is how much of a resolv.conf is read, in bytes.
@@ -29,37 +29,26 @@ func ReadHostServers(path string) ([]netip.Addr, error) {
 		return nil, fmt.Errorf("read the host's name servers: %w", err)
 	}
 	defer f.Close()
-	servers, err := parseServers(io.LimitReader(f, maxResolvConf))
+	text, err := io.ReadAll(io.LimitReader(f, maxResolvConf))
 	if err != nil {
 		return nil, fmt.Errorf("read the host's name servers: %s: %w", path, err)
 	}
-	return servers, nil
+	return serversIn(text), nil
 }
 
-func parseServers(r io.Reader) ([]netip.Addr, error) {
+// serversIn returns the name servers that the text of a resolv.conf(5) names.
+func serversIn(text []byte) []netip.Addr {
 	var servers []netip.Addr
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, maxResolvConf+1)
-	for lines.Scan() && len(servers) < maxServers {
-		words := strings.Fields(lines.Text())
-		if len(words) < 2 || words[0] != "nameserver" {
-			continue
-		}
-		if a, err := netip.ParseAddr(words[1]); err == nil && !slices.Contains(servers, a) {
+	for _, a := range resolvconf.Parse(text).Servers {
+		if len(servers) < maxServers && !slices.Contains(servers, a) {
 			servers = append(servers, a)
 		}
 	}
-	return servers, lines.Err()
+	return servers
 }
 
 // recheck is how long a HostFile goes without looking whether its file changed.
 const recheck = time.Second
-
-// The stub of systemd-resolved, and where it says whom it asks itself
-// (systemd-resolved.service(8)).
-const resolvedServers = "/run/systemd/resolve/resolv.conf"
-
-var resolvedStub = netip.AddrFrom4([4]byte{127, 0, 0, 53})
 
 // HostFile is a host's resolv.conf, read again when it has changed: containers
 // follow a host that moves to another network. Where it names nobody but the
@@ -82,7 +71,7 @@ type watched struct {
 
 // NewHostFile returns the resolv.conf at path.
 func NewHostFile(path string) *HostFile {
-	return &HostFile{main: watched{path: path}, behind: watched{path: resolvedServers}}
+	return &HostFile{main: watched{path: path}, behind: watched{path: resolvconf.SystemdPath}}
 }
 
 // Servers returns the name servers in the file, as they were at most a second
@@ -99,7 +88,7 @@ func (h *HostFile) Servers() []netip.Addr {
 
 func (h *HostFile) lookLocked() []netip.Addr {
 	servers := h.main.look()
-	if len(servers) == 1 && servers[0] == resolvedStub {
+	if (resolvconf.Conf{Servers: servers}).OnlyStub() {
 		if behind := h.behind.look(); len(behind) > 0 {
 			return behind
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/linkspan/linkspan/internal/names"
+	"github.com/linkspan/linkspan/internal/resolvconf"
 )
 
 // HostHosts returns the text of the host's hosts file at path; a host may have none.
@@ -24,7 +25,7 @@ func HostResolvConf(path string) (text []byte, at string, err error) {
 	at = path
 	text, err = os.ReadFile(at)
 	if err == nil {
-		if other := names.HostPath(text); other != names.HostResolvConf {
+		if other := names.HostPath(text); other != resolvconf.Path {
 			at = other
 			text, err = os.ReadFile(at)
 		}
