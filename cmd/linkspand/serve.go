@@ -21,6 +21,7 @@ import (
 	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/forward"
+	"github.com/linkspan/linkspan/internal/inspect"
 	"github.com/linkspan/linkspan/internal/kernel/machine"
 )
 
@@ -89,7 +90,7 @@ func (d *daemon) register(r *prometheus.Registry) func(route string, status int,
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
 	}, []string{"route", "status"})
 	r.MustRegister(requests, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newQueries(d),
-		dockerapi.TrafficMetrics(d.engine, all.Drivers(), d.kernel, d.log))
+		dockerapi.TrafficMetrics(inspect.New(inspect.Options{Engine: d.engine, Drivers: all.Drivers(), Traffic: d.kernel}), d.log))
 	gauge := func(name, help string, value func() float64) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 	}

@@ -9,7 +9,6 @@ import (
 	"net/http/pprof"
 	"time"
 
-	"github.com/moby/moby/api/types/container"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
@@ -17,15 +16,11 @@ import (
 	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/inspect"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/networks"
 	"github.com/linkspan/linkspan/internal/state"
 )
-
-// Inspected finds containers.
-type Inspected interface {
-	Inspect(ctx context.Context, ref string) (container.InspectResponse, error)
-}
 
 // Inspector is the engine, as far as the private socket looks into it.
 type Inspector interface {
@@ -39,9 +34,9 @@ type Inspector interface {
 // DebugOptions is what the private socket shows.
 type DebugOptions struct {
 	Engine     Inspector
-	Drivers    driver.Set    // the kinds of networks there are
-	Containers Inspected     // nil: since when they run is not shown
-	Traffic    TrafficReader // nil: nothing is counted
+	Drivers    driver.Set            // the kinds of networks there are
+	Containers inspect.Containers    // nil: since when they run is not shown
+	Traffic    inspect.TrafficReader // nil: nothing is counted
 	// Listeners says who waits at a port of the host, by TCP or UDP; nil: only
 	// containers are known.
 	Listeners func(ctx context.Context, port uint16) ([]facts.Listener, error)
@@ -55,6 +50,7 @@ const looking = time.Minute
 // debugServer answers on the private socket.
 type debugServer struct {
 	DebugOptions
+	reader *inspect.Reader
 }
 
 // Debug returns the handler for the private socket, which must be root's alone:
@@ -74,7 +70,9 @@ func Debug(o DebugOptions) http.Handler {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	d := &debugServer{o}
+	d := &debugServer{o, inspect.New(inspect.Options{
+		Engine: o.Engine, Drivers: o.Drivers, Containers: o.Containers, Traffic: o.Traffic, Listeners: o.Listeners,
+	})}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)

@@ -2,52 +2,25 @@ package dockerapi
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/netip"
-	"slices"
 	"text/tabwriter"
 
 	"github.com/docker/go-units"
 
-	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/inspect"
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/state"
 )
-
-// dropped is what port security has dropped of one kind from one container.
-type dropped struct {
-	driver.Attached
-	facts.PortDrops
-}
-
-// droppedOf returns who sent what was dropped, ordered by container and network;
-// kinds as they are read. Ports that are gone are left out.
-func droppedOf(s *state.Snapshot, drivers driver.Set, drops []facts.PortDrops) (out []dropped) {
-	if len(drops) == 0 {
-		return nil
-	}
-	ports := drivers.ByPort(s)
-	for _, d := range drops {
-		if a, ok := ports[d.Port]; ok {
-			out = append(out, dropped{a, d})
-		}
-	}
-	slices.SortStableFunc(out, func(a, b dropped) int {
-		return cmp.Or(cmp.Compare(a.Sandbox.Name, b.Sandbox.Name), cmp.Compare(a.Network.Name, b.Network.Name), cmp.Compare(a.Endpoint.ID, b.Endpoint.ID))
-	})
-	return out
-}
 
 // drops lists what port security has dropped: who sent it, where, and what may be
 // done.
 func (d *debugServer) drops(w http.ResponseWriter, r *http.Request) {
-	t, err := d.counters(r.Context())
+	t, err := d.reader.Traffic(r.Context())
 	if err != nil {
 		http.Error(w, err.Error(), httpkit.StatusOf(err))
 		return
@@ -55,8 +28,7 @@ func (d *debugServer) drops(w http.ResponseWriter, r *http.Request) {
 	var out bytes.Buffer
 	columns := tabwriter.NewWriter(&out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(columns, "CONTAINER\tID\tNETWORK\tINTERFACE\tSECURITY\tNET_ADMIN\tKIND\tFRAMES\tBYTES\tWHAT IT SENDS")
-	all := droppedOf(d.Engine.Snapshot(), d.Drivers, t.Drops)
-	for _, x := range all {
+	for _, x := range t.Drops {
 		able := "no"
 		if x.Sandbox.NetAdmin {
 			able = "yes"
@@ -95,22 +67,14 @@ type dropAnswer struct {
 // inspect answers with everything that port security knows of one container, by its
 // name or ID.
 func (d *debugServer) inspect(w http.ResponseWriter, r *http.Request) {
-	s := d.Engine.Snapshot()
-	sb, err := d.sandboxFor(r, s)
-	if err != nil {
-		http.Error(w, err.Error(), httpkit.StatusOf(err))
-		return
-	}
-	t, err := d.counters(r.Context())
+	endpoints, err := d.reader.Endpoints(r.Context(), r.PathValue("container"))
 	if err != nil {
 		http.Error(w, err.Error(), httpkit.StatusOf(err))
 		return
 	}
 	answer := []endpointAnswer{}
-	for e := range s.EndpointsOf(sb.ID) {
-		if a, ok := d.Drivers.AttachedTo(s, e); ok {
-			answer = append(answer, d.endpoint(a, t.Drops))
-		}
+	for _, e := range endpoints {
+		answer = append(answer, showEndpoint(e))
 	}
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
@@ -122,38 +86,18 @@ func (d *debugServer) inspect(w http.ResponseWriter, r *http.Request) {
 	d.write(w, r, "application/json", out.Bytes())
 }
 
-// endpoint says what holds for a port: its policy as it stands in the plan.
-func (d *debugServer) endpoint(a driver.Attached, drops []facts.PortDrops) endpointAnswer {
+// showEndpoint translates what holds for a port.
+func showEndpoint(e inspect.Endpoint) endpointAnswer {
 	out := endpointAnswer{
-		Network: a.Network.Name, NetworkID: string(a.Network.ID), Interface: a.Endpoint.Interface, HostPort: a.Port, MAC: a.Endpoint.MAC,
-		PortSecurity: securityAnswer{Setting: a.Security, NetAdmin: a.Sandbox.NetAdmin}, Dropped: []dropAnswer{},
+		Network: e.Network.Name, NetworkID: string(e.Network.ID), Interface: e.Endpoint.Interface, HostPort: e.Port, MAC: e.Endpoint.MAC,
+		Addresses:    e.Addresses,
+		PortSecurity: securityAnswer{Setting: e.Security, NetAdmin: e.Sandbox.NetAdmin, Effective: e.Effective}, Dropped: []dropAnswer{},
 	}
-	if row, ok := d.Engine.Plan().Get(desired.Pin{Port: a.Port}.Key()); ok {
-		pin, _ := row.Row.(desired.Pin)
-		out.Addresses, out.PortSecurity.Effective = pin.Addrs, cmp.Or(string(pin.Mode), "pinned")
-	}
-	for _, x := range drops {
-		if x.Port == a.Port {
-			out.Dropped = append(out.Dropped, dropAnswer{
-				Kind: x.Kind, What: driver.Explain(x.Kind), Frames: x.Packets, Bytes: x.Bytes,
-				WayOut: driver.WayOut(x.Kind, a.Security, a.Sandbox.NetAdmin),
-			})
-		}
+	for _, x := range e.Dropped {
+		out.Dropped = append(out.Dropped, dropAnswer{
+			Kind: x.Kind, What: driver.Explain(x.Kind), Frames: x.Packets, Bytes: x.Bytes,
+			WayOut: driver.WayOut(x.Kind, e.Security, e.Sandbox.NetAdmin),
+		})
 	}
 	return out
-}
-
-func (d *debugServer) sandboxFor(r *http.Request, s *state.Snapshot) (model.Sandbox, error) {
-	ref := r.PathValue("container")
-	if d.Containers != nil {
-		c, err := d.Containers.Inspect(r.Context(), ref)
-		if err != nil {
-			return model.Sandbox{}, err
-		}
-		ref = c.ID
-	}
-	if sb, ok := s.SandboxOf(model.ContainerID(ref)); ok {
-		return sb, nil
-	}
-	return model.Sandbox{}, model.Errorf(model.NotFound, "container %s has no network of its own", ref)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/inspect"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -31,7 +32,7 @@ func TestDebugDrops(t *testing.T) {
 		{Port: "veth0", Kind: facts.DropSource, Packets: 7, Bytes: 1}, // of a container that is gone meanwhile
 	}}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(TrafficMetrics(b.engine, all.Drivers(), reader, slog.New(slog.DiscardHandler)))
+	registry.MustRegister(TrafficMetrics(inspect.New(inspect.Options{Engine: b.engine, Drivers: all.Drivers(), Traffic: reader}), slog.New(slog.DiscardHandler)))
 	h := Debug(DebugOptions{Engine: b.engine, Drivers: all.Drivers(), Metrics: registry, Traffic: reader})
 	get := func(path string) (int, string) {
 		w := httptest.NewRecorder()

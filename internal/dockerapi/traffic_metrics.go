@@ -7,8 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/inspect"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -19,14 +19,14 @@ const maxPortSeries = 64
 // TrafficMetrics returns the collector of traffic. It reads the counters when it
 // is asked and keeps nothing; what cannot be read is logged and left out, so that
 // all other metrics are still to be had.
-func TrafficMetrics(e Inspector, d driver.Set, t TrafficReader, log *slog.Logger) prometheus.Collector {
+func TrafficMetrics(r *inspect.Reader, log *slog.Logger) prometheus.Collector {
 	port := []string{"container", "proto", "address", "ports"}
 	network := []string{"network", "direction"}
 	desc := func(name, help string, labels []string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	return &trafficMetrics{
-		engine: e, drivers: d, reader: t, log: log,
+		reader: r, log: log,
 		connections:    desc("linkspan_port_connections_total", "Connections to a published port, or range of ports, since it was published.", port),
 		portBytes:      desc("linkspan_port_bytes_total", "Bytes of those connections, both ways, IP headers included.", port),
 		networkBytes:   desc("linkspan_network_bytes_total", "Bytes that crossed the border of a bridge network: in is to its containers.", network),
@@ -37,9 +37,7 @@ func TrafficMetrics(e Inspector, d driver.Set, t TrafficReader, log *slog.Logger
 }
 
 type trafficMetrics struct {
-	engine                       Inspector
-	drivers                      driver.Set
-	reader                       TrafficReader
+	reader                       *inspect.Reader
 	log                          *slog.Logger
 	connections, portBytes       *prometheus.Desc
 	networkBytes, networkPackets *prometheus.Desc
@@ -55,31 +53,28 @@ func (m *trafficMetrics) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (m *trafficMetrics) Collect(out chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), reading)
-	defer cancel()
-	t, err := m.reader.Traffic(ctx)
+	t, err := m.reader.Traffic(context.Background())
 	if err != nil {
 		m.log.Warn("traffic was not read", "op", "metrics", "err", err)
 		return
 	}
-	s := m.engine.Snapshot()
-	for labels, c := range portSeries(publishedPorts(s, t)) {
+	for labels, c := range portSeries(t.Ports) {
 		send(out, m.connections, c.Connections, labels[:])
 		send(out, m.portBytes, c.Bytes, labels[:])
 	}
 	drops := map[[3]string]uint64{} // names may be those of several
-	for _, d := range droppedOf(s, m.drivers, t.Drops) {
+	for _, d := range t.Drops {
 		drops[[3]string{d.Sandbox.Name, d.Network.Name, string(d.Kind)}] += d.Packets
 	}
 	for labels, frames := range drops {
 		send(out, m.drops, frames, labels[:])
 	}
 	sum := map[string]facts.BridgeTraffic{} // of networks with one name
-	for _, n := range trafficOfNetworks(s, m.drivers, t) {
-		b := sum[n.name]
+	for _, n := range t.Networks {
+		b := sum[n.Name]
 		b.InBytes, b.InPackets = b.InBytes+n.InBytes, b.InPackets+n.InPackets
 		b.OutBytes, b.OutPackets = b.OutBytes+n.OutBytes, b.OutPackets+n.OutPackets
-		sum[n.name] = b
+		sum[n.Name] = b
 	}
 	for name, b := range sum {
 		send(out, m.networkBytes, b.InBytes, []string{name, "in"})
@@ -101,20 +96,20 @@ func send(out chan<- prometheus.Metric, d *prometheus.Desc, value uint64, labels
 type seriesLabels [4]string
 
 // portSeries adds up what was counted, by labels.
-func portSeries(all []published) map[seriesLabels]facts.PortTraffic {
+func portSeries(all []inspect.Port) map[seriesLabels]facts.PortTraffic {
 	series := map[seriesLabels]facts.PortTraffic{}
 	seen := map[model.SandboxID]int{}
 	for _, p := range all {
-		if p.counts == nil {
+		if p.Counts == nil {
 			continue
 		}
-		labels := seriesLabels{p.sandbox.Name, string(p.binding.Protocol), p.binding.Host.String(), portsText(p.binding)}
-		if seen[p.sandbox.ID]++; seen[p.sandbox.ID] > maxPortSeries {
-			labels = seriesLabels{p.sandbox.Name, string(p.binding.Protocol), "", "others"}
+		labels := seriesLabels{p.Sandbox.Name, string(p.Binding.Protocol), p.Binding.Host.String(), portsText(p.Binding)}
+		if seen[p.Sandbox.ID]++; seen[p.Sandbox.ID] > maxPortSeries {
+			labels = seriesLabels{p.Sandbox.Name, string(p.Binding.Protocol), "", "others"}
 		}
 		sum := series[labels]
-		sum.Connections += p.counts.Connections
-		sum.Bytes += p.counts.Bytes
+		sum.Connections += p.Counts.Connections
+		sum.Bytes += p.Counts.Bytes
 		series[labels] = sum
 	}
 	return series

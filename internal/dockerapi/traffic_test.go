@@ -14,6 +14,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/inspect"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 )
@@ -44,7 +45,7 @@ func TestTraffic(t *testing.T) {
 		},
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(TrafficMetrics(b.engine, all.Drivers(), reader, slog.New(slog.DiscardHandler)))
+	registry.MustRegister(TrafficMetrics(inspect.New(inspect.Options{Engine: b.engine, Drivers: all.Drivers(), Traffic: reader}), slog.New(slog.DiscardHandler)))
 	h := Debug(DebugOptions{Engine: b.engine, Drivers: all.Drivers(), Metrics: registry, Traffic: reader})
 	get := func(path string) string {
 		w := httptest.NewRecorder()
@@ -78,10 +79,10 @@ func TestTraffic(t *testing.T) {
 // TestSeriesAreBounded: a container with ports all over the place has no more
 // series than a bound, and nothing it carried is lost.
 func TestSeriesAreBounded(t *testing.T) {
-	var all []published
+	var all []inspect.Port
 	for i := range 1000 {
 		b := model.PortBinding{Protocol: model.TCP, Container: model.Port(80), Host: netip.IPv4Unspecified(), HostFirst: uint16(1000 + 2*i)}
-		all = append(all, published{model.Sandbox{ID: "1", Name: "many"}, b, &facts.PortTraffic{Connections: 1, Bytes: 10}})
+		all = append(all, inspect.Port{Sandbox: model.Sandbox{ID: "1", Name: "many"}, Binding: b, Counts: &facts.PortTraffic{Connections: 1, Bytes: 10}})
 	}
 	series := portSeries(all)
 	var connections, bytes uint64
@@ -100,7 +101,7 @@ func TestSeriesAreBounded(t *testing.T) {
 func TestTrafficThatCannotBeRead(t *testing.T) {
 	b := newBench(t)
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(TrafficMetrics(b.engine, all.Drivers(), broken{}, slog.New(slog.DiscardHandler)),
+	registry.MustRegister(TrafficMetrics(inspect.New(inspect.Options{Engine: b.engine, Drivers: all.Drivers(), Traffic: broken{}}), slog.New(slog.DiscardHandler)),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "linkspan_things"}, func() float64 { return 1 }))
 	h := Debug(DebugOptions{Engine: b.engine, Drivers: all.Drivers(), Metrics: registry, Traffic: broken{}})
 	for path, want := range map[string]string{
