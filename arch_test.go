@@ -60,7 +60,9 @@ var layers = map[string][]string{
 	"internal/runtime/imagestore": {"internal/model", "internal/runtime/containerd", "internal/runtime/ocispec"},
 	"internal/runtime/snapshots":  {"internal/model", "internal/runtime/containerd", "internal/runtime/imagestore"},
 	"internal/output":             {words, "internal/limits", "internal/output"},
-	"internal/forward":            {words, "internal/limits", "internal/forward"},
+	"internal/portsocket":         {words, "internal/limits", "internal/portsocket", "internal/hostports/bindguard"},
+	"internal/hostports":          {words, "internal/limits", "internal/portsocket", "internal/hostports"},
+	"internal/userproxy":          {words, "internal/limits", "internal/portsocket", "internal/userproxy"},
 
 	// for all hubs: what they say to whoever listens, and the IDs they draw
 	"internal/events": {"internal/model"},
@@ -222,8 +224,8 @@ var oneDoor = map[string][]string{
 	"github.com/mdlayher/netlink":           {"internal/kernel"},
 	"github.com/google/nftables":            {"internal/kernel/nft"},
 	"github.com/containerd/containerd":      {"internal/runtime"},
-	"os/exec":                               {"internal/process", "internal/runtime", "internal/kernel/iptables", "internal/keeper", "lab", "demo"},
-	"golang.org/x/sys/unix":                 {"internal/kernel", "internal/store", "internal/resolver", "internal/process", "internal/runtime", "internal/output", "internal/forward", "lab"},
+	"os/exec":                               {"internal/process", "internal/runtime", "internal/kernel/iptables", "internal/keeper", "internal/portsocket/porttest", "lab", "demo"},
+	"golang.org/x/sys/unix":                 {"internal/kernel", "internal/store", "internal/resolver", "internal/process", "internal/runtime", "internal/output", "internal/portsocket", "internal/hostports", "internal/userproxy", "lab"},
 	"go.etcd.io/bbolt":                      {"internal/store"},
 	"github.com/miekg/dns":                  {"internal/resolver", "lab"},
 	"github.com/docker/cli":                 {"internal/cli"},

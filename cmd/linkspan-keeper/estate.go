@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/desired"
-	"github.com/linkspan/linkspan/internal/forward"
+	"github.com/linkspan/linkspan/internal/hostports"
 	"github.com/linkspan/linkspan/internal/keeper/serve"
 	"github.com/linkspan/linkspan/internal/keeper/wire"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/output"
+	"github.com/linkspan/linkspan/internal/portsocket"
 	"github.com/linkspan/linkspan/internal/resolver"
+	"github.com/linkspan/linkspan/internal/userproxy"
 )
 
 const (
@@ -27,7 +29,8 @@ const (
 // estate is everything that this keeper holds.
 type estate struct {
 	names   *resolver.Server
-	ports   *forward.Server
+	ports   *hostports.Reserver
+	proxy   *userproxy.Server
 	outputs *output.Outputs
 	log     *slog.Logger
 
@@ -41,12 +44,12 @@ func (e *estate) Empty() bool {
 			return false
 		}
 	}
-	for _, row := range e.ports.Rows() {
+	for _, row := range e.proxy.Rows() {
 		if row.Key().Kind != desired.KindPolicy { // that an internal network is there is nothing to keep
 			return false
 		}
 	}
-	return len(e.outputs.List()) == 0
+	return len(e.ports.Reserved()) == 0 && len(e.outputs.List()) == 0
 }
 
 // Release implements serve.Estate.
@@ -58,12 +61,12 @@ func (e *estate) Release() (wire.Inventory, []wire.Descriptor, error) {
 			all = append(all, wire.Descriptor{File: f, Label: wire.Label{Kind: kind, For: whose}})
 		}
 	}
-	for _, row := range append(e.names.Rows(), e.ports.Rows()...) {
+	for _, row := range e.rows() {
 		if packed, ok := wire.PackRow("", row); ok {
 			i.Rows = append(i.Rows, packed)
 		}
 	}
-	for _, h := range e.ports.Release() {
+	for _, h := range append(e.proxy.HandOver(), e.ports.HandOver()...) { // who reads from the sockets stops first
 		add(h.File, wire.LabelPort, h.Name)
 	}
 	for _, h := range e.names.Release() {
@@ -79,11 +82,20 @@ func (e *estate) Release() (wire.Inventory, []wire.Descriptor, error) {
 	return i, all, nil
 }
 
+// rows is all that a successor has to be given.
+func (e *estate) rows() []desired.Row {
+	all := append(e.names.Rows(), e.proxy.Rows()...)
+	for _, row := range e.ports.Reserved() {
+		all = append(all, row)
+	}
+	return all
+}
+
 // Adopt implements serve.Estate.
 func (e *estate) Adopt(i wire.Inventory, descriptors []wire.Descriptor) error {
 	e.away = false
 	sockets := map[string]*resolver.Handed{}
-	var ports []forward.Handed
+	var ports []portsocket.Handed
 	files := map[model.ContainerID]map[string]*os.File{}
 	for _, d := range descriptors {
 		switch d.Label.Kind {
@@ -99,7 +111,7 @@ func (e *estate) Adopt(i wire.Inventory, descriptors []wire.Descriptor) error {
 				h.TCP = d.File
 			}
 		case wire.LabelPort:
-			ports = append(ports, forward.Handed{Name: d.Label.For, File: d.File})
+			ports = append(ports, portsocket.Handed{Name: d.Label.For, File: d.File})
 		case wire.LabelStdout, wire.LabelStderr:
 			id := model.ContainerID(d.Label.For)
 			if files[id] == nil {
@@ -114,7 +126,7 @@ func (e *estate) Adopt(i wire.Inventory, descriptors []wire.Descriptor) error {
 	ctx, cancel := context.WithTimeout(context.Background(), adoptTime)
 	defer cancel()
 	all, err := unpack(i.Rows)
-	return errors.Join(err, e.adoptOutputs(i.Outputs, files), e.adoptNames(ctx, all, sockets), e.ports.Adopt(ctx, ports, all))
+	return errors.Join(err, e.adoptOutputs(i.Outputs, files), e.adoptNames(ctx, all, sockets), e.adoptPorts(ctx, all, ports))
 }
 
 // unpack returns the rows of kinds that this release knows.
@@ -136,6 +148,12 @@ func (e *estate) adoptOutputs(outputs []wire.HandedOutput, files map[model.Conta
 		handed = append(handed, output.Handed{Output: o.Output, Begun: o.Begun, Partial: o.Partial, Files: files[o.Output.Container]})
 	}
 	return e.outputs.Adopt(handed)
+}
+
+// adoptPorts holds the ports first, and then serves from them.
+func (e *estate) adoptPorts(ctx context.Context, rows []desired.Row, handed []portsocket.Handed) error {
+	clients, err := e.ports.Adopt(ctx, handed, rows)
+	return errors.Join(err, e.proxy.Adopt(ctx, clients, rows))
 }
 
 // adoptNames serves names first, and then whoever asks for them.
@@ -161,11 +179,11 @@ func (e *estate) close(ctx context.Context) {
 		if err := e.names.Drain(ctx); err != nil {
 			e.log.Warn("queries are left unanswered", "op", "keeper.end", "err", err)
 		}
-		if err := e.ports.Drain(ctx); err != nil {
+		if err := errors.Join(e.ports.Drain(), e.proxy.Drain(ctx)); err != nil {
 			e.log.Warn("forwarded connections are cut off", "op", "keeper.end", "err", err)
 		}
 	}
-	if err := errors.Join(e.names.Close(), e.ports.Close()); err != nil {
+	if err := errors.Join(e.names.Close(), e.proxy.Close(), e.ports.Close()); err != nil {
 		e.log.Warn("not everything is closed", "op", "keeper.end", "err", err)
 	}
 }
@@ -181,24 +199,24 @@ func (f follower) Follow(id model.ContainerID, stdout, stderr bool) serve.Client
 // rows is all that makes rows so.
 type rows struct {
 	names *resolver.Server
-	ports *forward.Server
+	proxy *userproxy.Server
 }
 
 // Apply implements serve.Rows.
 func (r rows) Apply(ctx context.Context, deltas []desired.Delta) error {
-	return errors.Join(r.ports.Apply(ctx, deltas), r.names.Apply(ctx, deltas))
+	return errors.Join(r.proxy.Apply(ctx, deltas), r.names.Apply(ctx, deltas))
 }
 
 // Resync implements serve.Rows.
 func (r rows) Resync(ctx context.Context, want desired.State) (desired.Report, error) {
-	a, errA := r.ports.Resync(ctx, want)
+	a, errA := r.proxy.Resync(ctx, want)
 	b, errB := r.names.Resync(ctx, want)
 	return sum(a, b), errors.Join(errA, errB)
 }
 
 // Check implements serve.Rows.
 func (r rows) Check(ctx context.Context, want desired.State) (desired.Report, error) {
-	a, errA := r.ports.Check(ctx, want)
+	a, errA := r.proxy.Check(ctx, want)
 	b, errB := r.names.Check(ctx, want)
 	return sum(a, b), errors.Join(errA, errB)
 }

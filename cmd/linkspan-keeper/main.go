@@ -15,14 +15,16 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/linkspan/linkspan/internal/forward"
+	"github.com/linkspan/linkspan/internal/hostports"
 	"github.com/linkspan/linkspan/internal/keeper"
 	"github.com/linkspan/linkspan/internal/keeper/serve"
 	"github.com/linkspan/linkspan/internal/keeper/wire"
 	"github.com/linkspan/linkspan/internal/kernel/netns"
 	"github.com/linkspan/linkspan/internal/kernel/sockets"
 	"github.com/linkspan/linkspan/internal/output"
+	"github.com/linkspan/linkspan/internal/portsocket"
 	"github.com/linkspan/linkspan/internal/resolver"
+	"github.com/linkspan/linkspan/internal/userproxy"
 )
 
 // version is set when the program is built.
@@ -85,15 +87,17 @@ func keep(ctx context.Context, s settings, log *slog.Logger) error {
 		Opener: sockets.Opener{Namespaces: namespaces}, HostServers: resolver.NewHostFile("/etc/resolv.conf").Servers, Logger: log,
 	})
 	outputs := output.New(output.Options{Logger: log})
-	ports := forward.New(forward.Options{Logger: log})
-	e := &estate{names: names, ports: ports, outputs: outputs, log: log}
+	table := portsocket.NewTable()
+	proxy := userproxy.New(userproxy.Options{Logger: log, Sockets: table})
+	ports := hostports.New(hostports.Options{Logger: log, Sockets: table, Proxy: proxy})
+	e := &estate{names: names, ports: ports, proxy: proxy, outputs: outputs, log: log}
 	defer func() { e.close(ctx) }()
 	program, err := keeper.Identify("/proc/self/exe")
 	if err != nil {
 		return err
 	}
 	server := serve.New(serve.Options{
-		Rows: rows{names, ports}, Ports: ports, Outputs: outputs, Follower: follower{outputs}, Estate: e, Logger: log,
+		Rows: rows{names, proxy}, Ports: ports, Outputs: outputs, Follower: follower{outputs}, Estate: e, Logger: log,
 		Queries: func() wire.Queries { return queries(names.Stats()) },
 		Hello:   wire.Hello{Version: wire.Version, Program: program, Pid: os.Getpid(), Release: version},
 	})

@@ -20,7 +20,7 @@ import (
 	"github.com/linkspan/linkspan/internal/dockerapi/system"
 	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/facts"
-	"github.com/linkspan/linkspan/internal/forward"
+	"github.com/linkspan/linkspan/internal/hostports"
 	"github.com/linkspan/linkspan/internal/inspect"
 	"github.com/linkspan/linkspan/internal/kernel/machine"
 )
@@ -44,7 +44,7 @@ func (d *daemon) answer(ctx context.Context) error {
 		Machine: func() facts.Machine { return machine.Read(os.DirFS("/")) }, Logger: d.log, Observe: observe,
 	})
 	private := dockerapi.Debug(dockerapi.DebugOptions{
-		Engine: d.engine, Drivers: all.Drivers(), Containers: d.manager, Traffic: d.kernel, Listeners: forward.Listeners, Metrics: metrics, Logger: d.log,
+		Engine: d.engine, Drivers: all.Drivers(), Containers: d.manager, Traffic: d.kernel, Listeners: hostports.Listeners, Metrics: metrics, Logger: d.log,
 	})
 	var public []net.Listener
 	for _, host := range d.config.Hosts {

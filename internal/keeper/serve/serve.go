@@ -38,9 +38,9 @@ type Rows interface {
 
 // Ports holds host ports; see engine.Claimer.
 type Ports interface {
-	Claim(ctx context.Context, rows []desired.Reserve) error
-	Unclaim(ctx context.Context, rows []desired.Reserve) error
-	Claimed() []desired.Reserve
+	Reserve(ctx context.Context, rows []desired.Reserve) error
+	Release(ctx context.Context, rows []desired.Reserve) error
+	Reserved() []desired.Reserve
 }
 
 // Outputs reads what containers print.
