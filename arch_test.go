@@ -69,12 +69,12 @@ var layers = map[string][]string{
 	"internal/ids":    {"internal/model"},
 
 	// hub
-	"internal/engine":   {words, thought},
-	"internal/workload": {words, thought, "internal/workload", "internal/events", "internal/ids", "internal/engine"},
-	"internal/networks": {words, thought, "internal/events", "internal/ids"},
-	"internal/images":   {words, thought, "internal/events"},
-	"internal/inspect":  {words, thought},
-	"internal/keeper":   {words, "internal/limits", "internal/process", "internal/keeper/wire"},
+	"internal/engine":     {words, thought},
+	"internal/containers": {words, thought, "internal/containers", "internal/events", "internal/ids", "internal/engine"},
+	"internal/networks":   {words, thought, "internal/events", "internal/ids"},
+	"internal/images":     {words, thought, "internal/events"},
+	"internal/inspect":    {words, thought},
+	"internal/keeper":     {words, "internal/limits", "internal/process", "internal/keeper/wire"},
 
 	// doors
 	"internal/config":    {"internal/model"},
@@ -98,7 +98,7 @@ const (
 var groups = map[string][]string{
 	words:   {"internal/resolvconf", "internal/model", "internal/facts", "internal/desired", "internal/state"},
 	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/gateway", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/query", "internal/containerspec", "internal/lifecycle", "internal/containerrecord", "internal/containerview"},
-	hub:     {"internal/engine", "internal/workload", "internal/networks", "internal/images", "internal/inspect", "internal/keeper"},
+	hub:     {"internal/engine", "internal/containers", "internal/networks", "internal/images", "internal/inspect", "internal/keeper"},
 }
 
 // pure are packages that pure code must not import: effects, clocks, chance.
@@ -229,7 +229,7 @@ var oneDoor = map[string][]string{
 	"go.etcd.io/bbolt":                      {"internal/store"},
 	"github.com/miekg/dns":                  {"internal/resolver", "lab"},
 	"github.com/docker/cli":                 {"internal/cli"},
-	"github.com/moby/moby/api":              {"internal/events", "internal/networks", "internal/images", "internal/inspect", "internal/containerspec", "internal/containerrecord", "internal/containerview", "internal/workload", "internal/dockerapi"},
+	"github.com/moby/moby/api":              {"internal/events", "internal/networks", "internal/images", "internal/inspect", "internal/containerspec", "internal/containerrecord", "internal/containerview", "internal/containers", "internal/dockerapi"},
 	"github.com/prometheus/client_golang":   {"internal/dockerapi", "cmd"},
 	"github.com/hashicorp/go-immutable-rad": {"internal/facts", "internal/desired", "internal/state", "internal/resolver"},
 }

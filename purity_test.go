@@ -79,7 +79,7 @@ var filesOf = map[string]string{
 	"internal/keeper":              "the keeper's program, its socket and its lock",
 	"internal/dockerapi/listen.go": "sockets of the API",
 	"internal/cli":                 "the terminal",
-	"internal/workload":            "directories of containers and volumes",
+	"internal/containers":          "directories of containers and volumes",
 }
 
 // TestWhoReachesForFiles: hubs and doors leave files to hands.

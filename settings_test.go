@@ -13,8 +13,8 @@ func TestNoSettingIsDead(t *testing.T) {
 	for _, of := range []struct{ folder, name string }{
 		{"internal/config", "Config"},
 		{"internal/config", "Settings"},
-		{"internal/workload", "Defaults"},
-		{"internal/workload", "Options"},
+		{"internal/containers", "Defaults"},
+		{"internal/containers", "Options"},
 	} {
 		fields := map[string]bool{}
 		for _, s := range sources(t) {

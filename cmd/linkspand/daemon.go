@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/config"
+	"github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/engine"
 	"github.com/linkspan/linkspan/internal/events"
@@ -25,7 +26,6 @@ import (
 	"github.com/linkspan/linkspan/internal/networks"
 	"github.com/linkspan/linkspan/internal/runtime"
 	"github.com/linkspan/linkspan/internal/store/bolt"
-	"github.com/linkspan/linkspan/internal/workload"
 )
 
 const (
@@ -52,7 +52,7 @@ type daemon struct {
 	events   events.Bus
 	networks *networks.Manager
 	images   *images.Manager
-	manager  *workload.Manager
+	manager  *containers.Manager
 	// notifier is for the service manager that started the daemon.
 	notifier notifier
 	// mortal says that containers end with the daemon. It is decided when that ends.
@@ -211,12 +211,12 @@ func (d *daemon) openRuntime(ctx context.Context) (err error) {
 // openManager loads the containers and takes up those that run.
 func (d *daemon) openManager(ctx context.Context) (err error) {
 	c, r := d.config, d.runtime
-	d.manager, err = workload.New(workload.Options{
+	d.manager, err = containers.New(containers.Options{
 		Engine: d.engine, Containers: r.Containers, Tasks: r.Tasks, Control: r.Tasks, Execs: r.Execs, Confinement: r.Containers, Sizes: r.Containers,
 		Images:  r.Images,
 		Outputs: outputs{d.keeper.Outputs()}, Logs: logs{},
 		Events: &d.events, Drivers: all.Drivers(), Drops: d.kernel, Root: c.DataRoot, ExecRoot: c.ExecRoot, StorageDriver: r.Snapshotter(),
-		Defaults: workload.Defaults{
+		Defaults: containers.Defaults{
 			DNS: c.DNS, DNSSearch: c.DNSSearch, DNSOptions: c.DNSOptions, HostGateway: c.HostGatewayIPs,
 			LogDriver: c.LogDriver, LogOptions: c.LogOptions, Init: c.Init, ShmSize: c.ShmSize,
 			LinkEnvironment: os.Getenv("DOCKER_KEEP_DEPRECATED_LEGACY_LINKS_ENV_VARS") == "1",

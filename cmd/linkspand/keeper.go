@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/keeper"
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/workload"
 )
 
 const (
@@ -64,8 +64,8 @@ func (d *daemon) repairKeeper() {
 // outputs is the keeper's outputs as the manager sees them.
 type outputs struct{ *keeper.Outputs }
 
-// Follow implements workload.Outputs.
-func (o outputs) Follow(ctx context.Context, id model.ContainerID, stdout, stderr bool) (workload.OutputReader, error) {
+// Follow implements containers.Outputs.
+func (o outputs) Follow(ctx context.Context, id model.ContainerID, stdout, stderr bool) (containers.OutputReader, error) {
 	r, err := o.Outputs.Follow(ctx, id, stdout, stderr)
 	if err != nil {
 		return nil, err

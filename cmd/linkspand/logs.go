@@ -3,15 +3,15 @@ package main
 import (
 	"context"
 
+	"github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/output/jsonlog"
-	"github.com/linkspan/linkspan/internal/workload"
 )
 
 // logs reads json-file logs.
 type logs struct{}
 
-// Read implements workload.Logs.
-func (logs) Read(path string, q workload.LogQuery) (workload.LogReader, error) {
+// Read implements containers.Logs.
+func (logs) Read(path string, q containers.LogQuery) (containers.LogReader, error) {
 	r, err := jsonlog.Read(path, jsonlog.ReadOptions{Follow: q.Follow, Since: q.Since, Until: q.Until, Tail: q.Tail, Ended: q.Ended})
 	if err != nil {
 		return nil, err
@@ -24,10 +24,10 @@ type logReader struct {
 	details bool
 }
 
-// Next implements workload.LogReader.
-func (r logReader) Next(ctx context.Context) (workload.LogEntry, error) {
+// Next implements containers.LogReader.
+func (r logReader) Next(ctx context.Context) (containers.LogEntry, error) {
 	e, err := r.Reader.Next(ctx)
-	out := workload.LogEntry{Stream: e.Stream, Time: e.Time, Text: e.Line}
+	out := containers.LogEntry{Stream: e.Stream, Time: e.Time, Text: e.Line}
 	if r.details {
 		out.Attributes = e.Attributes.Map()
 	}

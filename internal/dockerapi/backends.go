@@ -1,6 +1,7 @@
 package dockerapi
 
 import (
+	containerhub "github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/dockerapi/containers"
 	"github.com/linkspan/linkspan/internal/dockerapi/exec"
 	"github.com/linkspan/linkspan/internal/dockerapi/images"
@@ -9,7 +10,6 @@ import (
 	"github.com/linkspan/linkspan/internal/events"
 	imagehub "github.com/linkspan/linkspan/internal/images"
 	networkhub "github.com/linkspan/linkspan/internal/networks"
-	"github.com/linkspan/linkspan/internal/workload"
 )
 
 // Backends is everything the door passes requests on to, as the resources declare
@@ -31,7 +31,7 @@ type Backends struct {
 }
 
 // BackendsOf returns the backends that the hubs make up.
-func BackendsOf(m *workload.Manager, i *imagehub.Manager, n *networkhub.Manager, bus *events.Bus) Backends {
+func BackendsOf(m *containerhub.Manager, i *imagehub.Manager, n *networkhub.Manager, bus *events.Bus) Backends {
 	return Backends{
 		Containers: m, Lifecycle: m, Control: m, Endpoints: n, Execs: m.Execs(), Images: i, Transfer: i,
 		Networks: n, Memberships: m, Usage: m, Events: bus, Drivers: n.Drivers,

@@ -10,7 +10,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
-	"github.com/linkspan/linkspan/internal/workload"
+	containerhub "github.com/linkspan/linkspan/internal/containers"
 )
 
 // needClient is the path of the stock docker client: the one that $DOCKER names, as "make test" does, else the one on PATH.
@@ -116,7 +116,7 @@ func TestDockerRun(t *testing.T) {
 		t.Errorf("exec: %q", out)
 	}
 	b.set(func() {
-		b.output = func(_ context.Context, s workload.Streams) error {
+		b.output = func(_ context.Context, s containerhub.Streams) error {
 			_, err := s.Stdout.Write([]byte("a line\n"))
 			return err
 		}

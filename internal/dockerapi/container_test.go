@@ -11,9 +11,9 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 
+	containerhub "github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
-	"github.com/linkspan/linkspan/internal/workload"
 )
 
 func TestContainerVerbs(t *testing.T) {
@@ -72,7 +72,7 @@ func TestContainerRefusals(t *testing.T) {
 func TestListContainers(t *testing.T) {
 	b := newBench(t)
 	b.want(t, 200, "[]\n", "GET", "/containers/json?all=1&limit=3&size=true&since=c7&filters="+url.QueryEscape(`{"name":["web"]}`))
-	want := workload.ListOptions{All: true, Limit: 3, Size: true, Filters: workload.Filters{"name": {"web"}, "since": {"c7"}}}
+	want := containerhub.ListOptions{All: true, Limit: 3, Size: true, Filters: containerhub.Filters{"name": {"web"}, "since": {"c7"}}}
 	if !reflect.DeepEqual(b.list, want) {
 		t.Errorf("%+v, want %+v", b.list, want)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/network"
 
+	containerhub "github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/dockerapi/system"
 	"github.com/linkspan/linkspan/internal/driver/all"
@@ -28,18 +29,17 @@ import (
 	"github.com/linkspan/linkspan/internal/networks"
 	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/state"
-	"github.com/linkspan/linkspan/internal/workload"
 )
 
-// fakeManager stands for the workload. Every call is noted; err, if set, is the
+// fakeManager stands for the hub of containers. Every call is noted; err, if set, is the
 // answer to all of them.
 type fakeManager struct {
 	mu      sync.Mutex
 	calls   []string
 	err     error
-	create  workload.CreateRequest
-	list    workload.ListOptions
-	logs    workload.LogOptions
+	create  containerhub.CreateRequest
+	list    containerhub.ListOptions
+	logs    containerhub.LogOptions
 	update  container.UpdateConfig
 	connect *network.EndpointSettings
 	exec    container.ExecCreateRequest
@@ -50,8 +50,8 @@ type fakeManager struct {
 	containers  []container.Summary
 	waiting     chan container.WaitResponse
 	tty         bool
-	output      func(ctx context.Context, s workload.Streams) error // of logs, attach and exec
-	attachFirst error                                               // before anybody is attached
+	output      func(ctx context.Context, s containerhub.Streams) error // of logs, attach and exec
+	attachFirst error                                                   // before anybody is attached
 	users       map[model.ContainerID]bool
 	published   []events.Message
 	subscribers []subscription
@@ -72,7 +72,7 @@ func (m *fakeManager) note(format string, args ...any) error {
 }
 
 // speaker returns what stands for a process's output.
-func (m *fakeManager) speaker() func(context.Context, workload.Streams) error {
+func (m *fakeManager) speaker() func(context.Context, containerhub.Streams) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.output
@@ -91,28 +91,28 @@ func (m *fakeManager) noted() string {
 	return strings.Join(m.calls, "; ")
 }
 
-func (m *fakeManager) Create(_ context.Context, r workload.CreateRequest) (string, []string, error) {
+func (m *fakeManager) Create(_ context.Context, r containerhub.CreateRequest) (string, []string, error) {
 	m.create = r
 	return "c0ffee", []string{"beware"}, m.note("create %s", r.Name)
 }
-func (m *fakeManager) List(_ context.Context, o workload.ListOptions) ([]container.Summary, error) {
+func (m *fakeManager) List(_ context.Context, o containerhub.ListOptions) ([]container.Summary, error) {
 	m.list = o
 	return m.containers, m.note("list")
 }
 func (m *fakeManager) Inspect(_ context.Context, ref string) (container.InspectResponse, error) {
 	return m.inspect, m.note("inspect %s", ref)
 }
-func (m *fakeManager) Remove(_ context.Context, ref string, o workload.RemoveOptions) error {
+func (m *fakeManager) Remove(_ context.Context, ref string, o containerhub.RemoveOptions) error {
 	return m.note("remove %s %+v", ref, o)
 }
-func (m *fakeManager) Prune(_ context.Context, f workload.Filters) (container.PruneReport, error) {
+func (m *fakeManager) Prune(_ context.Context, f containerhub.Filters) (container.PruneReport, error) {
 	return container.PruneReport{ContainersDeleted: []string{"a"}}, m.note("prune %v", f)
 }
 func (m *fakeManager) Start(_ context.Context, ref string) error { return m.note("start %s", ref) }
-func (m *fakeManager) Stop(_ context.Context, ref string, o workload.StopOptions) error {
+func (m *fakeManager) Stop(_ context.Context, ref string, o containerhub.StopOptions) error {
 	return m.note("stop %s %s %s", ref, o.Signal, seconds(o.Timeout))
 }
-func (m *fakeManager) Restart(_ context.Context, ref string, o workload.StopOptions) error {
+func (m *fakeManager) Restart(_ context.Context, ref string, o containerhub.StopOptions) error {
 	return m.note("restart %s %s %s", ref, o.Signal, seconds(o.Timeout))
 }
 func (m *fakeManager) Kill(_ context.Context, ref, signal string) error {
@@ -134,7 +134,7 @@ func (m *fakeManager) Top(_ context.Context, ref string, args []string) (contain
 	return container.TopResponse{Titles: []string{"PID"}}, m.note("top %s %q", ref, args)
 }
 func (m *fakeManager) IsTTY(ref string) (bool, error) { return m.tty, m.note("tty %s", ref) }
-func (m *fakeManager) Attach(ctx context.Context, ref string, o workload.AttachOptions, s workload.Streams) error {
+func (m *fakeManager) Attach(ctx context.Context, ref string, o containerhub.AttachOptions, s containerhub.Streams) error {
 	if m.attachFirst != nil {
 		return m.attachFirst
 	}
@@ -150,7 +150,7 @@ func (m *fakeManager) Attach(ctx context.Context, ref string, o workload.AttachO
 	}
 	return speak(ctx, s)
 }
-func (m *fakeManager) Logs(ctx context.Context, ref string, o workload.LogOptions, s workload.Streams) error {
+func (m *fakeManager) Logs(ctx context.Context, ref string, o containerhub.LogOptions, s containerhub.Streams) error {
 	m.logs = o
 	if speak := m.speaker(); speak != nil {
 		return speak(ctx, s)
@@ -164,7 +164,7 @@ func (m *fakeManager) CreateExec(_ context.Context, ref string, r container.Exec
 	m.exec = r
 	return "e1", m.note("exec %s", ref)
 }
-func (m *fakeManager) StartExec(ctx context.Context, id string, o workload.ExecStart, s workload.Streams) error {
+func (m *fakeManager) StartExec(ctx context.Context, id string, o containerhub.ExecStart, s containerhub.Streams) error {
 	err := m.note("start exec %s %+v", id, o)
 	speak := m.speaker()
 	if err != nil || speak == nil {

@@ -16,8 +16,8 @@ import (
 	"github.com/moby/moby/api/pkg/stdcopy"
 	"github.com/moby/moby/api/types/container"
 
+	containerhub "github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/workload"
 )
 
 // patience is how long a test waits for what comes at once if it comes at all.
@@ -50,7 +50,7 @@ func dial(t *testing.T, b *bench, request string) (net.Conn, *bufio.Reader, *htt
 const upgrade = "Host: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
 
 // echo writes to both streams, then what it reads to standard output.
-func echo(_ context.Context, s workload.Streams) error {
+func echo(_ context.Context, s containerhub.Streams) error {
 	if _, err := io.WriteString(s.Stderr, "careful\n"); err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func TestAttachSilent(t *testing.T) {
 	b := newBench(t)
 	b.inspect = container.InspectResponse{ID: id("1")}
 	start := make(chan struct{})
-	b.output = func(context.Context, workload.Streams) error { <-start; return nil }
+	b.output = func(context.Context, containerhub.Streams) error { <-start; return nil }
 	_, in, answer := dial(t, b, "POST /containers/c1/attach?stream=1&stdout=1 HTTP/1.1\r\n"+upgrade+"\r\n")
 	if answer.StatusCode != 101 {
 		t.Fatalf("answered %d", answer.StatusCode)
@@ -135,13 +135,13 @@ func TestAttachErrors(t *testing.T) {
 	b.want(t, 409, "is paused, unpause the container before attach", "POST", "/containers/c1/attach?stream=1&stdout=1")
 	b.attachFirst = nil
 	b.inspect = container.InspectResponse{ID: id("1")}
-	b.output = func(context.Context, workload.Streams) error { return errors.New("broken pipe") }
+	b.output = func(context.Context, containerhub.Streams) error { return errors.New("broken pipe") }
 	_, in, _ := dial(t, b, "POST /containers/c1/attach?stream=1&stdout=1 HTTP/1.1\r\n"+upgrade+"\r\n")
 	var stdout, stderr bytes.Buffer
 	if _, err := stdcopy.StdCopy(&stdout, &stderr, in); err != nil || stderr.String() != "Error attaching: broken pipe\r\n" {
 		t.Errorf("after the switch: %q %v", stderr.String(), err)
 	}
-	b.output = func(context.Context, workload.Streams) error { return workload.ErrDetached }
+	b.output = func(context.Context, containerhub.Streams) error { return containerhub.ErrDetached }
 	_, in, answer := dial(t, b, "POST /containers/c1/attach?stream=1&stdout=1 HTTP/1.1\r\n"+upgrade+"\r\n")
 	if rest, err := io.ReadAll(in); answer.StatusCode != 101 || err != nil || len(rest) > 0 {
 		t.Errorf("detached: %d %q %v", answer.StatusCode, rest, err)
@@ -153,7 +153,7 @@ func TestAttachToSlowClient(t *testing.T) {
 	b := newBench(t)
 	b.inspect = container.InspectResponse{ID: id("1")}
 	stuck := make(chan struct{})
-	b.output = func(_ context.Context, s workload.Streams) error {
+	b.output = func(_ context.Context, s containerhub.Streams) error {
 		go func() {
 			defer close(stuck)
 			for {
@@ -216,7 +216,7 @@ func TestExecAnswers(t *testing.T) {
 func TestExecFailureIsTold(t *testing.T) {
 	b := newBench(t)
 	b.execAbout = container.ExecInspectResponse{OpenStdout: true}
-	b.output = func(context.Context, workload.Streams) error { return errors.New(`exec: "nothing": not found`) }
+	b.output = func(context.Context, containerhub.Streams) error { return errors.New(`exec: "nothing": not found`) }
 	_, in, answer := dial(t, b, "POST /exec/e1/start HTTP/1.1\r\n"+upgrade+"Content-Type: application/json\r\nContent-Length: 12\r\n\r\n{\"Tty\":true}")
 	rest, err := io.ReadAll(in)
 	if answer.StatusCode != 101 || err != nil || string(rest) != "exec: \"nothing\": not found\r\n" {
@@ -226,7 +226,7 @@ func TestExecFailureIsTold(t *testing.T) {
 
 func TestLogs(t *testing.T) {
 	b := newBench(t)
-	b.output = func(_ context.Context, s workload.Streams) error {
+	b.output = func(_ context.Context, s containerhub.Streams) error {
 		_, err := io.WriteString(s.Stdout, "out\n")
 		if err == nil {
 			_, err = io.WriteString(s.Stderr, "err\n")
@@ -254,7 +254,7 @@ func TestLogsErrors(t *testing.T) {
 	b := newBench(t)
 	b.want(t, 400, "Bad parameters: you must choose at least one stream", "GET", "/containers/c1/logs")
 	b.want(t, 400, `invalid value for \"since\": failed to parse value as time or duration: invalid seconds \"once\": invalid syntax`, "GET", "/containers/c1/logs?stdout=1&since=once")
-	b.output = func(_ context.Context, s workload.Streams) error {
+	b.output = func(_ context.Context, s containerhub.Streams) error {
 		return model.Errorf(model.NotImplemented, "configured logging driver does not support reading")
 	}
 	b.want(t, 501, "configured logging driver does not support reading", "GET", "/containers/c1/logs?stdout=1")
@@ -267,7 +267,7 @@ func TestLogsErrors(t *testing.T) {
 func TestFollowIsAnsweredAtOnce(t *testing.T) {
 	b := newBench(t)
 	speak := make(chan struct{})
-	b.output = func(_ context.Context, s workload.Streams) error {
+	b.output = func(_ context.Context, s containerhub.Streams) error {
 		<-speak
 		_, err := io.WriteString(s.Stdout, "late\n")
 		return err

@@ -8,7 +8,7 @@
 // what it held. It must not know what rows mean.
 //
 //	engine ──▶ Keeper.Apply ──╮
-//	workload ▶ Outputs.Open ──┴─▶ session ──unix socket──▶ linkspan-keeper
+//	containers ▶ Outputs.Open ──┴─▶ session ──unix socket──▶ linkspan-keeper
 package keeper
 
 import (

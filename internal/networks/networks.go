@@ -9,7 +9,7 @@
 // network may be, ops and drivers decide. It must not touch the kernel or know how a
 // client writes its requests.
 //
-// That a container joins or leaves a network is not here but in package workload:
+// That a container joins or leaves a network is not here but in package containers:
 // it has to wait for what else is done with the container.
 package networks
 

@@ -9,9 +9,9 @@ import (
 
 	"github.com/moby/moby/api/pkg/stdcopy"
 
+	containerhub "github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/workload"
 )
 
 // attach connects the client to a container's streams. `docker run` attaches
@@ -25,7 +25,7 @@ func (a *api) attach(w http.ResponseWriter, r *httpkit.Request) error {
 	}
 	t := httpkit.NewTakeover(w, r, tty)
 	defer t.Close()
-	o := workload.AttachOptions{
+	o := containerhub.AttachOptions{
 		Stdin: r.Flag("stdin"), Stdout: r.Flag("stdout"), Stderr: r.Flag("stderr"),
 		Stream: r.Flag("stream"), Logs: r.Flag("logs"), DetachKeys: r.Query.Get("detachKeys"),
 		Ready: func() { _ = t.Open() }, // the streams' first use reports the same error
@@ -33,8 +33,8 @@ func (a *api) attach(w http.ResponseWriter, r *httpkit.Request) error {
 	ctx, cancel := httpkit.UntilClosing(context.WithoutCancel(r.Context()))
 	defer cancel()
 	in, out, errs := t.Streams(o.Stdin, o.Stdout, o.Stderr)
-	err = a.Control.Attach(ctx, ref, o, workload.Streams{Stdin: in, Stdout: out, Stderr: errs})
-	if errors.Is(err, workload.ErrDetached) {
+	err = a.Control.Attach(ctx, ref, o, containerhub.Streams{Stdin: in, Stdout: out, Stderr: errs})
+	if errors.Is(err, containerhub.ErrDetached) {
 		err = nil
 	}
 	return t.Finish("Error attaching: ", err)
@@ -62,10 +62,10 @@ func (a *api) logs(w http.ResponseWriter, r *httpkit.Request) error {
 		return err
 	}
 	out := httpkit.NewStream(w, r, httpkit.StreamType(r.Version, tty))
-	to := workload.Streams{Stdout: out, Stderr: out}
+	to := containerhub.Streams{Stdout: out, Stderr: out}
 	if !tty {
 		mux := httpkit.NewMultiplexer(out)
-		to = workload.Streams{Stdout: mux.Stream(stdcopy.Stdout), Stderr: mux.Stream(stdcopy.Stderr)}
+		to = containerhub.Streams{Stdout: mux.Stream(stdcopy.Stdout), Stderr: mux.Stream(stdcopy.Stderr)}
 	}
 	ctx, cancel := httpkit.UntilClosing(r.Context())
 	defer cancel()
@@ -88,8 +88,8 @@ func (a *api) logs(w http.ResponseWriter, r *httpkit.Request) error {
 }
 
 // logOptions reads which lines are asked for.
-func logOptions(r *httpkit.Request, now time.Time) (workload.LogOptions, error) {
-	o := workload.LogOptions{
+func logOptions(r *httpkit.Request, now time.Time) (containerhub.LogOptions, error) {
+	o := containerhub.LogOptions{
 		Stdout: r.Flag("stdout"), Stderr: r.Flag("stderr"), Follow: r.Flag("follow"),
 		Timestamps: r.Flag("timestamps"), Details: r.Flag("details"), Tail: -1,
 	}

@@ -9,9 +9,9 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	containerhub "github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/query"
-	"github.com/linkspan/linkspan/internal/workload"
 )
 
 // Options are what the handlers pass requests on to. All are needed.
@@ -27,12 +27,12 @@ type api struct{ Options }
 
 // Containers makes, shows and removes containers.
 type Containers interface {
-	Create(ctx context.Context, r workload.CreateRequest) (id string, warnings []string, err error)
-	List(ctx context.Context, o workload.ListOptions) ([]container.Summary, error)
+	Create(ctx context.Context, r containerhub.CreateRequest) (id string, warnings []string, err error)
+	List(ctx context.Context, o containerhub.ListOptions) ([]container.Summary, error)
 	Inspect(ctx context.Context, ref string) (container.InspectResponse, error)
 	// Size returns the bytes that a container has written, and those of all it sees.
 	Size(ctx context.Context, ref string) (written, all int64, err error)
-	Remove(ctx context.Context, ref string, o workload.RemoveOptions) error
+	Remove(ctx context.Context, ref string, o containerhub.RemoveOptions) error
 	// RemoveLink removes a link of the default bridge, called "container/alias".
 	RemoveLink(ctx context.Context, name string) error
 	Prune(ctx context.Context, f query.Filters) (container.PruneReport, error)
@@ -41,8 +41,8 @@ type Containers interface {
 // Lifecycle starts and ends containers.
 type Lifecycle interface {
 	Start(ctx context.Context, ref string) error
-	Stop(ctx context.Context, ref string, o workload.StopOptions) error
-	Restart(ctx context.Context, ref string, o workload.StopOptions) error
+	Stop(ctx context.Context, ref string, o containerhub.StopOptions) error
+	Restart(ctx context.Context, ref string, o containerhub.StopOptions) error
 	Kill(ctx context.Context, ref, signal string) error
 	Pause(ctx context.Context, ref string) error
 	Unpause(ctx context.Context, ref string) error
@@ -56,8 +56,8 @@ type Control interface {
 	Update(ctx context.Context, ref string, c container.UpdateConfig) (container.UpdateResponse, error)
 	Top(ctx context.Context, ref string, args []string) (container.TopResponse, error)
 	IsTTY(ref string) (bool, error)
-	Attach(ctx context.Context, ref string, o workload.AttachOptions, s workload.Streams) error
-	Logs(ctx context.Context, ref string, o workload.LogOptions, out workload.Streams) error
+	Attach(ctx context.Context, ref string, o containerhub.AttachOptions, s containerhub.Streams) error
+	Logs(ctx context.Context, ref string, o containerhub.LogOptions, out containerhub.Streams) error
 	Resize(ctx context.Context, ref string, width, height uint) error
 }
 

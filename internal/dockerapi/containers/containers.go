@@ -6,9 +6,9 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	containerhub "github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/workload"
 )
 
 // Routes returns the handlers of containers, but for exec.
@@ -51,7 +51,7 @@ func (a *api) listContainers(w http.ResponseWriter, r *httpkit.Request) error {
 	if err != nil {
 		return err
 	}
-	o := workload.ListOptions{All: r.Flag("all"), Size: r.Flag("size"), Filters: f}
+	o := containerhub.ListOptions{All: r.Flag("all"), Size: r.Flag("size"), Filters: f}
 	limit, err := r.Number("limit")
 	if err != nil {
 		return err
@@ -99,7 +99,7 @@ func (a *api) removeContainer(w http.ResponseWriter, r *httpkit.Request) error {
 	if r.Flag("link") {
 		return httpkit.Done(w, a.Containers.RemoveLink(r.Context(), r.PathValue("id")))
 	}
-	err := a.Containers.Remove(r.Context(), r.PathValue("id"), workload.RemoveOptions{Force: r.Flag("force"), Volumes: r.Flag("v")})
+	err := a.Containers.Remove(r.Context(), r.PathValue("id"), containerhub.RemoveOptions{Force: r.Flag("force"), Volumes: r.Flag("v")})
 	return httpkit.Done(w, err)
 }
 
@@ -115,12 +115,12 @@ func (a *api) startContainer(w http.ResponseWriter, r *httpkit.Request) error {
 }
 
 // stopOptions reads how a container is to be ended.
-func stopOptions(r *httpkit.Request) (workload.StopOptions, error) {
+func stopOptions(r *httpkit.Request) (containerhub.StopOptions, error) {
 	seconds, err := r.Number("t")
 	if err != nil {
-		return workload.StopOptions{}, err
+		return containerhub.StopOptions{}, err
 	}
-	o := workload.StopOptions{Timeout: seconds}
+	o := containerhub.StopOptions{Timeout: seconds}
 	if r.Version >= 42 {
 		o.Signal = r.Query.Get("signal")
 	}

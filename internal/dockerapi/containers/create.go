@@ -12,10 +12,10 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 
+	containerhub "github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/workload"
 )
 
 // createBody is the body of a create request of any version.
@@ -55,11 +55,11 @@ func (a *api) createContainer(w http.ResponseWriter, r *httpkit.Request) error {
 
 // translateCreate turns a body into what the newest version means, and returns
 // the warnings that Docker gives an old client.
-func translateCreate(v httpkit.Version, body createBody) (out workload.CreateRequest, warnings []string, err error) {
+func translateCreate(v httpkit.Version, body createBody) (out containerhub.CreateRequest, warnings []string, err error) {
 	if body.Config == nil {
 		return out, nil, model.Errorf(model.Invalid, "config cannot be empty in order to create a container")
 	}
-	out = workload.CreateRequest{Config: body.Config, Host: body.HostConfig, Networking: body.NetworkingConfig}
+	out = containerhub.CreateRequest{Config: body.Config, Host: body.HostConfig, Networking: body.NetworkingConfig}
 	if out.Host == nil {
 		out.Host = &container.HostConfig{}
 	}
@@ -80,7 +80,7 @@ func translateCreate(v httpkit.Version, body createBody) (out workload.CreateReq
 		return out, nil, model.Errorf(model.Invalid, "Container cannot be created with multiple network endpoints: %s", strings.Join(names, ", "))
 	}
 	forgetLater(v, out)
-	for _, step := range []func(httpkit.Version, createBody, workload.CreateRequest) (string, error){translateMAC, translateSysctls, translatePorts} {
+	for _, step := range []func(httpkit.Version, createBody, containerhub.CreateRequest) (string, error){translateMAC, translateSysctls, translatePorts} {
 		warning, err := step(v, body, out)
 		if err != nil {
 			return out, nil, err
@@ -94,7 +94,7 @@ func translateCreate(v httpkit.Version, body createBody) (out workload.CreateReq
 
 // forgetLater clears what a client of version v does not know: whatever stands
 // there, it does not mean it.
-func forgetLater(v httpkit.Version, out workload.CreateRequest) {
+func forgetLater(v httpkit.Version, out containerhub.CreateRequest) {
 	if v < 42 {
 		out.Host.ConsoleSize = [2]uint{}
 	}
@@ -112,7 +112,7 @@ func forgetLater(v httpkit.Version, out workload.CreateRequest) {
 }
 
 // translateMAC moves a container's MAC address to its main endpoint.
-func translateMAC(v httpkit.Version, body createBody, out workload.CreateRequest) (warning string, err error) {
+func translateMAC(v httpkit.Version, body createBody, out containerhub.CreateRequest) (warning string, err error) {
 	mac, mode := body.MacAddress, out.Host.NetworkMode
 	if v < 44 {
 		// A client of that time does not know the endpoint's field.
@@ -152,7 +152,7 @@ func translateMAC(v httpkit.Version, body createBody, out workload.CreateRequest
 // names; they are made if there are none at all. Where others are, one of them may
 // be the same network under another name, so from 1.44 on that is Invalid. Before,
 // there was one network, whatever its name.
-func mainEndpoint(v httpkit.Version, out workload.CreateRequest) (*network.EndpointSettings, error) {
+func mainEndpoint(v httpkit.Version, out containerhub.CreateRequest) (*network.EndpointSettings, error) {
 	all, name := out.Networking.EndpointsConfig, mainNetwork(out.Host.NetworkMode)
 	names := slices.Collect(maps.Keys(all))
 	_, named := all[name]
@@ -170,7 +170,7 @@ func mainEndpoint(v httpkit.Version, out workload.CreateRequest) (*network.Endpo
 
 // translateSysctls moves settings of eth0 to the main endpoint, as Docker did
 // until 1.47; later they are refused where all options are checked.
-func translateSysctls(v httpkit.Version, _ createBody, out workload.CreateRequest) (warning string, err error) {
+func translateSysctls(v httpkit.Version, _ createBody, out containerhub.CreateRequest) (warning string, err error) {
 	if v > 47 {
 		return "", nil
 	}
@@ -201,7 +201,7 @@ func translateSysctls(v httpkit.Version, _ createBody, out workload.CreateReques
 }
 
 // checkPlatform refuses an image that is not for the platform asked for.
-func (a *api) checkPlatform(r *httpkit.Request, create workload.CreateRequest) error {
+func (a *api) checkPlatform(r *httpkit.Request, create containerhub.CreateRequest) error {
 	want := r.Query.Get("platform")
 	if want == "" {
 		return nil

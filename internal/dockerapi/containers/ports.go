@@ -8,13 +8,13 @@ import (
 
 	"github.com/moby/moby/api/types/network"
 
+	containerhub "github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
-	"github.com/linkspan/linkspan/internal/workload"
 )
 
 // translatePorts puts a binding that says nothing, which means any port of the host,
 // where a port has an empty list of bindings. From 1.52 on Docker warns of it.
-func translatePorts(v httpkit.Version, _ createBody, out workload.CreateRequest) (warning string, err error) {
+func translatePorts(v httpkit.Version, _ createBody, out containerhub.CreateRequest) (warning string, err error) {
 	var empty []string
 	for port, bindings := range out.Host.PortBindings {
 		if len(bindings) == 0 {

@@ -10,15 +10,15 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	containerhub "github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/workload"
 )
 
 // Execs runs additional processes in containers.
 type Execs interface {
 	CreateExec(ctx context.Context, ref string, r container.ExecCreateRequest) (string, error)
-	StartExec(ctx context.Context, id string, o workload.ExecStart, s workload.Streams) error
+	StartExec(ctx context.Context, id string, o containerhub.ExecStart, s containerhub.Streams) error
 	InspectExec(ctx context.Context, id string) (container.ExecInspectResponse, error)
 	// ExecReady refuses an exec whose container does not run, or is paused.
 	ExecReady(id string) error
@@ -69,7 +69,7 @@ func (a *api) startExec(w http.ResponseWriter, r *httpkit.Request) error {
 	if err := a.Execs.ExecReady(id); err != nil {
 		return err
 	}
-	o := workload.ExecStart{Detach: body.Detach, TTY: body.Tty}
+	o := containerhub.ExecStart{Detach: body.Detach, TTY: body.Tty}
 	if body.ConsoleSize != nil && r.Version >= 42 {
 		if !body.Tty {
 			return model.Errorf(model.Invalid, "console size is only supported when allocating a pseudo-TTY")
@@ -77,7 +77,7 @@ func (a *api) startExec(w http.ResponseWriter, r *httpkit.Request) error {
 		o.Height, o.Width = body.ConsoleSize[0], body.ConsoleSize[1]
 	}
 	if body.Detach {
-		if err := a.Execs.StartExec(r.Context(), id, o, workload.Streams{}); err != nil {
+		if err := a.Execs.StartExec(r.Context(), id, o, containerhub.Streams{}); err != nil {
 			return err
 		}
 		return httpkit.Empty(w, http.StatusOK)
@@ -98,8 +98,8 @@ func (a *api) startExec(w http.ResponseWriter, r *httpkit.Request) error {
 	ctx, cancel := httpkit.UntilClosing(context.WithoutCancel(r.Context()))
 	defer cancel()
 	in, out, errs := t.Streams(about.OpenStdin, about.OpenStdout, about.OpenStderr)
-	err = a.Execs.StartExec(ctx, id, o, workload.Streams{Stdin: in, Stdout: out, Stderr: errs})
-	if errors.Is(err, workload.ErrDetached) {
+	err = a.Execs.StartExec(ctx, id, o, containerhub.Streams{Stdin: in, Stdout: out, Stderr: errs})
+	if errors.Is(err, containerhub.ErrDetached) {
 		err = nil
 	}
 	return t.Finish("", err)

@@ -10,11 +10,11 @@ import (
 	"github.com/moby/moby/api/types/system"
 	"github.com/moby/moby/api/types/volume"
 
+	containerhub "github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 	"github.com/linkspan/linkspan/internal/dockerapi/images"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/query"
-	"github.com/linkspan/linkspan/internal/workload"
 )
 
 // usage is /system/df in the old form, the new form, or, in 1.52, both.
@@ -46,7 +46,7 @@ func (a *api) diskUsage(w http.ResponseWriter, r *httpkit.Request) error {
 	if err != nil {
 		return err
 	}
-	containers, err := a.Containers.List(r.Context(), workload.ListOptions{All: true, Size: true, Filters: workload.Filters{}})
+	containers, err := a.Containers.List(r.Context(), containerhub.ListOptions{All: true, Size: true, Filters: containerhub.Filters{}})
 	if err != nil {
 		return err
 	}

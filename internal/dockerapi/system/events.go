@@ -10,10 +10,10 @@ import (
 	"github.com/moby/moby/api/types"
 	"github.com/moby/moby/api/types/events"
 
+	containerhub "github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 	"github.com/linkspan/linkspan/internal/images"
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/workload"
 )
 
 // legacyEvent has the fields of before 1.22, sent until 1.51: tools read them to
@@ -122,7 +122,7 @@ func asLegacy(e events.Message) legacyEvent {
 
 // matchEvent tells whether an event meets all filters. Keys that are not known
 // are passed over, as Docker does here and nowhere else.
-func matchEvent(f workload.Filters, e events.Message) bool {
+func matchEvent(f containerhub.Filters, e events.Message) bool {
 	if !f.Match("event", func(want string) bool { return matchAction(want, string(e.Action)) }) ||
 		!f.MatchExact("type", string(e.Type)) || !f.MatchExact("scope", e.Scope) {
 		return false
@@ -146,7 +146,7 @@ func matchAction(want, action string) bool {
 }
 
 // matchEventImage compares with an image's name with and without its tag.
-func matchEventImage(f workload.Filters, e events.Message) bool {
+func matchEventImage(f containerhub.Filters, e events.Message) bool {
 	attribute := "image"
 	if e.Type == events.ImageEventType {
 		attribute = "name"

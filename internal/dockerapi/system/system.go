@@ -18,12 +18,12 @@ import (
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/api/types/system"
 
+	containerhub "github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 	"github.com/linkspan/linkspan/internal/dockerapi/images"
 	"github.com/linkspan/linkspan/internal/events"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/query"
-	"github.com/linkspan/linkspan/internal/workload"
 )
 
 // Options are what the handlers show. All but Settings and Machine are needed.
@@ -45,7 +45,7 @@ type api struct{ Options }
 // Containers lists and counts.
 type Containers interface {
 	Counts() (running, paused, stopped int)
-	List(ctx context.Context, o workload.ListOptions) ([]container.Summary, error)
+	List(ctx context.Context, o containerhub.ListOptions) ([]container.Summary, error)
 }
 
 // Events is what happened and what happens.

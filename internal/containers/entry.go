@@ -1,0 +1,91 @@
+package containers
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/linkspan/linkspan/internal/containers/health"
+	"github.com/linkspan/linkspan/internal/containers/streams"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// entry is a container in memory. The record is only changed by whoever has the
+// turn; mu lets others read it meanwhile.
+type entry struct {
+	id      model.ContainerID
+	turn    turn
+	input   *streams.Stdin // for clients attached; outlives runs
+	monitor health.Monitor
+	// files is held while the hosts file is read and written again: links are
+	// changed by the target's operations too, without the turn.
+	files sync.Mutex
+	// usersFiles are files, by path, of which it was said that they are the user's.
+	usersFiles map[string]bool // guarded by files
+
+	mu      sync.Mutex
+	rec     record
+	run     *run // nil while there is no process
+	waiters map[*waiter]bool
+	// returning says that the user asked for a restart: it ends only to run again.
+	returning bool
+	pause     time.Duration // before the last automatic restart
+	awaited   []netip.Addr  // addresses of the host that the last automatic restart lacked
+	waits     int           // counts waits for an automatic restart: only the last one is in force
+	made      bool          // the runtime has a container of this ID
+	tried     bool          // it was asked for one and did not make it: there may be parts
+	gone      bool          // removed: whoever still holds the entry must not use it
+}
+
+func newEntry(r record) *entry {
+	return &entry{
+		id: r.ID, turn: newTurn(), input: streams.NewStdin(), rec: r,
+		waiters: map[*waiter]bool{},
+	}
+}
+
+// snapshot returns the record as it is now.
+func (b *entry) snapshot() record {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.rec
+}
+
+// edit changes the record. The caller has the turn.
+func (b *entry) edit(change func(*record)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	change(&b.rec)
+}
+
+// set replaces the record. The caller has the turn.
+func (b *entry) set(r record) { b.edit(func(now *record) { *now = r }) }
+
+// current returns the run, or nil while there is no process.
+func (b *entry) current() *run {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.run
+}
+
+// turn is a lock that can be waited for with a deadline.
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+// take waits until the turn is free or ctx ends.
+func (t turn) take(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return model.Errorf(model.Unavailable, "waiting for another operation on the container: %w", context.Cause(ctx))
+	}
+}
+
+// must is take without a deadline, for what cannot be given up, such as
+// recording an exit.
+func (t turn) must() { t <- struct{}{} }
+
+func (t turn) give() { <-t }

@@ -1,0 +1,6 @@
+package containers
+
+import "github.com/linkspan/linkspan/internal/query"
+
+// Filters are the `--filter` conditions of a request.
+type Filters = query.Filters

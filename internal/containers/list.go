@@ -1,0 +1,88 @@
+package containers
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/linkspan/linkspan/internal/containerrecord"
+	"github.com/linkspan/linkspan/internal/containerview"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// List returns the containers that o chooses, the newest first.
+func (rd *reader) List(ctx context.Context, o ListOptions) ([]container.Summary, error) {
+	f := o.Filters
+	if err := f.Check(containerview.Filters()...); err != nil {
+		return nil, err
+	}
+	entries, err := rd.between(f)
+	if err != nil {
+		return nil, err
+	}
+	if err := containerview.CheckValues(f); err != nil {
+		return nil, err
+	}
+	if task, _, err := f.Bool("is-task"); err != nil {
+		return nil, err
+	} else if task {
+		entries = nil // there is no swarm whose tasks they could be
+	}
+	everything := o.All || o.Limit > 0 || f.Has("status") || f.Has("exited")
+	now, linked, view := time.Now(), rd.linkedNames(), rd.view()
+	out := []container.Summary{}
+	for _, b := range entries {
+		rec := b.snapshot()
+		if !rec.State.Running && !everything {
+			continue
+		}
+		if !view.Matches(containerrecord.Record(rec), f) {
+			continue
+		}
+		one := view.Summary(containerrecord.Record(rec), now)
+		one.Names = append(one.Names, linked[rec.ID]...)
+		if o.Size {
+			if one.SizeRw, one.SizeRootFs, err = rd.sizeOf(ctx, b); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, one)
+		if o.Limit > 0 && len(out) == o.Limit {
+			break
+		}
+	}
+	return out, nil
+}
+
+// between returns the containers made before and since those that the filters
+// name.
+func (rd *reader) between(f Filters) ([]*entry, error) {
+	entries := rd.all()
+	for _, key := range []string{"before", "since"} {
+		for _, ref := range f[key] {
+			edge, err := rd.find(ref)
+			if err != nil {
+				return nil, err
+			}
+			at := edge.snapshot().Created
+			entries = slices.DeleteFunc(entries, func(b *entry) bool {
+				created := b.snapshot().Created
+				return key == "before" && !created.Before(at) || key == "since" && !created.After(at)
+			})
+		}
+	}
+	return entries, nil
+}
+
+// ImageUsers returns the containers made from an image; true for those that run.
+func (rd *reader) ImageUsers(id model.ImageID) map[model.ContainerID]bool {
+	out := map[model.ContainerID]bool{}
+	for _, b := range rd.all() {
+		if rec := b.snapshot(); rec.Image == id {
+			out[b.id] = rec.State.Running
+		}
+	}
+	return out
+}

@@ -1,0 +1,31 @@
+package containers
+
+import (
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/linkspan/linkspan/internal/containerspec"
+)
+
+// memoryV1 is there where memory is controlled by cgroups of version 1.
+const memoryV1 = "/sys/fs/cgroup/memory/memory.swappiness"
+
+// thisMachine reads what requests are checked against.
+func thisMachine() containerspec.Machine {
+	_, v1 := os.Stat(memoryV1)
+	return containerspec.Machine{
+		CPUs:       runtime.NumCPU(),
+		OnlineCPUs: online("/sys/devices/system/cpu/online"), OnlineNodes: online("/sys/devices/system/node/online"),
+		MemoryV1: v1 == nil,
+	}
+}
+
+// online reads which CPUs or memory nodes the machine has; empty if it does not say.
+func online(path string) string {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(raw))
+}

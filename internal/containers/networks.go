@@ -1,0 +1,88 @@
+package containers
+
+import (
+	"cmp"
+	"context"
+
+	"github.com/moby/moby/api/types/events"
+	"github.com/moby/moby/api/types/network"
+
+	"github.com/linkspan/linkspan/internal/containers/records"
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/ops"
+)
+
+// memberships lets containers join and leave networks, and ends their links.
+type memberships struct {
+	*registry
+	*announcer
+	engine  Engine
+	files   *netFiles
+	records records.Records
+}
+
+// Connect makes a container a member of one more network: at once if it runs,
+// from its next start on otherwise. settings may be nil.
+func (ms *memberships) Connect(ctx context.Context, ref, networkRef string, settings *network.EndpointSettings) error {
+	b, err := ms.take(ctx, ref)
+	if err != nil {
+		return err
+	}
+	defer b.turn.give()
+	rec := b.snapshot()
+	if rec.Sandbox == "" {
+		return refuse(ops.SharedNetworking)
+	}
+	ctx = context.WithoutCancel(ctx)
+	s, err := ms.engine.Do(ctx, ops.Connect(rec.Sandbox, newEndpoint(networkRef, settings)))
+	if err != nil {
+		return err
+	}
+	n, err := s.FindNetwork(networkRef)
+	if err != nil || b.current() == nil {
+		return nil //nolint:nilerr // the network went away again, which is its own request
+	}
+	ms.files.refreshFiles(ctx, b, s, "network.connect")
+	ms.sayNetwork(events.ActionConnect, n, b.id)
+	return nil
+}
+
+// Disconnect ends a membership; with force also one of a network that is not
+// there.
+func (ms *memberships) Disconnect(ctx context.Context, ref, networkRef string, force bool) error {
+	b, err := ms.take(ctx, ref)
+	if force && model.KindOf(err) == model.NotFound {
+		return ms.noMember(ref, networkRef)
+	}
+	if err != nil {
+		return err
+	}
+	defer b.turn.give()
+	rec := b.snapshot()
+	before := ms.engine.Snapshot()
+	n, absent := before.FindNetwork(networkRef) // may be awaited by the container all the same
+	if rec.Sandbox == "" {
+		if absent != nil && !force {
+			return absent
+		}
+		return model.Errorf(model.Unfit, "container %s is not connected to network %s", b.id, cmp.Or(n.Name, networkRef))
+	}
+	ctx = context.WithoutCancel(ctx)
+	after, err := ms.engine.Do(ctx, ops.Disconnect(rec.Sandbox, networkRef, force))
+	if err != nil || absent != nil || b.current() == nil {
+		return err
+	}
+	ms.files.refreshFiles(ctx, b, after, "network.disconnect")
+	ms.sayNetwork(events.ActionDisconnect, n, b.id)
+	return nil
+}
+
+// noMember is the answer to disconnecting a container that is not there by force:
+// Docker looks for what such a one may have left on the network, and here nothing
+// is ever left.
+func (ms *memberships) noMember(ref, networkRef string) error {
+	if _, err := ms.engine.Snapshot().FindNetwork(networkRef); err != nil {
+		return err
+	}
+	return model.Errorf(model.NotFound, "endpoint %s not found", ref)
+}

@@ -1,0 +1,29 @@
+package containers
+
+import (
+	"syscall"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/sys/signal"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// stopSignal returns the signal that ends a container. What an image said that cannot
+// be meant must not keep it from being stopped: then, as with Docker, it is SIGTERM.
+func stopSignal(c *container.Config) syscall.Signal {
+	sig, err := parseSignal(c.StopSignal)
+	if err != nil || !signal.ValidSignalForPlatform(sig) {
+		return syscall.SIGTERM
+	}
+	return sig
+}
+
+// parseSignal reads a signal by name or number; one that there is not is Invalid.
+func parseSignal(name string) (syscall.Signal, error) {
+	sig, err := signal.ParseSignal(name)
+	if err != nil {
+		return 0, model.Errorf(model.Invalid, "%w", err)
+	}
+	return sig, nil
+}

@@ -1,6 +1,0 @@
-package workload
-
-import "github.com/linkspan/linkspan/internal/query"
-
-// Filters are the `--filter` conditions of a request.
-type Filters = query.Filters
