@@ -67,7 +67,7 @@ type daemon struct {
 func start(ctx context.Context, c config.Config, heard *told, log *slog.Logger) (*daemon, error) {
 	d := &daemon{config: c, told: heard, log: log}
 	d.settings.Store(&c.Settings)
-	for _, step := range []func(context.Context) error{d.openNotifier, d.claim, d.openStore, d.openKeeper, d.openEngine, d.openRuntime, d.openManager} {
+	for _, step := range []func(context.Context) error{d.openNotifier, d.ensureSingleInstance, d.openStore, d.openKeeper, d.openEngine, d.openRuntime, d.openManager} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, d.close(ctx))
 		}
@@ -97,8 +97,8 @@ func (d *daemon) close(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// claim makes this daemon the only one in its network namespace and folders.
-func (d *daemon) claim(context.Context) error {
+// ensureSingleInstance makes this daemon the only one in its network namespace and folders.
+func (d *daemon) ensureSingleInstance(context.Context) error {
 	lock, err := beAlone(d.log)
 	if err != nil {
 		return err
@@ -158,7 +158,7 @@ func (d *daemon) openEngine(ctx context.Context) error {
 		return err
 	}
 	d.engine, err = engine.Open(ctx, engine.Options{
-		Store: d.store, Hands: []engine.Hand{k, d.keeper}, Claimer: d.keeper, Networks: networkMaker, Logger: d.log,
+		Store: d.store, Hands: []engine.Hand{k, d.keeper}, PortReserver: d.keeper, Networks: networkMaker, Logger: d.log,
 		Observer: observer{k, uniqueLocal(d.store.Instance()), ownPorts(d.config.Hosts)}, Reached: reached,
 		DirectRouting: d.config.DirectRouting,
 	})

@@ -84,7 +84,7 @@ func (r Forward) String() string {
 	return s
 }
 
-// Reserve holds host ports against other processes of the host. It is claimed
+// Reserve holds host ports against other processes of the host. It is reserved
 // before the commit, since somebody else may hold the port.
 type Reserve struct {
 	Protocol    model.Protocol
@@ -109,7 +109,7 @@ func (r Reserve) Collides(o Reserve) bool {
 		(r.Addr == o.Addr || r.Addr.IsUnspecified() || o.Addr.IsUnspecified())
 }
 
-// Held is why a Reserve cannot be claimed: somebody outside has one of its ports,
+// Held is why a Reserve cannot be had: somebody outside has one of its ports,
 // or none of them can be had at all.
 type Held struct {
 	Row  Reserve

@@ -25,7 +25,7 @@ const (
 	KindName      Kind = "name"
 	KindResolver  Kind = "resolver"
 	KindForward   Kind = "forward"
-	KindReserve   Kind = "reserve" // held by whoever claimed them before the commit; nothing to apply
+	KindReserve   Kind = "reserve" // held by whoever reserved them before the commit; nothing to apply
 )
 
 // Kinds returns every kind, in the order in which rows are applied; removal runs in

@@ -47,12 +47,12 @@ type Observer interface {
 
 // Options are what an engine is made of.
 type Options struct {
-	Store    Store
-	Hands    []Hand // applied in this order
-	Observer Observer
-	Source   Source  // nil: ops find all that they must know
-	Claimer  Claimer // nil: host ports are not reserved against other processes
-	Networks ops.NetworkMaker
+	Store        Store
+	Hands        []Hand // applied in this order
+	Observer     Observer
+	Source       Source       // nil: ops find all that they must know
+	PortReserver PortReserver // nil: host ports are not reserved against other processes
+	Networks     ops.NetworkMaker
 	// DirectRouting lets the outside reach published ports at containers' own
 	// addresses (--allow-direct-routing).
 	DirectRouting bool
@@ -123,7 +123,7 @@ type answer struct {
 func Open(ctx context.Context, o Options) (*Engine, error) {
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e := &Engine{options: o, queue: make(chan *request, queueLength), stop: stop, done: make(chan struct{})}
-	e.ports = reserver{o.Claimer, o.Logger}
+	e.ports = reserver{o.PortReserver, o.Logger}
 	e.asker = asker{source: o.Source, timeout: askTimeout, log: o.Logger, busy: map[facts.Owner]*held{},
 		known:   func(owner facts.Owner) facts.Fact { return e.now.Load().facts.Of(owner) },
 		bounded: func() (context.Context, context.CancelFunc) { return context.WithTimeout(run, askTimeout) },
@@ -214,9 +214,9 @@ func (e *Engine) Check(ctx context.Context) (desired.Report, error) {
 	var report desired.Report
 	_, err := e.submit(&request{ctx: ctx, answer: make(chan answer, 1), task: func(ctx context.Context) (err error) {
 		report, err = e.over(func(h Hand) (desired.Report, error) { return h.Check(ctx, e.Plan()) })
-		claims, claimErr := e.ports.claimAll(ctx, e.Plan(), true)
-		report.Drift = append(report.Drift, claims.Drift...)
-		return errors.Join(err, claimErr)
+		ports, reserveErr := e.ports.reserveAll(ctx, e.Plan(), true)
+		report.Drift = append(report.Drift, ports.Drift...)
+		return errors.Join(err, reserveErr)
 	}})
 	return report, err
 }

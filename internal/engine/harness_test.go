@@ -25,7 +25,7 @@ type rig struct {
 	*Engine
 	kernel   *fake.Kernel
 	store    *mem.Store
-	claimer  *fakeClaimer
+	reserver *fakeReserver
 	source   Source
 	compiled []int // owners compiled, turn by turn
 	serial   int
@@ -41,7 +41,7 @@ func (r *rig) Networks() ops.NetworkMaker { return r.options.Networks }
 func newRig(t testing.TB) *rig {
 	t.Helper()
 	r := &rig{kernel: &fake.Kernel{}, store: &mem.Store{},
-		claimer: &fakeClaimer{held: map[desired.Reserve]bool{}, outside: map[desired.Reserve]string{}}}
+		reserver: &fakeReserver{held: map[desired.Reserve]bool{}, outside: map[desired.Reserve]string{}}}
 	r.open(t)
 	if _, err := r.Do(t.Context(), r.Networks().Predefine(named("bridge"), named("host"), named("null"))); err != nil {
 		t.Fatal(err)
@@ -65,11 +65,11 @@ func (r *rig) open(t testing.TB) {
 		Store: r.store, Hands: []Hand{r.kernel},
 		Observer: fixedFacts{Instance: "test", UniqueLocal: netip.MustParsePrefix("fd00:1::/48"),
 			Packets: facts.Packets{Large4: true, Large6: true}},
-		Claimer:  r.claimer,
-		Source:   r.source,
-		Networks: ops.NetworkMaker{Drivers: append(all.Drivers(), leased{}), Bases: ipam.DefaultBases()},
-		Logger:   slog.New(slog.DiscardHandler),
-		Compiled: func(n int) { r.compiled = append(r.compiled, n) },
+		PortReserver: r.reserver,
+		Source:       r.source,
+		Networks:     ops.NetworkMaker{Drivers: append(all.Drivers(), leased{}), Bases: ipam.DefaultBases()},
+		Logger:       slog.New(slog.DiscardHandler),
+		Compiled:     func(n int) { r.compiled = append(r.compiled, n) },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -40,10 +40,10 @@ func (e *Engine) look(ctx context.Context) error {
 // resync makes every hand look at everything, and logs what it found.
 func (e *Engine) resync(ctx context.Context) (desired.Report, error) {
 	// Ports are held before anybody is led there, and whoever listens needs them.
-	claims, claimErr := e.ports.claimAll(ctx, e.Plan(), false)
+	ports, reserveErr := e.ports.reserveAll(ctx, e.Plan(), false)
 	report, err := e.over(func(h Hand) (desired.Report, error) { return h.Resync(ctx, e.Plan()) })
-	report.Drift = append(claims.Drift, report.Drift...)
-	err = errors.Join(claimErr, err)
+	report.Drift = append(ports.Drift, report.Drift...)
+	err = errors.Join(reserveErr, err)
 	e.owed.settle(err)
 	e.logRepairs(report.Drift)
 	return report, err

@@ -77,7 +77,7 @@ func (r *rig) checkStored(t *testing.T) {
 // own, come to the same.
 func TestOthersCommitsAreFollowed(t *testing.T) {
 	r := newRig(t)
-	other := &rig{kernel: &fake.Kernel{}, store: r.store, claimer: &fakeClaimer{held: map[desired.Reserve]bool{}, outside: map[desired.Reserve]string{}}, serial: 100}
+	other := &rig{kernel: &fake.Kernel{}, store: r.store, reserver: &fakeReserver{held: map[desired.Reserve]bool{}, outside: map[desired.Reserve]string{}}, serial: 100}
 	other.open(t)
 	for i := range 5 {
 		name := fmt.Sprint("net", i)

@@ -29,7 +29,7 @@ type outcome struct {
 // themselves are answered at once; those that the kernel refuses are evicted,
 // and the rest runs again without them.
 //
-// What can fail outside, host ports, is claimed before anything is stored. If one
+// What can fail outside, host ports, is reserved before anything is stored. If one
 // is taken, the ops run again and know that it is.
 func (e *Engine) turn(ctx context.Context, batch []*request) {
 	var tried tries
@@ -139,24 +139,24 @@ func (e *Engine) realise(ctx context.Context, next view, owners []desired.Owner,
 		return nil, err
 	}
 	deltas := desired.Diff(before.desired, next.desired, owners)
-	claim := claimOf(deltas)
-	if refused, err := e.ports.claim(ctx, claim); err != nil {
+	change := reservationChange(deltas)
+	if refused, err := e.ports.reserve(ctx, change); err != nil {
 		return refused, err
 	}
 	e.reached("claim")
 	if next.snapshot != before.snapshot {
 		if err := e.save(ctx, next.snapshot, changes); err != nil {
-			e.ports.unclaim(ctx, claim)
+			e.ports.undo(ctx, change)
 			return nil, fmt.Errorf("store the request: %w", err)
 		}
 	}
 	e.reached("commit")
 	if err := e.apply(ctx, deltas, next.desired); err != nil {
 		undone := e.undo(ctx, changes, deltas)
-		e.ports.unclaim(ctx, claim)
+		e.ports.undo(ctx, change)
 		return attribute(err), errors.Join(err, undone)
 	}
-	e.ports.release(ctx, claim.gone)
+	e.ports.release(ctx, change.gone)
 	e.reached("apply")
 	e.now.Store(&next)
 	e.reached("publish")
@@ -177,14 +177,14 @@ func (e *Engine) follow(ctx context.Context, next view, owners []desired.Owner) 
 	}
 	deltas := desired.Diff(next.desired, want, owners)
 	next.desired = want
-	claim := claimOf(deltas)
-	e.ports.release(ctx, claim.early)
-	e.ports.regain(ctx, claim.fresh)
+	change := reservationChange(deltas)
+	e.ports.release(ctx, change.early)
+	e.ports.regain(ctx, change.fresh)
 	if err := e.apply(ctx, deltas, want); err != nil {
 		e.options.Logger.Warn("the kernel does not follow what was learned yet", "op", "engine.follow", "err", err)
 		e.owed.add(err)
 	}
-	e.ports.release(ctx, claim.gone)
+	e.ports.release(ctx, change.gone)
 	return nil
 }
 

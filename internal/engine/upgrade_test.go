@@ -43,7 +43,7 @@ func TestUpgradeOfPublishedPorts(t *testing.T) {
 	down := r.box(t, "down", publish("9000"), "six")
 	r.must(t, ops.StartSandbox(down), ops.StopSandbox(down))
 	sandboxes := func() (all []model.Sandbox) { return slices.Collect(r.Snapshot().Sandboxes()) }
-	wanted, claims, before := r.Plan().String(), r.claimer.String(), sandboxes()
+	wanted, claims, before := r.Plan().String(), r.reserver.String(), sandboxes()
 	r.forget(t)
 	if r.Plan().String() == wanted {
 		t.Fatal("nothing was forgotten")
@@ -52,7 +52,7 @@ func TestUpgradeOfPublishedPorts(t *testing.T) {
 	if got := r.Plan().String(); got != wanted {
 		t.Errorf("planned after the upgrade:\n%s\nwant:\n%s", got, wanted)
 	}
-	if got := r.claimer.String(); got != claims {
+	if got := r.reserver.String(); got != claims {
 		t.Errorf("held:\n%s\nwant:\n%s", got, claims)
 	}
 	for i, sb := range sandboxes() {

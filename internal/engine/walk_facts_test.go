@@ -220,5 +220,5 @@ func (w *lateWalk) check() {
 	if known := slices.Collect(w.now.Load().facts.Endpoints()); len(given) != len(known) {
 		t.Fatalf("given %v, known %v", given, known)
 	}
-	w.checkClaims(t)
+	w.checkReserved(t)
 }

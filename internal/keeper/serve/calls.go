@@ -30,12 +30,12 @@ func (s *Server) call(ctx context.Context, t *transfers, r wire.Request) (any, e
 		return with(r, func(b wire.Rows) (any, error) { return t.report(ctx, b, s.o.Rows.Resync) })
 	case wire.VerbCheck:
 		return with(r, func(b wire.Rows) (any, error) { return t.report(ctx, b, s.o.Rows.Check) })
-	case wire.VerbClaim:
-		return with(r, func(b wire.Claims) (any, error) { return nil, s.o.Ports.Reserve(ctx, b.Rows) })
-	case wire.VerbUnclaim:
-		return with(r, func(b wire.Claims) (any, error) { return nil, s.o.Ports.Release(ctx, b.Rows) })
-	case wire.VerbClaimed:
-		return wire.Claims{Rows: s.o.Ports.Reserved()}, nil
+	case wire.VerbReserve:
+		return with(r, func(b wire.Reservations) (any, error) { return nil, s.o.Ports.Reserve(ctx, b.Rows) })
+	case wire.VerbRelease:
+		return with(r, func(b wire.Reservations) (any, error) { return nil, s.o.Ports.Release(ctx, b.Rows) })
+	case wire.VerbReserved:
+		return wire.Reservations{Rows: s.o.Ports.Reserved()}, nil
 	case wire.VerbOpen:
 		return with(r, func(o model.Output) (any, error) { return nil, s.o.Outputs.Open(ctx, o) })
 	case wire.VerbBegun:

@@ -36,7 +36,7 @@ type Rows interface {
 	Check(ctx context.Context, want desired.State) (desired.Report, error)
 }
 
-// Ports holds host ports; see engine.Claimer.
+// Ports holds host ports; see engine.PortReserver.
 type Ports interface {
 	Reserve(ctx context.Context, rows []desired.Reserve) error
 	Release(ctx context.Context, rows []desired.Reserve) error

@@ -21,9 +21,9 @@ const (
 	VerbResync Verb = "resync" // Rows, part by part / - and at last Report
 	VerbCheck  Verb = "check"  // as VerbResync
 
-	VerbClaim   Verb = "claim"   // Claims / -: all or none
-	VerbUnclaim Verb = "unclaim" // Claims / -
-	VerbClaimed Verb = "claimed" // - / Claims
+	VerbReserve  Verb = "claim"   // Reservations / -: all or none
+	VerbRelease  Verb = "unclaim" // Reservations / -
+	VerbReserved Verb = "claimed" // - / Reservations
 
 	VerbOpen   Verb = "output.open"   // model.Output / -
 	VerbBegun  Verb = "output.begun"  // Subject / -
@@ -86,8 +86,8 @@ type Successor struct {
 	Parts bool `json:"parts,omitempty"` // it understands an Inventory in parts
 }
 
-// Claims are reservations of host ports.
-type Claims struct {
+// Reservations are rows of host ports to hold, or that are held.
+type Reservations struct {
 	Rows []desired.Reserve `json:"rows,omitempty"`
 }
 

@@ -13,7 +13,7 @@ type Row struct {
 	Name     *desired.Name     `json:"name,omitempty"`
 	Resolver *desired.Resolver `json:"resolver,omitempty"`
 	Forward  *desired.Forward  `json:"forward,omitempty"`
-	Reserve  *desired.Reserve  `json:"reserve,omitempty"` // between keepers only: the daemon claims
+	Reserve  *desired.Reserve  `json:"reserve,omitempty"` // between keepers only: the daemon reserves
 	Isolate  *desired.Isolate  `json:"isolate,omitempty"` // of internal networks only
 }
 

@@ -17,19 +17,19 @@ import (
 	"github.com/linkspan/linkspan/internal/ops"
 )
 
-// fakeClaimer holds ports in memory, among processes that it knows.
-type fakeClaimer struct {
+// fakeReserver holds ports in memory, among processes that it knows.
+type fakeReserver struct {
 	mu      sync.Mutex
 	held    map[desired.Reserve]bool
 	outside map[desired.Reserve]string // who holds it
 	broken  error
-	claims  int
+	asked   int
 }
 
-func (c *fakeClaimer) Claim(_ context.Context, rows []desired.Reserve) error {
+func (c *fakeReserver) Reserve(_ context.Context, rows []desired.Reserve) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.claims++
+	c.asked++
 	if c.broken != nil {
 		return c.broken
 	}
@@ -56,7 +56,7 @@ func (c *fakeClaimer) Claim(_ context.Context, rows []desired.Reserve) error {
 	return nil
 }
 
-func (c *fakeClaimer) Release(_ context.Context, rows []desired.Reserve) error {
+func (c *fakeReserver) Release(_ context.Context, rows []desired.Reserve) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, row := range rows {
@@ -65,7 +65,7 @@ func (c *fakeClaimer) Release(_ context.Context, rows []desired.Reserve) error {
 	return nil
 }
 
-func (c *fakeClaimer) Claimed(context.Context) ([]desired.Reserve, error) {
+func (c *fakeReserver) Reserved(context.Context) ([]desired.Reserve, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var out []desired.Reserve
@@ -76,8 +76,8 @@ func (c *fakeClaimer) Claimed(context.Context) ([]desired.Reserve, error) {
 }
 
 // String prints what is held, in order.
-func (c *fakeClaimer) String() string {
-	rows, _ := c.Claimed(context.Background())
+func (c *fakeReserver) String() string {
+	rows, _ := c.Reserved(context.Background())
 	var out []string
 	for _, row := range rows {
 		out = append(out, row.String())
@@ -96,9 +96,9 @@ func (r *rig) planned() string {
 	return strings.Join(out, "\n")
 }
 
-func (r *rig) checkClaims(t *testing.T) {
+func (r *rig) checkReserved(t *testing.T) {
 	t.Helper()
-	if got, want := r.claimer.String(), r.planned(); got != want {
+	if got, want := r.reserver.String(), r.planned(); got != want {
 		t.Errorf("held:\n%s\nwant:\n%s", got, want)
 	}
 }
@@ -133,28 +133,28 @@ func reserve(addr string, first, last uint16) desired.Reserve {
 	return desired.Reserve{Protocol: model.TCP, Addr: netip.MustParseAddr(addr), First: first, Last: last}
 }
 
-func TestPortsAreClaimedAndReleased(t *testing.T) {
+func TestPortsAreReservedAndReleased(t *testing.T) {
 	r := newRig(t)
 	id := r.box(t, "a", publish("8080"), "bridge")
 	r.must(t, ops.StartSandbox(id))
-	if got := r.claimer.String(); got != "reserve tcp 0.0.0.0:8080\nreserve tcp [::]:8080" {
+	if got := r.reserver.String(); got != "reserve tcp 0.0.0.0:8080\nreserve tcp [::]:8080" {
 		t.Errorf("held:\n%s", got)
 	}
-	before := r.claimer.claims
+	before := r.reserver.asked
 	r.restart(t)
-	r.checkClaims(t)
-	if r.claimer.claims != before {
-		t.Error("a restart claimed what was held already")
+	r.checkReserved(t)
+	if r.reserver.asked != before {
+		t.Error("a restart reserved what was held already")
 	}
 	r.must(t, ops.StopSandbox(id))
-	if got := r.claimer.String(); got != "" {
+	if got := r.reserver.String(); got != "" {
 		t.Errorf("still held:\n%s", got)
 	}
 }
 
 func TestTakenPort(t *testing.T) {
 	r := newRig(t)
-	r.claimer.outside[reserve("127.0.0.1", 8080, 8080)] = "process nginx, pid 123"
+	r.reserver.outside[reserve("127.0.0.1", 8080, 8080)] = "process nginx, pid 123"
 	fixed := r.box(t, "fixed", publish("8080"), "bridge")
 	kernel, snapshot := r.kernel.String(), r.Snapshot()
 	_, err := r.Do(t.Context(), ops.StartSandbox(fixed))
@@ -162,18 +162,18 @@ func TestTakenPort(t *testing.T) {
 	if err == nil || !strings.HasSuffix(err.Error(), want) || !strings.HasPrefix(err.Error(), "driver failed programming external connectivity on endpoint fixed (") {
 		t.Errorf("error %v, want one that ends in %q", err, want)
 	}
-	if r.kernel.String() != kernel || r.Snapshot() != snapshot || r.claimer.String() != "" {
+	if r.kernel.String() != kernel || r.Snapshot() != snapshot || r.reserver.String() != "" {
 		t.Error("the refused start left something")
 	}
 	choice := r.box(t, "choice", publish("8080-8081"), "bridge")
 	r.must(t, ops.StartSandbox(choice))
-	if got := r.claimer.String(); got != "reserve tcp 0.0.0.0:8081\nreserve tcp [::]:8081" {
+	if got := r.reserver.String(); got != "reserve tcp 0.0.0.0:8081\nreserve tcp [::]:8081" {
 		t.Errorf("held:\n%s", got)
 	}
 	// What was learned is forgotten: the process may have ended.
-	clear(r.claimer.outside)
+	clear(r.reserver.outside)
 	r.must(t, ops.StartSandbox(fixed))
-	r.checkClaims(t)
+	r.checkReserved(t)
 }
 
 func TestFreePortPassesOverTakenOnes(t *testing.T) {
@@ -183,21 +183,21 @@ func TestFreePortPassesOverTakenOnes(t *testing.T) {
 	sb, _ := r.Snapshot().Sandbox(id)
 	first := sb.Ports[0].HostFirst
 	for i := range uint16(3) {
-		r.claimer.outside[reserve("::", first+i, first+i)] = "process sshd, pid 7"
+		r.reserver.outside[reserve("::", first+i, first+i)] = "process sshd, pid 7"
 	}
 	r.must(t, ops.StartSandbox(id))
 	if sb, _ := r.Snapshot().Sandbox(id); sb.Ports[0].HostFirst != first+3 {
 		t.Errorf("port %d, want the one after three that are taken, %d", sb.Ports[0].HostFirst, first+3)
 	}
-	r.checkClaims(t)
+	r.checkReserved(t)
 }
 
 func TestTriesAreBounded(t *testing.T) {
 	r := newRig(t)
-	r.claimer.outside[reserve("0.0.0.0", 1, 65535)] = "process greedy, pid 9"
+	r.reserver.outside[reserve("0.0.0.0", 1, 65535)] = "process greedy, pid 9"
 	id := r.box(t, "a", publish(""), "bridge")
-	if _, err := r.Do(t.Context(), ops.StartSandbox(id)); err == nil || r.claimer.claims > maxTries+2 {
-		t.Errorf("error %v after %d claims", err, r.claimer.claims)
+	if _, err := r.Do(t.Context(), ops.StartSandbox(id)); err == nil || r.reserver.asked > maxTries+2 {
+		t.Errorf("error %v after %d tries", err, r.reserver.asked)
 	}
 	var held *desired.Held
 	if _, err := r.Do(t.Context(), ops.StartSandbox(id)); !errors.As(err, &held) || held.Who != "process greedy, pid 9" {
@@ -208,7 +208,7 @@ func TestTriesAreBounded(t *testing.T) {
 // TestOnePortForTheGuilty: in one turn, the op whose port is taken fails alone.
 func TestOnePortForTheGuilty(t *testing.T) {
 	r := newRig(t)
-	r.claimer.outside[reserve("0.0.0.0", 8001, 8001)] = "process x, pid 1"
+	r.reserver.outside[reserve("0.0.0.0", 8001, 8001)] = "process x, pid 1"
 	var batch []*request
 	for i := range 4 {
 		id := r.box(t, fmt.Sprint(i), publish(fmt.Sprint(8000+i)), "bridge")
@@ -221,7 +221,7 @@ func TestOnePortForTheGuilty(t *testing.T) {
 			t.Errorf("%d: %v", i, a.err)
 		}
 	}
-	r.checkClaims(t)
+	r.checkReserved(t)
 }
 
 // TestPortPassesOnWithinATurn: a container stops and another takes a part of its
@@ -243,34 +243,34 @@ func TestPortPassesOnWithinATurn(t *testing.T) {
 			t.Errorf("%d: %v", i, a.err)
 		}
 	}
-	if got := r.claimer.String(); got != "reserve tcp 0.0.0.0:8250\nreserve tcp [::]:8250" {
+	if got := r.reserver.String(); got != "reserve tcp 0.0.0.0:8250\nreserve tcp [::]:8250" {
 		t.Errorf("held:\n%s", got)
 	}
 }
 
-func TestClaimIsTakenBack(t *testing.T) {
+func TestReservationIsTakenBack(t *testing.T) {
 	r := newRig(t)
 	id := r.box(t, "a", publish("8080"), "bridge")
 	r.kernel.FailWrite(1)
-	if _, err := r.Do(t.Context(), ops.StartSandbox(id)); err == nil || r.claimer.String() != "" {
-		t.Errorf("the kernel refused (%v), held:\n%s", err, r.claimer)
+	if _, err := r.Do(t.Context(), ops.StartSandbox(id)); err == nil || r.reserver.String() != "" {
+		t.Errorf("the kernel refused (%v), held:\n%s", err, r.reserver)
 	}
 	r.store.Fail = func() error { return syscall.ENOSPC }
-	if _, err := r.Do(t.Context(), ops.StartSandbox(id)); err == nil || r.claimer.String() != "" {
-		t.Errorf("the store refused (%v), held:\n%s", err, r.claimer)
+	if _, err := r.Do(t.Context(), ops.StartSandbox(id)); err == nil || r.reserver.String() != "" {
+		t.Errorf("the store refused (%v), held:\n%s", err, r.reserver)
 	}
 	r.store.Fail = nil
-	r.claimer.broken = errors.New("no keeper")
+	r.reserver.broken = errors.New("no keeper")
 	if _, err := r.Do(t.Context(), ops.StartSandbox(id)); err == nil || !strings.Contains(err.Error(), "reserve host ports: no keeper") {
-		t.Errorf("without a claimer: %v", err)
+		t.Errorf("without a reserver: %v", err)
 	}
 }
 
-func TestResyncClaimsAgain(t *testing.T) {
+func TestResyncReservesAgain(t *testing.T) {
 	r := newRig(t)
 	r.must(t, ops.StartSandbox(r.box(t, "a", publish("8080"), "bridge")))
-	clear(r.claimer.held) // whoever held them was killed
-	r.claimer.held[reserve("0.0.0.0", 7, 7)] = true
+	clear(r.reserver.held) // whoever held them was killed
+	r.reserver.held[reserve("0.0.0.0", 7, 7)] = true
 	report, err := r.Check(t.Context())
 	if want := "[left over: reserve tcp 0.0.0.0:7 missing: reserve tcp 0.0.0.0:8080 missing: reserve tcp [::]:8080]"; err != nil || fmt.Sprint(report.Drift) != want {
 		t.Errorf("found %v (%v), want %s", report.Drift, err, want)
@@ -278,12 +278,12 @@ func TestResyncClaimsAgain(t *testing.T) {
 	if _, err := r.Resync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r.checkClaims(t)
+	r.checkReserved(t)
 	// A port that was lost meanwhile keeps nobody from having the others.
-	clear(r.claimer.held)
-	r.claimer.outside[reserve("0.0.0.0", 8080, 8080)] = "process thief, pid 3"
-	if _, err := r.Resync(t.Context()); err != nil || r.claimer.String() != "reserve tcp [::]:8080" {
-		t.Errorf("held (%v):\n%s", err, r.claimer)
+	clear(r.reserver.held)
+	r.reserver.outside[reserve("0.0.0.0", 8080, 8080)] = "process thief, pid 3"
+	if _, err := r.Resync(t.Context()); err != nil || r.reserver.String() != "reserve tcp [::]:8080" {
+		t.Errorf("held (%v):\n%s", err, r.reserver)
 	}
 }
 
@@ -298,11 +298,11 @@ func TestPublishedPortsAgree(t *testing.T) {
 		done := 0
 		for range 80 {
 			if rng.IntN(8) == 0 {
-				clear(r.claimer.outside)
+				clear(r.reserver.outside)
 				port := uint16(8000 + rng.IntN(6))
 				row := reserve("0.0.0.0", port, port)
-				if !slices.ContainsFunc(strings.Split(r.claimer.String(), "\n"), func(s string) bool { return s == row.String() }) {
-					r.claimer.outside[row] = "process x, pid 1"
+				if !slices.ContainsFunc(strings.Split(r.reserver.String(), "\n"), func(s string) bool { return s == row.String() }) {
+					r.reserver.outside[row] = "process x, pid 1"
 				}
 			}
 			if _, err := r.Do(t.Context(), r.randomPortOp(rng)); err == nil {
@@ -310,7 +310,7 @@ func TestPublishedPortsAgree(t *testing.T) {
 			} else if model.KindOf(err) == model.Internal {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
-			r.checkClaims(t)
+			r.checkReserved(t)
 			r.checkPublished(t)
 			if t.Failed() {
 				t.FailNow()

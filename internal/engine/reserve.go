@@ -12,24 +12,24 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// Claimer holds host ports against the other processes of the host, for longer
+// PortReserver holds host ports against the other processes of the host, for longer
 // than the daemon lives. It is quick, and asked within the turn: which ports are
 // wanted depends on the other ops there. What takes long is a Source.
-type Claimer interface {
-	// Claim holds all rows or, with an error, none more than before. Rows that are
+type PortReserver interface {
+	// Reserve holds all rows or, with an error, none more than before. Rows that are
 	// held already are success. If somebody else has a port the error is a
 	// *desired.Held.
-	Claim(ctx context.Context, rows []desired.Reserve) error
+	Reserve(ctx context.Context, rows []desired.Reserve) error
 	// Release lets go of rows; those that are not held are passed over.
 	Release(ctx context.Context, rows []desired.Reserve) error
-	// Claimed returns what is held now, also for a daemon that was here before.
-	Claimed(ctx context.Context) ([]desired.Reserve, error)
+	// Reserved returns what is held now, also for a daemon that was here before.
+	Reserved(ctx context.Context) ([]desired.Reserve, error)
 }
 
 // reserver makes reservations follow plans.
 type reserver struct {
-	claimer Claimer // nil: nothing is reserved
-	log     *slog.Logger
+	ports PortReserver // nil: nothing is reserved
+	log   *slog.Logger
 }
 
 // maxTries is how often an op is run anew because a port that it chose is taken.
@@ -98,16 +98,16 @@ func touches(owners []desired.Owner, guilty refusal) bool {
 	return slices.ContainsFunc(owners, func(o desired.Owner) bool { return slices.Contains(guilty, o) })
 }
 
-// claim is what a turn changes about reservations.
-type claim struct {
-	fresh  []desired.Reserve // to be claimed
+// portChange is what a turn changes about reservations.
+type portChange struct {
+	fresh  []desired.Reserve // to be reserved
 	early  []desired.Reserve // to be let go first, because a fresh one lies across it
 	gone   []desired.Reserve // to be let go once nothing leads there any more
 	owners map[desired.Key]desired.Owner
 }
 
-func claimOf(deltas []desired.Delta) claim {
-	c := claim{owners: map[desired.Key]desired.Owner{}}
+func reservationChange(deltas []desired.Delta) portChange {
+	c := portChange{owners: map[desired.Key]desired.Owner{}}
 	var gone []desired.Reserve
 	for _, d := range deltas {
 		if d.Key().Kind != desired.KindReserve || d.Old == d.New {
@@ -131,16 +131,16 @@ func claimOf(deltas []desired.Delta) claim {
 	return c
 }
 
-// claim holds what a turn needs. If that fails, everything is held as before, and
+// reserve holds what a turn needs. If that fails, everything is held as before, and
 // the owners are those whose rows could not be had.
-func (r reserver) claim(ctx context.Context, c claim) (refusal, error) {
-	if r.claimer == nil || len(c.fresh) == 0 {
+func (r reserver) reserve(ctx context.Context, c portChange) (refusal, error) {
+	if r.ports == nil || len(c.fresh) == 0 {
 		return nil, nil
 	}
-	if err := r.claimer.Release(ctx, c.early); err != nil {
+	if err := r.ports.Release(ctx, c.early); err != nil {
 		return c.all(), fmt.Errorf("let go of host ports: %w", err)
 	}
-	err := r.claimer.Claim(ctx, c.fresh)
+	err := r.ports.Reserve(ctx, c.fresh)
 	if err == nil {
 		return nil, nil
 	}
@@ -154,7 +154,7 @@ func (r reserver) claim(ctx context.Context, c claim) (refusal, error) {
 	return c.all(), fmt.Errorf("reserve host ports: %w", err)
 }
 
-func (c claim) all() refusal {
+func (c portChange) all() refusal {
 	var out refusal
 	for _, o := range c.owners {
 		if !slices.Contains(out, o) {
@@ -164,18 +164,18 @@ func (c claim) all() refusal {
 	return out
 }
 
-// unclaim takes a claim back, for a turn that did not come to pass.
-func (r reserver) unclaim(ctx context.Context, c claim) {
+// undo takes a change back, for a turn that did not come to pass.
+func (r reserver) undo(ctx context.Context, c portChange) {
 	r.release(ctx, c.fresh)
 	r.regain(ctx, c.early)
 }
 
 // release lets go of rows. What stays by mistake is found by the next resync.
 func (r reserver) release(ctx context.Context, rows []desired.Reserve) {
-	if r.claimer == nil || len(rows) == 0 {
+	if r.ports == nil || len(rows) == 0 {
 		return
 	}
-	if err := r.claimer.Release(ctx, rows); err != nil {
+	if err := r.ports.Release(ctx, rows); err != nil {
 		r.log.Warn("host ports stay reserved", "op", "engine.release", "err", err)
 	}
 }
@@ -184,11 +184,11 @@ func (r reserver) release(ctx context.Context, rows []desired.Reserve) {
 // each that is lost meanwhile is only a lost reservation, the port still leads to
 // its container.
 func (r reserver) regain(ctx context.Context, rows []desired.Reserve) {
-	if r.claimer == nil || len(rows) == 0 || r.claimer.Claim(ctx, rows) == nil {
+	if r.ports == nil || len(rows) == 0 || r.ports.Reserve(ctx, rows) == nil {
 		return
 	}
 	for _, row := range rows {
-		err := r.claimer.Claim(ctx, []desired.Reserve{row})
+		err := r.ports.Reserve(ctx, []desired.Reserve{row})
 		if err == nil {
 			continue
 		}
@@ -205,10 +205,10 @@ func (r reserver) regain(ctx context.Context, rows []desired.Reserve) {
 
 // reservations compares what is held with the plan.
 func (r reserver) reservations(ctx context.Context, plan desired.State) (missing, strays []desired.Reserve, err error) {
-	if r.claimer == nil {
+	if r.ports == nil {
 		return nil, nil, nil
 	}
-	held, err := r.claimer.Claimed(ctx)
+	held, err := r.ports.Reserved(ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("look at the reserved ports: %w", err)
 	}
@@ -229,9 +229,9 @@ func (r reserver) reservations(ctx context.Context, plan desired.State) (missing
 	return missing, strays, nil
 }
 
-// claimAll reserves what the plan wants reserved, and nothing else. With dry it
+// reserveAll reserves what the plan wants reserved, and nothing else. With dry it
 // only says what differs.
-func (r reserver) claimAll(ctx context.Context, plan desired.State, dry bool) (desired.Report, error) {
+func (r reserver) reserveAll(ctx context.Context, plan desired.State, dry bool) (desired.Report, error) {
 	missing, strays, err := r.reservations(ctx, plan)
 	var out desired.Report
 	for _, row := range strays {
