@@ -17,9 +17,9 @@ func TestMain(m *testing.M) { porttest.Main(m) }
 
 // What the tests of ports share.
 var (
-	self                                                  = porttest.Self
-	tryBind, eventually, listen, echo, dial, talk, silent = porttest.TryBind, porttest.Eventually, porttest.Listen, porttest.Echo, porttest.Dial, porttest.Talk, porttest.Silent
-	reserve, to, wanted, openFiles, guarded, expectBind   = porttest.Reserve, porttest.To, porttest.Wanted, porttest.OpenFiles, porttest.Guarded, porttest.ExpectBind
+	self                                                = porttest.Self
+	tryBind, listen, echo, dial, talk, silent           = porttest.TryBind, porttest.Listen, porttest.Echo, porttest.Dial, porttest.Talk, porttest.Silent
+	reserve, to, wanted, openFiles, guarded, expectBind = porttest.Reserve, porttest.To, porttest.Wanted, porttest.OpenFiles, porttest.Guarded, porttest.ExpectBind
 )
 
 // both is a Reserver and the proxy that it shares a table with.

@@ -25,7 +25,7 @@ const MaxRange = 1024
 const filesOfSockets = 2
 
 // Table holds the sockets of a host. Whoever calls its methods, or uses what is said
-// to be guarded by it, has its lock; Options aside, the zero value is not ready.
+// to be guarded by it, has its lock. It is made by NewTable.
 type Table struct {
 	sync.Mutex // orders all that is done to reservations and proxies
 

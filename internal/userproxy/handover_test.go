@@ -117,9 +117,9 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
-func (s *both) proxiesOf() []desired.Row {
+func (b *both) proxiesOf() []desired.Row {
 	var out []desired.Row
-	for _, row := range s.Rows() {
+	for _, row := range b.Rows() {
 		if row.Key().Kind == desired.KindForward {
 			out = append(out, row)
 		}
