@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -190,9 +189,9 @@ func (cr *creator) fillHost(r *record) error {
 	switch mode := r.mode(); {
 	case r.Config.Hostname != "" || mode.IsContainer(): // shared names are read at start
 	case mode.IsHost() || r.Host.UTSMode.IsHost():
-		name, err := os.Hostname()
+		name, err := hostname()
 		if err != nil {
-			return fmt.Errorf("host name: %w", err)
+			return err
 		}
 		r.Config.Hostname = name
 	default:

@@ -1,6 +1,7 @@
 package containers
 
 import (
+	"fmt"
 	"os"
 	"runtime"
 	"strings"
@@ -28,4 +29,13 @@ func online(path string) string {
 		return ""
 	}
 	return strings.TrimSpace(string(raw))
+}
+
+// hostname returns the host's name.
+func hostname() (string, error) {
+	name, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("host name: %w", err)
+	}
+	return name, nil
 }
