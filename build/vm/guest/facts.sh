@@ -141,6 +141,7 @@ connect_outside() {
 
 # name_server: the machine outside answers for outside.example, in the one form of question that there is. It takes what
 # comes in hexadecimal and puts an answer together (RFC 1035, section 4): the question again, and for type A an address.
+# socat waits for that: an emulated machine takes longer than the half second that it has by itself.
 name_server() {
   cat >/run/answer.sh <<'ANSWER'
 query=$(od -An -v -tx1 | tr -d ' \n') name=076f757473696465076578616d706c6500
@@ -149,7 +150,7 @@ type=${type:0:4} count=0000 answer=
 if [ "$type" = 0001 ]; then count=0001 answer=c00c000100010000000100047f000002; fi
 printf "$(sed 's/../\\x&/g' <<<"${query:0:4}85800001${count}00000000$name${rest:0:8}$answer")"
 ANSWER
-  ip netns exec outside socat UDP4-RECVFROM:53,bind=192.0.2.2,fork EXEC:'bash /run/answer.sh' 2>/run/answer.log &
+  ip netns exec outside socat -t 10 UDP4-RECVFROM:53,bind=192.0.2.2,fork EXEC:'bash /run/answer.sh' 2>/run/answer.log &
   disown
 }
 
