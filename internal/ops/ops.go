@@ -1,6 +1,6 @@
 // Package ops holds what a user can ask, a file for a verb, or for a few that
-// belong together. An op is a pure function on a transaction: it reads the model, refuses with Docker's
-// words or writes what shall be.
+// belong together. An op is a pure function on a transaction: it reads the model,
+// refuses with Docker's words or writes what shall be.
 //
 // Ops perform no I/O and make no choice by chance: IDs and times are arguments,
 // so that an op that lost a race can be run again.
