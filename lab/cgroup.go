@@ -66,7 +66,7 @@ func (h *Host) containerIDs(ctx context.Context) (map[string]bool, error) {
 	if h.engine == nil {
 		return nil, nil
 	}
-	folders, err := h.Run(ctx, "find", h.file("data"), "/run", "-maxdepth", "6", "-type", "d", "-ignore_readdir_race")
+	folders, err := h.Find(ctx, h.file("data"), "/run", "-maxdepth", "6", "-type", "d")
 	if err != nil {
 		return nil, err
 	}

@@ -91,10 +91,18 @@ func (c *chaos) kept(ctx context.Context) (size int, files []string, err error) 
 	if size, err = strconv.Atoi(strings.TrimSpace(out)); err != nil {
 		return 0, nil, err
 	}
-	out, err = c.h.Run(ctx, "sh", "-c", `find /run/linkspan /run/containerd /run/netns -ignore_readdir_race
-		find "$0" -ignore_readdir_race -path "$0"/containerd -prune -o -print
-		find "$0"/containerd/root/io.containerd.runtime.v2.task`, c.h.file("data"))
-	return size, lines(out), err
+	data := c.h.file("data")
+	for _, where := range [][]string{
+		{"/run/linkspan", "/run/containerd", "/run/netns"},
+		{data, "-path", data + "/containerd", "-prune", "-o", "-print"},
+		{data + "/containerd/root/io.containerd.runtime.v2.task"},
+	} {
+		if out, err = c.h.Find(ctx, where...); err != nil {
+			return 0, nil, err
+		}
+		files = append(files, lines(out)...)
+	}
+	return size, files, nil
 }
 
 // descriptors counts the open files of all processes of a program.

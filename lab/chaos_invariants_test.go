@@ -149,7 +149,7 @@ func (c *chaos) nothingElse(ctx context.Context, have []inspected) error {
 		}
 		return found
 	}
-	inRun, err := c.h.Run(ctx, "find", "/run", "-maxdepth", "7", "-ignore_readdir_race", "(", "-type", "d", "-o", "-type", "p", ")")
+	inRun, err := c.h.Find(ctx, "/run", "-maxdepth", "7", "(", "-type", "d", "-o", "-type", "p", ")")
 	mounts, mountErr := c.h.mounts(ctx)
 	cgroups, cgroupErr := c.h.containerCgroups(ctx)
 	return errors.Join(err, mountErr, cgroupErr, c.zombies(ctx), c.shimSockets(ctx, have), leftover("in /run", dead(lines(inRun))),

@@ -70,7 +70,7 @@ func (h *Host) noNamespaces(ctx context.Context) error {
 
 // noFifos finds the pipes through which containers' input and output went.
 func (h *Host) noFifos(ctx context.Context) error {
-	out, err := h.Run(ctx, "find", "/run", h.dir, "-type", "p")
+	out, err := h.Find(ctx, "/run", h.dir, "-type", "p")
 	if err != nil {
 		return err
 	}
