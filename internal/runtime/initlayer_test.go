@@ -127,6 +127,35 @@ func TestInitLayerLivesWithItsImage(t *testing.T) {
 	}
 }
 
+// TestHalfMadeInitLayer: what a daemon was making when it was killed goes with the next
+// one, though containerd holds it for the daemon that is gone.
+func TestHalfMadeInitLayer(t *testing.T) {
+	e := newEngine(t)
+	fact, err := e.Images.ByID(e.client.Scope(t.Context()), e.image.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, _, err := e.client.Lease(e.client.Scope(t.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const key = "linkspan-init-1-new-1"
+	if _, err := e.client.Snapshots().Prepare(ctx, key, fact.Chain); err != nil {
+		t.Fatal(err)
+	}
+	e.collect(t)
+	if got := e.initLayersOf(t); !slices.Contains(got, key) {
+		t.Fatalf("containerd does not hold it: %v", got)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	e.open()
+	if got := e.initLayersOf(t); slices.Contains(got, key) {
+		t.Errorf("left: %v", got)
+	}
+}
+
 // collect has containerd's garbage collector run.
 func (e *engine) collect(t *testing.T) {
 	t.Helper()

@@ -23,6 +23,9 @@ import (
 // one, so that a release which puts more into it makes new ones.
 const InitLayerKey = "linkspan-init-1-"
 
+// newInitLayerKey begins the keys of init layers while they are being filled.
+const newInitLayerKey = InitLayerKey + "new-"
+
 // initEntry is something that every container's file system has, whatever its image
 // brought in its place.
 type initEntry struct {
@@ -70,7 +73,7 @@ func (s *Store) makeInitLayer(ctx context.Context, image imagestore.Fact) error 
 	if err != nil {
 		return err
 	}
-	key := fmt.Sprintf("%snew-%d", InitLayerKey, time.Now().UnixNano())
+	key := fmt.Sprintf("%s%d", newInitLayerKey, time.Now().UnixNano())
 	made := func() error {
 		mounts, err := s.prepare(ctx, key, image.Chain)
 		if err != nil {

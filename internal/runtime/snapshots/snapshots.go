@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -124,11 +125,12 @@ func (s *Store) Remove(ctx context.Context, key string) error {
 }
 
 // Sweep removes the writable layers of all containers but those that have
-// the given ones.
+// the given ones, and init layers that were never finished: the lease of the daemon
+// that was killed over one would keep it for a day. Nobody may be making a layer.
 func (s *Store) Sweep(ctx context.Context, owned map[string]bool) error {
 	var stray []string
 	walk := func(_ context.Context, info snapshots.Info) error {
-		if info.Labels[LabelContainer] != "" && !owned[info.Name] {
+		if info.Labels[LabelContainer] != "" && !owned[info.Name] || strings.HasPrefix(info.Name, newInitLayerKey) {
 			stray = append(stray, info.Name)
 		}
 		return nil
