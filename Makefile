@@ -89,8 +89,8 @@ vm: ## install on a Debian 12 under QEMU: systemd, kernel 6.1, SCTP, restarts, a
 	@$(MAKE) --no-print-directory build bin/labhost bin/docker
 	@build/vm/vm.sh
 
-accept: build bin/docker ## play the acceptance stories: STORIES="01 02", ACCEPTANCE=folder (as root)
-	@ENGINE='$(LINKSPAND_BIN)' build/accept.sh '$(ACCEPTANCE)' $(STORIES)
+accept: build bin/docker ## play the acceptance stories with the machine's docker command: STORIES="01 02", ACCEPTANCE=folder (as root)
+	@ENGINE='$(LINKSPAND_BIN)' DOCKER="$$(command -v docker || echo '$(DOCKER)')" build/accept.sh '$(ACCEPTANCE)' $(STORIES)
 
 bench: build bin/peer bin/benchload ## compare with Debian's docker.io: PEER=pattern; then our own benchmarks: BENCH=pattern (as root)
 	bin/peer -linkspand '$(LINKSPAND_BIN)' -dockerd "$$(build/docker-io.sh)" -load bin/benchload -only '$(PEER)'
