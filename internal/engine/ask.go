@@ -64,6 +64,7 @@ type asking struct {
 	*asker
 	owners  []facts.Owner
 	answers []facts.Fact
+	seen    []facts.Owner // about whom something was known by the time
 }
 
 // more asks for what an op misses, and tells whether to run it once more. Otherwise
@@ -80,6 +81,9 @@ func (a *asking) more(ctx context.Context, err error) (bool, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, a.timeout, fmt.Errorf("no answer within %s", a.timeout))
 	defer cancel()
 	waited, err := a.hold(ctx, owner)
+	if err == nil && !waited && a.learned(owner) {
+		return true, nil
+	}
 	if err == nil && !waited { // otherwise it may be known by now
 		a.owners = append(a.owners, owner)
 		err = a.ask(ctx, missing.Question)
@@ -88,6 +92,19 @@ func (a *asking) more(ctx context.Context, err error) (bool, error) {
 		return false, &model.Error{Op: "engine.ask", Subject: string(owner), Kind: model.KindOf(err), Err: err}
 	}
 	return true, nil
+}
+
+// learned lets an owner go again about whom something is known: somebody else's answer
+// may have come after the op ran and before it was this one's turn to ask. An op that
+// misses it all the same does ask.
+func (a *asking) learned(owner facts.Owner) bool {
+	e, ok := a.known(owner).(facts.Endpoint)
+	if !ok || e.Empty() || slices.Contains(a.seen, owner) {
+		return false
+	}
+	a.seen = append(a.seen, owner)
+	a.let(owner)
+	return true
 }
 
 // ask asks one question. The answer is to spare until the engine knows it.
