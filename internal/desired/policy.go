@@ -8,19 +8,19 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// Isolate is the policy of a bridge network as a whole: traffic crosses its
+// BridgePolicy is the policy of a bridge network as a whole: traffic crosses its
 // border only where another policy allows it.
-type Isolate struct {
+type BridgePolicy struct {
 	Bridge   string
 	Internal bool // no way in or out
 	ICC      bool // its containers may talk to one another
 }
 
-func (r Isolate) Key() Key      { return key(KindPolicy, "isolate", r.Bridge) }
-func (r Isolate) Space() string { return HostNamespace }
+func (r BridgePolicy) Key() Key      { return key(KindPolicy, "bridge", r.Bridge) }
+func (r BridgePolicy) Space() string { return HostNamespace }
 
-func (r Isolate) String() string {
-	return fmt.Sprintf("policy isolate %s internal=%t icc=%t", r.Bridge, r.Internal, r.ICC)
+func (r BridgePolicy) String() string {
+	return fmt.Sprintf("policy bridge %s internal=%t icc=%t", r.Bridge, r.Internal, r.ICC)
 }
 
 // Masquerade lets traffic from Subnet leave the host under the host's own
@@ -41,17 +41,17 @@ func (r Masquerade) String() string {
 	return fmt.Sprintf("policy masquerade %s from %s", r.Subnet, r.Bridge)
 }
 
-// Guard is the policy of the host: with DropForeign, packets between two
-// interfaces of which neither is ours are not forwarded.
-type Guard struct {
-	DropForeign4, DropForeign6 bool
+// ForwardDrop is the policy of the host, by family: packets between two interfaces of
+// which neither is ours are not forwarded, as with a FORWARD policy of DROP.
+type ForwardDrop struct {
+	IPv4, IPv6 bool
 }
 
-func (r Guard) Key() Key      { return key(KindPolicy, "guard") }
-func (r Guard) Space() string { return HostNamespace }
+func (r ForwardDrop) Key() Key      { return key(KindPolicy, "forward-drop") }
+func (r ForwardDrop) Space() string { return HostNamespace }
 
-func (r Guard) String() string {
-	return fmt.Sprintf("policy guard drop-foreign4=%t drop-foreign6=%t", r.DropForeign4, r.DropForeign6)
+func (r ForwardDrop) String() string {
+	return fmt.Sprintf("policy forward-drop ipv4=%t ipv6=%t", r.IPv4, r.IPv6)
 }
 
 // Direct lets traffic from outside reach container ports at the container's own

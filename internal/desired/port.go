@@ -109,9 +109,9 @@ func (r Reserve) Collides(o Reserve) bool {
 		(r.Addr == o.Addr || r.Addr.IsUnspecified() || o.Addr.IsUnspecified())
 }
 
-// Held is why a Reserve cannot be had: somebody outside has one of its ports,
+// PortTaken is why a Reserve cannot be had: somebody outside has one of its ports,
 // or none of them can be had at all.
-type Held struct {
+type PortTaken struct {
 	Row  Reserve
 	Port uint16 // the port of Row it is about; 0: every port at Row.Addr
 	Who  string // "process nginx, pid 123"; empty if it cannot be told
@@ -119,7 +119,7 @@ type Held struct {
 }
 
 // Error says it in Docker's words.
-func (h *Held) Error() string {
+func (h *PortTaken) Error() string {
 	port := h.Port
 	if port == 0 {
 		port = h.Row.First
@@ -128,7 +128,7 @@ func (h *Held) Error() string {
 }
 
 // Unwrap returns the system's error.
-func (h *Held) Unwrap() error { return h.Err }
+func (h *PortTaken) Unwrap() error { return h.Err }
 
 // hostPorts prints "0.0.0.0:80" or "[::]:8000-8010".
 func hostPorts(addr netip.Addr, first, last uint16) string {

@@ -21,9 +21,9 @@ const (
 	PortUnchecked PortMode = "unchecked"
 )
 
-// Pin ties a bridge port to one MAC address and its IP addresses; frames from
-// anyone else are dropped, as far as Mode says so, and a port without Pin is dead.
-type Pin struct {
+// PortSecurity ties a bridge port to one MAC address and its IP addresses; frames from
+// anyone else are dropped, as far as Mode says so, and a port without PortSecurity is dead.
+type PortSecurity struct {
 	Port   string
 	Bridge string
 	MAC    string
@@ -35,11 +35,11 @@ type Pin struct {
 	Subnets []netip.Prefix
 }
 
-func (r Pin) Key() Key      { return key(KindPolicy, "pin", r.Port) }
-func (r Pin) Space() string { return HostNamespace }
+func (r PortSecurity) Key() Key      { return key(KindPolicy, "port-security", r.Port) }
+func (r PortSecurity) Space() string { return HostNamespace }
 
-func (r Pin) String() string {
-	s := fmt.Sprintf("policy pin %s on %s to %s %v", r.Port, r.Bridge, r.MAC, r.Addrs)
+func (r PortSecurity) String() string {
+	s := fmt.Sprintf("policy port-security %s on %s: %s %v", r.Port, r.Bridge, r.MAC, r.Addrs)
 	if r.Mode != PortPinned {
 		s += fmt.Sprintf(" mode=%s in %v", r.Mode, r.Subnets)
 	}

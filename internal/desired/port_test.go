@@ -54,7 +54,7 @@ func TestReservationsCollide(t *testing.T) {
 }
 
 func TestHeldSpeaksDocker(t *testing.T) {
-	err := &Held{Row: Reserve{"tcp", netip.IPv6Unspecified(), 8000, 8010}, Port: 8003, Err: syscall.EADDRINUSE}
+	err := &PortTaken{Row: Reserve{"tcp", netip.IPv6Unspecified(), 8000, 8010}, Port: 8003, Err: syscall.EADDRINUSE}
 	if err.Error() != "failed to bind host port [::]:8003/tcp: address already in use" || !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("%v", err)
 	}

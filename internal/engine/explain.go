@@ -21,7 +21,7 @@ func (e *Engine) explain(err error, next *state.Snapshot) error {
 	if errors.As(err, &taken) {
 		err = &model.Error{Op: "endpoint.attach", Kind: model.Unfit, Err: err}
 	}
-	var held *desired.Held
+	var held *desired.PortTaken
 	if errors.As(err, &held) {
 		err = &model.Error{Op: "port.claim", Kind: model.Unfit, Err: err, Who: held.Who}
 	}

@@ -18,7 +18,7 @@ import (
 type PortReserver interface {
 	// Reserve holds all rows or, with an error, none more than before. Rows that are
 	// held already are success. If somebody else has a port the error is a
-	// *desired.Held.
+	// *desired.PortTaken.
 	Reserve(ctx context.Context, rows []desired.Reserve) error
 	// Release lets go of rows; those that are not held are passed over.
 	Release(ctx context.Context, rows []desired.Reserve) error
@@ -59,7 +59,7 @@ func (t tries) known(f facts.Set) facts.Set {
 // again notes which port cannot be had, and tells whether it is worth running
 // the ops once more: those that asked for exactly that port will refuse, others
 // choose another.
-func (t *tries) again(out outcome, guilty refusal, held *desired.Held) bool {
+func (t *tries) again(out outcome, guilty refusal, held *desired.PortTaken) bool {
 	ports := model.Port(held.Port)
 	if held.Port == 0 {
 		ports = model.PortRange{First: 1, Last: 65535}
@@ -145,7 +145,7 @@ func (r reserver) reserve(ctx context.Context, c portChange) (refusal, error) {
 		return nil, nil
 	}
 	r.regain(ctx, c.early)
-	var held *desired.Held
+	var held *desired.PortTaken
 	if errors.As(err, &held) {
 		if owner, known := c.owners[held.Row.Key()]; known {
 			return refusal{owner}, err
@@ -192,7 +192,7 @@ func (r reserver) regain(ctx context.Context, rows []desired.Reserve) {
 		if err == nil {
 			continue
 		}
-		var held *desired.Held
+		var held *desired.PortTaken
 		if errors.As(err, &held) && held.Who != "" {
 			err = fmt.Errorf("%w (%s)", err, held.Who)
 		}

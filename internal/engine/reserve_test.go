@@ -40,7 +40,7 @@ func (c *fakeReserver) Reserve(_ context.Context, rows []desired.Reserve) error 
 		}
 		for other, who := range c.outside {
 			if row.Collides(other) {
-				return &desired.Held{Row: row, Port: max(row.First, other.First), Who: who, Err: syscall.EADDRINUSE}
+				return &desired.PortTaken{Row: row, Port: max(row.First, other.First), Who: who, Err: syscall.EADDRINUSE}
 			}
 		}
 		for other := range c.held {
@@ -199,7 +199,7 @@ func TestTriesAreBounded(t *testing.T) {
 	if _, err := r.Do(t.Context(), ops.StartSandbox(id)); err == nil || r.reserver.asked > maxTries+2 {
 		t.Errorf("error %v after %d tries", err, r.reserver.asked)
 	}
-	var held *desired.Held
+	var held *desired.PortTaken
 	if _, err := r.Do(t.Context(), ops.StartSandbox(id)); !errors.As(err, &held) || held.Who != "process greedy, pid 9" {
 		t.Errorf("error %v, want who holds the ports", err)
 	}

@@ -46,7 +46,7 @@ func (e *Engine) turn(ctx context.Context, batch []*request) {
 			batch = append(out.ran, out.later...)
 			continue
 		}
-		var held *desired.Held
+		var held *desired.PortTaken
 		if errors.As(err, &held) && tried.again(out, refused, held) {
 			batch = append(out.ran, out.later...)
 			continue

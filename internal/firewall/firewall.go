@@ -32,7 +32,7 @@ type Masquerade struct {
 // Network returns the policies of a network. A network without a way out needs
 // no masquerade.
 func Network(b Border) []desired.Row {
-	rows := []desired.Row{desired.Isolate{Bridge: b.Bridge, Internal: b.Internal, ICC: b.ICC}}
+	rows := []desired.Row{desired.BridgePolicy{Bridge: b.Bridge, Internal: b.Internal, ICC: b.ICC}}
 	if b.Internal {
 		return rows
 	}
@@ -64,7 +64,7 @@ func Elsewhere(port string, addrs []netip.Addr) []desired.Row {
 func Host(h model.Host, f facts.Host) []desired.Row {
 	var rows []desired.Row
 	if !h.Router && (h.Forwarding4 || h.Forwarding6) {
-		rows = append(rows, desired.Guard{DropForeign4: h.Forwarding4, DropForeign6: h.Forwarding6})
+		rows = append(rows, desired.ForwardDrop{IPv4: h.Forwarding4, IPv6: h.Forwarding6})
 	}
 	if len(f.Addrs) > 0 || len(f.MACs) > 0 {
 		addrs := f.Addrs

@@ -29,13 +29,13 @@ func TestNetwork(t *testing.T) {
 		want   []desired.Row
 	}{
 		{"open within", Border{Bridge: "br-a", ICC: true, Masquerade: out}, []desired.Row{
-			desired.Isolate{Bridge: "br-a", ICC: true},
+			desired.BridgePolicy{Bridge: "br-a", ICC: true},
 			desired.Masquerade{Bridge: "br-a", Subnet: prefix("10.1.0.0/24")},
 			desired.Masquerade{Bridge: "br-a", Subnet: prefix("fd01::/64"), Source: addr("2001:db8::7")},
 		}},
-		{"containers apart", Border{Bridge: "br-q"}, []desired.Row{desired.Isolate{Bridge: "br-q"}}},
+		{"containers apart", Border{Bridge: "br-q"}, []desired.Row{desired.BridgePolicy{Bridge: "br-q"}}},
 		{"internal: no way out", Border{Bridge: "br-i", Internal: true, ICC: true, Masquerade: out}, []desired.Row{
-			desired.Isolate{Bridge: "br-i", Internal: true, ICC: true},
+			desired.BridgePolicy{Bridge: "br-i", Internal: true, ICC: true},
 		}},
 	} {
 		if got := Network(c.border); !slices.Equal(got, c.want) {
@@ -67,8 +67,8 @@ func TestHost(t *testing.T) {
 		want []desired.Row
 	}{
 		{model.Host{}, nil},
-		{model.Host{Forwarding4: true}, []desired.Row{desired.Guard{DropForeign4: true}}},
-		{model.Host{Forwarding6: true}, []desired.Row{desired.Guard{DropForeign6: true}}},
+		{model.Host{Forwarding4: true}, []desired.Row{desired.ForwardDrop{IPv4: true}}},
+		{model.Host{Forwarding6: true}, []desired.Row{desired.ForwardDrop{IPv6: true}}},
 		{model.Host{Forwarding4: true, Forwarding6: true, Router: true}, nil},
 		{model.Host{Forward4: true, Forward6: true}, nil}, // it was a router before
 	} {
@@ -104,7 +104,7 @@ func TestPort(t *testing.T) {
 	a := Attachment{Port: "veth1", Bridge: "br-a", MAC: "02:42:ac:11:00:02", Addrs: []netip.Addr{addr("10.1.0.2")}, Subnets: []netip.Prefix{prefix("10.1.0.0/24")}}
 	for mode, subnets := range map[desired.PortMode]int{desired.PortPinned: 0, desired.PortCapable: 1, desired.PortUnchecked: 1} {
 		a.Mode = mode
-		pin, _ := Port(a)[0].(desired.Pin)
+		pin, _ := Port(a)[0].(desired.PortSecurity)
 		if pin.Mode != mode || len(pin.Subnets) != subnets || !slices.Equal(pin.Addrs, []netip.Addr{addr("10.1.0.2"), addr("fe80::42:acff:fe11:2")}) {
 			t.Errorf("mode %q: %+v", mode, pin)
 		}
@@ -283,7 +283,7 @@ func TestNothingIsOpenUnasked(t *testing.T) {
 		}
 		for _, row := range rowsOf(networks, containers) {
 			switch r := row.(type) {
-			case desired.Isolate:
+			case desired.BridgePolicy:
 				isolated[r.Bridge]++
 			case desired.Masquerade:
 				count := left[r.Bridge]

@@ -22,7 +22,7 @@ type Attachment struct {
 // MAC address (RFC 4291, appendix A), and no other: a container that could choose
 // them would fill the neighbour tables of all who hear it.
 func Port(a Attachment) []desired.Row {
-	p := desired.Pin{Port: a.Port, Bridge: a.Bridge, MAC: a.MAC, Addrs: withOwnLinkLocal(a.Addrs, a.MAC), Mode: a.Mode}
+	p := desired.PortSecurity{Port: a.Port, Bridge: a.Bridge, MAC: a.MAC, Addrs: withOwnLinkLocal(a.Addrs, a.MAC), Mode: a.Mode}
 	if a.Mode != desired.PortPinned {
 		p.Subnets = a.Subnets
 	}

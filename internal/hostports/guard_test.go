@@ -63,7 +63,7 @@ func TestRefusedWideRangeIsNotHeld(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	var held *desired.Held
+	var held *desired.PortTaken
 	if err := s.Reserve(t.Context(), []desired.Reserve{guarded(model.TCP, "::"), guarded(model.TCP, "0.0.0.0")}); !errors.As(err, &held) || held.Port != 15000 {
 		t.Fatalf("Claim: %v", err)
 	}
@@ -138,7 +138,7 @@ func TestHostWithoutAGuard(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	var held *desired.Held
+	var held *desired.PortTaken
 	if err := s.Reserve(t.Context(), []desired.Reserve{guarded(model.UDP, "0.0.0.0")}); !errors.As(err, &held) {
 		t.Errorf("Claim of a range of which somebody has a port: %v", err)
 	}

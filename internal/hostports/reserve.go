@@ -95,7 +95,7 @@ func wide(row desired.Reserve) bool { return int(row.Last)-int(row.First) >= por
 
 // Reserve holds all rows or, with an error, none more than before. Rows that are
 // held already are success. If somebody else has a port, or the address is not
-// the host's, the error is a *desired.Held.
+// the host's, the error is a *desired.PortTaken.
 func (r *Reserver) Reserve(ctx context.Context, rows []desired.Reserve) error {
 	r.sockets.Lock()
 	defer r.sockets.Unlock()
@@ -266,7 +266,7 @@ func (r *Reserver) free(row desired.Reserve) error {
 const ourselves = "another published port"
 
 func inUse(row desired.Reserve, port uint16, who string) error {
-	return &desired.Held{Row: row, Port: port, Who: who, Err: unix.EADDRINUSE}
+	return &desired.PortTaken{Row: row, Port: port, Who: who, Err: unix.EADDRINUSE}
 }
 
 // bind binds every port of a row. With an error some may be bound.
@@ -315,11 +315,11 @@ func refusal(ctx context.Context, row desired.Reserve, port uint16, err error) e
 	case errors.Is(err, unix.EADDRINUSE):
 		return inUse(row, port, holder(ctx, row, port))
 	case errors.Is(err, unix.EADDRNOTAVAIL):
-		return &desired.Held{Row: row, Err: unix.EADDRNOTAVAIL}
+		return &desired.PortTaken{Row: row, Err: unix.EADDRNOTAVAIL}
 	case errors.Is(err, unix.EINVAL): // fe80::1 without an interface
-		return &desired.Held{Row: row, Err: unix.EINVAL}
+		return &desired.PortTaken{Row: row, Err: unix.EINVAL}
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM): // somebody's policy
-		return &desired.Held{Row: row, Port: port, Err: rootCause(err)}
+		return &desired.PortTaken{Row: row, Port: port, Err: rootCause(err)}
 	}
 	return fmt.Errorf("%s: %w", row, err)
 }

@@ -161,7 +161,7 @@ func TestTakenPortNamesItsHolder(t *testing.T) {
 			defer other.Close()
 			free := reserve(model.TCP, "127.0.0.1", 4999)
 			err = s.Reserve(t.Context(), []desired.Reserve{free, c.row})
-			var held *desired.Held
+			var held *desired.PortTaken
 			if !errors.As(err, &held) {
 				t.Fatalf("Claim: %v", err)
 			}
@@ -205,7 +205,7 @@ func TestWideRangeMindsOnlyItsOwn(t *testing.T) {
 		t.Errorf("claimed: %v", got)
 	}
 	for _, other := range []desired.Reserve{reserve(model.TCP, "127.0.0.1", 8080), reserve(model.TCP, "0.0.0.0", 65535)} {
-		var held *desired.Held
+		var held *desired.PortTaken
 		if err := s.Reserve(t.Context(), []desired.Reserve{other}); !errors.As(err, &held) || held.Port != other.First || held.Who == "" {
 			t.Errorf("Claim across it: %v", err)
 		}
@@ -218,7 +218,7 @@ func TestWideRangeMindsOnlyItsOwn(t *testing.T) {
 func TestClaimOfAnAddressWithoutItsInterface(t *testing.T) {
 	s := start(t)
 	for _, row := range []desired.Reserve{reserve(model.TCP, "fe80::1", 80), reserve(model.UDP, "fe80::1", 1000, 3000)} {
-		var held *desired.Held
+		var held *desired.PortTaken
 		if err := s.Reserve(t.Context(), []desired.Reserve{row}); !errors.As(err, &held) || !errors.Is(err, unix.EINVAL) {
 			t.Errorf("%s: %v", row, err)
 		}
@@ -230,7 +230,7 @@ func TestClaimOfAnotherHostsAddress(t *testing.T) {
 	for _, row := range []desired.Reserve{
 		reserve(model.TCP, "192.0.2.1", 80), reserve(model.UDP, "2001:db8::1", 80), reserve(model.TCP, "192.0.2.1", 1000, 2000),
 	} {
-		var held *desired.Held
+		var held *desired.PortTaken
 		err := s.Reserve(t.Context(), []desired.Reserve{row})
 		if !errors.As(err, &held) || held.Port != 0 || held.Row != row || !errors.Is(err, unix.EADDRNOTAVAIL) {
 			t.Errorf("%s: %v", row, err)
@@ -247,7 +247,7 @@ func TestClaimTwiceIsOnce(t *testing.T) {
 		t.Errorf("%v with %d sockets", got, s.sockets.Len())
 	}
 	// A row of the same key that reaches further collides with it.
-	var held *desired.Held
+	var held *desired.PortTaken
 	if err := s.Reserve(t.Context(), []desired.Reserve{reserve(model.TCP, "0.0.0.0", 7000, 7010)}); !errors.As(err, &held) {
 		t.Errorf("Claim of a longer row: %v", err)
 	}

@@ -70,9 +70,9 @@ func (r *Reader) Endpoints(ctx context.Context, ref string) ([]Endpoint, error) 
 // endpoint says what holds for a port: its policy as it stands in the plan.
 func (r *Reader) endpoint(a driver.Attached, drops []facts.PortDrops) Endpoint {
 	out := Endpoint{Attached: a}
-	if row, ok := r.o.Engine.Plan().Get(desired.Pin{Port: a.Port}.Key()); ok {
-		pin, _ := row.Row.(desired.Pin)
-		out.Addresses, out.Effective = pin.Addrs, cmp.Or(string(pin.Mode), "pinned")
+	if row, ok := r.o.Engine.Plan().Get(desired.PortSecurity{Port: a.Port}.Key()); ok {
+		secured, _ := row.Row.(desired.PortSecurity)
+		out.Addresses, out.Effective = secured.Addrs, cmp.Or(string(secured.Mode), "pinned")
 	}
 	for _, x := range drops {
 		if x.Port == a.Port {

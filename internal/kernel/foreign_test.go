@@ -214,7 +214,7 @@ func TestKernelsWords(t *testing.T) {
 func TestUnattributedFailure(t *testing.T) {
 	broken := errors.New("no nftables")
 	l := labOn(t, kerneltest.New(t), brokenFirewall{err: broken})
-	rows := append(kerneltest.Network(), desired.Isolate{Bridge: kerneltest.Bridge})
+	rows := append(kerneltest.Network(), desired.BridgePolicy{Bridge: kerneltest.Bridge})
 	want := kerneltest.With(t, desired.State{}, kerneltest.NetworkOwner, rows...)
 	err := l.Apply(t.Context(), kerneltest.Diff(desired.State{}, want))
 	if !errors.Is(err, broken) || len(desired.Failures(err)) != 0 || l.Writes() != 0 {

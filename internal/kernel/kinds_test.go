@@ -67,7 +67,7 @@ func survives(t *testing.T, row desired.Row) bool {
 
 // TestInternalNetworksAreTheKeepersToo: it serves nobody there.
 func TestInternalNetworksAreTheKeepersToo(t *testing.T) {
-	if !survives(t, desired.Isolate{Internal: true}) {
+	if !survives(t, desired.BridgePolicy{Internal: true}) {
 		t.Error("the keeper is not told of an internal network")
 	}
 }

@@ -14,8 +14,8 @@ func TestWhatOpensIsClosedFirst(t *testing.T) {
 		"desired.Allow": true, "desired.Publish": true,
 		"desired.Direct": true, "desired.DirectFrom": true, "desired.DirectICMP": true,
 		// They close, translate, or name.
-		"desired.Isolate": false, "desired.Masquerade": false, "desired.Guard": false,
-		"desired.Pin": false, "desired.Identity": false,
+		"desired.BridgePolicy": false, "desired.Masquerade": false, "desired.ForwardDrop": false,
+		"desired.PortSecurity": false, "desired.Identity": false,
 		// What lets a container send, or its port be served by the host itself, may go last:
 		// the container and the server of the port go before.
 		"desired.Elsewhere": false, "desired.Served": false,

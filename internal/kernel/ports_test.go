@@ -108,7 +108,7 @@ func isRefused(err error) bool {
 // firewallRows open the network of kerneltest to its own ports.
 func firewallRows(containers ...int) []desired.Row {
 	rows := []desired.Row{
-		desired.Isolate{Bridge: kerneltest.Bridge, ICC: true},
+		desired.BridgePolicy{Bridge: kerneltest.Bridge, ICC: true},
 		desired.Sysctl{Path: "net/ipv4/ip_forward", Value: "1"},
 		desired.Sysctl{Path: "net/ipv6/conf/all/forwarding", Value: "1"},
 		desired.Sysctl{Path: "net/ipv4/conf/" + kerneltest.Bridge + "/route_localnet", Value: "1"},
@@ -116,7 +116,7 @@ func firewallRows(containers ...int) []desired.Row {
 	for _, i := range containers {
 		e := kerneltest.Endpoint(i)
 		peer := e[0].(desired.Link).Peer
-		rows = append(rows, desired.Pin{
+		rows = append(rows, desired.PortSecurity{
 			Port: kerneltest.Port(i), Bridge: kerneltest.Bridge, MAC: peer.MAC,
 			Addrs: []netip.Addr{e[3].(desired.Addr).Prefix.Addr(), e[4].(desired.Addr).Prefix.Addr()},
 		})

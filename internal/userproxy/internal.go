@@ -15,11 +15,11 @@ import (
 // be one. The kernel has rules that drop it before; this is for when they are gone. The
 // zero value has none.
 type internals struct {
-	now atomic.Pointer[map[desired.Key]desired.Isolate] // never changed in place
+	now atomic.Pointer[map[desired.Key]desired.BridgePolicy] // never changed in place
 }
 
 // rows returns what is known now.
-func (i *internals) rows() map[desired.Key]desired.Isolate {
+func (i *internals) rows() map[desired.Key]desired.BridgePolicy {
 	if now := i.now.Load(); now != nil {
 		return *now
 	}
@@ -28,12 +28,12 @@ func (i *internals) rows() map[desired.Key]desired.Isolate {
 
 // apply takes note of the Isolate rows among deltas.
 func (i *internals) apply(deltas []desired.Delta) {
-	next := map[desired.Key]desired.Isolate{}
+	next := map[desired.Key]desired.BridgePolicy{}
 	maps.Copy(next, i.rows())
 	for _, d := range deltas {
-		if row, ok := d.New.(desired.Isolate); ok && row.Internal {
+		if row, ok := d.New.(desired.BridgePolicy); ok && row.Internal {
 			next[row.Key()] = row
-		} else if row, ok := d.Old.(desired.Isolate); ok {
+		} else if row, ok := d.Old.(desired.BridgePolicy); ok {
 			delete(next, row.Key())
 		}
 	}
@@ -45,7 +45,7 @@ func (i *internals) resync(want desired.State, report *desired.Report) {
 	drift := i.drift(want)
 	report.Drift = append(report.Drift, drift...)
 	report.Writes += len(drift)
-	next := map[desired.Key]desired.Isolate{}
+	next := map[desired.Key]desired.BridgePolicy{}
 	for _, row := range isolated(want) {
 		next[row.Key()] = row
 	}
@@ -69,9 +69,9 @@ func (i *internals) drift(want desired.State) (drift []string) {
 	return append(drift, strays...)
 }
 
-func isolated(want desired.State) (out []desired.Isolate) {
+func isolated(want desired.State) (out []desired.BridgePolicy) {
 	for o := range want.Kind(desired.KindPolicy) {
-		if row, ok := o.Row.(desired.Isolate); ok && row.Internal {
+		if row, ok := o.Row.(desired.BridgePolicy); ok && row.Internal {
 			out = append(out, row)
 		}
 	}
@@ -85,7 +85,7 @@ func (i *internals) have(sock *socket, index uint32) bool {
 	if len(all) == 0 || index == 0 {
 		return false
 	}
-	_, internal := all[desired.Isolate{Bridge: interfaceName(sock, index)}.Key()]
+	_, internal := all[desired.BridgePolicy{Bridge: interfaceName(sock, index)}.Key()]
 	return internal
 }
 

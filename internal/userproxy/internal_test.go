@@ -21,8 +21,8 @@ func TestNothingForInternalNetworks(t *testing.T) {
 	udp := to(model.UDP, "::", 7000, 7000, mirror(t, "127.0.0.1:0"))
 	cast := rest(to(model.UDP, "0.0.0.0", 7000, 7000, mirror(t, "127.0.0.1:0")))
 	cast.Bridge = "br-test"
-	inside := desired.Isolate{Bridge: "lo", Internal: true} // as if it were one
-	other := desired.Isolate{Bridge: "br-other", Internal: true}
+	inside := desired.BridgePolicy{Bridge: "lo", Internal: true} // as if it were one
+	other := desired.BridgePolicy{Bridge: "br-other", Internal: true}
 	apply(t, s, wanted(tcp, udp, cast, other))
 	answers := func(network, at string) bool {
 		t.Helper()
@@ -74,7 +74,7 @@ func TestNothingForInternalNetworks(t *testing.T) {
 	if got := resync(t, next, want); len(got) != 0 {
 		t.Errorf("the next one, resync: %q", got)
 	}
-	if got := resync(t, next, stateOf(t, tcp, udp, cast, other)); len(got) != 1 || got[0] != "left over: policy isolate lo internal=true icc=false" {
+	if got := resync(t, next, stateOf(t, tcp, udp, cast, other)); len(got) != 1 || got[0] != "left over: policy bridge lo internal=true icc=false" {
 		t.Errorf("it is not internal any more: %q", got)
 	}
 	if got := talk(t, dial(t, "[::1]:7000"), "x"); got != "x" {

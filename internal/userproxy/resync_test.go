@@ -89,7 +89,7 @@ func TestClaimAfterForward(t *testing.T) {
 	if drift := resync(t, s, want); len(drift) != 1 || !strings.Contains(drift[0], "forward") {
 		t.Errorf("drift %q", drift)
 	}
-	var held *desired.Held
+	var held *desired.PortTaken
 	if err := s.ports.Reserve(t.Context(), []desired.Reserve{row}); !errors.As(err, &held) || held.Who != self(t) {
 		t.Errorf("Claim: %v", err)
 	}

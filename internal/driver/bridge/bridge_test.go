@@ -38,7 +38,7 @@ func TestOptionsDecideTheRows(t *testing.T) {
 	}{
 		{OptionName, "br-nine", "link host br-nine type bridge", "br-012345"},
 		{OptionICC, "false", "icc=false", "icc=true"},
-		{OptionMasquerade, "false", "isolate", "masquerade"},
+		{OptionMasquerade, "false", "policy bridge", "masquerade"},
 		{OptionInhibit, "true", "masquerade", "addr host"},
 		{driver.OptionMTU, "1400", "mtu 1400", "mtu 1500"},
 	} {

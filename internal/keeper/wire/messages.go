@@ -188,7 +188,7 @@ type Error struct {
 	Kind     ErrorKind `json:"error,omitempty"`
 }
 
-// Held is desired.Held.
+// Held is desired.PortTaken.
 type Held struct {
 	Row  desired.Reserve `json:"row"`
 	Port uint16          `json:"port"`
@@ -214,7 +214,7 @@ func PackError(err error) *Error {
 	}
 	out := &Error{Text: err.Error(), Lost: errors.Is(err, desired.ErrLost)}
 	out.Kind, out.Number = packErrorKind(model.KindOf(err))
-	var held *desired.Held
+	var held *desired.PortTaken
 	if errors.As(err, &held) {
 		out.Held = &Held{Row: held.Row, Port: held.Port, Who: held.Who, Text: held.Err.Error()}
 	}
@@ -232,7 +232,7 @@ func (e *Error) Unpack() error {
 		return nil
 	}
 	if h := e.Held; h != nil {
-		return &desired.Held{Row: h.Row, Port: h.Port, Who: h.Who, Err: errors.New(h.Text)}
+		return &desired.PortTaken{Row: h.Row, Port: h.Port, Who: h.Who, Err: errors.New(h.Text)}
 	}
 	if len(e.Failures) == 0 {
 		kind := unpackErrorKind(e.Kind, e.Number)

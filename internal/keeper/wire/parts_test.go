@@ -104,7 +104,7 @@ func TestLongReportIsCut(t *testing.T) {
 
 // TestInternalNetworksAreTold: of the policies a keeper gets those of internal networks.
 func TestInternalNetworksAreTold(t *testing.T) {
-	inside, open := desired.Isolate{Bridge: "br-in", Internal: true}, desired.Isolate{Bridge: "br-out", ICC: true}
+	inside, open := desired.BridgePolicy{Bridge: "br-in", Internal: true}, desired.BridgePolicy{Bridge: "br-out", ICC: true}
 	state, err := desired.State{}.Replace("o", []desired.Row{inside, open, desired.Masquerade{Bridge: "br-out"}})
 	if err != nil {
 		t.Fatal(err)

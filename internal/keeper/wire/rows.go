@@ -14,7 +14,7 @@ type Row struct {
 	Resolver *desired.Resolver `json:"resolver,omitempty"`
 	Forward  *desired.Forward  `json:"forward,omitempty"`
 	Reserve  *desired.Reserve  `json:"reserve,omitempty"` // between keepers only: the daemon reserves
-	Isolate  *desired.Isolate  `json:"isolate,omitempty"` // of internal networks only
+	Isolate  *desired.BridgePolicy  `json:"isolate,omitempty"` // of internal networks only
 }
 
 // PackRow returns the wire form of a row; false for kinds that are not the
@@ -30,7 +30,7 @@ func PackRow(owner desired.Owner, row desired.Row) (Row, bool) {
 		out.Forward = &r
 	case desired.Reserve:
 		out.Reserve = &r
-	case desired.Isolate:
+	case desired.BridgePolicy:
 		if !r.Internal {
 			return Row{}, false
 		}

@@ -20,7 +20,7 @@ func BenchmarkApply(b *testing.B) {
 			n := newNamespace(b)
 			backend := newBackend(b, n)
 			resync(b, backend, manyPins(others)...)
-			one := added(desired.Pin{Port: "veth-one", Bridge: "docker0", MAC: "02:42:ff:00:00:01", Addrs: addrs("172.17.0.2", "fd00:1::2")})
+			one := added(desired.PortSecurity{Port: "veth-one", Bridge: "docker0", MAC: "02:42:ff:00:00:01", Addrs: addrs("172.17.0.2", "fd00:1::2")})
 			for b.Loop() {
 				apply(b, backend, one...)
 				apply(b, backend, one[0].Invert())

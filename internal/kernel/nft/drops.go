@@ -136,8 +136,8 @@ func (b *Backend) sweep(ctx context.Context) error {
 
 func portGoes(deltas []desired.Delta) bool {
 	return slices.ContainsFunc(deltas, func(d desired.Delta) bool {
-		_, pin := d.Old.(desired.Pin)
-		return pin && d.New == nil
+		_, secured := d.Old.(desired.PortSecurity)
+		return secured && d.New == nil
 	})
 }
 

@@ -91,11 +91,11 @@ var chosen = map[string]netip.Addr{"br-b4": netip.MustParseAddr("192.0.2.7"), "b
 
 func labRows(guard bool) []desired.Row {
 	rows := []desired.Row{
-		desired.Isolate{Bridge: "br-a", ICC: true},
-		desired.Isolate{Bridge: "br-b", ICC: true},
-		desired.Isolate{Bridge: "br-i", ICC: true, Internal: true},
-		desired.Isolate{Bridge: "br-q"},
-		desired.Guard{DropForeign4: guard, DropForeign6: guard},
+		desired.BridgePolicy{Bridge: "br-a", ICC: true},
+		desired.BridgePolicy{Bridge: "br-b", ICC: true},
+		desired.BridgePolicy{Bridge: "br-i", ICC: true, Internal: true},
+		desired.BridgePolicy{Bridge: "br-q"},
+		desired.ForwardDrop{IPv4: guard, IPv6: guard},
 	}
 	for i, bridge := range []string{"br-a", "br-b", "br-q"} {
 		n := []int{1, 2, 4}[i]
@@ -120,8 +120,8 @@ func labRows(guard bool) []desired.Row {
 }
 
 // pin is the policy of the place's port.
-func (p place) pin() desired.Pin {
-	r := desired.Pin{Port: p.host, Bridge: p.bridge, MAC: p.mac, Addrs: addrs(p.ip4, p.ip6, onLink4, ownLinkLocal(p.mac)), Mode: p.mode}
+func (p place) pin() desired.PortSecurity {
+	r := desired.PortSecurity{Port: p.host, Bridge: p.bridge, MAC: p.mac, Addrs: addrs(p.ip4, p.ip6, onLink4, ownLinkLocal(p.mac)), Mode: p.mode}
 	if p.mode != desired.PortPinned {
 		for i, a := range []string{p.ip4, p.ip6} {
 			r.Subnets = append(r.Subnets, netip.PrefixFrom(netip.MustParseAddr(a), []int{24, 64}[i]).Masked())

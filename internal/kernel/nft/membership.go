@@ -41,7 +41,7 @@ func silence(bridge, port string) derived {
 func (m *membership) has(port string) bool { return m.names[port] > 0 }
 
 // homesOf are the elements that the port shares with others of its addresses.
-func homesOf(r desired.Pin) []element {
+func homesOf(r desired.PortSecurity) []element {
 	out := knownBy(r)
 	for _, a := range r.Addrs {
 		a = a.Unmap()
@@ -68,7 +68,7 @@ func (m *membership) follow(deltas []desired.Delta) []change {
 	for i, d := range deltas {
 		for _, row := range []desired.Row{d.Old, d.New} {
 			switch r := row.(type) {
-			case desired.Pin:
+			case desired.PortSecurity:
 				touch(i, silence(r.Bridge, r.Port))
 				for _, e := range homesOf(r) {
 					touch(i, derived{element: e})
@@ -81,7 +81,7 @@ func (m *membership) follow(deltas []desired.Delta) []change {
 				for _, e := range abroadOf(r) {
 					touch(i, derived{element: e})
 				}
-			case desired.Isolate:
+			case desired.BridgePolicy:
 				if !r.ICC || m.quiet[r.Bridge] {
 					for name := range m.ports[r.Bridge] {
 						touch(i, silence(r.Bridge, name))
@@ -115,7 +115,7 @@ func (m *membership) take(d desired.Delta) {
 
 func (m *membership) put(row desired.Row, there bool) {
 	switch r := row.(type) {
-	case desired.Isolate:
+	case desired.BridgePolicy:
 		if there && !r.ICC {
 			m.quiet[r.Bridge] = true
 		} else {
@@ -129,7 +129,7 @@ func (m *membership) put(row desired.Row, there bool) {
 		for _, e := range abroadOf(r) {
 			enter(m.homes, e, "elsewhere of "+r.Port, there)
 		}
-	case desired.Pin:
+	case desired.PortSecurity:
 		if m.names[r.Port]++; !there {
 			m.names[r.Port] -= 2
 		}

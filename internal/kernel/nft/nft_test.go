@@ -41,21 +41,21 @@ func golden(t *testing.T, name, got string) {
 // sampleRows uses every kind of policy row in both families.
 func sampleRows() []desired.Row {
 	return []desired.Row{
-		desired.Guard{DropForeign4: true, DropForeign6: true},
-		desired.Isolate{Bridge: "docker0", ICC: true},
-		desired.Isolate{Bridge: "br-quiet"},
-		desired.Isolate{Bridge: "br-inside", Internal: true, ICC: true},
+		desired.ForwardDrop{IPv4: true, IPv6: true},
+		desired.BridgePolicy{Bridge: "docker0", ICC: true},
+		desired.BridgePolicy{Bridge: "br-quiet"},
+		desired.BridgePolicy{Bridge: "br-inside", Internal: true, ICC: true},
 		desired.Masquerade{Bridge: "docker0", Subnet: prefix("172.17.0.0/16")},
 		desired.Masquerade{Bridge: "br-quiet", Subnet: prefix("172.18.0.0/16")}, // adjacent
 		desired.Masquerade{Bridge: "docker0", Subnet: prefix("fd00:1::/64")},
 		desired.Masquerade{Bridge: "br-as", Subnet: prefix("172.20.0.0/16"), Source: netip.MustParseAddr("192.0.2.7")},
 		desired.Masquerade{Bridge: "br-as", Subnet: prefix("fd00:3::/64"), Source: netip.MustParseAddr("2001:db8::7")},
-		desired.Pin{Port: "veth0a", Bridge: "docker0", MAC: "02:42:ac:11:00:02", Addrs: addrs("172.17.0.2", "fd00:1::2")},
-		desired.Pin{Port: "veth0b", Bridge: "br-inside", MAC: "02:42:ac:13:00:02", Addrs: addrs("172.19.0.2")},
-		desired.Pin{Port: "veth0d", Bridge: "br-quiet", MAC: "02:42:ac:12:00:04", Addrs: addrs("172.18.0.4")},
-		desired.Pin{Port: "veth0e", Bridge: "docker0", MAC: "02:42:ac:11:00:05", Addrs: addrs("172.17.0.5", "fe80::42:acff:fe11:5"),
+		desired.PortSecurity{Port: "veth0a", Bridge: "docker0", MAC: "02:42:ac:11:00:02", Addrs: addrs("172.17.0.2", "fd00:1::2")},
+		desired.PortSecurity{Port: "veth0b", Bridge: "br-inside", MAC: "02:42:ac:13:00:02", Addrs: addrs("172.19.0.2")},
+		desired.PortSecurity{Port: "veth0d", Bridge: "br-quiet", MAC: "02:42:ac:12:00:04", Addrs: addrs("172.18.0.4")},
+		desired.PortSecurity{Port: "veth0e", Bridge: "docker0", MAC: "02:42:ac:11:00:05", Addrs: addrs("172.17.0.5", "fe80::42:acff:fe11:5"),
 			Mode: desired.PortCapable, Subnets: []netip.Prefix{prefix("172.17.0.0/16"), prefix("fd00:1::/64")}},
-		desired.Pin{Port: "veth0f", Bridge: "docker0", MAC: "02:42:ac:11:00:06", Addrs: addrs("172.17.0.6"), Mode: desired.PortUnchecked},
+		desired.PortSecurity{Port: "veth0f", Bridge: "docker0", MAC: "02:42:ac:11:00:06", Addrs: addrs("172.17.0.6"), Mode: desired.PortUnchecked},
 		desired.Identity{Bridge: "docker0", MACs: []string{"02:42:ac:11:00:01"}, Addrs: addrs("172.17.0.1", "fe80::1")},
 		desired.Identity{Bridge: "br-quiet", MACs: []string{"02:42:ac:12:00:01"}, Addrs: addrs("172.18.0.1", "fe80::1"), Gateways: addrs("fd00:2::1")},
 		desired.Identity{MACs: []string{"02:00:00:00:ff:01"}, Addrs: addrs("192.0.2.1", "2001:db8::1")},
@@ -141,13 +141,13 @@ func TestRender(t *testing.T) {
 
 func TestRenderRefuses(t *testing.T) {
 	for _, row := range []desired.Row{
-		desired.Isolate{},
-		desired.Isolate{Bridge: "sixteen-bytes-ab"},
+		desired.BridgePolicy{},
+		desired.BridgePolicy{Bridge: "sixteen-bytes-ab"},
 		desired.Masquerade{Bridge: "docker0"},
-		desired.Pin{Port: "veth0", MAC: "02:42", Addrs: addrs("10.0.0.1")},
-		desired.Pin{Port: "", MAC: "02:42:ac:11:00:02"},
-		desired.Pin{Port: "veth0", MAC: "02:42:ac:11:00:02", Addrs: make([]netip.Addr, 1)},
-		desired.Pin{Port: "veth0", Bridge: "br0", MAC: "02:42:ac:11:00:02", Mode: "loud"},
+		desired.PortSecurity{Port: "veth0", MAC: "02:42", Addrs: addrs("10.0.0.1")},
+		desired.PortSecurity{Port: "", MAC: "02:42:ac:11:00:02"},
+		desired.PortSecurity{Port: "veth0", MAC: "02:42:ac:11:00:02", Addrs: make([]netip.Addr, 1)},
+		desired.PortSecurity{Port: "veth0", Bridge: "br0", MAC: "02:42:ac:11:00:02", Mode: "loud"},
 		desired.Identity{MACs: []string{"02:42"}},
 		desired.Identity{Gateways: make([]netip.Addr, 1)},
 		desired.Link{Name: "veth0"},
@@ -274,7 +274,7 @@ func TestApplyWithoutTables(t *testing.T) {
 	rows := sampleRows()
 	apply(t, b, added(rows...)...)
 	n.nft("flush ruleset")
-	one := desired.Pin{Port: "veth0c", Bridge: "br-quiet", MAC: "02:42:ac:12:00:02", Addrs: addrs("172.18.0.2")}
+	one := desired.PortSecurity{Port: "veth0c", Bridge: "br-quiet", MAC: "02:42:ac:12:00:02", Addrs: addrs("172.18.0.2")}
 	if err := b.Apply(t.Context(), added(one)); !errors.Is(err, ErrTableLost) {
 		t.Fatalf("apply to a flushed ruleset: %v", err)
 	}
@@ -307,7 +307,7 @@ func TestApplyNamesTheRowAtFault(t *testing.T) {
 	n := newNamespace(t)
 	b := newBackend(t, n)
 	apply(t, b, added(desired.Masquerade{Bridge: "br0", Subnet: prefix("10.0.0.0/8")})...)
-	good := desired.Isolate{Bridge: "br1"}
+	good := desired.BridgePolicy{Bridge: "br1"}
 	overlapping := desired.Masquerade{Bridge: "br1", Subnet: prefix("10.1.0.0/16")}
 	err := b.Apply(t.Context(), added(good, overlapping))
 	failures := desired.Failures(err)
@@ -317,7 +317,7 @@ func TestApplyNamesTheRowAtFault(t *testing.T) {
 	if r := resync(t, b, desired.Masquerade{Bridge: "br0", Subnet: prefix("10.0.0.0/8")}); r.Writes != 0 {
 		t.Errorf("the refused transaction left something: %+v", r)
 	}
-	malformed := desired.Pin{Port: "veth9", MAC: "?"}
+	malformed := desired.PortSecurity{Port: "veth9", MAC: "?"}
 	if failures := desired.Failures(b.Apply(t.Context(), added(malformed))); len(failures) != 1 || failures[0].Key != malformed.Key() {
 		t.Errorf("malformed row: %v", failures)
 	}
@@ -343,7 +343,7 @@ func TestApplyInManyChunks(t *testing.T) {
 func manyPins(count int) []desired.Row {
 	var rows []desired.Row
 	for i := range count {
-		rows = append(rows, desired.Pin{
+		rows = append(rows, desired.PortSecurity{
 			Port: fmt.Sprintf("veth%07x", i), Bridge: "docker0", MAC: fmt.Sprintf("02:42:00:%02x:%02x:%02x", i>>16, i>>8&255, i&255),
 			Addrs: []netip.Addr{
 				netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}),
@@ -395,14 +395,14 @@ func randomRow(rng *rand.Rand) desired.Row {
 	case 5:
 		return randomPublish(rng)
 	case 0:
-		return desired.Isolate{Bridge: bridge, Internal: rng.IntN(2) == 0, ICC: rng.IntN(2) == 0}
+		return desired.BridgePolicy{Bridge: bridge, Internal: rng.IntN(2) == 0, ICC: rng.IntN(2) == 0}
 	case 1:
 		return desired.Masquerade{Bridge: bridge, Subnet: prefix(fmt.Sprintf("10.%d.0.0/16", i))}
 	case 2:
-		return desired.Guard{DropForeign4: rng.IntN(2) == 0, DropForeign6: rng.IntN(2) == 0}
+		return desired.ForwardDrop{IPv4: rng.IntN(2) == 0, IPv6: rng.IntN(2) == 0}
 	}
 	port := rng.IntN(4)
-	return desired.Pin{
+	return desired.PortSecurity{
 		Port: fmt.Sprintf("veth%d", port), Bridge: bridge, MAC: fmt.Sprintf("02:42:00:00:00:%02x", rng.IntN(3)),
 		Addrs:   addrs(fmt.Sprintf("10.%d.0.%d", i, rng.IntN(3)+2), fmt.Sprintf("fd00::%d", rng.IntN(3)+2)),
 		Mode:    []desired.PortMode{desired.PortPinned, desired.PortCapable, desired.PortUnchecked}[rng.IntN(3)],

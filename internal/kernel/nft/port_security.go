@@ -244,7 +244,7 @@ func prefix4(l load, first byte, bits int) match {
 	return under(l, []byte{first, 0, 0, 0}, []byte{0xff << (8 - bits), 0, 0, 0})
 }
 
-func renderPin(r desired.Pin) ([]element, error) {
+func renderPin(r desired.PortSecurity) ([]element, error) {
 	port, err := nameKey(r.Port)
 	if err != nil {
 		return nil, err
@@ -254,7 +254,7 @@ func renderPin(r desired.Pin) ([]element, error) {
 	}
 	mac, err := macKey(r.MAC)
 	if err != nil {
-		return nil, model.Errorf(model.Invalid, "pin %s: %w", r.Port, err)
+		return nil, model.Errorf(model.Invalid, "port security of %s: %w", r.Port, err)
 	}
 	out := []element{
 		{set: setPinned, key: port},
@@ -263,7 +263,7 @@ func renderPin(r desired.Pin) ([]element, error) {
 	}
 	for _, a := range r.Addrs {
 		if a = a.Unmap(); !a.IsValid() {
-			return nil, model.Errorf(model.Invalid, "pin %s: no address", r.Port)
+			return nil, model.Errorf(model.Invalid, "port security of %s: no address", r.Port)
 		}
 		out = append(out, element{set: pick(a, setPinIP4, setPinIP6), key: port + addrKey(a)})
 	}
@@ -275,7 +275,7 @@ func renderPin(r desired.Pin) ([]element, error) {
 	case desired.PortUnchecked:
 		out = append(out, element{set: setUnchecked, key: port})
 	default:
-		return nil, model.Errorf(model.Invalid, "pin %s: mode %q", r.Port, r.Mode)
+		return nil, model.Errorf(model.Invalid, "port security of %s: mode %q", r.Port, r.Mode)
 	}
 	return append(out, nearOf(port, r.Subnets)...), nil
 }
@@ -312,7 +312,7 @@ func macKey(text string) (string, error) {
 
 // knownBy are the elements of what a port is known to have. Several ports may have
 // the same, on networks that have nothing to do with one another.
-func knownBy(r desired.Pin) (out []element) {
+func knownBy(r desired.PortSecurity) (out []element) {
 	if mac, err := macKey(r.MAC); err == nil {
 		out = append(out, element{set: setKnownMAC, key: mac})
 	}

@@ -27,15 +27,15 @@ type element struct {
 // and a port's together is membership's part.
 func render(row desired.Row) ([]element, error) {
 	switch r := row.(type) {
-	case desired.Isolate:
+	case desired.BridgePolicy:
 		return renderIsolate(r)
 	case desired.Masquerade:
 		return renderMasquerade(r)
-	case desired.Pin:
+	case desired.PortSecurity:
 		return renderPin(r)
 	case desired.Identity:
 		return renderIdentity(r)
-	case desired.Guard:
+	case desired.ForwardDrop:
 		return renderGuard(r), nil
 	case desired.Publish:
 		return renderPublish(r)
@@ -55,7 +55,7 @@ func render(row desired.Row) ([]element, error) {
 	return nil, model.Errorf(model.NotImplemented, "nftables cannot express %q", row)
 }
 
-func renderIsolate(r desired.Isolate) ([]element, error) {
+func renderIsolate(r desired.BridgePolicy) ([]element, error) {
 	bridge, err := nameKey(r.Bridge)
 	if err != nil {
 		return nil, err
@@ -110,12 +110,12 @@ func renderElsewhere(r desired.Elsewhere) ([]element, error) {
 	return out, nil
 }
 
-func renderGuard(r desired.Guard) []element {
+func renderGuard(r desired.ForwardDrop) []element {
 	var out []element
-	if r.DropForeign4 {
+	if r.IPv4 {
 		out = append(out, element{set: setGuard, key: string([]byte{unix.NFPROTO_IPV4})})
 	}
-	if r.DropForeign6 {
+	if r.IPv6 {
 		out = append(out, element{set: setGuard, key: string([]byte{unix.NFPROTO_IPV6})})
 	}
 	return out

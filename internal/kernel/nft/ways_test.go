@@ -54,10 +54,10 @@ func newStage(t testing.TB, bridgeNetfilter bool, rows ...desired.Row) *stage {
 
 func stageRows() []desired.Row {
 	return []desired.Row{
-		desired.Isolate{Bridge: "br-a", ICC: true},
+		desired.BridgePolicy{Bridge: "br-a", ICC: true},
 		desired.Masquerade{Bridge: "br-a", Subnet: prefix("10.1.0.0/24")},
 		desired.Masquerade{Bridge: "br-a", Subnet: prefix("fd01::/64")},
-		desired.Pin{Port: "va1", Bridge: "br-a", MAC: "02:00:00:00:0a:01", Addrs: addrs("10.1.0.11", "fd01::11")},
+		desired.PortSecurity{Port: "va1", Bridge: "br-a", MAC: "02:00:00:00:0a:01", Addrs: addrs("10.1.0.11", "fd01::11")},
 	}
 }
 
