@@ -92,7 +92,7 @@ vm: ## install on a Debian 12 under QEMU: systemd, kernel 6.1, SCTP, restarts, a
 accept: build bin/docker ## play the acceptance stories with the machine's docker command: STORIES="01 02", ACCEPTANCE=folder (as root)
 	@ENGINE='$(LINKSPAND_BIN)' DOCKER="$$(command -v docker || echo '$(DOCKER)')" build/accept.sh '$(ACCEPTANCE)' $(STORIES)
 
-bench: build bin/peer bin/benchload ## compare with Debian's docker.io: PEER=pattern; then our own benchmarks: BENCH=pattern (as root)
+bench: build bin/docker bin/peer bin/benchload ## compare with Debian's docker.io: PEER=pattern; then our own benchmarks: BENCH=pattern (as root)
 	bin/peer -linkspand '$(LINKSPAND_BIN)' -dockerd "$$(build/docker-io.sh)" -load bin/benchload -only '$(PEER)'
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
