@@ -42,7 +42,7 @@ func (t *table) answer(v *view, q *query, w *writer) ([]byte, bool) {
 		return w.status(&q.client, dns.RcodeSuccess), true
 	case found == known:
 		return w.addresses(&q.client, addrs), true
-	case found == vacant:
+	case found == dangling:
 		return w.status(&q.client, dns.RcodeNameError), true
 	case v.row.NDots > 0 && singleLabel(q):
 		// The client goes on to its search domains; the bare name is not for

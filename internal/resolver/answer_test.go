@@ -57,8 +57,8 @@ func TestLinksOfNetworks(t *testing.T) {
 	}
 }
 
-// town is two networks, with what can be odd about names in them.
-func town() []desired.Delta {
+// twoNetworks is two networks, with what can be odd about names in them.
+func twoNetworks() []desired.Delta {
 	r := resolverOn("net", "net.two")
 	r.Links = dnsLinks("", model.Link{Target: "web", Alias: "Database"},
 		model.Link{Target: "nobody", Alias: "late"},
@@ -86,7 +86,7 @@ func town() []desired.Delta {
 func TestLocalNames(t *testing.T) {
 	o := newLoopback()
 	s := serverFor(t, o)
-	apply(t, s, town())
+	apply(t, s, twoNetworks())
 	for _, c := range []struct {
 		name  string
 		qtype uint16

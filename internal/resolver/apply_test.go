@@ -131,13 +131,13 @@ func TestResync(t *testing.T) {
 	}
 
 	// A listener whose socket died under it is replaced.
-	s.turn.Lock()
+	s.mu.Lock()
 	l := s.listeners["box"]
-	s.turn.Unlock()
+	s.mu.Unlock()
 	l.udp.Close()
 	await(t, "the listener is replaced", func() bool {
-		s.turn.Lock()
-		defer s.turn.Unlock()
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		return s.listeners["box"] != l
 	})
 	resync(want, 0)
@@ -220,7 +220,7 @@ func TestTableWalk(t *testing.T) {
 func dump(t *table) []string {
 	var out []string
 	t.zones.Root().Walk(func(id []byte, z *zone) bool {
-		z.names.Root().Walk(func(name []byte, h *holders) bool {
+		z.names.Root().Walk(func(name []byte, h *nameEntry) bool {
 			out = append(out, fmt.Sprintf("%s %s %s %v %v", id, z.network, name, h.v4, h.v6))
 			return false
 		})

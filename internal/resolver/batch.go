@@ -89,15 +89,15 @@ func (b *batch) from(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16([16]byte(raw[8:24])), port)
 }
 
-// answer puts a reply to the i-th datagram on its way; send sends it. A reply as
+// reply puts a reply to the i-th datagram on its way; send sends it. A reply as
 // long as the one before and to the same client shares its packet, if together
 // is set: the way through the kernel is most of what a reply costs.
-func (b *batch) answer(i int, reply []byte, together bool) {
+func (b *batch) reply(i int, reply []byte, together bool) {
 	v := b.replies
 	b.replies++
 	b.vectors[v].Base = &reply[0]
 	b.vectors[v].SetLen(len(reply))
-	if together && b.packets > 0 && b.join(b.packets-1, i, len(reply)) {
+	if together && b.packets > 0 && b.coalesce(b.packets-1, i, len(reply)) {
 		return
 	}
 	out := &b.outgoing[b.packets].header
@@ -106,8 +106,8 @@ func (b *batch) answer(i int, reply []byte, together bool) {
 	b.packets++
 }
 
-// join lets the latest reply, to the i-th datagram, share packet p if it can.
-func (b *batch) join(p, i, size int) bool {
+// coalesce lets the latest reply, to the i-th datagram, share packet p if it can.
+func (b *batch) coalesce(p, i, size int) bool {
 	out, to := &b.outgoing[p].header, &b.headers[i].header
 	count := int(out.Iovlen)
 	if int(out.Iov.Len) != size || (count+1)*size > maxPacket || out.Namelen != to.Namelen ||
@@ -121,29 +121,29 @@ func (b *batch) join(p, i, size int) bool {
 	return true
 }
 
-// pipe moves batches through one socket. It is for one goroutine.
-type pipe struct {
-	raw   syscall.RawConn
-	spare *sync.Pool // of *batch
-	batch *batch
-	err   error
-	apart bool                  // the kernel does not take packets of several replies
-	read  func(fd uintptr) bool // made once: a call allocates nothing
-	write func(fd uintptr) bool
+// batchConn moves batches through one socket. It is for one goroutine.
+type batchConn struct {
+	raw        syscall.RawConn
+	spare      *sync.Pool // of *batch
+	batch      *batch
+	err        error
+	noSegments bool                  // the kernel does not take packets of several replies
+	read       func(fd uintptr) bool // made once: a call allocates nothing
+	write      func(fd uintptr) bool
 }
 
-func newPipe(conn syscall.Conn, spare *sync.Pool) (*pipe, error) {
+func newBatchConn(conn syscall.Conn, spare *sync.Pool) (*batchConn, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	p := &pipe{raw: raw, spare: spare}
+	p := &batchConn{raw: raw, spare: spare}
 	p.read, p.write = p.receiveNow, p.sendNow
 	return p, nil
 }
 
 // receive waits for datagrams. The batch is the caller's until release.
-func (p *pipe) receive() (*batch, error) {
+func (p *batchConn) receive() (*batch, error) {
 	p.err = nil
 	if err := p.raw.Read(p.read); err != nil {
 		return nil, err
@@ -152,7 +152,7 @@ func (p *pipe) receive() (*batch, error) {
 }
 
 // receiveNow takes what is there; false means to wait until there is something.
-func (p *pipe) receiveNow(fd uintptr) bool {
+func (p *batchConn) receiveNow(fd uintptr) bool {
 	if p.batch == nil {
 		p.batch = p.spare.Get().(*batch)
 	}
@@ -176,13 +176,13 @@ func (p *pipe) receiveNow(fd uintptr) bool {
 
 // send sends the batch's replies. A client whose reply cannot be sent asks
 // again.
-func (p *pipe) send() {
+func (p *batchConn) send() {
 	if p.batch.packets > 0 {
 		_ = p.raw.Write(p.write)
 	}
 }
 
-func (p *pipe) sendNow(fd uintptr) bool {
+func (p *batchConn) sendNow(fd uintptr) bool {
 	b := p.batch
 	for at := 0; at < b.packets; {
 		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.outgoing[at])), uintptr(b.packets-at), 0, 0, 0)
@@ -191,21 +191,21 @@ func (p *pipe) sendNow(fd uintptr) bool {
 			at += int(n)
 		case unix.EINTR:
 		default: // about the first of them
-			p.sendApart(fd, &b.outgoing[at].header)
+			p.sendSingly(fd, &b.outgoing[at].header)
 			at++
 		}
 	}
 	return true
 }
 
-// sendApart sends the replies of a packet that the kernel did not take one by
+// sendSingly sends the replies of a packet that the kernel did not take one by
 // one; from then on none share a packet. For a single reply there is no more to
 // be done.
-func (p *pipe) sendApart(fd uintptr, packet *unix.Msghdr) {
+func (p *batchConn) sendSingly(fd uintptr, packet *unix.Msghdr) {
 	if packet.Iovlen == 1 {
 		return
 	}
-	p.apart = true
+	p.noSegments = true
 	vectors := unsafe.Slice(packet.Iov, packet.Iovlen)
 	for i := range vectors {
 		one := unix.Msghdr{Name: packet.Name, Namelen: packet.Namelen, Iov: &vectors[i]}
@@ -215,7 +215,7 @@ func (p *pipe) sendApart(fd uintptr, packet *unix.Msghdr) {
 }
 
 // release gives the batch back for others to use.
-func (p *pipe) release() {
+func (p *batchConn) release() {
 	if p.batch != nil {
 		p.spare.Put(p.batch)
 		p.batch = nil

@@ -12,7 +12,7 @@ import (
 )
 
 // TestBatches sends replies of several lengths to several clients through one
-// pipe and expects each datagram where it belongs, whole and in order: also where
+// batchConn and expects each datagram where it belongs, whole and in order: also where
 // the kernel refuses packets that carry several of them.
 func TestBatches(t *testing.T) {
 	for _, refused := range []bool{false, true} {
@@ -25,7 +25,7 @@ func TestBatches(t *testing.T) {
 			if refused {
 				withoutChecksums(t, conn)
 			}
-			p, err := newPipe(conn, &sync.Pool{New: func() any { return newBatch() }})
+			p, err := newBatchConn(conn, &sync.Pool{New: func() any { return newBatch() }})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -60,14 +60,14 @@ func TestBatches(t *testing.T) {
 					}
 				}
 			}
-			if p.apart != refused {
-				t.Errorf("replies go apart: %t", p.apart)
+			if p.noSegments != refused {
+				t.Errorf("replies go apart: %t", p.noSegments)
 			}
 		})
 	}
 }
 
-func answerAll(t *testing.T, p *pipe, conn *net.UDPConn, total int, sizes []int) {
+func answerAll(t *testing.T, p *batchConn, conn *net.UDPConn, total int, sizes []int) {
 	t.Helper()
 	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 	for done := 0; done < total; {
@@ -82,7 +82,7 @@ func answerAll(t *testing.T, p *pipe, conn *net.UDPConn, total int, sizes []int)
 			var n int
 			fmt.Sscanf(string(b.message(i)[2:]), "%d", &n)
 			reply := append(bytes.Clone(b.message(i)), bytes.Repeat([]byte{'.'}, sizes[n%len(sizes)])...)
-			b.answer(i, reply, !p.apart)
+			b.reply(i, reply, !p.noSegments)
 		}
 		done += b.count
 		p.send()
@@ -113,7 +113,7 @@ func TestLongDatagramsAreNoQueries(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	p, err := newPipe(conn, &sync.Pool{New: func() any { return newBatch() }})
+	p, err := newBatchConn(conn, &sync.Pool{New: func() any { return newBatch() }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -140,7 +140,7 @@ func BenchmarkUncached(b *testing.B) {
 			row := resolverOn("net")
 			row.Namespace = ""
 			apply(b, s, wanted(row))
-			s.listeners[""].pace.rate, s.forward.pace.rate = 1<<30, 1<<30 // no bound
+			s.listeners[""].rate.rate, s.forward.rate.rate = 1<<30, 1<<30 // no bound
 			var conn net.Conn
 			err := spaces.Do(b.Context(), "", func() (err error) {
 				conn, err = net.Dial("udp4", "127.0.0.11:53")

@@ -19,9 +19,9 @@ const (
 	// others do, and leastForwards at once.
 	forwardRate = 20000
 	leastRate   = 100
-	// maxTurn is how many full batches of queries are answered before others
+	// maxFullBatches is how many full batches of queries are answered before others
 	// get the processor.
-	maxTurn = 4
+	maxFullBatches = 4
 )
 
 // processorRate is how many queries a second go to name servers for each processor, for
@@ -60,10 +60,10 @@ const (
 	answerTime = 4500 * time.Millisecond
 	// patience is how long one name server may be silent before the next is
 	// asked as well.
-	patience    = 1500 * time.Millisecond
-	idleTime    = 10 * time.Second // between the queries of a TCP connection
-	messageTime = 2 * time.Second  // for one message on it, either way
-	partingTime = time.Second      // as idleTime, once the sockets are handed over
+	patience         = 1500 * time.Millisecond
+	idleTime         = 10 * time.Second // between the queries of a TCP connection
+	messageTime      = 2 * time.Second  // for one message on it, either way
+	handoverIdleTime = time.Second      // as idleTime, once the sockets are handed over
 )
 
 // newPool returns places for descriptors: max, or one part in n of what the process
@@ -72,29 +72,29 @@ func newPool(max, least, n int64) limits.Pool {
 	return limits.Pool{Max: max, Least: least, Limit: limits.OneIn(n)}
 }
 
-// meter lets rate pass a second for long, and burst at once (the generic cell
+// rateLimit lets rate pass a second for long, and burst at once (the generic cell
 // rate algorithm). It never makes anybody wait.
-type meter struct {
+type rateLimit struct {
 	rate, burst int64
-	next        atomic.Int64 // when the next is due, in nanoseconds of a clock that starts at rested or later
+	next        atomic.Int64 // when the next is due, in nanoseconds of a clock that starts at clockStart or later
 }
 
 const (
-	// rested is what a clock of meters shows when it starts: long enough for every
-	// meter to let its burst pass.
-	rested = time.Hour
-	// leap is how far a clock may differ from one goroutine to the next. One that goes
-	// back farther was set, and a meter that waited for it would refuse everybody for as
+	// clockStart is what a clock of rate limits shows when it starts: long enough for every
+	// rate limit to let its burst pass.
+	clockStart = time.Hour
+	// maxClockStep is how far a clock may differ from one goroutine to the next. One that goes
+	// back farther was set, and a rate limit that waited for it would refuse everybody for as
 	// long.
-	leap = 10 * time.Second
+	maxClockStep = 10 * time.Second
 )
 
-func (m *meter) pass(now time.Duration) bool {
+func (m *rateLimit) allow(now time.Duration) bool {
 	each := int64(time.Second) / m.rate
 	for {
 		due := m.next.Load()
 		from := due
-		if due > int64(now+leap) {
+		if due > int64(now+maxClockStep) {
 			from = int64(now) - m.burst*each
 		}
 		at := max(from, int64(now)-m.burst*each) + each
@@ -107,15 +107,15 @@ func (m *meter) pass(now time.Duration) bool {
 	}
 }
 
-// seldom says yes at most once in an interval, for log lines that a sandbox can
+// logThrottle says yes at most once in an interval, for log lines that a sandbox can
 // cause at will.
-type seldom struct {
+type logThrottle struct {
 	interval time.Duration
 	mu       sync.Mutex
 	last     time.Time
 }
 
-func (s *seldom) now() bool {
+func (s *logThrottle) allow() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.last.IsZero() && time.Since(s.last) < s.interval {

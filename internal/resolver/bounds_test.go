@@ -9,11 +9,11 @@ import (
 )
 
 func TestMeter(t *testing.T) {
-	m := meter{rate: 100, burst: 20}
-	now := rested
+	m := rateLimit{rate: 100, burst: 20}
+	now := clockStart
 	passed := func(tries int) (n int) {
 		for range tries {
-			if m.pass(now) {
+			if m.allow(now) {
 				n++
 			}
 		}

@@ -69,7 +69,7 @@ func newAnswer(msg []byte, end int, o outline, now time.Time) (*answer, error) {
 		if err != nil {
 			return nil, err
 		}
-		again, err := survey(packed, end, binary.BigEndian.Uint16(msg[end-4:]))
+		again, err := scan(packed, end, binary.BigEndian.Uint16(msg[end-4:]))
 		if err != nil {
 			return nil, err
 		}

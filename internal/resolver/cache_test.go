@@ -20,15 +20,15 @@ type clock struct{ offset atomic.Int64 }
 func (c *clock) now() time.Time          { return time.Now().Add(time.Duration(c.offset.Load())) }
 func (c *clock) advance(d time.Duration) { c.offset.Add(int64(d)) }
 
-// library answers from records by "name TYPE"; a name that is not there is
+// zoneServer answers from records by "name TYPE"; a name that is not there is
 // denied with an SOA record. "!" makes it fail.
-type library struct {
+type zoneServer struct {
 	mu      sync.Mutex
 	records map[string][]string
 	asked   map[string]int
 }
 
-func (l *library) set(key string, records ...string) {
+func (l *zoneServer) set(key string, records ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.records == nil {
@@ -37,13 +37,13 @@ func (l *library) set(key string, records ...string) {
 	l.records[key] = records
 }
 
-func (l *library) count(key string) int {
+func (l *zoneServer) count(key string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.asked[key]
 }
 
-func (l *library) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
+func (l *zoneServer) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	key := strings.ToLower(q.Question[0].Name) + " " + dns.TypeToString[q.Question[0].Qtype]
 	l.mu.Lock()
 	l.asked[key]++
@@ -71,8 +71,8 @@ func (l *library) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	w.WriteMsg(r)
 }
 
-// shelf is a server whose sandbox "box" asks l through the host.
-func shelf(t *testing.T, l *library) (*loopback, *Server, *clock) {
+// cachingServer is a server whose sandbox "box" asks l through the host.
+func cachingServer(t *testing.T, l *zoneServer) (*loopback, *Server, *clock) {
 	t.Helper()
 	o, c := newLoopback(), &clock{}
 	o.upstream(t, "192.0.2.1", l.ServeDNS)
@@ -92,7 +92,7 @@ func ttlOf(m *dns.Msg) int {
 const soa = "test. 50 IN SOA ns.test. admin.test. 1 2 3 4 100"
 
 func TestAnswersAreKeptForTheirTime(t *testing.T) {
-	l := &library{}
+	l := &zoneServer{}
 	l.set("long.test. A", "long.test. 300 A 192.0.2.80")
 	l.set("chain.test. A", "chain.test. 300 CNAME end.test.", "end.test. 20 A 192.0.2.81")
 	l.set("zero.test. A", "zero.test. 0 A 192.0.2.82")
@@ -102,7 +102,7 @@ func TestAnswersAreKeptForTheirTime(t *testing.T) {
 	l.set("nosoa.test. A")
 	l.set("loop.test. A", "loop.test. 300 CNAME pool.test.", "pool.test. 300 CNAME loop.test.")
 	l.set("brief.test. A", "test. 9999 IN SOA ns.test. admin.test. 1 2 3 4 7")
-	o, _, c := shelf(t, l)
+	o, _, c := cachingServer(t, l)
 	for _, k := range []struct {
 		name string
 		life int // seconds
@@ -133,10 +133,10 @@ func TestAnswersAreKeptForTheirTime(t *testing.T) {
 }
 
 func TestAnswersAreKeptApart(t *testing.T) {
-	one, two := &library{}, &library{}
+	one, two := &zoneServer{}, &zoneServer{}
 	one.set("x.test. A", "x.test. 300 A 192.0.2.80")
 	two.set("x.test. A", "x.test. 300 A 192.0.2.90")
-	o, s, _ := shelf(t, one)
+	o, s, _ := cachingServer(t, one)
 	o.upstream(t, "192.0.2.2", two.ServeDNS)
 	expect := func(what, want string) {
 		t.Helper()
@@ -174,9 +174,9 @@ func TestAnswersAreKeptApart(t *testing.T) {
 }
 
 func TestStaleAnswers(t *testing.T) {
-	l := &library{}
+	l := &zoneServer{}
 	l.set("x.test. A", "x.test. 60 A 192.0.2.80")
-	o, s, c := shelf(t, l)
+	o, s, c := cachingServer(t, l)
 	s.forward.staleAfter = 50 * time.Millisecond
 	expect := func(what, want string, ttl, asked int) {
 		t.Helper()
@@ -316,10 +316,10 @@ func TestCacheIsBounded(t *testing.T) {
 }
 
 func TestKeptAddressesTakeTurns(t *testing.T) {
-	l := &library{}
+	l := &zoneServer{}
 	l.set("x.test. A", "x.test. 60 CNAME y.test.", "y.test. 60 A 192.0.2.81", "y.test. 60 A 192.0.2.82", "y.test. 60 A 192.0.2.83")
 	l.set("odd.test. A", "odd.test. 60 A 192.0.2.81", "other.test. 60 A 192.0.2.82")
-	o, _, _ := shelf(t, l)
+	o, _, _ := cachingServer(t, l)
 	first := map[string]int{}
 	for range 120 {
 		m := ask(t, o, "udp", "x.test", dns.TypeA)

@@ -9,8 +9,8 @@ import (
 
 // Check says what Resync would change, and changes nothing.
 func (s *Server) Check(ctx context.Context, want desired.State) (desired.Report, error) {
-	s.turn.Lock()
-	defer s.turn.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	have := map[desired.Key]desired.Row{}
 	for row := range s.table.Load().rows() {
 		have[row.Key()] = row

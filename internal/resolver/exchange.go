@@ -40,11 +40,11 @@ func isRefusal(err error) bool {
 }
 
 var (
-	errStrays  = errors.New("too many answers to another question")
-	errOther   = errors.New("answer to another question")
-	errLetters = errors.New("answer with other letters")
-	errGuessed = errors.New("an answer to another question came first")
-	errCrowded = errors.New("too many sockets")
+	errTooManyStrays = errors.New("too many answers to another question")
+	errMismatch      = errors.New("answer to another question")
+	errCase          = errors.New("answer with other letters")
+	errSpoofed       = errors.New("an answer to another question came first")
+	errNoSocket      = errors.New("too many sockets")
 )
 
 // wrap says whom an error is about.
@@ -52,71 +52,71 @@ func (s step) wrap(err error) error {
 	return fmt.Errorf("ask %s over %s: %w", s.server, s.network, err)
 }
 
-// exchange takes one step and returns the answer to e if it led to one. first, if
+// takeStep takes one step and returns the answer to req if it led to one. first, if
 // not nil, is its first query.
-func (f *forwarder) exchange(ctx context.Context, s step, e errand, first func() ([]byte, error)) (*answer, bool, error) {
+func (f *forwarder) takeStep(ctx context.Context, s step, req request, first func() ([]byte, error)) (*answer, bool, error) {
 	begin := f.now()
-	reply, err := f.converse(ctx, s, e, first)
+	reply, err := f.askServer(ctx, s, req, first)
 	if err != nil {
 		return nil, false, s.wrap(err)
 	}
-	return f.read(s, e, reply, begin)
+	return f.read(s, req, reply, begin)
 }
 
-// converse asks one server in the way it understands and follows up what calls
+// askServer asks one server in the way it understands and follows up what calls
 // for it.
-func (f *forwarder) converse(ctx context.Context, s step, e errand, first func() ([]byte, error)) ([]byte, error) {
-	m := e.source.health.manner(s.server)
+func (f *forwarder) askServer(ctx context.Context, s step, req request, first func() ([]byte, error)) ([]byte, error) {
+	m := req.source.health.mode(s.server)
 	if first == nil {
-		first = func() ([]byte, error) { return f.once(ctx, s, e, m) }
+		first = func() ([]byte, error) { return f.askOnce(ctx, s, req, m) }
 	}
 	reply, err := first()
-	if errors.Is(err, errGuessed) {
-		e.source.health.alarm(s.server)
-		m.letters = true
-		reply, err = f.once(ctx, s, e, m)
+	if errors.Is(err, errSpoofed) {
+		req.source.health.suspectSpoofing(s.server)
+		m.randomCase = true
+		reply, err = f.askOnce(ctx, s, req, m)
 	}
-	if errors.Is(err, errLetters) {
-		m.letters, m.keeps = false, false
-		reply, err = f.otherLetters(ctx, s, e, m)
+	if errors.Is(err, errCase) {
+		m.randomCase, m.keepsCase = false, false
+		reply, err = f.confirmOverTCP(ctx, s, req, m)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if !m.bare && deniesEDNS(reply) {
+	if !m.noEDNS && deniesEDNS(reply) {
 		bare := m
-		bare.bare = true
-		again, err := f.once(ctx, s, e, bare)
+		bare.noEDNS = true
+		again, err := f.askOnce(ctx, s, req, bare)
 		if err == nil && !deniesEDNS(again) {
-			e.source.health.learn(s.server, true, false)
+			req.source.health.remember(s.server, true, false)
 			reply = again
 		}
 	}
-	if s.network == "udp" && isCut(reply) {
+	if s.network == "udp" && isTruncated(reply) {
 		full := step{s.server, "tcp", s.place}
-		if long, err := f.once(ctx, full, e, m); err == nil {
+		if long, err := f.askOnce(ctx, full, req, m); err == nil {
 			return long, nil
 		}
 	}
 	return reply, nil
 }
 
-func isCut(reply []byte) bool { return reply[2]&(bitTC>>8) != 0 }
+func isTruncated(reply []byte) bool { return reply[2]&(bitTC>>8) != 0 }
 
-// otherLetters deals with an answer that is right but for the case of letters.
+// confirmOverTCP deals with an answer that is right but for the case of letters.
 // It may come from somebody who guesses, so the server is asked over TCP, where
 // guessing is of no use. A server that has none, or changes letters there too,
 // is taken at its word.
-func (f *forwarder) otherLetters(ctx context.Context, s step, e errand, plain manner) ([]byte, error) {
+func (f *forwarder) confirmOverTCP(ctx context.Context, s step, req request, plain queryMode) ([]byte, error) {
 	sure := step{s.server, "tcp", s.place}
 	odd := plain
-	odd.letters, odd.keeps = true, true
-	reply, err := f.once(ctx, sure, e, odd)
+	odd.randomCase, odd.keepsCase = true, true
+	reply, err := f.askOnce(ctx, sure, req, odd)
 	if err == nil || ctx.Err() != nil {
 		return reply, err
 	}
-	e.source.health.learn(s.server, false, true)
-	return f.once(ctx, s, e, plain)
+	req.source.health.remember(s.server, false, true)
+	return f.askOnce(ctx, s, req, plain)
 }
 
 // deniesEDNS tells whether reply is that of a server that does not know EDNS
@@ -126,9 +126,9 @@ func deniesEDNS(reply []byte) bool {
 	return rcode == dns.RcodeFormatError || rcode == dns.RcodeNotImplemented
 }
 
-// once sends one query and returns the answer to it.
-func (f *forwarder) once(ctx context.Context, s step, e errand, m manner) ([]byte, error) {
-	c, err := f.call(ctx, s, e, m)
+// askOnce sends one query and returns the answer to it.
+func (f *forwarder) askOnce(ctx context.Context, s step, req request, m queryMode) ([]byte, error) {
+	c, err := f.send(ctx, s, req, m)
 	if err != nil {
 		return nil, err
 	}
@@ -151,20 +151,20 @@ type call struct {
 	network   string
 	msg       []byte
 	end       int // of the question in msg
-	manner    manner
+	mode      queryMode
 }
 
-// call sends a query. A query that nobody waits for any longer gives its socket
+// send sends a query. A query that nobody waits for any longer gives its socket
 // back at once.
-func (f *forwarder) call(ctx context.Context, s step, e errand, m manner) (*call, error) {
-	if !e.sockets.Enter() {
-		return nil, errCrowded
+func (f *forwarder) send(ctx context.Context, s step, req request, m queryMode) (*call, error) {
+	if !req.sockets.Enter() {
+		return nil, errNoSocket
 	}
-	c := &call{forwarder: f, share: e.sockets, network: s.network, end: e.end(), manner: m}
+	c := &call{forwarder: f, share: req.sockets, network: s.network, end: req.end(), mode: m}
 	var err error
-	if c.socket, err = f.socket(ctx, s, e); err == nil {
+	if c.socket, err = f.socket(ctx, s, req); err == nil {
 		c.forget = context.AfterFunc(ctx, func() { _ = c.socket.Close() })
-		err = c.send(ctx, s, e)
+		err = c.send(ctx, s, req)
 	}
 	if err != nil {
 		c.close()
@@ -174,26 +174,26 @@ func (f *forwarder) call(ctx context.Context, s step, e errand, m manner) (*call
 }
 
 // socket returns a socket that was never used.
-func (f *forwarder) socket(ctx context.Context, s step, e errand) (*os.File, error) {
+func (f *forwarder) socket(ctx context.Context, s step, req request) (*os.File, error) {
 	network := s.network + "6"
 	if s.server.Unmap().Is4() {
 		network = s.network + "4"
 	}
 	if s.network == "udp" {
-		return e.stock.take(ctx, network)
+		return req.pool.take(ctx, network)
 	}
-	sockets, err := f.opener.Open(ctx, e.source.namespace, network, 1)
+	sockets, err := f.opener.Open(ctx, req.source.namespace, network, 1)
 	if err != nil {
 		return nil, err
 	}
 	return sockets[0], nil
 }
 
-func (c *call) send(ctx context.Context, s step, e errand) error {
+func (c *call) send(ctx context.Context, s step, req request) error {
 	if err := c.forwarder.opener.Connect(ctx, c.socket, netip.AddrPortFrom(s.server, dnsPort)); err != nil {
 		return err
 	}
-	msg, err := e.message(c.manner)
+	msg, err := req.message(c.mode)
 	if err != nil {
 		return err
 	}
@@ -230,19 +230,19 @@ func (c *call) close() {
 
 // message is a query with a random ID and, if somebody guesses, letters of random
 // case (draft-vixie-dnsext-dns0x20), which he would have to guess too.
-func (e errand) message(m manner) ([]byte, error) {
+func (req request) message(m queryMode) ([]byte, error) {
 	var random [2 + maxName/8 + 1]byte
 	drawn := random[:2]
-	if m.letters {
+	if m.randomCase {
 		drawn = random[:]
 	}
 	if _, err := crand.Read(drawn); err != nil {
 		return nil, fmt.Errorf("draw a query id: %w", err)
 	}
-	msg := make([]byte, 0, e.end()+optSize)
-	msg = appendHeader(msg, binary.BigEndian.Uint16(random[:]), e.bits, 1)
-	msg = append(msg, e.question...)
-	if m.letters {
+	msg := make([]byte, 0, req.end()+optSize)
+	msg = appendHeader(msg, binary.BigEndian.Uint16(random[:]), req.bits, 1)
+	msg = append(msg, req.question...)
+	if m.randomCase {
 		name := msg[headerSize : len(msg)-4]
 		for i, c := range name {
 			if 'a' <= c && c <= 'z' && random[2+i/8]>>(i%8)&1 != 0 {
@@ -250,20 +250,20 @@ func (e errand) message(m manner) ([]byte, error) {
 			}
 		}
 	}
-	if !m.bare {
+	if !m.noEDNS {
 		// OPT is for one hop (RFC 6891 section 6.2.3): options of the client's,
 		// such as cookies, are not for a server that we chose.
-		msg = appendOPT(msg, ednsUDP, flagDO(e.do))
+		msg = appendOPT(msg, ednsUDP, flagDO(req.do))
 		msg[11] = 1
 	}
 	return msg, nil
 }
 
-// longest is what is read of a datagram. A server sends no more than the query
+// maxDatagram is what is read of a datagram. A server sends no more than the query
 // allows; some do, and what is longer than this is marked as cut off.
-const longest = 4096
+const maxDatagram = 4096
 
-type buffer [longest + 1]byte
+type buffer [maxDatagram + 1]byte
 
 func (c *call) receiveUDP() ([]byte, error) {
 	buf := c.forwarder.buffers.Get().(*buffer)
@@ -273,22 +273,22 @@ func (c *call) receiveUDP() ([]byte, error) {
 		if err != nil && !errors.Is(err, io.EOF) { // a datagram may be empty
 			return nil, err
 		}
-		reply := buf[:min(n, longest)]
+		reply := buf[:min(n, maxDatagram)]
 		if !answers(reply, c.msg, c.end) {
-			if c.manner.keeps && !c.manner.letters {
-				return nil, errGuessed
+			if c.mode.keepsCase && !c.mode.randomCase {
+				return nil, errSpoofed
 			}
 			continue
 		}
-		if c.manner.letters && !sameLetters(reply, c.msg, c.end) {
-			return nil, errLetters
+		if c.mode.randomCase && !sameCase(reply, c.msg, c.end) {
+			return nil, errCase
 		}
-		if n > longest || hasNoQuestion(reply) {
-			return bareReply(reply, c.msg, c.end, n > longest), nil
+		if n > maxDatagram || hasNoQuestion(reply) {
+			return headerOnly(reply, c.msg, c.end, n > maxDatagram), nil
 		}
 		return bytes.Clone(reply), nil
 	}
-	return nil, errStrays
+	return nil, errTooManyStrays
 }
 
 func (c *call) receiveTCP() ([]byte, error) {
@@ -307,17 +307,17 @@ func (c *call) receiveTCP() ([]byte, error) {
 	}
 	switch {
 	case !answers(reply, c.msg, c.end):
-		return nil, errOther
-	case c.manner.letters && !sameLetters(reply, c.msg, c.end):
-		return nil, errLetters
+		return nil, errMismatch
+	case c.mode.randomCase && !sameCase(reply, c.msg, c.end):
+		return nil, errCase
 	case hasNoQuestion(reply):
-		return bareReply(reply, c.msg, c.end, false), nil
+		return headerOnly(reply, c.msg, c.end, false), nil
 	}
 	return reply, nil
 }
 
-// bareReply is the header of a reply with the question of msg and no records.
-func bareReply(reply, msg []byte, end int, cut bool) []byte {
+// headerOnly is the header of a reply with the question of msg and no records.
+func headerOnly(reply, msg []byte, end int, cut bool) []byte {
 	bits := binary.BigEndian.Uint16(reply[2:])
 	if cut {
 		bits |= bitTC
@@ -356,8 +356,8 @@ func sameQuestion(a, b []byte) bool {
 	return bytes.Equal(a[name:], b[name:])
 }
 
-// sameLetters tells whether an answer keeps the case of the question's letters.
-func sameLetters(reply, msg []byte, end int) bool {
+// sameCase tells whether an answer keeps the case of the question's letters.
+func sameCase(reply, msg []byte, end int) bool {
 	return hasNoQuestion(reply) || bytes.Equal(reply[headerSize:end], msg[headerSize:end])
 }
 

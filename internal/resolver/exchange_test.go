@@ -220,7 +220,7 @@ func TestNoFromFurtherDownWaits(t *testing.T) {
 		s.forward.patience = 300 * time.Millisecond
 		apply(t, s, wanted(resolverOn("net")))
 		for _, server := range s.forward.hostServers() {
-			s.forward.hostSource().health.took(server, time.Millisecond) // so that the second is asked early
+			s.forward.hostSource().health.measured(server, time.Millisecond) // so that the second is asked early
 		}
 		if got := brief(ask(t, o, "udp", "x.test", dns.TypeTXT)); got != c.want {
 			t.Errorf("%s: got %q, want %q", c.what, got, c.want)
@@ -277,7 +277,7 @@ func TestSurvey(t *testing.T) {
 		{"OPT twice", with(0, 2, append(slices.Clone(opt), opt...)...), false},
 		{"OPT among the answers", with(1, 0, opt...), false},
 	} {
-		o, err := survey(c.msg, end, dns.TypeA)
+		o, err := scan(c.msg, end, dns.TypeA)
 		if (err == nil) != c.ok {
 			t.Errorf("%s: %v", c.what, err)
 		}

@@ -11,10 +11,10 @@ import (
 )
 
 func TestFailuresAreRememberedForAMoment(t *testing.T) {
-	l := &library{}
+	l := &zoneServer{}
 	l.set("x.test. A", "!")
 	l.set("y.test. A", "y.test. 60 A 192.0.2.81")
-	o, s, c := shelf(t, l)
+	o, s, c := cachingServer(t, l)
 	expect := func(what, want string, asked int) {
 		t.Helper()
 		if got := brief(ask(t, o, "udp", "x.test", dns.TypeA)); got != want || l.count("x.test. A") != asked {
@@ -98,7 +98,7 @@ func TestNothingBehindAnAnswerIsKept(t *testing.T) {
 	m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: "x.test.", Rrtype: dns.TypeA, Class: 1, Ttl: 9}, A: []byte{192, 0, 2, 1}}}
 	raw, _ := m.Pack()
 	long := append(bytes.Clone(raw), make([]byte, 60000)...)
-	o, err := survey(long, question.Len(), dns.TypeA)
+	o, err := scan(long, question.Len(), dns.TypeA)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestLongAnswersAreCutBetweenRecords(t *testing.T) {
 	m.Ns = []dns.RR{&dns.NS{Hdr: dns.RR_Header{Name: "test.", Rrtype: dns.TypeNS, Class: 1, Ttl: 9}, Ns: "ns.x.test."}}
 	m.Compress = true
 	raw, _ := m.Pack()
-	o, err := survey(raw, question.Len(), dns.TypeA)
+	o, err := scan(raw, question.Len(), dns.TypeA)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,20 +20,20 @@ type forwarder struct {
 	serving     *sync.WaitGroup // counts every goroutine
 	total       limits.Pool     // queries that wait
 	sockets     limits.Pool     // to name servers
-	pace        meter           // of queries beyond every sandbox's least
-	spare       atomic.Int64    // sockets in stocks
-	stock       stock           // of the host's namespace
+	rate        rateLimit       // of queries beyond every sandbox's least
+	spare       atomic.Int64    // sockets in pools
+	pool        socketPool      // of the host's namespace
 	cache       *cache
 	failures    *cache
-	flights     flights
+	inflight    inflight
 	writers     sync.Pool // of *writer
 	buffers     sync.Pool // of *buffer
 	answerTime  time.Duration
 	patience    time.Duration
 	staleAfter  time.Duration
 	now         func() time.Time
-	born        time.Time       // when the clock of meters showed rested
-	closing     context.Context // ends every flight
+	born        time.Time       // when the clock of rate limits showed clockStart
+	closing     context.Context // ends every lookup
 	stop        context.CancelFunc
 }
 
@@ -47,12 +47,12 @@ func newForwarder(o Options, serving *sync.WaitGroup) *forwarder {
 		serving:     serving,
 		total:       limits.Pool{Max: maxForwardsTotal, Least: leastForwards},
 		sockets:     newPool(maxSocketsTotal, leastSockets, filesOfSockets),
-		pace:        meter{rate: processorRate * int64(runtime.GOMAXPROCS(0)), burst: maxForwardsTotal},
+		rate:        rateLimit{rate: processorRate * int64(runtime.GOMAXPROCS(0)), burst: maxForwardsTotal},
 		cache:       newCache(cacheSize),
 		failures:    newCache(failureSize),
 		writers:     sync.Pool{New: func() any { return &writer{} }},
 		buffers:     sync.Pool{New: func() any { return &buffer{} }},
-		flights:     flights{under: map[string]*flight{}},
+		inflight:    inflight{byKey: map[string]*lookup{}},
 		answerTime:  answerTime,
 		patience:    patience,
 		staleAfter:  staleAfter,
@@ -60,23 +60,23 @@ func newForwarder(o Options, serving *sync.WaitGroup) *forwarder {
 		born:        time.Now(),
 	}
 	if o.Opener != nil {
-		f.stock = stock{open: o.Opener.Open, namespace: desired.HostNamespace, spare: &f.spare}
+		f.pool = socketPool{open: o.Opener.Open, namespace: desired.HostNamespace, spare: &f.spare}
 	}
 	return f
 }
 
-// elapsed is the clock of meters. It does not follow the clock of the wall.
-func (f *forwarder) elapsed(now time.Time) time.Duration { return now.Sub(f.born) + rested }
+// elapsed is the clock of rate limits. It does not follow the clock of the wall.
+func (f *forwarder) elapsed(now time.Time) time.Duration { return now.Sub(f.born) + clockStart }
 
-// close ends every flight.
+// close ends every lookup.
 func (f *forwarder) close() {
 	f.stop()
-	f.stock.close()
+	f.pool.close()
 }
 
-// errand is a question on its way to name servers. It carries nothing of the
+// request is a question on its way to name servers. It carries nothing of the
 // client's packet but flags and the question, the latter in lower case.
-type errand struct {
+type request struct {
 	source   *source
 	key      string // of the cache
 	bits     uint16
@@ -84,11 +84,11 @@ type errand struct {
 	qtype    uint16
 	do       bool
 	sockets  *limits.Share // who it is counted for
-	stock    *stock        // of the source's namespace
+	pool     *socketPool   // of the source's namespace
 }
 
-func newErrand(src *source, key []byte, q *query) errand {
-	return errand{
+func newRequest(src *source, key []byte, q *query) request {
+	return request{
 		source:   src,
 		key:      string(key),
 		bits:     q.bits & (bitRD | bitAD | bitCD),
@@ -99,12 +99,12 @@ func newErrand(src *source, key []byte, q *query) errand {
 }
 
 // end is where the question ends in a message about it.
-func (e errand) end() int { return headerSize + len(e.question) }
+func (req request) end() int { return headerSize + len(req.question) }
 
-// kept returns the answer from the cache that needs no asking: one that is
+// cached returns the answer from the cache that needs no asking: one that is
 // fresh, or stale while its name servers failed a moment ago. Otherwise stale is
 // what may stand in for a new one.
-func (f *forwarder) kept(key []byte, now time.Time) (good, stale *answer) {
+func (f *forwarder) cached(key []byte, now time.Time) (good, stale *answer) {
 	a := f.cache.get(key, now)
 	if a == nil {
 		return nil, nil

@@ -206,14 +206,14 @@ func TestTooManyQueriesAreRefused(t *testing.T) {
 		t.Errorf("local names: got %q", got)
 	}
 	full.Store(false)
-	for what, pace := range map[string]*meter{"too fast": &l.pace, "all are too fast": &s.forward.pace} {
-		exhaust(s.forward, &l.least)
+	for what, pace := range map[string]*rateLimit{"too fast": &l.rate, "all are too fast": &s.forward.rate} {
+		exhaust(s.forward, &l.guaranteed)
 		exhaust(s.forward, pace)
 		if got := brief(ask(t, o, "udp", "world.test", dns.TypeA)); got != "REFUSED" {
 			t.Errorf("%s: got %q", what, got)
 		}
-		l.least.next.Store(0)
-		if !l.enterForward(time.Now()) {
+		l.guaranteed.next.Store(0)
+		if !l.admit(time.Now()) {
 			t.Errorf("%s: one who has asked little is refused", what)
 		}
 		l.forwards.Leave()
@@ -241,7 +241,7 @@ func fills(p *limits.Pool) *atomic.Bool {
 }
 
 // exhaust lets nothing pass for a moment.
-func exhaust(f *forwarder, m *meter) { m.next.Store(int64(f.elapsed(f.now()) + leap/2)) }
+func exhaust(f *forwarder, m *rateLimit) { m.next.Store(int64(f.elapsed(f.now()) + maxClockStep/2)) }
 
 func TestConnectionsAreBounded(t *testing.T) {
 	o := newLoopback()

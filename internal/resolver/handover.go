@@ -25,8 +25,8 @@ type Handed struct {
 // Rows returns what the Server serves, in the order of keys: what a successor
 // has to be given. It may be called at any time, also after Release.
 func (s *Server) Rows() []desired.Row {
-	s.turn.Lock()
-	defer s.turn.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var rows []desired.Row
 	for row := range s.table.Load().rows() {
 		rows = append(rows, row)
@@ -54,9 +54,9 @@ func (s *Server) active() []*listener {
 // released takes no more rows until Adopt is called. A namespace whose sockets cannot be duplicated is
 // left out, and the successor opens new ones.
 func (s *Server) Release() []Handed {
-	s.turn.Lock()
-	defer s.turn.Unlock()
-	s.away = true
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.handedOver = true
 	active := s.active()
 	var out []Handed
 	for _, l := range active {
@@ -102,9 +102,9 @@ func (s *Server) Drain(ctx context.Context) error {
 // no row has asked for by the end of the next Resync are closed. A Server that has
 // released them itself may adopt them again, if nobody else did.
 func (s *Server) Adopt(handed []Handed) {
-	s.turn.Lock()
-	defer s.turn.Unlock()
-	s.away, s.released = false, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.handedOver, s.released = false, nil
 	for _, h := range handed {
 		if old, ok := s.adopted[h.Namespace]; ok {
 			old.discard()
@@ -169,7 +169,7 @@ func (h Handed) sockets() (net.PacketConn, net.Listener, error) {
 // stopReading makes both readers end after what they have in hand. It does not
 // wait for them. What they have not read stays in the sockets.
 func (l *listener) stopReading() {
-	l.halt()
+	l.stop()
 	long := time.Unix(1, 0)
 	// These fail only on closed sockets, from which nobody reads.
 	_ = l.udp.SetReadDeadline(long)
@@ -178,7 +178,7 @@ func (l *listener) stopReading() {
 
 // duplicate returns copies of the sockets.
 func (l *listener) duplicate() (Handed, error) {
-	if !l.whole() {
+	if !l.works() {
 		return Handed{}, errors.New("listener is broken")
 	}
 	udp, err := l.udp.File()

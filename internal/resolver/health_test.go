@@ -20,17 +20,17 @@ func TestSilentServersGetASecondPlace(t *testing.T) {
 		}
 	}
 	check(1, 2, 3)
-	h.note(servers[1], servers[:1])
+	h.result(servers[1], servers[:1])
 	check(1, 2, 3)
-	h.note(servers[1], servers[:1])
+	h.result(servers[1], servers[:1])
 	check(2, 3, 1)
-	h.note(servers[0], nil)
+	h.result(servers[0], nil)
 	check(1, 2, 3)
 	for i := range 1000 {
-		h.note(servers[0], []netip.Addr{netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})})
+		h.result(servers[0], []netip.Addr{netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})})
 	}
-	if len(h.ranks) > maxRanks+1 {
-		t.Errorf("%d servers are remembered", len(h.ranks))
+	if len(h.states) > maxStates+1 {
+		t.Errorf("%d servers are remembered", len(h.states))
 	}
 }
 
@@ -44,16 +44,16 @@ func TestPatience(t *testing.T) {
 		}
 	}
 	check(time.Second)
-	h.took(server, time.Millisecond)
+	h.measured(server, time.Millisecond)
 	check(minPatience)
 	for range 100 {
-		h.took(server, 100*time.Millisecond)
+		h.measured(server, 100*time.Millisecond)
 	}
 	if got := h.patience(server, time.Second); got < 390*time.Millisecond || got > 400*time.Millisecond {
 		t.Errorf("got %v after many answers in 100 ms", got)
 	}
 	for range 100 {
-		h.took(server, 10*time.Second)
+		h.measured(server, 10*time.Second)
 	}
 	check(time.Second)
 }

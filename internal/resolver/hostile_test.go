@@ -66,7 +66,7 @@ func TestMalformedPackets(t *testing.T) {
 		{"longest name", append(append(change(5, 1)[:12], bytes.Repeat([]byte{1, 'a'}, 127)...), 0, 0, 1, 0, 1), dns.RcodeServerFailure},
 		{"good", plain, dns.RcodeSuccess},
 	} {
-		l := loose()
+		l := bareListener()
 		var q query
 		var w writer
 		reply := l.datagram(c.msg, netip.AddrPort{}, &q, &w)
@@ -84,7 +84,7 @@ func TestMalformedPackets(t *testing.T) {
 }
 
 // loose is a listener without sockets that has nobody to ask.
-func loose() *listener {
+func bareListener() *listener {
 	s := New(Options{})
 	s.applyNames(wanted(
 		primary(name("net", "web", "e1", "172.18.0.2", "fd00::2")),
@@ -92,7 +92,7 @@ func loose() *listener {
 		name("net", "pool", "e2", "172.18.0.3", "fd00::3"),
 	))
 	l := &listener{server: s, namespace: "box", log: s.log}
-	l.view.Store(newView(resolverOn("net"), s.tallies.join(resolverOn("net")), nil))
+	l.view.Store(newView(resolverOn("net"), s.counters.acquire(resolverOn("net")), nil))
 	return l
 }
 
@@ -110,7 +110,7 @@ func FuzzPacket(f *testing.F) {
 			f.Add(raw)
 		}
 	}
-	l := loose()
+	l := bareListener()
 	var q query
 	var w writer
 	f.Fuzz(func(t *testing.T, msg []byte) {
@@ -138,8 +138,8 @@ func FuzzPacket(f *testing.F) {
 		if q.exact && canonicalWire(t, qname) != string(q.name()) {
 			t.Fatalf("name %q, want %q", q.name(), canonicalWire(t, qname))
 		}
-		e := newErrand(&source{}, nil, &q)
-		if sent, err := e.message(manner{letters: true, keeps: true}); err != nil || new(dns.Msg).Unpack(sent) != nil || !sameQuestion(sent[headerSize:e.end()], q.question) {
+		e := newRequest(&source{}, nil, &q)
+		if sent, err := e.message(queryMode{randomCase: true, keepsCase: true}); err != nil || new(dns.Msg).Unpack(sent) != nil || !sameQuestion(sent[headerSize:e.end()], q.question) {
 			t.Fatalf("errand %x", sent)
 		}
 	})
@@ -182,18 +182,18 @@ func FuzzReply(f *testing.F) {
 	var q query
 	raw, _ := new(dns.Msg).SetQuestion("world.test.", dns.TypeTXT).Pack()
 	q.parse(raw)
-	e := newErrand(&source{}, nil, &q)
+	e := newRequest(&source{}, nil, &q)
 	f.Fuzz(func(t *testing.T, reply []byte) {
 		if len(reply) < 2 {
 			return
 		}
-		msg, _ := e.message(manner{bare: true})
+		msg, _ := e.message(queryMode{noEDNS: true})
 		copy(msg, reply[:2])
 		if !answers(reply, msg, e.end()) || hasNoQuestion(reply) {
 			return
 		}
 		now := time.Now()
-		o, err := survey(reply, e.end(), e.qtype)
+		o, err := scan(reply, e.end(), e.qtype)
 		if err != nil {
 			return
 		}
@@ -208,7 +208,7 @@ func FuzzReply(f *testing.F) {
 			if len(got) > c.limit || binary.BigEndian.Uint16(got) != c.id || !bytes.Equal(got[headerSize:e.end()], q.question) {
 				t.Fatalf("delivered %x", got)
 			}
-			if _, err := survey(got, e.end(), e.qtype); err != nil {
+			if _, err := scan(got, e.end(), e.qtype); err != nil {
 				t.Fatalf("delivered %x: %v", got, err)
 			}
 		}

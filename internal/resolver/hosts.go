@@ -47,8 +47,8 @@ func serversIn(text []byte) []netip.Addr {
 	return servers
 }
 
-// recheck is how long a HostFile goes without looking whether its file changed.
-const recheck = time.Second
+// checkInterval is how long a HostFile goes without looking whether its file changed.
+const checkInterval = time.Second
 
 // HostFile is a host's resolv.conf, read again when it has changed: containers
 // follow a host that moves to another network. Where it names nobody but the
@@ -56,14 +56,14 @@ const recheck = time.Second
 // does.
 type HostFile struct {
 	mu      sync.Mutex
-	looked  time.Time
+	checked time.Time
 	servers []netip.Addr
-	main    watched
-	behind  watched // the stub
+	main    watchedFile
+	stub    watchedFile // the stub
 }
 
-// watched is a resolv.conf as it was last seen.
-type watched struct {
+// watchedFile is a resolv.conf as it was last seen.
+type watchedFile struct {
 	path    string
 	seen    fs.FileInfo
 	servers []netip.Addr
@@ -71,7 +71,7 @@ type watched struct {
 
 // NewHostFile returns the resolv.conf at path.
 func NewHostFile(path string) *HostFile {
-	return &HostFile{main: watched{path: path}, behind: watched{path: resolvconf.SystemdPath}}
+	return &HostFile{main: watchedFile{path: path}, stub: watchedFile{path: resolvconf.SystemdPath}}
 }
 
 // Servers returns the name servers in the file, as they were at most a second
@@ -79,8 +79,8 @@ func NewHostFile(path string) *HostFile {
 func (h *HostFile) Servers() []netip.Addr {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if now := time.Now(); now.Sub(h.looked) >= recheck {
-		h.looked = now
+	if now := time.Now(); now.Sub(h.checked) >= checkInterval {
+		h.checked = now
 		h.servers = h.lookLocked()
 	}
 	return h.servers
@@ -89,7 +89,7 @@ func (h *HostFile) Servers() []netip.Addr {
 func (h *HostFile) lookLocked() []netip.Addr {
 	servers := h.main.look()
 	if (resolvconf.Conf{Servers: servers}).OnlyStub() {
-		if behind := h.behind.look(); len(behind) > 0 {
+		if behind := h.stub.look(); len(behind) > 0 {
 			return behind
 		}
 	}
@@ -97,7 +97,7 @@ func (h *HostFile) lookLocked() []netip.Addr {
 }
 
 // look reads the file if it is not as it was.
-func (w *watched) look() []netip.Addr {
+func (w *watchedFile) look() []netip.Addr {
 	info, err := os.Stat(w.path)
 	if err == nil && w.seen != nil && os.SameFile(info, w.seen) &&
 		info.ModTime().Equal(w.seen.ModTime()) && info.Size() == w.seen.Size() {

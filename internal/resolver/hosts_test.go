@@ -40,7 +40,7 @@ func TestReadHostServers(t *testing.T) {
 	if got := h.Servers(); !slices.Equal(got, first) {
 		t.Errorf("looked twice within a second: %v", got)
 	}
-	h.looked = time.Time{}
+	h.checked = time.Time{}
 	if got := fmt.Sprint(h.Servers()); got != "[192.0.2.7 192.0.2.8]" {
 		t.Errorf("after a change: %v", got)
 	}
@@ -49,7 +49,7 @@ func TestReadHostServers(t *testing.T) {
 func TestServersBehindTheStub(t *testing.T) {
 	dir := t.TempDir()
 	h := NewHostFile(filepath.Join(dir, "resolv.conf"))
-	h.behind.path = filepath.Join(dir, "behind.conf")
+	h.stub.path = filepath.Join(dir, "behind.conf")
 	for _, c := range []struct{ main, behind, want string }{
 		{"nameserver 127.0.0.53\n", "nameserver 192.0.2.1\n", "[192.0.2.1]"},
 		{"nameserver 127.0.0.53\n", "nameserver 192.0.2.1\nnameserver 192.0.2.2\n", "[192.0.2.1 192.0.2.2]"},
@@ -57,12 +57,12 @@ func TestServersBehindTheStub(t *testing.T) {
 		{"nameserver 127.0.0.53\nnameserver 192.0.2.3\n", "nameserver 192.0.2.1\n", "[127.0.0.53 192.0.2.3]"},
 		{"nameserver 127.0.0.54\n", "nameserver 192.0.2.1 \n", "[127.0.0.54]"},
 	} {
-		for path, text := range map[string]string{h.main.path: c.main, h.behind.path: c.behind} {
+		for path, text := range map[string]string{h.main.path: c.main, h.stub.path: c.behind} {
 			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
-		h.looked = time.Time{}
+		h.checked = time.Time{}
 		if got := fmt.Sprint(h.Servers()); got != c.want {
 			t.Errorf("%q, %q: got %s, want %s", c.main, c.behind, got, c.want)
 		}

@@ -27,7 +27,7 @@ const (
 
 // listener answers one sandbox. Two goroutines of it read, one for each socket;
 // what is known is answered by them. There is one more for each TCP connection;
-// the rest waits in flights. Shares bound all of it.
+// the rest waits in lookups. Shares bound all of it.
 type listener struct {
 	server    *Server
 	namespace string
@@ -35,23 +35,23 @@ type listener struct {
 	tcp       *net.TCPListener
 	log       *slog.Logger
 
-	view     atomic.Pointer[view] // replaced while serving
-	forwards limits.Share
-	sockets  limits.Share // of the flights that started here
-	pace     meter        // of forwards
-	least    meter        // of those that go whatever others do
-	conns    limits.Share
-	stock    stock
-	crowded  seldom
-	broken   atomic.Bool // reading ended though nobody closed it
-	repair   repair      // of the patrol
-	cancel   context.CancelFunc
+	view       atomic.Pointer[view] // replaced while serving
+	forwards   limits.Share
+	sockets    limits.Share // of the lookups that started here
+	rate       rateLimit    // of forwards
+	guaranteed rateLimit    // of those that go whatever others do
+	conns      limits.Share
+	pool       socketPool
+	refusals   logThrottle
+	broken     atomic.Bool // reading ended though nobody closed it
+	repair     repair      // of the watch
+	cancel     context.CancelFunc
 
 	readers sync.WaitGroup // of the two sockets
 	answers sync.WaitGroup // queries under way; only readers add
 	closed  context.Context
-	halted  context.Context
-	halt    context.CancelFunc
+	stopped context.Context
+	stop    context.CancelFunc
 }
 
 func newListener(s *Server, row desired.Resolver, udp net.PacketConn, tcp net.Listener) (*listener, error) {
@@ -64,20 +64,20 @@ func newListener(s *Server, row desired.Resolver, udp net.PacketConn, tcp net.Li
 		return nil, fmt.Errorf("namespace %s: %T is not a TCP socket", row.Namespace, tcp)
 	}
 	l := &listener{
-		server:    s,
-		namespace: row.Namespace,
-		udp:       datagrams,
-		tcp:       connections,
-		log:       s.log.With("container", row.Namespace),
-		forwards:  limits.Share{Pool: &s.forward.total, Max: maxForwards},
-		sockets:   limits.Share{Pool: &s.forward.sockets, Max: maxSockets},
-		pace:      meter{rate: forwardRate, burst: maxForwards},
-		least:     meter{rate: leastRate, burst: leastForwards},
-		conns:     limits.Share{Pool: &s.conns, Max: maxConns},
-		stock:     stock{open: s.opener.Open, namespace: row.Namespace, spare: &s.forward.spare},
-		crowded:   seldom{interval: 2 * time.Second},
+		server:     s,
+		namespace:  row.Namespace,
+		udp:        datagrams,
+		tcp:        connections,
+		log:        s.log.With("container", row.Namespace),
+		forwards:   limits.Share{Pool: &s.forward.total, Max: maxForwards},
+		sockets:    limits.Share{Pool: &s.forward.sockets, Max: maxSockets},
+		rate:       rateLimit{rate: forwardRate, burst: maxForwards},
+		guaranteed: rateLimit{rate: leastRate, burst: leastForwards},
+		conns:      limits.Share{Pool: &s.conns, Max: maxConns},
+		pool:       socketPool{open: s.opener.Open, namespace: row.Namespace, spare: &s.forward.spare},
+		refusals:   logThrottle{interval: 2 * time.Second},
 	}
-	l.view.Store(newView(row, s.tallies.join(row), nil))
+	l.view.Store(newView(row, s.counters.acquire(row), nil))
 	return l, nil
 }
 
@@ -88,7 +88,7 @@ func (l *listener) start(ctx context.Context, serving *sync.WaitGroup) {
 	enlarge(l.udp)
 	ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.closed = ctx
-	l.halted, l.halt = context.WithCancel(ctx)
+	l.stopped, l.stop = context.WithCancel(ctx)
 	l.readers.Go(func() { l.serveUDP(ctx) })
 	l.readers.Go(func() { l.serveTCP(ctx) })
 	serving.Go(func() {
@@ -103,48 +103,48 @@ func (l *listener) start(ctx context.Context, serving *sync.WaitGroup) {
 func (l *listener) close() {
 	l.cancel()
 	l.server.forward.abandon(l)
-	l.stock.close()
+	l.pool.close()
 	// Both are being given up; there is nothing to do about an error.
 	_ = l.udp.Close()
 	_ = l.tcp.Close()
 }
 
-// fault deals with a read or accept that failed and tells whether to go on. A lack
+// readFailed deals with a read or accept that failed and tells whether to go on. A lack
 // of descriptors is waited out, however long it lasts.
-func (l *listener) fault(ctx context.Context, op string, count int, err error) bool {
-	if ctx.Err() != nil || l.halted.Err() != nil {
+func (l *listener) readFailed(ctx context.Context, op string, count int, err error) bool {
+	if ctx.Err() != nil || l.stopped.Err() != nil {
 		return false
 	}
 	if limits.Passing(err) {
-		return l.server.outage.Wait(l.halted.Done(), err)
+		return l.server.outage.Wait(l.stopped.Done(), err)
 	}
 	if count >= maxFaults || errors.Is(err, net.ErrClosed) {
 		l.broken.Store(true)
 		l.log.Error("resolver: listener is broken, another will be opened", "op", op, "err", err)
-		l.server.alarm(l.namespace)
+		l.server.reportBroken(l.namespace)
 		return false
 	}
 	select {
 	case <-time.After(faultPause):
 		return true
-	case <-l.halted.Done():
+	case <-l.stopped.Done():
 		return false
 	}
 }
 
 func (l *listener) serveUDP(ctx context.Context) {
-	p, err := newPipe(l.udp, &l.server.batches)
+	p, err := newBatchConn(l.udp, &l.server.batches)
 	if err != nil {
-		l.fault(ctx, "resolver.read", maxFaults, err)
+		l.readFailed(ctx, "resolver.read", maxFaults, err)
 		return
 	}
 	defer p.release()
-	faults, turn := 0, 0
+	faults, fullBatches := 0, 0
 	for {
 		b, err := p.receive()
 		if err != nil {
 			faults++
-			if !l.fault(ctx, "resolver.read", faults, err) {
+			if !l.readFailed(ctx, "resolver.read", faults, err) {
 				return
 			}
 			continue
@@ -153,17 +153,17 @@ func (l *listener) serveUDP(ctx context.Context) {
 		for i := range b.count {
 			if msg := b.message(i); msg != nil {
 				if reply := l.datagram(msg, b.from(i), &b.query, &b.writers[b.replies]); reply != nil {
-					b.answer(i, reply, !p.apart)
+					b.reply(i, reply, !p.noSegments)
 				}
 			}
 		}
 		full := b.count == batchSize
 		p.send()
 		p.release()
-		if turn++; !full {
-			turn = 0
-		} else if turn >= maxTurn {
-			turn = 0
+		if fullBatches++; !full {
+			fullBatches = 0
+		} else if fullBatches >= maxFullBatches {
+			fullBatches = 0
 			runtime.Gosched()
 		}
 	}
@@ -180,70 +180,70 @@ func (l *listener) datagram(msg []byte, from netip.AddrPort, q *query, w *writer
 		return l.reject(q, w, v)
 	}
 	q.limit = q.udpLimit()
-	reply, wait := l.atOnce(q, w)
+	reply, wait := l.answerNow(q, w)
 	if wait == nil {
 		return reply
 	}
 	wait.from = from
-	l.server.forward.board(wait)
+	l.server.forward.join(wait)
 	return nil
 }
 
 func (l *listener) reject(q *query, w *writer, v verdict) []byte {
-	l.view.Load().tally.malformed.Add(1)
+	l.view.Load().counters.malformed.Add(1)
 	return w.reject(q, v)
 }
 
-// atOnce returns the reply to a query that need not or cannot be forwarded.
-// Otherwise it returns who is to board a flight.
-func (l *listener) atOnce(q *query, w *writer) ([]byte, *waiting) {
+// answerNow returns the reply to a query that need not or cannot be forwarded.
+// Otherwise it returns who is to join a lookup.
+func (l *listener) answerNow(q *query, w *writer) ([]byte, *waiter) {
 	v, f := l.view.Load(), l.server.forward
 	if reply, ok := l.server.table.Load().answer(v, q, w); ok {
-		v.tally.local.Add(1)
+		v.counters.local.Add(1)
 		return reply, nil
 	}
 	src := f.sourceOf(v, q.name())
 	if src == nil {
-		v.tally.forwarded.Add(1)
-		v.tally.failures.Add(1)
+		v.counters.forwarded.Add(1)
+		v.counters.failures.Add(1)
 		return w.status(&q.client, dns.RcodeServerFailure), nil
 	}
 	w.key = cacheKey(w.key, src, q)
 	now := f.now()
-	good, stale := f.kept(w.key, now)
+	good, stale := f.cached(w.key, now)
 	if good != nil {
-		v.tally.cacheHits.Add(1)
+		v.counters.cacheHits.Add(1)
 		return w.stored(&q.client, good, now), nil
 	}
 	if stale == nil && f.failed(w.key, src, now) {
-		v.tally.cacheHits.Add(1)
-		v.tally.failures.Add(1)
+		v.counters.cacheHits.Add(1)
+		v.counters.failures.Add(1)
 		return w.status(&q.client, dns.RcodeServerFailure), nil
 	}
-	if !l.enterForward(now) {
-		v.tally.refused.Add(1)
+	if !l.admit(now) {
+		v.counters.refused.Add(1)
 		return w.status(&q.client, dns.RcodeRefused), nil
 	}
-	v.tally.forwarded.Add(1)
+	v.counters.forwarded.Add(1)
 	l.answers.Add(1)
-	e := newErrand(src, w.key, q)
-	e.sockets, e.stock = &l.sockets, &f.stock
+	e := newRequest(src, w.key, q)
+	e.sockets, e.pool = &l.sockets, &f.pool
 	if src.namespace == l.namespace {
-		e.stock = &l.stock
+		e.pool = &l.pool
 	}
-	return nil, &waiting{listener: l, tally: v.tally, client: q.client.keep(), errand: e, stale: stale}
+	return nil, &waiter{listener: l, counters: v.counters, client: q.client.keep(), request: e, stale: stale}
 }
 
-// enterForward takes a place among the queries that wait for name servers.
-func (l *listener) enterForward(now time.Time) bool {
+// admit takes a place among the queries that wait for name servers.
+func (l *listener) admit(now time.Time) bool {
 	if l.forwards.Enter() {
 		at := l.server.forward.elapsed(now)
-		if l.least.pass(at) || l.pace.pass(at) && l.server.forward.pace.pass(at) {
+		if l.guaranteed.allow(at) || l.rate.allow(at) && l.server.forward.rate.allow(at) {
 			return true
 		}
 		l.forwards.Leave()
 	}
-	if l.crowded.now() {
+	if l.refusals.allow() {
 		l.log.Warn(fmt.Sprintf("[resolver] more than %d concurrent queries, or %d a second, or than the others leave room for", maxForwards, forwardRate), "op", "resolver.forward")
 	}
 	return false

@@ -15,8 +15,8 @@ import (
 // flooder asks one question over and over, many at a time.
 type flooder struct {
 	conn  *net.UDPConn
-	pipe  *pipe
-	pipe2 *pipe // for reading beside
+	pipe  *batchConn
+	pipe2 *batchConn // for reading beside
 	query []byte
 
 	answers atomic.Int64
@@ -31,8 +31,8 @@ func newFlooder(t testing.TB, where string, query []byte) *flooder {
 	f := &flooder{conn: conn.(*net.UDPConn), query: query}
 	enlarge(f.conn)
 	spare := &sync.Pool{New: func() any { return newBatch() }}
-	for _, p := range []**pipe{&f.pipe, &f.pipe2} {
-		if *p, err = newPipe(f.conn, spare); err != nil {
+	for _, p := range []**batchConn{&f.pipe, &f.pipe2} {
+		if *p, err = newBatchConn(f.conn, spare); err != nil {
 			t.Fatal(err)
 		}
 	}

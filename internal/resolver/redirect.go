@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	// patrolPause is how often the patrol looks at sandboxes, patrolRound at how
+	// watchInterval is how often the watch looks at sandboxes, watchBatch at how
 	// many: with more, a round looks at those that have waited the longest. One look
 	// takes about 0.2 ms.
-	patrolPause = 3 * time.Second
-	patrolRound = 64
+	watchInterval = 3 * time.Second
+	watchBatch    = 64
 )
 
 // Redirector is an Opener that can tell whether port 53 at 127.0.0.11 still leads
@@ -31,11 +31,11 @@ func (l *listener) ports() (udp, tcp uint16) {
 	return uint16(l.udp.LocalAddr().(*net.UDPAddr).Port), uint16(l.tcp.Addr().(*net.TCPAddr).Port)
 }
 
-// cut tells whether queries do not get to a listener any more. What cannot be
-// found out counts as whole: a namespace that is going is no fault of ours.
-func (s *Server) cut(ctx context.Context, l *listener) bool {
+// redirectLost tells whether queries do not get to a listener any more. What cannot be
+// found out counts as well: a namespace that is going is no fault of ours.
+func (s *Server) redirectLost(ctx context.Context, l *listener) bool {
 	r, ok := s.opener.(Redirector)
-	if !ok || !l.whole() {
+	if !ok || !l.works() {
 		return false
 	}
 	udp, tcp := l.ports()
@@ -47,27 +47,27 @@ func (s *Server) cut(ctx context.Context, l *listener) bool {
 	return !holds
 }
 
-// mend repairs the way to a listener and tells whether it had to. The caller has
-// the turn.
-func (s *Server) mend(ctx context.Context, l *listener) (bool, error) {
-	if !s.cut(ctx, l) {
+// restoreRedirect repairs the way to a listener and tells whether it had to. The caller
+// holds mu.
+func (s *Server) restoreRedirect(ctx context.Context, l *listener) (bool, error) {
+	if !s.redirectLost(ctx, l) {
 		return false, nil
 	}
 	udp, tcp := l.ports()
 	return true, s.opener.(Redirector).Redirect(ctx, l.namespace, udp, tcp)
 }
 
-// patrol mends what was cut and what has broken, until ctx ends. It never waits for
-// the turn: whoever has it, Close for one, may be waiting for the patrol.
-func (s *Server) patrol(ctx context.Context) {
-	tick := time.NewTicker(patrolPause)
+// watch repairs what was cut and what has broken, until ctx ends. It never waits
+// for mu: whoever holds it, Close for one, may be waiting for the watch.
+func (s *Server) watch(ctx context.Context) {
+	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 	var queue []string
 	for {
 		select {
 		case <-tick.C:
-		case namespace := <-s.alarms:
-			s.inspect(ctx, namespace)
+		case namespace := <-s.broken:
+			s.repairOne(ctx, namespace)
 			continue
 		case <-ctx.Done():
 			return
@@ -75,19 +75,19 @@ func (s *Server) patrol(ctx context.Context) {
 		if len(queue) == 0 {
 			queue = s.namespaces()
 		}
-		n := min(len(queue), patrolRound)
+		n := min(len(queue), watchBatch)
 		for _, namespace := range queue[:n] {
-			s.inspect(ctx, namespace)
+			s.repairOne(ctx, namespace)
 		}
 		queue = queue[n:]
 	}
 }
 
 func (s *Server) namespaces() []string {
-	if !s.turn.TryLock() {
+	if !s.mu.TryLock() {
 		return nil
 	}
-	defer s.turn.Unlock()
+	defer s.mu.Unlock()
 	out := make([]string, 0, len(s.listeners))
 	for namespace := range s.listeners {
 		out = append(out, namespace)
@@ -95,21 +95,21 @@ func (s *Server) namespaces() []string {
 	return out
 }
 
-// inspect mends one namespace, if it is still served and was cut.
-func (s *Server) inspect(ctx context.Context, namespace string) {
-	if !s.turn.TryLock() {
+// repairOne repairs one namespace, if it is still served and was cut.
+func (s *Server) repairOne(ctx context.Context, namespace string) {
+	if !s.mu.TryLock() {
 		return
 	}
-	defer s.turn.Unlock()
+	defer s.mu.Unlock()
 	l, ok := s.listeners[namespace]
 	if !ok || ctx.Err() != nil {
 		return
 	}
-	if !l.whole() {
-		s.reopen(ctx, l)
+	if !l.works() {
+		s.replaceBroken(ctx, l)
 		return
 	}
-	switch mended, err := s.mend(ctx, l); {
+	switch mended, err := s.restoreRedirect(ctx, l); {
 	case err != nil:
 		l.log.Warn("resolver: redirect not repaired", "op", "resolver.redirect", "err", err)
 	case mended:
@@ -123,9 +123,9 @@ func (s *Server) driftOf(ctx context.Context, row desired.Resolver) (string, boo
 	switch {
 	case !ok:
 		return "", false
-	case !l.whole():
+	case !l.works():
 		return "listener is broken: " + row.String(), true
-	case s.cut(ctx, l):
+	case s.redirectLost(ctx, l):
 		return "port 53 is not redirected: " + row.String(), true
 	}
 	return "", false

@@ -72,7 +72,7 @@ func TestACutRedirectIsMended(t *testing.T) {
 
 	// Nobody need ask.
 	o.set("one", 0, 0)
-	for deadline := time.Now().Add(10 * patrolPause); ; time.Sleep(10 * time.Millisecond) { // poll
+	for deadline := time.Now().Add(10 * watchInterval); ; time.Sleep(10 * time.Millisecond) { // poll
 		if r, _ := s.Check(ctx, want); len(r.Drift) == 0 {
 			break
 		}

@@ -84,11 +84,11 @@ func TestListenerOutlastsALackOfFiles(t *testing.T) {
 func TestBrokenListenerMendsItself(t *testing.T) {
 	for what, cut := range map[string]func(l *listener) error{
 		"TCP is shut": func(l *listener) (err error) {
-			look(l.tcp, func(fd int) { err = unix.Shutdown(fd, unix.SHUT_RD) })
+			withDescriptor(l.tcp, func(fd int) { err = unix.Shutdown(fd, unix.SHUT_RD) })
 			return err
 		},
 		"UDP loses its port": func(l *listener) (err error) {
-			look(l.udp, func(fd int) { err = unbind(fd) })
+			withDescriptor(l.udp, func(fd int) { err = unbind(fd) })
 			return err
 		},
 	} {
@@ -98,9 +98,9 @@ func TestBrokenListenerMendsItself(t *testing.T) {
 			web := name("net", "web", "e1", "172.18.0.2")
 			apply(t, s, wanted(resolverOn("net"), web))
 			want := stateOf(t, resolverOn("net"), web)
-			s.turn.Lock()
+			s.mu.Lock()
 			l := s.listeners["box"]
-			s.turn.Unlock()
+			s.mu.Unlock()
 			o.mu.Lock()
 			o.refuse = errors.New("not yet")
 			o.mu.Unlock()
@@ -112,14 +112,14 @@ func TestBrokenListenerMendsItself(t *testing.T) {
 				t.Errorf("check: %q, %v", r.Drift, err)
 			}
 			await(t, "a try has failed", func() bool {
-				s.turn.Lock()
-				defer s.turn.Unlock()
+				s.mu.Lock()
+				defer s.mu.Unlock()
 				return l.repair.pause > 0
 			})
 			o.mu.Lock()
 			o.refuse = nil
 			o.mu.Unlock()
-			for end := time.Now().Add(5 * patrolPause); ; time.Sleep(10 * time.Millisecond) { // poll
+			for end := time.Now().Add(5 * watchInterval); ; time.Sleep(10 * time.Millisecond) { // poll
 				if r, _ := s.Check(context.Background(), want); len(r.Drift) == 0 {
 					break
 				}

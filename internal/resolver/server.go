@@ -6,7 +6,7 @@
 //	                               v
 //	sandbox -> listener -> parse -> answer (local names, no lock)
 //	                           |--> cache
-//	                           \--> flight (equal queries share one) -> race -> stock of sockets -> name servers
+//	                           \--> lookup (equal queries share one) -> tries -> socket pool -> name servers
 //
 // When Apply returns, names are answered as its rows say. Release and Adopt hand
 // the sockets to a successor without losing a query. The package must not
@@ -55,26 +55,26 @@ type Options struct {
 
 // Server is the DNS server of all sandboxes of a host. It is made by New.
 type Server struct {
-	opener  Opener
-	log     *slog.Logger
-	forward *forwarder
-	conns   limits.Pool // TCP connections of all sandboxes
-	tallies tallies
-	batches sync.Pool // of *batch
-	outage  limits.Outage
-	alarms  chan string // namespaces whose listener has broken
+	opener   Opener
+	log      *slog.Logger
+	forward  *forwarder
+	conns    limits.Pool // TCP connections of all sandboxes
+	counters networkCounters
+	batches  sync.Pool // of *batch
+	outage   limits.Outage
+	broken   chan string // namespaces whose listener has broken
 
-	table atomic.Pointer[table] // readers load; only the holder of turn stores
+	table atomic.Pointer[table] // readers load; only the holder of mu stores
 
-	turn      sync.Mutex // orders Apply, Resync and Close; queries never take it
-	listeners map[string]*listener
-	adopted   map[string]Handed // sockets no row has asked for yet
-	released  []*listener       // handed over; they finish what they had read
-	closed    bool
-	away      bool // what was served is another Server's to serve
-	serving   sync.WaitGroup
-	endPatrol context.CancelFunc
-	patrols   sync.WaitGroup // not of serving, for which Drain waits
+	mu         sync.Mutex // orders Apply, Resync and Close; queries never take it
+	listeners  map[string]*listener
+	adopted    map[string]Handed // sockets no row has asked for yet
+	released   []*listener       // handed over; they finish what they had read
+	closed     bool
+	handedOver bool // what was served is another Server's to serve
+	serving    sync.WaitGroup
+	stopWatch  context.CancelFunc
+	watching   sync.WaitGroup // not of serving, for which Drain waits
 }
 
 // New returns a Server that answers nobody yet.
@@ -89,16 +89,16 @@ func New(o Options) *Server {
 		conns:     newPool(maxConnsTotal, leastConns, filesOfConns),
 		listeners: map[string]*listener{},
 		adopted:   map[string]Handed{},
-		tallies:   tallies{of: map[model.NetworkID]*tally{}},
+		counters:  networkCounters{byNetwork: map[model.NetworkID]*counters{}},
 		batches:   sync.Pool{New: func() any { return newBatch() }},
 		outage:    limits.Outage{Logger: log, Op: "resolver.accept", What: "DNS over TCP"},
-		alarms:    make(chan string, patrolRound),
+		broken:    make(chan string, watchBatch),
 	}
 	s.forward = newForwarder(o, &s.serving)
 	s.table.Store(newTable())
 	ctx, end := context.WithCancel(context.Background())
-	s.endPatrol = end
-	s.patrols.Go(func() { s.patrol(ctx) })
+	s.stopWatch = end
+	s.watching.Go(func() { s.watch(ctx) })
 	return s
 }
 
@@ -107,9 +107,9 @@ func New(o Options) *Server {
 // not is in the error as *desired.Failure, one for each row, joined. Applying
 // the same deltas again changes nothing.
 func (s *Server) Apply(ctx context.Context, deltas []desired.Delta) error {
-	s.turn.Lock()
-	defer s.turn.Unlock()
-	if s.closed || s.away {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.handedOver {
 		return errClosed()
 	}
 	s.applyNames(deltas)
@@ -151,17 +151,17 @@ func (s *Server) applyResolver(ctx context.Context, d desired.Delta) error {
 
 // serve makes the row true and tells whether that took a change.
 func (s *Server) serve(ctx context.Context, row desired.Resolver) (bool, error) {
-	if l, ok := s.listeners[row.Namespace]; ok && l.whole() {
+	if l, ok := s.listeners[row.Namespace]; ok && l.works() {
 		last := l.view.Load()
 		if sameResolver(last.row, row) {
 			return false, nil
 		}
-		l.view.Store(newView(row, s.tallies.join(row), last))
-		s.tallies.leave(last.tally)
+		l.view.Store(newView(row, s.counters.acquire(row), last))
+		s.counters.release(last.counters)
 		return true, nil
 	}
 	// The one that is broken stays until there is another: half of it may still serve,
-	// and the patrol goes on trying.
+	// and the watch goes on trying.
 	udp, tcp, err := s.open(ctx, row.Namespace)
 	if err != nil {
 		return false, err
@@ -182,7 +182,7 @@ func (s *Server) stop(namespace string) {
 	if l, ok := s.listeners[namespace]; ok {
 		l.close()
 		delete(s.listeners, namespace)
-		s.tallies.leave(l.view.Load().tally)
+		s.counters.release(l.view.Load().counters)
 	}
 }
 
@@ -190,9 +190,9 @@ func (s *Server) stop(namespace string) {
 // that are missing or broken and closes those left over. A second Resync of the
 // same state reports nothing. Errors are as Apply's.
 func (s *Server) Resync(ctx context.Context, want desired.State) (desired.Report, error) {
-	s.turn.Lock()
-	defer s.turn.Unlock()
-	if s.closed || s.away {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.handedOver {
 		return desired.Report{}, errClosed()
 	}
 	var report desired.Report
@@ -237,7 +237,7 @@ func (s *Server) resyncResolvers(ctx context.Context, want desired.State, report
 		}
 		changed, err := s.serve(ctx, row)
 		if err == nil && !changed {
-			changed, err = s.mend(ctx, s.listeners[row.Namespace])
+			changed, err = s.restoreRedirect(ctx, s.listeners[row.Namespace])
 		}
 		if err != nil {
 			failures = append(failures, &desired.Failure{Owner: o.Owner, Key: row.Key(), Err: err})
@@ -256,10 +256,10 @@ func note(report *desired.Report, what string, row desired.Row) {
 // Close stops serving, closes every socket and waits until all of the server's
 // goroutines have ended. It may be called more than once.
 func (s *Server) Close() error {
-	s.turn.Lock()
-	defer s.turn.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.closed = true
-	s.endPatrol()
+	s.stopWatch()
 	for namespace := range s.listeners {
 		s.stop(namespace)
 	}
@@ -269,7 +269,7 @@ func (s *Server) Close() error {
 	s.discardAdopted()
 	s.forward.close()
 	s.serving.Wait()
-	s.patrols.Wait()
+	s.watching.Wait()
 	return nil
 }
 

@@ -50,8 +50,8 @@ type route struct {
 	source *source
 }
 
-// fits tells whether a name in canonical form is in the domain.
-func (r route) fits(name []byte) bool {
+// covers tells whether a name in canonical form is in the domain.
+func (r route) covers(name []byte) bool {
 	rest, ok := cutSuffix(name, r.domain)
 	return ok && (r.domain == "" || len(rest) == 0 || rest[len(rest)-1] == '.')
 }
@@ -94,7 +94,7 @@ func usable(servers []netip.Addr) []netip.Addr {
 // if there is nobody.
 func (f *forwarder) sourceOf(v *view, name []byte) *source {
 	for _, r := range v.routes {
-		if r.fits(name) {
+		if r.covers(name) {
 			return r.source
 		}
 	}

@@ -21,13 +21,13 @@ type table struct {
 
 // zone is the names of one network.
 type zone struct {
-	network string                 // its name in canonical form
-	names   *iradix.Tree[*holders] // by name in canonical form
-	reverse *iradix.Tree[[]byte]   // by reverseKey; the answer to PTR in wire form
+	network string                   // its name in canonical form
+	names   *iradix.Tree[*nameEntry] // by name in canonical form
+	reverse *iradix.Tree[[]byte]     // by reverseKey; the answer to PTR in wire form
 }
 
-// holders are the endpoints that answer to one name.
-type holders struct {
+// nameEntry is the endpoints that answer to one name.
+type nameEntry struct {
 	rows   []desired.Name
 	v4, v6 []netip.Addr // of all rows, each address once
 }
@@ -56,7 +56,7 @@ func (t *table) rows() iter.Seq[desired.Name] {
 	return func(yield func(desired.Name) bool) {
 		t.zones.Root().Walk(func(_ []byte, z *zone) bool {
 			stop := false
-			z.names.Root().Walk(func(_ []byte, h *holders) bool {
+			z.names.Root().Walk(func(_ []byte, h *nameEntry) bool {
 				for _, row := range h.rows {
 					stop = stop || !yield(row)
 				}
@@ -75,7 +75,7 @@ type edit struct {
 
 type zoneEdit struct {
 	network string
-	names   *iradix.Txn[*holders]
+	names   *iradix.Txn[*nameEntry]
 	reverse *iradix.Txn[[]byte]
 }
 
@@ -89,7 +89,7 @@ func (e *edit) zone(id model.NetworkID) *zoneEdit {
 	}
 	z, ok := e.zones.Get([]byte(id))
 	if !ok {
-		z = &zone{names: iradix.New[*holders](), reverse: iradix.New[[]byte]()}
+		z = &zone{names: iradix.New[*nameEntry](), reverse: iradix.New[[]byte]()}
 	}
 	open := &zoneEdit{z.network, z.names.Txn(), z.reverse.Txn()}
 	e.open[id] = open
@@ -109,7 +109,7 @@ func (e *edit) put(row desired.Name) bool {
 		z.forget(*old)
 	}
 	z.network = canonical(row.NetworkName)
-	z.names.Insert(key, newHolders(append(rest, row)))
+	z.names.Insert(key, newNameEntry(append(rest, row)))
 	if target := ptrTarget(row); target != nil {
 		for _, a := range row.Addrs {
 			z.reverse.Insert(reverseKey(a, row), target)
@@ -130,7 +130,7 @@ func (e *edit) remove(row desired.Name) {
 	if len(rest) == 0 {
 		z.names.Delete(key)
 	} else {
-		z.names.Insert(key, newHolders(rest))
+		z.names.Insert(key, newNameEntry(rest))
 	}
 }
 
@@ -153,8 +153,8 @@ func (e *edit) commit() *table {
 	return &table{zones: e.zones.Commit()}
 }
 
-func newHolders(rows []desired.Name) *holders {
-	h := &holders{rows: rows}
+func newNameEntry(rows []desired.Name) *nameEntry {
+	h := &nameEntry{rows: rows}
 	for _, row := range rows {
 		for _, a := range row.Addrs {
 			a = a.Unmap().WithZone("")
@@ -176,7 +176,7 @@ func distinct(addrs []netip.Addr) []netip.Addr {
 
 // without returns a copy of the rows that are not the one with row's key, and
 // that one.
-func (h *holders) without(row desired.Name) (rest []desired.Name, old *desired.Name) {
+func (h *nameEntry) without(row desired.Name) (rest []desired.Name, old *desired.Name) {
 	if h == nil {
 		return nil, nil
 	}

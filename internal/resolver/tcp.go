@@ -15,7 +15,7 @@ func (l *listener) serveTCP(ctx context.Context) {
 		conn, err := l.tcp.Accept()
 		if err != nil {
 			faults++
-			if !l.fault(ctx, "resolver.accept", faults, err) {
+			if !l.readFailed(ctx, "resolver.accept", faults, err) {
 				return
 			}
 			continue
@@ -30,7 +30,7 @@ func (l *listener) serveTCP(ctx context.Context) {
 			defer l.conns.Leave()
 			defer conn.Close()
 			defer context.AfterFunc(ctx, func() { conn.Close() })()
-			defer context.AfterFunc(l.halted, func() { expire(conn, partingTime) })()
+			defer context.AfterFunc(l.stopped, func() { expire(conn, handoverIdleTime) })()
 			l.serveConn(conn)
 		})
 	}
@@ -66,8 +66,8 @@ func (l *listener) serveConn(conn net.Conn) {
 // into buf or, if that is too small, into a new buffer.
 func (l *listener) readMessage(conn net.Conn, buf []byte) ([]byte, error) {
 	expire(conn, idleTime)
-	if l.halted.Err() != nil { // in this order: halt expires the connection too
-		expire(conn, partingTime)
+	if l.stopped.Err() != nil { // in this order: stop expires the connection too
+		expire(conn, handoverIdleTime)
 	}
 	var head [2]byte
 	if _, err := io.ReadFull(conn, head[:]); err != nil {
@@ -95,11 +95,11 @@ func (l *listener) message(msg []byte, q *query, w *writer) []byte {
 		return l.reject(q, w, v)
 	}
 	q.limit = maxMessage
-	reply, wait := l.atOnce(q, w)
+	reply, wait := l.answerNow(q, w)
 	if wait == nil {
 		return reply
 	}
 	wait.reply = make(chan []byte, 1)
-	l.server.forward.board(wait)
+	l.server.forward.join(wait)
 	return <-wait.reply
 }

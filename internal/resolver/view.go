@@ -18,28 +18,28 @@ var ownAddress = netip.AddrFrom4([4]byte{127, 0, 0, 11})
 type view struct {
 	row      desired.Resolver
 	networks [][]byte
-	links    map[string][]private // by alias
-	own      *source              // asked from inside; nil if there is none
+	links    map[string][]linkTarget // by alias
+	own      *source                 // asked from inside; nil if there is none
 	routes   []route
-	tally    *tally
+	counters *counters
 }
 
-// private is what an alias stands for.
-type private struct {
+// linkTarget is what an alias stands for.
+type linkTarget struct {
 	network []byte   // where; empty: on every network
-	targets []string // names that its target may be known by
+	names   []string // names that its target may be known by
 }
 
 // newView takes over from old, if there is one, what was learned about name
 // servers that stay.
-func newView(row desired.Resolver, t *tally, old *view) *view {
-	v := &view{row: row, links: make(map[string][]private, len(row.Links)), tally: t}
+func newView(row desired.Resolver, t *counters, old *view) *view {
+	v := &view{row: row, links: make(map[string][]linkTarget, len(row.Links)), counters: t}
 	for _, id := range row.Networks {
 		v.networks = append(v.networks, []byte(id))
 	}
 	for _, l := range row.Links {
 		alias := canonical(l.Alias)
-		v.links[alias] = append(v.links[alias], private{[]byte(l.Network), targets(l.Target)})
+		v.links[alias] = append(v.links[alias], linkTarget{[]byte(l.Network), targets(l.Target)})
 	}
 	if old == nil {
 		old = &view{}
@@ -68,9 +68,9 @@ const (
 	unknown finding = iota
 	// known: the name exists, be it without an address of the family asked for.
 	known
-	// vacant: the name is a link whose target is not there. It is taken all the
+	// dangling: the name is a link whose target is not there. It is taken all the
 	// same: the world is not asked, and a name of the world does not replace it.
-	vacant
+	dangling
 )
 
 // find looks a name in canonical form up as v's sandbox sees it: in all of its
@@ -102,14 +102,14 @@ func (t *table) findIn(v *view, name, network []byte, family model.Family) ([]ne
 	links := v.links[string(name)]
 	result := unknown
 	if len(links) > 0 && network == nil {
-		result = vacant
+		result = dangling
 	}
 	if len(links) > 0 {
-		if addrs, f := t.search(v, network, family, func(z *zone, id []byte) *holders { return z.linked(links, id) }); f == known {
+		if addrs, f := t.search(v, network, family, func(z *zone, id []byte) *nameEntry { return z.linked(links, id) }); f == known {
 			return addrs, f
 		}
 	}
-	addrs, f := t.search(v, network, family, func(z *zone, id []byte) *holders {
+	addrs, f := t.search(v, network, family, func(z *zone, id []byte) *nameEntry {
 		if hidden(links, id) {
 			return nil
 		}
@@ -124,7 +124,7 @@ func (t *table) findIn(v *view, name, network []byte, family model.Family) ([]ne
 
 // search returns the addresses of the wanted family in the first network of v, or
 // in the one of that name, where look finds any.
-func (t *table) search(v *view, network []byte, family model.Family, look func(z *zone, id []byte) *holders) ([]netip.Addr, finding) {
+func (t *table) search(v *view, network []byte, family model.Family, look func(z *zone, id []byte) *nameEntry) ([]netip.Addr, finding) {
 	result := unknown
 	for _, id := range v.networks {
 		z, ok := t.zones.Get(id)
@@ -144,28 +144,28 @@ func (t *table) search(v *view, network []byte, family model.Family, look func(z
 }
 
 // hidden tells whether one of the links is an alias on a network.
-func hidden(links []private, network []byte) bool {
-	return slices.ContainsFunc(links, func(p private) bool { return p.on(network) })
+func hidden(links []linkTarget, network []byte) bool {
+	return slices.ContainsFunc(links, func(p linkTarget) bool { return p.on(network) })
 }
 
-func (p private) on(network []byte) bool {
+func (p linkTarget) on(network []byte) bool {
 	return len(p.network) == 0 || bytes.Equal(p.network, network)
 }
 
 // linked returns who is known under a name that one of the links stands for.
-func (z *zone) linked(links []private, network []byte) *holders {
+func (z *zone) linked(links []linkTarget, network []byte) *nameEntry {
 	for _, p := range links {
 		if !p.on(network) {
 			continue
 		}
-		if h := z.first(p.targets); h != nil {
+		if h := z.first(p.names); h != nil {
 			return h
 		}
 	}
 	return nil
 }
 
-func (z *zone) first(names []string) *holders {
+func (z *zone) first(names []string) *nameEntry {
 	for _, name := range names {
 		if h, ok := z.names.Get([]byte(name)); ok {
 			return h
@@ -174,7 +174,7 @@ func (z *zone) first(names []string) *holders {
 	return nil
 }
 
-func (h *holders) of(family model.Family) []netip.Addr {
+func (h *nameEntry) of(family model.Family) []netip.Addr {
 	switch family {
 	case model.IPv4:
 		return h.v4

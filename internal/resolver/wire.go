@@ -28,11 +28,11 @@ type outline struct {
 	life     uint32 // seconds for which it may be kept; 0 not at all
 }
 
-var errShape = errors.New("malformed message")
+var errMalformed = errors.New("malformed message")
 
-// survey walks the records behind the question, which ends at end. Pointers are
+// scan walks the records behind the question, which ends at end. Pointers are
 // not followed but must point back, so that nobody runs in circles.
-func survey(msg []byte, end int, qtype uint16) (outline, error) {
+func scan(msg []byte, end int, qtype uint16) (outline, error) {
 	o := outline{rcode: int(msg[3] & rcodeMask), last: true, negative: true}
 	answers := int(binary.BigEndian.Uint16(msg[6:]))
 	authorities := int(binary.BigEndian.Uint16(msg[8:]))
@@ -44,11 +44,11 @@ func survey(msg []byte, end int, qtype uint16) (outline, error) {
 	for i := range total {
 		r, ok := readRecord(msg, at)
 		if !ok {
-			return outline{}, errShape
+			return outline{}, errMalformed
 		}
 		if r.kind == dns.TypeOPT {
 			if i < answers+authorities || o.opt[1] > 0 {
-				return outline{}, errShape
+				return outline{}, errMalformed
 			}
 			o.opt, o.last = [2]int{at, r.end}, i == total-1
 			o.rcode |= int(r.ttl>>24) << 4

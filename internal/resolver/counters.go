@@ -35,10 +35,10 @@ type Stats struct {
 
 // Stats returns the counts as of now.
 func (s *Server) Stats() Stats {
-	s.tallies.mu.Lock()
-	defer s.tallies.mu.Unlock()
-	out := Stats{Total: s.tallies.gone, Networks: map[model.NetworkID]Counts{}}
-	for id, t := range s.tallies.of {
+	s.counters.mu.Lock()
+	defer s.counters.mu.Unlock()
+	out := Stats{Total: s.counters.gone, Networks: map[model.NetworkID]Counts{}}
+	for id, t := range s.counters.byNetwork {
 		c := t.counts()
 		out.Total = out.Total.plus(c)
 		if id != "" {
@@ -56,15 +56,15 @@ func (c Counts) plus(d Counts) Counts {
 	}
 }
 
-// tally counts the queries of one network.
-type tally struct {
-	network model.NetworkID
-	users   int // listeners that count here; guarded by tallies.mu
+// counters count the queries of one network.
+type counters struct {
+	network   model.NetworkID
+	listeners int // listeners that count here; guarded by networkCounters.mu
 
 	local, cacheHits, forwarded, refused, malformed, failures, stale atomic.Uint64
 }
 
-func (t *tally) counts() Counts {
+func (t *counters) counts() Counts {
 	return Counts{
 		Local: t.local.Load(), CacheHits: t.cacheHits.Load(), Forwarded: t.forwarded.Load(),
 		Refused: t.refused.Load(), Malformed: t.malformed.Load(),
@@ -72,38 +72,38 @@ func (t *tally) counts() Counts {
 	}
 }
 
-// tallies are the tally of every network that a sandbox is on.
-type tallies struct {
-	mu   sync.Mutex
-	of   map[model.NetworkID]*tally
-	gone Counts // of networks that were there once
+// networkCounters are the counters of every network that a sandbox is on.
+type networkCounters struct {
+	mu        sync.Mutex
+	byNetwork map[model.NetworkID]*counters
+	gone      Counts // of networks that were there once
 }
 
-// join returns the tally for a row's queries; "" stands for no network. Each join
-// is followed by one leave.
-func (t *tallies) join(row desired.Resolver) *tally {
+// acquire returns the counters for a row's queries; "" stands for no network. Each acquire
+// is followed by one release.
+func (t *networkCounters) acquire(row desired.Resolver) *counters {
 	var id model.NetworkID
 	if len(row.Networks) > 0 {
 		id = row.Networks[0]
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	one, known := t.of[id]
+	one, known := t.byNetwork[id]
 	if !known {
-		one = &tally{network: id}
-		t.of[id] = one
+		one = &counters{network: id}
+		t.byNetwork[id] = one
 	}
-	one.users++
+	one.listeners++
 	return one
 }
 
-// leave forgets a network of which no sandbox is left, but for the sum. What is
+// release forgets a network of which no sandbox is left, but for the sum. What is
 // counted for it at this moment may be missing in it.
-func (t *tallies) leave(one *tally) {
+func (t *networkCounters) release(one *counters) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if one.users--; one.users == 0 {
+	if one.listeners--; one.listeners == 0 {
 		t.gone = t.gone.plus(one.counts())
-		delete(t.of, one.network)
+		delete(t.byNetwork, one.network)
 	}
 }

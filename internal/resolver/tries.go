@@ -11,20 +11,20 @@ import (
 	"github.com/miekg/dns"
 )
 
-// ask runs an errand and keeps what came of it. The result is nil if nobody
+// ask runs a request and keeps what came of it. The result is nil if nobody
 // answered.
-func (f *forwarder) ask(ctx context.Context, e errand) *answer {
-	r := newRace(f, e)
-	a := r.sprint(ctx)
+func (f *forwarder) ask(ctx context.Context, req request) *answer {
+	r := newTries(f, req)
+	a := r.tryFirst(ctx)
 	if a == nil {
-		a = r.run(ctx)
+		a = r.tryOthers(ctx)
 	}
 	switch {
 	case a != nil:
-		e.source.answered.Store(int64(f.elapsed(f.now())))
-		f.cache.put(e.key, a)
-	case !r.crowded && !errors.Is(ctx.Err(), context.Canceled):
-		f.failures.put(e.key, newFailure(f.now(), r.silence || ctx.Err() != nil || len(r.open) > 0))
+		req.source.answered.Store(int64(f.elapsed(f.now())))
+		f.cache.put(req.key, a)
+	case !r.noSocket && !errors.Is(ctx.Err(), context.Canceled):
+		f.failures.put(req.key, newFailure(f.now(), r.silence || ctx.Err() != nil || len(r.open) > 0))
 	}
 	return a
 }
@@ -44,55 +44,55 @@ type attempt struct {
 	err      error
 }
 
-// race is one errand with all that is asked for it: name servers in order, the next
+// tries is one request with all that is asked for it: name servers in order, the next
 // one as soon as one fails, or in addition to one that has been silent for too
 // long. The first good answer counts.
-type race struct {
-	forwarder *forwarder
-	errand    errand
-	order     []netip.Addr
-	begun     time.Time
-	next      int           // of the steps
-	pause     time.Duration // before it
-	open      []step        // asked and silent
-	refused   []netip.Addr
-	failed    []netip.Addr
-	attempts  chan attempt
-	best      attempt
-	impatient bool // a negative answer need not wait for better servers
-	crowded   bool // an attempt failed for lack of a socket
-	silence   bool // an attempt was not answered before its time was up
+type tries struct {
+	forwarder        *forwarder
+	request          request
+	order            []netip.Addr
+	begun            time.Time
+	next             int           // of the steps
+	pause            time.Duration // before it
+	open             []step        // asked and silent
+	refused          []netip.Addr
+	failed           []netip.Addr
+	attempts         chan attempt
+	best             attempt
+	waitedLongEnough bool // a negative answer need not wait for better servers
+	noSocket         bool // an attempt failed for lack of a socket
+	silence          bool // an attempt was not answered before its time was up
 }
 
 // stages are how the servers are asked: all over UDP, the silent ones again, since
 // datagrams get lost, and at last over TCP.
 var stages = [...]string{"udp", "udp", "tcp"}
 
-func newRace(f *forwarder, e errand) *race {
-	return &race{forwarder: f, errand: e, begun: time.Now(), order: e.source.health.order(e.source.servers)}
+func newTries(f *forwarder, req request) *tries {
+	return &tries{forwarder: f, request: req, begun: time.Now(), order: req.source.health.order(req.source.servers)}
 }
 
-// sprint asks the first server and returns its answer. Mostly that is all there is
+// tryFirst asks the first server and returns its answer. Mostly that is all there is
 // to do, and it takes neither a goroutine nor a timer. Without an answer that needs
-// no more thought it returns nil, and run goes on from there.
-func (r *race) sprint(ctx context.Context) *answer {
-	f, e := r.forwarder, r.errand
+// no more thought it returns nil, and tryOthers goes on from there.
+func (r *tries) tryFirst(ctx context.Context) *answer {
+	f, req := r.forwarder, r.request
 	s, _ := r.take()
 	a := attempt{step: s}
-	begin, patience := f.now(), e.source.health.patience(s.server, f.patience)
-	c, err := f.call(ctx, s, e, e.source.health.manner(s.server))
+	begin, patience := f.now(), req.source.health.patience(s.server, f.patience)
+	c, err := f.send(ctx, s, req, req.source.health.mode(s.server))
 	if err != nil {
 		a.err = s.wrap(err)
-		r.settle(a)
+		r.note(a)
 		return nil
 	}
 	reply, err := c.receive(time.Now().Add(patience))
-	if err != nil || deniesEDNS(reply) || isCut(reply) {
+	if err != nil || deniesEDNS(reply) || isTruncated(reply) {
 		silent := errors.Is(err, os.ErrDeadlineExceeded)
 		if !silent {
 			r.pause = patience
 		}
-		r.pursue(ctx, s, func() ([]byte, error) {
+		r.try(ctx, s, func() ([]byte, error) {
 			defer c.close()
 			if silent {
 				return c.receive(deadline(ctx))
@@ -102,34 +102,34 @@ func (r *race) sprint(ctx context.Context) *answer {
 		return nil
 	}
 	c.close()
-	if a.answer, a.negative, a.err = f.read(s, e, reply, begin); a.err != nil {
-		r.settle(a)
+	if a.answer, a.negative, a.err = f.read(s, req, reply, begin); a.err != nil {
+		r.note(a)
 		return nil
 	}
-	e.source.health.note(s.server, nil)
+	req.source.health.result(s.server, nil)
 	return a.answer
 }
 
-// run asks the servers that are left and returns the answer that counts.
-func (r *race) run(ctx context.Context) *answer {
+// tryOthers asks the servers that are left and returns the answer that counts.
+func (r *tries) tryOthers(ctx context.Context) *answer {
 	f := r.forwarder
 	next := time.NewTimer(r.pause)
 	defer next.Stop()
 	hold := time.NewTimer(f.patience - time.Since(r.begun))
 	defer hold.Stop()
-	for !r.over() {
+	for !r.decided() {
 		select {
 		case <-next.C:
 			if s, ok := r.take(); ok {
-				r.pursue(ctx, s, nil)
-				next.Reset(r.errand.source.health.patience(s.server, f.patience))
+				r.try(ctx, s, nil)
+				next.Reset(r.request.source.health.patience(s.server, f.patience))
 			}
 		case a := <-r.attempts:
-			if r.settle(a); a.err != nil {
+			if r.note(a); a.err != nil {
 				next.Reset(0)
 			}
 		case <-hold.C:
-			r.impatient = true
+			r.waitedLongEnough = true
 		case <-ctx.Done():
 			return r.best.answer
 		}
@@ -138,7 +138,7 @@ func (r *race) run(ctx context.Context) *answer {
 }
 
 // take returns the next step that makes sense, if there is one.
-func (r *race) take() (step, bool) {
+func (r *tries) take() (step, bool) {
 	for r.next < len(r.order)*len(stages) {
 		place := r.next % len(r.order)
 		s := step{r.order[place], stages[r.next/len(r.order)], place}
@@ -150,23 +150,23 @@ func (r *race) take() (step, bool) {
 	return step{}, false
 }
 
-// pursue takes a step in a goroutine of its own. first, if not nil, is where it
+// try takes a step in a goroutine of its own. first, if not nil, is where it
 // begins.
-func (r *race) pursue(ctx context.Context, s step, first func() ([]byte, error)) {
+func (r *tries) try(ctx context.Context, s step, first func() ([]byte, error)) {
 	if r.attempts == nil {
 		r.attempts = make(chan attempt, len(r.order)*len(stages))
 	}
 	r.open = append(r.open, s)
-	f, e, attempts := r.forwarder, r.errand, r.attempts
+	f, req, attempts := r.forwarder, r.request, r.attempts
 	f.serving.Go(func() {
 		a := attempt{step: s}
-		a.answer, a.negative, a.err = f.exchange(ctx, s, e, first)
+		a.answer, a.negative, a.err = f.takeStep(ctx, s, req, first)
 		attempts <- a
 	})
 }
 
-// settle takes note of an attempt that has ended.
-func (r *race) settle(a attempt) {
+// note takes note of an attempt that has ended.
+func (r *tries) note(a attempt) {
 	if i := slices.Index(r.open, a.step); i >= 0 { // the same step may be open twice
 		r.open = slices.Delete(r.open, i, i+1)
 	}
@@ -180,29 +180,29 @@ func (r *race) settle(a attempt) {
 		fallthrough
 	default:
 		r.failed = append(r.failed, a.server)
-		r.crowded = r.crowded || errors.Is(a.err, errCrowded)
+		r.noSocket = r.noSocket || errors.Is(a.err, errNoSocket)
 		r.silence = r.silence || isTimeout(a.err)
 	}
 }
 
-// isTimeout tells whether time was up, be it that of the socket or of the errand:
+// isTimeout tells whether time was up, be it that of the socket or of the request:
 // they end together, and either may be noticed first.
 func isTimeout(err error) bool {
 	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// over tells whether the race is decided. A server further down may not know a
+// decided tells whether there is nothing left to wait for. A server further down may not know a
 // name that one further up does, so its "no" waits for them for a while.
-func (r *race) over() bool {
+func (r *tries) decided() bool {
 	if r.best.answer == nil {
 		return r.next == len(r.order)*len(stages) && len(r.open) == 0
 	}
-	return !r.best.negative || r.impatient || !slices.ContainsFunc(r.open, func(s step) bool { return s.place < r.best.place })
+	return !r.best.negative || r.waitedLongEnough || !slices.ContainsFunc(r.open, func(s step) bool { return s.place < r.best.place })
 }
 
 // result is the answer that counts, after those who did not give it have been
 // noted. If nobody gave one, that says nothing about the servers.
-func (r *race) result() *answer {
+func (r *tries) result() *answer {
 	if r.best.answer == nil {
 		return nil
 	}
@@ -213,16 +213,16 @@ func (r *race) result() *answer {
 		}
 	}
 	lost = slices.DeleteFunc(lost, func(a netip.Addr) bool { return a == r.best.server })
-	r.errand.source.health.note(r.best.server, lost)
+	r.request.source.health.result(r.best.server, lost)
 	return r.best.answer
 }
 
 // read makes an answer of a reply and tells whether it says that something is not
 // there.
-func (f *forwarder) read(s step, e errand, reply []byte, begin time.Time) (*answer, bool, error) {
+func (f *forwarder) read(s step, req request, reply []byte, begin time.Time) (*answer, bool, error) {
 	now := f.now()
-	e.source.health.took(s.server, now.Sub(begin))
-	o, err := survey(reply, e.end(), e.qtype)
+	req.source.health.measured(s.server, now.Sub(begin))
+	o, err := scan(reply, req.end(), req.qtype)
 	if err != nil {
 		return nil, false, s.wrap(err)
 	}
@@ -230,6 +230,6 @@ func (f *forwarder) read(s step, e errand, reply []byte, begin time.Time) (*answ
 	case dns.RcodeServerFailure, dns.RcodeRefused, dns.RcodeFormatError, dns.RcodeNotImplemented, dns.RcodeBadVers:
 		return nil, false, refusal{s.server, o.rcode}
 	}
-	a, err := newAnswer(reply, e.end(), o, now)
+	a, err := newAnswer(reply, req.end(), o, now)
 	return a, o.negative, err
 }

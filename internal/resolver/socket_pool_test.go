@@ -13,9 +13,9 @@ import (
 	"github.com/miekg/dns"
 )
 
-// stocked is a stock that opens its sockets at o.
-func stocked(o *loopback) *stock {
-	return &stock{open: o.Open, namespace: "box", spare: new(atomic.Int64)}
+// poolAt is a pool that opens its sockets at o.
+func poolAt(o *loopback) *socketPool {
+	return &socketPool{open: o.Open, namespace: "box", spare: new(atomic.Int64)}
 }
 
 // left are the sockets that were opened and not connected, and are not closed.
@@ -32,7 +32,7 @@ func (o *loopback) left() (open int) {
 
 func TestStocksGrowWithDemand(t *testing.T) {
 	o := newLoopback()
-	s := stocked(o)
+	s := poolAt(o)
 	taken := map[*os.File]bool{}
 	for range 40 {
 		socket, err := s.take(t.Context(), "udp4")
@@ -69,7 +69,7 @@ func TestStocksGrowWithDemand(t *testing.T) {
 
 func TestStocksAreBoundedTogether(t *testing.T) {
 	o := newLoopback()
-	s := stocked(o)
+	s := poolAt(o)
 	s.spare.Store(maxSpare)
 	defer s.close()
 	for range 3 {
@@ -86,7 +86,7 @@ func TestStocksAreBoundedTogether(t *testing.T) {
 
 func TestStocksAtManyHands(t *testing.T) {
 	o := newLoopback()
-	s := stocked(o)
+	s := poolAt(o)
 	var mu sync.Mutex
 	taken := map[*os.File]bool{}
 	var all sync.WaitGroup
@@ -120,7 +120,7 @@ func TestStocksAtManyHands(t *testing.T) {
 	}
 }
 
-// TestNothingIsLeftInASandbox: neither a stock nor a query that is out keeps a
+// TestNothingIsLeftInASandbox: neither a pool nor a query that is out keeps a
 // namespace alive.
 func TestNothingIsLeftInASandbox(t *testing.T) {
 	o := newLoopback()
