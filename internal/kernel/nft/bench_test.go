@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest/namespaces"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest/published"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -17,7 +19,7 @@ import (
 func BenchmarkApply(b *testing.B) {
 	for _, others := range []int{1, 1000, 10000} {
 		b.Run(fmt.Sprint(others), func(b *testing.B) {
-			n := newNamespace(b)
+			n := namespaces.New(b)
 			backend := newBackend(b, n)
 			resync(b, backend, manyPins(others)...)
 			one := added(desired.PortSecurity{Port: "veth-one", Bridge: "docker0", MAC: "02:42:ff:00:00:01", Addrs: addrs("172.17.0.2", "fd00:1::2")})
@@ -31,7 +33,7 @@ func BenchmarkApply(b *testing.B) {
 
 // BenchmarkResync compares everything and finds nothing to do.
 func BenchmarkResync(b *testing.B) {
-	n := newNamespace(b)
+	n := namespaces.New(b)
 	backend := newBackend(b, n)
 	rows := manyPins(1000)
 	resync(b, backend, rows...)
@@ -53,7 +55,7 @@ func manyPorts(count int, first uint16) (rows []desired.Row) {
 
 // TestTenThousandPorts publishes them in both families and removes them again.
 func TestTenThousandPorts(t *testing.T) {
-	n := newNamespace(t)
+	n := namespaces.New(t)
 	b := newBackend(t, n)
 	rows := manyPorts(10000, 20000)
 	deltas := added(rows...)
@@ -65,7 +67,7 @@ func TestTenThousandPorts(t *testing.T) {
 		t.Errorf("resync: %d writes, %q", r.Writes, r.Drift)
 	}
 	t.Logf("compared in %v", time.Since(start))
-	n.nft("delete element inet linkspan ports4_any { tcp . 29999 }; flush map inet linkspan ports6_any")
+	n.NFT("delete element inet linkspan ports4_any { tcp . 29999 }; flush map inet linkspan ports6_any")
 	if r, err := b.Check(t.Context(), rows); err != nil || len(r.Drift) != 1+4 {
 		t.Errorf("check: %q, %v", r.Drift, err)
 	}
@@ -85,7 +87,7 @@ func TestTenThousandPorts(t *testing.T) {
 
 // TestRangeIsOneElement publishes all ports there are.
 func TestRangeIsOneElement(t *testing.T) {
-	n := newNamespace(t)
+	n := namespaces.New(t)
 	b := newBackend(t, n)
 	rows := []desired.Row{
 		publish(model.UDP, "0.0.0.0", 1, 65535, "172.17.0.2", 1),
@@ -105,7 +107,7 @@ func BenchmarkPublish(b *testing.B) {
 	for _, others := range []int{0, 10000} {
 		for _, count := range []int{1, 100, 1000, 10000} {
 			b.Run(fmt.Sprintf("ports=%d,others=%d", count, others), func(b *testing.B) {
-				backend := newBackend(b, newNamespace(b))
+				backend := newBackend(b, namespaces.New(b))
 				resync(b, backend, manyPorts(others, 40000)...)
 				on := added(manyPorts(count, 20000)...)
 				off := make([]desired.Delta, len(on))
@@ -131,15 +133,15 @@ func BenchmarkConnect(b *testing.B) {
 	for _, others := range []int{0, 10000} {
 		for _, from := range []string{"outside", "localhost", "hairpin"} {
 			b.Run(fmt.Sprintf("from=%s,others=%d", from, others), func(b *testing.B) {
-				s := newStage(b, false, append(bothPorts(), manyPorts(others, 20000)...)...)
-				n, address := s.out, "192.0.2.1:8080"
+				s := published.NewHost(b, backend, false, append(published.Ports(), manyPorts(others, 20000)...)...)
+				n, address := s.Out, "192.0.2.1:8080"
 				switch from {
 				case "localhost":
-					n, address = s.host, "127.0.0.1:8080"
+					n, address = s.Host, "127.0.0.1:8080"
 				case "hairpin":
-					n = s.web
+					n = s.Web
 				}
-				n.do(func() error {
+				n.Do(func() error {
 					for b.Loop() {
 						c, err := net.Dial("tcp", address)
 						if err != nil {
@@ -159,7 +161,7 @@ func BenchmarkConnect(b *testing.B) {
 
 // BenchmarkTraffic reads the counters of many ports.
 func BenchmarkTraffic(b *testing.B) {
-	backend := newBackend(b, newNamespace(b))
+	backend := newBackend(b, namespaces.New(b))
 	resync(b, backend, manyPorts(1000, 20000)...)
 	for b.Loop() {
 		if _, err := backend.Traffic(b.Context()); err != nil {

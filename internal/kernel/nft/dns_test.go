@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest/namespaces"
 )
 
 const resolverAddr = "127.0.0.11"
@@ -23,10 +25,10 @@ type echo struct {
 	tcp net.Listener
 }
 
-func newEcho(t testing.TB, n *namespace, name, address string) echo {
+func newEcho(t testing.TB, n *namespaces.Namespace, name, address string) echo {
 	t.Helper()
 	var e echo
-	n.do(func() (err error) {
+	n.Do(func() (err error) {
 		if e.udp, err = net.ListenPacket("udp4", address); err != nil {
 			return err
 		}
@@ -65,10 +67,10 @@ func (e echo) ports() (udp, tcp uint16) {
 }
 
 // dialIn connects from inside the namespace; control may set socket options.
-func dialIn(t testing.TB, n *namespace, network, address string, control func(fd int) error) net.Conn {
+func dialIn(t testing.TB, n *namespaces.Namespace, network, address string, control func(fd int) error) net.Conn {
 	t.Helper()
 	var c net.Conn
-	n.do(func() (err error) {
+	n.Do(func() (err error) {
 		d := net.Dialer{Timeout: 5 * time.Second, Control: func(_, _ string, raw syscall.RawConn) (err error) {
 			if control != nil {
 				_ = raw.Control(func(fd uintptr) { err = control(int(fd)) })
@@ -105,9 +107,9 @@ func TestRedirectDNS(t *testing.T) {
 			"add chain ip own nat { type nat hook postrouting priority 100; }; add rule ip own nat oifname eth0 masquerade"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			n := newNamespace(t)
+			n := namespaces.New(t)
 			if c.ruleset != "" {
-				n.nft(c.ruleset)
+				n.NFT(c.ruleset)
 			}
 			newEcho(t, n, "own:", "0.0.0.0:53") // a container's own server
 			first, second := newEcho(t, n, "first:", resolverAddr+":0"), newEcho(t, n, "second:", resolverAddr+":0")
@@ -122,21 +124,21 @@ func TestRedirectDNS(t *testing.T) {
 			if got := ask(t, dialIn(t, n, "udp4", "127.0.0.1:53", nil), "x"); got != "own:x" {
 				t.Errorf("the container's own server answers %q", got)
 			}
-			if got := n.nft("list", "table", "ip", dnsTableName); strings.Count(got, "our resolver") != 6 {
+			if got := n.NFT("list", "table", "ip", dnsTableName); strings.Count(got, "our resolver") != 6 {
 				t.Errorf("table:\n%s", got)
 			}
 		})
 	}
 }
 
-func redirect(t *testing.T, n *namespace, udp, tcp uint16) {
+func redirect(t *testing.T, n *namespaces.Namespace, udp, tcp uint16) {
 	t.Helper()
-	if err := RedirectDNS(n.fd(), udp, tcp); err != nil {
+	if err := RedirectDNS(n.FD(), udp, tcp); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func checkResolver(t *testing.T, n *namespace, name string) {
+func checkResolver(t *testing.T, n *namespaces.Namespace, name string) {
 	t.Helper()
 	const server = resolverAddr + ":53"
 	if got := ask(t, dialIn(t, n, "udp4", server, nil), "connected"); got != name+"connected" {
@@ -153,10 +155,10 @@ func checkResolver(t *testing.T, n *namespace, name string) {
 
 // checkUnconnected looks at the address that the answer comes from: resolvers
 // ignore answers from elsewhere than they asked.
-func checkUnconnected(t *testing.T, n *namespace, name string) {
+func checkUnconnected(t *testing.T, n *namespaces.Namespace, name string) {
 	t.Helper()
 	var c net.PacketConn
-	n.do(func() (err error) {
+	n.Do(func() (err error) {
 		c, err = net.ListenPacket("udp4", "0.0.0.0:0")
 		return err
 	})
@@ -176,7 +178,7 @@ func checkUnconnected(t *testing.T, n *namespace, name string) {
 // checkComputedChecksum sends a datagram in two parts, for which the kernel
 // computes the checksum at once rather than leaving it to the device: so it
 // must be corrected, and the receiver verifies it.
-func checkComputedChecksum(t *testing.T, n *namespace, name string) {
+func checkComputedChecksum(t *testing.T, n *namespaces.Namespace, name string) {
 	t.Helper()
 	c := dialIn(t, n, "udp4", resolverAddr+":53", nil)
 	raw, err := c.(*net.UDPConn).SyscallConn()
@@ -192,7 +194,7 @@ func checkComputedChecksum(t *testing.T, n *namespace, name string) {
 	}
 }
 
-func checkTCP(t *testing.T, n *namespace, name string) {
+func checkTCP(t *testing.T, n *namespaces.Namespace, name string) {
 	t.Helper()
 	c := dialIn(t, n, "tcp4", resolverAddr+":53", nil)
 	if got := c.RemoteAddr().String(); got != resolverAddr+":53" {
@@ -212,13 +214,13 @@ func checkTCP(t *testing.T, n *namespace, name string) {
 // BenchmarkRedirectDNS measures a first call, the one that is on the path of a
 // container's start.
 func BenchmarkRedirectDNS(b *testing.B) {
-	n := newNamespace(b)
+	n := namespaces.New(b)
 	for b.Loop() {
-		if err := RedirectDNS(n.fd(), 10053, 10053); err != nil {
+		if err := RedirectDNS(n.FD(), 10053, 10053); err != nil {
 			b.Fatal(err)
 		}
 		b.StopTimer()
-		c, err := dial(n.fd())
+		c, err := dial(n.FD())
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -230,11 +232,11 @@ func BenchmarkRedirectDNS(b *testing.B) {
 }
 
 func TestRedirectIsLookedAt(t *testing.T) {
-	n := newNamespace(t)
+	n := namespaces.New(t)
 	holds := func(udp, tcp uint16) bool {
 		t.Helper()
 		var ok bool
-		n.do(func() (err error) {
+		n.Do(func() (err error) {
 			ok, err = DNSRedirected(context.Background(), 0, udp, tcp)
 			return err
 		})
@@ -250,12 +252,12 @@ func TestRedirectIsLookedAt(t *testing.T) {
 		{"chain emptied", "flush chain ip " + dnsTableName + " output"},
 		{"a rule before", "insert rule ip " + dnsTableName + " output accept"},
 	} {
-		n.do(func() error { return RedirectDNS(0, 1001, 1002) })
+		n.Do(func() error { return RedirectDNS(0, 1001, 1002) })
 		if !holds(1001, 1002) || holds(1002, 1001) {
 			t.Errorf("%s: the redirect is not known again", c.what)
 		}
 		if c.command != "" {
-			n.nft(c.command)
+			n.NFT(c.command)
 		}
 		if got, want := holds(1001, 1002), c.command == ""; got != want {
 			t.Errorf("%s: holds %t, want %t", c.what, got, want)

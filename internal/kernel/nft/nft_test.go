@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest/namespaces"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -104,9 +105,8 @@ func publish(p model.Protocol, host string, first, last uint16, to string, toFir
 
 // ruleset is what nft lists, with the elements of each set on one line and in
 // order: sets are hashes with a random seed.
-func ruleset(n *namespace) string {
-	n.t.Helper()
-	return regexp.MustCompile(`elements = \{([^}]*)\}`).ReplaceAllStringFunc(n.nft("list", "ruleset"), func(s string) string {
+func ruleset(n *namespaces.Namespace) string {
+	return regexp.MustCompile(`elements = \{([^}]*)\}`).ReplaceAllStringFunc(n.NFT("list", "ruleset"), func(s string) string {
 		inner := strings.TrimSuffix(strings.TrimPrefix(s, "elements = {"), "}")
 		var elements []string
 		for _, e := range strings.Split(inner, ",") {
@@ -118,7 +118,7 @@ func ruleset(n *namespace) string {
 }
 
 func TestRulesetReadsWell(t *testing.T) {
-	n := newNamespace(t)
+	n := namespaces.New(t)
 	resync(t, newBackend(t, n), sampleRows()...)
 	golden(t, "ruleset.nft", ruleset(n))
 }
@@ -164,7 +164,7 @@ func TestRenderRefuses(t *testing.T) {
 }
 
 func TestSubnetsAtTheEdge(t *testing.T) {
-	n := newNamespace(t)
+	n := namespaces.New(t)
 	b := newBackend(t, n)
 	var rows []desired.Row
 	for _, s := range []string{"0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1"} {
@@ -174,7 +174,7 @@ func TestSubnetsAtTheEdge(t *testing.T) {
 	if r := resync(t, b, rows...); r.Writes != 0 {
 		t.Errorf("resync after apply: %+v", r)
 	}
-	got := n.nft("list", "set", "inet", "linkspan", "masq4")
+	got := n.NFT("list", "set", "inet", "linkspan", "masq4")
 	if !strings.Contains(got, "0.0.0.0/1, 128.0.0.0/1") {
 		t.Errorf("masq4: %s", got)
 	}
@@ -182,7 +182,7 @@ func TestSubnetsAtTheEdge(t *testing.T) {
 
 // TestSubnetReplaced replaces a subnet by one that overlaps it.
 func TestSubnetReplaced(t *testing.T) {
-	n := newNamespace(t)
+	n := namespaces.New(t)
 	b := newBackend(t, n)
 	narrow := desired.Masquerade{Bridge: "br0", Subnet: prefix("10.0.0.0/24")}
 	wide := desired.Masquerade{Bridge: "br0", Subnet: prefix("10.0.0.0/16")}
@@ -226,11 +226,11 @@ func TestResyncRepairs(t *testing.T) {
 		{"foreign table", "add table inet other; add chain inet other c", "", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			n := newNamespace(t)
+			n := namespaces.New(t)
 			b := newBackend(t, n)
 			resync(t, b, sampleRows()...)
 			whole := ruleset(n)
-			n.nft(c.broken)
+			n.NFT(c.broken)
 			broken := ruleset(n)
 			if r, err := b.Check(t.Context(), sampleRows()); err != nil || r.Writes != 0 || (len(r.Drift) > 0) != (c.said != "") || ruleset(n) != broken {
 				t.Fatalf("check: %+v, %v", r, err)
@@ -269,16 +269,16 @@ func sections(ruleset string) string {
 }
 
 func TestApplyWithoutTables(t *testing.T) {
-	n := newNamespace(t)
+	n := namespaces.New(t)
 	b := newBackend(t, n)
 	rows := sampleRows()
 	apply(t, b, added(rows...)...)
-	n.nft("flush ruleset")
+	n.NFT("flush ruleset")
 	one := desired.PortSecurity{Port: "veth0c", Bridge: "br-quiet", MAC: "02:42:ac:12:00:02", Addrs: addrs("172.18.0.2")}
 	if err := b.Apply(t.Context(), added(one)); !errors.Is(err, ErrTableLost) {
 		t.Fatalf("apply to a flushed ruleset: %v", err)
 	}
-	if got := n.nft("list", "set", "bridge", "linkspan", "pin_ip4"); !strings.Contains(got, "172.18.0.2") {
+	if got := n.NFT("list", "set", "bridge", "linkspan", "pin_ip4"); !strings.Contains(got, "172.18.0.2") {
 		t.Errorf("the delta itself was not written: %s", got)
 	}
 	resync(t, b, append(rows, one)...)
@@ -288,11 +288,11 @@ func TestApplyWithoutTables(t *testing.T) {
 }
 
 func TestApplyDeletesWhatIsGone(t *testing.T) {
-	n := newNamespace(t)
+	n := namespaces.New(t)
 	b := newBackend(t, n)
 	rows := sampleRows()
 	apply(t, b, added(rows...)...)
-	n.nft("delete element bridge linkspan pinned { veth0a }; delete element inet linkspan masq6 { fd00:1::/64 }")
+	n.NFT("delete element bridge linkspan pinned { veth0a }; delete element inet linkspan masq6 { fd00:1::/64 }")
 	var deltas []desired.Delta
 	for _, d := range added(rows...) {
 		deltas = append(deltas, d.Invert())
@@ -304,7 +304,7 @@ func TestApplyDeletesWhatIsGone(t *testing.T) {
 }
 
 func TestApplyNamesTheRowAtFault(t *testing.T) {
-	n := newNamespace(t)
+	n := namespaces.New(t)
 	b := newBackend(t, n)
 	apply(t, b, added(desired.Masquerade{Bridge: "br0", Subnet: prefix("10.0.0.0/8")})...)
 	good := desired.BridgePolicy{Bridge: "br1"}
@@ -324,14 +324,14 @@ func TestApplyNamesTheRowAtFault(t *testing.T) {
 }
 
 func TestApplyInManyChunks(t *testing.T) {
-	n := newNamespace(t)
+	n := namespaces.New(t)
 	b := newBackend(t, n)
 	rows := manyPins(3000)
 	apply(t, b, added(rows...)...)
 	if r := resync(t, b, rows...); r.Writes != 0 {
 		t.Errorf("resync: %d writes, %q", r.Writes, r.Drift)
 	}
-	n.nft("flush ruleset")
+	n.NFT("flush ruleset")
 	if r := resync(t, b, rows...); r.Writes < 4*3000 || len(r.Drift) > 100 {
 		t.Errorf("resync of all: %d writes, %d lines of drift", r.Writes, len(r.Drift))
 	}
@@ -357,7 +357,7 @@ func manyPins(count int) []desired.Row {
 // TestPathIndependence walks at random through sets of rows; wherever the walk
 // is, a resync must find the kernel as if it had been written at once.
 func TestPathIndependence(t *testing.T) {
-	n := newNamespace(t)
+	n := namespaces.New(t)
 	b := newBackend(t, n)
 	rng := rand.New(rand.NewPCG(1, 2))
 	now := map[desired.Key]desired.Row{}

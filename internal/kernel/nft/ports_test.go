@@ -1,237 +1,28 @@
 package nft
 
 import (
-	"encoding/binary"
-	"fmt"
-	"net/netip"
-	"slices"
 	"strings"
+	"testing"
 
-	"github.com/linkspan/linkspan/internal/desired"
-	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest/published"
 )
 
-// Host addresses on the way to the machine "out".
-const (
-	uplink4 = "192.0.2.1"
-	uplink6 = "2001:db8::1"
-)
-
-// portRows publish ports of the places in every form.
-func portRows() []desired.Row {
-	a1, a2, b1, q1, i1 := placeOf("a1"), placeOf("a2"), placeOf("b1"), placeOf("q1"), placeOf("i1")
-	open := placeOf("open")
-	return slices.Concat(
-		published("0.0.0.0", "::", 8080, 8080, a1, 80),
-		published(uplink4, uplink6, 8081, 8081, b1, 81),
-		published("127.0.0.1", "", 8082, 8082, a1, 82),
-		published("0.0.0.0", "::", 8090, 8090, q1, 90),
-		published("0.0.0.0", "::", 8095, 8095, i1, 95), // of an internal network: stays closed
-		published("0.0.0.0", "::", 9000, 9009, a2, 9000),
-		published(uplink4, uplink6, 9200, 9209, a2, 9200),
-		published(uplink4, uplink6, 9100, 9102, a1, 80),
-		[]desired.Row{
-			desired.Direct{Bridge: "br-b", Addr: netip.MustParseAddr(open.ip4)},
-			desired.Direct{Bridge: "br-b", Addr: netip.MustParseAddr(open.ip6)},
-			direct(b1.ip4, 7000, 7000), direct(b1.ip6, 7000, 7000),
-			direct(b1.ip4, 7100, 7109), direct(b1.ip6, 7100, 7109),
-			desired.DirectICMP{Bridge: "br-b", Addr: netip.MustParseAddr(b1.ip4)},
-			desired.DirectICMP{Bridge: "br-b", Addr: netip.MustParseAddr(b1.ip6)},
-			trusted(b1.ip4, 7200, 7200), trusted(b1.ip6, 7200, 7200),
-			trusted(b1.ip4, 7300, 7309), trusted(b1.ip6, 7300, 7309),
-		})
-}
-
-// published is one row for each family that a host address is given for.
-func published(host4, host6 string, first, last uint16, p place, to uint16) (out []desired.Row) {
-	for host, addr := range map[string]string{host4: p.ip4, host6: p.ip6} {
-		if host != "" {
-			row := publish(model.UDP, host, first, last, addr, to)
-			row.Bridge = p.bridge
-			out = append(out, row)
-		}
+// TestPortsDrift: what somebody removes is noticed, named and put back.
+func TestPortsDrift(t *testing.T) {
+	s := published.NewHost(t, backend, false, published.Ports()...)
+	want := append(published.Rows(), published.Ports()...)
+	s.Host.NFT("delete element inet linkspan ports4_any { tcp . 8080 }; delete element inet linkspan open_any_ranges { ipv4 . tcp . 78-82 }")
+	r, err := s.Firewall.Check(t.Context(), want)
+	if err != nil || len(r.Drift) != 2 || !strings.Contains(strings.Join(r.Drift, "\n"), "tcp . 8080 : 10.1.0.11 . 80: missing") {
+		t.Errorf("check: %q, %v", r.Drift, err)
 	}
-	return out
-}
-
-func direct(addr string, first, last uint16) desired.Direct {
-	return desired.Direct{Bridge: "br-b", Addr: netip.MustParseAddr(addr), Protocol: model.UDP, First: first, Last: last}
-}
-
-// trusted is open to what comes by the interface to the machine "out".
-func trusted(addr string, first, last uint16) desired.DirectFrom {
-	return desired.DirectFrom{Interface: placeOf("out").host, Direct: direct(addr, first, last)}
-}
-
-// visit is a datagram to a port of the host, by its address of either family.
-type visit struct {
-	from string // place
-	ip   string // host's address
-	port uint16
-	src  string // if it is not the place's own
-}
-
-// to makes a trial of it that ends at a place and port there, or must not.
-func (v visit) to(what, place string, port uint16) trial {
-	from := placeOf(v.from)
-	src := v.src
-	if src == "" {
-		src = sameFamily(v.ip, from.ip4, from.ip6)
+	if r := resync(t, s.Firewall, want...); r.Writes != 2 {
+		t.Errorf("repair: %+v", r)
 	}
-	return trial{
-		name: fmt.Sprintf("%s: %s to %s port %d", what, v.from, v.ip, v.port), from: v.from, to: place,
-		arrive: port != 0, port: port,
-		frame: func(id int) []byte {
-			return udpFrame(from.gatewayMAC(), from.mac, src, v.ip, uint16(10000+id), v.port, id)
-		},
+	if r := resync(t, s.Firewall, want...); r.Writes != 0 {
+		t.Errorf("second repair: %+v", r)
 	}
-}
-
-func sameFamily(as, ip4, ip6 string) string {
-	if netip.MustParseAddr(as).Is4() {
-		return ip4
+	if s.Out.Ask("192.0.2.1:8080", enough) == "" || s.Out.Ask("192.0.2.1:80", enough) == "" {
+		t.Error("no answer after the repair")
 	}
-	return ip6
-}
-
-// seenFrom says which source the receiver sees.
-func (c trial) seenFrom(source string) trial {
-	c.source = source
-	return c
-}
-
-func portTrials() (out []trial) {
-	for _, host := range []string{uplink4, uplink6} {
-		out = append(out, outsideTrials(host)...)
-		out = append(out, hairpinTrials(host)...)
-		out = append(out, directTrials(host)...)
-	}
-	return append(out, localhostTrials()...)
-}
-
-// outsideTrials come from another machine.
-func outsideTrials(host string) []trial {
-	a2 := placeOf("a2")
-	return []trial{
-		visit{from: "out", ip: host, port: 8080}.to("published at every address", "a1", 80),
-		visit{from: "out", ip: sameFamily(host, "198.51.100.1", "2001:db8:1::1"), port: 8080}.to("published, another address", "a1", 80),
-		visit{from: "out", ip: host, port: 8081}.to("published at one address", "b1", 81),
-		visit{from: "out", ip: sameFamily(host, "198.51.100.1", "2001:db8:1::1"), port: 8081}.to("not published at this address", "b1", 0),
-		visit{from: "out", ip: host, port: 8083}.to("not published", "a1", 0),
-		visit{from: "out", ip: host, port: 9005}.to("range", "a2", 9005),
-		visit{from: "out", ip: host, port: 9209}.to("range at one address", "a2", 9209),
-		visit{from: "out", ip: host, port: 9101}.to("shifted range", "a1", 81),
-		visit{from: "out", ip: host, port: 9010}.to("behind a range", "a2", 0),
-		visit{from: "out", ip: host, port: 8090}.to("icc=false", "q1", 90),
-		visit{from: "out", ip: host, port: 8095}.to("into an internal network", "i1", 0),
-		visit{from: "out", ip: host, port: 8080, src: sameFamily(host, a2.ip4, a2.ip6)}.to("with a container's source", "a1", 0),
-		visit{from: "out", ip: sameFamily(host, placeOf("a1").ip4, placeOf("a1").ip6), port: 80}.to("published port, direct route", "a1", 0),
-	}
-}
-
-// hairpinTrials come from containers.
-func hairpinTrials(host string) []trial {
-	gateway := sameFamily(host, "10.1.0.1", "fd01::1")
-	quiet := sameFamily(host, "10.4.0.1", "fd04::1")
-	manual := visit{from: "manual", ip: host, port: 8080}.to("same network, foreign port", "a1", 80).seenFrom(gateway)
-	manual.trueIfBridged = true
-	outside := sameFamily(host, placeOf("out").ip4, placeOf("out").ip6)
-	return []trial{
-		visit{from: "a2", ip: host, port: 8080}.to("same network", "a1", 80).seenFrom(gateway),
-		visit{from: "a2", ip: gateway, port: 8080}.to("same network, gateway's address", "a1", 80).seenFrom(gateway),
-		visit{from: "a1", ip: host, port: 8080}.to("the container itself", "a1", 80).seenFrom(gateway),
-		visit{from: "q1", ip: host, port: 8090}.to("the container itself, icc=false", "q1", 90).seenFrom(quiet),
-		visit{from: "b1", ip: host, port: 8080}.to("another network", "a1", 80),
-		visit{from: "b1", ip: gateway, port: 9001}.to("another network, range", "a2", 9001),
-		visit{from: "i1", ip: host, port: 8080}.to("from an internal network", "a1", 0),
-		visit{from: "a1", ip: outside, port: 8080}.to("port of that number elsewhere", "out", 8080).seenFrom(host),
-		visit{from: "q2", ip: host, port: 8090}.to("same network, icc=false", "q1", 90).seenFrom(quiet),
-		manual,
-	}
-}
-
-func directTrials(host string) []trial {
-	open, b1 := placeOf("open"), placeOf("b1")
-	openIP, b1IP := sameFamily(host, open.ip4, open.ip6), sameFamily(host, b1.ip4, b1.ip6)
-	return []trial{
-		visit{from: "out", ip: openIP, port: 1234}.to("direct", "open", 1234),
-		visit{from: "a1", ip: openIP, port: 1234}.to("direct, from another network", "open", 1234),
-		visit{from: "i1", ip: openIP, port: 1234}.to("direct, from an internal network", "open", 0),
-		visit{from: "out", ip: b1IP, port: 7000}.to("direct to a port", "b1", 7000),
-		visit{from: "out", ip: b1IP, port: 7109}.to("direct to a range", "b1", 7109),
-		visit{from: "out", ip: b1IP, port: 7001}.to("direct to another port", "b1", 0),
-		visit{from: "out", ip: b1IP, port: 7200}.to("by a trusted interface", "b1", 7200),
-		visit{from: "far", ip: b1IP, port: 7200}.to("by another interface", "b1", 0),
-		visit{from: "a1", ip: b1IP, port: 7200}.to("from another network", "b1", 0),
-		visit{from: "out", ip: b1IP, port: 7305}.to("by a trusted interface, range", "b1", 7305),
-		visit{from: "far", ip: b1IP, port: 7305}.to("by another interface, range", "b1", 0),
-		visit{from: "out", ip: b1IP, port: 7310}.to("by a trusted interface, another port", "b1", 0),
-		ping("out", b1, b1IP, true), ping("a1", b1, b1IP, true), ping("i1", b1, b1IP, false),
-		ping("out", placeOf("a1"), sameFamily(host, placeOf("a1").ip4, placeOf("a1").ip6), false),
-	}
-}
-
-// ping is an echo request to a container's own address.
-func ping(from string, to place, ip string, arrive bool) trial {
-	p := placeOf(from)
-	src := sameFamily(ip, p.ip4, p.ip6)
-	return trial{
-		name: fmt.Sprintf("ping: %s to %s", from, ip), from: from, to: to.name, arrive: arrive,
-		frame: func(id int) []byte { return echoFrame(p.gatewayMAC(), p.mac, src, ip, id) },
-	}
-}
-
-// localhostTrials claim to be, or to be for, the host itself. IPv6 has nothing
-// to route ::1 with.
-func localhostTrials() []trial {
-	return []trial{
-		visit{from: "out", ip: "127.0.0.1", port: 8082}.to("published on localhost", "a1", 0),
-		visit{from: "a2", ip: "127.0.0.1", port: 8082}.to("published on localhost", "a1", 0),
-		visit{from: "b1", ip: "127.0.0.1", port: 8080}.to("by localhost from another network", "a1", 0),
-		visit{from: "out", ip: uplink4, port: 8080, src: "127.0.0.1"}.to("with a localhost source", "a1", 0),
-		visit{from: "manual", ip: uplink4, port: 8080, src: "127.0.0.1"}.to("with a localhost source", "a1", 0),
-		visit{from: "out", ip: uplink6, port: 8080, src: "fe80::2"}.to("with a link-local source", "a1", 0),
-		{name: "own broadcast", from: "a1", to: "a1", frame: arpFromA1(1, placeOf("a1").mac, placeOf("a1").ip4, placeOf("a2").ip4)},
-	}
-}
-
-// isLocal tells whether an address is the host's.
-func isLocal(a netip.Addr) bool {
-	if a.IsLoopback() {
-		return true
-	}
-	for _, p := range places() {
-		for _, g := range []string{gateway(p.ip4, 24), gateway(p.ip6, 64)} {
-			if strings.HasPrefix(g, a.String()+"/") {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// placeAt returns who has an address.
-func placeAt(a netip.Addr) place {
-	for _, p := range places() {
-		if a.String() == p.ip4 || a.String() == p.ip6 {
-			return p
-		}
-	}
-	return place{}
-}
-
-// readdressed is the frame after a translation of its destination, checksums
-// left as they were.
-func readdressed(frame []byte, to netip.AddrPort) []byte {
-	out := slices.Clone(frame)
-	h := hop{frame: out}
-	at, header := 14+16, 14+20
-	if h.kind() == etherIPv6 {
-		at, header = 14+24, 14+40
-	}
-	copy(out[at:], to.Addr().AsSlice())
-	if to.Port() != 0 {
-		binary.BigEndian.PutUint16(out[header+2:], to.Port())
-	}
-	return out
 }

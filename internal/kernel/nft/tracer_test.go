@@ -13,6 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest/frames"
 )
 
 // tracer runs frames through the ruleset that rows are rendered to, by reading
@@ -23,7 +25,7 @@ type tracer struct {
 	sets   map[string]map[element]bool
 }
 
-func newTracer(t *testing.T, rows []desired.Row) tracer {
+func newTracer(t testing.TB, rows []desired.Row) tracer {
 	t.Helper()
 	tables := skeleton("test")
 	sets, _, err := wanted(rows)
@@ -33,52 +35,73 @@ func newTracer(t *testing.T, rows []desired.Row) tracer {
 	return tracer{tables, indexOf(tables), sets}
 }
 
-// hop is one frame at one hook.
-type hop struct {
-	frame              []byte
-	iif, oif           string
-	iifGroup, oifGroup uint32
-	state              uint32          // of its connection; 0 is new
-	first              []byte          // the connection's first frame before translation, if that took place
-	nat                *netip.AddrPort // where a translation to takes it; port 0 for its own
-	mark               *uint32
+// hop is a packet with what expressions load of it.
+type hop struct{ firewalltest.Hop }
+
+// chains are those of a hook, in the order of their priorities.
+func chains(at firewalltest.Hook) (family byte, names []string) {
+	switch at {
+	case firewalltest.BridgePrerouting:
+		return unix.NFPROTO_BRIDGE, []string{"prerouting"}
+	case firewalltest.BridgeForward:
+		return unix.NFPROTO_BRIDGE, []string{"forward"}
+	case firewalltest.BridgeForwardLate:
+		return unix.NFPROTO_BRIDGE, []string{"icc"}
+	case firewalltest.BridgeInput:
+		return unix.NFPROTO_BRIDGE, []string{"input", chainHear}
+	case firewalltest.BridgeOutput:
+		return unix.NFPROTO_BRIDGE, []string{"output"}
+	case firewalltest.Prerouting:
+		return unix.NFPROTO_INET, []string{"early"}
+	case firewalltest.TranslateDestination:
+		return unix.NFPROTO_INET, []string{"prerouting"}
+	case firewalltest.Input:
+		return unix.NFPROTO_INET, []string{"input"}
+	case firewalltest.Forward:
+		return unix.NFPROTO_INET, []string{"forward"}
+	case firewalltest.TranslateSource:
+		return unix.NFPROTO_INET, []string{"postrouting"}
+	}
+	panic("no such hook: " + at)
 }
 
-type verdict string
-
-const (
-	verdictAccept     verdict = "accept"
-	verdictDrop       verdict = "drop"
-	verdictMasquerade verdict = "masquerade"
-	verdictTranslate  verdict = "translate"
-	verdictNone       verdict = ""
-)
+// Run returns what the chains of a hook make of a packet: the first verdict that is no
+// accept.
+func (tr tracer) Run(at firewalltest.Hook, h firewalltest.Hop) firewalltest.Verdict {
+	family, names := chains(at)
+	for _, name := range names {
+		if v := tr.run(family, name, hop{h}); v != firewalltest.Accept {
+			return v
+		}
+	}
+	return firewalltest.Accept
+}
 
 // run returns what a chain makes of a frame; without a verdict of its own, the
 // policy.
-func (tr tracer) run(family byte, chain string, h hop) verdict {
+func (tr tracer) run(family byte, chain string, h hop) firewalltest.Verdict {
 	for _, t := range tr.tables {
 		if t.family == family {
-			if v := tr.chain(t, chain, h); v != verdictNone {
+			if v := tr.chain(t, chain, h); v != firewalltest.None {
 				return v
 			}
-			return verdictAccept
+			return firewalltest.Accept
 		}
 	}
 	panic("no such table")
 }
 
-func (tr tracer) chain(t table, name string, h hop) verdict {
+func (tr tracer) chain(t table, name string, h hop) firewalltest.Verdict {
 	for _, c := range t.chains {
 		if c.name != name {
 			continue
 		}
 		for _, r := range c.rules {
-			if v := tr.rule(t, r, h); v != verdictNone {
+			if v := tr.rule(t, r, h); v != firewalltest.None {
 				return v
 			}
 		}
-		return verdictNone
+		return firewalltest.None
 	}
 	panic("no such chain: " + name)
 }
@@ -94,14 +117,14 @@ func (r *registers) from(n uint32) []byte {
 	return r[(n-1)*16:]
 }
 
-func (tr tracer) rule(t table, r rule, h hop) verdict {
+func (tr tracer) rule(t table, r rule, h hop) firewalltest.Verdict {
 	var reg registers
 	for _, e := range r.exprs {
 		ok := true
 		switch e := e.(type) {
 		case *expr.Meta:
 			if e.SourceRegister {
-				*h.mark = binary.NativeEndian.Uint32(reg.from(e.Register))
+				*h.Mark = binary.NativeEndian.Uint32(reg.from(e.Register))
 				break
 			}
 			ok = put(&reg, e.Register, h.meta(e.Key))
@@ -111,10 +134,10 @@ func (tr tracer) rule(t table, r rule, h hop) verdict {
 			ok = put(&reg, e.Register, h.conntrack(e.Key))
 		case *expr.Fib:
 			if e.ResultOIF {
-				ok = put(&reg, e.Register, native32(h.wayBack()))
+				ok = put(&reg, e.Register, wayBackIndex(h.HasWayBack()))
 				break
 			}
-			ok = put(&reg, e.Register, native32(h.destinationType(e.FlagIIF)))
+			ok = put(&reg, e.Register, native32(h.DestinationType(e.FlagIIF)))
 		case *expr.Rt:
 			ok = put(&reg, e.Register, h.nextHop(e.Key))
 		case *expr.Dynset:
@@ -133,28 +156,36 @@ func (tr tracer) rule(t table, r rule, h hop) verdict {
 				copy(reg.from(e.DestRegister), data)
 			}
 		case *expr.NAT:
-			*h.nat = natTarget(e, &reg)
-			return verdictTranslate
+			*h.To = natTarget(e, &reg)
+			return firewalltest.Translate
 		case *expr.Masq:
-			return verdictMasquerade
+			return firewalltest.Masquerade
 		case *expr.Verdict:
 			return tr.decide(t, e, h)
 		default:
 			panic(fmt.Sprintf("the tracer does not know %T", e))
 		}
 		if !ok {
-			return verdictNone
+			return firewalltest.None
 		}
 	}
-	return verdictNone
+	return firewalltest.None
 }
 
 // nextHop is the destination: no trial goes farther than to a neighbour.
 func (h hop) nextHop(key expr.RtKey) []byte {
-	if (key == expr.RtNexthop4) != (h.kind() == etherIPv4) {
+	if (key == expr.RtNexthop4) != (h.Kind() == frames.IPv4) {
 		return nil
 	}
-	return h.destination().AsSlice()
+	return h.Destination().AsSlice()
+}
+
+// wayBackIndex is the index of an interface; 0 is none.
+func wayBackIndex(has bool) []byte {
+	if has {
+		return native32(1)
+	}
+	return native32(0)
 }
 
 func isLimit(e expr.Any) bool {
@@ -162,30 +193,12 @@ func isLimit(e expr.Any) bool {
 	return ok && l.Over
 }
 
-// wayBack is not 0 if what answers the packet leaves by the interface that it came
-// in by. All networks of the trials are /24 and /64.
-func (h hop) wayBack() uint32 {
-	source := h.source()
-	bits := 24
-	if source.Is6() {
-		bits = 64
-	}
-	for _, p := range places() {
-		for _, a := range []string{p.ip4, p.ip6} {
-			if p.device() == h.iif && netip.PrefixFrom(source, bits).Contains(netip.MustParseAddr(a)) {
-				return 1
-			}
-		}
-	}
-	return 0
-}
-
-func (tr tracer) decide(t table, v *expr.Verdict, h hop) verdict {
+func (tr tracer) decide(t table, v *expr.Verdict, h hop) firewalltest.Verdict {
 	switch v.Kind {
 	case expr.VerdictAccept:
-		return verdictAccept
+		return firewalltest.Accept
 	case expr.VerdictDrop:
-		return verdictDrop
+		return firewalltest.Drop
 	case expr.VerdictJump:
 		return tr.chain(t, v.Chain, h)
 	}
@@ -235,16 +248,16 @@ func natTarget(e *expr.NAT, reg *registers) netip.AddrPort {
 
 // conntrack reads from the connection as the kernel keeps it.
 func (h hop) conntrack(key expr.CtKey) []byte {
-	first := hop{frame: h.first}
-	if h.first == nil {
-		first.frame = h.frame
+	first := hop{firewalltest.Hop{Frame: h.First}}
+	if h.First == nil {
+		first.Frame = h.Frame
 	}
-	ip4 := first.kind() == etherIPv4
+	ip4 := first.Kind() == frames.IPv4
 	switch key {
 	case expr.CtKeySTATE:
-		return native32(cmp.Or(h.state, expr.CtStateBitNEW))
+		return native32(cmp.Or(h.State, expr.CtStateBitNEW))
 	case expr.CtKeySTATUS:
-		if h.first == nil {
+		if h.First == nil {
 			return native32(0)
 		}
 		return native32(1 << 5) // IPS_DST_NAT
@@ -252,65 +265,16 @@ func (h hop) conntrack(key expr.CtKey) []byte {
 		return first.payload(&expr.Payload{Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2})
 	case ctDestination4:
 		if ip4 {
-			return first.frame[14+16 : 14+20]
+			return first.Frame[14+16 : 14+20]
 		}
 		return nil
 	case ctDestination6:
 		if !ip4 {
-			return first.frame[14+24 : 14+40]
+			return first.Frame[14+24 : 14+40]
 		}
 		return nil
 	}
 	panic(fmt.Sprintf("the tracer does not know conntrack key %d", key))
-}
-
-// destinationType is what the destination is to the host, or to it by the incoming
-// interface alone.
-func (h hop) destinationType(here bool) uint32 {
-	dst := h.destination()
-	switch {
-	case dst.IsMulticast():
-		return unix.RTN_MULTICAST
-	case dst.String() == "255.255.255.255":
-		return unix.RTN_BROADCAST
-	case dst.String() == "fe80::1":
-		return unix.RTN_LOCAL
-	case isLocal(dst) && (!here || deviceOf(dst) == h.iif):
-		return unix.RTN_LOCAL
-	}
-	return unix.RTN_UNICAST
-}
-
-// source of an IP packet; invalid for other frames.
-func (h hop) source() netip.Addr {
-	switch h.kind() {
-	case etherIPv4:
-		return netip.AddrFrom4([4]byte(h.frame[14+12:]))
-	case etherIPv6:
-		return netip.AddrFrom16([16]byte(h.frame[14+8:]))
-	}
-	return netip.Addr{}
-}
-
-// deviceOf is the device that has an address of the host.
-func deviceOf(a netip.Addr) string {
-	for _, p := range places() {
-		if a.String() == hostOf(p.ip4, 24) || a.String() == hostOf(p.ip6, 64) {
-			return p.device()
-		}
-	}
-	return "lo"
-}
-
-// destination of an IP packet; invalid for other frames.
-func (h hop) destination() netip.Addr {
-	switch h.kind() {
-	case etherIPv4:
-		return netip.AddrFrom4([4]byte(h.frame[14+16:]))
-	case etherIPv6:
-		return netip.AddrFrom16([16]byte(h.frame[14+24:]))
-	}
-	return netip.Addr{}
 }
 
 // put fills a register, whole words, unless the packet has no such thing.
@@ -326,33 +290,31 @@ func put(reg *registers, n uint32, v []byte) bool {
 func (h hop) meta(key expr.MetaKey) []byte {
 	switch key {
 	case expr.MetaKeyIIFNAME:
-		return ifname(h.iif)
+		return ifname(h.In)
 	case expr.MetaKeyOIFNAME:
-		return ifname(h.oif)
+		return ifname(h.Out)
 	case expr.MetaKeyMARK:
-		return native32(*h.mark)
+		return native32(*h.Mark)
 	case expr.MetaKeyIIFGROUP:
-		return native32(h.iifGroup)
+		return native32(h.InGroup)
 	case expr.MetaKeyOIFGROUP:
-		return native32(h.oifGroup)
+		return native32(h.OutGroup)
 	case expr.MetaKeyNFPROTO:
-		if h.kind() == etherIPv6 {
+		if h.Kind() == frames.IPv6 {
 			return []byte{unix.NFPROTO_IPV6}
 		}
 		return []byte{unix.NFPROTO_IPV4}
 	case expr.MetaKeyL4PROTO:
-		switch h.kind() {
-		case etherIPv4:
-			return h.frame[23:24]
-		case etherIPv6:
-			return h.frame[20:21]
+		switch h.Kind() {
+		case frames.IPv4:
+			return h.Frame[23:24]
+		case frames.IPv6:
+			return h.Frame[20:21]
 		}
 		return nil
 	}
 	panic(fmt.Sprintf("the tracer does not know meta key %d", key))
 }
-
-func (h hop) kind() uint16 { return binary.BigEndian.Uint16(h.frame[12:]) }
 
 func (h hop) payload(e *expr.Payload) []byte {
 	start := uint32(0)
@@ -360,17 +322,17 @@ func (h hop) payload(e *expr.Payload) []byte {
 	case expr.PayloadBaseNetworkHeader:
 		start = 14
 	case expr.PayloadBaseTransportHeader:
-		switch h.kind() {
-		case etherIPv4:
-			start = 14 + uint32(h.frame[14]&0xf)*4
-		case etherIPv6:
+		switch h.Kind() {
+		case frames.IPv4:
+			start = 14 + uint32(h.Frame[14]&0xf)*4
+		case frames.IPv6:
 			start = 14 + 40
 		default:
 			return nil
 		}
 	}
-	if start += e.Offset; start+e.Len > uint32(len(h.frame)) {
+	if start += e.Offset; start+e.Len > uint32(len(h.Frame)) {
 		return nil
 	}
-	return h.frame[start : start+e.Len]
+	return h.Frame[start : start+e.Len]
 }

@@ -1,4 +1,4 @@
-package nft
+package firewalltest
 
 import (
 	"bytes"
@@ -12,23 +12,25 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest/frames"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest/namespaces"
 )
 
-// place is somewhere that frames come from and arrive at: a namespace at the
+// Place is somewhere that frames come from and arrive at: a namespace at the
 // other end of a cable to the host.
-type place struct {
+type Place struct {
 	name   string
 	host   string // the host's end of the cable
 	bridge string // that the host's end is a port of; empty for another machine
-	mac    string
-	ip4    string
-	ip6    string
+	MAC    string
+	IP4    string
+	IP6    string
 	ours   bool // in our interface group
 	pinned bool
 	mode   desired.PortMode
 }
 
-const uplinkMAC = "02:00:00:00:ff:01" // of the host, on every cable to another machine
+const UplinkMAC = "02:00:00:00:ff:01" // of the host, on every cable to another machine
 
 // onLink4 is a link-local address that every container was given (--link-local-ip).
 const onLink4 = "169.254.9.9"
@@ -41,8 +43,8 @@ const elsewhere4, elsewhere6 = "10.2.0.77", "fd02::77"
 // another network, of which one is open to direct routing; two on an internal one;
 // two that may not talk to one another, and like ones of either kind on both; and
 // two other machines.
-func places() []place {
-	return []place{
+func Places() []Place {
+	return []Place{
 		{"a1", "va1", "br-a", "02:00:00:00:0a:01", "10.1.0.11", "fd01::11", true, true, ""},
 		{"a2", "va2", "br-a", "02:00:00:00:0a:02", "10.1.0.12", "fd01::12", true, true, ""},
 		{"dead", "vdead", "br-a", "02:00:00:00:0a:03", "10.1.0.13", "fd01::13", true, false, ""},
@@ -63,23 +65,23 @@ func places() []place {
 	}
 }
 
-func (p place) group() uint32 {
+func (p Place) group() uint32 {
 	if p.ours {
 		return desired.PortGroup
 	}
 	return 0
 }
 
-// gatewayMAC is where the host is reached from the place.
-func (p place) gatewayMAC() string {
+// GatewayMAC is where the host is reached from the place.
+func (p Place) GatewayMAC() string {
 	if p.bridge == "" {
-		return uplinkMAC
+		return UplinkMAC
 	}
 	return "02:00:00:00:00:" + map[string]string{"br-a": "0a", "br-b": "0b", "br-i": "01", "br-q": "09"}[p.bridge]
 }
 
 // device is what routing sees at the host's end.
-func (p place) device() string {
+func (p Place) device() string {
 	if p.bridge == "" {
 		return p.host
 	}
@@ -89,7 +91,9 @@ func (p place) device() string {
 // chosen are the addresses that containers of br-b leave under.
 var chosen = map[string]netip.Addr{"br-b4": netip.MustParseAddr("192.0.2.7"), "br-b6": netip.MustParseAddr("2001:db8::7")}
 
-func labRows(guard bool) []desired.Row {
+// Rows are the policy of the lab: those of networks, ports, published ports and links; guard
+// has nothing forwarded between the two other machines.
+func Rows(guard bool) []desired.Row {
 	rows := []desired.Row{
 		desired.BridgePolicy{Bridge: "br-a", ICC: true},
 		desired.BridgePolicy{Bridge: "br-b", ICC: true},
@@ -104,26 +108,26 @@ func labRows(guard bool) []desired.Row {
 			desired.Masquerade{Bridge: bridge, Subnet: prefix(fmt.Sprintf("fd0%d::/64", n)), Source: chosen[bridge+"6"]})
 	}
 	seen := map[string]bool{}
-	for _, p := range places() {
+	for _, p := range Places() {
 		if p.pinned {
-			rows = append(rows, p.pin())
+			rows = append(rows, p.Pin())
 		}
 		if p.bridge != "" && !seen[p.bridge] {
 			seen[p.bridge] = true
-			rows = append(rows, desired.Identity{Bridge: p.bridge, MACs: []string{p.gatewayMAC()},
-				Addrs: addrs(gatewayAddr(p.ip4, 24), gatewayAddr(p.ip6, 64), "fe80::1", ownLinkLocal(p.gatewayMAC()))})
+			rows = append(rows, desired.Identity{Bridge: p.bridge, MACs: []string{p.GatewayMAC()},
+				Addrs: addrs(gatewayAddr(p.IP4, 24), gatewayAddr(p.IP6, 64), "fe80::1", ownLinkLocal(p.GatewayMAC()))})
 		}
 	}
-	rows = append(rows, desired.Identity{MACs: []string{uplinkMAC}, Addrs: addrs("192.0.2.1", "2001:db8::1", "198.51.100.1", "2001:db8:1::1")})
-	rows = append(rows, desired.Elsewhere{Port: placeOf("a1").host, Addrs: addrs(elsewhere4, elsewhere6)})
+	rows = append(rows, desired.Identity{MACs: []string{UplinkMAC}, Addrs: addrs("192.0.2.1", "2001:db8::1", "198.51.100.1", "2001:db8:1::1")})
+	rows = append(rows, desired.Elsewhere{Port: PlaceOf("a1").host, Addrs: addrs(elsewhere4, elsewhere6)})
 	return append(append(rows, portRows()...), linkRows()...)
 }
 
-// pin is the policy of the place's port.
-func (p place) pin() desired.PortSecurity {
-	r := desired.PortSecurity{Port: p.host, Bridge: p.bridge, MAC: p.mac, Addrs: addrs(p.ip4, p.ip6, onLink4, ownLinkLocal(p.mac)), Mode: p.mode}
+// Pin is the policy of the place's port.
+func (p Place) Pin() desired.PortSecurity {
+	r := desired.PortSecurity{Port: p.host, Bridge: p.bridge, MAC: p.MAC, Addrs: addrs(p.IP4, p.IP6, onLink4, ownLinkLocal(p.MAC)), Mode: p.mode}
 	if p.mode != desired.PortPinned {
-		for i, a := range []string{p.ip4, p.ip6} {
+		for i, a := range []string{p.IP4, p.IP6} {
 			r.Subnets = append(r.Subnets, netip.PrefixFrom(netip.MustParseAddr(a), []int{24, 64}[i]).Masked())
 		}
 	}
@@ -133,40 +137,41 @@ func (p place) pin() desired.PortSecurity {
 // ownLinkLocal is the address that a kernel makes of a MAC address (RFC 4291,
 // appendix A).
 func ownLinkLocal(mac string) string {
-	m := parseMAC(mac)
+	m := frames.MAC(mac)
 	return netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 8: m[0] ^ 2, 9: m[1], 10: m[2], 11: 0xff, 12: 0xfe, 13: m[3], 14: m[4], 15: m[5]}).String()
 }
 
-// lab is the places for real.
-type lab struct {
+// Lab is the places for real.
+type Lab struct {
 	t      *testing.T
-	host   *namespace
-	spaces map[string]*namespace // by place
-	sinks  map[string]*sink      // by place
-	taps   map[string]int        // packet sockets, by place
+	Host   *namespaces.Namespace
+	spaces map[string]*namespaces.Namespace // by place
+	sinks  map[string]*sink                 // by place
+	taps   map[string]int                   // packet sockets, by place
 }
 
-func newLab(t *testing.T, bridgeNetfilter bool) *lab {
-	l := &lab{t: t, host: newNamespace(t), spaces: map[string]*namespace{}, sinks: map[string]*sink{}, taps: map[string]int{}}
-	l.host.sysctl("net/ipv4/ip_forward", "1")
-	l.host.sysctl("net/ipv6/conf/all/forwarding", "1")
+// NewLab makes the places, with or without bridge-nf-call-iptables, and no rules.
+func NewLab(t *testing.T, bridgeNetfilter bool) *Lab {
+	l := &Lab{t: t, Host: namespaces.New(t), spaces: map[string]*namespaces.Namespace{}, sinks: map[string]*sink{}, taps: map[string]int{}}
+	l.Host.Sysctl("net/ipv4/ip_forward", "1")
+	l.Host.Sysctl("net/ipv6/conf/all/forwarding", "1")
 	// Everywhere, so that nothing but the firewall guards localhost.
-	l.host.sysctl("net/ipv4/conf/all/route_localnet", "1")
+	l.Host.Sysctl("net/ipv4/conf/all/route_localnet", "1")
 	call := "0"
 	if bridgeNetfilter {
 		call = "1"
 	}
-	l.host.sysctl("net/bridge/bridge-nf-call-iptables", call)
-	l.host.sysctl("net/bridge/bridge-nf-call-ip6tables", call)
+	l.Host.Sysctl("net/bridge/bridge-nf-call-iptables", call)
+	l.Host.Sysctl("net/bridge/bridge-nf-call-ip6tables", call)
 	bridges := map[string]bool{}
-	for _, p := range places() {
+	for _, p := range Places() {
 		if p.bridge != "" && !bridges[p.bridge] {
 			bridges[p.bridge] = true
-			l.host.bridge(p.bridge, p.gatewayMAC(), gateway(p.ip4, 24), gateway(p.ip6, 64))
+			l.Host.Bridge(p.bridge, p.GatewayMAC(), gateway(p.IP4, 24), gateway(p.IP6, 64))
 		}
 		l.add(p)
 	}
-	l.tap("host", l.host, "br-a")
+	l.tap("host", l.Host, "br-a")
 	return l
 }
 
@@ -179,32 +184,32 @@ func gatewayAddr(ip string, bits int) string {
 	return netip.PrefixFrom(netip.MustParseAddr(ip), bits).Masked().Addr().Next().String()
 }
 
-func (l *lab) add(p place) {
-	n := newNamespace(l.t)
-	n.sysctl("net/ipv6/conf/all/disable_ipv6", "1") // it would only add noise
-	cable(l.host, p.host, uplinkMAC, n, "eth0", p.mac)
-	n.up("eth0")
+func (l *Lab) add(p Place) {
+	n := namespaces.New(l.t)
+	n.Sysctl("net/ipv6/conf/all/disable_ipv6", "1") // it would only add noise
+	namespaces.Cable(namespaces.End{In: l.Host, Name: p.host, MAC: UplinkMAC}, namespaces.End{In: n, Name: "eth0", MAC: p.MAC})
+	n.Up("eth0")
 	l.spaces[p.name] = n
 	if p.bridge != "" {
-		l.host.enslave(p.host, p.bridge, p.group())
+		l.Host.Enslave(p.host, p.bridge, p.group())
 		if p.ours {
-			l.host.port(p.host)
+			l.Host.Port(p.host)
 		}
 	} else {
-		l.host.address(p.host, gateway(p.ip4, 24), gateway(p.ip6, 64))
+		l.Host.Address(p.host, gateway(p.IP4, 24), gateway(p.IP6, 64))
 	}
-	l.host.neighbour(p.device(), p.ip4, p.mac)
-	l.host.neighbour(p.device(), p.ip6, p.mac)
+	l.Host.Neighbour(p.device(), p.IP4, p.MAC)
+	l.Host.Neighbour(p.device(), p.IP6, p.MAC)
 	l.tap(p.name, n, "eth0")
 }
 
 // tap opens a packet socket on an interface and collects what arrives there.
-func (l *lab) tap(name string, n *namespace, device string) {
+func (l *Lab) tap(name string, n *namespaces.Namespace, device string) {
 	l.t.Helper()
-	link, err := n.link.LinkByName(device)
-	n.must(err)
+	link, err := n.Link.LinkByName(device)
+	n.Must(err)
 	var fd int
-	n.do(func() (err error) {
+	n.Do(func() (err error) {
 		all := int(binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, unix.ETH_P_ALL)))
 		if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, all); err != nil {
 			return err
@@ -225,15 +230,16 @@ func (l *lab) tap(name string, n *namespace, device string) {
 	})
 }
 
-func (l *lab) send(from string, frame []byte) {
+// Send sends a frame from a place, or from the host ("host").
+func (l *Lab) Send(from string, frame []byte) {
 	l.t.Helper()
 	if _, err := unix.Write(l.taps[from], frame); err != nil {
 		l.t.Fatalf("send from %s: %v", from, err)
 	}
 }
 
-// arrives waits until a frame with the mark was seen at a place.
-func (l *lab) arrives(id int, at string) []byte {
+// Arrives waits until a frame with the mark was seen at a place.
+func (l *Lab) Arrives(id int, at string) []byte {
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); {
 		if frame := l.sinks[at].frame(id); frame != nil {
 			return frame
@@ -269,7 +275,7 @@ func (s *sink) collect(fd int, stop <-chan struct{}) {
 		if quotes(b[:n]) {
 			continue
 		}
-		start := mark(0)[:4]
+		start := frames.Mark(0)[:4]
 		if i := bytes.Index(b[:n], start); i >= 0 && i+8 <= n {
 			s.mu.Lock()
 			s.seen[int(binary.BigEndian.Uint32(b[i+4:]))] = bytes.Clone(b[:n])
@@ -284,7 +290,7 @@ func (s *sink) collect(fd int, stop <-chan struct{}) {
 func quotes(frame []byte) bool {
 	const next, kind, redirect = 14 + 6, 14 + 40, 137
 	return len(frame) > kind && binary.BigEndian.Uint16(frame[12:]) == unix.ETH_P_IPV6 &&
-		bytes.HasPrefix(frame[6:], parseMAC("02:00:00:00:00:00")[:5]) && // of a bridge
+		bytes.HasPrefix(frame[6:], frames.MAC("02:00:00:00:00:00")[:5]) && // of a bridge
 		frame[next] == unix.IPPROTO_ICMPV6 && frame[kind] == redirect
 }
 

@@ -1,4 +1,4 @@
-package nft
+package firewalltest
 
 import (
 	"bytes"
@@ -12,13 +12,16 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest/frames"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest/namespaces"
 )
 
 // watch collects where forged frames turn up. A frame is known by its mark and by what
 // it is: what the host itself says about it, quoting it, is none.
 type watch struct {
 	t    *testing.T
-	sent []forged
+	sent []Forged
 	stop chan struct{}
 	done sync.WaitGroup
 
@@ -39,7 +42,7 @@ type eye struct {
 // fenceID is more than any frame's: what has it is a fence.
 const fenceID = 1 << 24
 
-func newWatch(t *testing.T, sent []forged) *watch {
+func newWatch(t *testing.T, sent []Forged) *watch {
 	w := &watch{t: t, sent: sent, stop: make(chan struct{}), seen: make([]map[string]bool, len(sent)), sources: map[int]netip.Addr{}, fences: map[string]uint32{}}
 	for i := range w.seen {
 		w.seen[i] = map[string]bool{}
@@ -49,10 +52,10 @@ func newWatch(t *testing.T, sent []forged) *watch {
 }
 
 // open opens a socket in a namespace and reads it until the test ends.
-func (w *watch) open(n *namespace, name string, e eye, socket ...int) {
+func (w *watch) open(n *namespaces.Namespace, name string, e eye, socket ...int) {
 	w.t.Helper()
 	var fd int
-	n.do(func() (err error) {
+	n.Do(func() (err error) {
 		if fd, err = unix.Socket(socket[0], unix.SOCK_RAW|unix.SOCK_CLOEXEC, socket[1]); err != nil {
 			return err
 		}
@@ -90,14 +93,14 @@ func (e eye) framed(b []byte) []byte {
 		return slices.Concat(make([]byte, 12), []byte{8, 0}, b)
 	}
 	header := make([]byte, 14+40)
-	binary.BigEndian.PutUint16(header[12:], etherIPv6)
+	binary.BigEndian.PutUint16(header[12:], frames.IPv6)
 	header[14+6] = byte(e.raw)
 	return append(header, b...)
 }
 
 // note takes down a frame or packet.
 func (w *watch) note(name, where string, b []byte, raw bool) {
-	i := bytes.Index(b, mark(0)[:4])
+	i := bytes.Index(b, frames.Mark(0)[:4])
 	if i < 0 || i+8 > len(b) {
 		return
 	}
@@ -115,16 +118,16 @@ func (w *watch) note(name, where string, b []byte, raw bool) {
 	if raw {
 		return
 	}
-	if ip := binary.BigEndian.Uint16(b[12:]); ip == etherIPv4 || ip == etherIPv6 {
-		w.sources[int(id)] = addressAt(b, false)
+	if ip := binary.BigEndian.Uint16(b[12:]); ip == frames.IPv4 || ip == frames.IPv6 {
+		w.sources[int(id)] = frames.Source(b)
 	}
 }
 
 // isIn tells whether what was seen on a cable is the frame, be it translated, and not
 // an answer to it or an error about it.
-func (f forged) isIn(seen []byte) bool {
+func (f Forged) isIn(seen []byte) bool {
 	kinds := [2]uint16{binary.BigEndian.Uint16(f.untagged()[12:]), binary.BigEndian.Uint16(seen[12:])}
-	if kinds[1] == etherVLAN {
+	if kinds[1] == frames.VLAN {
 		return f.tags > 0
 	}
 	if kinds[0] != kinds[1] {
@@ -132,8 +135,8 @@ func (f forged) isIn(seen []byte) bool {
 	}
 	protocol, header := 23, 34
 	switch kinds[0] {
-	case etherIPv4:
-	case etherIPv6:
+	case frames.IPv4:
+	case frames.IPv6:
 		protocol, header = 20, 54
 	default:
 		return true
@@ -142,24 +145,24 @@ func (f forged) isIn(seen []byte) bool {
 	if len(seen) < len(own) || own[protocol] != seen[protocol] {
 		return false
 	}
-	isICMP := own[protocol] == protocolICMP || own[protocol] == protocolICMPv6
+	isICMP := own[protocol] == frames.ICMP || own[protocol] == frames.ICMPv6
 	return !isICMP || own[header] == seen[header]
 }
 
 // everywhere opens an eye at every place, and at the host's stack: where packets are
 // handed to sockets, where other frames are handed to whoever has asked for their
 // EtherType, and where anything is handed to a port.
-func (w *watch) everywhere(l *lab) {
+func (w *watch) everywhere(l *Lab) {
 	ports := map[int]bool{}
-	for _, p := range places() {
+	for _, p := range Places() {
 		w.open(l.spaces[p.name], p.name, eye{where: arrivesAt(p.name)}, unix.AF_PACKET, htons(unix.ETH_P_ALL))
 		if p.bridge != "" {
-			link, err := l.host.link.LinkByName(p.host)
-			l.host.must(err)
+			link, err := l.Host.Link.LinkByName(p.host)
+			l.Host.Must(err)
 			ports[link.Attrs().Index] = true
 		}
 	}
-	for _, kind := range []int{unix.ETH_P_IP, unix.ETH_P_IPV6, unix.ETH_P_ARP, 0x88cc, unix.ETH_P_PAE, etherTest, unix.ETH_P_802_2} {
+	for _, kind := range []int{unix.ETH_P_IP, unix.ETH_P_IPV6, unix.ETH_P_ARP, 0x88cc, unix.ETH_P_PAE, frames.Test, unix.ETH_P_802_2} {
 		isIP := kind == unix.ETH_P_IP || kind == unix.ETH_P_IPV6
 		where := func(from unix.Sockaddr) string {
 			switch ll, ok := from.(*unix.SockaddrLinklayer); {
@@ -170,14 +173,14 @@ func (w *watch) everywhere(l *lab) {
 			}
 			return atHost
 		}
-		w.open(l.host, "frames of type "+strconv.FormatInt(int64(kind), 16), eye{where: where}, unix.AF_PACKET, htons(kind))
+		w.open(l.Host, "frames of type "+strconv.FormatInt(int64(kind), 16), eye{where: where}, unix.AF_PACKET, htons(kind))
 	}
 	host := func(unix.Sockaddr) string { return atHost }
 	for _, protocol := range []int{1, 2, 6, 17, 47, 253} {
-		w.open(l.host, "IPv4 "+strconv.Itoa(protocol), eye{where: host, raw: protocol, family: unix.AF_INET}, unix.AF_INET, protocol)
+		w.open(l.Host, "IPv4 "+strconv.Itoa(protocol), eye{where: host, raw: protocol, family: unix.AF_INET}, unix.AF_INET, protocol)
 	}
 	for _, protocol := range []int{6, 17, 47, 58, 253} {
-		w.open(l.host, "IPv6 "+strconv.Itoa(protocol), eye{where: host, raw: protocol, family: unix.AF_INET6}, unix.AF_INET6, protocol)
+		w.open(l.Host, "IPv6 "+strconv.Itoa(protocol), eye{where: host, raw: protocol, family: unix.AF_INET6}, unix.AF_INET6, protocol)
 	}
 }
 

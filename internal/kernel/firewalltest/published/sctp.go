@@ -1,4 +1,4 @@
-package nft
+package published
 
 import (
 	"errors"
@@ -7,30 +7,32 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest/namespaces"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// TestSCTP needs a kernel with SCTP sockets; translation alone every kernel has.
-func TestSCTP(t *testing.T) {
-	s := newStage(t, false,
-		publish(model.SCTP, "0.0.0.0", 7000, 7000, "10.1.0.11", 7001),
-		publish(model.SCTP, "::", 7000, 7000, "fd01::11", 7001))
-	serveSCTP(t, s.web, 7001)
+// SCTP needs a kernel with SCTP sockets; translation alone every kernel has.
+func SCTP(t *testing.T, backend firewalltest.Backend) {
+	s := NewHost(t, backend, false,
+		firewalltest.Publish(model.SCTP, "0.0.0.0", [2]uint16{7000, 7000}, "10.1.0.11", 7001),
+		firewalltest.Publish(model.SCTP, "::", [2]uint16{7000, 7000}, "fd01::11", 7001))
+	serveSCTP(t, s.Web, 7001)
 	for _, address := range []string{"192.0.2.1", "2001:db8::1"} {
-		if got := askSCTP(t, s.out, netip.MustParseAddr(address), 7000); got != "hello" {
+		if got := askSCTP(t, s.Out, netip.MustParseAddr(address), 7000); got != "hello" {
 			t.Errorf("%s from outside: %q", address, got)
 		}
 	}
-	if got := askSCTP(t, s.host, netip.MustParseAddr("127.0.0.1"), 7000); got != "hello" {
+	if got := askSCTP(t, s.Host, netip.MustParseAddr("127.0.0.1"), 7000); got != "hello" {
 		t.Errorf("localhost: %q", got)
 	}
 }
 
 // socketSCTP opens a one-to-one style socket (RFC 6458) whose calls end in time.
-func socketSCTP(t *testing.T, n *namespace, patience unix.Timeval) (fd int) {
+func socketSCTP(t *testing.T, n *namespaces.Namespace, patience unix.Timeval) (fd int) {
 	t.Helper()
 	var err error
-	n.do(func() error {
+	n.Do(func() error {
 		fd, err = unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_SCTP)
 		return nil
 	})
@@ -47,7 +49,7 @@ func socketSCTP(t *testing.T, n *namespace, patience unix.Timeval) (fd int) {
 }
 
 // serveSCTP greets every client until the test ends.
-func serveSCTP(t *testing.T, n *namespace, port int) {
+func serveSCTP(t *testing.T, n *namespaces.Namespace, port int) {
 	t.Helper()
 	fd := socketSCTP(t, n, unix.Timeval{Usec: 50000})
 	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet6{Port: port}), unix.Listen(fd, 5)); err != nil {
@@ -75,7 +77,7 @@ func serveSCTP(t *testing.T, n *namespace, port int) {
 	})
 }
 
-func askSCTP(t *testing.T, n *namespace, host netip.Addr, port int) string {
+func askSCTP(t *testing.T, n *namespaces.Namespace, host netip.Addr, port int) string {
 	t.Helper()
 	fd := socketSCTP(t, n, unix.Timeval{Sec: 5})
 	defer unix.Close(fd)

@@ -1,0 +1,27 @@
+package nft
+
+import (
+	"testing"
+
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest/published"
+)
+
+// The trials that every backend must pass are in package firewalltest.
+
+func TestIsolation(t *testing.T)                 { firewalltest.Isolation(t, backend) }
+func TestModelAgrees(t *testing.T)               { firewalltest.ModelAgrees(t, backend) }
+func TestBorder(t *testing.T)                    { firewalltest.Border(t, backend) }
+func TestBorderOfOldPorts(t *testing.T)          { firewalltest.BorderOfOldPorts(t, backend) }
+func TestBridgeLearnsNothingForged(t *testing.T) { firewalltest.BridgeLearnsNothingForged(t, backend) }
+func TestWaysIn(t *testing.T)                    { published.WaysIn(t, backend) }
+func TestLocalhostServiceIsClosed(t *testing.T)  { firewalltest.LocalhostServiceIsClosed(t, backend) }
+func TestLocalhostStaysClosedWithoutRules(t *testing.T) {
+	firewalltest.LocalhostStaysClosedWithoutRules(t, backend)
+}
+func TestInternalStaysClosedWithoutRules(t *testing.T) {
+	firewalltest.InternalStaysClosedWithoutRules(t, backend)
+}
+func TestTraffic(t *testing.T)           { published.Traffic(t, backend) }
+func TestTrafficStartsAnew(t *testing.T) { published.TrafficStartsAnew(t, backend) }
+func TestSCTP(t *testing.T)              { published.SCTP(t, backend) }
