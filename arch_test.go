@@ -54,6 +54,8 @@ var layers = map[string][]string{
 	"internal/kernel":             {words, "internal/kernel"},
 	"internal/store":              {words, "internal/store"},
 	"internal/resolver":           {words, "internal/limits", "internal/resolver"},
+	"internal/resolver/message":   {},
+	"internal/resolver/upstream":  {"internal/resolvconf", "internal/limits", "internal/resolver/message"},
 	"internal/runtime":            {words, "internal/process", "internal/runtime"},
 	"internal/runtime/containerd": {"internal/model", "internal/process"},
 	"internal/runtime/ocispec":    {"internal/model"},

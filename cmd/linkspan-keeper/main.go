@@ -24,6 +24,7 @@ import (
 	"github.com/linkspan/linkspan/internal/output"
 	"github.com/linkspan/linkspan/internal/portsocket"
 	"github.com/linkspan/linkspan/internal/resolver"
+	"github.com/linkspan/linkspan/internal/resolver/upstream"
 	"github.com/linkspan/linkspan/internal/userproxy"
 )
 
@@ -84,7 +85,7 @@ func keep(ctx context.Context, s settings, log *slog.Logger) error {
 	namespaces := netns.New(netns.Options{Host: host, Logger: log})
 	defer namespaces.Close()
 	names := resolver.New(resolver.Options{
-		Opener: sockets.Opener{Namespaces: namespaces}, HostServers: resolver.NewHostFile("/etc/resolv.conf").Servers, Logger: log,
+		Opener: sockets.Opener{Namespaces: namespaces}, HostServers: upstream.NewHostFile("/etc/resolv.conf").Servers, Logger: log,
 	})
 	outputs := output.New(output.Options{Logger: log})
 	table := portsocket.NewTable()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/resolver/upstreamtest"
 )
 
 const longID = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -140,7 +141,7 @@ func TestLocalNames(t *testing.T) {
 	} {
 		for _, network := range []string{"udp", "tcp"} {
 			r := ask(t, o, network, c.name, c.qtype)
-			if got := brief(r); got != c.want {
+			if got := upstreamtest.Brief(r); got != c.want {
 				t.Errorf("%s %s %s: got %q, want %q", network, dns.TypeToString[c.qtype], c.name, got, c.want)
 			}
 			if !r.RecursionAvailable || !r.RecursionDesired || r.Truncated {
@@ -153,7 +154,7 @@ func TestLocalNames(t *testing.T) {
 			}
 		}
 	}
-	if asked := o.asked(); len(asked) > 0 {
+	if asked := o.Asked(); len(asked) > 0 {
 		t.Errorf("name servers were asked: %v", asked)
 	}
 }
@@ -178,7 +179,7 @@ func TestAddressesComeInEveryOrder(t *testing.T) {
 	apply(t, s, wanted(rows...))
 	first := map[string]int{}
 	for range 300 {
-		got := strings.Fields(brief(ask(t, o, "udp", "pool", dns.TypeA)))[1:]
+		got := strings.Fields(upstreamtest.Brief(ask(t, o, "udp", "pool", dns.TypeA)))[1:]
 		first[got[0]]++
 		if slices.Sort(got); !slices.Equal(got, all) {
 			t.Fatalf("got %v, want %v", got, all)
@@ -232,7 +233,7 @@ func TestTruncationToTheClientsSize(t *testing.T) {
 func TestNDots(t *testing.T) {
 	o := newLoopback()
 	s := serverFor(t, o, "192.0.2.1")
-	o.upstream(t, "192.0.2.1", func(w dns.ResponseWriter, q *dns.Msg) {
+	o.Serve(t, "192.0.2.1", func(w dns.ResponseWriter, q *dns.Msg) {
 		w.WriteMsg(new(dns.Msg).SetRcode(q, dns.RcodeNameError))
 	})
 	r := resolverOn("net")
@@ -249,35 +250,11 @@ func TestNDots(t *testing.T) {
 		{"other", dns.TypeTXT, "NXDOMAIN"},
 		{"other.test", dns.TypeA, "NXDOMAIN"},
 	} {
-		if got := brief(ask(t, o, "udp", c.name, c.qtype)); got != c.want {
+		if got := upstreamtest.Brief(ask(t, o, "udp", c.name, c.qtype)); got != c.want {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
 		}
 	}
-	if n := len(o.asked()); n != 2 {
-		t.Errorf("asked %v", o.asked())
-	}
-}
-
-func TestReverseAddr(t *testing.T) {
-	for _, c := range []struct{ in, want string }{
-		{"4.3.2.1.in-addr.arpa", "1.2.3.4"},
-		{"0.0.0.0.in-addr.arpa", "0.0.0.0"},
-		{"255.0.0.127.in-addr.arpa", "127.0.0.255"},
-		{"256.0.0.127.in-addr.arpa", ""},
-		{"04.3.2.1.in-addr.arpa", ""},
-		{"3.2.1.in-addr.arpa", ""},
-		{"5.4.3.2.1.in-addr.arpa", ""},
-		{".3.2.1.in-addr.arpa", ""},
-		{"4.3.2..in-addr.arpa", ""},
-		{"in-addr.arpa", ""},
-		{strings.TrimSuffix(reverseName(t, "fd00:1:2::abcd"), "."), "fd00:1:2::abcd"},
-		{"1" + strings.TrimSuffix(reverseName(t, "fd00::1"), "."), ""},
-		{"g" + strings.TrimSuffix(reverseName(t, "fd00::1"), ".")[1:], ""},
-		{"web", ""},
-	} {
-		a, ok := reverseAddr([]byte(c.in))
-		if ok != (c.want != "") || ok && a.String() != c.want {
-			t.Errorf("%s: got %s %t, want %q", c.in, a, ok, c.want)
-		}
+	if n := len(o.Asked()); n != 2 {
+		t.Errorf("asked %v", o.Asked())
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/resolver/upstreamtest"
 )
 
 func TestApplyIsSeenAtOnce(t *testing.T) {
@@ -23,7 +24,7 @@ func TestApplyIsSeenAtOnce(t *testing.T) {
 	apply(t, s, wanted(resolverOn("net")))
 	expect := func(what, qname, want string) {
 		t.Helper()
-		if got := brief(ask(t, o, "udp", qname, dns.TypeA)); got != want {
+		if got := upstreamtest.Brief(ask(t, o, "udp", qname, dns.TypeA)); got != want {
 			t.Errorf("%s: %s is %q, want %q", what, qname, got, want)
 		}
 	}
@@ -36,7 +37,7 @@ func TestApplyIsSeenAtOnce(t *testing.T) {
 	moved := primary(name("net", "web", "e1", "172.18.0.5"))
 	apply(t, s, []desired.Delta{{Owner: "test", Old: web, New: moved}})
 	expect("moved", "web", "NOERROR 172.18.0.5")
-	if got := brief(ask(t, o, "udp", "2.0.18.172.in-addr.arpa", dns.TypePTR)); got != "SERVFAIL" {
+	if got := upstreamtest.Brief(ask(t, o, "udp", "2.0.18.172.in-addr.arpa", dns.TypePTR)); got != "SERVFAIL" {
 		t.Errorf("the old address is still known: %s", got)
 	}
 
@@ -45,7 +46,7 @@ func TestApplyIsSeenAtOnce(t *testing.T) {
 	apply(t, s, append(wanted(heir), unwanted(moved)...))
 	expect("handed over", "heir", "NOERROR 172.18.0.5")
 	expect("handed over", "web", "SERVFAIL")
-	if got := brief(ask(t, o, "udp", "5.0.18.172.in-addr.arpa", dns.TypePTR)); got != "NOERROR heir.net." {
+	if got := upstreamtest.Brief(ask(t, o, "udp", "5.0.18.172.in-addr.arpa", dns.TypePTR)); got != "NOERROR heir.net." {
 		t.Errorf("after handing over, PTR is %q", got)
 	}
 
@@ -90,7 +91,7 @@ func TestFailureNamesTheRow(t *testing.T) {
 	// What could be done is done, and a second try does the rest.
 	o.refuse = nil
 	apply(t, s, wanted(resolverOn("net")))
-	if got := brief(ask(t, o, "udp", "web", dns.TypeA)); got != "NOERROR 172.18.0.2" {
+	if got := upstreamtest.Brief(ask(t, o, "udp", "web", dns.TypeA)); got != "NOERROR 172.18.0.2" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -126,7 +127,7 @@ func TestResync(t *testing.T) {
 		}
 	}
 	resync(want, 0)
-	if got := brief(ask(t, o, "udp", "web", dns.TypeA)); got != "NOERROR 172.18.0.3" {
+	if got := upstreamtest.Brief(ask(t, o, "udp", "web", dns.TypeA)); got != "NOERROR 172.18.0.3" {
 		t.Errorf("got %q", got)
 	}
 
@@ -141,7 +142,7 @@ func TestResync(t *testing.T) {
 		return s.listeners["box"] != l
 	})
 	resync(want, 0)
-	if got := brief(ask(t, o, "udp", "new", dns.TypeA)); got != "NOERROR 172.18.0.3" {
+	if got := upstreamtest.Brief(ask(t, o, "udp", "new", dns.TypeA)); got != "NOERROR 172.18.0.3" {
 		t.Errorf("got %q", got)
 	}
 	resync(desired.State{}, 4)
@@ -163,7 +164,7 @@ func TestClose(t *testing.T) {
 	s := serverFor(t, o, "192.0.2.1")
 	stuck := make(chan struct{})
 	defer close(stuck)
-	o.upstream(t, "192.0.2.1", func(dns.ResponseWriter, *dns.Msg) { <-stuck })
+	o.Serve(t, "192.0.2.1", func(dns.ResponseWriter, *dns.Msg) { <-stuck })
 	apply(t, s, wanted(resolverOn("net")))
 	conn, err := net.Dial("udp4", o.udp["box"])
 	if err != nil {
@@ -248,7 +249,7 @@ func TestChangesWhileAnswering(t *testing.T) {
 					return
 				default:
 				}
-				if got := brief(ask(t, o, "udp", "web", dns.TypeA)); got != "NOERROR 172.18.0.2" {
+				if got := upstreamtest.Brief(ask(t, o, "udp", "web", dns.TypeA)); got != "NOERROR 172.18.0.2" {
 					t.Errorf("got %q", got)
 				}
 			}

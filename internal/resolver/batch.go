@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/resolver/message"
 )
 
 // batchSize is how many datagrams pass through one system call at most: a
@@ -21,7 +23,7 @@ type batch struct {
 	count   int // datagrams that came in
 	in      [batchSize]datagram
 	headers [batchSize]mmsghdr
-	query   query
+	query   message.Query
 	writers [batchSize]writer
 
 	replies  int // in vectors
@@ -44,7 +46,7 @@ type segment struct {
 
 // datagram is what came in, and from where in the kernel's form.
 type datagram struct {
-	bytes  [maxQuery + 1]byte // one more, to notice what was cut off
+	bytes  [message.MaxQuery + 1]byte // one more, to notice what was cut off
 	from   unix.RawSockaddrInet6
 	vector unix.Iovec
 }
@@ -73,7 +75,7 @@ func newBatch() *batch {
 // message returns the i-th datagram that came in; nil if it was cut off.
 func (b *batch) message(i int) []byte {
 	n := b.headers[i].length
-	if n > maxQuery {
+	if n > message.MaxQuery {
 		return nil
 	}
 	return b.in[i].bytes[:n]

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/resolver/message"
 )
 
 // TestBatches sends replies of several lengths to several clients through one
@@ -52,7 +54,7 @@ func TestBatches(t *testing.T) {
 			answerAll(t, p, conn, rounds*len(sizes), sizes)
 			for c, texts := range want {
 				for _, text := range texts {
-					buf := make([]byte, maxUDP)
+					buf := make([]byte, message.MaxMessage)
 					clients[c].SetReadDeadline(time.Now().Add(5 * time.Second))
 					n, err := clients[c].Read(buf)
 					if err != nil || string(buf[:n]) != text {
@@ -122,7 +124,7 @@ func TestLongDatagramsAreNoQueries(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	for _, size := range []int{maxQuery + 1, 60000, maxQuery, 0} {
+	for _, size := range []int{message.MaxQuery + 1, 60000, message.MaxQuery, 0} {
 		if _, err := client.Write(make([]byte, size)); err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +145,7 @@ func TestLongDatagramsAreNoQueries(t *testing.T) {
 		}
 		p.release()
 	}
-	if fmt.Sprint(got) != fmt.Sprint([]int{-1, -1, maxQuery, 0}) {
+	if fmt.Sprint(got) != fmt.Sprint([]int{-1, -1, message.MaxQuery, 0}) {
 		t.Errorf("got %v", got)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/kerneltest"
 	"github.com/linkspan/linkspan/internal/kernel/sockets"
+	"github.com/linkspan/linkspan/internal/resolver/message"
+	"github.com/linkspan/linkspan/internal/resolver/upstreamtest"
 )
 
 // crowd is a server that knows n endpoints on one network.
@@ -32,7 +34,7 @@ func BenchmarkAnswer(b *testing.B) {
 		b.Run(fmt.Sprint("names=", n), func(b *testing.B) {
 			s := crowd(b, newLoopback(), n)
 			raw, _ := new(dns.Msg).SetQuestion("container-0.", dns.TypeA).Pack()
-			var q query
+			var q message.Query
 			var w writer
 			b.ReportAllocs()
 			for b.Loop() {
@@ -71,7 +73,7 @@ func BenchmarkLocalNames(b *testing.B) {
 			}
 			defer conn.Close()
 			raw, _ := new(dns.Msg).SetQuestion("container-7.", dns.TypeA).Pack()
-			reply := make([]byte, plainUDP)
+			reply := make([]byte, message.PlainUDP)
 			b.ResetTimer()
 			for sent, got := 0, 0; got < b.N; {
 				for ; sent < b.N && sent-got < flight; sent++ {
@@ -99,7 +101,7 @@ func BenchmarkFlood(b *testing.B) {
 	for _, c := range []struct{ what, name string }{{"local", "container-7."}, {"cached", "world.test."}} {
 		b.Run(c.what, func(b *testing.B) {
 			o := newLoopback()
-			o.upstream(b, "192.0.2.1", says("one"))
+			o.Serve(b, "192.0.2.1", upstreamtest.Says("one"))
 			s := crowd(b, o, 1000, "192.0.2.1")
 			s.forward.now = func() time.Time { return time.Unix(1, 0) } // kept for ever
 			raw, _ := new(dns.Msg).SetQuestion(c.name, dns.TypeTXT).Pack()
@@ -151,13 +153,13 @@ func BenchmarkUncached(b *testing.B) {
 			}
 			defer conn.Close()
 			raw, _ := new(dns.Msg).SetQuestion("00000000.test.", dns.TypeA).Pack()
-			reply := make([]byte, plainUDP)
+			reply := make([]byte, message.PlainUDP)
 			before := usage(b)
 			b.ReportAllocs()
 			b.ResetTimer()
 			for sent, got := 0, 0; got < b.N; got++ {
 				for ; sent < b.N && sent-got < flight; sent++ {
-					copy(raw[headerSize+1:], fmt.Sprintf("%08d", sent))
+					copy(raw[message.HeaderSize+1:], fmt.Sprintf("%08d", sent))
 					if _, err := conn.Write(raw); err != nil {
 						b.Fatal(err)
 					}
@@ -165,8 +167,8 @@ func BenchmarkUncached(b *testing.B) {
 				if err := conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
 					b.Fatal(err)
 				}
-				if _, err := conn.Read(reply); err != nil || reply[3]&rcodeMask != 0 {
-					b.Fatalf("after %d of %d answers: %x, %v", got, b.N, reply[:headerSize], err)
+				if _, err := conn.Read(reply); err != nil || reply[3]&0xf != 0 {
+					b.Fatalf("after %d of %d answers: %x, %v", got, b.N, reply[:message.HeaderSize], err)
 				}
 			}
 			b.ReportMetric(float64((usage(b)-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
@@ -176,13 +178,13 @@ func BenchmarkUncached(b *testing.B) {
 
 // echo answers every query with its question.
 func echo(conn *net.UDPConn) {
-	buf := make([]byte, plainUDP)
+	buf := make([]byte, message.PlainUDP)
 	for {
 		n, from, err := conn.ReadFromUDPAddrPort(buf)
 		if err != nil {
 			return
 		}
-		buf[2] |= bitQR >> 8
+		buf[2] |= 0x80
 		_, _ = conn.WriteToUDPAddrPort(buf[:n], from)
 	}
 }

@@ -45,7 +45,6 @@ const (
 const (
 	filesOfSockets = 5
 	filesOfConns   = 32
-	filesOfSpare   = 32
 )
 
 // queueSize is how much of the queries that nobody has read yet the kernel keeps
@@ -57,10 +56,7 @@ const queueSize = 1 << 20
 const (
 	// answerTime is for a forwarded query as a whole. Clients ask again after
 	// 5 s (resolv.conf(5), timeout); an error that comes later helps nobody.
-	answerTime = 4500 * time.Millisecond
-	// patience is how long one name server may be silent before the next is
-	// asked as well.
-	patience         = 1500 * time.Millisecond
+	answerTime       = 4500 * time.Millisecond
 	idleTime         = 10 * time.Second // between the queries of a TCP connection
 	messageTime      = 2 * time.Second  // for one message on it, either way
 	handoverIdleTime = time.Second      // as idleTime, once the sockets are handed over

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/linkspan/linkspan/internal/resolver/upstreamtest"
 )
 
 func TestMeter(t *testing.T) {
@@ -44,7 +46,7 @@ func TestMeter(t *testing.T) {
 // becomes of the host's clock.
 func TestClockSetBack(t *testing.T) {
 	o := newLoopback()
-	o.upstream(t, "192.0.2.1", says("one"))
+	o.Serve(t, "192.0.2.1", upstreamtest.Says("one"))
 	s := serverFor(t, o, "192.0.2.1")
 	c := &clock{}
 	s.forward.now = c.now
@@ -53,7 +55,7 @@ func TestClockSetBack(t *testing.T) {
 		c.advance(step)
 		for _, network := range []string{"udp", "tcp"} {
 			qname := string(rune('a'+i)) + network + ".test"
-			if got := brief(ask(t, o, network, qname, dns.TypeTXT)); got != "NOERROR one" {
+			if got := upstreamtest.Brief(ask(t, o, network, qname, dns.TypeTXT)); got != "NOERROR one" {
 				t.Errorf("after a step of %s over %s: got %q", step, network, got)
 			}
 		}

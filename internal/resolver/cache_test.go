@@ -12,6 +12,8 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/resolver/message"
+	"github.com/linkspan/linkspan/internal/resolver/upstreamtest"
 )
 
 // clock is a time that a test moves.
@@ -75,7 +77,7 @@ func (l *zoneServer) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 func cachingServer(t *testing.T, l *zoneServer) (*loopback, *Server, *clock) {
 	t.Helper()
 	o, c := newLoopback(), &clock{}
-	o.upstream(t, "192.0.2.1", l.ServeDNS)
+	o.Serve(t, "192.0.2.1", l.ServeDNS)
 	s := serverFor(t, o, "192.0.2.1")
 	s.forward.now = c.now
 	apply(t, s, wanted(resolverOn("net"), name("net", "web", "e1", "172.18.0.2")))
@@ -137,10 +139,10 @@ func TestAnswersAreKeptApart(t *testing.T) {
 	one.set("x.test. A", "x.test. 300 A 192.0.2.80")
 	two.set("x.test. A", "x.test. 300 A 192.0.2.90")
 	o, s, _ := cachingServer(t, one)
-	o.upstream(t, "192.0.2.2", two.ServeDNS)
+	o.Serve(t, "192.0.2.2", two.ServeDNS)
 	expect := func(what, want string) {
 		t.Helper()
-		if got := brief(ask(t, o, "udp", "x.test", dns.TypeA)); got != want {
+		if got := upstreamtest.Brief(ask(t, o, "udp", "x.test", dns.TypeA)); got != want {
 			t.Errorf("%s: got %q, want %q", what, got, want)
 		}
 	}
@@ -181,17 +183,17 @@ func TestStaleAnswers(t *testing.T) {
 	expect := func(what, want string, ttl, asked int) {
 		t.Helper()
 		m := ask(t, o, "udp", "x.test", dns.TypeA)
-		if got := brief(m); got != want || ttlOf(m) != ttl || l.count("x.test. A") != asked {
+		if got := upstreamtest.Brief(m); got != want || ttlOf(m) != ttl || l.count("x.test. A") != asked {
 			t.Errorf("%s: got %q TTL %d asked %d, want %q %d %d", what, got, ttlOf(m), l.count("x.test. A"), want, ttl, asked)
 		}
 	}
 	expect("new", "NOERROR 192.0.2.80", 60, 1)
 	l.set("x.test. A", "!")
 	c.advance(61 * time.Second)
-	expect("name server fails", "NOERROR 192.0.2.80", staleTTL, 2)
-	expect("it failed a moment ago", "NOERROR 192.0.2.80", staleTTL, 2)
+	expect("name server fails", "NOERROR 192.0.2.80", 30, 2)
+	expect("it failed a moment ago", "NOERROR 192.0.2.80", 30, 2)
 	c.advance(staleRetry + time.Second)
-	expect("it is given another chance", "NOERROR 192.0.2.80", staleTTL, 3)
+	expect("it is given another chance", "NOERROR 192.0.2.80", 30, 3)
 	c.advance(staleRetry + time.Second)
 	l.set("x.test. A", "x.test. 60 A 192.0.2.81")
 	expect("it is back", "NOERROR 192.0.2.81", 60, 4)
@@ -207,42 +209,42 @@ func TestSlowServersGiveWayToStaleAnswers(t *testing.T) {
 	o, c := newLoopback(), &clock{}
 	var slow atomic.Bool
 	release := make(chan struct{})
-	o.upstream(t, "192.0.2.1", func(w dns.ResponseWriter, q *dns.Msg) {
+	o.Serve(t, "192.0.2.1", func(w dns.ResponseWriter, q *dns.Msg) {
 		if slow.Load() {
 			<-release
-			says("new")(w, q)
+			upstreamtest.Says("new")(w, q)
 			return
 		}
-		says("old")(w, q)
+		upstreamtest.Says("old")(w, q)
 	})
 	s := serverFor(t, o, "192.0.2.1")
-	s.forward.now, s.forward.staleAfter, s.forward.patience = c.now, 50*time.Millisecond, time.Second
+	s.forward.now, s.forward.staleAfter, s.forward.upstream.Patience = c.now, 50*time.Millisecond, time.Second
 	apply(t, s, wanted(resolverOn("net")))
 	ask(t, o, "udp", "x.test", dns.TypeTXT)
 	slow.Store(true)
 	c.advance(time.Minute)
-	if got := brief(ask(t, o, "udp", "x.test", dns.TypeTXT)); got != "NOERROR old" {
+	if got := upstreamtest.Brief(ask(t, o, "udp", "x.test", dns.TypeTXT)); got != "NOERROR old" {
 		t.Errorf("while it is slow: got %q", got)
 	}
 	close(release)
 	await(t, "the slow answer is in the cache", func() bool {
-		return brief(ask(t, o, "udp", "x.test", dns.TypeTXT)) == "NOERROR new"
+		return upstreamtest.Brief(ask(t, o, "udp", "x.test", dns.TypeTXT)) == "NOERROR new"
 	})
 }
 
 func TestEqualQuestionsAreAskedOnce(t *testing.T) {
 	o := newLoopback()
 	release := make(chan struct{})
-	o.upstream(t, "192.0.2.1", func(w dns.ResponseWriter, q *dns.Msg) { <-release; says("one")(w, q) })
+	o.Serve(t, "192.0.2.1", func(w dns.ResponseWriter, q *dns.Msg) { <-release; upstreamtest.Says("one")(w, q) })
 	s := serverFor(t, o, "192.0.2.1")
-	s.forward.patience = time.Minute
+	s.forward.upstream.Patience = time.Minute
 	apply(t, s, wanted(resolverOn("net"), desired.Resolver{Namespace: "second"}))
 	const clients = 20
 	var all sync.WaitGroup
 	for i := range clients {
 		all.Go(func() {
 			network := []string{"udp", "tcp"}[i%2]
-			if got := brief(ask(t, o, network, []string{"x.test", "X.tesT"}[i%2], dns.TypeTXT)); got != "NOERROR one" {
+			if got := upstreamtest.Brief(ask(t, o, network, []string{"x.test", "X.tesT"}[i%2], dns.TypeTXT)); got != "NOERROR one" {
 				t.Errorf("got %q", got)
 			}
 		})
@@ -250,7 +252,7 @@ func TestEqualQuestionsAreAskedOnce(t *testing.T) {
 	await(t, "all wait", func() bool { return s.forward.total.Inside() == clients })
 	close(release)
 	all.Wait()
-	if got := o.asked(); !slices.Equal(got, []string{"host udp 192.0.2.1:53"}) {
+	if got := o.Asked(); !slices.Equal(got, []string{"host udp 192.0.2.1:53"}) {
 		t.Errorf("asked %v", got)
 	}
 }
@@ -259,9 +261,9 @@ func TestEqualQuestionsAreAskedOnce(t *testing.T) {
 func TestFlightsOutliveTheirFirst(t *testing.T) {
 	o := newLoopback()
 	release := make(chan struct{})
-	o.upstream(t, "192.0.2.1", func(w dns.ResponseWriter, q *dns.Msg) { <-release; says("one")(w, q) })
+	o.Serve(t, "192.0.2.1", func(w dns.ResponseWriter, q *dns.Msg) { <-release; upstreamtest.Says("one")(w, q) })
 	s := serverFor(t, o, "192.0.2.1")
-	s.forward.patience = time.Minute
+	s.forward.upstream.Patience = time.Minute
 	first := desired.Resolver{Namespace: "first"}
 	apply(t, s, wanted(first, resolverOn("net")))
 	conn, err := dns.Dial("udp4", o.udp["first"])
@@ -273,7 +275,7 @@ func TestFlightsOutliveTheirFirst(t *testing.T) {
 	waiting := s.forward.total.Inside
 	await(t, "the first waits", func() bool { return waiting() == 1 })
 	done := make(chan string)
-	go func() { done <- brief(ask(t, o, "udp", "x.test", dns.TypeTXT)) }()
+	go func() { done <- upstreamtest.Brief(ask(t, o, "udp", "x.test", dns.TypeTXT)) }()
 	await(t, "both wait", func() bool { return waiting() == 2 })
 	apply(t, s, unwanted(first))
 	await(t, "the first is gone", func() bool { return waiting() == 1 })
@@ -288,7 +290,7 @@ func TestCacheIsBounded(t *testing.T) {
 	c := newCache(size)
 	now := time.Now()
 	put := func(i int) {
-		c.put(fmt.Sprint("key", i), &answer{msg: make([]byte, 100), stored: now, life: time.Minute})
+		c.put(fmt.Sprint("key", i), &message.Answer{Stored: now, Life: time.Minute})
 	}
 	for i := range 10000 {
 		put(i)
@@ -324,7 +326,7 @@ func TestKeptAddressesTakeTurns(t *testing.T) {
 	for range 120 {
 		m := ask(t, o, "udp", "x.test", dns.TypeA)
 		m.Answer = m.Answer[1:] // CNAME
-		all := strings.Fields(brief(m))[1:]
+		all := strings.Fields(upstreamtest.Brief(m))[1:]
 		first[all[0]]++
 		if slices.Sort(all); strings.Join(all, " ") != "192.0.2.81 192.0.2.82 192.0.2.83" {
 			t.Fatalf("got %q", all)
@@ -334,7 +336,7 @@ func TestKeptAddressesTakeTurns(t *testing.T) {
 		t.Errorf("first were %v", first)
 	}
 	for range 20 {
-		if got := brief(ask(t, o, "udp", "odd.test", dns.TypeA)); got != "NOERROR 192.0.2.81 192.0.2.82" {
+		if got := upstreamtest.Brief(ask(t, o, "udp", "odd.test", dns.TypeA)); got != "NOERROR 192.0.2.81 192.0.2.82" {
 			t.Fatalf("records of different names changed places: %q", got)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/resolver/upstreamtest"
 )
 
 // containerRows are the rows of a container on a network, named as Docker names
@@ -41,7 +42,7 @@ func TestConformance(t *testing.T) {
 	ndots.Namespace, ndots.NDots = "ndots", 2
 
 	o := newLoopback()
-	o.upstream(t, "192.0.2.1", func(w dns.ResponseWriter, q *dns.Msg) {
+	o.Serve(t, "192.0.2.1", func(w dns.ResponseWriter, q *dns.Msg) {
 		r := new(dns.Msg).SetReply(q)
 		r.Answer = []dns.RR{&dns.TXT{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeTXT, Class: q.Question[0].Qclass, Ttl: 5}, Txt: []string{"outside"}}}
 		w.WriteMsg(r)
@@ -143,5 +144,5 @@ func conformance(t *testing.T, o *loopback, network, text string) string {
 	if r.Question[0] != m.Question[0] || !r.RecursionAvailable || !r.RecursionDesired || r.Truncated || r.IsEdns0() == nil {
 		t.Errorf("%s: reply %s", text, r)
 	}
-	return strings.TrimSpace(fmt.Sprint(brief(r)))
+	return strings.TrimSpace(fmt.Sprint(upstreamtest.Brief(r)))
 }

@@ -7,11 +7,12 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/resolver/upstreamtest"
 )
 
 func TestStats(t *testing.T) {
 	o := newLoopback()
-	o.upstream(t, "192.0.2.1", says("one"))
+	o.Serve(t, "192.0.2.1", upstreamtest.Says("one"))
 	s := serverFor(t, o, "192.0.2.1")
 	full := fills(&s.forward.total)
 	lonely := desired.Resolver{Namespace: "lonely", Networks: []model.NetworkID{"far-id"}, Internal: true}

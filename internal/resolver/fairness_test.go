@@ -9,6 +9,8 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/resolver/message"
+	"github.com/linkspan/linkspan/internal/resolver/upstreamtest"
 )
 
 // deaf is a name server at address that takes queries and never says anything.
@@ -19,9 +21,7 @@ func (o *loopback) deaf(t *testing.T, address string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.servers[address+":53"] = conn.LocalAddr().String()
+	o.Route(address, conn.LocalAddr())
 }
 
 // flood has all ask new questions by turns, more than there are places for.
@@ -36,7 +36,7 @@ func flood(floods []*flooder, done, over chan struct{}) {
 		case <-tick.C:
 		}
 		f := floods[n%len(floods)]
-		copy(f.query[headerSize+1:], fmt.Sprintf("%08d", n))
+		copy(f.query[message.HeaderSize+1:], fmt.Sprintf("%08d", n))
 		f.ask(batchSize)
 	}
 }
@@ -48,11 +48,11 @@ func TestFloodsLeaveRoomForOthers(t *testing.T) {
 		t.Run(fmt.Sprint("flooders=", flooders), func(t *testing.T) {
 			o := newLoopback()
 			o.deaf(t, "192.0.2.66")
-			o.upstream(t, "192.0.2.1", says("one"))
+			o.Serve(t, "192.0.2.1", upstreamtest.Says("one"))
 			s := serverFor(t, o, "192.0.2.1")
 			s.forward.total.Max, s.forward.sockets.Max = 1000, 2000 // so that few are needed
 			apply(t, s, wanted(resolverOn("net"), name("net", "web", "e1", "172.18.0.2")))
-			if got := brief(ask(t, o, "udp", "kept.test", dns.TypeTXT)); got != "NOERROR one" {
+			if got := upstreamtest.Brief(ask(t, o, "udp", "kept.test", dns.TypeTXT)); got != "NOERROR one" {
 				t.Fatalf("before: got %q", got)
 			}
 			s.forward.answerTime = time.Minute // who has a place keeps it
@@ -82,7 +82,7 @@ func TestFloodsLeaveRoomForOthers(t *testing.T) {
 				for qname, want := range map[string]string{
 					"kept.test": "NOERROR one", fmt.Sprint("new", i, ".test"): "NOERROR one", "web": "NOERROR",
 				} {
-					if got := brief(ask(t, o, []string{"udp", "tcp"}[i%2], qname, dns.TypeTXT)); got != want {
+					if got := upstreamtest.Brief(ask(t, o, []string{"udp", "tcp"}[i%2], qname, dns.TypeTXT)); got != want {
 						t.Errorf("%s: got %q, want %q", qname, got, want)
 					}
 				}

@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"runtime"
 	"sync"
@@ -10,26 +11,25 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/limits"
+	"github.com/linkspan/linkspan/internal/resolver/message"
+	"github.com/linkspan/linkspan/internal/resolver/upstream"
 )
 
 // forwarder asks name servers what the tables do not know.
 type forwarder struct {
-	opener      Opener
 	hostServers func() []netip.Addr
 	host        atomic.Pointer[source]
 	serving     *sync.WaitGroup // counts every goroutine
 	total       limits.Pool     // queries that wait
 	sockets     limits.Pool     // to name servers
-	rate        rateLimit       // of queries beyond every sandbox's least
-	spare       atomic.Int64    // sockets in pools
-	pool        socketPool      // of the host's namespace
+	rate        rateLimit       // of queries beyond what every sandbox is guaranteed
+	upstream    *upstream.Client
+	pool        *upstream.SocketPool // of the host's namespace
 	cache       *cache
 	failures    *cache
 	inflight    inflight
 	writers     sync.Pool // of *writer
-	buffers     sync.Pool // of *buffer
 	answerTime  time.Duration
-	patience    time.Duration
 	staleAfter  time.Duration
 	now         func() time.Time
 	born        time.Time       // when the clock of rate limits showed clockStart
@@ -42,7 +42,6 @@ func newForwarder(o Options, serving *sync.WaitGroup) *forwarder {
 	f := &forwarder{
 		closing:     closing,
 		stop:        stop,
-		opener:      o.Opener,
 		hostServers: o.HostServers,
 		serving:     serving,
 		total:       limits.Pool{Max: maxForwardsTotal, Least: leastForwards},
@@ -51,17 +50,15 @@ func newForwarder(o Options, serving *sync.WaitGroup) *forwarder {
 		cache:       newCache(cacheSize),
 		failures:    newCache(failureSize),
 		writers:     sync.Pool{New: func() any { return &writer{} }},
-		buffers:     sync.Pool{New: func() any { return &buffer{} }},
 		inflight:    inflight{byKey: map[string]*lookup{}},
 		answerTime:  answerTime,
-		patience:    patience,
 		staleAfter:  staleAfter,
 		now:         time.Now,
 		born:        time.Now(),
 	}
-	if o.Opener != nil {
-		f.pool = socketPool{open: o.Opener.Open, namespace: desired.HostNamespace, spare: &f.spare}
-	}
+	f.upstream = upstream.New(o.Opener, serving)
+	f.upstream.Now = func() time.Time { return f.now() }
+	f.pool = f.upstream.NewPool(desired.HostNamespace)
 	return f
 }
 
@@ -71,57 +68,57 @@ func (f *forwarder) elapsed(now time.Time) time.Duration { return now.Sub(f.born
 // close ends every lookup.
 func (f *forwarder) close() {
 	f.stop()
-	f.pool.close()
+	f.pool.Close()
 }
 
-// request is a question on its way to name servers. It carries nothing of the
-// client's packet but flags and the question, the latter in lower case.
+// request is a question on its way to name servers.
 type request struct {
-	source   *source
-	key      string // of the cache
-	bits     uint16
-	question []byte
-	qtype    uint16
-	do       bool
-	sockets  *limits.Share // who it is counted for
-	pool     *socketPool   // of the source's namespace
+	upstream.Request
+	source *source
+	key    string // of the cache
 }
 
-func newRequest(src *source, key []byte, q *query) request {
+// newRequest takes the query's question to the source by means of a listener.
+func (l *listener) newRequest(src *source, key []byte, q *message.Query) request {
+	pool := l.server.forward.pool
+	if src.Namespace == l.namespace {
+		pool = l.pool
+	}
 	return request{
-		source:   src,
-		key:      string(key),
-		bits:     q.bits & (bitRD | bitAD | bitCD),
-		question: appendFolded(nil, q.question),
-		qtype:    q.qtype,
-		do:       q.do,
+		Request: upstream.Request{Question: q.Forward(), Servers: &src.Servers, Pool: pool, Sockets: &l.sockets},
+		source:  src,
+		key:     string(key),
 	}
 }
 
-// end is where the question ends in a message about it.
-func (req request) end() int { return headerSize + len(req.question) }
+// ask asks the request's name servers and keeps what came of it. The result is nil if
+// nobody answered.
+func (f *forwarder) ask(ctx context.Context, req request) *message.Answer {
+	a, err := f.upstream.Ask(ctx, req.Request)
+	switch {
+	case err == nil:
+		req.source.answered.Store(int64(f.elapsed(f.now())))
+		f.cache.put(req.key, a)
+	case errors.Is(err, upstream.ErrSilent):
+		f.failures.put(req.key, &message.Answer{Stored: f.now(), Life: silenceTime})
+	case errors.Is(err, upstream.ErrFailed):
+		f.failures.put(req.key, &message.Answer{Stored: f.now(), Life: failureTime})
+	}
+	return a
+}
 
 // cached returns the answer from the cache that needs no asking: one that is
 // fresh, or stale while its name servers failed a moment ago. Otherwise stale is
 // what may stand in for a new one.
-func (f *forwarder) cached(key []byte, now time.Time) (good, stale *answer) {
+func (f *forwarder) cached(key []byte, now time.Time) (good, stale *entry) {
 	a := f.cache.get(key, now)
 	if a == nil {
 		return nil, nil
 	}
-	if _, old := a.age(now); old && int64(f.elapsed(now)) >= a.retry.Load() {
+	if _, old := a.Age(now); old && int64(f.elapsed(now)) >= a.retry.Load() {
 		return nil, a
 	}
 	return a, nil
-}
-
-// newFailure marks a question that nobody could answer.
-func newFailure(now time.Time, silence bool) *answer {
-	life := failureTime
-	if silence {
-		life = silenceTime
-	}
-	return &answer{stored: now, life: life}
 }
 
 // failed tells whether the name servers have just failed to answer a question, so
@@ -132,6 +129,6 @@ func (f *forwarder) failed(key []byte, src *source, now time.Time) bool {
 	if a == nil {
 		return false
 	}
-	age := now.Sub(a.stored)
-	return age < failureTime || age < a.life && src.answered.Load() < int64(f.elapsed(a.stored))
+	age := now.Sub(a.Stored)
+	return age < failureTime || age < a.Life && src.answered.Load() < int64(f.elapsed(a.Stored))
 }

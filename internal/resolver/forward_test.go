@@ -13,22 +13,8 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/limits"
+	"github.com/linkspan/linkspan/internal/resolver/upstreamtest"
 )
-
-// says answers every query with one TXT record.
-func says(text string) dns.HandlerFunc {
-	return func(w dns.ResponseWriter, q *dns.Msg) {
-		r := new(dns.Msg).SetReply(q)
-		r.Answer = []dns.RR{&dns.TXT{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: 5}, Txt: []string{text}}}
-		w.WriteMsg(r)
-	}
-}
-
-func fails(rcode int) dns.HandlerFunc {
-	return func(w dns.ResponseWriter, q *dns.Msg) { w.WriteMsg(new(dns.Msg).SetRcode(q, rcode)) }
-}
-
-func silence(dns.ResponseWriter, *dns.Msg) {}
 
 func TestWhoIsAsked(t *testing.T) {
 	own := func(servers ...string) desired.Resolver {
@@ -77,9 +63,9 @@ func TestWhoIsAsked(t *testing.T) {
 		t.Run(c.what, func(t *testing.T) {
 			o := newLoopback()
 			for address, h := range map[string]dns.HandlerFunc{
-				"192.0.2.1": says("one"), "192.0.2.2": says("two"),
-				"192.0.2.3": fails(dns.RcodeServerFailure), "192.0.2.4": fails(dns.RcodeRefused),
-				"192.0.2.5": silence, "192.0.2.6": fails(dns.RcodeNameError),
+				"192.0.2.1": upstreamtest.Says("one"), "192.0.2.2": upstreamtest.Says("two"),
+				"192.0.2.3": upstreamtest.Fails(dns.RcodeServerFailure), "192.0.2.4": upstreamtest.Fails(dns.RcodeRefused),
+				"192.0.2.5": upstreamtest.Silent, "192.0.2.6": upstreamtest.Fails(dns.RcodeNameError),
 				"192.0.2.8": func(w dns.ResponseWriter, q *dns.Msg) {
 					raw, _ := new(dns.Msg).SetReply(q).Pack()
 					raw[7] = 3 // answers that are not there
@@ -89,15 +75,15 @@ func TestWhoIsAsked(t *testing.T) {
 					w.WriteMsg(&dns.Msg{MsgHdr: dns.MsgHdr{Id: q.Id, Response: true, Rcode: dns.RcodeRefused}})
 				},
 			} {
-				o.upstream(t, address, h)
+				o.Serve(t, address, h)
 			}
 			server := serverFor(t, o, c.host...)
-			server.forward.patience = time.Second // a busy machine is not silence
+			server.forward.upstream.Patience = time.Second // a busy machine is not silence
 			apply(t, server, wanted(c.row))
-			if got := brief(ask(t, o, "udp", "world.test", dns.TypeTXT)); got != c.want {
+			if got := upstreamtest.Brief(ask(t, o, "udp", "world.test", dns.TypeTXT)); got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
-			if got := strings.Join(o.asked(), ","); got != c.asked {
+			if got := strings.Join(o.Asked(), ","); got != c.asked {
 				t.Errorf("asked %q, want %q", got, c.asked)
 			}
 		})
@@ -122,7 +108,7 @@ func big(w dns.ResponseWriter, q *dns.Msg) {
 
 func TestForwardedAnswersFit(t *testing.T) {
 	o := newLoopback()
-	o.upstream(t, "192.0.2.1", big)
+	o.Serve(t, "192.0.2.1", big)
 	apply(t, serverFor(t, o, "192.0.2.1"), wanted(resolverOn("net")))
 	for _, c := range []struct {
 		network   string
@@ -149,7 +135,7 @@ func TestForwardedAnswersFit(t *testing.T) {
 		}
 	}
 	// All of it was fetched once, over TCP after a first try.
-	if got := o.asked(); !slices.Equal(got, []string{"host udp 192.0.2.1:53", "host tcp 192.0.2.1:53"}) {
+	if got := o.Asked(); !slices.Equal(got, []string{"host udp 192.0.2.1:53", "host tcp 192.0.2.1:53"}) {
 		t.Errorf("asked %v", got)
 	}
 }
@@ -157,7 +143,7 @@ func TestForwardedAnswersFit(t *testing.T) {
 // TestStrayAnswers sends what an attacker could before the true answer.
 func TestStrayAnswers(t *testing.T) {
 	o := newLoopback()
-	o.upstream(t, "192.0.2.1", func(w dns.ResponseWriter, q *dns.Msg) {
+	o.Serve(t, "192.0.2.1", func(w dns.ResponseWriter, q *dns.Msg) {
 		good := new(dns.Msg).SetReply(q)
 		for i := range 7 {
 			bad := good.Copy()
@@ -184,7 +170,7 @@ func TestStrayAnswers(t *testing.T) {
 		w.WriteMsg(good)
 	})
 	apply(t, serverFor(t, o, "192.0.2.1"), wanted(resolverOn("net")))
-	if got := brief(ask(t, o, "udp", "world.test", dns.TypeTXT)); got != "NXDOMAIN" {
+	if got := upstreamtest.Brief(ask(t, o, "udp", "world.test", dns.TypeTXT)); got != "NXDOMAIN" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -192,24 +178,24 @@ func TestStrayAnswers(t *testing.T) {
 func TestTooManyQueriesAreRefused(t *testing.T) {
 	o := newLoopback()
 	s := serverFor(t, o, "192.0.2.1")
-	o.upstream(t, "192.0.2.1", silence)
+	o.Serve(t, "192.0.2.1", upstreamtest.Silent)
 	full := fills(&s.forward.total)
 	apply(t, s, wanted(resolverOn("net"), name("net", "web", "e1", "172.18.0.2")))
 	l := s.listeners["box"]
 	full.Store(true)
 	for _, network := range []string{"udp", "tcp"} {
-		if got := brief(ask(t, o, network, "world.test", dns.TypeA)); got != "REFUSED" {
+		if got := upstreamtest.Brief(ask(t, o, network, "world.test", dns.TypeA)); got != "REFUSED" {
 			t.Errorf("%s: got %q", network, got)
 		}
 	}
-	if got := brief(ask(t, o, "udp", "web", dns.TypeA)); got != "NOERROR 172.18.0.2" {
+	if got := upstreamtest.Brief(ask(t, o, "udp", "web", dns.TypeA)); got != "NOERROR 172.18.0.2" {
 		t.Errorf("local names: got %q", got)
 	}
 	full.Store(false)
 	for what, pace := range map[string]*rateLimit{"too fast": &l.rate, "all are too fast": &s.forward.rate} {
 		exhaust(s.forward, &l.guaranteed)
 		exhaust(s.forward, pace)
-		if got := brief(ask(t, o, "udp", "world.test", dns.TypeA)); got != "REFUSED" {
+		if got := upstreamtest.Brief(ask(t, o, "udp", "world.test", dns.TypeA)); got != "REFUSED" {
 			t.Errorf("%s: got %q", what, got)
 		}
 		l.guaranteed.next.Store(0)
@@ -275,7 +261,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 	conns[0].Close()
 	await(t, "one is let go", func() bool { return l.conns.Inside() < maxConns })
-	if got := brief(ask(t, o, "tcp", "web", dns.TypeA)); got != "NOERROR 172.18.0.2" {
+	if got := upstreamtest.Brief(ask(t, o, "tcp", "web", dns.TypeA)); got != "NOERROR 172.18.0.2" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/resolver/message"
+	"github.com/linkspan/linkspan/internal/resolver/upstreamtest"
 )
 
 // TestHandoverLosesNothing keeps a client asking on one socket while its server
@@ -19,12 +21,12 @@ import (
 func TestHandoverLosesNothing(t *testing.T) {
 	const handovers, rate = 20, 1000
 	o := newLoopback()
-	o.upstream(t, "192.0.2.1", func(w dns.ResponseWriter, q *dns.Msg) {
+	o.Serve(t, "192.0.2.1", func(w dns.ResponseWriter, q *dns.Msg) {
 		time.Sleep(30 * time.Millisecond) // a slow server
-		says("world")(w, q)
+		upstreamtest.Says("world")(w, q)
 	})
 	s := serverFor(t, o, "192.0.2.1")
-	s.forward.patience = time.Second
+	s.forward.upstream.Patience = time.Second
 	apply(t, s, wanted(resolverOn("net"), name("net", "web", "e1", "172.18.0.2")))
 
 	conn, err := net.Dial("udp4", o.udp["box"])
@@ -54,7 +56,7 @@ func TestHandoverLosesNothing(t *testing.T) {
 	var all atomic.Int64
 	go func() {
 		ids := map[uint16]bool{}
-		buf := make([]byte, plainUDP)
+		buf := make([]byte, message.PlainUDP)
 		for {
 			n, err := conn.Read(buf)
 			if err != nil {
@@ -73,7 +75,7 @@ func TestHandoverLosesNothing(t *testing.T) {
 		before := all.Load()
 		await(t, "answers flow", func() bool { return all.Load() > before+20 })
 		next := serverFor(t, o, "192.0.2.1")
-		next.forward.patience = time.Second
+		next.forward.upstream.Patience = time.Second
 		next.Adopt(s.Release())
 		if report, err := next.Resync(t.Context(), stateOf(t, s.Rows()...)); err != nil || report.Writes != 2 {
 			t.Fatalf("hand-over %d: %+v, %v", i, report, err)
@@ -113,7 +115,7 @@ func TestHandoverOfConnections(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return brief(m)
+		return upstreamtest.Brief(m)
 	}
 	query(early)
 	handed := old.Release()
@@ -173,7 +175,7 @@ func TestAdoptedSockets(t *testing.T) {
 	fourth := serverFor(t, o)
 	fourth.Adopt(third.Release())
 	apply(t, fourth, wanted(resolverOn("net"), name("net", "web", "e1", "172.18.0.4")))
-	if got := brief(ask(t, o, "udp", "web", dns.TypeA)); got != "NOERROR 172.18.0.4" {
+	if got := upstreamtest.Brief(ask(t, o, "udp", "web", dns.TypeA)); got != "NOERROR 172.18.0.4" {
 		t.Errorf("got %q", got)
 	}
 }

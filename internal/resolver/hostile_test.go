@@ -6,11 +6,13 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/linkspan/linkspan/internal/resolver/message"
+	"github.com/linkspan/linkspan/internal/resolver/upstreamtest"
 )
 
 func TestMalformedPackets(t *testing.T) {
@@ -67,7 +69,7 @@ func TestMalformedPackets(t *testing.T) {
 		{"good", plain, dns.RcodeSuccess},
 	} {
 		l := bareListener()
-		var q query
+		var q message.Query
 		var w writer
 		reply := l.datagram(c.msg, netip.AddrPort{}, &q, &w)
 		if (reply == nil) != (c.want < 0) {
@@ -111,10 +113,10 @@ func FuzzPacket(f *testing.F) {
 		}
 	}
 	l := bareListener()
-	var q query
+	var q message.Query
 	var w writer
 	f.Fuzz(func(t *testing.T, msg []byte) {
-		if len(msg) > maxQuery {
+		if len(msg) > message.MaxQuery {
 			return
 		}
 		reply := l.datagram(msg, netip.AddrPort{}, &q, &w)
@@ -125,30 +127,37 @@ func FuzzPacket(f *testing.F) {
 		if err := out.Unpack(reply); err != nil {
 			t.Fatalf("reply %x: %v", reply, err)
 		}
-		if out.Id != binary.BigEndian.Uint16(msg) || !out.Response || len(reply) > q.udpLimit() {
+		if out.Id != binary.BigEndian.Uint16(msg) || !out.Response || len(reply) > q.UDPLimit() {
 			t.Fatalf("reply %s of %d bytes", &out, len(reply))
 		}
-		if q.parse(msg) != good {
+		if q.Parse(msg) != message.Good {
 			return
 		}
-		qname, _, err := dns.UnpackDomainName(msg, headerSize)
-		if err != nil || out.Question[0].Name != qname || out.Question[0].Qtype != q.qtype {
+		qname, _, err := dns.UnpackDomainName(msg, message.HeaderSize)
+		if err != nil || out.Question[0].Name != qname || out.Question[0].Qtype != q.Type {
 			t.Fatalf("question %v, %v; want %s", out.Question, err, qname)
 		}
-		if q.exact && canonicalWire(t, qname) != string(q.name()) {
-			t.Fatalf("name %q, want %q", q.name(), canonicalWire(t, qname))
+		if q.Exact && canonicalWire(t, qname) != string(q.Name()) {
+			t.Fatalf("name %q, want %q", q.Name(), canonicalWire(t, qname))
 		}
-		e := newRequest(&source{}, nil, &q)
-		if sent, err := e.message(queryMode{randomCase: true, keepsCase: true}); err != nil || new(dns.Msg).Unpack(sent) != nil || !sameQuestion(sent[headerSize:e.end()], q.question) {
-			t.Fatalf("errand %x", sent)
+		sent, err := q.Forward().Query(message.Style{RandomCase: true})
+		if err != nil || new(dns.Msg).Unpack(sent.Bytes()) != nil || !sameQuestion(sent.Bytes(), msg) {
+			t.Fatalf("asked %x, %v", sent.Bytes(), err)
 		}
 	})
+}
+
+// sameQuestion tells whether two messages ask the same, the case of letters apart.
+func sameQuestion(a, b []byte) bool {
+	var p, q message.Query
+	return p.Parse(a) == message.Good && q.Parse(b) == message.Good &&
+		bytes.Equal(p.Name(), q.Name()) && p.Type == q.Type && p.Class == q.Class
 }
 
 // canonicalWire turns the library's escaped name into plain bytes.
 func canonicalWire(t *testing.T, escaped string) string {
 	t.Helper()
-	wire := make([]byte, maxName)
+	wire := make([]byte, message.MaxName)
 	n, err := dns.PackDomainName(escaped, wire, 0, nil, false)
 	if err != nil {
 		t.Fatal(err)
@@ -159,60 +168,10 @@ func canonicalWire(t *testing.T, escaped string) string {
 			out = append(out, '.')
 		}
 		for _, c := range wire[at+1 : at+1+int(wire[at])] {
-			out = append(out, lower(c))
+			out = append(out, c)
 		}
 	}
-	return string(out)
-}
-
-// FuzzReply throws bytes at the client side as a name server's reply. Whatever
-// is taken for an answer must come out well-formed in its frame, about the
-// question and no longer than the client takes.
-func FuzzReply(f *testing.F) {
-	m := new(dns.Msg).SetReply(new(dns.Msg).SetQuestion("world.test.", dns.TypeTXT))
-	good, _ := m.Pack()
-	f.Add(good)
-	f.Add(append(bytes.Clone(good), make([]byte, 600)...))
-	m.SetEdns0(1232, true)
-	m.Answer = []dns.RR{&dns.TXT{Hdr: dns.RR_Header{Name: "world.test.", Rrtype: dns.TypeTXT, Class: 1, Ttl: 9}, Txt: []string{"x"}}}
-	m.Extra = append(m.Extra, &dns.TXT{Hdr: dns.RR_Header{Name: "a.world.test.", Rrtype: dns.TypeTXT, Class: 1, Ttl: 9}, Txt: []string{strings.Repeat("y", 200)}})
-	m.Compress = true
-	good, _ = m.Pack()
-	f.Add(good)
-	var q query
-	raw, _ := new(dns.Msg).SetQuestion("world.test.", dns.TypeTXT).Pack()
-	q.parse(raw)
-	e := newRequest(&source{}, nil, &q)
-	f.Fuzz(func(t *testing.T, reply []byte) {
-		if len(reply) < 2 {
-			return
-		}
-		msg, _ := e.message(queryMode{noEDNS: true})
-		copy(msg, reply[:2])
-		if !answers(reply, msg, e.end()) || hasNoQuestion(reply) {
-			return
-		}
-		now := time.Now()
-		o, err := scan(reply, e.end(), e.qtype)
-		if err != nil {
-			return
-		}
-		a, err := newAnswer(bytes.Clone(reply), e.end(), o, now)
-		if err != nil {
-			return
-		}
-		for _, c := range []client{{limit: plainUDP}, {limit: maxMessage, edns: true, do: true}} {
-			c.id, c.bits, c.question = 7, bitRD, q.question
-			var w writer
-			got := w.stored(&c, a, now.Add(time.Second))
-			if len(got) > c.limit || binary.BigEndian.Uint16(got) != c.id || !bytes.Equal(got[headerSize:e.end()], q.question) {
-				t.Fatalf("delivered %x", got)
-			}
-			if _, err := scan(got, e.end(), e.qtype); err != nil {
-				t.Fatalf("delivered %x: %v", got, err)
-			}
-		}
-	})
+	return message.Canonical(string(out))
 }
 
 func TestTCPClientsThatMisbehave(t *testing.T) {
@@ -251,7 +210,7 @@ func TestTCPClientsThatMisbehave(t *testing.T) {
 	for range 2 {
 		c := dns.Conn{Conn: conn}
 		m, err := c.ReadMsg()
-		if err != nil && err != io.EOF || brief(m) != "NOERROR 172.18.0.2" {
+		if err != nil && err != io.EOF || upstreamtest.Brief(m) != "NOERROR 172.18.0.2" {
 			t.Fatalf("got %v, %v", m, err)
 		}
 	}

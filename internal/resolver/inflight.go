@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/linkspan/linkspan/internal/resolver/message"
 )
 
 // inflight is the questions that are being asked, by cacheKey.
@@ -23,77 +25,77 @@ type lookup struct {
 }
 
 // waiter is a client of a lookup. It has a place among the forwarded queries,
-// and is counted among its listener's answers, until it is settled.
+// and is counted among its listener's answers, until it is answered.
 type waiter struct {
 	listener   *listener
 	counters   *counters
-	client     client
+	client     message.Client
 	request    request
-	stale      *answer     // what it gets if there is nothing better; may be nil
+	stale      *entry      // what it gets if there is nothing better; may be nil
 	staleTimer *time.Timer // gives it the stale answer
 
 	from  netip.AddrPort // who asked over UDP
 	reply chan []byte    // for who asked over TCP; nil in it: there is no reply
 }
 
-// join has p answered by the lookup of its request, which starts if there is none.
+// join has c answered by the lookup of its request, which starts if there is none.
 // Equal questions at the same time are asked once.
-func (f *forwarder) join(p *waiter) {
+func (f *forwarder) join(c *waiter) {
 	f.inflight.mu.Lock()
 	defer f.inflight.mu.Unlock()
-	if p.listener.closed.Err() != nil { // abandon came before
-		p.finish(nil)
+	if c.listener.closed.Err() != nil { // abandon came before
+		c.finish(nil)
 		return
 	}
-	key := p.request.key
-	fl, ok := f.inflight.byKey[key]
+	key := c.request.key
+	look, ok := f.inflight.byKey[key]
 	if !ok {
 		// Whoever comes first may go first: the context is nobody's in particular.
 		ctx, cancel := context.WithTimeout(f.closing, f.answerTime)
-		fl = &lookup{cancel: cancel}
-		f.inflight.byKey[key] = fl
-		f.serving.Go(func() { f.lookUp(ctx, p.request, fl) })
+		look = &lookup{cancel: cancel}
+		f.inflight.byKey[key] = look
+		f.serving.Go(func() { f.lookUp(ctx, c.request, look) })
 	}
-	fl.waiters = append(fl.waiters, p)
-	if p.stale != nil {
-		p.staleTimer = time.AfterFunc(f.staleAfter, func() { f.deliverStale(fl, p) })
+	look.waiters = append(look.waiters, c)
+	if c.stale != nil {
+		c.staleTimer = time.AfterFunc(f.staleAfter, func() { f.deliverStale(look, c) })
 	}
 }
 
 // lookUp asks, and answers those who wait.
-func (f *forwarder) lookUp(ctx context.Context, req request, fl *lookup) {
-	defer fl.cancel()
+func (f *forwarder) lookUp(ctx context.Context, req request, look *lookup) {
+	defer look.cancel()
 	a := f.ask(ctx, req)
 	w := f.writers.Get().(*writer)
 	defer f.writers.Put(w)
-	for _, p := range f.endLookup(req.key, fl) {
-		p.deliver(a, w)
+	for _, c := range f.endLookup(req.key, look) {
+		c.deliver(a, w)
 	}
 }
 
 // endLookup makes room for the next lookup of the key and returns who is waiting.
-func (f *forwarder) endLookup(key string, fl *lookup) []*waiter {
+func (f *forwarder) endLookup(key string, look *lookup) []*waiter {
 	f.inflight.mu.Lock()
 	defer f.inflight.mu.Unlock()
-	if f.inflight.byKey[key] == fl {
+	if f.inflight.byKey[key] == look {
 		delete(f.inflight.byKey, key)
 	}
-	left := fl.waiters
-	fl.waiters = nil
+	left := look.waiters
+	look.waiters = nil
 	return left
 }
 
-// deliverStale gives p the answer that is old, unless it has one. The lookup goes on
+// deliverStale gives c the answer that is old, unless it has one. The lookup goes on
 // and fills the cache.
-func (f *forwarder) deliverStale(fl *lookup, p *waiter) {
+func (f *forwarder) deliverStale(look *lookup, c *waiter) {
 	f.inflight.mu.Lock()
-	i := slices.Index(fl.waiters, p)
+	i := slices.Index(look.waiters, c)
 	if i >= 0 {
-		fl.waiters = slices.Delete(fl.waiters, i, i+1)
+		look.waiters = slices.Delete(look.waiters, i, i+1)
 	}
 	f.inflight.mu.Unlock()
 	if i >= 0 {
-		p.deliver(nil, &writer{})
+		c.deliver(nil, &writer{})
 	}
 }
 
@@ -102,50 +104,50 @@ func (f *forwarder) deliverStale(fl *lookup, p *waiter) {
 func (f *forwarder) abandon(l *listener) {
 	f.inflight.mu.Lock()
 	defer f.inflight.mu.Unlock()
-	for key, fl := range f.inflight.byKey {
-		before := len(fl.waiters)
-		fl.waiters = slices.DeleteFunc(fl.waiters, func(p *waiter) bool {
-			if p.listener != l {
+	for key, look := range f.inflight.byKey {
+		before := len(look.waiters)
+		look.waiters = slices.DeleteFunc(look.waiters, func(c *waiter) bool {
+			if c.listener != l {
 				return false
 			}
-			p.finish(nil)
+			c.finish(nil)
 			return true
 		})
-		if len(fl.waiters) == 0 && before > 0 {
+		if len(look.waiters) == 0 && before > 0 {
 			delete(f.inflight.byKey, key)
-			fl.cancel()
+			look.cancel()
 		}
 	}
 }
 
 // deliver replies with an answer or, if a is nil, with what there is instead.
-func (p *waiter) deliver(a *answer, w *writer) {
-	f := p.listener.server.forward
-	if a == nil && p.stale != nil {
-		a = p.stale
-		a.retry.Store(int64(f.elapsed(f.now()) + staleRetry))
-		p.counters.stale.Add(1)
+func (c *waiter) deliver(a *message.Answer, w *writer) {
+	f := c.listener.server.forward
+	if a == nil && c.stale != nil {
+		a = c.stale.Answer
+		c.stale.retry.Store(int64(f.elapsed(f.now()) + staleRetry))
+		c.counters.stale.Add(1)
 	}
 	if a == nil {
-		p.counters.failures.Add(1)
-		p.finish(w.status(&p.client, dns.RcodeServerFailure))
+		c.counters.failures.Add(1)
+		c.finish(w.Status(&c.client, dns.RcodeServerFailure))
 		return
 	}
-	p.finish(w.stored(&p.client, a, f.now()))
+	c.finish(w.Answer(&c.client, a, f.now()))
 }
 
-// finish gives up p's place and sends the reply, if there is one.
-func (p *waiter) finish(reply []byte) {
-	if p.staleTimer != nil {
-		p.staleTimer.Stop()
+// finish gives up c's place and sends the reply, if there is one.
+func (c *waiter) finish(reply []byte) {
+	if c.staleTimer != nil {
+		c.staleTimer.Stop()
 	}
-	l := p.listener
+	l := c.listener
 	l.forwards.Leave()
 	switch {
-	case p.reply != nil:
-		p.reply <- slices.Clone(reply) // it has room for one
+	case c.reply != nil:
+		c.reply <- slices.Clone(reply) // it has room for one
 	case reply != nil:
-		l.send(reply, p.from)
+		l.send(reply, c.from)
 	}
 	l.answers.Done()
 }

@@ -16,6 +16,8 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/limits"
+	"github.com/linkspan/linkspan/internal/resolver/message"
+	"github.com/linkspan/linkspan/internal/resolver/upstream"
 )
 
 // maxFaults is how many errors in a row, one each faultPause, make a listener
@@ -41,7 +43,7 @@ type listener struct {
 	rate       rateLimit    // of forwards
 	guaranteed rateLimit    // of those that go whatever others do
 	conns      limits.Share
-	pool       socketPool
+	pool       *upstream.SocketPool
 	refusals   logThrottle
 	broken     atomic.Bool // reading ended though nobody closed it
 	repair     repair      // of the watch
@@ -74,7 +76,7 @@ func newListener(s *Server, row desired.Resolver, udp net.PacketConn, tcp net.Li
 		rate:       rateLimit{rate: forwardRate, burst: maxForwards},
 		guaranteed: rateLimit{rate: leastRate, burst: leastForwards},
 		conns:      limits.Share{Pool: &s.conns, Max: maxConns},
-		pool:       socketPool{open: s.opener.Open, namespace: row.Namespace, spare: &s.forward.spare},
+		pool:       s.forward.upstream.NewPool(row.Namespace),
 		refusals:   logThrottle{interval: 2 * time.Second},
 	}
 	l.view.Store(newView(row, s.counters.acquire(row), nil))
@@ -103,7 +105,7 @@ func (l *listener) start(ctx context.Context, serving *sync.WaitGroup) {
 func (l *listener) close() {
 	l.cancel()
 	l.server.forward.abandon(l)
-	l.pool.close()
+	l.pool.Close()
 	// Both are being given up; there is nothing to do about an error.
 	_ = l.udp.Close()
 	_ = l.tcp.Close()
@@ -175,11 +177,11 @@ func (l *listener) send(reply []byte, to netip.AddrPort) {
 }
 
 // datagram returns the reply to a packet, or nil if there is none or none yet.
-func (l *listener) datagram(msg []byte, from netip.AddrPort, q *query, w *writer) []byte {
-	if v := q.parse(msg); v != good {
+func (l *listener) datagram(msg []byte, from netip.AddrPort, q *message.Query, w *writer) []byte {
+	if v := q.Parse(msg); v != message.Good {
 		return l.reject(q, w, v)
 	}
-	q.limit = q.udpLimit()
+	q.Limit = q.UDPLimit()
 	reply, wait := l.answerNow(q, w)
 	if wait == nil {
 		return reply
@@ -189,49 +191,44 @@ func (l *listener) datagram(msg []byte, from netip.AddrPort, q *query, w *writer
 	return nil
 }
 
-func (l *listener) reject(q *query, w *writer, v verdict) []byte {
+func (l *listener) reject(q *message.Query, w *writer, v message.Verdict) []byte {
 	l.view.Load().counters.malformed.Add(1)
-	return w.reject(q, v)
+	return w.Reject(q, v)
 }
 
 // answerNow returns the reply to a query that need not or cannot be forwarded.
 // Otherwise it returns who is to join a lookup.
-func (l *listener) answerNow(q *query, w *writer) ([]byte, *waiter) {
+func (l *listener) answerNow(q *message.Query, w *writer) ([]byte, *waiter) {
 	v, f := l.view.Load(), l.server.forward
 	if reply, ok := l.server.table.Load().answer(v, q, w); ok {
 		v.counters.local.Add(1)
 		return reply, nil
 	}
-	src := f.sourceOf(v, q.name())
+	src := f.sourceOf(v, q.Name())
 	if src == nil {
 		v.counters.forwarded.Add(1)
 		v.counters.failures.Add(1)
-		return w.status(&q.client, dns.RcodeServerFailure), nil
+		return w.Status(&q.Client, dns.RcodeServerFailure), nil
 	}
 	w.key = cacheKey(w.key, src, q)
 	now := f.now()
 	good, stale := f.cached(w.key, now)
 	if good != nil {
 		v.counters.cacheHits.Add(1)
-		return w.stored(&q.client, good, now), nil
+		return w.Answer(&q.Client, good.Answer, now), nil
 	}
 	if stale == nil && f.failed(w.key, src, now) {
 		v.counters.cacheHits.Add(1)
 		v.counters.failures.Add(1)
-		return w.status(&q.client, dns.RcodeServerFailure), nil
+		return w.Status(&q.Client, dns.RcodeServerFailure), nil
 	}
 	if !l.admit(now) {
 		v.counters.refused.Add(1)
-		return w.status(&q.client, dns.RcodeRefused), nil
+		return w.Status(&q.Client, dns.RcodeRefused), nil
 	}
 	v.counters.forwarded.Add(1)
 	l.answers.Add(1)
-	e := newRequest(src, w.key, q)
-	e.sockets, e.pool = &l.sockets, &f.pool
-	if src.namespace == l.namespace {
-		e.pool = &l.pool
-	}
-	return nil, &waiter{listener: l, counters: v.counters, client: q.client.keep(), request: e, stale: stale}
+	return nil, &waiter{listener: l, counters: v.counters, client: q.Client.Keep(), request: l.newRequest(src, w.key, q), stale: stale}
 }
 
 // admit takes a place among the queries that wait for name servers.

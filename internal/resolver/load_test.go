@@ -10,6 +10,9 @@ import (
 
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/resolver/message"
+	"github.com/linkspan/linkspan/internal/resolver/upstreamtest"
 )
 
 // flooder asks one question over and over, many at a time.
@@ -72,7 +75,7 @@ func (f *flooder) run(t testing.TB, total, flight int) {
 			t.Fatalf("after %d of %d answers: %v", got, total, err)
 		}
 		for i := range b.count {
-			if m := b.message(i); len(m) < headerSize || m[3]&rcodeMask != 0 || m[7] != 1 {
+			if m := b.message(i); len(m) < message.HeaderSize || m[3]&0xf != 0 || m[7] != 1 {
 				t.Fatalf("answer %x", m)
 			}
 		}
@@ -109,7 +112,7 @@ func (f *flooder) pace(rate int, vary bool, stop *atomic.Bool) {
 		if vary {
 			// A label of eight letters comes first.
 			for i, n := 0, sent; i < 8; i, n = i+1, n/20 {
-				f.query[headerSize+1+i] = 'a' + byte(n%20)
+				f.query[message.HeaderSize+1+i] = 'a' + byte(n%20)
 			}
 		}
 		f.ask(batchSize)
@@ -130,7 +133,7 @@ func BenchmarkNeighbour(b *testing.B) {
 	} {
 		b.Run(c.what, func(b *testing.B) {
 			o := newLoopback()
-			o.upstream(b, "192.0.2.1", says("one"))
+			o.Serve(b, "192.0.2.1", upstreamtest.Says("one"))
 			s := crowd(b, o, 1000, "192.0.2.1")
 			var stop atomic.Bool
 			var all sync.WaitGroup

@@ -14,6 +14,8 @@ import (
 
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/resolver/upstreamtest"
 )
 
 // withoutFiles calls f while this process cannot open anything.
@@ -68,10 +70,10 @@ func TestListenerOutlastsALackOfFiles(t *testing.T) {
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(5 * time.Second))
 	r, _, err := new(dns.Client).ExchangeWithConn(new(dns.Msg).SetQuestion("web.", dns.TypeA), &dns.Conn{Conn: conn})
-	if err != nil || brief(r) != "NOERROR 172.18.0.2" {
+	if err != nil || upstreamtest.Brief(r) != "NOERROR 172.18.0.2" {
 		t.Errorf("the one that waited got %v, %v", r, err)
 	}
-	if got := brief(ask(t, o, "tcp", "web", dns.TypeA)); got != "NOERROR 172.18.0.2" {
+	if got := upstreamtest.Brief(ask(t, o, "tcp", "web", dns.TypeA)); got != "NOERROR 172.18.0.2" {
 		t.Errorf("afterwards: %q", got)
 	}
 	if s.listeners["box"] != l {
@@ -128,7 +130,7 @@ func TestBrokenListenerMendsItself(t *testing.T) {
 				}
 			}
 			for _, network := range []string{"udp", "tcp"} {
-				if got := brief(ask(t, o, network, "web", dns.TypeA)); got != "NOERROR 172.18.0.2" {
+				if got := upstreamtest.Brief(ask(t, o, network, "web", dns.TypeA)); got != "NOERROR 172.18.0.2" {
 					t.Errorf("%s: %q", network, got)
 				}
 			}

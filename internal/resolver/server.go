@@ -4,9 +4,9 @@
 //
 //	rows -> Apply -> table, views -+
 //	                               v
-//	sandbox -> listener -> parse -> answer (local names, no lock)
+//	sandbox -> listener -> message.Query -> answer (local names, no lock)
 //	                           |--> cache
-//	                           \--> lookup (equal queries share one) -> tries -> socket pool -> name servers
+//	                           \--> lookup (equal queries share one) -> upstream -> name servers
 //
 // When Apply returns, names are answered as its rows say. Release and Adopt hand
 // the sockets to a successor without losing a query. The package must not
@@ -21,13 +21,13 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/limits"
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/resolver/upstream"
 )
 
 // Opener gives sockets inside network namespaces, which are named as in
@@ -36,19 +36,14 @@ type Opener interface {
 	// OpenDNS returns sockets that get what the namespace sends to 127.0.0.11
 	// port 53. udp must be a *net.UDPConn. The caller closes both.
 	OpenDNS(ctx context.Context, namespace string) (udp net.PacketConn, tcp net.Listener, err error)
-	// Open returns count sockets of the namespace for a network, "udp4", "udp6",
-	// "tcp4" or "tcp6", with neither port nor peer. The caller closes them.
-	Open(ctx context.Context, namespace, network string, count int) ([]*os.File, error)
-	// Connect gives such a socket a random port and its peer, before ctx's and
-	// the socket's own deadline.
-	Connect(ctx context.Context, socket *os.File, peer netip.AddrPort) error
+	upstream.Opener
 }
 
 // Options is what a Server needs.
 type Options struct {
 	Opener Opener
 	// HostServers returns the host's name servers as of now, best first. It is
-	// called for every query that goes to them. See HostFile.
+	// called for every query that goes to them. See upstream.HostFile.
 	HostServers func() []netip.Addr
 	Logger      *slog.Logger // nil discards
 }

@@ -8,18 +8,14 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/resolver/message"
+	"github.com/linkspan/linkspan/internal/resolver/upstream"
 )
-
-// maxServers is how many name servers a query is sent to. resolv.conf(5) allows
-// three; these are for containers, which never see the list.
-const maxServers = 8
 
 // source is where queries go, and from which namespace.
 type source struct {
-	namespace string
-	servers   []netip.Addr
-	health    *health
-	answered  atomic.Int64 // of the latest answer, see forwarder.elapsed
+	upstream.Servers
+	answered atomic.Int64 // of the latest answer, see forwarder.elapsed
 	// key begins the cache's keys. Answers of one source are not given to users
 	// of another: the same name may be something else there.
 	key string
@@ -41,7 +37,7 @@ func newSource(namespace string, networks []model.NetworkID, servers []netip.Add
 	if old != nil && old.key == key.String() {
 		return old
 	}
-	return &source{namespace: namespace, servers: servers, health: &health{}, key: key.String()}
+	return &source{Servers: upstream.Servers{Namespace: namespace, Addrs: servers}, key: key.String()}
 }
 
 // route is a domain with a source of its own.
@@ -52,8 +48,7 @@ type route struct {
 
 // covers tells whether a name in canonical form is in the domain.
 func (r route) covers(name []byte) bool {
-	rest, ok := cutSuffix(name, r.domain)
-	return ok && (r.domain == "" || len(rest) == 0 || rest[len(rest)-1] == '.')
+	return message.InDomain(name, r.domain)
 }
 
 // newRoutes returns the routes of a row, the longest domain first. One without
@@ -65,7 +60,7 @@ func newRoutes(row desired.Resolver, old []route) []route {
 		if len(servers) == 0 {
 			continue
 		}
-		made := route{domain: canonical(strings.TrimPrefix(r.Domain, "."))}
+		made := route{domain: message.Canonical(strings.TrimPrefix(r.Domain, "."))}
 		if i := slices.IndexFunc(old, func(o route) bool { return o.domain == made.domain }); i >= 0 {
 			made.source = old[i].source
 		}
@@ -81,7 +76,7 @@ func newRoutes(row desired.Resolver, old []route) []route {
 func usable(servers []netip.Addr) []netip.Addr {
 	var out []netip.Addr
 	for _, a := range servers {
-		if a.IsValid() && a.Unmap() != ownAddress && len(out) < maxServers && !slices.Contains(out, a) {
+		if a.IsValid() && a.Unmap() != ownAddress && len(out) < upstream.MaxServers && !slices.Contains(out, a) {
 			out = append(out, a)
 		}
 	}
@@ -114,9 +109,9 @@ func (f *forwarder) hostSource() *source {
 	if len(servers) == 0 {
 		return nil
 	}
-	servers = servers[:min(len(servers), maxServers)]
+	servers = servers[:min(len(servers), upstream.MaxServers)]
 	now := f.host.Load()
-	if now == nil || !slices.Equal(now.servers, servers) {
+	if now == nil || !slices.Equal(now.Addrs, servers) {
 		now = newSource(desired.HostNamespace, nil, slices.Clone(servers), now)
 		f.host.Store(now)
 	}

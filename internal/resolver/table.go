@@ -4,13 +4,12 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
-	"strings"
 
 	iradix "github.com/hashicorp/go-immutable-radix/v2"
-	"github.com/miekg/dns"
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/resolver/message"
 )
 
 // table is every name of every network. It is immutable: queries read one while
@@ -33,23 +32,6 @@ type nameEntry struct {
 }
 
 func newTable() *table { return &table{zones: iradix.New[*zone]()} }
-
-// canonical is the form in which names are compared: DNS ignores the case of
-// ASCII letters only (RFC 4343).
-func canonical(name string) string {
-	raw := []byte(strings.TrimSuffix(name, "."))
-	for i, c := range raw {
-		raw[i] = lower(c)
-	}
-	return string(raw)
-}
-
-func lower(c byte) byte {
-	if 'A' <= c && c <= 'Z' {
-		return c + 'a' - 'A'
-	}
-	return c
-}
 
 // rows yields every row the table was made of.
 func (t *table) rows() iter.Seq[desired.Name] {
@@ -99,7 +81,7 @@ func (e *edit) zone(id model.NetworkID) *zoneEdit {
 // put adds row, in place of the one with its key, and tells whether that was a
 // change.
 func (e *edit) put(row desired.Name) bool {
-	z, key := e.zone(row.Network), []byte(canonical(row.Name))
+	z, key := e.zone(row.Network), []byte(message.Canonical(row.Name))
 	h, _ := z.names.Get(key)
 	rest, old := h.without(row)
 	if old != nil {
@@ -108,7 +90,7 @@ func (e *edit) put(row desired.Name) bool {
 		}
 		z.forget(*old)
 	}
-	z.network = canonical(row.NetworkName)
+	z.network = message.Canonical(row.NetworkName)
 	z.names.Insert(key, newNameEntry(append(rest, row)))
 	if target := ptrTarget(row); target != nil {
 		for _, a := range row.Addrs {
@@ -120,7 +102,7 @@ func (e *edit) put(row desired.Name) bool {
 
 // remove takes out the row with row's key, whatever else row says.
 func (e *edit) remove(row desired.Name) {
-	z, key := e.zone(row.Network), []byte(canonical(row.Name))
+	z, key := e.zone(row.Network), []byte(message.Canonical(row.Name))
 	h, _ := z.names.Get(key)
 	rest, old := h.without(row)
 	if old == nil {
@@ -204,12 +186,8 @@ func ptrTarget(row desired.Name) []byte {
 	if !row.Primary {
 		return nil
 	}
-	wire := make([]byte, maxName)
-	n, err := dns.PackDomainName(row.Name+"."+row.NetworkName+".", wire, 0, nil, false)
-	if err != nil {
-		return nil
-	}
-	return wire[:n:n]
+	wire, _ := message.Wire(row.Name + "." + row.NetworkName)
+	return wire
 }
 
 func sameName(a, b desired.Name) bool {

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/linkspan/linkspan/internal/resolver/message"
 )
 
 func (l *listener) serveTCP(ctx context.Context) {
@@ -39,7 +41,7 @@ func (l *listener) serveTCP(ctx context.Context) {
 // serveConn answers the queries of one connection one after the other, until
 // the client ends it, is idle for too long, or sends what is no query.
 func (l *listener) serveConn(conn net.Conn) {
-	var q query
+	var q message.Query
 	var w writer
 	var msg, out []byte
 	for {
@@ -74,11 +76,11 @@ func (l *listener) readMessage(conn net.Conn, buf []byte) ([]byte, error) {
 		return nil, err
 	}
 	size := int(binary.BigEndian.Uint16(head[:]))
-	if size > maxQuery {
+	if size > message.MaxQuery {
 		return nil, fmt.Errorf("query of %d bytes", size)
 	}
 	if cap(buf) < size {
-		buf = make([]byte, size, maxQuery)
+		buf = make([]byte, size, message.MaxQuery)
 	}
 	expire(conn, messageTime)
 	_, err := io.ReadFull(conn, buf[:size])
@@ -90,11 +92,11 @@ func (l *listener) readMessage(conn net.Conn, buf []byte) ([]byte, error) {
 func expire(conn net.Conn, d time.Duration) { _ = conn.SetReadDeadline(time.Now().Add(d)) }
 
 // message returns the reply to a query over TCP; nil closes the connection.
-func (l *listener) message(msg []byte, q *query, w *writer) []byte {
-	if v := q.parse(msg); v != good {
+func (l *listener) message(msg []byte, q *message.Query, w *writer) []byte {
+	if v := q.Parse(msg); v != message.Good {
 		return l.reject(q, w, v)
 	}
-	q.limit = maxMessage
+	q.Limit = message.MaxMessage
 	reply, wait := l.answerNow(q, w)
 	if wait == nil {
 		return reply

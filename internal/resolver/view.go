@@ -8,6 +8,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/resolver/message"
 )
 
 // ownAddress is where a sandbox finds the resolver.
@@ -38,7 +39,7 @@ func newView(row desired.Resolver, t *counters, old *view) *view {
 		v.networks = append(v.networks, []byte(id))
 	}
 	for _, l := range row.Links {
-		alias := canonical(l.Alias)
+		alias := message.Canonical(l.Alias)
 		v.links[alias] = append(v.links[alias], linkTarget{[]byte(l.Network), targets(l.Target)})
 	}
 	if old == nil {
@@ -54,7 +55,7 @@ func newView(row desired.Resolver, t *counters, old *view) *view {
 // targets returns the names under which the target of a link may be known. One
 // given by a long ID is known by its short one.
 func targets(given string) []string {
-	name := canonical(strings.TrimPrefix(given, "/"))
+	name := message.Canonical(strings.TrimPrefix(given, "/"))
 	if len(name) > model.ShortLen && strings.Trim(name, "0123456789abcdef") == "" {
 		return []string{name, model.Short(name)}
 	}

@@ -1,4 +1,4 @@
-package resolver
+package upstream
 
 import (
 	"fmt"
@@ -84,7 +84,7 @@ func FuzzResolvConf(f *testing.F) {
 			}
 			seen[s] = true
 		}
-		if len(servers) > maxServers {
+		if len(servers) > MaxServers {
 			t.Fatalf("%d servers", len(servers))
 		}
 	})

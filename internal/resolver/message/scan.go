@@ -1,4 +1,4 @@
-package resolver
+package message
 
 import (
 	"bytes"
@@ -15,25 +15,34 @@ const (
 	maxNegativeTTL = time.Hour // RFC 2308 section 5 speaks of one to three
 )
 
-// outline is what there is to know about a message of a name server without
+// Outline is what there is to know about a message of a name server without
 // looking into its records' data.
-type outline struct {
-	rcode    int   // with the upper bits from OPT
-	ttls     []int // where the TTLs of records are, that of OPT not among them
-	opt      [2]int
-	last     bool   // OPT, if any, is the last record
-	end      int    // where the last record ends; what follows is nothing
-	addrs    []int  // where the addresses asked for are, if they may change places
-	negative bool   // it says that something is not there
-	life     uint32 // seconds for which it may be kept; 0 not at all
+type Outline struct {
+	Rcode    int  // with the upper bits from OPT
+	Negative bool // it says that something is not there
+
+	ttls  []int // where the TTLs of records are, that of OPT not among them
+	opt   [2]int
+	last  bool   // OPT, if any, is the last record
+	end   int    // where the last record ends; what follows is nothing
+	addrs []int  // where the addresses asked for are, if they may change places
+	life  uint32 // seconds for which it may be kept; 0 not at all
 }
 
 var errMalformed = errors.New("malformed message")
 
+// Scan walks the records of a reply to the question; see Sent.Matches.
+func (q Question) Scan(reply []byte) (Outline, error) {
+	if len(reply) < q.end() {
+		return Outline{}, errMalformed
+	}
+	return scan(reply, q.end(), q.Type)
+}
+
 // scan walks the records behind the question, which ends at end. Pointers are
 // not followed but must point back, so that nobody runs in circles.
-func scan(msg []byte, end int, qtype uint16) (outline, error) {
-	o := outline{rcode: int(msg[3] & rcodeMask), last: true, negative: true}
+func scan(msg []byte, end int, qtype uint16) (Outline, error) {
+	o := Outline{Rcode: int(msg[3] & rcodeMask), last: true, Negative: true}
 	answers := int(binary.BigEndian.Uint16(msg[6:]))
 	authorities := int(binary.BigEndian.Uint16(msg[8:]))
 	total := answers + authorities + int(binary.BigEndian.Uint16(msg[10:]))
@@ -44,14 +53,14 @@ func scan(msg []byte, end int, qtype uint16) (outline, error) {
 	for i := range total {
 		r, ok := readRecord(msg, at)
 		if !ok {
-			return outline{}, errMalformed
+			return Outline{}, errMalformed
 		}
 		if r.kind == dns.TypeOPT {
 			if i < answers+authorities || o.opt[1] > 0 {
-				return outline{}, errMalformed
+				return Outline{}, errMalformed
 			}
 			o.opt, o.last = [2]int{at, r.end}, i == total-1
-			o.rcode |= int(r.ttl>>24) << 4
+			o.Rcode |= int(r.ttl>>24) << 4
 			at = r.end
 			continue
 		}
@@ -59,7 +68,7 @@ func scan(msg []byte, end int, qtype uint16) (outline, error) {
 		switch {
 		case i < answers:
 			least = min(least, r.lifetime())
-			o.negative = o.negative && r.kind != qtype && qtype != dns.TypeANY
+			o.Negative = o.Negative && r.kind != qtype && qtype != dns.TypeANY
 			if r.kind == qtype && addressSize(qtype) == r.end-r.at-10 {
 				// Names are compared as they are written, which is enough:
 				// servers write a name that comes again in the same way.
@@ -79,7 +88,7 @@ func scan(msg []byte, end int, qtype uint16) (outline, error) {
 		o.addrs = nil
 	}
 	o.end = at
-	o.negative = o.negative || o.rcode == dns.RcodeNameError
+	o.Negative = o.Negative || o.Rcode == dns.RcodeNameError
 	o.life = o.keepFor(least, soa)
 	return o, nil
 }
@@ -97,11 +106,11 @@ func addressSize(qtype uint16) int {
 
 // keepFor applies RFC 2308: what is not there is remembered as long as the SOA
 // record says, and not at all without one.
-func (o outline) keepFor(least uint32, soa bool) uint32 {
+func (o Outline) keepFor(least uint32, soa bool) uint32 {
 	switch {
-	case o.rcode != dns.RcodeSuccess && o.rcode != dns.RcodeNameError:
+	case o.Rcode != dns.RcodeSuccess && o.Rcode != dns.RcodeNameError:
 		return 0
-	case !o.negative:
+	case !o.Negative:
 		return least
 	case soa:
 		return min(least, uint32(maxNegativeTTL/time.Second))
@@ -143,19 +152,4 @@ func (r record) minimum(msg []byte) uint32 {
 		return 0
 	}
 	return binary.BigEndian.Uint32(msg[r.end-4:])
-}
-
-// skipBack is skipName for names whose pointer points to before themselves.
-func skipBack(msg []byte, at int) int {
-	end := skipName(msg, at)
-	if end < 0 || end > len(msg) {
-		return -1
-	}
-	if end-at >= 2 && msg[end-2] >= 0xc0 {
-		to := int(binary.BigEndian.Uint16(msg[end-2:]) & 0x3fff)
-		if to < headerSize || to >= at {
-			return -1
-		}
-	}
-	return end
 }

@@ -1,4 +1,4 @@
-package resolver
+package upstream
 
 import (
 	"context"
@@ -9,25 +9,9 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-)
 
-// ask runs a request and keeps what came of it. The result is nil if nobody
-// answered.
-func (f *forwarder) ask(ctx context.Context, req request) *answer {
-	r := newTries(f, req)
-	a := r.tryFirst(ctx)
-	if a == nil {
-		a = r.tryOthers(ctx)
-	}
-	switch {
-	case a != nil:
-		req.source.answered.Store(int64(f.elapsed(f.now())))
-		f.cache.put(req.key, a)
-	case !r.noSocket && !errors.Is(ctx.Err(), context.Canceled):
-		f.failures.put(req.key, newFailure(f.now(), r.silence || ctx.Err() != nil || len(r.open) > 0))
-	}
-	return a
-}
+	"github.com/linkspan/linkspan/internal/resolver/message"
+)
 
 // step is one way to ask one server.
 type step struct {
@@ -39,7 +23,7 @@ type step struct {
 // attempt is what came of a step.
 type attempt struct {
 	step
-	answer   *answer
+	answer   *message.Answer
 	negative bool
 	err      error
 }
@@ -48,8 +32,8 @@ type attempt struct {
 // one as soon as one fails, or in addition to one that has been silent for too
 // long. The first good answer counts.
 type tries struct {
-	forwarder        *forwarder
-	request          request
+	client           *Client
+	request          Request
 	order            []netip.Addr
 	begun            time.Time
 	next             int           // of the steps
@@ -68,26 +52,26 @@ type tries struct {
 // datagrams get lost, and at last over TCP.
 var stages = [...]string{"udp", "udp", "tcp"}
 
-func newTries(f *forwarder, req request) *tries {
-	return &tries{forwarder: f, request: req, begun: time.Now(), order: req.source.health.order(req.source.servers)}
+func newTries(u *Client, req Request) *tries {
+	return &tries{client: u, request: req, begun: time.Now(), order: req.Servers.health.order(req.Servers.Addrs)}
 }
 
 // tryFirst asks the first server and returns its answer. Mostly that is all there is
 // to do, and it takes neither a goroutine nor a timer. Without an answer that needs
 // no more thought it returns nil, and tryOthers goes on from there.
-func (r *tries) tryFirst(ctx context.Context) *answer {
-	f, req := r.forwarder, r.request
+func (r *tries) tryFirst(ctx context.Context) *message.Answer {
+	u, req := r.client, r.request
 	s, _ := r.take()
 	a := attempt{step: s}
-	begin, patience := f.now(), req.source.health.patience(s.server, f.patience)
-	c, err := f.send(ctx, s, req, req.source.health.mode(s.server))
+	begin, patience := u.Now(), req.Servers.health.patience(s.server, u.Patience)
+	c, err := u.send(ctx, s, req, req.Servers.health.mode(s.server))
 	if err != nil {
 		a.err = s.wrap(err)
 		r.note(a)
 		return nil
 	}
 	reply, err := c.receive(time.Now().Add(patience))
-	if err != nil || deniesEDNS(reply) || isTruncated(reply) {
+	if err != nil || message.DeniesEDNS(reply) || message.IsTruncated(reply) {
 		silent := errors.Is(err, os.ErrDeadlineExceeded)
 		if !silent {
 			r.pause = patience
@@ -102,27 +86,27 @@ func (r *tries) tryFirst(ctx context.Context) *answer {
 		return nil
 	}
 	c.close()
-	if a.answer, a.negative, a.err = f.read(s, req, reply, begin); a.err != nil {
+	if a.answer, a.negative, a.err = u.read(s, req, reply, begin); a.err != nil {
 		r.note(a)
 		return nil
 	}
-	req.source.health.result(s.server, nil)
+	req.Servers.health.result(s.server, nil)
 	return a.answer
 }
 
 // tryOthers asks the servers that are left and returns the answer that counts.
-func (r *tries) tryOthers(ctx context.Context) *answer {
-	f := r.forwarder
+func (r *tries) tryOthers(ctx context.Context) *message.Answer {
+	u := r.client
 	next := time.NewTimer(r.pause)
 	defer next.Stop()
-	hold := time.NewTimer(f.patience - time.Since(r.begun))
+	hold := time.NewTimer(u.Patience - time.Since(r.begun))
 	defer hold.Stop()
 	for !r.decided() {
 		select {
 		case <-next.C:
 			if s, ok := r.take(); ok {
 				r.try(ctx, s, nil)
-				next.Reset(r.request.source.health.patience(s.server, f.patience))
+				next.Reset(r.request.Servers.health.patience(s.server, u.Patience))
 			}
 		case a := <-r.attempts:
 			if r.note(a); a.err != nil {
@@ -157,10 +141,10 @@ func (r *tries) try(ctx context.Context, s step, first func() ([]byte, error)) {
 		r.attempts = make(chan attempt, len(r.order)*len(stages))
 	}
 	r.open = append(r.open, s)
-	f, req, attempts := r.forwarder, r.request, r.attempts
-	f.serving.Go(func() {
+	u, req, attempts := r.client, r.request, r.attempts
+	u.Running.Go(func() {
 		a := attempt{step: s}
-		a.answer, a.negative, a.err = f.takeStep(ctx, s, req, first)
+		a.answer, a.negative, a.err = u.takeStep(ctx, s, req, first)
 		attempts <- a
 	})
 }
@@ -180,7 +164,7 @@ func (r *tries) note(a attempt) {
 		fallthrough
 	default:
 		r.failed = append(r.failed, a.server)
-		r.noSocket = r.noSocket || errors.Is(a.err, errNoSocket)
+		r.noSocket = r.noSocket || errors.Is(a.err, ErrNoSocket)
 		r.silence = r.silence || isTimeout(a.err)
 	}
 }
@@ -202,7 +186,7 @@ func (r *tries) decided() bool {
 
 // result is the answer that counts, after those who did not give it have been
 // noted. If nobody gave one, that says nothing about the servers.
-func (r *tries) result() *answer {
+func (r *tries) result() *message.Answer {
 	if r.best.answer == nil {
 		return nil
 	}
@@ -213,23 +197,23 @@ func (r *tries) result() *answer {
 		}
 	}
 	lost = slices.DeleteFunc(lost, func(a netip.Addr) bool { return a == r.best.server })
-	r.request.source.health.result(r.best.server, lost)
+	r.request.Servers.health.result(r.best.server, lost)
 	return r.best.answer
 }
 
 // read makes an answer of a reply and tells whether it says that something is not
 // there.
-func (f *forwarder) read(s step, req request, reply []byte, begin time.Time) (*answer, bool, error) {
-	now := f.now()
-	req.source.health.measured(s.server, now.Sub(begin))
-	o, err := scan(reply, req.end(), req.qtype)
+func (u *Client) read(s step, req Request, reply []byte, begin time.Time) (*message.Answer, bool, error) {
+	now := u.Now()
+	req.Servers.health.measured(s.server, now.Sub(begin))
+	o, err := req.Scan(reply)
 	if err != nil {
 		return nil, false, s.wrap(err)
 	}
-	switch o.rcode {
+	switch o.Rcode {
 	case dns.RcodeServerFailure, dns.RcodeRefused, dns.RcodeFormatError, dns.RcodeNotImplemented, dns.RcodeBadVers:
-		return nil, false, refusal{s.server, o.rcode}
+		return nil, false, refusal{s.server, o.Rcode}
 	}
-	a, err := newAnswer(reply, req.end(), o, now)
-	return a, o.negative, err
+	a, err := req.Answer(reply, o, now)
+	return a, o.Negative, err
 }

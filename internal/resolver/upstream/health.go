@@ -1,10 +1,12 @@
-package resolver
+package upstream
 
 import (
 	"net/netip"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/linkspan/linkspan/internal/resolver/message"
 )
 
 // Rules by which a name server loses its place.
@@ -25,11 +27,11 @@ const (
 	rttShare    = 8 // of a new sample in the smoothed time: one in so many
 )
 
-// health is what was learned about the name servers of one source. Its zero
+// health is what was learned about the name servers of one Servers. Its zero
 // value trusts everybody.
 type health struct {
 	mu     sync.Mutex
-	states map[netip.Addr]serverState // the servers of one source: at most a few
+	states map[netip.Addr]serverState // at most a few
 }
 
 type serverState struct {
@@ -111,9 +113,8 @@ func (h *health) patience(server netip.Addr, most time.Duration) time.Duration {
 
 // queryMode is how a server is asked.
 type queryMode struct {
-	noEDNS     bool // without EDNS
-	randomCase bool // of random case
-	keepsCase  bool // as far as is known, it keeps the case of letters
+	message.Style
+	keepsCase bool // as far as is known, it keeps the case of letters
 }
 
 // mode returns how a server wants to be asked. Letters of random case are for
@@ -123,7 +124,7 @@ func (h *health) mode(server netip.Addr) queryMode {
 	defer h.mu.Unlock()
 	r, now := h.states[server], time.Now()
 	keeps := !now.Before(r.losesCaseUntil)
-	return queryMode{noEDNS: now.Before(r.noEDNSUntil), randomCase: keeps && now.Before(r.spoofedUntil), keepsCase: keeps}
+	return queryMode{Style: message.Style{NoEDNS: now.Before(r.noEDNSUntil), RandomCase: keeps && now.Before(r.spoofedUntil)}, keepsCase: keeps}
 }
 
 // suspectSpoofing records that an answer in a server's name was none: somebody guesses.

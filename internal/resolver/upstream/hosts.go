@@ -1,4 +1,4 @@
-package resolver
+package upstream
 
 import (
 	"errors"
@@ -18,7 +18,7 @@ import (
 const maxResolvConf = 64 << 10
 
 // ReadHostServers returns the name servers in the resolv.conf(5) at path, at
-// most maxServers, in order, each once. Lines that are no name server are passed over. A file
+// most MaxServers, in order, each once. Lines that are no name server are passed over. A file
 // that is not there stands for a host without name servers.
 func ReadHostServers(path string) ([]netip.Addr, error) {
 	f, err := os.Open(path)
@@ -40,7 +40,7 @@ func ReadHostServers(path string) ([]netip.Addr, error) {
 func serversIn(text []byte) []netip.Addr {
 	var servers []netip.Addr
 	for _, a := range resolvconf.Parse(text).Servers {
-		if len(servers) < maxServers && !slices.Contains(servers, a) {
+		if len(servers) < MaxServers && !slices.Contains(servers, a) {
 			servers = append(servers, a)
 		}
 	}

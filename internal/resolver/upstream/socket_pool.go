@@ -1,4 +1,4 @@
-package resolver
+package upstream
 
 import (
 	"context"
@@ -20,13 +20,16 @@ const (
 	maxSpare = 4096
 	// poolAge is how long a pool lasts that nobody adds to.
 	poolAge = 10 * time.Second
+	// filesOfSpare is what spare sockets take of the descriptors that the process may
+	// have at most: one part in so many.
+	filesOfSpare = 32
 )
 
-// socketPool is UDP sockets of one namespace that were never used. Each is for one
+// SocketPool is UDP sockets of one namespace that were never used. Each is for one
 // query: it gets a port when it is taken. Who asks seldom has no pool, since
 // each visit within poolAge opens twice as many as the one before.
-type socketPool struct {
-	open      func(ctx context.Context, namespace, network string, count int) ([]*os.File, error)
+type SocketPool struct {
+	opener    Opener
 	namespace string
 	spare     *atomic.Int64 // sockets of all pools
 
@@ -38,8 +41,16 @@ type socketPool struct {
 	closed     bool
 }
 
+// NewPool returns a pool of a namespace, which is closed when the namespace goes.
+func (u *Client) NewPool(namespace string) *SocketPool {
+	return &SocketPool{opener: u.Opener, namespace: namespace, spare: &u.spare}
+}
+
+// Spare is how many sockets wait in all pools of the Client.
+func (u *Client) Spare() int64 { return u.spare.Load() }
+
 // take returns a socket of a network, "udp4" or "udp6". It is the caller's.
-func (s *socketPool) take(ctx context.Context, network string) (*os.File, error) {
+func (s *SocketPool) take(ctx context.Context, network string) (*os.File, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -57,7 +68,7 @@ func (s *socketPool) take(ctx context.Context, network string) (*os.File, error)
 	return socket, nil
 }
 
-func (s *socketPool) fillLocked(ctx context.Context, network string) error {
+func (s *SocketPool) fillLocked(ctx context.Context, network string) error {
 	if s.unused == nil {
 		s.unused, s.lastOpened = map[string][]*os.File{}, map[string]int{}
 	}
@@ -65,7 +76,7 @@ func (s *socketPool) fillLocked(ctx context.Context, network string) error {
 	if s.spare.Load()+int64(count) > min(maxSpare, limits.OneIn(filesOfSpare)()) {
 		count = 1
 	}
-	sockets, err := s.open(ctx, s.namespace, network, count)
+	sockets, err := s.opener.Open(ctx, s.namespace, network, count)
 	if err != nil {
 		return err
 	}
@@ -79,7 +90,7 @@ func (s *socketPool) fillLocked(ctx context.Context, network string) error {
 
 // expire empties a pool that nobody has added to for poolAge. Its sockets are
 // at most twice as old.
-func (s *socketPool) expire() {
+func (s *SocketPool) expire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -95,7 +106,7 @@ func (s *socketPool) expire() {
 
 // emptyLocked closes all sockets and forgets how many were in demand. Errors have
 // no consequence: nothing was sent.
-func (s *socketPool) emptyLocked() {
+func (s *SocketPool) emptyLocked() {
 	for _, sockets := range s.unused {
 		for _, socket := range sockets {
 			_ = socket.Close()
@@ -105,8 +116,8 @@ func (s *socketPool) emptyLocked() {
 	s.unused, s.lastOpened = nil, nil
 }
 
-// close lets go of the namespace. What was taken is for its taker to close.
-func (s *socketPool) close() {
+// Close lets go of the namespace. What was taken is for its taker to close.
+func (s *SocketPool) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
