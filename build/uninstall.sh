@@ -23,5 +23,10 @@ done
 for link in /etc/systemd/system/*.wants/linkspand.service; do
   [ ! -L "$link" ] || left "$link: systemctl enable made it. Remove it, then systemctl daemon-reload"
 done
+for iptables in iptables ip6tables; do
+  ! $iptables -n -L LINKSPAN-FORWARD >/dev/null 2>&1 ||
+    left "$iptables: chain LINKSPAN-FORWARD, for containers that still run, and DOCKER-USER, whose rules are yours. When no container is left:" \
+      "$iptables -D FORWARD -j LINKSPAN-FORWARD; $iptables -F LINKSPAN-FORWARD; $iptables -X LINKSPAN-FORWARD"
+done
 [ ! -e /var/lib/linkspan ] ||
   left "/var/lib/linkspan: images, volumes and containers' files, for a later installation or for rm -r. Networks in the kernel go with the next boot"

@@ -22,6 +22,7 @@ import (
 	"github.com/linkspan/linkspan/internal/images"
 	"github.com/linkspan/linkspan/internal/keeper"
 	"github.com/linkspan/linkspan/internal/kernel"
+	"github.com/linkspan/linkspan/internal/kernel/hostfilter"
 	"github.com/linkspan/linkspan/internal/kernel/nft"
 	"github.com/linkspan/linkspan/internal/networks"
 	"github.com/linkspan/linkspan/internal/runtime"
@@ -136,10 +137,12 @@ const instanceLen = 12
 // are always there.
 func (d *daemon) openEngine(ctx context.Context) error {
 	instance := d.store.Instance()[:instanceLen]
-	firewall, err := nft.New(nft.Options{Instance: instance, Logger: d.log})
+	tables, err := nft.New(nft.Options{Instance: instance, Logger: d.log})
 	if err != nil {
 		return fmt.Errorf("open the firewall: %w", err)
 	}
+	d.later(func(context.Context) error { return tables.Close() })
+	firewall := hostfilter.New(tables, hostfilter.Options{IPv4: true, IPv6: true, Logger: d.log})
 	d.later(func(context.Context) error { return firewall.Close() })
 	reached := failpoint()
 	k, err := kernel.New(kernel.Options{Instance: instance, Logger: d.log, Firewall: firewall, Reached: reached})
