@@ -85,7 +85,7 @@ func (c *chaos) loseName(ctx context.Context, which int) error {
 }
 
 // forge sends frames from a container's interfaces that it has made up, and sees that the host has learned little of them.
-// What becomes of each frame is tried elsewhere (TestBorder, and kernel/firewalltest); here they come amid everything else.
+// What becomes of each frame is tried elsewhere (TestBorder, and kernel/firewalltest/border); here they come amid everything else.
 func (c *chaos) forge(ctx context.Context, which int) error {
 	name, err := c.namespace(ctx, which)
 	if err != nil || name == "" {

@@ -9,15 +9,15 @@
 //
 //	func TestIsolation(t *testing.T) { firewalltest.Isolation(t, backend) }
 //
-// and so on for every exported function that takes a Backend. Open makes a
+// and so on for every exported function that takes a Backend, here and in the folders below. Open makes a
 // kernel.Firewall in the test's namespace; what frames may do on a bridge (port security,
 // icc=false) is part of it. Model reads the rules that rows are rendered to, in whatever
 // language, and says what becomes of one packet at one hook (Hook): Run gets a Hop, which
 // has the frame and what the kernel knows besides (interfaces, groups, state, routes), and
-// returns a Verdict. What lies between the hooks is this package's part (fate.go, trace.go).
+// returns a Verdict. What lies between the hooks is this package's part (trace.go, replay.go).
 //
-// frames/ and namespaces/ are its tools, and published/ has the tests with real stacks. It
-// must never be imported outside tests.
+// published/ has the tests with real stacks, and border/ those with forged frames; frames/
+// and namespaces/ are tools. None of them must ever be imported outside tests.
 package firewalltest
 
 import (

@@ -13,8 +13,8 @@ type Hook string
 
 // The hooks on the way of a frame through the host. Those of bridges are the hooks of family bridge;
 // BridgeForwardLate are the chains of its hook forward behind br_netfilter (priority 0).
-// The others are hooks of families ip, ip6 and inet, by the frame's: Prerouting, Input and
-// Forward are all chains but those of type nat, and the Translate hooks are those.
+// The others are hooks of families ip, ip6 and inet, by the frame's: Prerouting, Input,
+// Forward and Output are all chains but those of type nat, and the Translate hooks are those.
 const (
 	BridgePrerouting     Hook = "bridge prerouting"
 	BridgeForward        Hook = "bridge forward"
@@ -24,6 +24,8 @@ const (
 	Prerouting           Hook = "prerouting"
 	TranslateDestination Hook = "prerouting, nat"
 	Input                Hook = "input"
+	TranslateOutput      Hook = "output, nat"
+	Output               Hook = "output"
 	Forward              Hook = "forward"
 	TranslateSource      Hook = "postrouting, nat"
 )
@@ -85,7 +87,7 @@ func (h Hop) DestinationType(here bool) uint32 {
 		return unix.RTN_BROADCAST
 	case dst.String() == "fe80::1":
 		return unix.RTN_LOCAL
-	case isLocal(dst) && (!here || deviceOf(dst) == h.In):
+	case IsLocal(dst) && (!here || deviceOf(dst) == h.In):
 		return unix.RTN_LOCAL
 	}
 	return unix.RTN_UNICAST
@@ -101,7 +103,7 @@ func (h Hop) HasWayBack() bool {
 	}
 	for _, p := range Places() {
 		for _, a := range []string{p.IP4, p.IP6} {
-			if p.device() == h.In && netip.PrefixFrom(source, bits).Contains(netip.MustParseAddr(a)) {
+			if p.Device() == h.In && netip.PrefixFrom(source, bits).Contains(netip.MustParseAddr(a)) {
 				return true
 			}
 		}
@@ -112,8 +114,8 @@ func (h Hop) HasWayBack() bool {
 // deviceOf is the device that has an address of the host.
 func deviceOf(a netip.Addr) string {
 	for _, p := range Places() {
-		if a.String() == hostOf(p.IP4, 24) || a.String() == hostOf(p.IP6, 64) {
-			return p.device()
+		if a.String() == HostOf(p.IP4, 24) || a.String() == HostOf(p.IP6, 64) {
+			return p.Device()
 		}
 	}
 	return "lo"

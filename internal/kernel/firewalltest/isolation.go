@@ -66,7 +66,7 @@ func checkHostSpeaks(t *testing.T, l *Lab, id int) {
 			t.Errorf("the host's broadcast did not get to %s", name)
 		}
 	}
-	if l.sinks["dead"].frame(id) != nil {
+	if l.Seen(id, "dead") != nil {
 		t.Error("the host's broadcast got to a port without policy")
 	}
 }
@@ -84,7 +84,7 @@ func checkNoneLeaked(t *testing.T, l *Lab, all []trial) {
 		fence++
 	}
 	for id, c := range all {
-		if !c.arrive && l.sinks[c.to].frame(id) != nil {
+		if !c.arrive && l.Seen(id, c.to) != nil {
 			t.Errorf("%s: %s reached %s", c.name, c.from, c.to)
 		}
 	}

@@ -43,7 +43,7 @@ func linkTrials() []trial {
 	} {
 		from, to := PlaceOf(c.from), PlaceOf(c.to)
 		mac := to.MAC
-		if from.bridge != to.bridge {
+		if from.Bridge != to.Bridge {
 			mac = from.GatewayMAC()
 		}
 		for _, pair := range [][2]string{{from.IP4, to.IP4}, {from.IP6, to.IP6}} {

@@ -104,7 +104,7 @@ func InternalStaysClosedWithoutRules(t *testing.T, backend Backend) {
 		}
 	}
 	for id, c := range closed {
-		if l.sinks[c.to].frame(id) != nil {
+		if l.Seen(id, c.to) != nil {
 			t.Errorf("%s: %s reached %s", c.name, c.from, c.to)
 		}
 	}

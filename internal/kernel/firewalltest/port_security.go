@@ -72,7 +72,7 @@ func (p Speaker) Raw(kind uint16, head ...byte) func(int) []byte {
 // capableTrials: a container with NET_ADMIN speaks for whom nobody else does.
 func capableTrials() []trial {
 	p, a1, b1 := Speaker{PlaceOf("cap")}, PlaceOf("a1"), PlaceOf("b1")
-	bridge, own := p.GatewayMAC(), ownLinkLocal(p.MAC)
+	bridge, own := p.GatewayMAC(), OwnLinkLocal(p.MAC)
 	out := trialsOf("cap", []said{
 		{"own address", p.From(p.IP4), true},
 		{"floating address, IPv4", p.From(floating4), true},
@@ -100,7 +100,7 @@ func capableTrials() []trial {
 		{"host's MAC address", p.UDP(UplinkMAC, floating4, 1, 2), false},
 		{"neighbour's address, IPv4", p.From(a1.IP4), false},
 		{"neighbour's address, IPv6", p.From(a1.IP6), false},
-		{"neighbour's address on the link", p.From(ownLinkLocal(a1.MAC)), false},
+		{"neighbour's address on the link", p.From(OwnLinkLocal(a1.MAC)), false},
 		{"gateway's address, IPv4", p.From(hostIP4), false},
 		{"gateway's address, IPv6", p.From("fd01::1"), false},
 		{"gateway's address on the link", p.From("fe80::1"), false},

@@ -47,7 +47,7 @@ func published(host4, host6 string, ports [2]uint16, p Place, to uint16) (out []
 	for host, addr := range map[string]string{host4: p.IP4, host6: p.IP6} {
 		if host != "" {
 			row := Publish(model.UDP, host, ports, addr, to)
-			row.Bridge = p.bridge
+			row.Bridge = p.Bridge
 			out = append(out, row)
 		}
 	}
@@ -68,7 +68,7 @@ func direct(addr string, first, last uint16) desired.Direct {
 
 // trusted is open to what comes by the interface to the machine "out".
 func trusted(addr string, first, last uint16) desired.DirectFrom {
-	return desired.DirectFrom{Interface: PlaceOf("out").host, Direct: direct(addr, first, last)}
+	return desired.DirectFrom{Interface: PlaceOf("out").Host, Direct: direct(addr, first, last)}
 }
 
 // visit is a datagram to a port of the host, by its address of either family.
@@ -84,7 +84,7 @@ func (v visit) to(what, place string, port uint16) trial {
 	from := PlaceOf(v.from)
 	src := v.src
 	if src == "" {
-		src = sameFamily(v.ip, from.IP4, from.IP6)
+		src = SameFamily(v.ip, from.IP4, from.IP6)
 	}
 	return trial{
 		name: fmt.Sprintf("%s: %s to %s port %d", what, v.from, v.ip, v.port), from: v.from, to: place,
@@ -95,7 +95,7 @@ func (v visit) to(what, place string, port uint16) trial {
 	}
 }
 
-func sameFamily(as, ip4, ip6 string) string {
+func SameFamily(as, ip4, ip6 string) string {
 	if netip.MustParseAddr(as).Is4() {
 		return ip4
 	}
@@ -122,9 +122,9 @@ func outsideTrials(host string) []trial {
 	a2 := PlaceOf("a2")
 	return []trial{
 		visit{from: "out", ip: host, port: 8080}.to("published at every address", "a1", 80),
-		visit{from: "out", ip: sameFamily(host, "198.51.100.1", "2001:db8:1::1"), port: 8080}.to("published, another address", "a1", 80),
+		visit{from: "out", ip: SameFamily(host, "198.51.100.1", "2001:db8:1::1"), port: 8080}.to("published, another address", "a1", 80),
 		visit{from: "out", ip: host, port: 8081}.to("published at one address", "b1", 81),
-		visit{from: "out", ip: sameFamily(host, "198.51.100.1", "2001:db8:1::1"), port: 8081}.to("not published at this address", "b1", 0),
+		visit{from: "out", ip: SameFamily(host, "198.51.100.1", "2001:db8:1::1"), port: 8081}.to("not published at this address", "b1", 0),
 		visit{from: "out", ip: host, port: 8083}.to("not published", "a1", 0),
 		visit{from: "out", ip: host, port: 9005}.to("range", "a2", 9005),
 		visit{from: "out", ip: host, port: 9209}.to("range at one address", "a2", 9209),
@@ -132,18 +132,18 @@ func outsideTrials(host string) []trial {
 		visit{from: "out", ip: host, port: 9010}.to("behind a range", "a2", 0),
 		visit{from: "out", ip: host, port: 8090}.to("icc=false", "q1", 90),
 		visit{from: "out", ip: host, port: 8095}.to("into an internal network", "i1", 0),
-		visit{from: "out", ip: host, port: 8080, src: sameFamily(host, a2.IP4, a2.IP6)}.to("with a container's source", "a1", 0),
-		visit{from: "out", ip: sameFamily(host, PlaceOf("a1").IP4, PlaceOf("a1").IP6), port: 80}.to("published port, direct route", "a1", 0),
+		visit{from: "out", ip: host, port: 8080, src: SameFamily(host, a2.IP4, a2.IP6)}.to("with a container's source", "a1", 0),
+		visit{from: "out", ip: SameFamily(host, PlaceOf("a1").IP4, PlaceOf("a1").IP6), port: 80}.to("published port, direct route", "a1", 0),
 	}
 }
 
 // hairpinTrials come from containers.
 func hairpinTrials(host string) []trial {
-	gateway := sameFamily(host, "10.1.0.1", "fd01::1")
-	quiet := sameFamily(host, "10.4.0.1", "fd04::1")
+	gateway := SameFamily(host, "10.1.0.1", "fd01::1")
+	quiet := SameFamily(host, "10.4.0.1", "fd04::1")
 	manual := visit{from: "manual", ip: host, port: 8080}.to("same network, foreign port", "a1", 80).seenFrom(gateway)
 	manual.trueIfBridged = true
-	outside := sameFamily(host, PlaceOf("out").IP4, PlaceOf("out").IP6)
+	outside := SameFamily(host, PlaceOf("out").IP4, PlaceOf("out").IP6)
 	return []trial{
 		visit{from: "a2", ip: host, port: 8080}.to("same network", "a1", 80).seenFrom(gateway),
 		visit{from: "a2", ip: gateway, port: 8080}.to("same network, gateway's address", "a1", 80).seenFrom(gateway),
@@ -160,7 +160,7 @@ func hairpinTrials(host string) []trial {
 
 func directTrials(host string) []trial {
 	open, b1 := PlaceOf("open"), PlaceOf("b1")
-	openIP, b1IP := sameFamily(host, open.IP4, open.IP6), sameFamily(host, b1.IP4, b1.IP6)
+	openIP, b1IP := SameFamily(host, open.IP4, open.IP6), SameFamily(host, b1.IP4, b1.IP6)
 	return []trial{
 		visit{from: "out", ip: openIP, port: 1234}.to("direct", "open", 1234),
 		visit{from: "a1", ip: openIP, port: 1234}.to("direct, from another network", "open", 1234),
@@ -175,16 +175,16 @@ func directTrials(host string) []trial {
 		visit{from: "far", ip: b1IP, port: 7305}.to("by another interface, range", "b1", 0),
 		visit{from: "out", ip: b1IP, port: 7310}.to("by a trusted interface, another port", "b1", 0),
 		ping("out", b1, b1IP, true), ping("a1", b1, b1IP, true), ping("i1", b1, b1IP, false),
-		ping("out", PlaceOf("a1"), sameFamily(host, PlaceOf("a1").IP4, PlaceOf("a1").IP6), false),
+		ping("out", PlaceOf("a1"), SameFamily(host, PlaceOf("a1").IP4, PlaceOf("a1").IP6), false),
 	}
 }
 
 // ping is an echo request to a container's own address.
 func ping(from string, to Place, ip string, arrive bool) trial {
 	p := PlaceOf(from)
-	src := sameFamily(ip, p.IP4, p.IP6)
+	src := SameFamily(ip, p.IP4, p.IP6)
 	return trial{
-		name: fmt.Sprintf("ping: %s to %s", from, ip), from: from, to: to.name, arrive: arrive,
+		name: fmt.Sprintf("ping: %s to %s", from, ip), from: from, to: to.Name, arrive: arrive,
 		frame: func(id int) []byte { return frames.Between(p.GatewayMAC(), p.MAC, src, ip).Echo(id) },
 	}
 }
@@ -203,8 +203,8 @@ func localhostTrials() []trial {
 	}
 }
 
-// isLocal tells whether an address is the host's.
-func isLocal(a netip.Addr) bool {
+// IsLocal tells whether an address is the host's.
+func IsLocal(a netip.Addr) bool {
 	if a.IsLoopback() {
 		return true
 	}
@@ -218,12 +218,18 @@ func isLocal(a netip.Addr) bool {
 	return false
 }
 
-// placeAt returns who has an address.
-func placeAt(a netip.Addr) Place {
+// PlaceAt returns who has an address.
+func PlaceAt(a netip.Addr) Place {
 	for _, p := range Places() {
 		if a.String() == p.IP4 || a.String() == p.IP6 {
 			return p
 		}
 	}
 	return Place{}
+}
+
+// HostOf is the host's own address on a network.
+func HostOf(ip string, bits int) string {
+	address := gateway(ip, bits)
+	return address[:len(address)-3]
 }

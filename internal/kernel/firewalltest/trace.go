@@ -12,22 +12,22 @@ type tracer struct{ Model }
 // trace follows a frame from hook to hook, as the kernel would.
 func (tr tracer) trace(c trial, frame []byte, bridgeNetfilter bool) (arrive, masqueraded bool) {
 	from, to := PlaceOf(c.from), PlaceOf(c.to)
-	h := Hop{Frame: frame, In: from.host, InGroup: from.group(), State: c.state}
-	if from.bridge != "" && tr.Run(BridgePrerouting, h) == Drop {
+	h := Hop{Frame: frame, In: from.Host, InGroup: from.Group(), State: c.state}
+	if from.Bridge != "" && tr.Run(BridgePrerouting, h) == Drop {
 		return false, false
 	}
-	routed := from.bridge == "" || string(frame[:6]) == string(frames.MAC(from.GatewayMAC()))
+	routed := from.Bridge == "" || string(frame[:6]) == string(frames.MAC(from.GatewayMAC()))
 	ip := h.Kind() == frames.IPv4 || h.Kind() == frames.IPv6
 	if ip && (routed || bridgeNetfilter) {
 		if !tr.prerouting(&h, from) {
 			return false, false
 		}
-		if h.First != nil && PlaceOf(c.to) != placeAt(h.Destination()) {
+		if h.First != nil && PlaceOf(c.to) != PlaceAt(h.Destination()) {
 			return false, false // it went elsewhere
 		}
-		routed = routed && (h.First == nil || !bridgeNetfilter || from.bridge == "" || from.bridge != to.bridge)
+		routed = routed && (h.First == nil || !bridgeNetfilter || from.Bridge == "" || from.Bridge != to.Bridge)
 	}
-	if c.state == 0 && isLocal(h.Destination()) { // answers are sent back to their true destination
+	if c.state == 0 && IsLocal(h.Destination()) { // answers are sent back to their true destination
 		return false, false
 	}
 	return tr.onwards(h, c, routed, bridgeNetfilter && ip)
@@ -35,7 +35,7 @@ func (tr tracer) trace(c trial, frame []byte, bridgeNetfilter bool) (arrive, mas
 
 // prerouting is what comes before the choice of a way: false if that is the end.
 func (tr tracer) prerouting(h *Hop, from Place) bool {
-	at := Hop{Frame: h.Frame, In: from.device(), State: h.State, To: new(netip.AddrPort)}
+	at := Hop{Frame: h.Frame, In: from.Device(), State: h.State, To: new(netip.AddrPort)}
 	if tr.Run(Prerouting, at) == Drop {
 		return false
 	}
@@ -50,8 +50,8 @@ func (tr tracer) onwards(h Hop, c trial, routed, bridgeNetfilter bool) (arrive, 
 	from, to := PlaceOf(c.from), PlaceOf(c.to)
 	h.Mark = new(uint32)
 	frame := h
-	frame.Out, frame.OutGroup = to.host, to.group()
-	h = Hop{Frame: h.Frame, First: h.First, In: from.device(), Out: to.device(), State: c.state, Mark: h.Mark}
+	frame.Out, frame.OutGroup = to.Host, to.Group()
+	h = Hop{Frame: h.Frame, First: h.First, In: from.Device(), Out: to.Device(), State: c.state, Mark: h.Mark}
 	if !routed && tr.Run(BridgeForward, frame) == Drop {
 		return false, false
 	}
@@ -69,8 +69,8 @@ func (tr tracer) onwards(h Hop, c trial, routed, bridgeNetfilter bool) (arrive, 
 	}
 	h.To = new(netip.AddrPort)
 	masqueraded = c.state == 0 && c.leaves(tr.Run(TranslateSource, h), *h.To)
-	out := Hop{Frame: h.Frame, Out: to.host, OutGroup: to.group()}
-	if routed && to.bridge != "" && tr.Run(BridgeOutput, out) == Drop {
+	out := Hop{Frame: h.Frame, Out: to.Host, OutGroup: to.Group()}
+	if routed && to.Bridge != "" && tr.Run(BridgeOutput, out) == Drop {
 		return false, masqueraded
 	}
 	return true, masqueraded

@@ -33,7 +33,7 @@ func (c trial) expect(bridgeNetfilter bool) trial {
 // PlaceOf is the place of that name.
 func PlaceOf(name string) Place {
 	for _, p := range Places() {
-		if p.name == name {
+		if p.Name == name {
 			return p
 		}
 	}
@@ -44,7 +44,7 @@ func PlaceOf(name string) Place {
 // if the two share a bridge, else to the host's.
 func udpTrials(what, from, to string, arrive bool) []trial {
 	dst := PlaceOf(to).MAC
-	if PlaceOf(from).bridge == "" || PlaceOf(from).bridge != PlaceOf(to).bridge {
+	if PlaceOf(from).Bridge == "" || PlaceOf(from).Bridge != PlaceOf(to).Bridge {
 		dst = PlaceOf(from).GatewayMAC()
 	}
 	return udpVia(what, dst, from, to, arrive)
@@ -102,8 +102,8 @@ func elsewhereTrials() []trial {
 		}
 	}
 	return []trial{
-		{name: "under an address elsewhere, IPv4", from: "a1", to: "out", arrive: true, frame: from(elsewhere4, out.IP4)},
-		{name: "under an address elsewhere, IPv6", from: "a1", to: "out", arrive: true, frame: from(elsewhere6, out.IP6)},
+		{name: "under an address elsewhere, IPv4", from: "a1", to: "out", arrive: true, frame: from(Elsewhere4, out.IP4)},
+		{name: "under an address elsewhere, IPv6", from: "a1", to: "out", arrive: true, frame: from(Elsewhere6, out.IP6)},
 	}
 }
 
@@ -175,7 +175,7 @@ func strayTrials() []trial {
 			return frames.Between(a1.GatewayMAC(), a1.MAC, a1.IP6, out.IP6).ICMP6(135, make([]byte, 20), id)
 		}},
 		{name: "link-local source, routed", from: "a1", to: "out", frame: func(id int) []byte {
-			return frames.Between(a1.GatewayMAC(), a1.MAC, onLink4, out.IP4).UDP(1, 2, id)
+			return frames.Between(a1.GatewayMAC(), a1.MAC, OnLink4, out.IP4).UDP(1, 2, id)
 		}},
 		{name: "LLDP's group, IPv4", from: "a1", to: "a2", frame: group("0e", a1.IP4, a2.IP4)},
 		{name: "LACP's group, IPv6", from: "a1", to: "a2", frame: group("02", a1.IP6, a2.IP6)},

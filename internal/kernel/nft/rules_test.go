@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/kernel/firewalltest"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest/border"
 	"github.com/linkspan/linkspan/internal/kernel/firewalltest/frames"
 )
 
@@ -72,10 +73,10 @@ func TestInternalHoldsForEstablished(t *testing.T) {
 // TestEveryRuleOfTheBorderMatters leaves out one rule after the other, of those that no
 // trial is about: with frames enough, something gets where it must not.
 func TestEveryRuleOfTheBorderMatters(t *testing.T) {
-	tr := newTracer(t, firewalltest.BorderRows())
-	n := firewalltest.NewNetwork(tr)
+	tr := newTracer(t, border.Rows())
+	n := border.NewNetwork(tr)
 	n.Fences = nil
-	forged := firewalltest.Forgeries(30000, firewalltest.Speakers()...)
+	forged := border.Forgeries(30000, border.Speakers()...)
 	for i, table := range tr.tables {
 		for j, chain := range table.chains {
 			for k, r := range chain.rules {

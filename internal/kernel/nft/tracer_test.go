@@ -57,6 +57,10 @@ func chains(at firewalltest.Hook) (family byte, names []string) {
 		return unix.NFPROTO_INET, []string{"prerouting"}
 	case firewalltest.Input:
 		return unix.NFPROTO_INET, []string{"input"}
+	case firewalltest.TranslateOutput:
+		return unix.NFPROTO_INET, []string{"output"}
+	case firewalltest.Output:
+		return unix.NFPROTO_INET, []string{"sent"}
 	case firewalltest.Forward:
 		return unix.NFPROTO_INET, []string{"forward"}
 	case firewalltest.TranslateSource:

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/linkspan/linkspan/internal/kernel/firewalltest"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest/border"
 	"github.com/linkspan/linkspan/internal/kernel/firewalltest/published"
 )
 
@@ -11,9 +12,9 @@ import (
 
 func TestIsolation(t *testing.T)                 { firewalltest.Isolation(t, backend) }
 func TestModelAgrees(t *testing.T)               { firewalltest.ModelAgrees(t, backend) }
-func TestBorder(t *testing.T)                    { firewalltest.Border(t, backend) }
-func TestBorderOfOldPorts(t *testing.T)          { firewalltest.BorderOfOldPorts(t, backend) }
-func TestBridgeLearnsNothingForged(t *testing.T) { firewalltest.BridgeLearnsNothingForged(t, backend) }
+func TestBorder(t *testing.T)                    { border.Frames(t, backend) }
+func TestBorderOfOldPorts(t *testing.T)          { border.OldPorts(t, backend) }
+func TestBridgeLearnsNothingForged(t *testing.T) { border.LearnsNothingForged(t, backend) }
 func TestWaysIn(t *testing.T)                    { published.WaysIn(t, backend) }
 func TestLocalhostServiceIsClosed(t *testing.T)  { firewalltest.LocalhostServiceIsClosed(t, backend) }
 func TestLocalhostStaysClosedWithoutRules(t *testing.T) {
@@ -25,3 +26,5 @@ func TestInternalStaysClosedWithoutRules(t *testing.T) {
 func TestTraffic(t *testing.T)           { published.Traffic(t, backend) }
 func TestTrafficStartsAnew(t *testing.T) { published.TrafficStartsAnew(t, backend) }
 func TestSCTP(t *testing.T)              { published.SCTP(t, backend) }
+func TestCasesByModel(t *testing.T)      { firewalltest.CasesByModel(t, backend) }
+func TestCasesForReal(t *testing.T)      { firewalltest.CasesForReal(t, backend) }

@@ -1,98 +1,72 @@
-package firewalltest
+// Package border tries the border of a firewall, as every backend must keep it: thousands of
+// forged frames are sent from containers by every way into the host, and where they get to
+// is compared with what is right and with what a model of the kernel says.
+//
+// It must never be imported outside tests.
+package border
 
 import (
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest"
 	"github.com/linkspan/linkspan/internal/kernel/firewalltest/frames"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// BorderRows are those of the lab with ports of TCP and of user space besides.
-func BorderRows() []desired.Row {
+// Rows are those of the lab with ports of TCP and of user space besides.
+func Rows() []desired.Row {
 	any4, any6 := netip.IPv4Unspecified(), netip.IPv6Unspecified()
-	a1 := PlaceOf("a1")
-	rows := append(Rows(false),
+	a1 := firewalltest.PlaceOf("a1")
+	rows := append(firewalltest.Rows(false),
 		desired.Served{Protocol: model.UDP, Host: any6, First: 8070, Last: 8070},
 		desired.Served{Protocol: model.TCP, Host: any4, First: 8070, Last: 8070},
 		desired.Served{Protocol: model.TCP, Host: any6, First: 8070, Last: 8070},
 		desired.Served{Protocol: model.TCP, Host: any4, First: 8085, Last: 8087},
 		desired.Served{Protocol: model.TCP, Host: any6, First: 8085, Last: 8087},
-		desired.Served{Protocol: model.TCP, Host: netip.MustParseAddr(Uplink4), First: 8081, Last: 8081},
-		desired.Served{Protocol: model.TCP, Host: netip.MustParseAddr(Uplink6), First: 8081, Last: 8081},
-		desired.Served{Protocol: model.TCP, Host: netip.MustParseAddr(Uplink4), First: 8071, Last: 8079},
-		desired.Served{Protocol: model.TCP, Host: netip.MustParseAddr(Uplink6), First: 8071, Last: 8079},
-		Publish(model.TCP, "0.0.0.0", [2]uint16{8080, 8080}, a1.IP4, 80), Publish(model.TCP, "::", [2]uint16{8080, 8080}, a1.IP6, 80))
+		desired.Served{Protocol: model.TCP, Host: netip.MustParseAddr(firewalltest.Uplink4), First: 8081, Last: 8081},
+		desired.Served{Protocol: model.TCP, Host: netip.MustParseAddr(firewalltest.Uplink6), First: 8081, Last: 8081},
+		desired.Served{Protocol: model.TCP, Host: netip.MustParseAddr(firewalltest.Uplink4), First: 8071, Last: 8079},
+		desired.Served{Protocol: model.TCP, Host: netip.MustParseAddr(firewalltest.Uplink6), First: 8071, Last: 8079},
+		firewalltest.Publish(model.TCP, "0.0.0.0", [2]uint16{8080, 8080}, a1.IP4, 80), firewalltest.Publish(model.TCP, "::", [2]uint16{8080, 8080}, a1.IP6, 80))
 	return rows
 }
 
-// borderFences are those of the lab's bridges.
-func borderFences() map[string]desired.Fence {
+// bridgeFences are those of the lab's bridges.
+func bridgeFences() map[string]desired.Fence {
 	out := map[string]desired.Fence{}
 	for _, bridge := range []string{"br-a", "br-b", "br-q"} {
 		out[bridge] = desired.Fence{Link: bridge, Localhost: true}
 	}
-	out["br-i"] = desired.Fence{Link: "br-i", Inside: []netip.Prefix{prefix("10.3.0.0/24"), prefix("fd03::/64")}}
+	out["br-i"] = desired.Fence{Link: "br-i", Inside: []netip.Prefix{netip.MustParsePrefix("10.3.0.0/24"), netip.MustParsePrefix("fd03::/64")}}
 	return out
 }
 
-// newBorder is a lab without rules: bridges that have fe80::1 and know who is where,
-// as if everybody had spoken before.
-func newBorder(t *testing.T, bridgeNetfilter bool) *Lab {
-	l := NewLab(t, bridgeNetfilter)
-	for _, p := range Places() {
-		if p.bridge == "" {
-			continue
-		}
-		link, err := l.Host.Link.LinkByName(p.host)
-		l.Host.Must(err)
-		l.Host.Must(l.Host.Link.NeighSet(&netlink.Neigh{
-			LinkIndex: link.Attrs().Index, Family: unix.AF_BRIDGE, Flags: netlink.NTF_MASTER, State: netlink.NUD_NOARP, HardwareAddr: frames.MAC(p.MAC),
-		}))
-	}
-	for _, bridge := range []string{"br-a", "br-b", "br-i", "br-q"} {
-		l.Host.Address(bridge, "fe80::1/64")
-	}
-	l.Host.Do(func() error { // this namespace may have its creator's
-		all, err := filepath.Glob("/proc/sys/net/ipv4/conf/*/rp_filter")
-		for _, path := range all {
-			if err == nil {
-				err = os.WriteFile(path, []byte("0"), 0o644)
-			}
-		}
-		return err
-	})
-	return l
-}
-
-func (l *Lab) fence() {
-	for _, row := range borderFences() {
+func fence(l *firewalltest.Lab) {
+	for _, row := range bridgeFences() {
 		l.Host.Fence(row)
 	}
 }
 
 // fences sends honest frames along every way: to all places, to the host's sockets and
 // to those who ask for ARP.
-func (l *Lab) fences(id int) {
+func fences(l *firewalltest.Lab, id int) {
 	for _, bridge := range []string{"a1", "b1", "i1", "q1"} {
-		p := PlaceOf(bridge)
-		l.Send(p.name, frames.Between(frames.Broadcast, p.MAC, p.IP4, neighbourOf(p).IP4).ARP(1, p.MAC, id))
-		l.Send(p.name, frames.Between(p.GatewayMAC(), p.MAC, p.IP4, hostOf(p.IP4, 24)).UDP(3, 9, id))
-		l.Send(p.name, frames.Between(p.GatewayMAC(), p.MAC, p.IP6, hostOf(p.IP6, 64)).UDP(3, 9, id))
+		p := firewalltest.PlaceOf(bridge)
+		l.Send(p.Name, frames.Between(frames.Broadcast, p.MAC, p.IP4, neighbourOf(p).IP4).ARP(1, p.MAC, id))
+		l.Send(p.Name, frames.Between(p.GatewayMAC(), p.MAC, p.IP4, firewalltest.HostOf(p.IP4, 24)).UDP(3, 9, id))
+		l.Send(p.Name, frames.Between(p.GatewayMAC(), p.MAC, p.IP6, firewalltest.HostOf(p.IP6, 64)).UDP(3, 9, id))
 	}
-	out := PlaceOf("out")
-	l.Send("a1", frames.Between(PlaceOf("a1").GatewayMAC(), PlaceOf("a1").MAC, PlaceOf("a1").IP4, out.IP4).UDP(3, 9, id))
-	l.Send("a1", frames.Between(PlaceOf("a1").GatewayMAC(), PlaceOf("a1").MAC, PlaceOf("a1").IP4, PlaceOf("far").IP4).UDP(3, 9, id))
+	out := firewalltest.PlaceOf("out")
+	l.Send("a1", frames.Between(firewalltest.PlaceOf("a1").GatewayMAC(), firewalltest.PlaceOf("a1").MAC, firewalltest.PlaceOf("a1").IP4, out.IP4).UDP(3, 9, id))
+	l.Send("a1", frames.Between(firewalltest.PlaceOf("a1").GatewayMAC(), firewalltest.PlaceOf("a1").MAC, firewalltest.PlaceOf("a1").IP4, firewalltest.PlaceOf("far").IP4).UDP(3, 9, id))
 }
 
 // fenceEyes are the eyes that fences get to.
@@ -102,9 +76,9 @@ func fenceEyes() []string {
 
 // replay sends frames and returns the watch that has seen where they went. It keeps to
 // one CPU, where the kernel works them off in order.
-func (l *Lab) replay(frames []Forged) *watch {
-	l.t.Helper()
-	w := newWatch(l.t, frames)
+func replay(t *testing.T, l *firewalltest.Lab, frames []Forged) *watch {
+	t.Helper()
+	w := newWatch(t, frames)
 	w.everywhere(l)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -120,9 +94,9 @@ func (l *Lab) replay(frames []Forged) *watch {
 	defer unix.SchedSetaffinity(0, &all) //nolint:errcheck // was allowed before
 	const batch = 250
 	for i, f := range frames {
-		l.Send(f.from.name, f.frame)
+		l.Send(f.from.Name, f.frame)
 		if i%batch == batch-1 || i == len(frames)-1 {
-			w.settled(uint32(i), l.fences, fenceEyes())
+			w.settled(uint32(i), func(id int) { fences(l, id) }, fenceEyes())
 		}
 	}
 	return w
@@ -133,24 +107,24 @@ func (l *Lab) replay(frames []Forged) *watch {
 // NET_ADMIN, one of them of the internal network.
 func Speakers() []string { return []string{"a1", "i1", "q1", "dead", "cap", "capi"} }
 
-// NewNetwork is the network of the lab, with the rules of BorderRows or some of them.
-func NewNetwork(rules Model) Network {
-	return Network{rules, func(Place) bool { return true }, borderFences(), map[int]netip.Addr{}}
+// NewNetwork is the network of the lab, with the rules of Rows or some of them.
+func NewNetwork(rules firewalltest.Model) Network {
+	return Network{rules, func(firewalltest.Place) bool { return true }, bridgeFences(), map[int]netip.Addr{}}
 }
 
-// Border sends thousands of frames of every kind from containers, and compares
+// Frames sends thousands of frames of every kind from containers, and compares
 // where they get to with what is right and with what the model says. The model knows
 // bridges without br_netfilter.
-func Border(t *testing.T, backend Backend) {
+func Frames(t *testing.T, backend firewalltest.Backend) {
 	for _, bridgeNetfilter := range []bool{false, true} {
 		t.Run(fmt.Sprintf("br_netfilter=%t", bridgeNetfilter), func(t *testing.T) {
-			l := newBorder(t, bridgeNetfilter)
-			backend.Resync(t, l.Host, BorderRows()...)
-			l.fence()
+			l := firewalltest.NewLearnedLab(t, bridgeNetfilter)
+			backend.Resync(t, l.Host, Rows()...)
+			fence(l)
 			frames := Forgeries(12000, Speakers()...)
-			w := l.replay(frames)
+			w := replay(t, l, frames)
 			if !bridgeNetfilter {
-				w.compare(NewNetwork(backend.Model(t, BorderRows())))
+				w.compare(NewNetwork(backend.Model(t, Rows())))
 			}
 			count := map[string]int{}
 			for _, f := range frames {
@@ -190,16 +164,16 @@ func (w *watch) compare(n Network) {
 	}
 }
 
-// BorderOfOldPorts: ports whose group_fwd_mask somebody takes back hand frames for
+// OldPorts: ports whose group_fwd_mask somebody takes back hand frames for
 // reserved groups to their own stack. The rules still keep IP packets from getting any
 // further; what has another EtherType gets to whoever listens for it on the port.
-func BorderOfOldPorts(t *testing.T, backend Backend) {
-	l := newBorder(t, false)
-	backend.Resync(t, l.Host, BorderRows()...)
-	l.fence()
-	for _, p := range Places() {
-		if p.ours {
-			l.Host.Run("ip", "link", "set", p.host, "type", "bridge_slave", "group_fwd_mask", "0")
+func OldPorts(t *testing.T, backend firewalltest.Backend) {
+	l := firewalltest.NewLearnedLab(t, false)
+	backend.Resync(t, l.Host, Rows()...)
+	fence(l)
+	for _, p := range firewalltest.Places() {
+		if p.Ours {
+			l.Host.Run("ip", "link", "set", p.Host, "type", "bridge_slave", "group_fwd_mask", "0")
 		}
 	}
 	var frames []Forged
@@ -210,9 +184,9 @@ func BorderOfOldPorts(t *testing.T, backend Backend) {
 			frames = append(frames, f)
 		}
 	}
-	w := l.replay(frames)
-	n := NewNetwork(backend.Model(t, BorderRows()))
-	n.Passes = func(Place) bool { return false }
+	w := replay(t, l, frames)
+	n := NewNetwork(backend.Model(t, Rows()))
+	n.Passes = func(firewalltest.Place) bool { return false }
 	w.compare(n)
 	atPorts := 0
 	for _, f := range frames {
@@ -229,18 +203,18 @@ func BorderOfOldPorts(t *testing.T, backend Backend) {
 	}
 }
 
-// BridgeLearnsNothingForged: a bridge learns from frames to reserved groups before
+// LearnsNothingForged: a bridge learns from frames to reserved groups before
 // any of its hooks. A container would have its neighbour's frames by it.
-func BridgeLearnsNothingForged(t *testing.T, backend Backend) {
-	l := newBorder(t, false)
-	backend.Resync(t, l.Host, BorderRows()...)
-	a1, a2, manual := PlaceOf("a1"), PlaceOf("a2"), PlaceOf("manual")
+func LearnsNothingForged(t *testing.T, backend firewalltest.Backend) {
+	l := firewalltest.NewLearnedLab(t, false)
+	backend.Resync(t, l.Host, Rows()...)
+	a1, a2, manual := firewalltest.PlaceOf("a1"), firewalltest.PlaceOf("a2"), firewalltest.PlaceOf("manual")
 	for i, last := range []string{"00", "02", "03", "0e", "0f"} {
 		l.Send("a1", frames.Between("01:80:c2:00:00:"+last, a2.MAC, a1.IP4, a2.IP4).UDP(1, 2, 1000))
 		l.Send("a1", frames.Ether("01:80:c2:00:00:"+last, a2.MAC, 0x88cc, frames.Mark(1000), make([]byte, 40)))
 		l.Send("manual", frames.Between(a2.MAC, manual.MAC, manual.IP4, a2.IP4).UDP(1, 2, i))
-		if l.Arrives(i, "a2") == nil || l.sinks["a1"].frame(i) != nil {
-			t.Errorf("after a frame to ...:%s, what is for a2 gets to a1: %t", last, l.sinks["a1"].frame(i) != nil)
+		if l.Arrives(i, "a2") == nil || l.Seen(i, "a1") != nil {
+			t.Errorf("after a frame to ...:%s, what is for a2 gets to a1: %t", last, l.Seen(i, "a1") != nil)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package firewalltest
+package border
 
 import (
 	"fmt"
@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest"
 	"github.com/linkspan/linkspan/internal/kernel/firewalltest/frames"
 )
 
@@ -27,27 +28,27 @@ func (n Network) GoesWrong(frames []Forged) bool {
 func (f Forged) wrongAt(where string, left netip.Addr) string {
 	p := f.from
 	src, dst := netip.MustParseAddr(f.src), netip.MustParseAddr(f.dst)
-	invalid := f.body.state == StateInvalid
-	own := []string{p.IP4, p.IP6, onLink4, ownLinkLocal(p.MAC)}
-	if p.name == "a1" {
-		own = append(own, elsewhere4, elsewhere6)
+	invalid := f.body.state == firewalltest.StateInvalid
+	own := []string{p.IP4, p.IP6, firewalltest.OnLink4, firewalltest.OwnLinkLocal(p.MAC)}
+	if p.Name == "a1" {
+		own = append(own, firewalltest.Elsewhere4, firewalltest.Elsewhere6)
 	}
 	switch {
 	case where == atPort:
 		return "nothing is for the port itself"
-	case p.name == "dead":
+	case p.Name == "dead":
 		return "a port without policy is dead"
 	case strings.HasPrefix(f.dmac, "01:80:c2:00:00:0"):
 		return "no bridge forwards to this group"
 	case f.tags > 0 || f.body.family == noIP:
 		return "neither IP nor ARP"
-	case p.mode == desired.PortCapable && !slices.Contains(own, f.src) && f.wrongClaim(src) != "":
+	case p.Mode == desired.PortCapable && !slices.Contains(own, f.src) && f.wrongClaim(src) != "":
 		return f.wrongClaim(src)
-	case p.mode == desired.PortCapable && f.smac != p.MAC && f.smac != chosenMAC:
+	case p.Mode == desired.PortCapable && f.smac != p.MAC && f.smac != chosenMAC:
 		return "a MAC address of somebody else"
-	case p.mode == desired.PortCapable && where == atHost && f.wrongFromCapable(src) != "":
+	case p.Mode == desired.PortCapable && where == atHost && f.wrongFromCapable(src) != "":
 		return f.wrongFromCapable(src)
-	case p.mode == desired.PortCapable:
+	case p.Mode == desired.PortCapable:
 	case f.smac != p.MAC:
 		return "a MAC address that is not its own"
 	case strings.Contains(f.body.name, "advertisement"), strings.HasPrefix(f.body.name, "a redirect"), strings.HasPrefix(f.body.name, "a DHCP"):
@@ -60,16 +61,16 @@ func (f Forged) wrongAt(where string, left netip.Addr) string {
 	case where == atHost:
 		return f.wrongAtHost(dst, invalid)
 	case where == "out" || where == "far":
-		host := left.String() == Uplink4 || left.String() == Uplink6 || left.String() == "198.51.100.1" || left.String() == "2001:db8:1::1"
+		host := left.String() == firewalltest.Uplink4 || left.String() == firewalltest.Uplink6 || left.String() == "198.51.100.1" || left.String() == "2001:db8:1::1"
 		switch {
-		case p.bridge == "br-i":
+		case p.Bridge == "br-i":
 			return "an internal network's"
 		case !host:
 			return fmt.Sprintf("left the host as %s", left)
 		}
 		return ""
 	}
-	return f.wrongAtNeighbour(PlaceOf(where), dst)
+	return f.wrongAtNeighbour(firewalltest.PlaceOf(where), dst)
 }
 
 // wrongClaim says why a container with NET_ADMIN must not use an address that it was
@@ -77,15 +78,15 @@ func (f Forged) wrongAt(where string, left netip.Addr) string {
 func (f Forged) wrongClaim(a netip.Addr) string {
 	nobody := f.body.kind == frames.ARP || f.body.family == six && strings.Contains(f.body.name, "a ") || strings.Contains(f.body.name, "echo")
 	switch {
-	case isLocal(a) || a.String() == "fe80::1":
+	case firewalltest.IsLocal(a) || a.String() == "fe80::1":
 		return "the host's address"
-	case a.IsUnspecified() && f.body.state != StateUntracked && !nobody:
+	case a.IsUnspecified() && f.body.state != firewalltest.StateUntracked && !nobody:
 		return "nobody's address"
 	case a.IsLoopback() || a.IsMulticast() || a.Is4In6() || a.String() == "255.255.255.255":
 		return "an address that cannot be"
 	}
-	for _, p := range Places() {
-		if p.pinned && p.bridge == f.from.bridge && slices.Contains([]string{p.IP4, p.IP6, ownLinkLocal(p.MAC)}, a.String()) {
+	for _, p := range firewalltest.Places() {
+		if p.Pinned && p.Bridge == f.from.Bridge && slices.Contains([]string{p.IP4, p.IP6, firewalltest.OwnLinkLocal(p.MAC)}, a.String()) {
 			return "a neighbour's address"
 		}
 	}
@@ -107,42 +108,42 @@ func (f Forged) wrongAtHost(dst netip.Addr, invalid bool) string {
 	switch {
 	case dst.IsLoopback() && f.body.kind != frames.ARP:
 		return "127.0.0.1 is the host's alone"
-	case f.from.bridge == "br-i" && f.body.kind != frames.ARP && !dst.IsMulticast() && dst.String() != "255.255.255.255" &&
-		dst.String() != hostOf(f.from.IP4, 24) && dst.String() != hostOf(f.from.IP6, 64) && dst.String() != "fe80::1":
+	case f.from.Bridge == "br-i" && f.body.kind != frames.ARP && !dst.IsMulticast() && dst.String() != "255.255.255.255" &&
+		dst.String() != firewalltest.HostOf(f.from.IP4, 24) && dst.String() != firewalltest.HostOf(f.from.IP6, 64) && dst.String() != "fe80::1":
 		return "an internal network has nothing of the host but its gateway"
-	case (f.from.bridge == "br-i" || invalid) && f.isPublished(dst):
+	case (f.from.Bridge == "br-i" || invalid) && f.isPublished(dst):
 		return "a published port"
 	}
 	return ""
 }
 
 // isPublished tells whether a port that a body names is published at an address of the
-// host, by portRows or BorderRows.
+// host, by Rows.
 func (f Forged) isPublished(dst netip.Addr) bool {
 	protocol, rest, _ := strings.Cut(f.body.name, " to port ")
 	port, err := strconv.Atoi(strings.TrimSuffix(rest, ", IPv6"))
 	if err != nil || dst.IsMulticast() {
 		return false
 	}
-	uplink := dst.String() == Uplink4 || dst.String() == Uplink6
+	uplink := dst.String() == firewalltest.Uplink4 || dst.String() == firewalltest.Uplink6
 	if protocol != "UDP" {
 		return port == 8080 || port == 8070 || port >= 8085 && port <= 8087 || uplink && (port >= 8071 && port <= 8079 || port == 8081)
 	}
 	return slices.Contains([]int{8080, 8090, 8095, 9005}, port) || port == 8070 && dst.Is6() || uplink && (port == 8081 || port == 9201)
 }
 
-func (f Forged) wrongAtNeighbour(to Place, dst netip.Addr) string {
+func (f Forged) wrongAtNeighbour(to firewalltest.Place, dst netip.Addr) string {
 	published := strings.HasPrefix(f.body.name, "UDP") || strings.Contains(f.body.name, "to port 8080")
 	switch {
-	case to.bridge == f.from.bridge && to.name == "dead":
+	case to.Bridge == f.from.Bridge && to.Name == "dead":
 		return "a port without policy is dead"
-	case to.bridge == f.from.bridge && f.from.bridge == "br-q" && f.body.kind != frames.ARP && (to.name != f.from.name || !published):
+	case to.Bridge == f.from.Bridge && f.from.Bridge == "br-q" && f.body.kind != frames.ARP && (to.Name != f.from.Name || !published):
 		return "icc=false"
-	case to.bridge == f.from.bridge:
+	case to.Bridge == f.from.Bridge:
 		return ""
-	case f.from.bridge == "br-i" || to.bridge == "br-i":
+	case f.from.Bridge == "br-i" || to.Bridge == "br-i":
 		return "an internal network"
-	case to.name == "open", published && (isLocal(dst) || dst.String() == "fe80::1"), to.name == "b1" && dst.String() == to.IP4, to.name == "b1" && dst.String() == to.IP6:
+	case to.Name == "open", published && (firewalltest.IsLocal(dst) || dst.String() == "fe80::1"), to.Name == "b1" && dst.String() == to.IP4, to.Name == "b1" && dst.String() == to.IP6:
 		return "" // is open to direct routing, or some of its ports are
 	}
 	return "another network"

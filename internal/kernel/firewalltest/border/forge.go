@@ -1,4 +1,4 @@
-package firewalltest
+package border
 
 import (
 	"encoding/binary"
@@ -10,13 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest"
 	"github.com/linkspan/linkspan/internal/kernel/firewalltest/frames"
 )
 
 // Forged is a frame made by hand, and what it was made of.
 type Forged struct {
 	id         int
-	from       Place
+	from       firewalltest.Place
 	body       body
 	dmac, smac string
 	src, dst   string // of the body's family; of ARP, sender and target
@@ -25,7 +26,7 @@ type Forged struct {
 }
 
 func (f Forged) String() string {
-	return fmt.Sprintf("%d: %s sends %s (tags %d), MAC %s to %s, %s to %s", f.id, f.from.name, f.body.name, f.tags, f.smac, f.dmac, f.src, f.dst)
+	return fmt.Sprintf("%d: %s sends %s (tags %d), MAC %s to %s, %s to %s", f.id, f.from.Name, f.body.name, f.tags, f.smac, f.dmac, f.src, f.dst)
 }
 
 // family is that of the addresses of a frame.
@@ -101,20 +102,20 @@ func forgedRaw(name string, kind uint16) body {
 	}}
 }
 
-// bodies are all kinds of frames. Ports are those of portRows and BorderRows.
+// bodies are all kinds of frames. Ports are those of portRows and Rows.
 func bodies() []body {
 	out := []body{
 		forgedARP("an ARP request", 1), forgedARP("an ARP answer", 2),
 		forgedRaw("LLDP", 0x88cc), forgedRaw("802.1X", unix.ETH_P_PAE), forgedRaw("a test protocol", frames.Test),
 		forgedRaw("spanning tree", 46), // a length: IEEE 802.2
-		forgedICMP("an ICMP error about nothing", four, 3, 4, StateInvalid),
-		forgedICMP("an ICMP redirect", four, 5, 4, StateInvalid),
-		forgedICMP("an echo request", four, 8, 4, 0), forgedICMP("an echo reply", four, 0, 4, StateInvalid),
-		forgedICMP("an echo request, IPv6", six, 128, 4, 0), forgedICMP("an echo reply, IPv6", six, 129, 4, StateInvalid),
-		forgedICMP("a router solicitation", six, 133, 4, StateUntracked),
-		forgedICMP("a router advertisement", six, 134, 12, StateUntracked),
-		forgedICMP("a neighbour solicitation", six, 135, 20, StateUntracked),
-		forgedICMP("a redirect, IPv6", six, 137, 36, StateInvalid),
+		forgedICMP("an ICMP error about nothing", four, 3, 4, firewalltest.StateInvalid),
+		forgedICMP("an ICMP redirect", four, 5, 4, firewalltest.StateInvalid),
+		forgedICMP("an echo request", four, 8, 4, 0), forgedICMP("an echo reply", four, 0, 4, firewalltest.StateInvalid),
+		forgedICMP("an echo request, IPv6", six, 128, 4, 0), forgedICMP("an echo reply, IPv6", six, 129, 4, firewalltest.StateInvalid),
+		forgedICMP("a router solicitation", six, 133, 4, firewalltest.StateUntracked),
+		forgedICMP("a router advertisement", six, 134, 12, firewalltest.StateUntracked),
+		forgedICMP("a neighbour solicitation", six, 135, 20, firewalltest.StateUntracked),
+		forgedICMP("a redirect, IPv6", six, 137, 36, firewalltest.StateInvalid),
 		forgedIP("IGMP", four, unix.IPPROTO_IGMP),
 		forgedUDP("a DHCP server", four, 67, 68), forgedUDP("a DHCPv6 server", six, 547, 546),
 	}
@@ -127,67 +128,64 @@ func bodies() []body {
 		for _, port := range []uint16{9999, 8080, 8070, 8075, 8081, 8086} {
 			what := fmt.Sprintf(" to port %d%s", port, name)
 			out = append(out, forgedTCP("SYN"+what, f, port, frames.SYN, 0), forgedTCP("ACK"+what, f, port, frames.ACK, 0),
-				forgedTCP("RST"+what, f, port, frames.RST, StateInvalid), forgedTCP("FIN"+what, f, port, frames.FIN|frames.ACK, StateInvalid),
-				forgedTCP("SYN and ACK"+what, f, port, frames.SYN|frames.ACK, StateInvalid))
+				forgedTCP("RST"+what, f, port, frames.RST, firewalltest.StateInvalid), forgedTCP("FIN"+what, f, port, frames.FIN|frames.ACK, firewalltest.StateInvalid),
+				forgedTCP("SYN and ACK"+what, f, port, frames.SYN|frames.ACK, firewalltest.StateInvalid))
 		}
 	}
 	return out
 }
 
 // neighbourOf is another container of the same network.
-func neighbourOf(p Place) Place {
-	for _, o := range Places() {
-		if o.bridge == p.bridge && o.name != p.name && o.pinned {
+func neighbourOf(p firewalltest.Place) firewalltest.Place {
+	for _, o := range firewalltest.Places() {
+		if o.Bridge == p.Bridge && o.Name != p.Name && o.Pinned {
 			return o
 		}
 	}
-	panic("no neighbour: " + p.name)
+	panic("no neighbour: " + p.Name)
 }
 
 // classes of addresses, by the place that speaks. The first of each is the honest one.
 
-func destinationMACs(p Place) []string {
+func destinationMACs(p firewalltest.Place) []string {
 	reserved := []string{"00", "01", "02", "03", "0e", "0f"}
-	out := []string{p.GatewayMAC(), neighbourOf(p).MAC, frames.Broadcast, frames.AllNodes, "01:00:5e:00:00:01", UplinkMAC, stranger,
-		PlaceOf("out").MAC, "02:00:00:00:00:0b", PlaceOf("b1").MAC}
+	out := []string{p.GatewayMAC(), neighbourOf(p).MAC, frames.Broadcast, frames.AllNodes, "01:00:5e:00:00:01", firewalltest.UplinkMAC, stranger,
+		firewalltest.PlaceOf("out").MAC, "02:00:00:00:00:0b", firewalltest.PlaceOf("b1").MAC}
 	for _, last := range reserved {
 		out = append(out, "01:80:c2:00:00:"+last, "01:80:c2:00:00:"+last)
 	}
 	return out
 }
 
-// chosenMAC is nobody's, and who has NET_ADMIN may speak under it.
-const chosenMAC = "02:00:00:00:0a:98"
+// MAC addresses that are nobody's. Who has NET_ADMIN may speak under chosenMAC.
+const (
+	chosenMAC = "02:00:00:00:0a:98"
+	stranger  = "02:00:00:00:0a:99"
+)
 
-func sourceMACs(p Place) []string {
-	if p.mode == desired.PortCapable {
-		return []string{p.MAC, neighbourOf(p).MAC, p.GatewayMAC(), UplinkMAC, chosenMAC, "03:00:00:00:00:01"}
+func sourceMACs(p firewalltest.Place) []string {
+	if p.Mode == desired.PortCapable {
+		return []string{p.MAC, neighbourOf(p).MAC, p.GatewayMAC(), firewalltest.UplinkMAC, chosenMAC, "03:00:00:00:00:01"}
 	}
-	return []string{p.MAC, neighbourOf(p).MAC, p.GatewayMAC(), UplinkMAC, stranger, "03:00:00:00:00:01"}
+	return []string{p.MAC, neighbourOf(p).MAC, p.GatewayMAC(), firewalltest.UplinkMAC, stranger, "03:00:00:00:00:01"}
 }
 
-func destinations(p Place, f addressing) []string {
+func destinations(p firewalltest.Place, f addressing) []string {
 	if f == six {
-		return []string{PlaceOf("out").IP6, hostOf(p.IP6, 64), neighbourOf(p).IP6, Uplink6, "2001:db8:1::1", "2001:db8:1::2", "fe80::1",
-			"ff02::1", PlaceOf("b1").IP6, PlaceOf("open").IP6, hostOf(PlaceOf("b1").IP6, 64), "::1", PlaceOf("i2").IP6, "2001:db8:99::1"}
+		return []string{firewalltest.PlaceOf("out").IP6, firewalltest.HostOf(p.IP6, 64), neighbourOf(p).IP6, firewalltest.Uplink6, "2001:db8:1::1", "2001:db8:1::2", "fe80::1",
+			"ff02::1", firewalltest.PlaceOf("b1").IP6, firewalltest.PlaceOf("open").IP6, firewalltest.HostOf(firewalltest.PlaceOf("b1").IP6, 64), "::1", firewalltest.PlaceOf("i2").IP6, "2001:db8:99::1"}
 	}
-	return []string{PlaceOf("out").IP4, hostOf(p.IP4, 24), neighbourOf(p).IP4, Uplink4, "198.51.100.1", "198.51.100.2", "127.0.0.1",
-		"224.0.0.1", "255.255.255.255", PlaceOf("b1").IP4, PlaceOf("open").IP4, hostOf(PlaceOf("b1").IP4, 24), PlaceOf("i2").IP4, "8.8.8.8"}
+	return []string{firewalltest.PlaceOf("out").IP4, firewalltest.HostOf(p.IP4, 24), neighbourOf(p).IP4, firewalltest.Uplink4, "198.51.100.1", "198.51.100.2", "127.0.0.1",
+		"224.0.0.1", "255.255.255.255", firewalltest.PlaceOf("b1").IP4, firewalltest.PlaceOf("open").IP4, firewalltest.HostOf(firewalltest.PlaceOf("b1").IP4, 24), firewalltest.PlaceOf("i2").IP4, "8.8.8.8"}
 }
 
-func sourcesOf(p Place, f addressing) []string {
+func sourcesOf(p firewalltest.Place, f addressing) []string {
 	if f == six {
-		return []string{p.IP6, neighbourOf(p).IP6, hostOf(p.IP6, 64), Uplink6, "2001:db8:77::7", "::", "::1", ownLinkLocal(p.MAC), "fe80::1", "fe80::7777",
-			elsewhere6, PlaceOf("i2").IP6, "::ffff:10.1.0.11"}
+		return []string{p.IP6, neighbourOf(p).IP6, firewalltest.HostOf(p.IP6, 64), firewalltest.Uplink6, "2001:db8:77::7", "::", "::1", firewalltest.OwnLinkLocal(p.MAC), "fe80::1", "fe80::7777",
+			firewalltest.Elsewhere6, firewalltest.PlaceOf("i2").IP6, "::ffff:10.1.0.11"}
 	}
-	return []string{p.IP4, neighbourOf(p).IP4, hostOf(p.IP4, 24), Uplink4, "8.8.8.8", noAddress, "127.0.0.1", onLink4, "224.0.0.1",
-		elsewhere4, PlaceOf("i2").IP4, "255.255.255.255"}
-}
-
-// hostOf is the host's own address on a network.
-func hostOf(ip string, bits int) string {
-	address := gateway(ip, bits)
-	return address[:len(address)-3]
+	return []string{p.IP4, neighbourOf(p).IP4, firewalltest.HostOf(p.IP4, 24), firewalltest.Uplink4, "8.8.8.8", "0.0.0.0", "127.0.0.1", firewalltest.OnLink4, "224.0.0.1",
+		firewalltest.Elsewhere4, firewalltest.PlaceOf("i2").IP4, "255.255.255.255"}
 }
 
 // Forgeries makes n frames. Most differ from honest ones in one or two respects, so
@@ -205,15 +203,15 @@ func Forgeries(n int, from ...string) []Forged {
 	out := make([]Forged, n)
 	for id := range out {
 		f := &out[id]
-		f.id, f.from, f.body = id, PlaceOf(from[random.IntN(len(from))]), all[random.IntN(len(all))]
+		f.id, f.from, f.body = id, firewalltest.PlaceOf(from[random.IntN(len(from))]), all[random.IntN(len(all))]
 		family := f.body.family
 		if family == noIP {
 			family = four
 		}
 		f.dmac, f.smac = pick(destinationMACs(f.from), 40), pick(sourceMACs(f.from), 85)
 		f.src, f.dst = pick(sourcesOf(f.from, family), 75), pick(destinations(f.from, family), 10)
-		if bare := f.body.bare; bare && !strings.HasPrefix(f.dst, hostOf(f.from.IP4, 24)) {
-			f.dst = hostOf(sameFamily(f.dst, f.from.IP4, f.from.IP6), map[addressing]int{four: 24, six: 64}[family])
+		if bare := f.body.bare; bare && !strings.HasPrefix(f.dst, firewalltest.HostOf(f.from.IP4, 24)) {
+			f.dst = firewalltest.HostOf(firewalltest.SameFamily(f.dst, f.from.IP4, f.from.IP6), map[addressing]int{four: 24, six: 64}[family])
 		}
 		if random.IntN(20) == 0 {
 			f.tags = 1 + random.IntN(2)

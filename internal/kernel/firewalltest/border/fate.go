@@ -1,4 +1,4 @@
-package firewalltest
+package border
 
 import (
 	"net/netip"
@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest"
 	"github.com/linkspan/linkspan/internal/kernel/firewalltest/frames"
 )
 
@@ -20,8 +21,8 @@ const (
 // hooks. It follows br_handle_frame, br_handle_frame_finish, ip_rcv, ip6_rcv and the
 // functions that they lead to. br_netfilter is off.
 type Network struct {
-	Model
-	Passes func(Place) bool // whether a port passes reserved groups on (group_fwd_mask)
+	firewalltest.Model
+	Passes func(firewalltest.Place) bool // whether a port passes reserved groups on (group_fwd_mask)
 	Fences map[string]desired.Fence
 	left   map[int]netip.Addr // is filled: the source under which a frame leaves the host
 }
@@ -40,65 +41,65 @@ func (n Network) fate(f Forged) []string {
 	if frames.MAC(f.smac)[0]&1 != 0 {
 		return nil // is_valid_ether_addr
 	}
-	h := Hop{Frame: f.frame, In: f.from.host, InGroup: f.from.group(), State: f.body.state}
+	h := firewalltest.Hop{Frame: f.frame, In: f.from.Host, InGroup: f.from.Group(), State: f.body.state}
 	if strings.HasPrefix(f.dmac, "01:80:c2:00:00:0") {
 		switch last := dst[5]; {
 		case last == 1: // MAC pause
 			return nil
 		case last == 0, n.Passes(f.from):
-		case last != 0xe && n.Run(BridgeInput, h) == Drop:
+		case last != 0xe && n.Run(firewalltest.BridgeInput, h) == firewalltest.Drop:
 			return nil
 		default:
 			add(atPort)
-			add(n.stack(f, f.from.host, h)...)
+			add(n.stack(f, f.from.Host, h)...)
 			return out
 		}
 	}
-	if n.Run(BridgePrerouting, h) == Drop {
+	if n.Run(firewalltest.BridgePrerouting, h) == firewalltest.Drop {
 		return nil
 	}
 	group := dst[0]&1 != 0
-	local := f.dmac == f.from.GatewayMAC() || f.dmac == UplinkMAC
-	for _, p := range Places() {
-		if local || p.bridge != f.from.bridge {
+	local := f.dmac == f.from.GatewayMAC() || f.dmac == firewalltest.UplinkMAC
+	for _, p := range firewalltest.Places() {
+		if local || p.Bridge != f.from.Bridge {
 			continue
 		}
-		known := placeOfMAC(f.dmac, f.from.bridge)
-		if !group && known != "" && known != p.name {
+		known := placeOfMAC(f.dmac, f.from.Bridge)
+		if !group && known != "" && known != p.Name {
 			continue
 		}
-		if p.name == f.from.name && !p.ours { // only ports of ours are hairpin ports
+		if p.Name == f.from.Name && !p.Ours { // only ports of ours are hairpin ports
 			continue
 		}
 		at := h
-		at.Out, at.OutGroup, at.Mark = p.host, p.group(), new(uint32)
-		if n.Run(BridgeForward, at) != Drop && n.Run(BridgeForwardLate, at) != Drop {
-			add(p.name)
+		at.Out, at.OutGroup, at.Mark = p.Host, p.Group(), new(uint32)
+		if n.Run(firewalltest.BridgeForward, at) != firewalltest.Drop && n.Run(firewalltest.BridgeForwardLate, at) != firewalltest.Drop {
+			add(p.Name)
 		}
 	}
-	if (local || group) && n.Run(BridgeInput, h) != Drop {
-		add(n.stack(f, f.from.bridge, h)...)
+	if (local || group) && n.Run(firewalltest.BridgeInput, h) != firewalltest.Drop {
+		add(n.stack(f, f.from.Bridge, h)...)
 	}
 	return out
 }
 
 func placeOfMAC(mac, bridge string) string {
-	for _, p := range Places() {
-		if p.MAC == mac && p.bridge == bridge {
-			return p.name
+	for _, p := range firewalltest.Places() {
+		if p.MAC == mac && p.Bridge == bridge {
+			return p.Name
 		}
 	}
 	return ""
 }
 
 // stack is what becomes of a frame that a device hands to the host.
-func (n Network) stack(f Forged, device string, h Hop) []string {
-	h = Hop{Frame: f.untagged(), In: device, State: f.body.state, To: new(netip.AddrPort), Mark: new(uint32)}
-	if device == f.from.host {
-		h.InGroup = f.from.group()
+func (n Network) stack(f Forged, device string, h firewalltest.Hop) []string {
+	h = firewalltest.Hop{Frame: f.untagged(), In: device, State: f.body.state, To: new(netip.AddrPort), Mark: new(uint32)}
+	if device == f.from.Host {
+		h.InGroup = f.from.Group()
 	}
 	if h.Kind() != frames.IPv4 && h.Kind() != frames.IPv6 {
-		if device == f.from.host {
+		if device == f.from.Host {
 			return nil // counted as being there
 		}
 		return []string{atHost}
@@ -110,24 +111,24 @@ func (n Network) stack(f Forged, device string, h Hop) []string {
 	if src.Is6() && (src.IsLoopback() || dst.IsLoopback() || src.Is4In6()) { // ip6_rcv_core
 		return nil
 	}
-	if n.Run(Prerouting, h) == Drop {
+	if n.Run(firewalltest.Prerouting, h) == firewalltest.Drop {
 		return nil
 	}
-	if h.State == 0 && n.Run(TranslateDestination, h) == Translate {
+	if h.State == 0 && n.Run(firewalltest.TranslateDestination, h) == firewalltest.Translate {
 		h.First, h.Frame = h.Frame, frames.Readdressed(h.Frame, *h.To)
 	}
 	toHost := frames.MAC(f.dmac)[0]&1 == 0
 	dst = h.Destination()
 	switch {
 	case forThisHost(dst, device):
-		if n.Run(Input, h) == Drop {
+		if n.Run(firewalltest.Input, h) == firewalltest.Drop {
 			return nil
 		}
 		return []string{atHost}
 	case dst.IsMulticast() || !toHost: // PACKET_MULTICAST is not forwarded
 		return nil
 	}
-	return n.routed(f, h, placeAt(dst))
+	return n.routed(f, h, firewalltest.PlaceAt(dst))
 }
 
 // fenced tells whether a packet passes the fence of the device, on the way to the host
@@ -147,39 +148,39 @@ func forThisHost(dst netip.Addr, device string) bool {
 	case dst.String() == "fe80::1":
 		return strings.HasPrefix(device, "br-")
 	}
-	return isLocal(dst) || dst.String() == "255.255.255.255" || dst.String() == "224.0.0.1" || dst.String() == "ff02::1"
+	return firewalltest.IsLocal(dst) || dst.String() == "255.255.255.255" || dst.String() == "224.0.0.1" || dst.String() == "ff02::1"
 }
 
 // masqueradeAt is the host's own address on the way to a place.
-func masqueradeAt(to Place, src netip.Addr) netip.Addr {
+func masqueradeAt(to firewalltest.Place, src netip.Addr) netip.Addr {
 	if src.Is4() {
-		return netip.MustParseAddr(hostOf(to.IP4, 24))
+		return netip.MustParseAddr(firewalltest.HostOf(to.IP4, 24))
 	}
-	return netip.MustParseAddr(hostOf(to.IP6, 64))
+	return netip.MustParseAddr(firewalltest.HostOf(to.IP6, 64))
 }
 
 // routed is the way through the host to another device.
-func (n Network) routed(f Forged, h Hop, to Place) []string {
+func (n Network) routed(f Forged, h firewalltest.Hop, to firewalltest.Place) []string {
 	src := frames.Source(h.Frame)
-	elsewhere := to.device() != h.In
-	if to.name == "" || h.Destination().IsLoopback() || elsewhere && src.Is6() && (src.IsUnspecified() || src.IsLinkLocalUnicast()) {
+	elsewhere := to.Device() != h.In
+	if to.Name == "" || h.Destination().IsLoopback() || elsewhere && src.Is6() && (src.IsUnspecified() || src.IsLinkLocalUnicast()) {
 		return nil // ip6_forward looks at the source unless the packet goes back
 	}
-	h.Out = to.device()
-	if n.Run(Forward, h) == Drop {
+	h.Out = to.Device()
+	if n.Run(firewalltest.Forward, h) == firewalltest.Drop {
 		return nil
 	}
-	if to.bridge == "" {
-		if h.State == 0 && n.Run(TranslateSource, h) == Masquerade {
+	if to.Bridge == "" {
+		if h.State == 0 && n.Run(firewalltest.TranslateSource, h) == firewalltest.Masquerade {
 			src = masqueradeAt(to, src)
 		}
 		n.left[f.id] = src
-		return []string{to.name}
+		return []string{to.Name}
 	}
-	out := Hop{Frame: h.Frame, Out: to.host, OutGroup: to.group()}
+	out := firewalltest.Hop{Frame: h.Frame, Out: to.Host, OutGroup: to.Group()}
 	if !n.fenced(h.Out, h.Kind(), src, h.Destination()) && len(n.Fences[h.Out].Inside) > 0 ||
-		n.Run(BridgeOutput, out) == Drop {
+		n.Run(firewalltest.BridgeOutput, out) == firewalltest.Drop {
 		return nil
 	}
-	return []string{to.name}
+	return []string{to.Name}
 }

@@ -1,4 +1,4 @@
-package firewalltest
+package border
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest"
 	"github.com/linkspan/linkspan/internal/kernel/firewalltest/frames"
 	"github.com/linkspan/linkspan/internal/kernel/firewalltest/namespaces"
 )
@@ -152,12 +153,12 @@ func (f Forged) isIn(seen []byte) bool {
 // everywhere opens an eye at every place, and at the host's stack: where packets are
 // handed to sockets, where other frames are handed to whoever has asked for their
 // EtherType, and where anything is handed to a port.
-func (w *watch) everywhere(l *Lab) {
+func (w *watch) everywhere(l *firewalltest.Lab) {
 	ports := map[int]bool{}
-	for _, p := range Places() {
-		w.open(l.spaces[p.name], p.name, eye{where: arrivesAt(p.name)}, unix.AF_PACKET, htons(unix.ETH_P_ALL))
-		if p.bridge != "" {
-			link, err := l.Host.Link.LinkByName(p.host)
+	for _, p := range firewalltest.Places() {
+		w.open(l.Spaces[p.Name], p.Name, eye{where: arrivesAt(p.Name)}, unix.AF_PACKET, htons(unix.ETH_P_ALL))
+		if p.Bridge != "" {
+			link, err := l.Host.Link.LinkByName(p.Host)
 			l.Host.Must(err)
 			ports[link.Attrs().Index] = true
 		}
