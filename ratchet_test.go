@@ -12,16 +12,10 @@ const (
 	maxMethods = 40   // of a type
 	maxPackage = 3000 // lines of a package, without tests
 
-	// methodSlack and packageSlack are how far a type and a package may shrink before
-	// their entries have to follow, so that not every change touches them.
-	methodSlack  = 10
+	// packageSlack is how far a package may shrink before its entry has to follow, so
+	// that not every change touches it.
 	packageSlack = 200
 )
-
-// largeTypes are types that have more methods than maxMethods still, with how many
-// they may have. The numbers only fall: whoever takes methods away writes the new one
-// here.
-var largeTypes = map[string]int{}
 
 // largePackages are folders with more lines than maxPackage still, with how many
 // they may have, and why in docs/adr/0031-three-packages-above-the-bound.md and
@@ -41,14 +35,8 @@ func TestTypesStaySmall(t *testing.T) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(methods)) {
-		n, limit := methods[name], max(maxMethods, largeTypes[name])
-		if n > limit {
-			t.Errorf("%s has %d methods, at most %d are allowed: give some of them to a type of their own", name, n, limit)
-		}
-	}
-	for name, listed := range largeTypes {
-		if n := methods[name]; n < listed-methodSlack || n <= maxMethods {
-			t.Errorf("%s has %d methods by now, largeTypes says %d: write the new number, or none if it is %d or less", name, n, listed, maxMethods)
+		if n := methods[name]; n > maxMethods {
+			t.Errorf("%s has %d methods, at most %d are allowed: give some of them to a type of their own", name, n, maxMethods)
 		}
 	}
 }

@@ -24,10 +24,10 @@
 // by the policy, netFiles writes hosts and resolv.conf, namespaces joins those of
 // others, outputs has output logged, sweeper and pendingCleanup remove what is left.
 //
-// Locks. Every container has one turn (entry.turn), which a verb holds while it
+// Locks. Every container has one entry.opLock, which a verb holds while it
 // changes the container and which may be held across calls to the engine and the
 // runtime, because two verbs on one container must not interleave; nobody waits
-// for an exit with the turn held, since recording an exit needs it. Two turns
+// for an exit with opLock held, since recording an exit needs it. Two of them
 // are never held at once. entry.mu and registry.mu guard fields only and are never
 // held across a call out of the package.
 package containers

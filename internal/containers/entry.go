@@ -11,15 +11,15 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// entry is a container in memory. The record is only changed by whoever has the
-// turn; mu lets others read it meanwhile.
+// entry is a container in memory. The record is only changed by whoever holds
+// opLock; mu lets others read it meanwhile.
 type entry struct {
 	id      model.ContainerID
-	turn    turn
+	opLock  opLock
 	input   *streams.Stdin // for clients attached; outlives runs
 	monitor health.Monitor
 	// files is held while the hosts file is read and written again: links are
-	// changed by the target's operations too, without the turn.
+	// changed by the target's operations too, without opLock.
 	files sync.Mutex
 	// usersFiles are files, by path, of which it was said that they are the user's.
 	usersFiles map[string]bool // guarded by files
@@ -40,7 +40,7 @@ type entry struct {
 
 func newEntry(r record) *entry {
 	return &entry{
-		id: r.ID, turn: newTurn(), input: streams.NewStdin(), rec: r,
+		id: r.ID, opLock: newOpLock(), input: streams.NewStdin(), rec: r,
 		waiters: map[*waiter]bool{},
 	}
 }
@@ -52,14 +52,14 @@ func (b *entry) snapshot() record {
 	return b.rec
 }
 
-// edit changes the record. The caller has the turn.
+// edit changes the record. The caller holds opLock.
 func (b *entry) edit(change func(*record)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	change(&b.rec)
 }
 
-// set replaces the record. The caller has the turn.
+// set replaces the record. The caller holds opLock.
 func (b *entry) set(r record) { b.edit(func(now *record) { *now = r }) }
 
 // current returns the run, or nil while there is no process.
@@ -69,13 +69,13 @@ func (b *entry) current() *run {
 	return b.run
 }
 
-// turn is a lock that can be waited for with a deadline.
-type turn chan struct{}
+// opLock is a lock that can be waited for with a deadline.
+type opLock chan struct{}
 
-func newTurn() turn { return make(turn, 1) }
+func newOpLock() opLock { return make(opLock, 1) }
 
-// take waits until the turn is free or ctx ends.
-func (t turn) take(ctx context.Context) error {
+// acquire waits until the lock is free or ctx ends.
+func (t opLock) acquire(ctx context.Context) error {
 	select {
 	case t <- struct{}{}:
 		return nil
@@ -84,8 +84,8 @@ func (t turn) take(ctx context.Context) error {
 	}
 }
 
-// must is take without a deadline, for what cannot be given up, such as
+// acquireNow is acquire without a deadline, for what cannot be given up, such as
 // recording an exit.
-func (t turn) must() { t <- struct{}{} }
+func (t opLock) acquireNow() { t <- struct{}{} }
 
-func (t turn) give() { <-t }
+func (t opLock) release() { <-t }

@@ -27,7 +27,7 @@ func (m *Manager) watch(b *entry, r *run, exits <-chan model.Exit) {
 		return // the manager was closed; the container runs on
 	}
 	m.outputs.drained(b)
-	b.turn.must()
+	b.opLock.acquireNow()
 	do := m.exited(b, r, exit)
 	if do.Remove {
 		ctx, cancel := cleanup()
@@ -36,7 +36,7 @@ func (m *Manager) watch(b *entry, r *run, exits <-chan model.Exit) {
 		}
 		cancel()
 	}
-	b.turn.give()
+	b.opLock.release()
 	if do.Restart {
 		m.restarts.restartLater(b)
 	}
@@ -45,7 +45,7 @@ func (m *Manager) watch(b *entry, r *run, exits <-chan model.Exit) {
 // exited makes everything follow the end of a process, in the order in which it
 // may be seen: the network is down and the state stored before anybody can see or is
 // told of it. It returns what is to be done then: another run, or removal. The caller has
-// the turn.
+// opLock.
 func (m *Manager) exited(b *entry, r *run, exit model.Exit) lifecycle.Action {
 	ctx, cancel := cleanup()
 	defer cancel()

@@ -20,7 +20,7 @@ type healthChecks struct {
 
 // beginHealth makes the health of a container that was started, or found running
 // after a restart of the daemon, "starting", and begins to check it. The results
-// of former runs stay in its log, as with Docker. The caller has the turn.
+// of former runs stay in its log, as with Docker. The caller holds opLock.
 func (hc *healthChecks) beginHealth(b *entry) {
 	_, checked := containerspec.HealthcheckOf(b.snapshot().Config)
 	b.edit(func(r *record) {
@@ -38,7 +38,7 @@ func (hc *healthChecks) beginHealth(b *entry) {
 }
 
 // goOnWithHealth checks a container's health if there is something to check, it
-// is not paused, and nobody does it yet. The caller has the turn.
+// is not paused, and nobody does it yet. The caller holds opLock.
 func (hc *healthChecks) goOnWithHealth(b *entry) {
 	rec := b.snapshot()
 	if c, checked := containerspec.HealthcheckOf(rec.Config); checked && !rec.State.Paused {
@@ -47,7 +47,7 @@ func (hc *healthChecks) goOnWithHealth(b *entry) {
 }
 
 // endHealth stops checking. What is not checked is not known to be well: Docker
-// calls it unhealthy, without an event. The caller has the turn.
+// calls it unhealthy, without an event. The caller holds opLock.
 func (hc *healthChecks) endHealth(b *entry) {
 	b.monitor.End()
 	b.edit(func(r *record) {
@@ -68,10 +68,10 @@ func (h handle) HealthStatus() container.HealthStatus {
 // It is not written to disk: a daemon that starts again begins with "starting".
 func (h handle) NoteHealth(ctx context.Context, judge func(container.Health) container.Health) (status container.HealthStatus, goOn bool) {
 	b := h.b
-	if err := b.turn.take(ctx); err != nil {
+	if err := b.opLock.acquire(ctx); err != nil {
 		return "", false
 	}
-	defer b.turn.give()
+	defer b.opLock.release()
 	rec := b.snapshot()
 	if ctx.Err() != nil || rec.Health == nil {
 		return "", false

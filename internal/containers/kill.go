@@ -31,25 +31,25 @@ func (m *Manager) kill(ctx context.Context, ref, name string) error {
 			return model.Errorf(model.Invalid, "the linux daemon does not support signal %d", sig)
 		}
 	}
-	b, err := m.take(ctx, ref)
+	b, err := m.acquire(ctx, ref)
 	if err != nil {
 		return err
 	}
 	r, rec := b.current(), b.snapshot()
 	if r == nil && rec.State.Restarting { // there is nothing to signal, and will not be
-		b.turn.give()
+		b.opLock.release()
 		_, err := m.beginStop(ctx, b, true)
 		return err
 	}
 	if r == nil {
-		b.turn.give()
+		b.opLock.release()
 		return notRunning(b.id)
 	}
 	if sig == syscall.SIGKILL || sig == stopSignal(rec.Config) {
 		after, _ := m.next(b, lifecycle.Event{What: lifecycle.StopAsked, Process: true})
 		b.set(after)
 	}
-	b.turn.give()
+	b.opLock.release()
 	if err := m.signalRun(ctx, b, r, sig); err != nil || sig != syscall.SIGKILL {
 		return err
 	}

@@ -290,11 +290,11 @@ func (ms *memberships) RemoveLink(ctx context.Context, name string) error {
 	if owner == "" {
 		return model.Errorf(model.Conflict, "Conflict, cannot remove the default link name of the container")
 	}
-	b, err := ms.take(ctx, strings.TrimSuffix(owner, "/"))
+	b, err := ms.acquire(ctx, strings.TrimSuffix(owner, "/"))
 	if err != nil {
 		return model.Errorf(model.KindOf(err), "Cannot get parent %s for link name %s: %w", strings.TrimSuffix(owner, "/"), name, err)
 	}
-	defer b.turn.give()
+	defer b.opLock.release()
 	ctx = context.WithoutCancel(ctx)
 	rec := b.snapshot()
 	i := slices.IndexFunc(rec.Links, func(l link) bool { return l.Alias == alias })

@@ -24,11 +24,11 @@ type memberships struct {
 // Connect makes a container a member of one more network: at once if it runs,
 // from its next start on otherwise. settings may be nil.
 func (ms *memberships) Connect(ctx context.Context, ref, networkRef string, settings *network.EndpointSettings) error {
-	b, err := ms.take(ctx, ref)
+	b, err := ms.acquire(ctx, ref)
 	if err != nil {
 		return err
 	}
-	defer b.turn.give()
+	defer b.opLock.release()
 	rec := b.snapshot()
 	if rec.Sandbox == "" {
 		return refuse(ops.SharedNetworking)
@@ -50,14 +50,14 @@ func (ms *memberships) Connect(ctx context.Context, ref, networkRef string, sett
 // Disconnect ends a membership; with force also one of a network that is not
 // there.
 func (ms *memberships) Disconnect(ctx context.Context, ref, networkRef string, force bool) error {
-	b, err := ms.take(ctx, ref)
+	b, err := ms.acquire(ctx, ref)
 	if force && model.KindOf(err) == model.NotFound {
 		return ms.noMember(ref, networkRef)
 	}
 	if err != nil {
 		return err
 	}
-	defer b.turn.give()
+	defer b.opLock.release()
 	rec := b.snapshot()
 	before := ms.engine.Snapshot()
 	n, absent := before.FindNetwork(networkRef) // may be awaited by the container all the same

@@ -11,11 +11,11 @@ import (
 
 // Pause freezes a container's processes.
 func (m *Manager) Pause(ctx context.Context, ref string) error {
-	b, err := m.take(ctx, ref)
+	b, err := m.acquire(ctx, ref)
 	if err != nil {
 		return err
 	}
-	defer b.turn.give()
+	defer b.opLock.release()
 	switch s := b.snapshot().State; {
 	case b.current() == nil && s.Restarting:
 		return restarting(b.id)
@@ -37,18 +37,18 @@ func (m *Manager) Pause(ctx context.Context, ref string) error {
 
 // Unpause lets a paused container go on.
 func (m *Manager) Unpause(ctx context.Context, ref string) error {
-	b, err := m.take(ctx, ref)
+	b, err := m.acquire(ctx, ref)
 	if err != nil {
 		return err
 	}
-	defer b.turn.give()
+	defer b.opLock.release()
 	if !b.snapshot().State.Paused {
 		return model.Errorf(model.Conflict, "container %s is not paused", b.id)
 	}
 	return orEnded(b.id, m.resume(ctx, b))
 }
 
-// resume is Unpause with the turn held.
+// resume is Unpause with opLock held.
 func (m *Manager) resume(ctx context.Context, b *entry) error {
 	ctx = context.WithoutCancel(ctx)
 	if err := m.o.Control.Resume(ctx, b.id); err != nil {

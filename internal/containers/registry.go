@@ -53,20 +53,20 @@ func (reg *registry) find(ref string) (*entry, error) {
 	return nil, model.Errorf(model.Invalid, "multiple IDs found with provided prefix: %s", ref)
 }
 
-// take finds a container and takes its turn; the caller gives it back.
-func (reg *registry) take(ctx context.Context, ref string) (*entry, error) {
+// acquire finds a container and acquires its opLock; the caller releases it.
+func (reg *registry) acquire(ctx context.Context, ref string) (*entry, error) {
 	b, err := reg.find(ref)
 	if err != nil {
 		return nil, err
 	}
-	if err := b.turn.take(ctx); err != nil {
+	if err := b.opLock.acquire(ctx); err != nil {
 		return nil, err
 	}
 	b.mu.Lock()
 	gone := b.gone
 	b.mu.Unlock()
 	if gone {
-		b.turn.give()
+		b.opLock.release()
 		return nil, model.Errorf(model.NotFound, "No such container: %s", ref)
 	}
 	return b, nil

@@ -22,10 +22,10 @@ func (m *Manager) Remove(ctx context.Context, ref string, o RemoveOptions) error
 			return err
 		}
 	}
-	if err := b.turn.take(ctx); err != nil {
+	if err := b.opLock.acquire(ctx); err != nil {
 		return err
 	}
-	defer b.turn.give()
+	defer b.opLock.release()
 	if b.isGone() {
 		if o.Force { // by --rm, which was quicker
 			return nil
@@ -51,7 +51,7 @@ func (m *Manager) endForRemoval(ctx context.Context, b *entry) error {
 	return m.end(context.WithoutCancel(ctx), b, r)
 }
 
-// remove is Remove of a container without a process, with the turn held. Record and
+// remove is Remove of a container without a process, with opLock held. Record and
 // sandbox go first: what a crash leaves after that is swept by Restore.
 func (m *Manager) remove(ctx context.Context, b *entry, o RemoveOptions) error {
 	held, err := m.records.Forget(ctx, b.id)

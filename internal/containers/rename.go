@@ -16,11 +16,11 @@ func (m *Manager) Rename(ctx context.Context, ref, name string) error {
 	if ref == "" || name == "" {
 		return refuse("Neither old nor new names may be empty")
 	}
-	b, err := m.take(ctx, ref)
+	b, err := m.acquire(ctx, ref)
 	if err != nil {
 		return err
 	}
-	defer b.turn.give()
+	defer b.opLock.release()
 	old := b.snapshot()
 	if old.Name == name {
 		return refuse("Renaming a container with the same name as its current name")

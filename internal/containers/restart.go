@@ -33,15 +33,15 @@ func (m *Manager) stopForRestart(ctx context.Context, b *entry, o StopOptions) e
 	if keep.AutoRemove {
 		without := *keep
 		without.AutoRemove = false
-		if err := b.turn.take(ctx); err != nil {
+		if err := b.opLock.acquire(ctx); err != nil {
 			return err
 		}
 		b.edit(func(r *record) { r.Host = &without })
-		b.turn.give()
+		b.opLock.release()
 		defer func() {
-			b.turn.must()
+			b.opLock.acquireNow()
 			b.edit(func(r *record) { r.Host = keep })
-			b.turn.give()
+			b.opLock.release()
 		}()
 	}
 	b.setReturning(true)

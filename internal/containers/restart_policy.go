@@ -67,8 +67,8 @@ func (rs *restarts) restartAfter(b *entry, wait int, pause time.Duration) (again
 		return false
 	}
 	rs.awaitShared(b)
-	b.turn.must()
-	defer b.turn.give()
+	b.opLock.acquireNow()
+	defer b.opLock.release()
 	before, do := rs.next(b, lifecycle.Event{What: lifecycle.RestartDue})
 	if b.isGone() || !b.inForce(wait) || do.Do != lifecycle.Launch {
 		return false

@@ -69,7 +69,7 @@ func (m *Manager) restoreAll(ctx context.Context, tasks map[model.ContainerID]mo
 	var mu sync.Mutex
 	var ended []*entry
 	atOnce(m.all(), func(b *entry) {
-		b.turn.must()
+		b.opLock.acquireNow()
 		if tasks[b.id].State == model.TaskUnknown {
 			m.restoreLater(b, tasks[b.id])
 			return
@@ -80,7 +80,7 @@ func (m *Manager) restoreAll(ctx context.Context, tasks map[model.ContainerID]mo
 			m.restoreLater(b, tasks[b.id])
 			return
 		}
-		b.turn.give()
+		b.opLock.release()
 		if runs {
 			return
 		}
@@ -93,11 +93,11 @@ func (m *Manager) restoreAll(ctx context.Context, tasks map[model.ContainerID]mo
 
 // restoreLater is for a container of which the runtime does not know yet how its
 // process is, or that could not be taken over. Who asks for it waits; for the others
-// the daemon is there. It has the turn from the caller.
+// the daemon is there. The caller has acquired opLock for it.
 func (m *Manager) restoreLater(b *entry, t model.TaskStatus) {
 	m.work.Go(func() {
 		runs := m.restoreAgain(b, t)
-		b.turn.give()
+		b.opLock.release()
 		if !runs && m.closed.Err() == nil {
 			ctx, cancel := context.WithTimeout(m.closed, verbTimeout)
 			defer cancel()
@@ -139,7 +139,7 @@ func (m *Manager) restoreAgain(b *entry, t model.TaskStatus) (runs bool) {
 }
 
 // restore brings one container up to date, and tells whether it runs. It is an error
-// if it runs and could not be taken over. The caller has the turn.
+// if it runs and could not be taken over. The caller holds opLock.
 func (m *Manager) restore(ctx context.Context, b *entry, t model.TaskStatus) (runs bool, err error) {
 	_, do := m.next(b, lifecycle.Event{What: lifecycle.Found, Task: t.State})
 	if do.Do == lifecycle.Adopt {
@@ -199,8 +199,8 @@ func (m *Manager) downIfUp(ctx context.Context, b *entry, keepAddresses bool) {
 
 // afterRestore does what an end asks for: removal with --rm, or another run.
 func (m *Manager) afterRestore(ctx context.Context, b *entry) {
-	b.turn.must()
-	defer b.turn.give()
+	b.opLock.acquireNow()
+	defer b.opLock.release()
 	after, do := m.next(b, lifecycle.Event{What: lifecycle.Restored})
 	switch {
 	case do.Remove:

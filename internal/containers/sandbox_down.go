@@ -26,7 +26,7 @@ type networkDown struct {
 // then, both at once. If the container is not about to come back by itself, others may
 // have its addresses, as with Docker; else they wait for it. What is refused at the
 // moment is tried again until it works, so that a failure is only logged. The caller
-// has the turn, and changes the record in memory.
+// holds opLock, and changes the record in memory.
 func (nd *networkDown) sandboxDown(ctx context.Context, b *entry, after record, back bool) {
 	err := nd.records.TakeDown(ctx, after.plain(), back)
 	if err == nil {
@@ -61,8 +61,8 @@ func (nd *networkDown) downLater(b *entry, back bool) {
 
 // downNow tries once, and tells whether there is nothing left to do.
 func (nd *networkDown) downNow(b *entry, back bool) bool {
-	b.turn.must()
-	defer b.turn.give()
+	b.opLock.acquireNow()
+	defer b.opLock.release()
 	b.mu.Lock()
 	runs := b.run != nil
 	b.mu.Unlock()

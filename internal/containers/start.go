@@ -25,11 +25,11 @@ const (
 
 // Start starts a container that does not run. NotModified if it runs already.
 func (m *Manager) Start(ctx context.Context, ref string) error {
-	b, err := m.take(ctx, ref)
+	b, err := m.acquire(ctx, ref)
 	if err != nil {
 		return err
 	}
-	defer b.turn.give()
+	defer b.opLock.release()
 	after, do := m.next(b, lifecycle.Event{What: lifecycle.StartAsked})
 	if do.Hurry {
 		m.restarts.hurry(b)
@@ -47,7 +47,7 @@ func (m *Manager) Start(ctx context.Context, ref string) error {
 	return m.start(ctx, b)
 }
 
-// start launches a container that does not run. The caller has the turn. A client that goes away half-way changes
+// start launches a container that does not run. The caller holds opLock. A client that goes away half-way changes
 // nothing: what was begun is done.
 func (m *Manager) start(ctx context.Context, b *entry) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), verbTimeout)

@@ -34,7 +34,7 @@ func (m *Manager) Stop(ctx context.Context, ref string, o StopOptions) error {
 	return nil
 }
 
-// stop ends a container's process. The turn is taken only to send the signals:
+// stop ends a container's process. opLock is held only to send the signals:
 // recording the exit needs it.
 func (m *Manager) stop(ctx context.Context, b *entry, o StopOptions) error {
 	rec := b.snapshot()
@@ -75,10 +75,10 @@ func (m *Manager) stop(ctx context.Context, b *entry, o StopOptions) error {
 // beginStop marks the container as stopped by the user, if asked, and returns its
 // run; nil if it was only waiting to be restarted.
 func (m *Manager) beginStop(ctx context.Context, b *entry, asked bool) (*run, error) {
-	if err := b.turn.take(ctx); err != nil {
+	if err := b.opLock.acquire(ctx); err != nil {
 		return nil, err
 	}
-	defer b.turn.give()
+	defer b.opLock.release()
 	r := b.current()
 	after, do := m.next(b, lifecycle.Event{What: lifecycle.StopAsked, Process: r != nil, Unasked: !asked})
 	if do.Do == lifecycle.RefuseStopped {
@@ -113,10 +113,10 @@ func stopTerms(rec record, o StopOptions) (syscall.Signal, int, error) {
 // signalRun sends a signal to the first process of a run. One that has ended is
 // success: the watcher is about to say so.
 func (m *Manager) signalRun(ctx context.Context, b *entry, r *run, sig syscall.Signal) error {
-	if err := b.turn.take(ctx); err != nil {
+	if err := b.opLock.acquire(ctx); err != nil {
 		return err
 	}
-	defer b.turn.give()
+	defer b.opLock.release()
 	if b.current() != r {
 		return nil
 	}

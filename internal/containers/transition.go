@@ -25,7 +25,7 @@ func (r record) living(c lifecycle.Container) record {
 }
 
 // next returns what follows from an event: the record after it, which is not b's yet,
-// and what is to be done. The caller has the turn.
+// and what is to be done. The caller holds opLock.
 func (m *Manager) next(b *entry, e lifecycle.Event) (after record, do lifecycle.Action) {
 	b.mu.Lock()
 	rec := b.rec

@@ -16,11 +16,11 @@ func (m *Manager) Update(ctx context.Context, ref string, c container.UpdateConf
 	if err := container.ValidateRestartPolicy(c.RestartPolicy); err != nil {
 		return none, model.Errorf(model.Invalid, "%w", err)
 	}
-	b, err := m.take(ctx, ref)
+	b, err := m.acquire(ctx, ref)
 	if err != nil {
 		return none, err
 	}
-	defer b.turn.give()
+	defer b.opLock.release()
 	host := *b.snapshot().Host
 	if host.AutoRemove && !c.RestartPolicy.IsNone() {
 		return none, model.Errorf(model.Conflict, "Cannot update container %s: Restart policy cannot be updated because AutoRemove is enabled for the container", b.id)

@@ -17,7 +17,7 @@ import (
 	"github.com/linkspan/linkspan/internal/portsocket/porttest"
 )
 
-func startGuarded(t testing.TB) *both {
+func startGuarded(t testing.TB) *reserverWithProxy {
 	t.Helper()
 	if os.Getenv(porttest.CgroupVar) == "" {
 		t.Skip("needs root and cgroup v2")
@@ -32,7 +32,7 @@ func TestWideRangeIsHeld(t *testing.T) {
 		guarded(model.TCP, "0.0.0.0"), guarded(model.TCP, "::"), guarded(model.UDP, "0.0.0.0"), guarded(model.UDP, "::"),
 	}
 	before := openFiles(t)
-	claim(t, s, rows...)
+	hold(t, s, rows...)
 	if after := openFiles(t); after-before > 8 || s.sockets.Len() != 0 {
 		t.Errorf("%d descriptors for four ranges, %d sockets", after-before, s.sockets.Len())
 	}
@@ -55,7 +55,7 @@ func TestWideRangeIsHeld(t *testing.T) {
 	}
 }
 
-// TestRefusedWideRangeIsNotHeld: the claim that fails leaves nothing.
+// TestRefusedWideRangeIsNotHeld: the reservation that fails leaves nothing.
 func TestRefusedWideRangeIsNotHeld(t *testing.T) {
 	s := startGuarded(t)
 	l, err := net.Listen("tcp4", "127.0.0.1:15000")
@@ -65,16 +65,16 @@ func TestRefusedWideRangeIsNotHeld(t *testing.T) {
 	defer l.Close()
 	var held *desired.PortTaken
 	if err := s.Reserve(t.Context(), []desired.Reserve{guarded(model.TCP, "::"), guarded(model.TCP, "0.0.0.0")}); !errors.As(err, &held) || held.Port != 15000 {
-		t.Fatalf("Claim: %v", err)
+		t.Fatalf("Reserve: %v", err)
 	}
 	expectBind(t, "tcp", ":15001", nil)
 }
 
-// TestForwardInAGuardedRange: what we bind ourselves is not refused.
-func TestForwardInAGuardedRange(t *testing.T) {
+// TestProxyInAGuardedRange: what we bind ourselves is not refused.
+func TestProxyInAGuardedRange(t *testing.T) {
 	s := startGuarded(t)
 	at := listen(t, "127.0.0.1:0", echo)
-	claim(t, s, guarded(model.TCP, "::"))
+	hold(t, s, guarded(model.TCP, "::"))
 	apply(t, s, wanted(to(model.TCP, "::1", 15000, 15000, at)))
 	if got := talk(t, dial(t, "[::1]:15000"), "hello"); got != "hello" {
 		t.Errorf("got %q", got)
@@ -87,7 +87,7 @@ func TestForwardInAGuardedRange(t *testing.T) {
 func TestGuardIsHandedOver(t *testing.T) {
 	first, second := startGuarded(t), startGuarded(t)
 	row := guarded(model.TCP, "0.0.0.0")
-	claim(t, first, row)
+	hold(t, first, row)
 	rows := first.Rows()
 	handed := first.HandOver()
 	expectBind(t, "tcp4", ":15000", unix.EADDRINUSE)
@@ -108,7 +108,7 @@ func TestGuardIsHandedOver(t *testing.T) {
 // TestGuardIsKeptWhenNobodyTakesOver: a successor that never came to be.
 func TestGuardIsKeptWhenNobodyTakesOver(t *testing.T) {
 	s := startGuarded(t)
-	claim(t, s, guarded(model.TCP, "0.0.0.0"))
+	hold(t, s, guarded(model.TCP, "0.0.0.0"))
 	rows := s.Rows()
 	if err := s.Adopt(t.Context(), s.HandOver(), rows); err != nil {
 		t.Fatal(err)
@@ -127,8 +127,8 @@ func TestHostWithoutAGuard(t *testing.T) {
 	var text bytes.Buffer
 	s := startWith(slog.New(slog.NewTextHandler(&text, nil)), filepath.Join(t.TempDir(), "none"))
 	defer s.Close()
-	claim(t, s, guarded(model.TCP, "0.0.0.0"))
-	claim(t, s, guarded(model.TCP, "::"))
+	hold(t, s, guarded(model.TCP, "0.0.0.0"))
+	hold(t, s, guarded(model.TCP, "::"))
 	expectBind(t, "tcp4", ":15000", nil)
 	if n := strings.Count(text.String(), "not held against other processes"); n != 1 {
 		t.Errorf("said %d times: %s", n, &text)
@@ -140,28 +140,28 @@ func TestHostWithoutAGuard(t *testing.T) {
 	defer other.Close()
 	var held *desired.PortTaken
 	if err := s.Reserve(t.Context(), []desired.Reserve{guarded(model.UDP, "0.0.0.0")}); !errors.As(err, &held) {
-		t.Errorf("Claim of a range of which somebody has a port: %v", err)
+		t.Errorf("Reserve of a range of which somebody has a port: %v", err)
 	}
 }
 
-// BenchmarkClaimWide is a claim of 10 000 ports in both families, and its end.
-func BenchmarkClaimWide(b *testing.B) {
+// BenchmarkReserveWide is a reservation of 10 000 ports in both families, and its end.
+func BenchmarkReserveWide(b *testing.B) {
 	s := startGuarded(b)
 	rows := []desired.Reserve{guarded(model.TCP, "0.0.0.0"), guarded(model.TCP, "::")}
 	for b.Loop() {
-		claim(b, s, rows...)
+		hold(b, s, rows...)
 		if err := s.Release(b.Context(), rows); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
-// BenchmarkClaimSockets is the same for as many ports as have a socket each.
-func BenchmarkClaimSockets(b *testing.B) {
+// BenchmarkReserveSockets is the same for as many ports as have a socket each.
+func BenchmarkReserveSockets(b *testing.B) {
 	s := start(b)
 	rows := []desired.Reserve{reserve(model.TCP, "0.0.0.0", 10000, 11023), reserve(model.TCP, "::", 10000, 11023)}
 	for b.Loop() {
-		claim(b, s, rows...)
+		hold(b, s, rows...)
 		if err := s.Release(b.Context(), rows); err != nil {
 			b.Fatal(err)
 		}

@@ -23,13 +23,13 @@ var (
 )
 
 // both is a Reserver and the proxy that it shares a table with.
-type both struct {
+type reserverWithProxy struct {
 	*Reserver
 	proxy *userproxy.Server
 }
 
 // start returns a Reserver that ends with the test.
-func start(t testing.TB) *both {
+func start(t testing.TB) *reserverWithProxy {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
@@ -43,29 +43,29 @@ func start(t testing.TB) *both {
 	return s
 }
 
-func startWith(log *slog.Logger, cgroup string) *both {
+func startWith(log *slog.Logger, cgroup string) *reserverWithProxy {
 	table := portsocket.NewTable()
 	proxy := userproxy.New(userproxy.Options{Logger: log, Sockets: table})
-	return &both{New(Options{Logger: log, Sockets: table, Proxy: proxy, Cgroup: cgroup}), proxy}
+	return &reserverWithProxy{New(Options{Logger: log, Sockets: table, Proxy: proxy, Cgroup: cgroup}), proxy}
 }
 
-func (b *both) Close() error { return errors.Join(b.proxy.Close(), b.Reserver.Close()) }
+func (b *reserverWithProxy) Close() error { return errors.Join(b.proxy.Close(), b.Reserver.Close()) }
 
-func (b *both) HandOver() []portsocket.Handed {
+func (b *reserverWithProxy) HandOver() []portsocket.Handed {
 	return append(b.proxy.HandOver(), b.Reserver.HandOver()...)
 }
 
-func (b *both) Adopt(ctx context.Context, handed []portsocket.Handed, rows []desired.Row) error {
+func (b *reserverWithProxy) Adopt(ctx context.Context, handed []portsocket.Handed, rows []desired.Row) error {
 	clients, err := b.Reserver.Adopt(ctx, handed, rows)
 	return errors.Join(err, b.proxy.Adopt(ctx, clients, rows))
 }
 
-func (b *both) Drain(ctx context.Context) error {
+func (b *reserverWithProxy) Drain(ctx context.Context) error {
 	return errors.Join(b.Reserver.Drain(), b.proxy.Drain(ctx))
 }
 
 // Rows returns what a successor has to be given.
-func (b *both) Rows() []desired.Row {
+func (b *reserverWithProxy) Rows() []desired.Row {
 	out := b.proxy.Rows()
 	for _, row := range b.Reserved() {
 		out = append(out, row)
@@ -73,14 +73,14 @@ func (b *both) Rows() []desired.Row {
 	return out
 }
 
-func claim(t testing.TB, s *both, rows ...desired.Reserve) {
+func hold(t testing.TB, s *reserverWithProxy, rows ...desired.Reserve) {
 	t.Helper()
 	if err := s.Reserve(t.Context(), rows); err != nil {
 		t.Fatalf("Reserve: %v", err)
 	}
 }
 
-func apply(t testing.TB, s *both, deltas []desired.Delta) {
+func apply(t testing.TB, s *reserverWithProxy, deltas []desired.Delta) {
 	t.Helper()
 	if err := s.proxy.Apply(t.Context(), deltas); err != nil {
 		t.Fatalf("Apply: %v", err)

@@ -396,7 +396,7 @@ func (r *Reserver) checkFree(ctx context.Context, row desired.Reserve) error {
 
 // maybeTaken returns the ports of a wide row that somebody may have. Its first port
 // is always among them: it shows whether the address can be bound at all. Those at
-// which forwards of ours were there before their reservation are not: a trial would
+// which proxies of ours were there before their reservation are not: a trial would
 // find only ourselves. Who has such a port at another address goes unnoticed.
 func (r *Reserver) maybeTaken(row desired.Reserve, all []entry) map[uint16]bool {
 	out := map[uint16]bool{row.First: true}

@@ -54,7 +54,7 @@ func TestReservedPortsAreTakenForOthers(t *testing.T) {
 			if err := tryBind(c.network, c.other); err != nil {
 				t.Fatalf("before: %v", err)
 			}
-			claim(t, s, row)
+			hold(t, s, row)
 			err := tryBind(c.network, c.other)
 			if c.refused != errors.Is(err, unix.EADDRINUSE) || !c.refused && err != nil {
 				t.Errorf("while reserved: %v, refused should be %t", err, c.refused)
@@ -72,7 +72,7 @@ func TestReservedPortsAreTakenForOthers(t *testing.T) {
 // TestNobodySharesAReservedPort: neither SO_REUSEADDR nor SO_REUSEPORT gets in.
 func TestNobodySharesAReservedPort(t *testing.T) {
 	s := start(t)
-	claim(t, s, reserve(model.TCP, "0.0.0.0", 7000), reserve(model.UDP, "0.0.0.0", 7000))
+	hold(t, s, reserve(model.TCP, "0.0.0.0", 7000), reserve(model.UDP, "0.0.0.0", 7000))
 	for _, kind := range []int{unix.SOCK_STREAM, unix.SOCK_DGRAM} {
 		for _, option := range []int{unix.SO_REUSEADDR, unix.SO_REUSEPORT} {
 			fd, err := unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC, 0)
@@ -92,7 +92,7 @@ func TestNobodySharesAReservedPort(t *testing.T) {
 
 func TestReservedPortGivesNoAnswer(t *testing.T) {
 	s := start(t)
-	claim(t, s, reserve(model.TCP, "0.0.0.0", 7000), reserve(model.TCP, "::", 7000), reserve(model.UDP, "::", 7000))
+	hold(t, s, reserve(model.TCP, "0.0.0.0", 7000), reserve(model.TCP, "::", 7000), reserve(model.UDP, "::", 7000))
 	for _, address := range []string{"127.0.0.1:7000", "[::1]:7000"} {
 		if !silent(t, address) {
 			t.Errorf("%s answers", address)
@@ -113,7 +113,7 @@ func TestReservedPortGivesNoAnswer(t *testing.T) {
 // TestSocketsStayInThisProcess: programs that the process starts do not get them.
 func TestSocketsStayInThisProcess(t *testing.T) {
 	s := start(t)
-	claim(t, s, reserve(model.TCP, "::1", 7000), reserve(model.UDP, "::1", 7000))
+	hold(t, s, reserve(model.TCP, "::1", 7000), reserve(model.UDP, "::1", 7000))
 	for sock := range s.sockets.All() {
 		err := sock.Control(func(fd int) error {
 			flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
@@ -163,7 +163,7 @@ func TestTakenPortNamesItsHolder(t *testing.T) {
 			err = s.Reserve(t.Context(), []desired.Reserve{free, c.row})
 			var held *desired.PortTaken
 			if !errors.As(err, &held) {
-				t.Fatalf("Claim: %v", err)
+				t.Fatalf("Reserve: %v", err)
 			}
 			if held.Row != c.row || held.Port != c.port || held.Who != self(t) || !errors.Is(err, unix.EADDRINUSE) {
 				t.Errorf("got %+v, want port %d held by %s", held, c.port, self(t))
@@ -176,7 +176,7 @@ func TestTakenPortNamesItsHolder(t *testing.T) {
 				t.Errorf("still held after the refusal: %v, %d sockets", got, s.sockets.Len())
 			}
 			other.Close()
-			claim(t, s, free, c.row)
+			hold(t, s, free, c.row)
 		})
 	}
 }
@@ -197,25 +197,25 @@ func TestWideRangeMindsOnlyItsOwn(t *testing.T) {
 	dial(t, at) // its near end has a port of the range
 	row := reserve(model.TCP, "127.0.0.1", 1024, 65535)
 	apply(t, s, wanted(to(model.TCP, "127.0.0.1", 7003, 7003, at))) // our own is not in the way
-	claim(t, s, row, row)
+	hold(t, s, row, row)
 	if s.sockets.Len() != 1 {
 		t.Errorf("%d sockets for a wide range", s.sockets.Len())
 	}
 	if got := s.Reserved(); !slices.Equal(got, []desired.Reserve{row}) {
-		t.Errorf("claimed: %v", got)
+		t.Errorf("reserved: %v", got)
 	}
 	for _, other := range []desired.Reserve{reserve(model.TCP, "127.0.0.1", 8080), reserve(model.TCP, "0.0.0.0", 65535)} {
 		var held *desired.PortTaken
 		if err := s.Reserve(t.Context(), []desired.Reserve{other}); !errors.As(err, &held) || held.Port != other.First || held.Who == "" {
-			t.Errorf("Claim across it: %v", err)
+			t.Errorf("Reserve across it: %v", err)
 		}
 	}
-	claim(t, s, reserve(model.UDP, "127.0.0.1", 8080), reserve(model.TCP, "127.0.0.3", 8080))
+	hold(t, s, reserve(model.UDP, "127.0.0.1", 8080), reserve(model.TCP, "127.0.0.3", 8080))
 }
 
-// TestClaimOfAnAddressWithoutItsInterface: it is refused like any other that cannot
+// TestReserveOfAnAddressWithoutItsInterface: it is refused like any other that cannot
 // be had, and not as a failure of ours.
-func TestClaimOfAnAddressWithoutItsInterface(t *testing.T) {
+func TestReserveOfAnAddressWithoutItsInterface(t *testing.T) {
 	s := start(t)
 	for _, row := range []desired.Reserve{reserve(model.TCP, "fe80::1", 80), reserve(model.UDP, "fe80::1", 1000, 3000)} {
 		var held *desired.PortTaken
@@ -225,7 +225,7 @@ func TestClaimOfAnAddressWithoutItsInterface(t *testing.T) {
 	}
 }
 
-func TestClaimOfAnotherHostsAddress(t *testing.T) {
+func TestReserveOfAnotherHostsAddress(t *testing.T) {
 	s := start(t)
 	for _, row := range []desired.Reserve{
 		reserve(model.TCP, "192.0.2.1", 80), reserve(model.UDP, "2001:db8::1", 80), reserve(model.TCP, "192.0.2.1", 1000, 2000),
@@ -238,18 +238,18 @@ func TestClaimOfAnotherHostsAddress(t *testing.T) {
 	}
 }
 
-func TestClaimTwiceIsOnce(t *testing.T) {
+func TestReserveTwiceIsOnce(t *testing.T) {
 	s := start(t)
 	row := reserve(model.TCP, "0.0.0.0", 7000, 7009)
-	claim(t, s, row)
-	claim(t, s, row, reserve(model.TCP, "::", 7000, 7009))
+	hold(t, s, row)
+	hold(t, s, row, reserve(model.TCP, "::", 7000, 7009))
 	if got := s.Reserved(); len(got) != 2 || s.sockets.Len() != 20 {
 		t.Errorf("%v with %d sockets", got, s.sockets.Len())
 	}
 	// A row of the same key that reaches further collides with it.
 	var held *desired.PortTaken
 	if err := s.Reserve(t.Context(), []desired.Reserve{reserve(model.TCP, "0.0.0.0", 7000, 7010)}); !errors.As(err, &held) {
-		t.Errorf("Claim of a longer row: %v", err)
+		t.Errorf("Reserve of a longer row: %v", err)
 	}
 	if err := s.Release(t.Context(), []desired.Reserve{row, row, reserve(model.UDP, "::", 9)}); err != nil {
 		t.Error(err)
@@ -259,7 +259,7 @@ func TestClaimTwiceIsOnce(t *testing.T) {
 	}
 }
 
-func TestClaimRefusesNonsense(t *testing.T) {
+func TestReserveRefusesNonsense(t *testing.T) {
 	s := start(t)
 	for _, row := range []desired.Reserve{{}, reserve(model.TCP, "::1", 0), reserve(model.TCP, "::1", 9, 8)} {
 		if err := s.Reserve(t.Context(), []desired.Reserve{row}); model.KindOf(err) != model.Invalid {
@@ -269,7 +269,7 @@ func TestClaimRefusesNonsense(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := s.Reserve(ctx, []desired.Reserve{reserve(model.TCP, "::1", 7000)}); !errors.Is(err, context.Canceled) || s.sockets.Len() != 0 {
-		t.Errorf("Claim out of time: %v, %d sockets", err, s.sockets.Len())
+		t.Errorf("Reserve out of time: %v, %d sockets", err, s.sockets.Len())
 	}
 }
 
@@ -277,7 +277,7 @@ func TestClaimRefusesNonsense(t *testing.T) {
 // hold, and that is no failure.
 func TestSCTP(t *testing.T) {
 	s := start(t)
-	claim(t, s, reserve(model.SCTP, "0.0.0.0", 7000), reserve(model.SCTP, "::", 1000, 2000))
+	hold(t, s, reserve(model.SCTP, "0.0.0.0", 7000), reserve(model.SCTP, "::", 1000, 2000))
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_SCTP)
 	if err == unix.EPROTONOSUPPORT {
 		if s.sockets.Len() != 0 {
@@ -295,7 +295,7 @@ func TestSCTP(t *testing.T) {
 }
 
 // TestFormerConnectionsAreNotInTheWay: what lingers in TIME_WAIT does not keep a
-// port from being claimed.
+// port from being reserved.
 func TestFormerConnectionsAreNotInTheWay(t *testing.T) {
 	s := start(t)
 	l, err := net.Listen("tcp4", "127.0.0.1:7000")
@@ -313,7 +313,7 @@ func TestFormerConnectionsAreNotInTheWay(t *testing.T) {
 	}
 	c.Close()
 	l.Close()
-	claim(t, s, reserve(model.TCP, "0.0.0.0", 7000))
+	hold(t, s, reserve(model.TCP, "0.0.0.0", 7000))
 }
 
 // TestPortsLeaveFiles: who publishes more ports than there are descriptors for is told,
@@ -321,17 +321,17 @@ func TestFormerConnectionsAreNotInTheWay(t *testing.T) {
 func TestPortsLeaveFiles(t *testing.T) {
 	s := start(t)
 	s.sockets.Most = func() int64 { return 10 }
-	claim(t, s, reserve(model.TCP, "127.0.0.1", 7000, 7009))
+	hold(t, s, reserve(model.TCP, "127.0.0.1", 7000, 7009))
 	err := s.Reserve(t.Context(), []desired.Reserve{reserve(model.TCP, "127.0.0.1", 8000)})
 	if err == nil || !strings.Contains(err.Error(), "10 host ports are held") {
 		t.Errorf("one port more: %v", err)
 	}
-	claim(t, s, guarded(model.TCP, "127.0.0.1"))
+	hold(t, s, guarded(model.TCP, "127.0.0.1"))
 	if n := s.sockets.Len(); n != 10 {
 		t.Errorf("%d sockets", n)
 	}
 	if err := s.Release(t.Context(), []desired.Reserve{reserve(model.TCP, "127.0.0.1", 7000, 7009)}); err != nil {
 		t.Fatal(err)
 	}
-	claim(t, s, reserve(model.TCP, "127.0.0.1", 8000))
+	hold(t, s, reserve(model.TCP, "127.0.0.1", 8000))
 }

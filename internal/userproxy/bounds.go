@@ -4,8 +4,8 @@ import "time"
 
 // Bounds of rows.
 const (
-	// maxForwardPorts is how many ports a forward may have that needs a socket for each.
-	maxForwardPorts = 4096
+	// maxProxiedPorts is how many ports a proxy may have that needs a socket for each.
+	maxProxiedPorts = 4096
 	// maxHosts is how many addresses of one socket the packet filter tells apart.
 	// With more it lets all pass, and connections are sorted out afterwards.
 	maxHosts = 32

@@ -21,7 +21,7 @@ import (
 )
 
 // handOver moves everything from one server to another.
-func handOver(t testing.TB, from, to *both) {
+func handOver(t testing.TB, from, to *serverWithPorts) {
 	t.Helper()
 	rows := from.Rows()
 	if err := to.Adopt(t.Context(), sent(t, from.HandOver()), rows); err != nil {
@@ -66,7 +66,7 @@ func sent(t testing.TB, handed []portsocket.Handed) []portsocket.Handed {
 // times, also back to the one that released them; nobody is refused.
 func TestHandOver(t *testing.T) {
 	one, two := start(t), start(t)
-	claim(t, one, reserve(model.TCP, "::", 7000), reserve(model.TCP, "0.0.0.0", 7000), reserve(model.UDP, "::", 20000, 30000))
+	hold(t, one, reserve(model.TCP, "::", 7000), reserve(model.TCP, "0.0.0.0", 7000), reserve(model.UDP, "::", 20000, 30000))
 	apply(t, one, wanted(to(model.TCP, "::1", 7000, 7000, listen(t, "127.0.0.1:0", echo))))
 	want := fmt.Sprint(one.Rows())
 
@@ -117,7 +117,7 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
-func (b *both) proxiesOf() []desired.Row {
+func (b *serverWithPorts) proxiesOf() []desired.Row {
 	var out []desired.Row
 	for _, row := range b.Rows() {
 		if row.Key().Kind == desired.KindForward {
@@ -153,7 +153,7 @@ func oneClient(address, say string) error {
 // nothing is lost by that.
 func TestWhatArrivesMeanwhileWaits(t *testing.T) {
 	one, two := start(t), start(t)
-	claim(t, one, reserve(model.TCP, "::", 7000), reserve(model.UDP, "::", 7000))
+	hold(t, one, reserve(model.TCP, "::", 7000), reserve(model.UDP, "::", 7000))
 	apply(t, one, wanted(
 		to(model.TCP, "::1", 7000, 7000, listen(t, "127.0.0.1:0", echo)),
 		to(model.UDP, "::1", 7000, 7000, mirror(t, "127.0.0.1:0")),
@@ -206,12 +206,12 @@ func TestWhatArrivesMeanwhileWaits(t *testing.T) {
 	talk(t, late, "and on")
 }
 
-// TestPortThatIsNoLongerForwarded: what the predecessor let in, the successor does
+// TestPortThatIsNoLongerProxied: what the predecessor let in, the successor does
 // not, unless a row says so.
-func TestPortThatIsNoLongerForwarded(t *testing.T) {
+func TestPortThatIsNoLongerProxied(t *testing.T) {
 	one, two := start(t), start(t)
 	row := reserve(model.TCP, "::", 7000)
-	claim(t, one, row)
+	hold(t, one, row)
 	apply(t, one, wanted(to(model.TCP, "::1", 7000, 7000, listen(t, "127.0.0.1:0", echo))))
 	if err := two.Adopt(t.Context(), one.HandOver(), []desired.Row{row}); err != nil {
 		t.Fatal(err)
@@ -226,13 +226,13 @@ func TestPortThatIsNoLongerForwarded(t *testing.T) {
 func TestNothingStaysOpen(t *testing.T) {
 	one, two := start(t), start(t)
 	before := openFiles(t)
-	claim(t, one, reserve(model.TCP, "::", 7000, 7009), reserve(model.UDP, "0.0.0.0", 7000))
+	hold(t, one, reserve(model.TCP, "::", 7000, 7009), reserve(model.UDP, "0.0.0.0", 7000))
 	row := to(model.UDP, "::1", 8000, 8000, mirror(t, "127.0.0.1:7100"))
 	apply(t, one, wanted(row))
 	ask(t, dialUDP(t, "[::1]:8000"), "x")
 	handed := one.HandOver()
 	if len(handed) != 13 {
-		t.Errorf("%d handed over, want 11 reserved, one forward and its client", len(handed))
+		t.Errorf("%d handed over, want 11 reserved, one proxy and its client", len(handed))
 	}
 	if err := two.Adopt(t.Context(), append(handed, portsocket.Handed{Name: "nonsense", File: os.NewFile(uintptr(dupOf(t, handed[0].File)), "x")}), nil); err == nil {
 		t.Error("nonsense was adopted")

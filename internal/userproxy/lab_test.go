@@ -25,13 +25,13 @@ var (
 )
 
 // both is a Server and the reservations that it shares a table with.
-type both struct {
+type serverWithPorts struct {
 	*Server
 	ports *hostports.Reserver
 }
 
 // start returns a Server that ends with the test.
-func start(t testing.TB) *both {
+func start(t testing.TB) *serverWithPorts {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
@@ -45,16 +45,16 @@ func start(t testing.TB) *both {
 	return s
 }
 
-func startWith(log *slog.Logger, cgroup string) *both {
+func startWith(log *slog.Logger, cgroup string) *serverWithPorts {
 	table := portsocket.NewTable()
 	s := New(Options{Logger: log, Sockets: table})
-	return &both{s, hostports.New(hostports.Options{Logger: log, Sockets: table, Proxy: s, Cgroup: cgroup})}
+	return &serverWithPorts{s, hostports.New(hostports.Options{Logger: log, Sockets: table, Proxy: s, Cgroup: cgroup})}
 }
 
-func (b *both) Close() error { return errors.Join(b.Server.Close(), b.ports.Close()) }
+func (b *serverWithPorts) Close() error { return errors.Join(b.Server.Close(), b.ports.Close()) }
 
 // Rows returns the rows of both, in the order of keys.
-func (b *both) Rows() []desired.Row {
+func (b *serverWithPorts) Rows() []desired.Row {
 	out := b.Server.Rows()
 	for _, row := range b.ports.Reserved() {
 		out = append(out, row)
@@ -63,27 +63,27 @@ func (b *both) Rows() []desired.Row {
 	return out
 }
 
-func (b *both) HandOver() []portsocket.Handed {
+func (b *serverWithPorts) HandOver() []portsocket.Handed {
 	return append(b.Server.HandOver(), b.ports.HandOver()...)
 }
 
-func (b *both) Adopt(ctx context.Context, handed []portsocket.Handed, rows []desired.Row) error {
+func (b *serverWithPorts) Adopt(ctx context.Context, handed []portsocket.Handed, rows []desired.Row) error {
 	clients, err := b.ports.Adopt(ctx, handed, rows)
 	return errors.Join(err, b.Server.Adopt(ctx, clients, rows))
 }
 
-func (b *both) Drain(ctx context.Context) error {
+func (b *serverWithPorts) Drain(ctx context.Context) error {
 	return errors.Join(b.ports.Drain(), b.Server.Drain(ctx))
 }
 
-func claim(t testing.TB, s *both, rows ...desired.Reserve) {
+func hold(t testing.TB, s *serverWithPorts, rows ...desired.Reserve) {
 	t.Helper()
 	if err := s.ports.Reserve(t.Context(), rows); err != nil {
 		t.Fatalf("Reserve: %v", err)
 	}
 }
 
-func apply(t testing.TB, s *both, deltas []desired.Delta) {
+func apply(t testing.TB, s *serverWithPorts, deltas []desired.Delta) {
 	t.Helper()
 	if err := s.Apply(t.Context(), deltas); err != nil {
 		t.Fatalf("Apply: %v", err)

@@ -40,7 +40,7 @@ func (p *proxy) reaches(local netip.Addr) bool {
 }
 
 // tooWide tells whether the row has more ports than are served.
-func (p *proxy) tooWide() bool { return int(p.row.Last)-int(p.row.First) >= maxForwardPorts }
+func (p *proxy) tooWide() bool { return int(p.row.Last)-int(p.row.First) >= maxProxiedPorts }
 
 // end cuts all that the proxy carries, and lets nothing more in. It does not wait.
 func (p *proxy) end() {

@@ -36,10 +36,10 @@ func (l *lines) count(what string) int {
 	return strings.Count(l.text.String(), what)
 }
 
-// TestForwarderOutlastsALackOfFiles: who comes while there are no descriptors is turned
+// TestProxyerOutlastsALackOfFiles: who comes while there are no descriptors is turned
 // away at once, connections under way go on, and who comes afterwards is served. It is
 // told once.
-func TestForwarderOutlastsALackOfFiles(t *testing.T) {
+func TestProxyerOutlastsALackOfFiles(t *testing.T) {
 	var said lines
 	s := startWith(slog.New(slog.NewTextHandler(&said, nil)), "")
 	t.Cleanup(func() { s.Close() })
@@ -107,7 +107,7 @@ func TestForwarderOutlastsALackOfFiles(t *testing.T) {
 // Check, and another is opened without being asked for, for all that used it.
 func TestBrokenListenerMendsItself(t *testing.T) {
 	s := start(t)
-	claim(t, s, reserve(model.TCP, "::", 7000))
+	hold(t, s, reserve(model.TCP, "::", 7000))
 	row := to(model.TCP, "::1", 7000, 7000, listen(t, "127.0.0.1:0", echo))
 	apply(t, s, wanted(row))
 	s.table.Lock()
@@ -145,7 +145,7 @@ func TestBrokenListenerMendsItself(t *testing.T) {
 func TestResyncMendsSilentFaults(t *testing.T) {
 	s := start(t)
 	held := reserve(model.TCP, "::", 7000)
-	claim(t, s, held)
+	hold(t, s, held)
 	s.table.Lock()
 	for sock := range s.table.All() {
 		if err := sock.Control(func(fd int) error { return unix.Shutdown(fd, unix.SHUT_RD) }); err != nil {
@@ -171,7 +171,7 @@ func TestOneClientDoesNotShutOthersOut(t *testing.T) {
 	s.conns.Max, s.conns.Least = 200, 4
 	target := listen(t, "127.0.0.1:0", echo)
 	for port := uint16(7000); port < 7005; port++ {
-		claim(t, s, reserve(model.TCP, "0.0.0.0", port))
+		hold(t, s, reserve(model.TCP, "0.0.0.0", port))
 		apply(t, s, wanted(to(model.TCP, "0.0.0.0", port, port, target)))
 	}
 	answers := func(from string, port int) bool {

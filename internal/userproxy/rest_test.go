@@ -70,7 +70,7 @@ func TestRestOfIPv6(t *testing.T) {
 	for what, last := range map[string]uint16{"a port": 7000, "a wide range": 7000 + portsocket.MaxRange} {
 		t.Run(what, func(t *testing.T) {
 			s := start(t)
-			claim(t, s, reserve(model.TCP, "::", 7000, last), reserve(model.UDP, "::", 7000, last))
+			hold(t, s, reserve(model.TCP, "::", 7000, last), reserve(model.UDP, "::", 7000, last))
 			tcp := rest(to(model.TCP, "::", 7000, last, listen(t, "127.0.0.1:20000", echo)))
 			udp := rest(to(model.UDP, "::", 7000, last, mirror(t, "127.0.0.1:20000")))
 			apply(t, s, wanted(tcp, udp))
@@ -122,7 +122,7 @@ func TestRestOfIPv6(t *testing.T) {
 // by somebody else is not for user space.
 func TestBroadcasts(t *testing.T) {
 	s := start(t)
-	claim(t, s, reserve(model.UDP, "0.0.0.0", 7000))
+	hold(t, s, reserve(model.UDP, "0.0.0.0", 7000))
 	row := rest(to(model.UDP, "0.0.0.0", 7000, 7000, mirror(t, "127.0.0.1:0")))
 	row.Bridge = "br-test"
 	apply(t, s, wanted(row))
@@ -182,7 +182,7 @@ func TestBroadcasts(t *testing.T) {
 func TestRestIsHandedOver(t *testing.T) {
 	addresses(t, "fe80::77/64")
 	old, next := start(t), start(t)
-	claim(t, old, reserve(model.TCP, "::", 7000), reserve(model.UDP, "::", 7000))
+	hold(t, old, reserve(model.TCP, "::", 7000), reserve(model.UDP, "::", 7000))
 	target := mirror(t, "127.0.0.1:0")
 	tcp, udp := rest(to(model.TCP, "::", 7000, 7000, listen(t, "127.0.0.1:0", echo))), rest(to(model.UDP, "::", 7000, 7000, target))
 	apply(t, old, wanted(tcp, udp))

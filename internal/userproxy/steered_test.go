@@ -32,13 +32,13 @@ func answer(t testing.TB, c net.Conn) string {
 	return string(b)
 }
 
-// TestWideForwardHasOneSocket: all ports of a range are served, each leads to its
+// TestWideProxyHasOneSocket: all ports of a range are served, each leads to its
 // own, and what lies beside it does not.
-func TestWideForwardHasOneSocket(t *testing.T) {
+func TestWideProxyHasOneSocket(t *testing.T) {
 	s := start(t)
 	ports(t, 20000, 20002)
 	ports(t, 24999, 25000)
-	claim(t, s, reserve(model.TCP, "::1", 10000, 15000))
+	hold(t, s, reserve(model.TCP, "::1", 10000, 15000))
 	before := openFiles(t)
 	row := to(model.TCP, "::1", 10000, 15000, "127.0.0.1:20000")
 	apply(t, s, wanted(row))
@@ -65,9 +65,9 @@ func TestWideForwardHasOneSocket(t *testing.T) {
 	}
 }
 
-// TestWideForwardsBesideEachOther: one goes, or leads elsewhere, and the other does
+// TestWideProxysBesideEachOther: one goes, or leads elsewhere, and the other does
 // not notice.
-func TestWideForwardsBesideEachOther(t *testing.T) {
+func TestWideProxysBesideEachOther(t *testing.T) {
 	s := start(t)
 	ports(t, 20000, 20001)
 	one := to(model.TCP, "::", 10000, 12000, "127.0.0.1:20000")
@@ -95,9 +95,9 @@ func TestWideForwardsBesideEachOther(t *testing.T) {
 	}
 }
 
-// TestWideForwardOfUDP: answers come from the port that was asked, and the sockets
+// TestWideProxyOfUDP: answers come from the port that was asked, and the sockets
 // for that go with the clients.
-func TestWideForwardOfUDP(t *testing.T) {
+func TestWideProxyOfUDP(t *testing.T) {
 	s := start(t)
 	mirror(t, "127.0.0.1:20500")
 	row := to(model.UDP, "::1", 10000, 12000, "127.0.0.1:20000")
@@ -158,14 +158,14 @@ func TestDatagramsToTheHostItself(t *testing.T) {
 	})
 }
 
-// TestWideForwardIsHandedOver: connections that wait are taken by the successor, and
+// TestWideProxyIsHandedOver: connections that wait are taken by the successor, and
 // UDP clients go on as the same.
-func TestWideForwardIsHandedOver(t *testing.T) {
+func TestWideProxyIsHandedOver(t *testing.T) {
 	first, second := start(t), start(t)
 	ports(t, 20500, 20500)
 	mirror(t, "127.0.0.1:20500")
 	tcp, udp := to(model.TCP, "::", 10000, 12000, "127.0.0.1:20000"), to(model.UDP, "::", 10000, 12000, "127.0.0.1:20000")
-	claim(t, first, reserve(model.TCP, "::", 10000, 12000), reserve(model.UDP, "::", 10000, 12000))
+	hold(t, first, reserve(model.TCP, "::", 10000, 12000), reserve(model.UDP, "::", 10000, 12000))
 	apply(t, first, wanted(tcp, udp))
 	client, err := net.Dial("udp6", "[::1]:10500")
 	if err != nil {

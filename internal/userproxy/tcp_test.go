@@ -17,9 +17,9 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// TestForwardTCP: both families, with and without a reservation, of one address
+// TestProxyTCP: both families, with and without a reservation, of one address
 // or of all.
-func TestForwardTCP(t *testing.T) {
+func TestProxyTCP(t *testing.T) {
 	v4, v6 := listen(t, "127.0.0.1:0", echo), listen(t, "[::1]:0", echo)
 	for _, c := range []struct {
 		reserve, host, target, dial string
@@ -36,7 +36,7 @@ func TestForwardTCP(t *testing.T) {
 		t.Run(fmt.Sprintf("%s within %s to %s", c.host, c.reserve, c.target), func(t *testing.T) {
 			s := start(t)
 			if c.reserve != "" {
-				claim(t, s, reserve(model.TCP, c.reserve, 7000))
+				hold(t, s, reserve(model.TCP, c.reserve, 7000))
 			}
 			row := to(model.TCP, c.host, 7000, 7000, c.target)
 			apply(t, s, wanted(row))
@@ -59,12 +59,12 @@ func TestForwardTCP(t *testing.T) {
 	}
 }
 
-// TestForwardOnlyItsAddress: the other addresses of the socket stay closed.
-func TestForwardOnlyItsAddress(t *testing.T) {
+// TestProxyOnlyItsAddress: the other addresses of the socket stay closed.
+func TestProxyOnlyItsAddress(t *testing.T) {
 	s := start(t)
 	one := listen(t, "127.0.0.1:0", func(c *net.TCPConn) { io.WriteString(c, "one") })
 	two := listen(t, "127.0.0.1:0", func(c *net.TCPConn) { io.WriteString(c, "two") })
-	claim(t, s, reserve(model.TCP, "0.0.0.0", 7000))
+	hold(t, s, reserve(model.TCP, "0.0.0.0", 7000))
 	apply(t, s, wanted(to(model.TCP, "127.0.0.2", 7000, 7000, one), to(model.TCP, "127.0.0.3", 7000, 7000, two)))
 	for host, want := range map[string]string{"127.0.0.2": "one", "127.0.0.3": "two"} {
 		if got, err := io.ReadAll(dial(t, host+":7000")); string(got) != want || err != nil {
@@ -81,7 +81,7 @@ func TestForwardOnlyItsAddress(t *testing.T) {
 func TestConnectionPastTheFilterIsReset(t *testing.T) {
 	s := start(t)
 	target := listen(t, "127.0.0.1:0", echo)
-	claim(t, s, reserve(model.TCP, "0.0.0.0", 7000))
+	hold(t, s, reserve(model.TCP, "0.0.0.0", 7000))
 	host := netip.MustParseAddr("127.0.1.0")
 	for range maxHosts + 1 {
 		host = host.Next()
@@ -95,9 +95,9 @@ func TestConnectionPastTheFilterIsReset(t *testing.T) {
 	}
 }
 
-func TestForwardRange(t *testing.T) {
+func TestProxyRange(t *testing.T) {
 	s := start(t)
-	claim(t, s, reserve(model.TCP, "::", 6000, 7999))
+	hold(t, s, reserve(model.TCP, "::", 6000, 7999))
 	for _, port := range []string{"9000", "9500", "9999"} {
 		listen(t, "127.0.0.1:"+port, func(c *net.TCPConn) { io.WriteString(c, port) })
 	}
@@ -193,7 +193,7 @@ func TestContainerThatRefuses(t *testing.T) {
 // TestConnectionsGoWithTheirRow: also when another row takes its place.
 func TestConnectionsGoWithTheirRow(t *testing.T) {
 	s := start(t)
-	claim(t, s, reserve(model.TCP, "::", 7000))
+	hold(t, s, reserve(model.TCP, "::", 7000))
 	old := to(model.TCP, "::1", 7000, 7000, listen(t, "127.0.0.1:0", echo))
 	other := to(model.TCP, "::1", 7000, 7000, listen(t, "127.0.0.1:0", func(c *net.TCPConn) { io.WriteString(c, "new") }))
 	apply(t, s, wanted(old))
@@ -241,7 +241,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 // TestMuchAtOnce: nothing is lost or mixed up.
 func TestMuchAtOnce(t *testing.T) {
 	s := start(t)
-	claim(t, s, reserve(model.TCP, "::", 7000))
+	hold(t, s, reserve(model.TCP, "::", 7000))
 	apply(t, s, wanted(to(model.TCP, "::1", 7000, 7000, listen(t, "127.0.0.1:0", echo))))
 	var all sync.WaitGroup
 	for i := range 100 {
@@ -280,17 +280,17 @@ func TestCloseCutsConnections(t *testing.T) {
 		t.Errorf("Apply on a closed server: %v", err)
 	}
 	if err := s.ports.Reserve(t.Context(), nil); model.KindOf(err) != model.Unavailable {
-		t.Errorf("Claim on a closed server: %v", err)
+		t.Errorf("Reserve on a closed server: %v", err)
 	}
 }
 
-// BenchmarkForwardTCP is the throughput of one connection through the forwarder,
+// BenchmarkProxyTCP is the throughput of one connection through the proxy,
 // compared with one without.
-func BenchmarkForwardTCP(b *testing.B) {
+func BenchmarkProxyTCP(b *testing.B) {
 	sink := listen(b, "127.0.0.1:0", func(c *net.TCPConn) { io.Copy(io.Discard, c) })
 	s := start(b)
 	apply(b, s, wanted(to(model.TCP, "::1", 7000, 7000, sink)))
-	for name, address := range map[string]string{"direct": sink, "forwarded": "[::1]:7000"} {
+	for name, address := range map[string]string{"direct": sink, "proxied": "[::1]:7000"} {
 		b.Run(name, func(b *testing.B) {
 			c, err := net.Dial("tcp", address)
 			if err != nil {
@@ -313,7 +313,7 @@ func BenchmarkConnect(b *testing.B) {
 	target := listen(b, "127.0.0.1:0", echo)
 	s := start(b)
 	apply(b, s, wanted(to(model.TCP, "::1", 7000, 7000, target)))
-	for name, address := range map[string]string{"direct": target, "forwarded": "[::1]:7000"} {
+	for name, address := range map[string]string{"direct": target, "proxied": "[::1]:7000"} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				c, err := net.Dial("tcp", address)
@@ -329,7 +329,7 @@ func BenchmarkConnect(b *testing.B) {
 	}
 }
 
-// BenchmarkRange is what a wide forward costs to set up and take down.
+// BenchmarkRange is what a wide proxy costs to set up and take down.
 func BenchmarkRange(b *testing.B) {
 	s := start(b)
 	row := to(model.TCP, "::1", 10001, 14096, "127.0.0.1:1")

@@ -28,9 +28,9 @@ func behind(answer string) string {
 	return said
 }
 
-// TestForwardUDP: replies come from the address that the client used, which is not
+// TestProxyUDP: replies come from the address that the client used, which is not
 // always the one that the kernel would choose.
-func TestForwardUDP(t *testing.T) {
+func TestProxyUDP(t *testing.T) {
 	v4, v6 := mirror(t, "127.0.0.1:0"), mirror(t, "[::1]:0")
 	for _, c := range []struct {
 		reserve, host, target, dial string
@@ -45,7 +45,7 @@ func TestForwardUDP(t *testing.T) {
 		t.Run(fmt.Sprintf("%s within %s to %s", c.host, c.reserve, c.target), func(t *testing.T) {
 			s := start(t)
 			if c.reserve != "" {
-				claim(t, s, reserve(model.UDP, c.reserve, 7000))
+				hold(t, s, reserve(model.UDP, c.reserve, 7000))
 			}
 			row := to(model.UDP, c.host, 7000, 7000, c.target)
 			apply(t, s, wanted(row))
@@ -72,7 +72,7 @@ func TestForwardUDP(t *testing.T) {
 
 func TestUDPOnlyItsAddress(t *testing.T) {
 	s := start(t)
-	claim(t, s, reserve(model.UDP, "0.0.0.0", 7000))
+	hold(t, s, reserve(model.UDP, "0.0.0.0", 7000))
 	apply(t, s, wanted(to(model.UDP, "127.0.0.3", 7000, 7000, mirror(t, "127.0.0.1:0"))))
 	closed := dialUDP(t, "127.0.0.2:7000")
 	if _, err := closed.Write([]byte("x")); err != nil {

@@ -10,10 +10,10 @@
 //
 //   - What the kernel lacks, a family, is no failure: nobody can connect there.
 //   - Broadcasts are heard at no more than 1 024 ports of one publication.
-//   - A forward of more than 1 024 ports has one socket, to which the kernel steers
+//   - A proxy of more than 1 024 ports has one socket, to which the kernel steers
 //     them all. Datagrams to ports that the kernel itself chooses from
 //     (net.ipv4.ip_local_port_range) are not served then. Where the kernel is not
-//     able to, a forward of more than 4 096 ports is not served, which is logged.
+//     able to, a proxy of more than 4 096 ports is not served, which is logged.
 //   - Every connection, client and wait is bounded, and everything has ended when
 //     Close returns.
 //   - The sockets of UDP clients can be handed to a successor in another process; what
@@ -50,8 +50,8 @@ type Options struct {
 // Server holds the proxies of a host. It is made by New.
 type Server struct {
 	log                    *slog.Logger
-	conns                  limits.Pool // TCP connections of all forwards
-	flows                  limits.Pool // UDP clients of all forwards
+	conns                  limits.Pool // TCP connections of all proxies
+	flows                  limits.Pool // UDP clients of all proxies
 	connsOfRow, flowsOfRow int64       // at most
 	pipes                  pipes       // through which connections pass data
 	born                   time.Time   // from which on flows count their time
@@ -368,7 +368,7 @@ func (s *Server) bindAll(ctx context.Context, p *proxy) error {
 		}
 	}
 	if p.tooWide() {
-		s.log.Warn(fmt.Sprintf("%s: not served, it has more than %d ports", p.row, maxForwardPorts), "op", "forward.apply", "err", err)
+		s.log.Warn(fmt.Sprintf("%s: not served, it has more than %d ports", p.row, maxProxiedPorts), "op", "forward.apply", "err", err)
 		return nil
 	}
 	return s.bind(ctx, p)

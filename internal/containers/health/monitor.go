@@ -58,7 +58,7 @@ type Checker struct {
 func New(o Options) *Checker { return &Checker{o: o, starting: make(chan struct{}, probesStarting)} }
 
 // Monitor is what checks one container while it runs and is not paused. The zero value
-// checks nothing. It belongs to whoever has the container's turn.
+// checks nothing. It belongs to whoever holds the container's lock.
 type Monitor struct {
 	cancel context.CancelFunc // nil while nothing is checked
 	done   chan struct{}      // the last one has come to its end, and its probe too

@@ -26,10 +26,10 @@ import (
 )
 
 // insideVar tells the process of the tests that it has its own network namespace.
-const insideVar = "FORWARD_TEST_INSIDE"
+const insideVar = "PORT_TEST_INSIDE"
 
 // CgroupVar tells it which cgroup is its own; empty without cgroup v2.
-const CgroupVar = "FORWARD_TEST_CGROUP"
+const CgroupVar = "PORT_TEST_CGROUP"
 
 // Main runs the tests as a process in a network namespace of its own: all
 // threads of a server have to be in one. It also has a cgroup of its own, so that no
@@ -56,7 +56,7 @@ func inside() int {
 	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
 	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
 	if top, err := bindguard.Root(); err == nil {
-		dir := filepath.Join(top, fmt.Sprintf("linkspan-forward-test-%d", os.Getpid()))
+		dir := filepath.Join(top, fmt.Sprintf("linkspan-port-test-%d", os.Getpid()))
 		f, err := ownCgroup(dir)
 		if err != nil {
 			fmt.Println(err)

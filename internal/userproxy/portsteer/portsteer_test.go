@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"syscall"
 	"testing"
 	"time"
@@ -14,46 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/portsocket/porttest"
 )
 
-// insideVar tells the process of the tests that it has its own network namespace.
-const insideVar = "PORTSTEER_TEST_INSIDE"
-
-func TestMain(m *testing.M) {
-	if os.Geteuid() != 0 {
-		fmt.Println("all tests are skipped: they need root")
-		os.Exit(m.Run())
-	}
-	if os.Getenv(insideVar) != "" {
-		if err := loopbackUp(); err != nil {
-			fmt.Println("loopback:", err)
-			os.Exit(1)
-		}
-		os.Exit(m.Run())
-	}
-	c := exec.Command(os.Args[0], os.Args[1:]...)
-	c.Env = append(os.Environ(), insideVar+"=1")
-	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
-	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
-	if err := c.Run(); err != nil {
-		fmt.Println(err)
-		os.Exit(1)
-	}
-}
-
-func loopbackUp() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	r, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	r.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, r)
-}
+func TestMain(m *testing.M) { porttest.Main(m) }
 
 func start(t *testing.T) *Steer {
 	t.Helper()
