@@ -22,8 +22,6 @@ import (
 	"github.com/linkspan/linkspan/internal/images"
 	"github.com/linkspan/linkspan/internal/keeper"
 	"github.com/linkspan/linkspan/internal/kernel"
-	"github.com/linkspan/linkspan/internal/kernel/hostfilter"
-	"github.com/linkspan/linkspan/internal/kernel/nft"
 	"github.com/linkspan/linkspan/internal/networks"
 	"github.com/linkspan/linkspan/internal/runtime"
 	"github.com/linkspan/linkspan/internal/store/bolt"
@@ -137,13 +135,10 @@ const instanceLen = 12
 // are always there.
 func (d *daemon) openEngine(ctx context.Context) error {
 	instance := d.store.Instance()[:instanceLen]
-	tables, err := nft.New(nft.Options{Instance: instance, Logger: d.log})
+	firewall, err := d.openFirewall(instance)
 	if err != nil {
-		return fmt.Errorf("open the firewall: %w", err)
+		return err
 	}
-	d.later(func(context.Context) error { return tables.Close() })
-	firewall := hostfilter.New(tables, hostfilter.Options{IPv4: true, IPv6: true, Logger: d.log})
-	d.later(func(context.Context) error { return firewall.Close() })
 	reached := failpoint()
 	k, err := kernel.New(kernel.Options{Instance: instance, Logger: d.log, Firewall: firewall, Reached: reached})
 	if err != nil {
@@ -163,7 +158,7 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	d.engine, err = engine.Open(ctx, engine.Options{
 		Store: d.store, Hands: []engine.Hand{k, d.keeper}, PortReserver: d.keeper, Networks: networkMaker, Logger: d.log,
 		Observer: observer{k, uniqueLocal(d.store.Instance()), ownPorts(d.config.Hosts)}, Reached: reached,
-		DirectRouting: d.config.DirectRouting,
+		Firewall: firewallSettings(d.config),
 	})
 	if err != nil {
 		return err

@@ -46,6 +46,9 @@ func run(args []string) error {
 	level := new(slog.LevelVar)
 	level.Set(levelOf(c, c.Settings))
 	log := logger(c, level)
+	for _, line := range c.WithoutEffect() {
+		log.Info(line, "op", "daemon.start")
+	}
 	heard := newTold()
 	ctx, stop := heard.listen()
 	defer stop()

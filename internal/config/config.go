@@ -52,11 +52,14 @@ type Config struct {
 	Forward bool // switch IP forwarding on
 	NoDrop  bool // --ip-forward-no-drop
 	// DirectRouting is --allow-direct-routing: published ports can be reached at
-	// containers' own addresses too.
+	// containers' own addresses too, and so can what the administrator's rules accept.
 	DirectRouting bool
-	Firewall4     bool // --iptables
-	Firewall6     bool // --ip6tables
-	Backend       string
+	// AcceptMark is --bridge-accept-fwmark: bridge networks let in packets with it; nil
+	// if there is none.
+	AcceptMark *Mark
+	Firewall4  bool // --iptables
+	Firewall6  bool // --ip6tables
+	Backend    string
 
 	DNS            []netip.Addr
 	DNSSearch      []string
@@ -79,6 +82,11 @@ type Config struct {
 type Pool struct {
 	Base netip.Prefix
 	Size int
+}
+
+// Mark is a mark of packets (fwmark): Value, in the bits of Mask.
+type Mark struct {
+	Value, Mask uint32
 }
 
 // DefaultConfigFile is read if it is there; a file named with --config-file must
@@ -145,9 +153,10 @@ func (c *Config) define(flags *pflag.FlagSet) (file *string) {
 
 	flags.BoolVar(&c.Forward, "ip-forward", true, "switch IP forwarding on")
 	flags.BoolVar(&c.NoDrop, "ip-forward-no-drop", false, "do not drop foreign traffic when forwarding was switched on")
-	flags.BoolVar(&c.DirectRouting, "allow-direct-routing", false, "published ports can be reached at containers' own addresses too")
-	flags.BoolVar(&c.Firewall4, "iptables", true, "manage the IPv4 firewall")
-	flags.BoolVar(&c.Firewall6, "ip6tables", true, "manage the IPv6 firewall")
+	flags.BoolVar(&c.DirectRouting, "allow-direct-routing", false, "published ports, and what your own rules accept, can be reached at containers' own addresses")
+	flags.Var(markValue{&c.AcceptMark}, "bridge-accept-fwmark", "mark[/mask] of packets that bridge networks let in")
+	flags.BoolVar(&c.Firewall4, "iptables", true, "write rules of the IPv4 firewall, of either backend")
+	flags.BoolVar(&c.Firewall6, "ip6tables", true, "write rules of the IPv6 firewall, of either backend")
 	flags.StringVar(&c.Backend, "firewall-backend", backendNFTables, "nftables")
 
 	flags.Var(addrsValue{&c.DNS}, "dns", "DNS server of containers; may be repeated")
@@ -201,13 +210,14 @@ func (c Config) finish() (Config, error) {
 		return c, fmt.Errorf("'%s' clashes with the Link-Local prefix 'fe80::/64'", c.FixedCIDR6)
 	case !c.Firewall4 && !c.ICC:
 		return c, fmt.Errorf("You specified --iptables=false with --icc=false. ICC=false uses iptables to function. Please set --icc or --iptables to true") //nolint:staticcheck // dockerd's words
-	case !c.Firewall4 || !c.Firewall6:
-		return c, fmt.Errorf("--iptables=false and --ip6tables=false are not supported: networks without a firewall would be open to each other")
+	case c.IPv6 && !c.Firewall6 && !c.ICC:
+		return c, fmt.Errorf("You specified --ip6tables=false with --icc=false. ICC=false uses ip6tables to function. Please set --icc or --ip6tables to true") //nolint:staticcheck // dockerd's words
 	case c.LogDriver != "json-file" && c.LogDriver != "none":
 		return c, fmt.Errorf("logger: no log driver named '%s' is registered", c.LogDriver)
 	case c.MTU < 0:
 		return c, fmt.Errorf("invalid MTU number: %d", c.MTU)
 	}
+	c.Masquerade = c.Masquerade && c.Firewall4 // as with dockerd, for both families
 	return c, nil
 }
 

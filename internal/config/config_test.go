@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -64,6 +65,11 @@ func TestRefused(t *testing.T) {
 		{"--firewall-backend=odd", "{}", `allowed values are "iptables" and "nftables"`},
 		{"--bridge=br0 --bip=10.0.0.1/8", "{}", "You specified -b & --bip"},
 		{"--icc=false --iptables=false", "{}", "You specified --iptables=false with --icc=false"},
+		{"--icc=false --ipv6 --ip6tables=false", "{}", "You specified --ip6tables=false with --icc=false. ICC=false uses ip6tables to function. Please set --icc or --ip6tables to true"},
+		{"--bridge-accept-fwmark=x", "{}", `invalid firewall mark "x": strconv.ParseUint: parsing "x": invalid syntax`},
+		{"--bridge-accept-fwmark=0x100000000", "{}", `invalid firewall mark "0x100000000"`},
+		{"", `{"bridge-accept-fwmark": "1/y"}`, `invalid firewall mask "1/y"`},
+		{"--userland-proxy-path=docker-proxy", "{}", "invalid userland-proxy-path: must be an absolute path: docker-proxy"},
 		{"--selinux-enabled", "{}", "not supported by this version: --selinux-enabled"},
 		{"", `{"userns-remap": "default"}`, "not supported by this version: --userns-remap"},
 		{"--mtu=1400", `{"mtu": 1300}`, "mtu: (from flag: 1400, from file: 1300)"},
@@ -104,7 +110,7 @@ func TestForeignFlags(t *testing.T) {
 		}
 		value := map[form]string{text: "some", number: "7", list: "some=thing"}[f.form]
 		if f.check != nil {
-			value = map[string]string{"default-ipc-mode": "shareable", "default-cgroupns-mode": "host", "network-diagnostic-port": "7"}[f.name]
+			value = map[string]string{"default-ipc-mode": "shareable", "default-cgroupns-mode": "host", "network-diagnostic-port": "7", "userland-proxy-path": "/usr/bin/docker-proxy"}[f.name]
 		}
 		for _, args := range [][]string{{"--" + f.name, value}, {"--" + f.name + "=" + value}} {
 			_, err := Parse(append([]string{withFile(t, "{}")}, args...))
@@ -219,4 +225,35 @@ func FuzzFile(f *testing.F) {
 			t.Error("a configuration without a socket")
 		}
 	})
+}
+
+func TestMark(t *testing.T) {
+	for text, want := range map[string]Mark{
+		"7": {7, 0xffffffff}, "0x1068/0x1068": {0x1068, 0x1068}, "0b11/0xf": {3, 15}, "010": {8, 0xffffffff}, "0/0": {},
+	} {
+		c, err := Parse([]string{withFile(t, "{}"), "--bridge-accept-fwmark=" + text})
+		if err != nil || c.AcceptMark == nil || *c.AcceptMark != want {
+			t.Errorf("%s: %v %v, want %v", text, c.AcceptMark, err, want)
+		}
+	}
+	if c, err := Parse([]string{withFile(t, "{}"), "--bridge-accept-fwmark="}); err != nil || c.AcceptMark != nil {
+		t.Errorf("none: %v %v", c.AcceptMark, err)
+	}
+}
+
+// TestWithoutFirewall: as with dockerd, masquerade goes with the rules of IPv4.
+func TestWithoutFirewall(t *testing.T) {
+	for args, masquerade := range map[string]bool{"": true, "--iptables=false": false, "--ip6tables=false": true, "--ip6tables=false --icc=false": true, "--ip-masq=false": false} {
+		c, err := Parse(append([]string{withFile(t, "{}")}, strings.Fields(args)...))
+		if err != nil || c.Masquerade != masquerade {
+			t.Errorf("%s: %t %v, want %t", args, c.Masquerade, err, masquerade)
+		}
+	}
+}
+
+func TestWithoutEffect(t *testing.T) {
+	c, err := Parse([]string{withFile(t, `{"userland-proxy": false}`), "--mtu=1400"})
+	if want := []string{"--userland-proxy has no effect: published ports need no proxy process"}; err != nil || !slices.Equal(c.WithoutEffect(), want) {
+		t.Errorf("%q %v, want %q", c.WithoutEffect(), err, want)
+	}
 }

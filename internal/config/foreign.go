@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,7 +36,7 @@ type foreign struct {
 // foreignFlags are all of them.
 var foreignFlags = []foreign{
 	{name: "userland-proxy", form: truth, why: "published ports need no proxy process"},
-	{name: "userland-proxy-path", form: text, why: "published ports need no proxy process"},
+	{name: "userland-proxy-path", form: text, why: "published ports need no proxy process", check: proxyPath},
 	{name: "experimental", form: truth, why: "nothing is hidden behind it"},
 	{name: "raw-logs", form: truth, why: "logs have no colours"},
 	{name: "containerd-namespace", form: text, why: "containers are kept in their own namespace"},
@@ -51,7 +52,6 @@ var foreignFlags = []foreign{
 	{name: "deprecated-key-path", form: text, why: "there are no signed images"},
 	{name: "allow-nondistributable-artifacts", form: list, why: "there are none any more"},
 
-	{name: "bridge-accept-fwmark", form: text},
 	{name: "selinux-enabled", form: truth},
 	{name: "userns-remap", form: text},
 	{name: "default-runtime", form: text, same: []string{"runc", "io.containerd.runc.v2"}},
@@ -123,6 +123,18 @@ func refuseUnsupported(flags *pflag.FlagSet) error {
 	return nil
 }
 
+// WithoutEffect says of each flag of dockerd's that was given, and that has no effect
+// here, why there need not be one.
+func (c Config) WithoutEffect() []string {
+	var out []string
+	for _, f := range foreignFlags {
+		if _, given := c.given[f.name]; given && f.why != "" {
+			out = append(out, fmt.Sprintf("--%s has no effect: %s", f.name, f.why))
+		}
+	}
+	return out
+}
+
 // valuesGiven returns the values of a flag that ask for something.
 func valuesGiven(f *pflag.Flag) []string {
 	if !f.Changed {
@@ -137,6 +149,13 @@ func valuesGiven(f *pflag.Flag) []string {
 	default:
 		return []string{value}
 	}
+}
+
+func proxyPath(value string) error {
+	if !filepath.IsAbs(value) {
+		return fmt.Errorf("invalid userland-proxy-path: must be an absolute path: %s", value)
+	}
+	return nil
 }
 
 func ipcMode(value string) error {

@@ -40,6 +40,39 @@ func (v apiValue) Set(text string) error {
 	return nil
 }
 
+type markValue struct{ to **Mark }
+
+func (v markValue) Type() string { return "mark[/mask]" }
+
+func (v markValue) String() string {
+	if v.to == nil || *v.to == nil {
+		return ""
+	}
+	return fmt.Sprintf("%#x/%#x", (*v.to).Value, (*v.to).Mask)
+}
+
+// Set takes numbers as dockerd does: decimal, or 0x, 0o, 0b before others.
+func (v markValue) Set(text string) error {
+	if *v.to = nil; text == "" {
+		return nil
+	}
+	value, mask, masked := strings.Cut(text, "/")
+	m := Mark{Mask: 1<<32 - 1}
+	n, err := strconv.ParseUint(value, 0, 32)
+	if err != nil {
+		return fmt.Errorf("invalid firewall mark %q: %w", text, err)
+	}
+	m.Value = uint32(n)
+	if masked {
+		if n, err = strconv.ParseUint(mask, 0, 32); err != nil {
+			return fmt.Errorf("invalid firewall mask %q: %w", text, err)
+		}
+		m.Mask = uint32(n)
+	}
+	*v.to = &m
+	return nil
+}
+
 type prefixValue struct{ to *netip.Prefix }
 
 func (v prefixValue) Type() string { return "CIDR" }

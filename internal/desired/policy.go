@@ -14,13 +14,39 @@ type BridgePolicy struct {
 	Bridge   string
 	Internal bool // no way in or out
 	ICC      bool // its containers may talk to one another
+	// Direct4 and Direct6 say that what others of the host accept may come to containers'
+	// own addresses too (--allow-direct-routing, gateway modes nat-unprotected and
+	// routed). Otherwise a firewall in which an accept of somebody else's is final, as
+	// that of DOCKER-USER, drops it before it is asked.
+	Direct4, Direct6 bool
 }
 
 func (r BridgePolicy) Key() Key      { return key(KindPolicy, "bridge", r.Bridge) }
 func (r BridgePolicy) Space() string { return HostNamespace }
 
 func (r BridgePolicy) String() string {
-	return fmt.Sprintf("policy bridge %s internal=%t icc=%t", r.Bridge, r.Internal, r.ICC)
+	s := fmt.Sprintf("policy bridge %s internal=%t icc=%t", r.Bridge, r.Internal, r.ICC)
+	if r.Direct4 {
+		s += " direct4"
+	}
+	if r.Direct6 {
+		s += " direct6"
+	}
+	return s
+}
+
+// AcceptMark lets packets into every network that is not internal whose mark (packet
+// mark, nft(8): meta mark) is Mark in the bits of Mask (--bridge-accept-fwmark). It does
+// not overrule icc=false, nor who may claim which source.
+type AcceptMark struct {
+	Mark, Mask uint32
+}
+
+func (r AcceptMark) Key() Key      { return key(KindPolicy, "accept-mark") }
+func (r AcceptMark) Space() string { return HostNamespace }
+
+func (r AcceptMark) String() string {
+	return fmt.Sprintf("policy accept-mark %#x/%#x", r.Mark, r.Mask)
 }
 
 // Masquerade lets traffic from Subnet leave the host under the host's own

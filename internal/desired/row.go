@@ -79,7 +79,7 @@ type Row interface {
 // no type is left out by anyone who must know them all.
 func Types() []Row {
 	return []Row{
-		BridgePolicy{}, Masquerade{}, ForwardDrop{}, Direct{}, DirectFrom{}, DirectICMP{}, Allow{}, PortSecurity{}, Identity{}, Elsewhere{}, Publish{}, Served{},
+		BridgePolicy{}, Masquerade{}, ForwardDrop{}, AcceptMark{}, Direct{}, DirectFrom{}, DirectICMP{}, Allow{}, PortSecurity{}, Identity{}, Elsewhere{}, Publish{}, Served{},
 		Namespace{}, Link{}, Sysctl{}, Loopback{}, Fence{}, Addr{}, Route{}, Neigh{}, Announce{},
 		Name{}, Resolver{}, Forward{}, Reserve{},
 	}

@@ -85,7 +85,7 @@ type View struct {
 	// Forward says that the host must forward between its networks (--ip-forward).
 	Forward bool
 	// DirectRouting lets the outside reach published ports at containers' own
-	// addresses (--allow-direct-routing).
+	// addresses, and whatever else somebody accepts (--allow-direct-routing).
 	DirectRouting bool
 }
 

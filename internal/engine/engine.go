@@ -22,6 +22,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/firewall"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/plan"
@@ -53,10 +54,8 @@ type Options struct {
 	Source       Source       // nil: ops find all that they must know
 	PortReserver PortReserver // nil: host ports are not reserved against other processes
 	Networks     ops.NetworkMaker
-	// DirectRouting lets the outside reach published ports at containers' own
-	// addresses (--allow-direct-routing).
-	DirectRouting bool
-	Logger        *slog.Logger
+	Firewall     firewall.Settings
+	Logger       *slog.Logger
 	// Reached, if set, is called when a turn reaches a stage: "claim", "commit",
 	// "apply", "publish" or "answer". It serves tests that stop the process there.
 	Reached func(stage string)
@@ -322,6 +321,6 @@ func (e *Engine) reached(stage string) {
 
 // compileWith returns what plan needs to compile a view.
 func (e *Engine) compileWith(v view) plan.Input {
-	return plan.Input{Snapshot: v.snapshot, Facts: v.facts, Drivers: e.options.Networks.Drivers, DirectRouting: e.options.DirectRouting,
+	return plan.Input{Snapshot: v.snapshot, Facts: v.facts, Drivers: e.options.Networks.Drivers, Firewall: e.options.Firewall,
 		Forward: e.options.Networks.Host.Forward4}
 }

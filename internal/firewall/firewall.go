@@ -6,11 +6,33 @@ package firewall
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 )
+
+// Settings are the daemon's words on the firewall as a whole.
+type Settings struct {
+	// DirectRouting lets the outside reach published ports at containers' own addresses,
+	// and whatever else somebody accepts (--allow-direct-routing).
+	DirectRouting bool
+	// Accept, unless nil, is the mark of packets that every network lets in
+	// (--bridge-accept-fwmark).
+	Accept *desired.AcceptMark
+	// Off4 and Off6 say that no rule of a family is to be written (--iptables=false,
+	// --ip6tables=false).
+	Off4, Off6 bool
+}
+
+// Off tells whether no rule of family f is to be written.
+func (s Settings) Off(f model.Family) bool {
+	if f == model.IPv4 {
+		return s.Off4
+	}
+	return s.Off6
+}
 
 // Border is what a bridge network as a whole is allowed.
 type Border struct {
@@ -20,6 +42,9 @@ type Border struct {
 	IPv4       bool // its containers have IPv4
 	Subnets    []netip.Prefix
 	Masquerade []Masquerade
+	// Direct are the families in which others of the host may let something in to
+	// containers' own addresses.
+	Direct []model.Family
 }
 
 // Masquerade is a subnet that leaves under the host's address: Source, or whichever
@@ -32,7 +57,10 @@ type Masquerade struct {
 // Network returns the policies of a network. A network without a way out needs
 // no masquerade.
 func Network(b Border) []desired.Row {
-	rows := []desired.Row{desired.BridgePolicy{Bridge: b.Bridge, Internal: b.Internal, ICC: b.ICC}}
+	direct := func(f model.Family) bool { return !b.Internal && slices.Contains(b.Direct, f) }
+	rows := []desired.Row{desired.BridgePolicy{
+		Bridge: b.Bridge, Internal: b.Internal, ICC: b.ICC, Direct4: direct(model.IPv4), Direct6: direct(model.IPv6),
+	}}
 	if b.Internal {
 		return rows
 	}
@@ -59,10 +87,13 @@ func Elsewhere(port string, addrs []netip.Addr) []desired.Row {
 }
 
 // Host returns the policies of the machine itself: where the engine switched
-// forwarding on, it does not thereby make a router of the host; and no container
-// speaks from one of its addresses.
-func Host(h model.Host, f facts.Host) []desired.Row {
+// forwarding on, it does not thereby make a router of the host; no container speaks
+// from one of its addresses; and what an administrator has marked is let in.
+func Host(h model.Host, f facts.Host, s Settings) []desired.Row {
 	var rows []desired.Row
+	if s.Accept != nil {
+		rows = append(rows, *s.Accept)
+	}
 	if !h.Router && (h.Forwarding4 || h.Forwarding6) {
 		rows = append(rows, desired.ForwardDrop{IPv4: h.Forwarding4, IPv6: h.Forwarding6})
 	}

@@ -34,6 +34,12 @@ func TestNetwork(t *testing.T) {
 			desired.Masquerade{Bridge: "br-a", Subnet: prefix("fd01::/64"), Source: addr("2001:db8::7")},
 		}},
 		{"containers apart", Border{Bridge: "br-q"}, []desired.Row{desired.BridgePolicy{Bridge: "br-q"}}},
+		{"open to direct routing", Border{Bridge: "br-d", Direct: []model.Family{model.IPv6}}, []desired.Row{
+			desired.BridgePolicy{Bridge: "br-d", Direct6: true},
+		}},
+		{"internal: not even then", Border{Bridge: "br-d", Internal: true, Direct: model.Families[:]}, []desired.Row{
+			desired.BridgePolicy{Bridge: "br-d", Internal: true},
+		}},
 		{"internal: no way out", Border{Bridge: "br-i", Internal: true, ICC: true, Masquerade: out}, []desired.Row{
 			desired.BridgePolicy{Bridge: "br-i", Internal: true, ICC: true},
 		}},
@@ -72,14 +78,22 @@ func TestHost(t *testing.T) {
 		{model.Host{Forwarding4: true, Forwarding6: true, Router: true}, nil},
 		{model.Host{Forward4: true, Forward6: true}, nil}, // it was a router before
 	} {
-		if got := Host(c.host, facts.Host{}); !slices.Equal(got, c.want) {
+		if got := Host(c.host, facts.Host{}, Settings{}); !slices.Equal(got, c.want) {
 			t.Errorf("%+v: %v, want %v", c.host, got, c.want)
 		}
 	}
-	rows := Host(model.Host{}, facts.Host{Addrs: []netip.Addr{addr("192.0.2.1")}, MACs: []string{"02:00:00:00:ff:01"}})
+	rows := Host(model.Host{}, facts.Host{Addrs: []netip.Addr{addr("192.0.2.1")}, MACs: []string{"02:00:00:00:ff:01"}}, Settings{})
 	id, ok := rows[0].(desired.Identity)
 	if !ok || len(rows) != 1 || id.Bridge != "" || !slices.Equal(id.Addrs, []netip.Addr{addr("192.0.2.1"), addr("fe80::ff:fe00:ff01")}) {
 		t.Errorf("identity: %+v", rows)
+	}
+}
+
+// TestMark: what an administrator marks is let in once for the whole host.
+func TestMark(t *testing.T) {
+	mark := desired.AcceptMark{Mark: 7, Mask: 15}
+	if got := Host(model.Host{}, facts.Host{}, Settings{Accept: &mark}); !slices.Equal(got, []desired.Row{mark}) {
+		t.Errorf("%v", got)
 	}
 }
 

@@ -32,7 +32,7 @@ func closings(drop, put []desired.Delta) (closing, rest []desired.Delta) {
 	for _, d := range drop {
 		early := false
 		switch row := d.Old.(type) {
-		case desired.Allow, desired.Publish, desired.Direct, desired.DirectICMP, desired.DirectFrom:
+		case desired.Allow, desired.Publish, desired.Direct, desired.DirectICMP, desired.DirectFrom, desired.AcceptMark:
 			early = true
 		case desired.Masquerade:
 			early = slices.ContainsFunc(put, func(d desired.Delta) bool {

@@ -13,6 +13,7 @@ func TestWhatOpensIsClosedFirst(t *testing.T) {
 	opens := map[string]bool{
 		"desired.Allow": true, "desired.Publish": true,
 		"desired.Direct": true, "desired.DirectFrom": true, "desired.DirectICMP": true,
+		"desired.AcceptMark": true,
 		// They close, translate, or name.
 		"desired.BridgePolicy": false, "desired.Masquerade": false, "desired.ForwardDrop": false,
 		"desired.PortSecurity": false, "desired.Identity": false,

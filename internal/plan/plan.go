@@ -25,9 +25,7 @@ type Input struct {
 	Snapshot *state.Snapshot
 	Facts    facts.Set
 	Drivers  driver.Set
-	// DirectRouting lets the outside reach published ports at containers' own
-	// addresses.
-	DirectRouting bool
+	Firewall firewall.Settings
 	// Forward says that the host must forward between its networks (--ip-forward).
 	Forward bool
 }
@@ -35,6 +33,12 @@ type Input struct {
 // Compile returns the rows that one owner wants. An owner that is gone, or not
 // up, wants nothing.
 func (in Input) Compile(owner desired.Owner) ([]desired.Row, error) {
+	rows, err := in.wanted(owner)
+	return in.Firewall.Managed(rows), err
+}
+
+// wanted returns an owner's rows as they are where every family has rules.
+func (in Input) wanted(owner desired.Owner) ([]desired.Row, error) {
 	kind, id, _ := strings.Cut(string(owner), "/")
 	switch kind {
 	case "host":
@@ -116,7 +120,7 @@ func (in Input) host() []desired.Row {
 	if in.Facts.Host.Packets.Large4 {
 		rows = append(rows, desired.Loopback{Packets: driver.LargePackets})
 	}
-	return append(rows, firewall.Host(h, in.Facts.Host)...)
+	return append(rows, firewall.Host(h, in.Facts.Host, in.Firewall)...)
 }
 
 func (in Input) network(id model.NetworkID) ([]desired.Row, error) {
@@ -128,7 +132,7 @@ func (in Input) network(id model.NetworkID) ([]desired.Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.Plan(driver.View{Network: n, Packets: in.Facts.Host.Packets, Forward: in.Forward})
+	return d.Plan(driver.View{Network: n, Packets: in.Facts.Host.Packets, Forward: in.Forward, DirectRouting: in.Firewall.DirectRouting})
 }
 
 func (in Input) endpoint(id model.EndpointID) ([]desired.Row, error) {
@@ -155,7 +159,7 @@ func (in Input) endpoint(id model.EndpointID) ([]desired.Row, error) {
 // view returns what a driver sees of an endpoint that is up.
 func (in Input) view(n model.Network, e model.Endpoint, sb model.Sandbox) driver.View {
 	return driver.View{
-		Network: n, Endpoint: &e, Sandbox: sb, DirectRouting: in.DirectRouting,
+		Network: n, Endpoint: &e, Sandbox: sb, DirectRouting: in.Firewall.DirectRouting,
 		Packets: in.Facts.Host.Packets, Learned: in.Facts.Endpoint(e.ID),
 	}
 }

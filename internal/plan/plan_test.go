@@ -14,8 +14,10 @@ import (
 
 	"golang.org/x/tools/txtar"
 
+	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/firewall"
 	"github.com/linkspan/linkspan/internal/ipam"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
@@ -71,15 +73,22 @@ func tell(t *testing.T, story string) (rows, refused string) {
 	f := facts.Set{Host: facts.Host{Instance: "golden", UniqueLocal: netip.MustParsePrefix("fd00:1::/48"), BootID: "boot", ForwardingOff4: true, ForwardingOff6: true,
 		Packets: facts.Packets{Large4: true, Large6: true, Out4: 65536, Out6: 65536}}}
 	var errors strings.Builder
-	direct := false
+	var settings firewall.Settings
 	lines := bufio.NewScanner(strings.NewReader(story))
 	for lines.Scan() {
 		words := strings.Fields(lines.Text())
 		if len(words) == 0 {
 			continue
 		}
-		if words[0] == "direct-routing" {
-			direct = true
+		switch words[0] {
+		case "direct-routing":
+			settings.DirectRouting = true
+			continue
+		case "accept-mark":
+			settings.Accept = &desired.AcceptMark{Mark: 7, Mask: 0xf}
+			continue
+		case "no-firewall": // FAMILY...
+			settings.Off4, settings.Off6 = slices.Contains(words, "4"), slices.Contains(words, "6")
 			continue
 		}
 		tx := ops.Begin(s, f, all.Drivers())
@@ -89,11 +98,11 @@ func tell(t *testing.T, story string) (rows, refused string) {
 		}
 		s, _ = tx.Commit()
 	}
-	want, err := plan.Input{Snapshot: s, Facts: f, Drivers: all.Drivers(), DirectRouting: direct}.Full()
+	want, err := plan.Input{Snapshot: s, Facts: f, Drivers: all.Drivers(), Firewall: settings}.Full()
 	if err != nil {
 		t.Fatal(err)
 	}
-	older, err := plan.Input{Snapshot: asOlder(t, s, f), Facts: f, Drivers: all.Drivers(), DirectRouting: direct}.Full()
+	older, err := plan.Input{Snapshot: asOlder(t, s, f), Facts: f, Drivers: all.Drivers(), Firewall: settings}.Full()
 	if err != nil || older.String() != want.String() {
 		t.Errorf("of the records of an older release (%v):\n%s\nwant:\n%s", err, older, want)
 	}

@@ -177,6 +177,9 @@ func (Driver) Plan(v driver.View) ([]desired.Row, error) {
 		}
 		border.Subnets = append(border.Subnets, pool.Subnet.Masked())
 		mode := c.publishing.mode(f)
+		if v.DirectRouting || mode == modeUnprotected || mode == modeRouted {
+			border.Direct = append(border.Direct, f)
+		}
 		if pool.Gateway.IsValid() && mode != modeIsolated && !(f == model.IPv4 && c.inhibit) {
 			rows = append(rows, desired.Addr{Link: c.bridge, Prefix: netip.PrefixFrom(pool.Gateway, pool.Subnet.Bits())})
 		}

@@ -42,6 +42,25 @@ func toldByForward() rule {
 	return r
 }
 
+// acceptMarked lets in what an administrator has marked. It is the one policy that is a
+// rule: no set has masks.
+func acceptMarked(m *desired.AcceptMark) []rule {
+	if m == nil {
+		return nil
+	}
+	return []rule{accept("by its mark", in(setBridges, oifName), under(packetMark, native32(m.Mark), native32(m.Mask)))}
+}
+
+// markOf returns the row among those that says which mark is let in.
+func markOf(rows []desired.Row) *desired.AcceptMark {
+	for _, row := range rows {
+		if m, ok := row.(desired.AcceptMark); ok {
+			return &m
+		}
+	}
+	return nil
+}
+
 func packetMark(reg uint32) expr.Any { return meta(expr.MetaKeyMARK)(reg) }
 
 // setMark makes the bit of the mark what is given, and leaves the others.

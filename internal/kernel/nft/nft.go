@@ -46,7 +46,10 @@ type Options struct {
 	// are replaced.
 	Instance string
 	Logger   *slog.Logger // nil discards
-	NetNS    int          // descriptor of the network namespace; 0 is the current one
+	// Off4 and Off6 have the packets of a family left alone. Frames are looked after all
+	// the same, whatever they carry.
+	Off4, Off6 bool
+	NetNS      int // descriptor of the network namespace; 0 is the current one
 }
 
 // Backend writes policy to one network namespace. Its methods may be called
@@ -58,6 +61,7 @@ type Backend struct {
 
 	mu      sync.Mutex // guards what follows
 	conn    *conn
+	shape   shape       // of the skeleton
 	members *membership // of the rows written so far
 	ready   bool        // the skeleton was seen whole
 	sweeper *time.Timer // runs sweep; nil if nothing is to be swept
@@ -74,8 +78,19 @@ func New(o Options) (*Backend, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	tables := skeleton(o.Instance)
-	return &Backend{tables: tables, idx: indexOf(tables), log: o.Logger, conn: c, members: newMembership()}, nil
+	shape := shape{instance: o.Instance, off4: o.Off4, off6: o.Off6}
+	tables := shape.tables()
+	return &Backend{tables: tables, idx: indexOf(tables), log: o.Logger, conn: c, shape: shape, members: newMembership()}, nil
+}
+
+// reshapeLocked gives the skeleton the one rule that depends on a row.
+func (b *Backend) reshapeLocked(accept *desired.AcceptMark) {
+	if now := b.shape.accept; now == accept || now != nil && accept != nil && *now == *accept {
+		return
+	}
+	b.shape.accept = accept
+	b.tables = b.shape.tables()
+	b.idx, b.ready = indexOf(b.tables), false
 }
 
 // Close releases the socket. The ruleset stays in force.
@@ -101,6 +116,11 @@ func (b *Backend) Close() error {
 func (b *Backend) Apply(ctx context.Context, deltas []desired.Delta) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	for _, d := range deltas {
+		if d.Key() == (desired.AcceptMark{}).Key() {
+			b.reshapeLocked(markOf([]desired.Row{d.New}))
+		}
+	}
 	changes, failures := b.idx.changesOf(deltas, b.members)
 	if len(failures) > 0 {
 		return errors.Join(failures...)
@@ -214,6 +234,7 @@ func (b *Backend) restoreLocked(ctx context.Context) (lost bool, err error) {
 func (b *Backend) Resync(ctx context.Context, rows []desired.Row) (desired.Report, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.reshapeLocked(markOf(rows))
 	want, members, bad := wanted(rows)
 	r, err := b.compareLocked(ctx, want)
 	if err != nil {
@@ -234,10 +255,28 @@ func (b *Backend) Resync(ctx context.Context, rows []desired.Row) (desired.Repor
 	return report, bad
 }
 
+// Clear removes the tables, and says how many of them were there: the rows are to hold
+// by other means, or not at all. Nothing is written where there are none.
+func (b *Backend) Clear(ctx context.Context) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ready = false
+	var gone []message
+	for _, t := range b.tables {
+		if seen, err := b.conn.readFrame(ctx, t); err != nil {
+			return 0, err
+		} else if seen != nil {
+			gone = append(gone, t.delTable())
+		}
+	}
+	return len(gone), b.sendLocked(ctx, gone)
+}
+
 // Check compares as Resync does and writes nothing.
 func (b *Backend) Check(ctx context.Context, rows []desired.Row) (desired.Report, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.reshapeLocked(markOf(rows))
 	want, _, bad := wanted(rows)
 	r, err := b.compareLocked(ctx, want)
 	if err != nil {

@@ -43,6 +43,7 @@ func golden(t *testing.T, name, got string) {
 func sampleRows() []desired.Row {
 	return []desired.Row{
 		desired.ForwardDrop{IPv4: true, IPv6: true},
+		desired.AcceptMark{Mark: 7, Mask: 0xff},
 		desired.BridgePolicy{Bridge: "docker0", ICC: true},
 		desired.BridgePolicy{Bridge: "br-quiet"},
 		desired.BridgePolicy{Bridge: "br-inside", Internal: true, ICC: true},
@@ -124,7 +125,7 @@ func TestRulesetReadsWell(t *testing.T) {
 }
 
 func TestRender(t *testing.T) {
-	idx := indexOf(skeleton("test"))
+	idx := indexOf(shape{instance: "test"}.tables())
 	var b strings.Builder
 	for _, row := range sampleRows() {
 		elements, err := render(row)
@@ -212,8 +213,8 @@ func TestResyncRepairs(t *testing.T) {
 			"set ports4_any: tcp . 8080 : 172.17.0.9 . 80: left over", 2},
 		{"range gone", "delete element inet linkspan ranges6 { tcp . 2001:db8::1 . 20000-29999 }", "tcp . 2001:db8::1 . 20000 to tcp . 2001:db8::1 . 29999 : fd00:1::2: missing", 1},
 		{"port added", "add element inet linkspan open_any { ipv4 . tcp . 22 }", "set open_any: ipv4 . tcp . 22: left over", 1},
-		{"rules gone", "flush chain inet linkspan forward", "chain forward: rule 1 (into a network from elsewhere", 20},
-		{"rule inserted", "insert rule inet linkspan forward accept", "chain forward: rule 1", 20},
+		{"rules gone", "flush chain inet linkspan forward", "chain forward: rule 1 (into a network from elsewhere", 21},
+		{"rule inserted", "insert rule inet linkspan forward accept", "chain forward: rule 1", 21},
 		{"rule appended", "add rule bridge linkspan output accept", "chain output: 1 rules that are not ours", 2},
 		{"rule with a set of its own", "add rule bridge linkspan output iifname { a, b } accept", "chain output: 1 rules", 2},
 		{"jump cut", "flush chain bridge linkspan prerouting", "chain prerouting: rule 1", 3},

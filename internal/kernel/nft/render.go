@@ -37,6 +37,8 @@ func render(row desired.Row) ([]element, error) {
 		return renderIdentity(r)
 	case desired.ForwardDrop:
 		return renderGuard(r), nil
+	case desired.AcceptMark:
+		return nil, nil // a rule: see shape
 	case desired.Publish:
 		return renderPublish(r)
 	case desired.Elsewhere:

@@ -67,17 +67,40 @@ type rule struct {
 	exprs   []expr.Any
 }
 
-// skeleton is the constant part of the ruleset, for the instance of the engine
-// that owns it.
-func skeleton(instance string) []table {
-	mark := "linkspan"
-	if instance != "" {
-		mark = "linkspan:" + instance
-	}
-	return []table{inetTable(mark), bridgeTable(mark)}
+// shape is what the constant part of the ruleset depends on.
+type shape struct {
+	instance   string // of the engine that owns it
+	off4, off6 bool   // families to be left alone
+	accept     *desired.AcceptMark
 }
 
-func inetTable(mark string) table {
+// tables is the skeleton of the ruleset.
+func (s shape) tables() []table {
+	mark := "linkspan"
+	if s.instance != "" {
+		mark = "linkspan:" + s.instance
+	}
+	return []table{s.leaveAlone(inetTable(mark, s.accept)), bridgeTable(mark)}
+}
+
+// leaveAlone has packets of the families that are not ours to judge pass by.
+func (s shape) leaveAlone(t table) table {
+	var first []rule
+	if s.off4 {
+		first = append(first, accept("a family that is not looked after", is(family, unix.NFPROTO_IPV4)))
+	}
+	if s.off6 {
+		first = append(first, accept("a family that is not looked after", is(family, unix.NFPROTO_IPV6)))
+	}
+	for i, c := range t.chains {
+		if c.base.kind != "" {
+			t.chains[i].rules = slices.Concat(first, c.rules)
+		}
+	}
+	return t
+}
+
+func inetTable(mark string, accept *desired.AcceptMark) table {
 	const priorityFilter, priorityNATSource = 0, 100
 	return table{
 		family: unix.NFPROTO_INET, name: tableName, comment: mark,
@@ -94,7 +117,7 @@ func inetTable(mark string) table {
 		chains: append(portChains(),
 			chain{chainHops4, base{}, hopRules(setHops4, hop4Part())},
 			chain{chainHops6, base{}, hopRules(setHops6, hop6Part())},
-			chain{"forward", base{"filter", unix.NF_INET_FORWARD, priorityFilter}, forwardRules()},
+			chain{"forward", base{"filter", unix.NF_INET_FORWARD, priorityFilter}, forwardRules(accept)},
 			chain{"postrouting", base{"nat", unix.NF_INET_POST_ROUTING, priorityNATSource}, masqueradeRules()},
 		),
 	}
@@ -105,7 +128,7 @@ func inetTable(mark string) table {
 // through, so that no connection from before it was internal, and none made up,
 // gets out. Published ports come first because they are counted there; they keep
 // internal networks closed as well.
-func forwardRules() []rule {
+func forwardRules(marked *desired.AcceptMark) []rule {
 	return slices.Concat([]rule{
 		jump("into a network from elsewhere", chainEntering, in(setBridges, oifName), notIn(setBridges, iifName)),
 		tellBridge(),
@@ -115,7 +138,7 @@ func forwardRules() []rule {
 		drop("out of an internal network", in(setInternal, iifName)),
 		drop("into an internal network", in(setInternal, oifName)),
 		accept("answers to what was let through", answering()),
-	}, linkedPackets(), []rule{
+	}, linkedPackets(), acceptMarked(marked), []rule{
 		jump("to a container's own address", chainDirect, in(setBridges, oifName)),
 		drop("unpublished ports, other networks, direct routing", in(setBridges, oifName)),
 		drop("of no connection: nothing would translate its source", in(setBridges, iifName), stray()),

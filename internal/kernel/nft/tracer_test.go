@@ -27,7 +27,7 @@ type tracer struct {
 
 func newTracer(t testing.TB, rows []desired.Row) tracer {
 	t.Helper()
-	tables := skeleton("test")
+	tables := shape{instance: "test", accept: markOf(rows)}.tables()
 	sets, _, err := wanted(rows)
 	if err != nil {
 		t.Fatal(err)
