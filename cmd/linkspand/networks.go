@@ -2,13 +2,12 @@ package main
 
 import (
 	"fmt"
-	"net"
-	"net/netip"
 	"strings"
 
 	"github.com/linkspan/linkspan/internal/config"
 	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/ipam"
+	"github.com/linkspan/linkspan/internal/kernel/machine"
 	"github.com/linkspan/linkspan/internal/networks"
 	"github.com/linkspan/linkspan/internal/ops"
 )
@@ -48,24 +47,11 @@ func findDevice(b networks.DefaultBridge) (networks.Device, error) {
 	if name == "" {
 		return d, nil
 	}
-	i, err := net.InterfaceByName(name)
-	if err != nil && users {
-		return d, fmt.Errorf("bridge device with non default name %s must be created manually", name)
+	var err error
+	if d.Addrs, d.There, err = machine.InterfaceAddrs(name); err == nil && users && !d.There {
+		err = fmt.Errorf("bridge device with non default name %s must be created manually", name)
 	}
-	if err != nil {
-		return d, nil
-	}
-	d.There = true
-	list, err := i.Addrs()
-	if err != nil {
-		return d, fmt.Errorf("addresses of bridge %s: %w", name, err)
-	}
-	for _, a := range list {
-		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			d.Addrs = append(d.Addrs, p)
-		}
-	}
-	return d, nil
+	return d, err
 }
 
 // networkDefaults returns the options that new networks of each driver begin

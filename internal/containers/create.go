@@ -45,7 +45,7 @@ func (cr *creator) Create(ctx context.Context, r CreateRequest) (id string, rema
 	if err := containerspec.Validate(r, thisMachine()); err != nil {
 		return "", nil, err
 	}
-	image, err := cr.images.Image(ctx, r.Config.Image)
+	image, err := cr.images.Find(ctx, r.Config.Image)
 	if err != nil {
 		return "", nil, err
 	}

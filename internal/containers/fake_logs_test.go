@@ -11,9 +11,9 @@ import (
 // fakeImages knows one image.
 type fakeImages struct{}
 
-func (fakeImages) Images(context.Context) ([]model.Image, error) { return nil, nil }
+func (fakeImages) List(context.Context) ([]model.Image, error) { return nil, nil }
 
-func (fakeImages) Image(_ context.Context, ref string) (model.Image, error) {
+func (fakeImages) Find(_ context.Context, ref string) (model.Image, error) {
 	if ref != "busybox" {
 		return model.Image{}, model.Errorf(model.NotFound, "No such image: %s:latest", ref)
 	}

@@ -70,9 +70,9 @@ type Execs = exec.Runtime
 
 // Images is the store of images.
 type Images interface {
-	// Image finds an image by name, digest, ID or the beginning of an ID; not found
+	// Find returns the image of a name, digest, ID or the beginning of an ID; not found
 	// is "No such image: NAME:TAG".
-	Image(ctx context.Context, ref string) (model.Image, error)
+	Find(ctx context.Context, ref string) (model.Image, error)
 }
 
 // LogEntry is one line, or piece of a long line, that a container wrote.

@@ -115,12 +115,12 @@ func TestUnstoppable(t *testing.T) {
 	}
 }
 
-func (h hostileImages) Image(context.Context, string) (model.Image, error) {
+func (h hostileImages) Find(context.Context, string) (model.Image, error) {
 	return model.Image{ID: "sha256:0123456789abcdef", Config: h.config}, nil
 }
 
 type damagedImages struct{ fakeImages }
 
-func (damagedImages) Image(context.Context, string) (model.Image, error) {
+func (damagedImages) Find(context.Context, string) (model.Image, error) {
 	return model.Image{ID: "sha256:0123456789abcdef", Damaged: "bad layer"}, nil
 }

@@ -29,7 +29,7 @@ func (rd *reader) sizeOf(ctx context.Context, b *entry) (written, all int64, err
 	}
 	written, image, err := rd.sizes.LayerSizes(ctx, b.id)
 	if model.KindOf(err) == model.NotFound { // not started yet, or just removed
-		i, err := rd.images.Image(ctx, string(b.snapshot().Image))
+		i, err := rd.images.Find(ctx, string(b.snapshot().Image))
 		if err != nil {
 			return 0, 0, nil //nolint:nilerr // the image is gone too
 		}

@@ -4,7 +4,8 @@
 //	request ─▶ version ─▶ route ─▶ handler of the resource ─▶ hub ─▶ answer
 //
 // The handlers are in a folder a resource, which declares what it needs of a hub;
-// what they share is in httpkit; what this engine does not have is in unsupported.go.
+// what they share is in httpkit; what this engine does not have is in unsupported.go;
+// the private socket is in private.
 //
 // It promises that whatever bytes come in, the answer is one that Docker would
 // give: the same statuses, the same first line of every error, fields as the

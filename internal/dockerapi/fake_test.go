@@ -248,8 +248,8 @@ type fakeImages struct {
 	change []string
 }
 
-func (i *fakeImages) Images(context.Context) ([]model.Image, error) { return i.images, i.err }
-func (i *fakeImages) Image(_ context.Context, ref string) (model.Image, error) {
+func (i *fakeImages) List(context.Context) ([]model.Image, error) { return i.images, i.err }
+func (i *fakeImages) Find(_ context.Context, ref string) (model.Image, error) {
 	for _, one := range i.images {
 		for _, tag := range append([]string{string(one.ID)}, one.Tags...) {
 			if tag == ref || tag == ref+":latest" {

@@ -22,10 +22,10 @@ import (
 
 // Store keeps images.
 type Store interface {
-	Images(ctx context.Context) ([]model.Image, error)
-	// Image finds an image by name, digest, ID or the beginning of an ID; not found
+	List(ctx context.Context) ([]model.Image, error)
+	// Find returns the image of a name, digest, ID or the beginning of an ID; not found
 	// is "No such image: NAME:TAG".
-	Image(ctx context.Context, ref string) (model.Image, error)
+	Find(ctx context.Context, ref string) (model.Image, error)
 	Tag(ctx context.Context, source, tag string) error
 	// Remove takes a name off an image and deletes the image with its last name.
 	Remove(ctx context.Context, ref string, force bool) (untagged, deleted []string, err error)
@@ -77,7 +77,7 @@ func New(o Options) *Manager {
 // Find returns an image by name, digest, ID or the beginning of an ID. Errors:
 // NotFound, "No such image: NAME:TAG".
 func (m *Manager) Find(ctx context.Context, ref string) (model.Image, error) {
-	return m.store.Image(ctx, ref)
+	return m.store.Find(ctx, ref)
 }
 
 // Users returns how many containers are made from an image.
@@ -88,7 +88,7 @@ func (m *Manager) Tag(ctx context.Context, ref, name string) error {
 	if err := m.store.Tag(ctx, ref, name); err != nil {
 		return err
 	}
-	if i, err := m.store.Image(ctx, name); err == nil {
+	if i, err := m.store.Find(ctx, name); err == nil {
 		m.say(dockerevents.ActionTag, i.ID, familiar(name))
 	}
 	return nil

@@ -20,9 +20,9 @@ type fakeStore struct {
 	stuck  model.ImageID
 }
 
-func (s *fakeStore) Images(context.Context) ([]model.Image, error) { return s.images, nil }
+func (s *fakeStore) List(context.Context) ([]model.Image, error) { return s.images, nil }
 
-func (s *fakeStore) Image(_ context.Context, ref string) (model.Image, error) {
+func (s *fakeStore) Find(_ context.Context, ref string) (model.Image, error) {
 	for _, i := range s.images {
 		if ref == string(i.ID) || len(i.Tags) > 0 && ref == i.Tags[0] {
 			return i, nil

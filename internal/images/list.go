@@ -20,7 +20,7 @@ func (m *Manager) List(ctx context.Context, f query.Filters) ([]model.Image, err
 	if err != nil {
 		return nil, err
 	}
-	all, err := m.store.Images(ctx)
+	all, err := m.store.List(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func (m *Manager) filter(ctx context.Context, f query.Filters) (func(model.Image
 		to  *time.Time
 	}{{"since", &after}, {"before", &before}} {
 		for _, ref := range f[bound.key] {
-			i, err := m.store.Image(ctx, ref)
+			i, err := m.store.Find(ctx, ref)
 			if err != nil {
 				return nil, err
 			}

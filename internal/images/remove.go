@@ -24,7 +24,7 @@ func (m *Manager) Remove(ctx context.Context, ref string, force bool) ([]Change,
 	if strings.TrimSpace(ref) == "" {
 		return nil, model.Errorf(model.Invalid, "image name cannot be blank")
 	}
-	i, err := m.store.Image(ctx, ref)
+	i, err := m.store.Find(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func (m *Manager) Prune(ctx context.Context, f query.Filters) (done []Change, re
 	if err != nil {
 		return nil, 0, err
 	}
-	all, err := m.store.Images(ctx)
+	all, err := m.store.List(ctx)
 	if err != nil {
 		return nil, 0, err
 	}

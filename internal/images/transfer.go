@@ -42,7 +42,7 @@ func (m *Manager) Save(ctx context.Context, refs []string, archive io.Writer) er
 		if WithoutTag(ref) == ref {
 			continue // need not be an image's
 		}
-		if _, err := m.store.Image(ctx, ref); err != nil {
+		if _, err := m.store.Find(ctx, ref); err != nil {
 			return err
 		}
 	}
@@ -51,7 +51,7 @@ func (m *Manager) Save(ctx context.Context, refs []string, archive io.Writer) er
 	}
 	for _, ref := range refs {
 		// A repository's name stands for all of its tags, of which one may be "latest".
-		if i, err := m.store.Image(ctx, ref); err == nil {
+		if i, err := m.store.Find(ctx, ref); err == nil {
 			m.say(dockerevents.ActionSave, i.ID, ref)
 		}
 	}

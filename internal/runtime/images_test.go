@@ -14,7 +14,7 @@ import (
 
 func tagsOf(t *testing.T, e *engine, ref string) []string {
 	t.Helper()
-	img, err := e.Images.Image(t.Context(), ref)
+	img, err := e.Images.Find(t.Context(), ref)
 	if err != nil {
 		t.Fatalf("image %s: %v", ref, err)
 	}
@@ -24,7 +24,7 @@ func tagsOf(t *testing.T, e *engine, ref string) []string {
 func TestImageLife(t *testing.T) {
 	e := newEngine(t)
 	ctx := t.Context()
-	img, err := e.Images.Image(ctx, strings.TrimPrefix(string(e.image.ID), "sha256:")[:12])
+	img, err := e.Images.Find(ctx, strings.TrimPrefix(string(e.image.ID), "sha256:")[:12])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestImageLife(t *testing.T) {
 	if err != nil || !slices.Equal(untagged, []string{testImage}) || !slices.Equal(deleted, []string{string(e.image.ID)}) {
 		t.Errorf("remove the last tag: %v %v %v", untagged, deleted, err)
 	}
-	if _, err := e.Images.Image(ctx, testImage); model.KindOf(err) != model.NotFound {
+	if _, err := e.Images.Find(ctx, testImage); model.KindOf(err) != model.NotFound {
 		t.Errorf("image after remove: %v, want NotFound", err)
 	}
 	e.noSnapshots(t)
@@ -129,7 +129,7 @@ func TestImport(t *testing.T) {
 	if out, _ := e.run(spec); out != "imported\n" {
 		t.Errorf("output %q", out)
 	}
-	all, err := e.Images.Images(ctx)
+	all, err := e.Images.List(ctx)
 	if err != nil || len(all) != 2 || all[0].ID != img.ID {
 		t.Errorf("images %+v %v, want two, the new one first", all, err)
 	}

@@ -192,7 +192,7 @@ func TestEmptyImage(t *testing.T) {
 	var said lockedBuffer
 	e.logTo(slog.New(slog.NewTextHandler(&said, nil)))
 	image := e.load(testArchive{tag: "empty:latest", layers: [][]byte{}, config: map[string]any{"Labels": map[string]string{"a": "b"}}})
-	if got, err := e.Images.Image(t.Context(), "empty"); err != nil || got.ID != image.ID || got.Damaged != "" || got.Config.Labels["a"] != "b" {
+	if got, err := e.Images.Find(t.Context(), "empty"); err != nil || got.ID != image.ID || got.Damaged != "" || got.Config.Labels["a"] != "b" {
 		t.Errorf("image %+v, %v", got, err)
 	}
 	spec := e.spec("true")
@@ -239,14 +239,14 @@ func TestDamagedImage(t *testing.T) {
 		e.logTo(slog.New(slog.NewTextHandler(&said, nil)))
 		target := e.putDamaged(t, "bad:latest")
 		for range 5 {
-			if _, err := e.Images.Images(t.Context()); err != nil {
+			if _, err := e.Images.List(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if n := strings.Count(said.String(), "unreadable image"); n != 1 {
 			t.Errorf("complained of %d times, want once: %s", n, &said)
 		}
-		got, err := e.Images.Image(t.Context(), "bad")
+		got, err := e.Images.Find(t.Context(), "bad")
 		if err != nil || got.Damaged == "" || !slices.Equal(got.Tags, []string{"bad:latest"}) {
 			t.Fatalf("image %+v, %v", got, err)
 		}

@@ -27,8 +27,8 @@ func New(client *containerd.Client, log *slog.Logger) *Store {
 	return &Store{client: client, log: log, facts: newFactCache()}
 }
 
-// Images returns all stored images, the newest first.
-func (s *Store) Images(ctx context.Context) ([]model.Image, error) {
+// List returns all stored images, the newest first.
+func (s *Store) List(ctx context.Context) ([]model.Image, error) {
 	ctx, cancel := s.client.Call(ctx)
 	defer cancel()
 	all, err := s.catalog(ctx)
@@ -42,10 +42,10 @@ func (s *Store) Images(ctx context.Context) ([]model.Image, error) {
 	return out, nil
 }
 
-// Image returns the image that ref names: a name, an ID or the beginning of one.
+// Find returns the image that ref names: a name, an ID or the beginning of one.
 // A name goes before an ID. Errors: NotFound with Docker's text, Invalid for a
 // malformed name, Conflict for a beginning that several IDs share.
-func (s *Store) Image(ctx context.Context, ref string) (model.Image, error) {
+func (s *Store) Find(ctx context.Context, ref string) (model.Image, error) {
 	ctx, cancel := s.client.Call(ctx)
 	defer cancel()
 	all, err := s.catalog(ctx)

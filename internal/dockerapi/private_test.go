@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/dockerapi/private"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 )
@@ -23,7 +24,7 @@ func TestDebug(t *testing.T) {
 	}
 	counter.Inc()
 	b.engine.report = desired.Report{Drift: []string{"link docker0: missing"}, Writes: 2}
-	h := Debug(DebugOptions{Engine: b.engine, Metrics: registry})
+	h := private.Handler(private.Options{Engine: b.engine, Metrics: registry})
 	for _, c := range []struct {
 		method, path string
 		status       int
@@ -52,7 +53,7 @@ func TestDebug(t *testing.T) {
 
 // TestDebugLinesAreWhole: names make neither lines of their own nor reach the
 // terminal.
-func TestDebugLinesAreWhole(t *testing.T) {
+func TestPrivateLinesAreWhole(t *testing.T) {
 	const evil = "web\nsandbox forged\x1b[2J"
 	b := newBench(t)
 	n := model.Network{ID: "0123456789abcdef", Name: evil, Driver: "bridge", Options: map[string]string{"a\nb": "c\rd"}}
@@ -60,7 +61,7 @@ func TestDebugLinesAreWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.engine.report = desired.Report{Drift: []string{"name in " + evil}}
-	h := Debug(DebugOptions{Engine: b.engine, Metrics: prometheus.NewRegistry()})
+	h := private.Handler(private.Options{Engine: b.engine, Metrics: prometheus.NewRegistry()})
 	for path, want := range map[string]string{
 		"/debug/state":      `network 0123456789ab web\nsandbox forged\x1b[2J driver=bridge`,
 		"/linkspan/v1/diff": `differs: name in web\nsandbox forged\x1b[2J`,

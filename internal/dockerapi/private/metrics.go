@@ -1,4 +1,4 @@
-package dockerapi
+package private
 
 import (
 	"context"

@@ -1,4 +1,7 @@
-package dockerapi
+// Package private has the handlers of the private socket, which is root's alone: metrics,
+// profiles, and what the engine knows of ports, drops and traffic, for the linkspan
+// command. It translates and decides nothing.
+package private
 
 import (
 	"bytes"
@@ -31,8 +34,8 @@ type Inspector interface {
 	Resync(ctx context.Context) (desired.Report, error)
 }
 
-// DebugOptions is what the private socket shows.
-type DebugOptions struct {
+// Options is what the private socket shows.
+type Options struct {
 	Engine     Inspector
 	Drivers    driver.Set            // the kinds of networks there are
 	Containers inspect.Containers    // nil: since when they run is not shown
@@ -47,13 +50,13 @@ type DebugOptions struct {
 // looking is how long a look at the whole kernel may take.
 const looking = time.Minute
 
-// debugServer answers on the private socket.
-type debugServer struct {
-	DebugOptions
+// server answers on the private socket.
+type server struct {
+	Options
 	reader *inspect.Reader
 }
 
-// Debug returns the handler for the private socket, which must be root's alone:
+// Handler returns the handler for the private socket, which must be root's alone:
 // it profiles the daemon and repairs the host.
 //
 //	/metrics              what Prometheus collects
@@ -66,11 +69,11 @@ type debugServer struct {
 //	/linkspan/v1/drops    GET: what port security dropped, a kind a line; with
 //	                      /NAME what holds for that container, as JSON
 //	/linkspan/v1/traffic  GET: the counters of ports and networks, as JSON
-func Debug(o DebugOptions) http.Handler {
+func Handler(o Options) http.Handler {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	d := &debugServer{o, inspect.New(inspect.Options{
+	d := &server{o, inspect.New(inspect.Options{
 		Engine: o.Engine, Drivers: o.Drivers, Containers: o.Containers, Traffic: o.Traffic, Listeners: o.Listeners,
 	})}
 	mux := http.NewServeMux()
@@ -92,13 +95,13 @@ func Debug(o DebugOptions) http.Handler {
 	return mux
 }
 
-func (d *debugServer) plan(w http.ResponseWriter, r *http.Request) {
+func (d *server) plan(w http.ResponseWriter, r *http.Request) {
 	d.text(w, r, d.Engine.Plan().String())
 }
 
 // report answers with what a look at the kernel found. The header
 // Linkspan-Drift has the number of lines, so that scripts need not count.
-func (d *debugServer) report(look func(context.Context) (desired.Report, error), verb string) http.HandlerFunc {
+func (d *server) report(look func(context.Context) (desired.Report, error), verb string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), looking)
 		defer cancel()
@@ -118,7 +121,7 @@ func (d *debugServer) report(look func(context.Context) (desired.Report, error),
 }
 
 // state prints the model, a record a line, and the plan.
-func (d *debugServer) state(w http.ResponseWriter, r *http.Request) {
+func (d *server) state(w http.ResponseWriter, r *http.Request) {
 	s := d.Engine.Snapshot()
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "revision %d\n\n", s.Revision)
@@ -152,11 +155,11 @@ func printEndpoints(out *bytes.Buffer, s *state.Snapshot, id model.SandboxID) {
 	}
 }
 
-func (d *debugServer) text(w http.ResponseWriter, r *http.Request, text string) {
+func (d *server) text(w http.ResponseWriter, r *http.Request, text string) {
 	d.write(w, r, "text/plain; charset=utf-8", []byte(text))
 }
 
-func (d *debugServer) write(w http.ResponseWriter, r *http.Request, contentType string, body []byte) {
+func (d *server) write(w http.ResponseWriter, r *http.Request, contentType string, body []byte) {
 	w.Header().Set("Content-Type", contentType)
 	if _, err := w.Write(body); err != nil {
 		d.Logger.Debug("answer not written", "op", r.URL.Path, "err", err)

@@ -1,4 +1,4 @@
-package dockerapi
+package private
 
 import (
 	"bytes"
@@ -19,7 +19,7 @@ import (
 
 // ports lists what is published, ordered by host port: who, where, since when,
 // and how much came.
-func (d *debugServer) ports(w http.ResponseWriter, r *http.Request) {
+func (d *server) ports(w http.ResponseWriter, r *http.Request) {
 	t, err := d.reader.Traffic(r.Context())
 	if err != nil {
 		d.Logger.Warn("traffic was not read", "op", "port.ls", "err", err) // the rest is worth showing
@@ -60,7 +60,7 @@ func hostText(b model.PortBinding) string {
 }
 
 // portUsers says who has one host port, in any protocol, and who will want it.
-func (d *debugServer) portUsers(w http.ResponseWriter, r *http.Request) {
+func (d *server) portUsers(w http.ResponseWriter, r *http.Request) {
 	number, err := strconv.ParseUint(r.PathValue("port"), 10, 16)
 	if err != nil || number == 0 {
 		http.Error(w, fmt.Sprintf("invalid port: %q", r.PathValue("port")), http.StatusBadRequest)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/linkspan/linkspan/internal/dockerapi/private"
 	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/inspect"
@@ -16,7 +17,7 @@ import (
 )
 
 // TestDebugDrops: what was dropped is found wherever one looks for it.
-func TestDebugDrops(t *testing.T) {
+func TestPrivateDrops(t *testing.T) {
 	b := newBench(t)
 	b.publishing(t, "1", "web")
 	b.publishing(t, "2", "quiet")
@@ -32,8 +33,8 @@ func TestDebugDrops(t *testing.T) {
 		{Port: "veth0", Kind: facts.DropSource, Packets: 7, Bytes: 1}, // of a container that is gone meanwhile
 	}}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(TrafficMetrics(inspect.New(inspect.Options{Engine: b.engine, Drivers: all.Drivers(), Traffic: reader}), slog.New(slog.DiscardHandler)))
-	h := Debug(DebugOptions{Engine: b.engine, Drivers: all.Drivers(), Metrics: registry, Traffic: reader})
+	registry.MustRegister(private.TrafficMetrics(inspect.New(inspect.Options{Engine: b.engine, Drivers: all.Drivers(), Traffic: reader}), slog.New(slog.DiscardHandler)))
+	h := private.Handler(private.Options{Engine: b.engine, Drivers: all.Drivers(), Metrics: registry, Traffic: reader})
 	get := func(path string) (int, string) {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
@@ -65,7 +66,7 @@ func TestDebugDrops(t *testing.T) {
 
 func checkInspected(t *testing.T, get func(path string) (int, string)) {
 	t.Helper()
-	var endpoints []endpointAnswer
+	var endpoints []private.EndpointAnswer
 	if _, text := get("/linkspan/v1/drops/" + id("1")); json.Unmarshal([]byte(text), &endpoints) != nil || len(endpoints) != 1 {
 		t.Fatalf("inspect: %s", text)
 	}

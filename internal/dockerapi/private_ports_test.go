@@ -11,12 +11,13 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/linkspan/linkspan/internal/dockerapi/private"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 )
 
-func TestDebugPorts(t *testing.T) {
+func TestPrivatePorts(t *testing.T) {
 	b := newBench(t)
 	for i, c := range []struct {
 		name  string
@@ -37,7 +38,7 @@ func TestDebugPorts(t *testing.T) {
 		}
 	}
 	b.inspect.State = &container.State{StartedAt: "2026-01-02T03:04:05.6Z"}
-	h := Debug(DebugOptions{
+	h := private.Handler(private.Options{
 		Engine: b.engine, Containers: b.fakeManager, Metrics: prometheus.NewRegistry(),
 		Traffic: counters{Ports: []facts.PortTraffic{
 			{Protocol: model.TCP, Host: netip.IPv4Unspecified(), First: 8080, Last: 8080, Connections: 12, Packets: 99, Bytes: 34_500_000},

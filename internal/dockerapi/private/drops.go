@@ -1,4 +1,4 @@
-package dockerapi
+package private
 
 import (
 	"bytes"
@@ -19,7 +19,7 @@ import (
 
 // drops lists what port security has dropped: who sent it, where, and what may be
 // done.
-func (d *debugServer) drops(w http.ResponseWriter, r *http.Request) {
+func (d *server) drops(w http.ResponseWriter, r *http.Request) {
 	t, err := d.reader.Traffic(r.Context())
 	if err != nil {
 		http.Error(w, err.Error(), httpkit.StatusOf(err))
@@ -40,24 +40,25 @@ func (d *debugServer) drops(w http.ResponseWriter, r *http.Request) {
 	d.text(w, r, out.String())
 }
 
-// endpointAnswer is what `linkspan port inspect` says of one membership.
-type endpointAnswer struct {
+// EndpointAnswer is what `linkspan port inspect` says of one membership.
+type EndpointAnswer struct {
 	Network, NetworkID  string
 	Interface, HostPort string
 	MAC                 string
 	Addresses           []netip.Addr
-	PortSecurity        securityAnswer
-	Dropped             []dropAnswer
+	PortSecurity        SecurityAnswer
+	Dropped             []DropAnswer
 }
 
-// securityAnswer says how far a port is believed, and from what that follows.
-type securityAnswer struct {
+// SecurityAnswer says how far a port is believed, and from what that follows.
+type SecurityAnswer struct {
 	Setting   driver.PortSecurity // of the endpoint, the network or by default
 	NetAdmin  bool                // of the container
 	Effective string              // "pinned", "capable" or "unchecked"
 }
 
-type dropAnswer struct {
+// DropAnswer is one kind of what was dropped, with the way out.
+type DropAnswer struct {
 	Kind          facts.DropKind
 	What          string // it sends
 	Frames, Bytes uint64
@@ -66,13 +67,13 @@ type dropAnswer struct {
 
 // inspect answers with everything that port security knows of one container, by its
 // name or ID.
-func (d *debugServer) inspect(w http.ResponseWriter, r *http.Request) {
+func (d *server) inspect(w http.ResponseWriter, r *http.Request) {
 	endpoints, err := d.reader.Endpoints(r.Context(), r.PathValue("container"))
 	if err != nil {
 		http.Error(w, err.Error(), httpkit.StatusOf(err))
 		return
 	}
-	answer := []endpointAnswer{}
+	answer := []EndpointAnswer{}
 	for _, e := range endpoints {
 		answer = append(answer, showEndpoint(e))
 	}
@@ -87,14 +88,14 @@ func (d *debugServer) inspect(w http.ResponseWriter, r *http.Request) {
 }
 
 // showEndpoint translates what holds for a port.
-func showEndpoint(e inspect.Endpoint) endpointAnswer {
-	out := endpointAnswer{
+func showEndpoint(e inspect.Endpoint) EndpointAnswer {
+	out := EndpointAnswer{
 		Network: e.Network.Name, NetworkID: string(e.Network.ID), Interface: e.Endpoint.Interface, HostPort: e.Port, MAC: e.Endpoint.MAC,
 		Addresses:    e.Addresses,
-		PortSecurity: securityAnswer{Setting: e.Security, NetAdmin: e.Sandbox.NetAdmin, Effective: e.Effective}, Dropped: []dropAnswer{},
+		PortSecurity: SecurityAnswer{Setting: e.Security, NetAdmin: e.Sandbox.NetAdmin, Effective: e.Effective}, Dropped: []DropAnswer{},
 	}
 	for _, x := range e.Dropped {
-		out.Dropped = append(out.Dropped, dropAnswer{
+		out.Dropped = append(out.Dropped, DropAnswer{
 			Kind: x.Kind, What: driver.Explain(x.Kind), Frames: x.Packets, Bytes: x.Bytes,
 			WayOut: driver.WayOut(x.Kind, e.Security, e.Sandbox.NetAdmin),
 		})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/linkspan/linkspan/internal/dockerapi/private"
 	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/inspect"
@@ -45,8 +46,8 @@ func TestTraffic(t *testing.T) {
 		},
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(TrafficMetrics(inspect.New(inspect.Options{Engine: b.engine, Drivers: all.Drivers(), Traffic: reader}), slog.New(slog.DiscardHandler)))
-	h := Debug(DebugOptions{Engine: b.engine, Drivers: all.Drivers(), Metrics: registry, Traffic: reader})
+	registry.MustRegister(private.TrafficMetrics(inspect.New(inspect.Options{Engine: b.engine, Drivers: all.Drivers(), Traffic: reader}), slog.New(slog.DiscardHandler)))
+	h := private.Handler(private.Options{Engine: b.engine, Drivers: all.Drivers(), Metrics: registry, Traffic: reader})
 	get := func(path string) string {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
@@ -76,34 +77,13 @@ func TestTraffic(t *testing.T) {
 	}
 }
 
-// TestSeriesAreBounded: a container with ports all over the place has no more
-// series than a bound, and nothing it carried is lost.
-func TestSeriesAreBounded(t *testing.T) {
-	var all []inspect.Port
-	for i := range 1000 {
-		b := model.PortBinding{Protocol: model.TCP, Container: model.Port(80), Host: netip.IPv4Unspecified(), HostFirst: uint16(1000 + 2*i)}
-		all = append(all, inspect.Port{Sandbox: model.Sandbox{ID: "1", Name: "many"}, Binding: b, Counts: &facts.PortTraffic{Connections: 1, Bytes: 10}})
-	}
-	series := portSeries(all)
-	var connections, bytes uint64
-	for _, c := range series {
-		connections, bytes = connections+c.Connections, bytes+c.Bytes
-	}
-	if len(series) != maxPortSeries+1 || connections != 1000 || bytes != 10000 {
-		t.Errorf("%d series with %d connections and %d bytes", len(series), connections, bytes)
-	}
-	if rest := series[seriesLabels{"many", "tcp", "", "others"}]; rest.Connections != 1000-maxPortSeries {
-		t.Errorf("the rest: %+v", rest)
-	}
-}
-
 // TestTrafficThatCannotBeRead leaves everything else to be seen.
 func TestTrafficThatCannotBeRead(t *testing.T) {
 	b := newBench(t)
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(TrafficMetrics(inspect.New(inspect.Options{Engine: b.engine, Drivers: all.Drivers(), Traffic: broken{}}), slog.New(slog.DiscardHandler)),
+	registry.MustRegister(private.TrafficMetrics(inspect.New(inspect.Options{Engine: b.engine, Drivers: all.Drivers(), Traffic: broken{}}), slog.New(slog.DiscardHandler)),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "linkspan_things"}, func() float64 { return 1 }))
-	h := Debug(DebugOptions{Engine: b.engine, Drivers: all.Drivers(), Metrics: registry, Traffic: broken{}})
+	h := private.Handler(private.Options{Engine: b.engine, Drivers: all.Drivers(), Metrics: registry, Traffic: broken{}})
 	for path, want := range map[string]string{
 		"/metrics": "200 linkspan_things 1", "/linkspan/v1/ports": "200 HOST", "/linkspan/v1/traffic": "500 no kernel",
 	} {

@@ -1,4 +1,4 @@
-package dockerapi
+package private
 
 import (
 	"bytes"
@@ -24,23 +24,23 @@ func portsText(b model.PortBinding) string {
 	return text
 }
 
-// trafficAnswer is the answer to GET /linkspan/v1/traffic.
-type trafficAnswer struct {
-	Ports    []portAnswer
-	Networks []networkAnswer
-	Drops    []trafficDrops `json:",omitempty"`
+// TrafficAnswer is the answer to GET /linkspan/v1/traffic.
+type TrafficAnswer struct {
+	Ports    []PortAnswer
+	Networks []NetworkAnswer
+	Drops    []TrafficDrops `json:",omitempty"`
 }
 
-// trafficDrops is what port security has dropped of one kind from one container.
-type trafficDrops struct {
+// TrafficDrops is what port security has dropped of one kind from one container.
+type TrafficDrops struct {
 	Container, ContainerID, Network string
 	Kind                            facts.DropKind
 	Frames, Bytes                   uint64
 }
 
-// portAnswer is one published stretch of ports. Connections, Packets and Bytes
+// PortAnswer is one published stretch of ports. Connections, Packets and Bytes
 // are null where they are not counted.
-type portAnswer struct {
+type PortAnswer struct {
 	Container, ContainerID string
 	Protocol               model.Protocol
 	Address, HostPorts     string
@@ -50,23 +50,24 @@ type portAnswer struct {
 	Packets, Bytes         *uint64
 }
 
-type networkAnswer struct {
+// NetworkAnswer is what went over one network.
+type NetworkAnswer struct {
 	Network, Bridge      string
 	InBytes, InPackets   uint64 // to the containers
 	OutBytes, OutPackets uint64 // from the containers
 }
 
 // traffic answers with all counters, exactly.
-func (d *debugServer) traffic(w http.ResponseWriter, r *http.Request) {
+func (d *server) traffic(w http.ResponseWriter, r *http.Request) {
 	t, err := d.reader.Traffic(r.Context())
 	if err != nil {
 		http.Error(w, err.Error(), httpkit.StatusOf(err))
 		return
 	}
 	since := d.reader.Starts(r.Context())
-	answer := trafficAnswer{Ports: []portAnswer{}, Networks: []networkAnswer{}}
+	answer := TrafficAnswer{Ports: []PortAnswer{}, Networks: []NetworkAnswer{}}
 	for _, p := range t.Ports {
-		one := portAnswer{
+		one := PortAnswer{
 			Container: p.Sandbox.Name, ContainerID: string(p.Sandbox.Container), Protocol: p.Binding.Protocol,
 			Address: p.Binding.Host.String(), HostPorts: portsText(p.Binding), ContainerPorts: p.Binding.Container.String(),
 		}
@@ -79,10 +80,10 @@ func (d *debugServer) traffic(w http.ResponseWriter, r *http.Request) {
 		answer.Ports = append(answer.Ports, one)
 	}
 	for _, n := range t.Networks {
-		answer.Networks = append(answer.Networks, networkAnswer{n.Name, n.Bridge, n.InBytes, n.InPackets, n.OutBytes, n.OutPackets})
+		answer.Networks = append(answer.Networks, NetworkAnswer{n.Name, n.Bridge, n.InBytes, n.InPackets, n.OutBytes, n.OutPackets})
 	}
 	for _, x := range t.Drops {
-		answer.Drops = append(answer.Drops, trafficDrops{x.Sandbox.Name, string(x.Sandbox.Container), x.Network.Name, x.Kind, x.Packets, x.Bytes})
+		answer.Drops = append(answer.Drops, TrafficDrops{x.Sandbox.Name, string(x.Sandbox.Container), x.Network.Name, x.Kind, x.Packets, x.Bytes})
 	}
 	var out bytes.Buffer
 	if err := json.NewEncoder(&out).Encode(answer); err != nil {
