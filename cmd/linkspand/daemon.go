@@ -15,6 +15,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/config"
 	"github.com/linkspan/linkspan/internal/containers"
+	"github.com/linkspan/linkspan/internal/containers/netfiles"
 	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/engine"
 	"github.com/linkspan/linkspan/internal/events"
@@ -215,9 +216,11 @@ func (d *daemon) openManager(ctx context.Context) (err error) {
 		Outputs: outputs{d.keeper.Outputs()}, Logs: logs{},
 		Events: &d.events, Drivers: all.Drivers(), Drops: d.kernel, Root: c.DataRoot, ExecRoot: c.ExecRoot, StorageDriver: r.Snapshotter(),
 		Defaults: containers.Defaults{
-			DNS: c.DNS, DNSSearch: c.DNSSearch, DNSOptions: c.DNSOptions, HostGateway: c.HostGatewayIPs,
+			Defaults: netfiles.Defaults{
+				DNS: c.DNS, DNSSearch: c.DNSSearch, DNSOptions: c.DNSOptions, HostGateway: c.HostGatewayIPs,
+				LinkEnvironment: os.Getenv("DOCKER_KEEP_DEPRECATED_LEGACY_LINKS_ENV_VARS") == "1",
+			},
 			LogDriver: c.LogDriver, LogOptions: c.LogOptions, Init: c.Init, ShmSize: c.ShmSize,
-			LinkEnvironment: os.Getenv("DOCKER_KEEP_DEPRECATED_LEGACY_LINKS_ENV_VARS") == "1",
 		},
 		Logger: d.log,
 	})

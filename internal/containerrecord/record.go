@@ -70,6 +70,9 @@ type Link struct {
 	Alias  string
 }
 
+// LinkName is what Docker calls a link: "/container/alias".
+func (r Record) LinkName(l Link) string { return "/" + r.Name + "/" + l.Alias }
+
 // Progress is how far a container's process has come.
 type Progress struct {
 	Running    bool

@@ -43,7 +43,7 @@ func (m *Manager) adopt(ctx context.Context, b *entry, t model.TaskStatus) (bool
 			m.log.Warn("a running container has no network", "container", model.Short(b.id), "op", "container.restore")
 		}
 	}
-	m.files.catchUpFiles(ctx, b)
+	m.files.CatchUp(ctx, b)
 	m.work.Go(func() { m.watch(b, r, exits) })
 	return true, nil
 }

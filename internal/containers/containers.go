@@ -21,7 +21,7 @@
 // is decided by package lifecycle. Who does the rest: registry finds containers, creator
 // makes them, reader tells of them, attacher connects clients, memberships joins
 // networks, launcher and networkDown bring networks up and down, restarts starts again
-// by the policy, netFiles writes hosts and resolv.conf, namespaces joins those of
+// by the policy, package netfiles writes hosts and resolv.conf, namespaces joins those of
 // others, outputs has output logged, sweeper and pendingCleanup remove what is left.
 //
 // Locks. Every container has one entry.opLock, which a verb holds while it
@@ -44,6 +44,7 @@ import (
 	"github.com/linkspan/linkspan/internal/containers/containerfiles"
 	"github.com/linkspan/linkspan/internal/containers/exec"
 	"github.com/linkspan/linkspan/internal/containers/health"
+	"github.com/linkspan/linkspan/internal/containers/netfiles"
 	"github.com/linkspan/linkspan/internal/containers/records"
 	"github.com/linkspan/linkspan/internal/containers/volumes"
 	"github.com/linkspan/linkspan/internal/driver"
@@ -79,19 +80,11 @@ type Options struct {
 
 // Defaults are the daemon's settings for containers that say nothing themselves.
 type Defaults struct {
-	DNS        []netip.Addr
-	DNSSearch  []string
-	DNSOptions []string
-	// HostGateway is what `host-gateway` stands for; empty means the addresses of
-	// the default bridge's gateway.
-	HostGateway []netip.Addr
-	LogDriver   string // "json-file" if empty
-	LogOptions  map[string]string
-	ShmSize     int64 // bytes; 0 means 64 MiB
-	Init        bool
-	// LinkEnvironment gives containers with links the variables that Docker gave
-	// them before version 29.
-	LinkEnvironment bool
+	netfiles.Defaults        // of hosts and resolv.conf
+	LogDriver         string // "json-file" if empty
+	LogOptions        map[string]string
+	ShmSize           int64 // bytes; 0 means 64 MiB
+	Init              bool
 }
 
 // HostFiles are the host's own files that containers' files are made from, and what
@@ -121,7 +114,7 @@ type Manager struct {
 	*attacher
 	*creator
 	*memberships
-	files      *netFiles
+	files      *netfiles.Files
 	launcher   *launcher
 	down       *networkDown
 	restarts   *restarts
@@ -168,7 +161,8 @@ func New(o Options) (*Manager, error) {
 	}
 	m.closed, m.close = context.WithCancel(context.Background())
 	m.volumes, m.dirs = volumes.Store{Root: o.Root}, containerfiles.Dirs{Root: o.Root}
-	m.files = &netFiles{registry: m.registry, dirs: m.dirs, records: m.records, log: o.Logger, defaults: &m.o.Defaults, host: o.Host}
+	m.files = &netfiles.Files{Containers: m.registry, Engine: o.Engine, Records: m.records, Dirs: m.dirs, Defaults: &m.o.Defaults.Defaults, Log: o.Logger,
+		HostResolvConf: o.Host.ResolvConf, HostHosts: o.Host.Hosts, NoIPv6: o.Host.NoIPv6}
 	m.netAdmin = &netAdmin{registry: m.registry, dirs: m.dirs, log: o.Logger}
 	m.cleanups = &pendingCleanup{engine: o.Engine, runtime: o.Containers, dirs: m.dirs, closed: m.closed, work: &m.work, log: o.Logger}
 	m.outputs = &outputs{reader: o.Outputs, logs: o.Logs, dirs: m.dirs, closed: m.closed, log: o.Logger}

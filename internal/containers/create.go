@@ -11,6 +11,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 
 	"github.com/linkspan/linkspan/internal/containers/containerfiles"
+	"github.com/linkspan/linkspan/internal/containers/netfiles"
 	"github.com/linkspan/linkspan/internal/containers/records"
 	"github.com/linkspan/linkspan/internal/containers/volumes"
 	"github.com/linkspan/linkspan/internal/containerspec"
@@ -29,7 +30,7 @@ type creator struct {
 	confinement Confinement // nil leaves the runtime's confinement untold
 	defaults    *Defaults
 	specs       *specs
-	files       *netFiles
+	files       *netfiles.Files
 	outputs     *outputs
 	records     records.Records
 	volumes     volumes.Store
@@ -147,7 +148,7 @@ func (cr *creator) sandbox(rec record) model.Sandbox {
 	sb := model.Sandbox{
 		ID: rec.Sandbox, Container: rec.ID, Name: rec.Name, Mode: model.SandboxOwn,
 		Hostname: rec.Config.Hostname, Domainname: rec.Config.Domainname,
-		DNS: cr.files.resolving(rec), Links: cr.opening(rec.Links), NoIPv6: containerspec.NoIPv6(rec.Host.Sysctls),
+		DNS: cr.files.Resolving(rec.plain()), Links: cr.opening(rec.Links), NoIPv6: containerspec.NoIPv6(rec.Host.Sysctls),
 		NetAdmin: containerspec.NetAdmin(rec.Host),
 	}
 	if rec.mode().IsHost() {

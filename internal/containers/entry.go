@@ -6,7 +6,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/linkspan/linkspan/internal/containerrecord"
 	"github.com/linkspan/linkspan/internal/containers/health"
+	"github.com/linkspan/linkspan/internal/containers/netfiles"
 	"github.com/linkspan/linkspan/internal/containers/streams"
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -18,11 +20,7 @@ type entry struct {
 	opLock  opLock
 	input   *streams.Stdin // for clients attached; outlives runs
 	monitor health.Monitor
-	// files is held while the hosts file is read and written again: links are
-	// changed by the target's operations too, without opLock.
-	files sync.Mutex
-	// usersFiles are files, by path, of which it was said that they are the user's.
-	usersFiles map[string]bool // guarded by files
+	files   netfiles.Lock // not guarded by opLock: links are changed by the target's verbs too
 
 	mu      sync.Mutex
 	rec     record
@@ -58,6 +56,17 @@ func (b *entry) edit(change func(*record)) {
 	defer b.mu.Unlock()
 	change(&b.rec)
 }
+
+// Record returns the record as it is now.
+func (b *entry) Record() containerrecord.Record { return b.snapshot().plain() }
+
+// EditRecord changes the record. The caller holds opLock.
+func (b *entry) EditRecord(change func(*containerrecord.Record)) {
+	b.edit(func(r *record) { change((*containerrecord.Record)(r)) })
+}
+
+// NetFiles returns the lock of the container's hosts and resolv.conf.
+func (b *entry) NetFiles() *netfiles.Lock { return &b.files }
 
 // set replaces the record. The caller holds opLock.
 func (b *entry) set(r record) { b.edit(func(now *record) { *now = r }) }

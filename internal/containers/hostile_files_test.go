@@ -20,7 +20,7 @@ func TestHugeFilesAreTheUsers(t *testing.T) {
 		t.Run(file, func(t *testing.T) {
 			b := newBench(t)
 			var said bytes.Buffer
-			b.files.log = slog.New(slog.NewTextHandler(&said, nil))
+			b.files.Log = slog.New(slog.NewTextHandler(&said, nil))
 			id := b.run("one", nil)
 			path := filepath.Join(b.dirs.Of(model.ContainerID(id)), file)
 			must(t, os.Truncate(path, 1<<42))

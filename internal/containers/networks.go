@@ -7,6 +7,7 @@ import (
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/network"
 
+	"github.com/linkspan/linkspan/internal/containers/netfiles"
 	"github.com/linkspan/linkspan/internal/containers/records"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
@@ -17,7 +18,7 @@ type memberships struct {
 	*registry
 	*announcer
 	engine  Engine
-	files   *netFiles
+	files   *netfiles.Files
 	records records.Records
 }
 
@@ -42,7 +43,7 @@ func (ms *memberships) Connect(ctx context.Context, ref, networkRef string, sett
 	if err != nil || b.current() == nil {
 		return nil //nolint:nilerr // the network went away again, which is its own request
 	}
-	ms.files.refreshFiles(ctx, b, s, "network.connect")
+	ms.files.Refresh(ctx, b, s, "network.connect")
 	ms.sayNetwork(events.ActionConnect, n, b.id)
 	return nil
 }
@@ -72,7 +73,7 @@ func (ms *memberships) Disconnect(ctx context.Context, ref, networkRef string, f
 	if err != nil || absent != nil || b.current() == nil {
 		return err
 	}
-	ms.files.refreshFiles(ctx, b, after, "network.disconnect")
+	ms.files.Refresh(ctx, b, after, "network.disconnect")
 	ms.sayNetwork(events.ActionDisconnect, n, b.id)
 	return nil
 }

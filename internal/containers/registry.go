@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/linkspan/linkspan/internal/containers/netfiles"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -70,6 +71,14 @@ func (reg *registry) acquire(ctx context.Context, ref string) (*entry, error) {
 		return nil, model.Errorf(model.NotFound, "No such container: %s", ref)
 	}
 	return b, nil
+}
+
+// ByID finds a container for those who only know IDs.
+func (reg *registry) ByID(id model.ContainerID) (netfiles.Container, bool) {
+	reg.mu.Lock()
+	defer reg.mu.Unlock()
+	b, ok := reg.entries[id]
+	return b, ok
 }
 
 // all returns every container, the newest first.

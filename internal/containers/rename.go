@@ -43,6 +43,6 @@ func (m *Manager) rename(ctx context.Context, b *entry, name string) error {
 	if err := m.records.Rename(ctx, next.plain()); err != nil {
 		return err
 	}
-	m.files.renameLinks(b.snapshot(), func() { b.set(next) })
+	m.files.RenameLinks(b.Record(), func() { b.set(next) })
 	return nil
 }

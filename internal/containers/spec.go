@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/linkspan/linkspan/internal/containers/containerfiles"
+	"github.com/linkspan/linkspan/internal/containers/netfiles"
 	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -11,7 +12,7 @@ import (
 // specs says what the runtime needs to make containers.
 type specs struct {
 	dirs     containerfiles.Dirs
-	files    *netFiles
+	files    *netfiles.Files
 	defaults *Defaults
 }
 
@@ -42,7 +43,7 @@ func (s *specs) spec(r record, n netns, f containerfiles.Files) model.ContainerS
 func (s *specs) process(r record) model.Process {
 	p := model.Process{
 		Args: slices.Concat(r.Config.Entrypoint, r.Config.Cmd),
-		Env:  slices.Concat(s.files.linkEnvironment(r), r.Config.Env), Dir: r.Config.WorkingDir, User: r.Config.User,
+		Env:  slices.Concat(s.files.LinkEnvironment(r.plain()), r.Config.Env), Dir: r.Config.WorkingDir, User: r.Config.User,
 		ExtraGroups: r.Host.GroupAdd, TTY: r.Config.Tty,
 		Height: r.Host.ConsoleSize[0], Width: r.Host.ConsoleSize[1],
 		Stdin: r.Config.OpenStdin, OOMScoreAdj: r.Host.OomScoreAdj,

@@ -3,18 +3,21 @@ package containers
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/moby/moby/api/types/events"
 
 	"github.com/linkspan/linkspan/internal/containers/containerfiles"
+	"github.com/linkspan/linkspan/internal/containers/netfiles"
 	"github.com/linkspan/linkspan/internal/containers/ocierror"
 	"github.com/linkspan/linkspan/internal/containers/records"
 	"github.com/linkspan/linkspan/internal/containerview"
 	"github.com/linkspan/linkspan/internal/lifecycle"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
+	"github.com/linkspan/linkspan/internal/state"
 )
 
 const (
@@ -79,7 +82,7 @@ type launcher struct {
 	defaults   *Defaults
 	namespaces *namespaces
 	specs      *specs
-	files      *netFiles
+	files      *netfiles.Files
 	netAdmin   *netAdmin
 	outputs    *outputs
 	closed     context.Context // ends with the manager
@@ -119,10 +122,10 @@ func (la *launcher) launch(ctx context.Context, b *entry) (launched, error) {
 	if made != nil {
 		return launched{}, made
 	}
-	if err := la.files.writeFiles(b, where); err != nil {
+	if err := la.files.Write(b, where.owner); err != nil {
 		return launched{}, networkingError(err)
 	}
-	la.files.moveLinksTo(rec)
+	la.files.MoveLinksTo(rec.plain())
 	if err := la.netAdmin.lend(ctx, rec, where.owner); err != nil {
 		return launched{}, networkingError(err)
 	}
@@ -154,7 +157,7 @@ func (la *launcher) sandboxUp(ctx context.Context, r record) error {
 		return nil
 	}
 	up := []ops.Op{ops.StartSandbox(r.Sandbox)}
-	if now := la.files.resolving(r); !sameResolving(la.engine.Snapshot(), r.Sandbox, now) {
+	if now := la.files.Resolving(r.plain()); !sameResolving(la.engine.Snapshot(), r.Sandbox, now) {
 		up = append([]ops.Op{ops.SetResolving(r.Sandbox, now)}, up...) // the host's file has changed
 	}
 	return la.records.Commit(ctx, r.plain(), up...)
@@ -303,4 +306,9 @@ func (n *namespaces) shared(r record) (record, error) {
 		return record{}, model.Errorf(model.Conflict, "cannot join network namespace of a non running container: container %s is %s", other.ID, other.status())
 	}
 	return other, nil
+}
+
+func sameResolving(s *state.Snapshot, id model.SandboxID, r model.Resolving) bool {
+	sb, ok := s.Sandbox(id)
+	return ok && sb.DNS.NDots == r.NDots && slices.Equal(sb.DNS.Servers, r.Servers)
 }
