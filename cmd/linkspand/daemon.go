@@ -16,7 +16,6 @@ import (
 	"github.com/linkspan/linkspan/internal/config"
 	"github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/containers/netfiles"
-	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/engine"
 	"github.com/linkspan/linkspan/internal/events"
 	"github.com/linkspan/linkspan/internal/facts"
@@ -214,7 +213,7 @@ func (d *daemon) openManager(ctx context.Context) (err error) {
 		Engine: d.engine, Containers: r.Containers, Tasks: r.Tasks, Control: r.Tasks, Execs: r.Execs, Confinement: r.Containers, Sizes: r.Containers,
 		Images:  r.Images,
 		Outputs: outputs{d.keeper.Outputs()}, Logs: logs{},
-		Events: &d.events, Drivers: all.Drivers(), Drops: d.kernel, Root: c.DataRoot, ExecRoot: c.ExecRoot, StorageDriver: r.Snapshotter(),
+		Events: &d.events, Drivers: drivers(c), Drops: d.kernel, Root: c.DataRoot, ExecRoot: c.ExecRoot, StorageDriver: r.Snapshotter(),
 		Defaults: containers.Defaults{
 			Defaults: netfiles.Defaults{
 				DNS: c.DNS, DNSSearch: c.DNSSearch, DNSOptions: c.DNSOptions, HostGateway: c.HostGatewayIPs,

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/linkspan/linkspan/internal/config"
+	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/ipam"
 	"github.com/linkspan/linkspan/internal/kernel/machine"
@@ -16,7 +17,7 @@ import (
 func maker(c config.Config) (ops.NetworkMaker, error) {
 	defaults, err := networkDefaults(c.NetworkOptions)
 	m := ops.NetworkMaker{
-		Drivers:  all.Drivers(),
+		Drivers:  drivers(c),
 		Bases:    ipam.DefaultBases(),
 		Host:     ops.HostSettings{Forward4: c.Forward, Forward6: c.Forward, Router: c.NoDrop},
 		Defaults: defaults,
@@ -28,6 +29,11 @@ func maker(c config.Config) (ops.NetworkMaker, error) {
 		}
 	}
 	return m, err
+}
+
+// drivers returns the kinds of networks, as the daemon's settings have them.
+func drivers(c config.Config) driver.Set {
+	return all.With(all.Settings{Publish: driver.PublishPolicy(c.PublishPolicy)})
 }
 
 // bridgeSettings returns what the flags say of the network "bridge".

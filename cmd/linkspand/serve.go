@@ -19,7 +19,6 @@ import (
 	"github.com/linkspan/linkspan/internal/dockerapi"
 	"github.com/linkspan/linkspan/internal/dockerapi/private"
 	"github.com/linkspan/linkspan/internal/dockerapi/system"
-	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/hostports"
 	"github.com/linkspan/linkspan/internal/inspect"
@@ -45,7 +44,7 @@ func (d *daemon) answer(ctx context.Context) error {
 		Machine: func() facts.Machine { return machine.Read(os.DirFS("/")) }, Logger: d.log, Observe: observe,
 	})
 	private := private.Handler(private.Options{
-		Engine: d.engine, Drivers: all.Drivers(), Containers: d.manager, Traffic: d.kernel, Listeners: hostports.Listeners, Metrics: metrics, Logger: d.log,
+		Engine: d.engine, Drivers: drivers(d.config), Containers: d.manager, Traffic: d.kernel, Listeners: hostports.Listeners, Metrics: metrics, Logger: d.log,
 	})
 	var public []net.Listener
 	for _, host := range d.config.Hosts {
@@ -91,7 +90,7 @@ func (d *daemon) register(r *prometheus.Registry) func(route string, status int,
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
 	}, []string{"route", "status"})
 	r.MustRegister(requests, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newQueries(d),
-		private.TrafficMetrics(inspect.New(inspect.Options{Engine: d.engine, Drivers: all.Drivers(), Traffic: d.kernel}), d.log))
+		private.TrafficMetrics(inspect.New(inspect.Options{Engine: d.engine, Drivers: drivers(d.config), Traffic: d.kernel}), d.log))
 	gauge := func(name, help string, value func() float64) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 	}

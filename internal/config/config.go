@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -33,17 +34,19 @@ type Config struct {
 	// (min-api-version); 0: every one there is.
 	OldestAPI int
 
-	Bridge         string // an existing bridge for the default network, or "none"
-	BIP, BIP6      netip.Prefix
-	FixedCIDR      netip.Prefix
-	FixedCIDR6     netip.Prefix
-	Gateway4       netip.Addr
-	Gateway6       netip.Addr
-	IPv6           bool
-	ICC            bool
-	Masquerade     bool
-	PublishIP      netip.Addr // default host address of published ports
-	MTU            int        // bytes; of the default bridge
+	Bridge     string // an existing bridge for the default network, or "none"
+	BIP, BIP6  netip.Prefix
+	FixedCIDR  netip.Prefix
+	FixedCIDR6 netip.Prefix
+	Gateway4   netip.Addr
+	Gateway6   netip.Addr
+	IPv6       bool
+	ICC        bool
+	Masquerade bool
+	PublishIP  netip.Addr // default host address of published ports
+	// PublishPolicy is --publish-policy: "any", "private" or "localhost".
+	PublishPolicy  string
+	MTU            int // bytes; of the default bridge
 	Pools          []Pool
 	NetworkOptions []string // driver=key=value
 	// BridgeDNS is --default-bridge-dns: names work on the default bridge too.
@@ -146,6 +149,7 @@ func (c *Config) define(flags *pflag.FlagSet) (file *string) {
 	flags.BoolVar(&c.ICC, "icc", true, "containers on the default bridge may talk to one another")
 	flags.BoolVar(&c.Masquerade, "ip-masq", true, "the default bridge's traffic leaves under the host's address")
 	flags.Var(addrValue{&c.PublishIP}, "ip", "default host address of published ports")
+	flags.StringVar(&c.PublishPolicy, "publish-policy", "any", "where ports are published that name no address: any, private or localhost")
 	flags.IntVar(&c.MTU, "mtu", 1500, "MTU of the default bridge in bytes")
 	flags.Var(poolsValue{&c.Pools}, "default-address-pool", "base=CIDR,size=BITS: where subnets come from; may be repeated")
 	flags.BoolVar(&c.BridgeDNS, "default-bridge-dns", false, "containers on the default bridge find one another by name")
@@ -212,6 +216,8 @@ func (c Config) finish() (Config, error) {
 		return c, fmt.Errorf("You specified --iptables=false with --icc=false. ICC=false uses iptables to function. Please set --icc or --iptables to true") //nolint:staticcheck // dockerd's words
 	case c.IPv6 && !c.Firewall6 && !c.ICC:
 		return c, fmt.Errorf("You specified --ip6tables=false with --icc=false. ICC=false uses ip6tables to function. Please set --icc or --ip6tables to true") //nolint:staticcheck // dockerd's words
+	case !slices.Contains([]string{"any", "private", "localhost"}, c.PublishPolicy):
+		return c, fmt.Errorf("invalid publish-policy: %q; choose any, private or localhost", c.PublishPolicy)
 	case c.LogDriver != "json-file" && c.LogDriver != "none":
 		return c, fmt.Errorf("logger: no log driver named '%s' is registered", c.LogDriver)
 	case c.MTU < 0:

@@ -70,6 +70,8 @@ func TestRefused(t *testing.T) {
 		{"--bridge-accept-fwmark=0x100000000", "{}", `invalid firewall mark "0x100000000"`},
 		{"", `{"bridge-accept-fwmark": "1/y"}`, `invalid firewall mask "1/y"`},
 		{"--userland-proxy-path=docker-proxy", "{}", "invalid userland-proxy-path: must be an absolute path: docker-proxy"},
+		{"--publish-policy=public", "{}", `invalid publish-policy: "public"; choose any, private or localhost`},
+		{"", `{"publish-policy": ""}`, "invalid publish-policy"},
 		{"--selinux-enabled", "{}", "not supported by this version: --selinux-enabled"},
 		{"", `{"userns-remap": "default"}`, "not supported by this version: --userns-remap"},
 		{"--mtu=1400", `{"mtu": 1300}`, "mtu: (from flag: 1400, from file: 1300)"},

@@ -183,7 +183,7 @@ func furnish(m *Manager) {
 	m.reader = &reader{registry: reg, announcer: say, engine: o.Engine, drivers: o.Drivers, control: o.Control, images: o.Images, sizes: o.Sizes,
 		execs: m.execs, outputs: m.outputs, dirs: m.dirs, storageDriver: o.StorageDriver}
 	m.attacher = &attacher{registry: reg, announcer: say, control: o.Control, outputs: m.outputs, closed: m.closed}
-	m.creator = &creator{registry: reg, announcer: say, engine: o.Engine, runtime: o.Containers, images: o.Images, confinement: o.Confinement,
+	m.creator = &creator{registry: reg, announcer: say, engine: o.Engine, drivers: o.Drivers, runtime: o.Containers, images: o.Images, confinement: o.Confinement,
 		defaults: &m.o.Defaults, specs: m.specs, files: m.files, outputs: m.outputs, records: m.records, volumes: m.volumes, dirs: m.dirs}
 	m.memberships = &memberships{registry: reg, announcer: say, engine: o.Engine, files: m.files, records: m.records}
 	m.launcher = &launcher{engine: o.Engine, records: m.records, dirs: m.dirs, tasks: o.Tasks, runtime: o.Containers, defaults: &m.o.Defaults, namespaces: m.namespaces,

@@ -15,6 +15,7 @@ import (
 	"github.com/linkspan/linkspan/internal/containers/records"
 	"github.com/linkspan/linkspan/internal/containers/volumes"
 	"github.com/linkspan/linkspan/internal/containerspec"
+	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/ids"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
@@ -25,6 +26,7 @@ type creator struct {
 	*registry
 	*announcer
 	engine      Engine
+	drivers     driver.Set
 	runtime     Containers
 	images      Images
 	confinement Confinement // nil leaves the runtime's confinement untold
@@ -72,11 +74,12 @@ func (cr *creator) Create(ctx context.Context, r CreateRequest) (id string, rema
 	if err != nil {
 		return "", nil, err
 	}
+	remarks = ops.PublishRemarks(cr.engine.Snapshot(), cr.drivers, b.rec.Sandbox)
 	cr.mu.Lock()
 	cr.entries[b.id] = b
 	cr.mu.Unlock()
 	cr.say(b, events.ActionCreate)
-	return string(b.id), containerspec.Warnings(r, thisMachine()), nil
+	return string(b.id), append(containerspec.Warnings(r, thisMachine()), remarks...), nil
 }
 
 // buildNamed gives a container its name and makes it. A name that was drawn and that

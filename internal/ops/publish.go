@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/gateway"
 	"github.com/linkspan/linkspan/internal/model"
@@ -51,7 +52,8 @@ type way struct {
 	endpoint model.EndpointID
 	routed   bool       // published ports are reached at the container's own address
 	host     netip.Addr // where to publish what does not say
-	native   bool       // the container has the family itself
+	policy   driver.PublishPolicy
+	native   bool // the container has the family itself
 }
 
 // publisher settles the ports of one sandbox.
@@ -118,7 +120,7 @@ func wayOf(tx Tx, members []gateway.Member, f, to model.Family) (way, error) {
 		return way{}, nil
 	}
 	o, err := p.Publishing(m.Network)
-	return way{open: true, endpoint: m.Endpoint.ID, routed: o.Routed(f), host: o.Host, native: f == to}, err
+	return way{open: true, endpoint: m.Endpoint.ID, routed: o.Routed(f), host: o.Host, policy: o.Policy, native: f == to}, err
 }
 
 // settle chooses host ports for specifications that differ only in the host's
@@ -148,13 +150,15 @@ func (p *publisher) settle(specs []model.PortSpec) error {
 
 // hosts returns the host addresses that a specification stands for. One that
 // does not say stands for its network's default, and that for both families if
-// it is 0.0.0.0.
+// it is 0.0.0.0, as far as the network's policy goes.
 func (p *publisher) hosts(spec model.PortSpec) []netip.Addr {
 	var out []netip.Addr
 	if p.four.open {
 		switch host := spec.Host; {
 		case host.Is4():
 			out = append(out, host)
+		case !host.IsValid() && p.four.host == netip.IPv4Unspecified():
+			out = append(out, p.four.hosts(model.IPv4, p.facts.Host.Addrs)...)
 		case !host.IsValid() && p.four.host.Is4():
 			out = append(out, p.four.host)
 		}
@@ -163,13 +167,22 @@ func (p *publisher) hosts(spec model.PortSpec) []netip.Addr {
 		switch host := spec.Host; {
 		case host.Is6():
 			out = append(out, host)
+		case !host.IsValid() && p.six.host.IsUnspecified():
+			out = append(out, p.six.hosts(model.IPv6, p.facts.Host.Addrs)...)
 		case !host.IsValid() && p.six.host.Is6():
 			out = append(out, p.six.host)
-		case !host.IsValid() && p.six.host.IsUnspecified():
-			out = append(out, netip.IPv6Unspecified())
 		}
 	}
 	return out
+}
+
+// hosts returns where ports are published that could be anywhere in a family, on a host
+// with the addresses own. At the container's own address it makes no difference.
+func (w way) hosts(f model.Family, own []netip.Addr) []netip.Addr {
+	if w.routed {
+		return []netip.Addr{f.Unspecified()}
+	}
+	return w.policy.Hosts(f, own)
 }
 
 func (p *publisher) wayTo(host netip.Addr) way {

@@ -8,11 +8,19 @@ import (
 	"github.com/linkspan/linkspan/internal/driver/null"
 )
 
-// Drivers returns the built-in drivers; the first is that of networks whose user names
-// none.
-func Drivers() driver.Set {
+// Settings are the daemon's words on all networks of a kind.
+type Settings struct {
+	Publish driver.PublishPolicy // where networks publish ports that do not say
+}
+
+// Drivers returns the built-in drivers as they are by default; the first is that of
+// networks whose user names none.
+func Drivers() driver.Set { return With(Settings{}) }
+
+// With returns the built-in drivers, with settings.
+func With(s Settings) driver.Set {
 	return driver.Set{
-		bridge.Driver{},
+		bridge.Driver{Policy: s.Publish},
 		host.Driver{},
 		null.Driver{},
 	}

@@ -43,7 +43,10 @@ var linkLocal = netip.MustParsePrefix("fe80::1/64")
 const driverName = "bridge"
 
 // Driver is the bridge driver.
-type Driver struct{}
+type Driver struct {
+	// Policy is the publish policy of networks that do not say (--publish-policy).
+	Policy driver.PublishPolicy
+}
 
 // Name implements driver.Driver.
 func (Driver) Name() string { return driverName }

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -35,7 +36,8 @@ type publishing struct {
 	mode4, mode6 gatewayMode
 	// host is where ports are published that do not say; 0.0.0.0 is every address
 	// of both families.
-	host netip.Addr
+	host   netip.Addr
+	policy driver.PublishPolicy // empty: the daemon's
 	// trusted are interfaces from which published ports can be reached at the
 	// containers' own addresses too.
 	trusted []string
@@ -71,6 +73,12 @@ func publishingOf(n model.Network) (publishing, error) {
 		}
 		p.host = host.Unmap().WithZone("")
 	}
+	if text := n.Options[driver.OptionPublish]; text != "" {
+		var err error
+		if p.policy, err = driver.ParsePublishPolicy(text); err != nil {
+			return p, err
+		}
+	}
 	for _, name := range strings.FieldsFunc(n.Options[OptionTrusted], func(r rune) bool { return r == ':' }) {
 		if !driver.ValidInterface(name) {
 			return p, driver.Unparsable(OptionTrusted, name, "invalid interface name")
@@ -91,9 +99,11 @@ func parseMode(n model.Network, key, text string) (gatewayMode, error) {
 }
 
 // Publishing implements driver.Publisher.
-func (Driver) Publishing(n model.Network) (driver.Publishing, error) {
+func (d Driver) Publishing(n model.Network) (driver.Publishing, error) {
 	p, err := publishingOf(n)
-	return driver.Publishing{Routed4: p.mode4 == modeRouted, Routed6: p.mode6 == modeRouted, Host: p.host}, err
+	return driver.Publishing{
+		Routed4: p.mode4 == modeRouted, Routed6: p.mode6 == modeRouted, Host: p.host, Policy: cmp.Or(p.policy, d.Policy),
+	}, err
 }
 
 // Publish implements driver.Publisher.

@@ -4,8 +4,22 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/model"
 )
+
+// TestPolicyOfANetwork: its own goes before the daemon's.
+func TestPolicyOfANetwork(t *testing.T) {
+	d := Driver{Policy: driver.PublishLocalhost}
+	for text, want := range map[string]driver.PublishPolicy{"": driver.PublishLocalhost, "any": driver.PublishAny, "private": driver.PublishPrivate} {
+		if p, err := d.Publishing(model.Network{Options: map[string]string{driver.OptionPublish: text}}); err != nil || p.Policy != want {
+			t.Errorf("%q: %q, %v", text, p.Policy, err)
+		}
+	}
+	if _, err := d.Publishing(model.Network{Options: map[string]string{driver.OptionPublish: "all"}}); model.KindOf(err) != model.Invalid {
+		t.Errorf("error %v", err)
+	}
+}
 
 func TestPublishingOf(t *testing.T) {
 	n := model.Network{Options: map[string]string{
