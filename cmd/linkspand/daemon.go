@@ -52,6 +52,8 @@ type daemon struct {
 	networks *networks.Manager
 	images   *images.Manager
 	manager  *containers.Manager
+	// otherFirewall removes what the firewall backend that is not used has left.
+	otherFirewall func(context.Context) error
 	// notifier is for the service manager that started the daemon.
 	notifier notifier
 	// mortal says that containers end with the daemon. It is decided when that ends.
@@ -135,7 +137,7 @@ const instanceLen = 12
 // are always there.
 func (d *daemon) openEngine(ctx context.Context) error {
 	instance := d.store.Instance()[:instanceLen]
-	firewall, err := d.openFirewall(instance)
+	firewall, err := d.openFirewall(ctx, instance)
 	if err != nil {
 		return err
 	}
@@ -163,6 +165,7 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.dropOtherFirewall(ctx)
 	d.running.Store(d.engine)
 	d.later(func(context.Context) error { d.engine.Close(); return nil })
 	d.networks = networks.New(networks.Options{Engine: d.engine, Events: &d.events, Maker: networkMaker, Logger: d.log})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -11,25 +12,64 @@ import (
 	"github.com/linkspan/linkspan/internal/firewall"
 	"github.com/linkspan/linkspan/internal/kernel"
 	"github.com/linkspan/linkspan/internal/kernel/hostfilter"
+	"github.com/linkspan/linkspan/internal/kernel/iptables"
 	"github.com/linkspan/linkspan/internal/kernel/nft"
 )
 
 // openFirewall returns what writes the firewall's rules; something that writes none
 // where the user wants none of either family.
-func (d *daemon) openFirewall(instance string) (kernel.Firewall, error) {
+func (d *daemon) openFirewall(ctx context.Context, instance string) (kernel.Firewall, error) {
 	s := firewallSettings(d.config)
-	backend, err := nft.New(nft.Options{Instance: instance, Logger: d.log, Off4: s.Off4, Off6: s.Off6})
+	withIPTables := d.config.Backend == config.BackendIPTables
+	tables, err := nft.New(nft.Options{Instance: instance, Logger: d.log, Off4: s.Off4, Off6: s.Off6, Beside: withIPTables})
 	if err != nil {
 		return nil, fmt.Errorf("open the firewall: %w", err)
 	}
-	d.later(func(context.Context) error { return backend.Close() })
+	d.later(func(context.Context) error { return tables.Close() })
 	warnOfGaps(s, d.log)
-	if s.Off4 && s.Off6 {
-		return kernel.Unmanaged{Clear: backend.Clear}, nil
+	d.otherFirewall = iptables.Remains{Logger: d.log}.Clean
+	switch {
+	case s.Off4 && s.Off6:
+		return kernel.Unmanaged{Clear: tables.Clear}, nil
+	case withIPTables:
+		return d.openIPTables(ctx, s, tables)
 	}
-	whole := hostfilter.New(backend, hostfilter.Options{IPv4: !s.Off4, IPv6: !s.Off6, Logger: d.log})
+	whole := hostfilter.New(tables, hostfilter.Options{IPv4: !s.Off4, IPv6: !s.Off6, Logger: d.log})
 	d.later(func(context.Context) error { return whole.Close() })
 	return whole, nil
+}
+
+// openIPTables opens the iptables backend. tables has what that cannot say.
+func (d *daemon) openIPTables(ctx context.Context, s firewall.Settings, tables *nft.Backend) (kernel.Firewall, error) {
+	o := iptables.Options{Logger: d.log, Beside: tables, Off4: s.Off4, Off6: s.Off6}
+	if err := tables.Supported(ctx); err != nil {
+		o.Beside = nil
+		d.log.Warn("this kernel has no nf_tables: there is no port security, and containers of networks with icc=false reach one another", "op", "firewall.open", "err", err)
+	}
+	rules, err := iptables.New(ctx, o)
+	if errors.Is(err, iptables.ErrNoCommand) {
+		return nil, fmt.Errorf("firewall-backend is set to iptables: %w: install the package iptables, or set firewall-backend to nftables", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the firewall: %w", err)
+	}
+	d.otherFirewall = func(ctx context.Context) error {
+		return iptables.Remains{Logger: d.log, Off4: s.Off4, Off6: s.Off6}.Neutralise(ctx, rules.Variant())
+	}
+	return rules, nil
+}
+
+// dropOtherFirewall removes what the other backend, or a dockerd that is gone, has left:
+// once our rules stand, so that nothing is open meanwhile. Our rules do not need it, so a
+// failure is only said.
+func (d *daemon) dropOtherFirewall(ctx context.Context) {
+	removed, err := nft.RemoveDockers(ctx)
+	if len(removed) > 0 {
+		d.log.Info("removed tables that a dockerd had left", "op", "firewall.adopt", "tables", removed)
+	}
+	if err := errors.Join(err, d.otherFirewall(ctx)); err != nil {
+		d.log.Warn("rules of another firewall backend are left", "op", "firewall.adopt", "err", err)
+	}
 }
 
 // firewallSettings returns what the flags say of the firewall as a whole.

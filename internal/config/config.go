@@ -6,6 +6,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -60,9 +61,9 @@ type Config struct {
 	// AcceptMark is --bridge-accept-fwmark: bridge networks let in packets with it; nil
 	// if there is none.
 	AcceptMark *Mark
-	Firewall4  bool // --iptables
-	Firewall6  bool // --ip6tables
-	Backend    string
+	Firewall4  bool   // --iptables
+	Firewall6  bool   // --ip6tables
+	Backend    string // BackendNFTables or BackendIPTables
 
 	DNS            []netip.Addr
 	DNSSearch      []string
@@ -96,8 +97,11 @@ type Mark struct {
 // be there.
 const DefaultConfigFile = "/etc/docker/daemon.json"
 
-// backendNFTables is the firewall backend that there is.
-const backendNFTables = "nftables"
+// The firewall backends.
+const (
+	BackendNFTables = "nftables"
+	BackendIPTables = "iptables"
+)
 
 // Parse reads the arguments and the configuration file they lead to.
 func Parse(args []string) (Config, error) {
@@ -161,7 +165,7 @@ func (c *Config) define(flags *pflag.FlagSet) (file *string) {
 	flags.Var(markValue{&c.AcceptMark}, "bridge-accept-fwmark", "mark[/mask] of packets that bridge networks let in")
 	flags.BoolVar(&c.Firewall4, "iptables", true, "write rules of the IPv4 firewall, of either backend")
 	flags.BoolVar(&c.Firewall6, "ip6tables", true, "write rules of the IPv6 firewall, of either backend")
-	flags.StringVar(&c.Backend, "firewall-backend", backendNFTables, "nftables")
+	flags.StringVar(&c.Backend, "firewall-backend", BackendNFTables, "nftables or iptables: whose rules the firewall is written in")
 
 	flags.Var(addrsValue{&c.DNS}, "dns", "DNS server of containers; may be repeated")
 	flags.StringArrayVar(&c.DNSSearch, "dns-search", nil, "search domain of containers; may be repeated")
@@ -191,6 +195,7 @@ func (c Config) finish() (Config, error) {
 	if err := c.Settings.check(); err != nil {
 		return c, err
 	}
+	c.Backend = cmp.Or(c.Backend, BackendNFTables)
 	var err error
 	if c.LogLevel, err = logLevel(c.LogLevel); err != nil {
 		return c, err
@@ -198,9 +203,7 @@ func (c Config) finish() (Config, error) {
 	switch {
 	case c.LogFormat != "text" && c.LogFormat != "json":
 		return c, fmt.Errorf("invalid log format: %s", c.LogFormat)
-	case c.Backend == "iptables":
-		return c, fmt.Errorf("firewall-backend is set to iptables: this version has the nftables backend only; leave the option out or set it to nftables")
-	case c.Backend != backendNFTables && c.Backend != "":
+	case c.Backend != BackendNFTables && c.Backend != BackendIPTables && c.Backend != "":
 		return c, fmt.Errorf(`invalid firewall-backend: allowed values are "iptables" and "nftables"`)
 	case c.Bridge != "" && c.BIP.IsValid():
 		return c, fmt.Errorf("You specified -b & --bip, mutually exclusive options. Please specify only one") //nolint:staticcheck // dockerd's words

@@ -61,7 +61,6 @@ func TestRefused(t *testing.T) {
 		{"", `{"odd": 1}`, "don't match any configuration option: odd"},
 		{"", `{"mtu": {}}`, "mtu: unexpected value"},
 		{"", `{`, "unexpected end of JSON"},
-		{"--firewall-backend=iptables", "{}", "this version has the nftables backend only"},
 		{"--firewall-backend=odd", "{}", `allowed values are "iptables" and "nftables"`},
 		{"--bridge=br0 --bip=10.0.0.1/8", "{}", "You specified -b & --bip"},
 		{"--icc=false --iptables=false", "{}", "You specified --iptables=false with --icc=false"},

@@ -42,8 +42,11 @@ func (idx index) changesOf(deltas []desired.Delta, members *membership) ([]chang
 	if len(failures) > 0 {
 		return nil, failures
 	}
-	out = idx.netChanges(append(out, members.follow(deltas)...))
-	return out, nil
+	out = slices.DeleteFunc(append(out, members.follow(deltas)...), func(c change) bool {
+		_, known := idx[c.element.set] // else another backend has it
+		return !known
+	})
+	return idx.netChanges(out), nil
 }
 
 // netChanges leaves out what is deleted and added again, and sorts the rest.

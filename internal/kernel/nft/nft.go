@@ -49,7 +49,10 @@ type Options struct {
 	// Off4 and Off6 have the packets of a family left alone. Frames are looked after all
 	// the same, whatever they carry.
 	Off4, Off6 bool
-	NetNS      int // descriptor of the network namespace; 0 is the current one
+	// Beside says that another backend decides about packets: the table of family bridge
+	// is made as always, that of family inet has only what iptables cannot say.
+	Beside bool
+	NetNS  int // descriptor of the network namespace; 0 is the current one
 }
 
 // Backend writes policy to one network namespace. Its methods may be called
@@ -78,7 +81,7 @@ func New(o Options) (*Backend, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	shape := shape{instance: o.Instance, off4: o.Off4, off6: o.Off6}
+	shape := shape{instance: o.Instance, off4: o.Off4, off6: o.Off6, beside: o.Beside}
 	tables := shape.tables()
 	return &Backend{tables: tables, idx: indexOf(tables), log: o.Logger, conn: c, shape: shape, members: newMembership()}, nil
 }

@@ -43,6 +43,8 @@ func (t table) String() string {
 		return "table bridge " + t.name
 	case unix.NFPROTO_IPV4:
 		return "table ip " + t.name
+	case unix.NFPROTO_IPV6:
+		return "table ip6 " + t.name
 	}
 	return "table inet " + t.name
 }
@@ -72,6 +74,7 @@ type shape struct {
 	instance   string // of the engine that owns it
 	off4, off6 bool   // families to be left alone
 	accept     *desired.AcceptMark
+	beside     bool // another backend decides about packets
 }
 
 // tables is the skeleton of the ruleset.
@@ -80,7 +83,11 @@ func (s shape) tables() []table {
 	if s.instance != "" {
 		mark = "linkspan:" + s.instance
 	}
-	return []table{s.leaveAlone(inetTable(mark, s.accept)), bridgeTable(mark)}
+	packets := inetTable(mark, s.accept)
+	if s.beside {
+		packets = besideTable(mark)
+	}
+	return []table{s.leaveAlone(packets), bridgeTable(mark)}
 }
 
 // leaveAlone has packets of the families that are not ours to judge pass by.

@@ -19,7 +19,8 @@ import (
 // address and port. Connections are counted where they are translated, which
 // happens once for each; packets and bytes where they are let in. It reads the
 // sets of ports alone, some five microseconds for each port, and costs nothing
-// while nobody asks.
+// while nobody asks. With Options.Beside connections are not counted, and ports that
+// are open without being translated are among the others.
 func (b *Backend) Traffic(ctx context.Context) ([]facts.PortTraffic, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -31,6 +32,9 @@ func (b *Backend) Traffic(ctx context.Context) ([]facts.PortTraffic, error) {
 	}
 	t.sort()
 	for _, s := range mapSets() {
+		if _, known := b.idx[s.name]; !known { // another backend translates
+			return t.all(), nil
+		}
 		if err := b.countLocked(ctx, s.name, func(e seenElement) { t.connect(s, e) }); err != nil {
 			return nil, err
 		}
@@ -148,6 +152,13 @@ func (t tally) connect(s portSet, e seenElement) {
 	}
 	t[at].translated = true
 	t[at].Connections += e.packets
+}
+
+func (t tally) all() (out []facts.PortTraffic) {
+	for _, e := range t {
+		out = append(out, e.PortTraffic)
+	}
+	return out
 }
 
 func (t tally) published() (out []facts.PortTraffic) {
