@@ -63,7 +63,7 @@ func (d *daemon) openIPTables(ctx context.Context, s firewall.Settings, tables *
 // once our rules stand, so that nothing is open meanwhile. Our rules do not need it, so a
 // failure is only said.
 func (d *daemon) dropOtherFirewall(ctx context.Context) {
-	removed, err := nft.RemoveDockers(ctx)
+	removed, err := iptables.RemoveDockersTables(0)
 	if len(removed) > 0 {
 		d.log.Info("removed tables that a dockerd had left", "op", "firewall.adopt", "tables", removed)
 	}

@@ -43,8 +43,6 @@ func (t table) String() string {
 		return "table bridge " + t.name
 	case unix.NFPROTO_IPV4:
 		return "table ip " + t.name
-	case unix.NFPROTO_IPV6:
-		return "table ip6 " + t.name
 	}
 	return "table inet " + t.name
 }
