@@ -16,16 +16,17 @@ import (
 // notice.
 func TestEveryRuleMatters(t *testing.T) {
 	open, guarded := newTracer(t, firewalltest.Rows(false)), newTracer(t, firewalltest.Rows(true))
-	for i, table := range open.tables {
-		for j, chain := range table.chains {
-			switch chain.name {
+	for i, table := range open.Tables {
+		for j, chain := range table.Chains {
+			switch chain.Name {
 			case "output", "input", "sent", chainShut, chainHear, chainHearA, chainHear4, chainHear6:
 				continue // for what the host itself sends and gets: TestBorder
 			case chainMAC, chainHops4, chainHops6: // TestNextHopsAreFew, TestMACsAreFew
 				continue
 			}
-			for k, rule := range chain.rules {
-				switch rule.comment {
+			rules := chain.Rules
+			for k, rule := range rules {
+				switch rule.Comment {
 				case "stays on this host", "within this host": // nothing in the trials does
 					continue
 				case countedDrop: // TestDrops
@@ -46,13 +47,13 @@ func TestEveryRuleMatters(t *testing.T) {
 				case "into an internal network": // TestInternalHoldsForEstablished
 					continue
 				}
-				rest := slices.Concat(chain.rules[:k], chain.rules[k+1:])
-				open.tables[i].chains[j].rules, guarded.tables[i].chains[j].rules = rest, rest
+				rest := slices.Concat(rules[:k], rules[k+1:])
+				open.Tables[i].Chains[j].Rules, guarded.Tables[i].Chains[j].Rules = rest, rest
 				if len(firewalltest.Disagreements(open, guarded)) == 0 {
-					t.Errorf("%s: chain %s: nobody misses rule %d (%s)", table, chain.name, k+1, rule.comment)
+					t.Errorf("%s: chain %s: nobody misses rule %d (%s)", table, chain.Name, k+1, rule.Comment)
 				}
 			}
-			open.tables[i].chains[j].rules, guarded.tables[i].chains[j].rules = chain.rules, chain.rules
+			open.Tables[i].Chains[j].Rules, guarded.Tables[i].Chains[j].Rules = rules, rules
 		}
 	}
 }
@@ -77,22 +78,23 @@ func TestEveryRuleOfTheBorderMatters(t *testing.T) {
 	n := border.NewNetwork(tr)
 	n.Fences = nil
 	forged := border.Forgeries(30000, border.Speakers()...)
-	for i, table := range tr.tables {
-		for j, chain := range table.chains {
-			for k, r := range chain.rules {
-				about := chain.name == chainShut || chain.name == "input" && table.family == unix.NFPROTO_INET ||
-					r.comment == reservedGroup().comment || r.comment == byThePortItself().comment || strings.Contains(r.comment, "translate")
-				if !about || r.comment == "traffic of published ports" {
+	for i, table := range tr.Tables {
+		for j, chain := range table.Chains {
+			rules := chain.Rules
+			for k, r := range rules {
+				about := chain.Name == chainShut || chain.Name == "input" && table.Family == unix.NFPROTO_INET ||
+					r.Comment == reservedGroup().comment || r.Comment == byThePortItself().comment || strings.Contains(r.Comment, "translate")
+				if !about || r.Comment == "traffic of published ports" {
 					continue
 				}
 				n.Passes = func(firewalltest.Place) bool {
-					return chain.name == "prerouting" || table.family == unix.NFPROTO_INET && chain.name != "early"
+					return chain.Name == "prerouting" || table.Family == unix.NFPROTO_INET && chain.Name != "early"
 				}
-				tr.tables[i].chains[j].rules = slices.Concat(chain.rules[:k], chain.rules[k+1:])
+				tr.Tables[i].Chains[j].Rules = slices.Concat(rules[:k], rules[k+1:])
 				if !n.GoesWrong(forged) {
-					t.Errorf("%s: chain %s: nobody misses rule %d (%s)", table, chain.name, k+1, r.comment)
+					t.Errorf("%s: chain %s: nobody misses rule %d (%s)", table, chain.Name, k+1, r.Comment)
 				}
-				tr.tables[i].chains[j].rules = chain.rules
+				tr.Tables[i].Chains[j].Rules = rules
 			}
 		}
 	}
