@@ -19,9 +19,9 @@ const (
 
 // largePackages are folders with more lines than maxPackage still, with how many
 // they may have, and why in docs/adr/0031-three-packages-above-the-bound.md and
-// 0037-a-resolver-in-three-packages.md. The numbers only fall.
+// 0037-three-packages-cut.md. The numbers only fall.
 var largePackages = map[string]int{
-	"internal/containers": 4550,
+	"internal/containers": 4150,
 	"internal/kernel/nft": 4500,
 }
 

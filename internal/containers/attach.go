@@ -8,6 +8,7 @@ import (
 
 	"github.com/moby/moby/api/types/events"
 
+	"github.com/linkspan/linkspan/internal/containers/reader"
 	"github.com/linkspan/linkspan/internal/containers/streams"
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -98,7 +99,7 @@ func attachable(r record) error {
 
 // replay writes what the log has from before the client joined.
 func (at *attacher) replay(ctx context.Context, b *entry, o AttachOptions, until time.Time, s Streams) error {
-	in, err := at.outputs.readLog(b, LogQuery{Until: until, Tail: -1})
+	in, err := reader.OpenLog(at.outputs.logs, at.outputs.dirs, handle{at.announcer, b}, LogQuery{Until: until, Tail: -1})
 	if err != nil {
 		return err
 	}

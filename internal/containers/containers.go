@@ -19,7 +19,7 @@
 //
 // Manager has the verbs that change a life; what becomes of a container after an event
 // is decided by package lifecycle. Who does the rest: registry finds containers, creator
-// makes them, reader tells of them, attacher connects clients, memberships joins
+// makes them, package reader tells of them, attacher connects clients, memberships joins
 // networks, launcher and networkDown bring networks up and down, restarts starts again
 // by the policy, package netfiles writes hosts and resolv.conf, namespaces joins those of
 // others, outputs has output logged, sweeper and pendingCleanup remove what is left.
@@ -45,6 +45,7 @@ import (
 	"github.com/linkspan/linkspan/internal/containers/exec"
 	"github.com/linkspan/linkspan/internal/containers/health"
 	"github.com/linkspan/linkspan/internal/containers/netfiles"
+	"github.com/linkspan/linkspan/internal/containers/reader"
 	"github.com/linkspan/linkspan/internal/containers/records"
 	"github.com/linkspan/linkspan/internal/containers/volumes"
 	"github.com/linkspan/linkspan/internal/driver"
@@ -110,7 +111,7 @@ type Manager struct {
 
 	*registry
 	*announcer
-	*reader
+	*reader.Reader
 	*attacher
 	*creator
 	*memberships
@@ -161,7 +162,7 @@ func New(o Options) (*Manager, error) {
 	}
 	m.closed, m.close = context.WithCancel(context.Background())
 	m.volumes, m.dirs = volumes.Store{Root: o.Root}, containerfiles.Dirs{Root: o.Root}
-	m.files = &netfiles.Files{Containers: m.registry, Engine: o.Engine, Records: m.records, Dirs: m.dirs, Defaults: &m.o.Defaults.Defaults, Log: o.Logger,
+	m.files = &netfiles.Files{Containers: withFiles{m.registry}, Engine: o.Engine, Records: m.records, Dirs: m.dirs, Defaults: &m.o.Defaults.Defaults, Log: o.Logger,
 		HostResolvConf: o.Host.ResolvConf, HostHosts: o.Host.Hosts, NoIPv6: o.Host.NoIPv6}
 	m.netAdmin = &netAdmin{registry: m.registry, dirs: m.dirs, log: o.Logger}
 	m.cleanups = &pendingCleanup{engine: o.Engine, runtime: o.Containers, dirs: m.dirs, closed: m.closed, work: &m.work, log: o.Logger}
@@ -180,8 +181,8 @@ func (m *Manager) Execs() *exec.Execs { return m.execs }
 // furnish gives the manager those who do its verbs.
 func furnish(m *Manager) {
 	o, reg, say := m.o, m.registry, m.announcer
-	m.reader = &reader{registry: reg, announcer: say, engine: o.Engine, drivers: o.Drivers, control: o.Control, images: o.Images, sizes: o.Sizes,
-		execs: m.execs, outputs: m.outputs, dirs: m.dirs, storageDriver: o.StorageDriver}
+	m.Reader = reader.New(reader.Options{Containers: finder{reg, say}, Engine: o.Engine, Drivers: o.Drivers, Control: o.Control, Execs: m.execs, Images: o.Images,
+		Sizes: o.Sizes, Logs: o.Logs, Dirs: m.dirs, StorageDriver: o.StorageDriver})
 	m.attacher = &attacher{registry: reg, announcer: say, control: o.Control, outputs: m.outputs, closed: m.closed}
 	m.creator = &creator{registry: reg, announcer: say, engine: o.Engine, drivers: o.Drivers, runtime: o.Containers, images: o.Images, confinement: o.Confinement,
 		defaults: &m.o.Defaults, specs: m.specs, files: m.files, outputs: m.outputs, records: m.records, volumes: m.volumes, dirs: m.dirs}

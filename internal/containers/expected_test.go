@@ -268,7 +268,7 @@ func TestPruneTellsWhatItFreed(t *testing.T) {
 	b := newBench(t)
 	id := b.create("one", nil)
 	b.create("two", nil)
-	b.sizes = sizes{model.ContainerID(id)}
+	b.reopen(func() { b.sizes = sizes{model.ContainerID(id)} })
 	report, err := b.Prune(ctx, Filters{})
 	must(t, err)
 	if report.SpaceReclaimed != 7 || len(report.ContainersDeleted) != 2 {

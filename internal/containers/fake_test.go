@@ -109,6 +109,7 @@ func unstartable(code int, text string) error {
 
 // bench is a manager on fakes.
 type bench struct {
+	sizes Sizes // of the next open
 	*Manager
 	*events.Bus
 	*exec.Execs
@@ -137,7 +138,7 @@ func (b *bench) open() {
 	b.t.Helper()
 	b.Bus = &events.Bus{}
 	m, err := New(Options{Engine: b.engine, Events: b.Bus, Containers: b.runtime, Tasks: b.runtime, Control: b.runtime, Execs: b.runtime,
-		Images: fakeImages{}, Logs: b.logs, Outputs: b.outputs, Drivers: all.Drivers(), Root: filepath.Join(b.root, "data"),
+		Images: fakeImages{}, Logs: b.logs, Outputs: b.outputs, Drivers: all.Drivers(), Sizes: b.sizes, Root: filepath.Join(b.root, "data"),
 		Host: HostFiles{ResolvConf: filepath.Join(b.root, "resolv.conf"), Hosts: filepath.Join(b.root, "hosts")}})
 	if err != nil {
 		b.t.Fatal(err)

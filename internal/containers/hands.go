@@ -68,49 +68,10 @@ type Control interface {
 // Execs runs additional processes in running containers.
 type Execs = exec.Runtime
 
-// Images is the store of images.
-type Images interface {
-	// Find returns the image of a name, digest, ID or the beginning of an ID; not found
-	// is "No such image: NAME:TAG".
-	Find(ctx context.Context, ref string) (model.Image, error)
-}
-
-// LogEntry is one line, or piece of a long line, that a container wrote.
-type LogEntry struct {
-	Stream string // "stdout" or "stderr"
-	Time   time.Time
-	Text   []byte // with its newline, if the line was complete
-	// Attributes are what the log notes with the line, by name; nil unless asked for.
-	Attributes map[string]string
-}
-
-// LogQuery chooses entries of a log. Zero times are no bounds; Tail below 0 is
-// everything. Follow waits for more until Ended is closed. Details asks for the
-// entries' attributes.
-type LogQuery struct {
-	Since, Until time.Time
-	Tail         int
-	Follow       bool
-	Details      bool
-	Ended        <-chan struct{}
-}
-
-// LogReader yields entries, the oldest first, and then io.EOF.
-type LogReader interface {
-	Next(ctx context.Context) (LogEntry, error)
-	Close() error
-}
-
 // Confinement knows how containers are confined that are not told otherwise.
 type Confinement interface {
 	// SystemPaths returns what is masked and what is read-only.
 	SystemPaths() (masked, readonly []string)
-}
-
-// Logs reads what Outputs has logged.
-type Logs interface {
-	// Read reads the log at path; one that is not there is empty.
-	Read(path string, q LogQuery) (LogReader, error)
 }
 
 // Outputs reads what containers print, logs it, and passes it on to clients. It

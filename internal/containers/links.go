@@ -77,9 +77,7 @@ func (reg *registry) opening(links []link) []model.SandboxLink {
 
 // byID returns the record of a container that is there.
 func (reg *registry) byID(id model.ContainerID) (record, bool) {
-	reg.mu.Lock()
-	b, ok := reg.entries[id]
-	reg.mu.Unlock()
+	b, ok := reg.entry(id)
 	if !ok {
 		return record{}, false
 	}
@@ -159,27 +157,4 @@ func (ms *memberships) RemoveLink(ctx context.Context, name string) error {
 	b.set(rec)
 	ms.files.RemoveLines(b, lines, "container.unlink")
 	return nil
-}
-
-// shownLinks returns a container's links as inspect has them, nil without any.
-func (reg *registry) shownLinks(r record) []string {
-	var out []string
-	for _, l := range r.Links {
-		if target, ok := reg.byID(l.Target); ok {
-			out = append(out, "/"+target.Name+":"+r.plain().LinkName(l))
-		}
-	}
-	return out
-}
-
-// linkedNames returns, by container, the names that links give it.
-func (reg *registry) linkedNames() map[model.ContainerID][]string {
-	out := map[model.ContainerID][]string{}
-	for _, b := range reg.all() {
-		r := b.snapshot()
-		for _, l := range r.Links {
-			out[l.Target] = append(out[l.Target], r.plain().LinkName(l))
-		}
-	}
-	return out
 }

@@ -107,7 +107,7 @@ func TestListSizes(t *testing.T) {
 	b := newBench(t)
 	id := b.create("one", nil)
 	b.create("two", nil)
-	b.sizes = sizes{model.ContainerID(id)}
+	b.reopen(func() { b.sizes = sizes{model.ContainerID(id)} })
 	for _, asked := range []bool{false, true} {
 		list, err := b.List(ctx, ListOptions{All: true, Size: asked})
 		must(t, err)

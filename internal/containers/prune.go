@@ -34,7 +34,7 @@ func (m *Manager) Prune(ctx context.Context, f Filters) (container.PruneReport, 
 		if rec.State.Running || skip {
 			continue
 		}
-		written, _, sizeErr := m.sizeOf(ctx, b)
+		written, _, sizeErr := m.Size(ctx, string(b.id))
 		if sizeErr != nil { // it is only told
 			m.log.Debug("size of a pruned container", "container", model.Short(b.id), "op", "container.prune", "err", sizeErr)
 		}

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/linkspan/linkspan/internal/containers/netfiles"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -73,8 +72,8 @@ func (reg *registry) acquire(ctx context.Context, ref string) (*entry, error) {
 	return b, nil
 }
 
-// ByID finds a container for those who only know IDs.
-func (reg *registry) ByID(id model.ContainerID) (netfiles.Container, bool) {
+// entry finds a container by its whole ID.
+func (reg *registry) entry(id model.ContainerID) (*entry, bool) {
 	reg.mu.Lock()
 	defer reg.mu.Unlock()
 	b, ok := reg.entries[id]

@@ -1,9 +1,8 @@
 package containers
 
 import (
-	"time"
-
 	"github.com/linkspan/linkspan/internal/containers/exec"
+	"github.com/linkspan/linkspan/internal/containers/reader"
 	"github.com/linkspan/linkspan/internal/containers/streams"
 	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/model"
@@ -31,23 +30,6 @@ type RemoveOptions struct {
 	Force, Volumes bool
 }
 
-// ListOptions choose containers. Limit above 0 asks for that many of the newest,
-// running or not.
-type ListOptions struct {
-	All     bool
-	Limit   int
-	Size    bool
-	Filters Filters
-}
-
-// LogOptions choose output. Zero times are no bounds; Tail below 0 is
-// everything. Details adds to each line the attributes that the log notes with it.
-type LogOptions struct {
-	Stdout, Stderr, Follow, Timestamps, Details bool
-	Since, Until                                time.Time
-	Tail                                        int
-}
-
 // AttachOptions say which streams to attach. Logs replays what was written so
 // far; without Stream that is all. DetachKeys empty means ctrl-p,ctrl-q. Ready,
 // if not nil, is called once nothing that the container writes from then on can
@@ -66,3 +48,16 @@ type ExecStart = exec.Start
 
 // refuse is the refusal of a request that cannot be meant.
 func refuse(words string) error { return model.Errorf(model.Invalid, "%s", words) }
+
+// What readers are asked, and what they need; see package reader.
+type (
+	ListOptions = reader.ListOptions
+	LogOptions  = reader.LogOptions
+	Filters     = reader.Filters
+	Images      = reader.Images
+	Sizes       = reader.Sizes
+	Logs        = reader.Logs
+	LogEntry    = reader.LogEntry
+	LogQuery    = reader.LogQuery
+	LogReader   = reader.LogReader
+)

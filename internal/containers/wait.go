@@ -18,13 +18,13 @@ type waiter struct {
 // once if there is no process, next-exit only after a run that ends from now on,
 // removed when the container is gone. Whoever gets the channel misses nothing
 // that happens afterwards. It is closed without a word when ctx ends.
-func (rd *reader) Wait(ctx context.Context, ref string, condition container.WaitCondition) (<-chan container.WaitResponse, error) {
+func (reg *registry) Wait(ctx context.Context, ref string, condition container.WaitCondition) (<-chan container.WaitResponse, error) {
 	switch condition {
 	case "", container.WaitConditionNotRunning, container.WaitConditionNextExit, container.WaitConditionRemoved:
 	default:
 		return nil, model.Errorf(model.Invalid, "invalid condition: %q", condition)
 	}
-	b, err := rd.find(ref)
+	b, err := reg.find(ref)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package containers
+package reader
 
 import "github.com/linkspan/linkspan/internal/query"
 

@@ -1,4 +1,4 @@
-package containers
+package reader
 
 import (
 	"context"
@@ -7,13 +7,12 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
-	"github.com/linkspan/linkspan/internal/containerrecord"
 	"github.com/linkspan/linkspan/internal/containerview"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
 // List returns the containers that o chooses, the newest first.
-func (rd *reader) List(ctx context.Context, o ListOptions) ([]container.Summary, error) {
+func (rd *Reader) List(ctx context.Context, o ListOptions) ([]container.Summary, error) {
 	f := o.Filters
 	if err := f.Check(containerview.Filters()...); err != nil {
 		return nil, err
@@ -31,17 +30,17 @@ func (rd *reader) List(ctx context.Context, o ListOptions) ([]container.Summary,
 		entries = nil // there is no swarm whose tasks they could be
 	}
 	everything := o.All || o.Limit > 0 || f.Has("status") || f.Has("exited")
-	now, linked, view := time.Now(), rd.linkedNames(), rd.view()
+	now, linked, view := time.Now(), linkedNames(rd.o.Containers), rd.view()
 	out := []container.Summary{}
 	for _, b := range entries {
-		rec := b.snapshot()
+		rec := b.Record()
 		if !rec.State.Running && !everything {
 			continue
 		}
-		if !view.Matches(containerrecord.Record(rec), f) {
+		if !view.Matches(rec, f) {
 			continue
 		}
-		one := view.Summary(containerrecord.Record(rec), now)
+		one := view.Summary(rec, now)
 		one.Names = append(one.Names, linked[rec.ID]...)
 		if o.Size {
 			if one.SizeRw, one.SizeRootFs, err = rd.sizeOf(ctx, b); err != nil {
@@ -58,17 +57,17 @@ func (rd *reader) List(ctx context.Context, o ListOptions) ([]container.Summary,
 
 // between returns the containers made before and since those that the filters
 // name.
-func (rd *reader) between(f Filters) ([]*entry, error) {
-	entries := rd.all()
+func (rd *Reader) between(f Filters) ([]Container, error) {
+	entries := rd.o.Containers.All()
 	for _, key := range []string{"before", "since"} {
 		for _, ref := range f[key] {
-			edge, err := rd.find(ref)
+			edge, err := rd.o.Containers.Find(ref)
 			if err != nil {
 				return nil, err
 			}
-			at := edge.snapshot().Created
-			entries = slices.DeleteFunc(entries, func(b *entry) bool {
-				created := b.snapshot().Created
+			at := edge.Record().Created
+			entries = slices.DeleteFunc(entries, func(b Container) bool {
+				created := b.Record().Created
 				return key == "before" && !created.Before(at) || key == "since" && !created.After(at)
 			})
 		}
@@ -77,11 +76,11 @@ func (rd *reader) between(f Filters) ([]*entry, error) {
 }
 
 // ImageUsers returns the containers made from an image; true for those that run.
-func (rd *reader) ImageUsers(id model.ImageID) map[model.ContainerID]bool {
+func (rd *Reader) ImageUsers(id model.ImageID) map[model.ContainerID]bool {
 	out := map[model.ContainerID]bool{}
-	for _, b := range rd.all() {
-		if rec := b.snapshot(); rec.Image == id {
-			out[b.id] = rec.State.Running
+	for _, b := range rd.o.Containers.All() {
+		if rec := b.Record(); rec.Image == id {
+			out[b.ID()] = rec.State.Running
 		}
 	}
 	return out

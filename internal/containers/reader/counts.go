@@ -1,9 +1,9 @@
-package containers
+package reader
 
 // Counts returns how many containers are running, paused and stopped.
-func (rd *reader) Counts() (running, paused, stopped int) {
-	for _, b := range rd.all() {
-		switch s := b.snapshot().State; {
+func (rd *Reader) Counts() (running, paused, stopped int) {
+	for _, b := range rd.o.Containers.All() {
+		switch s := b.Record().State; {
 		case s.Paused:
 			paused++
 		case s.Running:

@@ -1,4 +1,4 @@
-package containers
+package reader
 
 import (
 	"context"
@@ -15,21 +15,21 @@ type Sizes interface {
 
 // Size returns the bytes that a container has written, and those of all that it sees.
 // Volumes are not counted.
-func (rd *reader) Size(ctx context.Context, ref string) (written, all int64, err error) {
-	b, err := rd.find(ref)
+func (rd *Reader) Size(ctx context.Context, ref string) (written, all int64, err error) {
+	b, err := rd.o.Containers.Find(ref)
 	if err != nil {
 		return 0, 0, err
 	}
 	return rd.sizeOf(ctx, b)
 }
 
-func (rd *reader) sizeOf(ctx context.Context, b *entry) (written, all int64, err error) {
-	if rd.sizes == nil {
+func (rd *Reader) sizeOf(ctx context.Context, b Container) (written, all int64, err error) {
+	if rd.o.Sizes == nil {
 		return 0, 0, nil
 	}
-	written, image, err := rd.sizes.LayerSizes(ctx, b.id)
+	written, image, err := rd.o.Sizes.LayerSizes(ctx, b.ID())
 	if model.KindOf(err) == model.NotFound { // not started yet, or just removed
-		i, err := rd.images.Find(ctx, string(b.snapshot().Image))
+		i, err := rd.o.Images.Find(ctx, string(b.Record().Image))
 		if err != nil {
 			return 0, 0, nil //nolint:nilerr // the image is gone too
 		}

@@ -1,11 +1,11 @@
-package containers
+package reader
 
 // IsTTY tells whether the container has a terminal: its output is then not
 // framed into streams.
-func (rd *reader) IsTTY(ref string) (bool, error) {
-	b, err := rd.find(ref)
+func (rd *Reader) IsTTY(ref string) (bool, error) {
+	b, err := rd.o.Containers.Find(ref)
 	if err != nil {
 		return false, err
 	}
-	return b.snapshot().Config.Tty, nil
+	return b.Record().Config.Tty, nil
 }

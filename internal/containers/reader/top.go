@@ -1,4 +1,4 @@
-package containers
+package reader
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 // Top lists a container's processes as ps does with args, read from /proc: nothing is
 // executed for it. Without args it is `ps -ef`. Errors: those of ps.Parse, and Conflict
 // if the container does not run.
-func (rd *reader) Top(ctx context.Context, ref string, args []string) (container.TopResponse, error) {
+func (rd *Reader) Top(ctx context.Context, ref string, args []string) (container.TopResponse, error) {
 	if len(args) == 0 {
 		args = []string{"-ef"}
 	}
@@ -22,14 +22,14 @@ func (rd *reader) Top(ctx context.Context, ref string, args []string) (container
 	if err != nil {
 		return container.TopResponse{}, err
 	}
-	b, err := rd.find(ref)
+	b, err := rd.o.Containers.Find(ref)
 	if err != nil {
 		return container.TopResponse{}, err
 	}
-	if b.current() == nil {
-		return container.TopResponse{}, notRunning(b.id)
+	if b.Ended() == nil {
+		return container.TopResponse{}, b.NotRunning()
 	}
-	pids, err := rd.control.Pids(ctx, b.id)
+	pids, err := rd.o.Control.Pids(ctx, b.ID())
 	if err != nil {
 		return container.TopResponse{}, err
 	}
@@ -48,6 +48,6 @@ func (rd *reader) Top(ctx context.Context, ref string, args []string) (container
 			out.Processes = append(out.Processes, format.Row(p, host))
 		}
 	}
-	rd.say(b, events.ActionTop)
+	b.Say(events.ActionTop)
 	return out, nil
 }
