@@ -167,9 +167,7 @@ func canonicalWire(t *testing.T, escaped string) string {
 		if at > 0 {
 			out = append(out, '.')
 		}
-		for _, c := range wire[at+1 : at+1+int(wire[at])] {
-			out = append(out, c)
-		}
+		out = append(out, wire[at+1:at+1+int(wire[at])]...)
 	}
 	return message.Canonical(string(out))
 }
