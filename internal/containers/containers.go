@@ -42,6 +42,7 @@ import (
 	"sync/atomic"
 
 	"github.com/linkspan/linkspan/internal/containers/containerfiles"
+	"github.com/linkspan/linkspan/internal/containers/dropwatch"
 	"github.com/linkspan/linkspan/internal/containers/exec"
 	"github.com/linkspan/linkspan/internal/containers/health"
 	"github.com/linkspan/linkspan/internal/containers/netfiles"
@@ -67,8 +68,8 @@ type Options struct {
 	Outputs     Outputs
 	Logs        Logs
 	Events      Publisher
-	Drivers     driver.Set // the kinds of networks there are
-	Drops       DropReader // nil: nobody is told why frames are dropped
+	Drivers     driver.Set       // the kinds of networks there are
+	Drops       dropwatch.Reader // nil: nobody is told why frames are dropped
 
 	Root     string // data root: containers/ and volumes/ are below it
 	ExecRoot string
@@ -119,7 +120,7 @@ type Manager struct {
 	launcher   *launcher
 	down       *networkDown
 	restarts   *restarts
-	dropWatch  *dropWatch
+	dropWatch  *dropwatch.Watch
 	sweeper    *sweeper
 	netAdmin   *netAdmin
 	cleanups   *pendingCleanup
@@ -191,6 +192,6 @@ func furnish(m *Manager) {
 		specs: m.specs, files: m.files, netAdmin: m.netAdmin, outputs: m.outputs, closed: m.closed}
 	m.down = &networkDown{engine: o.Engine, records: m.records, closed: m.closed, work: &m.work, log: o.Logger}
 	m.restarts = &restarts{registry: reg, host: &m.o.Host, next: m.next, start: m.start, closed: m.closed, work: &m.work, log: o.Logger}
-	m.dropWatch = &dropWatch{engine: o.Engine, drivers: o.Drivers, drops: o.Drops, closed: m.closed, log: o.Logger}
+	m.dropWatch = dropwatch.New(dropwatch.Options{Engine: o.Engine, Drivers: o.Drivers, Drops: o.Drops, Log: o.Logger})
 	m.sweeper = &sweeper{registry: reg, tasks: o.Tasks, runtime: o.Containers, outputs: o.Outputs, dirs: m.dirs, log: o.Logger}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkspan/linkspan/internal/containers/dropwatch"
 	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
@@ -16,7 +17,7 @@ import (
 func TestDropHints(t *testing.T) {
 	b := newBench(t)
 	var out bytes.Buffer
-	b.dropWatch.log = slog.New(slog.NewTextHandler(&out, nil))
+	watch := dropwatch.New(dropwatch.Options{Engine: b.engine, Drivers: all.Drivers(), Log: slog.New(slog.NewTextHandler(&out, nil))})
 	id := b.run("spoofer", nil)
 	other := b.run("other", withNetAdmin)
 	port := func(id string) string {
@@ -31,11 +32,11 @@ func TestDropHints(t *testing.T) {
 	source := func(id string, frames uint64) facts.PortDrops {
 		return facts.PortDrops{Port: port(id), Kind: facts.DropSource, Packets: frames, Bytes: frames * 60}
 	}
-	h, at := newHints(), time.Now()
+	at := time.Now()
 	lines := func(what string, want int, drops ...facts.PortDrops) {
 		t.Helper()
 		out.Reset()
-		b.dropWatch.hint(h, at, drops)
+		watch.Tell(at, drops)
 		if got := strings.Count(out.String(), "level=WARN"); got != want {
 			t.Errorf("%s: %d lines, want %d:\n%s", what, got, want, out.String())
 		}

@@ -59,7 +59,7 @@ func (m *Manager) Restore(ctx context.Context) error {
 	m.netAdmin.reviewNetAdmin(ctx, "container.restore") // before anything is started
 	m.restoreAll(ctx, tasks)
 	m.sweeper.keepOutputs(ctx, tasks)
-	m.work.Go(m.dropWatch.watchDrops)
+	m.work.Go(func() { m.dropWatch.Run(m.closed) })
 	return nil
 }
 
