@@ -64,6 +64,7 @@ var layers = map[string][]string{
 	"internal/output":             {words, "internal/limits", "internal/output"},
 	"internal/portsocket":         {words, "internal/limits", "internal/portsocket", "internal/hostports/bindguard"},
 	"internal/hostports":          {words, "internal/limits", "internal/portsocket", "internal/hostports"},
+	"internal/firewalld":          {words},
 	"internal/userproxy":          {words, "internal/limits", "internal/portsocket", "internal/userproxy"},
 
 	// for all hubs: what they say to whoever listens, and the IDs they draw
@@ -229,6 +230,7 @@ var oneDoor = map[string][]string{
 	"os/exec":                               {"internal/process", "internal/runtime", "internal/kernel/iptables", "internal/kernel/hostfilter", "internal/kernel/firewalltest", "internal/keeper", "internal/portsocket/porttest", "lab", "demo"},
 	"golang.org/x/sys/unix":                 {"internal/kernel", "internal/store", "internal/resolver", "internal/process", "internal/runtime", "internal/output", "internal/portsocket", "internal/hostports", "internal/userproxy", "lab"},
 	"go.etcd.io/bbolt":                      {"internal/store"},
+	"github.com/godbus/dbus":                {"internal/firewalld"},
 	"github.com/miekg/dns":                  {"internal/resolver", "lab"},
 	"github.com/docker/cli":                 {"internal/cli"},
 	"github.com/moby/moby/api":              {"internal/events", "internal/networks", "internal/images", "internal/inspect", "internal/containerspec", "internal/containerrecord", "internal/containerview", "internal/containers", "internal/dockerapi"},

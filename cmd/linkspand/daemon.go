@@ -19,6 +19,7 @@ import (
 	"github.com/linkspan/linkspan/internal/engine"
 	"github.com/linkspan/linkspan/internal/events"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/firewalld"
 	"github.com/linkspan/linkspan/internal/images"
 	"github.com/linkspan/linkspan/internal/keeper"
 	"github.com/linkspan/linkspan/internal/kernel"
@@ -50,8 +51,10 @@ type daemon struct {
 	runtime  *runtime.Runtime
 	events   events.Bus
 	networks *networks.Manager
-	images   *images.Manager
-	manager  *containers.Manager
+	// zones is nil where no rules are wanted.
+	zones   *firewalld.Firewalld
+	images  *images.Manager
+	manager *containers.Manager
 	// otherFirewall removes what the firewall backend that is not used has left.
 	otherFirewall func(context.Context) error
 	// notifier is for the service manager that started the daemon.
@@ -158,7 +161,7 @@ func (d *daemon) openEngine(ctx context.Context) error {
 		return err
 	}
 	d.engine, err = engine.Open(ctx, engine.Options{
-		Store: d.store, Hands: []engine.Hand{k, d.keeper}, PortReserver: d.keeper, Networks: networkMaker, Logger: d.log,
+		Store: d.store, Hands: append([]engine.Hand{k, d.keeper}, d.openZones()...), PortReserver: d.keeper, Networks: networkMaker, Logger: d.log,
 		Observer: observer{k, uniqueLocal(d.store.Instance()), ownPorts(d.config.Hosts)}, Reached: reached,
 		Firewall: firewallSettings(d.config),
 	})

@@ -117,7 +117,9 @@ func count[T any](seq func(yield func(T) bool)) float64 {
 // shown is what the daemon says of its settings.
 func (d *daemon) shown() system.Settings {
 	s := d.settings.Load()
+	running, reloaded := d.firewalldState()
 	return system.Settings{
+		Firewalld: running, FirewallReloaded: reloaded,
 		Debug: levelOf(d.config, *s) <= slog.LevelDebug, Labels: s.Labels, LiveRestore: s.LiveRestore,
 		InsecureRegistries: s.InsecureRegistries, RegistryMirrors: s.RegistryMirrors,
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/system"
@@ -61,6 +62,25 @@ func TestInfoShowsTheSettingsInUse(t *testing.T) {
 	if !i.Debug || !i.LiveRestoreEnabled || strings.Join(i.Labels, " ") != "a=b" || registries.IndexConfigs["h.test:5000"] == nil || registries.IndexConfigs["h.test:5000"].Secure ||
 		registries.InsecureRegistryCIDRs[2].String() != "10.0.0.0/8" || strings.Join(registries.Mirrors, " ") != "https://m.test/" {
 		t.Errorf("%+v %+v", i, registries)
+	}
+}
+
+// TestInfoNamesTheFirewalls: that which is written, and the one that it stands beside.
+func TestInfoNamesTheFirewalls(t *testing.T) {
+	b := newBench(t)
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, c := range []struct {
+		settings daemon.Settings
+		want     string
+	}{
+		{daemon.Settings{}, `{"Driver":"nftables"}`},
+		{daemon.Settings{Firewalld: true}, `{"Driver":"nftables+firewalld"}`},
+		{daemon.Settings{Firewalld: true, FirewallReloaded: at}, `{"Driver":"nftables+firewalld","Info":[["ReloadedAt","2026-01-02T03:04:05Z"]]}`},
+	} {
+		b.with(func(o *Options) { o.Settings = func() daemon.Settings { return c.settings } })
+		if got := b.ask("GET", "/info", "").Body.String(); !strings.Contains(got, `"FirewallBackend":`+c.want) {
+			t.Errorf("%+v: %s is not in %s", c.settings, c.want, got)
+		}
 	}
 }
 

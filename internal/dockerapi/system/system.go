@@ -89,6 +89,10 @@ type Settings struct {
 	LiveRestore        bool
 	InsecureRegistries []string // hosts, with or without a port, and subnets
 	RegistryMirrors    []string
+	// Firewalld says that firewalld runs on this host; FirewallReloaded is when it was
+	// last seen to reload, zero if never.
+	Firewalld        bool
+	FirewallReloaded time.Time
 }
 
 // AddressPool is where subnets are cut from, each with Size bits.
@@ -199,6 +203,18 @@ func (a *api) hostInfo(host facts.Machine) system.Info {
 	return info
 }
 
+// firewallInfo says which firewall is written, and beside which.
+func firewallInfo(own Info, now Settings) *system.FirewallInfo {
+	f := &system.FirewallInfo{Driver: own.FirewallBackend}
+	if now.Firewalld {
+		f.Driver += "+firewalld"
+	}
+	if !now.FirewallReloaded.IsZero() {
+		f.Info = [][2]string{{"ReloadedAt", now.FirewallReloaded.Format(time.RFC3339)}}
+	}
+	return f
+}
+
 // describe fills in what is the daemon's.
 func (a *api) describe(info *system.Info) {
 	own, settings := a.Info, Settings{}
@@ -227,7 +243,7 @@ func (a *api) describe(info *system.Info) {
 			Namespaces: system.ContainerdNamespaces{Containers: "linkspan", Plugins: "linkspan"}}
 	}
 	info.Swarm = swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive, RemoteManagers: []swarm.Peer{}}
-	info.FirewallBackend = &system.FirewallInfo{Driver: own.FirewallBackend}
+	info.FirewallBackend = firewallInfo(own, settings)
 	for _, p := range own.Pools {
 		info.DefaultAddressPools = append(info.DefaultAddressPools, system.NetworkAddressPool{Base: p.Base, Size: p.Size})
 	}
