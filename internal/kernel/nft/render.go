@@ -57,6 +57,19 @@ func render(row desired.Row) ([]element, error) {
 	return nil, model.Errorf(model.NotImplemented, "nftables cannot express %q", row)
 }
 
+// Elements returns where in our sets a policy row stands: the name of a set, and a key in it.
+// Rows that cannot be rendered stand nowhere.
+func Elements(row desired.Row) (out [][2]string) {
+	elements, err := render(row)
+	if err != nil {
+		return nil
+	}
+	for _, e := range elements {
+		out = append(out, [2]string{e.set, e.key})
+	}
+	return out
+}
+
 func renderIsolate(r desired.BridgePolicy) ([]element, error) {
 	bridge, err := nameKey(r.Bridge)
 	if err != nil {

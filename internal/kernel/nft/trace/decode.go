@@ -1,6 +1,8 @@
 package trace
 
 import (
+	"encoding/binary"
+
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -52,6 +54,9 @@ func expression(family byte, b []byte) (e expr.Any, name string) {
 	}
 	if e = empty(name); e == nil {
 		return nil, name
+	}
+	if read, ok := readOwn(e, data); ok { // of these the library cannot read all
+		return read, name
 	}
 	if err := expr.Unmarshal(family, data, e); err != nil {
 		return nil, name
@@ -168,4 +173,76 @@ func readValue(ad *netlink.AttributeDecoder) (value string, verdict *expr.Verdic
 		return ad.Err()
 	})
 	return value, verdict
+}
+
+// Attributes of byteorder expressions (linux/netfilter/nf_tables.h).
+const (
+	nftaByteorderSreg = 1
+	nftaByteorderDreg = 2
+	nftaByteorderOp   = 3
+	nftaByteorderLen  = 4
+	nftaByteorderSize = 5
+)
+
+// readOwn reads expressions of some kinds; ok is false for all others. nil is one that
+// cannot be read.
+func readOwn(e expr.Any, data []byte) (read expr.Any, ok bool) {
+	var visit func(ad *netlink.AttributeDecoder)
+	switch e := e.(type) {
+	case *expr.Ct:
+		visit = func(ad *netlink.AttributeDecoder) { readCt(e, ad) }
+	case *expr.Rt:
+		visit = func(ad *netlink.AttributeDecoder) {
+			switch ad.Type() {
+			case unix.NFTA_RT_KEY:
+				e.Key = expr.RtKey(ad.Uint32())
+			case unix.NFTA_RT_DREG:
+				e.Register = ad.Uint32()
+			}
+		}
+	case *expr.Byteorder:
+		visit = func(ad *netlink.AttributeDecoder) { readByteorder(e, ad) }
+	default:
+		return nil, false
+	}
+	ad, err := netlink.NewAttributeDecoder(data)
+	if err != nil {
+		return nil, true
+	}
+	ad.ByteOrder = binary.BigEndian
+	for ad.Next() {
+		visit(ad)
+	}
+	if ad.Err() != nil {
+		return nil, true
+	}
+	return e, true
+}
+
+func readCt(e *expr.Ct, ad *netlink.AttributeDecoder) {
+	switch ad.Type() {
+	case unix.NFTA_CT_KEY:
+		e.Key = expr.CtKey(ad.Uint32())
+	case unix.NFTA_CT_DREG:
+		e.Register = ad.Uint32()
+	case unix.NFTA_CT_SREG:
+		e.Register, e.SourceRegister = ad.Uint32(), true
+	case unix.NFTA_CT_DIRECTION:
+		e.Direction = uint32(ad.Uint8())
+	}
+}
+
+func readByteorder(e *expr.Byteorder, ad *netlink.AttributeDecoder) {
+	switch ad.Type() {
+	case nftaByteorderSreg:
+		e.SourceRegister = ad.Uint32()
+	case nftaByteorderDreg:
+		e.DestRegister = ad.Uint32()
+	case nftaByteorderOp:
+		e.Op = expr.ByteorderOp(ad.Uint32())
+	case nftaByteorderLen:
+		e.Len = ad.Uint32()
+	case nftaByteorderSize:
+		e.Size = ad.Uint32()
+	}
 }

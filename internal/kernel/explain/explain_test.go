@@ -1,0 +1,172 @@
+package explain
+
+import (
+	"net/netip"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/kernel"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest/namespaces"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest/published"
+	"github.com/linkspan/linkspan/internal/kernel/nft"
+	"github.com/linkspan/linkspan/internal/kernel/nft/trace"
+)
+
+var backend = firewalltest.Backend{Open: func(t testing.TB, host *namespaces.Namespace) kernel.Firewall {
+	t.Helper()
+	b, err := nft.New(nft.Options{Instance: "test", NetNS: host.FD()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}}
+
+// asked is a question, and what the answer must have.
+type asked struct {
+	what     string
+	rules    string // commands that an administrator has given before, one a line
+	from     string // empty: the host
+	to       string
+	icmp     bool
+	outcome  facts.Outcome
+	arrives  string // to
+	decides  string // in the step that decides, if there is one
+	row      string // in a row of a step
+	wayOut   string // in the step that decides
+	mentions string // in some step
+}
+
+func questions() []asked {
+	const web = "10.1.0.11:80"
+	return []asked{
+		{what: "published, from outside", from: "192.0.2.2", to: "192.0.2.1:8080", outcome: facts.OutcomeAccepted, arrives: web, row: "publish tcp 0.0.0.0 8080"},
+		{what: "published, IPv6", from: "2001:db8::2", to: "[2001:db8::1]:8080", outcome: facts.OutcomeAccepted, arrives: "[fd01::11]:80"},
+		{what: "published, from localhost", to: "127.0.0.1:8080", outcome: facts.OutcomeAccepted, arrives: web, mentions: "masquerade"},
+		{what: "published on localhost, from outside", from: "192.0.2.2", to: "192.0.2.1:8082", outcome: facts.OutcomeAccepted, arrives: "192.0.2.1:8082", mentions: "for this host"},
+		{what: "a range", from: "192.0.2.2", to: "192.0.2.1:80", outcome: facts.OutcomeAccepted, arrives: web, row: "publish tcp 0.0.0.0 78"},
+		{what: "direct to a container", from: "192.0.2.2", to: web, outcome: facts.OutcomeDropped, decides: "drop", row: "bridge br-a", wayOut: "--allow-direct-routing"},
+		{what: "direct, ping", from: "192.0.2.2", to: web, icmp: true, outcome: facts.OutcomeDropped, decides: "drop"},
+		{what: "127.0.0.1 from a container", from: "10.1.0.11", to: "127.0.0.1:8080", outcome: facts.OutcomeDropped, decides: "drop", wayOut: "this host alone"},
+		{what: "out of the network", from: "10.1.0.11", to: "192.0.2.2:80", outcome: facts.OutcomeAccepted, arrives: "192.0.2.2:80", mentions: "masquerade"},
+		{what: "a container's forged source", from: "10.1.0.99", to: "192.0.2.1:8080", outcome: facts.OutcomeUnknown, mentions: "port security"},
+
+		{what: "a foreign chain that drops", rules: "nft add table inet admin\nnft add chain inet admin f { type filter hook forward priority 10; }\nnft add rule inet admin f meta l4proto tcp ct original proto-dst 8080 drop",
+			from: "192.0.2.2", to: "192.0.2.1:8080", outcome: facts.OutcomeDropped, decides: "ct original proto-dst 8080 drop"},
+		{what: "a foreign policy", rules: "nft add table ip admin\nnft add chain ip admin f { type filter hook forward priority -5; policy drop; }",
+			from: "192.0.2.2", to: "192.0.2.1:8080", outcome: facts.OutcomeDropped, decides: "policy drop"},
+		{what: "a foreign chain without a part in it", rules: "nft add table inet admin\nnft add chain inet admin f { type filter hook forward priority 10; }\nnft add rule inet admin f tcp dport { 22, 443 } drop",
+			from: "192.0.2.2", to: "192.0.2.1:8080", outcome: facts.OutcomeAccepted, mentions: "no rule matches"},
+		{what: "a set and a verdict map", rules: "nft add table inet admin\nnft add set inet admin bad { type ipv4_addr; flags interval; elements = { 192.0.2.0/24 } }\n" +
+			"nft add chain inet admin c\nnft add rule inet admin c ip saddr @bad drop\n" +
+			"nft add chain inet admin f { type filter hook forward priority 10; }\nnft add rule inet admin f iifname vmap { \"eth0\" : jump c }",
+			from: "192.0.2.2", to: "192.0.2.1:8080", outcome: facts.OutcomeDropped, decides: "ip saddr @bad drop"},
+		{what: "a rule in doubt", rules: "nft add table inet admin\nnft add chain inet admin f { type filter hook forward priority 10; }\nnft add rule inet admin f meta hour \"08:00\"-\"09:00\" drop",
+			from: "192.0.2.2", to: "192.0.2.1:8080", outcome: facts.OutcomeUnknown, mentions: "drop"},
+		{what: "a rule in doubt that cannot match", rules: "nft add table inet admin\nnft add chain inet admin f { type filter hook forward priority 10; }\nnft add rule inet admin f meta hour \"08:00\"-\"09:00\" udp dport 53 drop",
+			from: "192.0.2.2", to: "192.0.2.1:8080", outcome: facts.OutcomeAccepted},
+		{what: "dropped in any case", rules: "nft add table inet admin\nnft add chain inet admin f { type filter hook forward priority 10; }\nnft add rule inet admin f meta hour \"08:00\"-\"09:00\" drop\nnft add rule inet admin f drop",
+			from: "192.0.2.2", to: "192.0.2.1:8080", outcome: facts.OutcomeDropped},
+		{what: "somebody else's translation", rules: "nft add table ip admin\nnft add chain ip admin p { type nat hook prerouting priority -110; }\nnft add rule ip admin p tcp dport 8080 dnat to 10.1.0.11:99",
+			from: "192.0.2.2", to: "192.0.2.1:8080", outcome: facts.OutcomeAccepted, arrives: "10.1.0.11:99"},
+		{what: "DOCKER-USER by iptables", rules: "iptables -N DOCKER-USER\niptables -A FORWARD -j DOCKER-USER\niptables -A DOCKER-USER -i eth0 ! -s 198.51.100.0/24 -j DROP",
+			from: "192.0.2.2", to: "192.0.2.1:8080", outcome: facts.OutcomeDropped, decides: `iifname "eth0" ip saddr != 198.51.100.0/24 drop`},
+		{what: "iptables, by the port that was dialled", rules: "iptables -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\niptables -A FORWARD -p tcp -m conntrack --ctorigdstport 8080 --ctdir ORIGINAL -j REJECT",
+			from: "192.0.2.2", to: "192.0.2.1:8080", outcome: facts.OutcomeRejected, decides: "ct original proto-dst 8080"},
+		{what: "iptables, several ports", rules: "iptables -A FORWARD -p tcp -m multiport --dports 22,70:90 -j DROP", from: "192.0.2.2", to: "192.0.2.1:8080", outcome: facts.OutcomeDropped},
+		{what: "iptables, other ports", rules: "iptables -A FORWARD -p tcp -m multiport ! --dports 22,70:90 -j DROP", from: "192.0.2.2", to: "192.0.2.1:8080", outcome: facts.OutcomeAccepted},
+		{what: "iptables, addresses", rules: "iptables -A FORWARD -m iprange --src-range 192.0.2.1-192.0.2.9 -j DROP", from: "192.0.2.2", to: "192.0.2.1:8080", outcome: facts.OutcomeDropped},
+		{what: "iptables, what nobody knows", rules: "iptables -A FORWARD -m statistic --mode random --probability 0.5 -j DROP", from: "192.0.2.2", to: "192.0.2.1:8080", outcome: facts.OutcomeUnknown, mentions: "statistic"},
+		{what: "iptables, a translation", rules: "iptables -t nat -A PREROUTING -p tcp --dport 9999 -j DNAT --to-destination 10.1.0.11:80", from: "192.0.2.2", to: "192.0.2.1:9999", outcome: facts.OutcomeDropped, arrives: web},
+		{what: "the host's own firewall", rules: "nft add table inet admin\nnft add chain inet admin i { type filter hook input priority 0; policy drop; }", from: "192.0.2.2", to: "192.0.2.1:22", outcome: facts.OutcomeDropped, decides: "policy drop"},
+	}
+}
+
+// TestExplain asks about packets on a host with a container, and rules of others.
+func TestExplain(t *testing.T) {
+	for _, q := range questions() {
+		t.Run(q.what, func(t *testing.T) {
+			rows := append(published.Rows(), published.Ports()...)
+			s := published.NewHost(t, backend, false, published.Ports()...)
+			for line := range strings.Lines(q.rules) {
+				words := strings.Fields(strings.ReplaceAll(line, `"`, ""))
+				if _, err := exec.LookPath(words[0]); err != nil {
+					t.Skip(err)
+				}
+				if words[0] == "nft" {
+					words = []string{"nft", strings.TrimSpace(strings.TrimPrefix(line, "nft"))}
+				}
+				s.Host.Run(words[0], words[1:]...)
+			}
+			p := facts.TracePacket{To: netip.MustParseAddrPort(q.to), Protocol: "tcp"}
+			if q.from != "" {
+				p.From = netip.MustParseAddr(q.from)
+			}
+			if q.icmp {
+				p.Protocol = ""
+			}
+			var policy []desired.Row
+			policy = append(policy, rows...)
+			var got facts.Trace
+			s.Host.Do(func() (err error) {
+				got, err = New(Options{NetNS: s.Host.FD()}).Explain(t.Context(), p, policy)
+				return err
+			})
+			check(t, q, got)
+		})
+	}
+}
+
+func check(t *testing.T, q asked, got facts.Trace) {
+	t.Helper()
+	var steps, decides, rows, wayOut strings.Builder
+	for _, s := range got.Steps {
+		line := strings.Join([]string{s.Hook, s.Table, s.Chain, s.Rule, s.Verdict, s.Doubt, s.Comment}, " | ")
+		steps.WriteString(line + "\n")
+		rows.WriteString(strings.Join(s.Rows, " ") + "\n")
+		if s.Decides {
+			decides.WriteString(line)
+			wayOut.WriteString(s.WayOut)
+		}
+	}
+	if got.Outcome != q.outcome || q.arrives != "" && got.To.String() != q.arrives {
+		t.Errorf("%s at %s, want %s at %s\n%s", got.Outcome, got.To, q.outcome, q.arrives, &steps)
+	}
+	for what, pair := range map[string][2]string{
+		"the rule that decides": {decides.String(), q.decides}, "rows": {rows.String(), q.row},
+		"way out": {wayOut.String(), q.wayOut}, "steps": {steps.String(), q.mentions},
+	} {
+		if !strings.Contains(pair[0], pair[1]) {
+			t.Errorf("%s: %q, want %q\n%s", what, pair[0], pair[1], &steps)
+		}
+	}
+}
+
+// TestWaysOut: the comments that ways out are known for are those of rules that there are.
+func TestWaysOut(t *testing.T) {
+	s := published.NewHost(t, backend, false)
+	rules, err := trace.Read(t.Context(), s.Host.FD())
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]bool{}
+	for _, table := range rules.Tables {
+		for _, c := range table.Chains {
+			for _, r := range c.Rules {
+				there[r.Comment] = true
+			}
+		}
+	}
+	for _, comment := range []string{commentUnpublished, commentICC, commentInternalOut, commentInternalIn, commentGuard, commentLoopback, commentSource} {
+		if !there[comment] || wayOut(comment) == "" {
+			t.Errorf("%q: there is such a rule: %t; way out %q", comment, there[comment], wayOut(comment))
+		}
+	}
+	if wayOut("") != "" {
+		t.Error("a way out of nothing")
+	}
+}
