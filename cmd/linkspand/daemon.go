@@ -57,6 +57,7 @@ type daemon struct {
 	manager *containers.Manager
 	// otherFirewall removes what the firewall backend that is not used has left.
 	otherFirewall func(context.Context) error
+	repairs       repairs
 	// notifier is for the service manager that started the daemon.
 	notifier notifier
 	// mortal says that containers end with the daemon. It is decided when that ends.
@@ -69,7 +70,7 @@ type daemon struct {
 // start brings everything up, from the store to the containers' output. On
 // failure it leaves nothing open.
 func start(ctx context.Context, c config.Config, heard *told, log *slog.Logger) (*daemon, error) {
-	d := &daemon{config: c, told: heard, log: log}
+	d := &daemon{config: c, told: heard, log: log, repairs: newRepairs()}
 	d.settings.Store(&c.Settings)
 	for _, step := range []func(context.Context) error{d.openNotifier, d.ensureSingleInstance, d.openStore, d.openKeeper, d.openEngine, d.openRuntime, d.openManager} {
 		if err := step(ctx); err != nil {
@@ -164,6 +165,7 @@ func (d *daemon) openEngine(ctx context.Context) error {
 		Store: d.store, Hands: append([]engine.Hand{k, d.keeper}, d.openZones()...), PortReserver: d.keeper, Networks: networkMaker, Logger: d.log,
 		Observer: observer{k, uniqueLocal(d.store.Instance()), ownPorts(d.config.Hosts)}, Reached: reached,
 		Firewall: firewallSettings(d.config),
+		Watcher:  k, Repaired: d.repaired,
 	})
 	if err != nil {
 		return err

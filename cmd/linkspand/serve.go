@@ -89,7 +89,7 @@ func (d *daemon) register(r *prometheus.Registry) func(route string, status int,
 		Name: "linkspan_api_request_seconds", Help: "Time that requests to the API took.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
 	}, []string{"route", "status"})
-	r.MustRegister(requests, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newQueries(d),
+	r.MustRegister(requests, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newQueries(d), d.repairs.total, d.repairs.seconds,
 		private.TrafficMetrics(inspect.New(inspect.Options{Engine: d.engine, Drivers: drivers(d.config), Traffic: d.kernel}), d.log))
 	gauge := func(name, help string, value func() float64) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))

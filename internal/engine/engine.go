@@ -53,9 +53,13 @@ type Options struct {
 	Observer     Observer
 	Source       Source       // nil: ops find all that they must know
 	PortReserver PortReserver // nil: host ports are not reserved against other processes
+	Watcher      Watcher      // nil: what others change is repaired when somebody asks
 	Networks     ops.NetworkMaker
 	Firewall     firewall.Settings
 	Logger       *slog.Logger
+	// Repaired, if set, is told what others had changed, once it is put right. It must not
+	// wait, nor call the engine.
+	Repaired func(Repair)
 	// Reached, if set, is called when a turn reaches a stage: "claim", "commit",
 	// "apply", "publish" or "answer". It serves tests that stop the process there.
 	Reached func(stage string)
@@ -100,6 +104,7 @@ type Engine struct {
 	behind  bool
 	commits <-chan state.Commit // what the store tells of
 	asker   asker
+	repairs repairs
 }
 
 // request is an op on its way, or a task to be run between turns.
@@ -122,6 +127,7 @@ type answer struct {
 func Open(ctx context.Context, o Options) (*Engine, error) {
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e := &Engine{options: o, queue: make(chan *request, queueLength), stop: stop, done: make(chan struct{})}
+	e.repairs = repairs{watcher: o.Watcher, plan: e.Plan, log: o.Logger, tell: o.Repaired}
 	e.ports = reserver{o.PortReserver, o.Logger}
 	e.asker = asker{source: o.Source, timeout: askTimeout, log: o.Logger, busy: map[facts.Owner]*held{},
 		known:   func(owner facts.Owner) facts.Fact { return e.now.Load().facts.Of(owner) },
@@ -132,6 +138,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		stop()
 		return nil, err
 	}
+	e.repairs.watch(run)
 	if _, err := e.resync(ctx); err != nil {
 		// A kernel that refuses something must not keep the daemon from
 		// answering; what is missing is retried by the next resync.
@@ -224,6 +231,10 @@ func (e *Engine) Check(ctx context.Context) (desired.Report, error) {
 func (e *Engine) Close() {
 	e.closing.Do(e.stop)
 	<-e.done
+	if e.repairs.heard != nil {
+		for range e.repairs.heard { // until nobody watches any more
+		}
+	}
 	e.asker.close()
 }
 
@@ -254,6 +265,7 @@ func closed() error { return model.Errorf(model.Unavailable, "the engine is shut
 func (e *Engine) loop(ctx context.Context) {
 	defer close(e.done)
 	var retry <-chan time.Time // goes on running while requests come: they must not put it off
+	var again <-chan time.Time // when what others changed is looked at that had to wait
 	for {
 		var first *request
 		if e.owed.late() && retry == nil {
@@ -273,6 +285,16 @@ func (e *Engine) loop(ctx context.Context) {
 				return
 			}
 			e.heard(ctx, c)
+			continue
+		case list, open := <-e.repairs.heard:
+			if !open {
+				e.repairs.heard = nil
+			}
+			e.repairs.suspect(list)
+			again = e.repairs.run(ctx)
+			continue
+		case <-again:
+			again = e.repairs.run(ctx)
 			continue
 		case first = <-e.queue:
 		}

@@ -42,6 +42,16 @@ func Reloaded(id string, settings map[string]string) Message {
 	return message(events.DaemonEventType, events.ActionReload, id, settings, nil)
 }
 
+// ActionRepair is what is said when something that somebody else had changed was put
+// right. Docker has no such word.
+const ActionRepair events.Action = "repair"
+
+// Repaired returns what is said when the daemon called id has put right what somebody
+// else had changed. Attributes are pairs of name and value.
+func Repaired(id string, pairs ...string) Message {
+	return message(events.DaemonEventType, ActionRepair, id, map[string]string{}, pairs)
+}
+
 func message(kind events.Type, action events.Action, id string, attributes map[string]string, pairs []string) Message {
 	for i := 0; i+1 < len(pairs); i += 2 {
 		attributes[pairs[i]] = pairs[i+1]

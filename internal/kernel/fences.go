@@ -6,10 +6,8 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/fence"
+	"github.com/linkspan/linkspan/internal/kernel/sysctl"
 )
-
-// routeLocalnet is the setting that goes with a fence for localhost.
-func routeLocalnet(link string) string { return "net/ipv4/conf/" + link + "/route_localnet" }
 
 // fences makes desired.Fence so.
 type fences struct{ *pass }
@@ -52,7 +50,7 @@ func (h fences) localnetDrift(s *space, link string) (why string) {
 	err := h.k.netns.Enter(h.ctx, s.file, func() error {
 		tree := h.k.sysctls.Open()
 		defer tree.Close()
-		if why = tree.Drift(routeLocalnet(link), "1"); why != "" {
+		if why = tree.Drift(sysctl.RouteLocalnet(link), "1"); why != "" {
 			why = "route_localnet " + why
 		}
 		return nil
@@ -101,7 +99,7 @@ func (h fences) setLocalnet(s *space, link, value string) error {
 	return h.k.netns.Enter(h.ctx, s.file, func() error {
 		tree := h.k.sysctls.Open()
 		defer tree.Close()
-		wrote, err := tree.Put(routeLocalnet(link), value)
+		wrote, err := tree.Put(sysctl.RouteLocalnet(link), value)
 		if wrote {
 			h.k.writes.Add(1)
 		}

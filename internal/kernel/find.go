@@ -56,7 +56,7 @@ func (f *found) stray(owner desired.Owner, row desired.Row) {
 // the kind, for errors.
 func (p *pass) inEach(what string, kind desired.Kind, find func(group) (found, error)) func(desired.State) (wrong, strays []desired.Delta) {
 	return func(want desired.State) (wrong, strays []desired.Delta) {
-		all := p.search(territory(kind, want), func(g group) found {
+		all := p.search(territory(kind, want, p.scope), func(g group) found {
 			f, err := find(g)
 			if errors.Is(err, fs.ErrNotExist) { // the namespace is missing, and so is all in it
 				return allMissing(g)
@@ -68,6 +68,7 @@ func (p *pass) inEach(what string, kind desired.Kind, find func(group) (found, e
 			wrong = append(wrong, w.delta)
 			p.drift = append(p.drift, w.delta.New.String()+": "+w.why)
 		}
+		all.strays = slices.DeleteFunc(all.strays, p.scope.spares)
 		for _, s := range all.strays {
 			p.drift = append(p.drift, s.Old.String()+": left over")
 		}
@@ -108,8 +109,11 @@ func byKey(a, b desired.Delta) int { return cmp.Compare(a.Key().Name, b.Key().Na
 
 // territory groups the wanted rows of a kind by namespace; namespaces of ours
 // where nothing of the kind is wanted are there too, for strays.
-func territory(kind desired.Kind, want desired.State) []group {
-	deltas := map[string][]desired.Delta{desired.HostNamespace: nil}
+func territory(kind desired.Kind, want desired.State, of scope) []group {
+	deltas := map[string][]desired.Delta{}
+	if of != ofOwners {
+		deltas[desired.HostNamespace] = nil
+	}
 	for o := range want.Kind(desired.KindNamespace) {
 		deltas[o.Row.Space()] = nil
 	}

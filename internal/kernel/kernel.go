@@ -51,7 +51,8 @@ type Options struct {
 }
 
 // Firewall makes policies so. Its deltas and rows are those of
-// desired.KindPolicy; its errors follow the rules of Kernel's.
+// desired.KindPolicy; its errors follow the rules of Kernel's. It may also be a
+// watch.Notifier or a watch.Poller.
 type Firewall interface {
 	Apply(ctx context.Context, deltas []desired.Delta) error
 	Resync(ctx context.Context, want []desired.Row) (desired.Report, error)
@@ -232,20 +233,8 @@ func (k *Kernel) compare(ctx context.Context, want desired.State, dry bool) (des
 	before := k.Writes()
 	report, firewallErr := policies{p}.compare(want, dry)
 	p.note(firewallErr)
-
-	strays := map[desired.Kind][]desired.Delta{}
-	wrong := map[desired.Kind][]desired.Delta{}
-	for _, s := range p.steps {
-		if s.find != nil {
-			wrong[s.kind], strays[s.kind] = s.find(want)
-		}
-		if !dry {
-			p.run(wrong[s.kind], s.put)
-		}
-	}
+	p.compare(want)
 	if !dry {
-		p.markDoomed(strays[desired.KindNamespace])
-		p.dropAll(strays)
 		announcements{p}.follow(want)
 	}
 	report.Drift = append(report.Drift, p.drift...)

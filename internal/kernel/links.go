@@ -27,19 +27,16 @@ func handleLinks(p *pass) handler {
 
 func (h links) find(g group) (f found, err error) {
 	err = h.in(g.space, func(s *space) error {
-		all, err := link.List(s.conn)
+		there, err := h.there(s, g)
 		if err != nil {
 			return err
-		}
-		there := map[string]link.Info{}
-		for _, i := range all {
-			there[i.Name] = i
 		}
 		for _, d := range g.deltas {
 			row := d.New.(desired.Link)
 			have, exists := there[row.Name]
 			delete(there, row.Name)
 			if !exists {
+				h.remake(row, d.Owner)
 				f.check(d, missing)
 				continue
 			}
@@ -55,6 +52,40 @@ func (h links) find(g group) (f found, err error) {
 	return f, err
 }
 
+// there returns the links of a namespace by name; those of the group alone if nothing
+// else is compared.
+func (h links) there(s *space, g group) (map[string]link.Info, error) {
+	out := map[string]link.Info{}
+	if h.scope != ofOwners {
+		all, err := link.List(s.conn)
+		for _, i := range all {
+			out[i.Name] = i
+		}
+		return out, err
+	}
+	for _, d := range g.deltas {
+		name := d.New.(desired.Link).Name
+		have, err := link.Get(s.conn, name)
+		if errors.Is(err, unix.ENODEV) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		out[name] = have
+	}
+	return out, nil
+}
+
+// remake notes that both ends of a veth pair are made anew.
+func (h links) remake(row desired.Link, owner desired.Owner) {
+	if row.Peer != nil {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.remade[place{row.Peer.Namespace, row.Peer.Name}] = owner
+	}
+}
+
 // stray tells whether a link that nobody wants is ours to remove. A port in
 // our group without an alias is one that a crash left half made.
 func (h links) stray(space string, i link.Info) (owner desired.Owner, ours bool) {
@@ -68,17 +99,22 @@ func (h links) stray(space string, i link.Info) (owner desired.Owner, ours bool)
 	return desired.HostOwner, halfMade
 }
 
-func (h links) drift(s *space, owner desired.Owner, row desired.Link, host link.Info) (why string) {
+func (h links) drift(s *space, owner desired.Owner, row desired.Link, have link.Info) (why string) {
 	master, err := h.masterOf(s, row)
 	if errors.Is(err, unix.ENODEV) {
 		return "bridge " + row.Master + " is missing"
 	}
+	if err == nil && h.scope != ofAll {
+		w := link.Want{Row: row, Instance: h.k.instance, Owner: owner}
+		h.remember(s, row, link.State{Host: have})
+		return w.HostDrift(have, master.Index)
+	}
 	if err == nil {
 		err = h.want(s, owner, row, func(w link.Want) error {
-			have, err := w.WithPeer(host)
+			both, err := w.WithPeer(have)
 			if err == nil {
-				why = w.Drift(have, master.Index)
-				h.remember(s, row, have)
+				why = w.Drift(both, master.Index)
+				h.remember(s, row, both)
 			}
 			return err
 		})

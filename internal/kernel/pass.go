@@ -37,6 +37,10 @@ type pass struct {
 	repair bool
 	// dry says that nothing may be written.
 	dry bool
+	// scope is how much of what there is the pass compares.
+	scope scope
+	// whole is what is wanted in all, of which the scope leaves something out.
+	whole desired.State
 	// Of the removals in this pass, what takes other rows along with it.
 	doomedSpaces map[string]bool
 	doomedLinks  map[place]desired.Link // both ends of a veth pair
@@ -44,8 +48,9 @@ type pass struct {
 	mu     sync.Mutex   // guards the fields below
 	census netns.Census // nil before the first look
 	spaces map[string]*space
-	names  map[place]string     // what containers have renamed: the wanted name to the one it has
-	links  map[place]link.State // as the step of links left them
+	names  map[place]string        // what containers have renamed: the wanted name to the one it has
+	links  map[place]link.State    // as the step of links left them
+	remade map[place]desired.Owner // ends in containers of pairs that were gone, by their wanted names
 	failed map[desired.Owner]bool
 	errs   []error
 	fatal  bool
@@ -69,7 +74,7 @@ func (k *Kernel) begin(ctx context.Context, deltas []desired.Delta) (*pass, erro
 	p := &pass{
 		k: k, ctx: ctx,
 		doomedSpaces: map[string]bool{}, doomedLinks: map[place]desired.Link{},
-		spaces: map[string]*space{}, names: map[place]string{}, links: map[place]link.State{}, failed: map[desired.Owner]bool{},
+		spaces: map[string]*space{}, names: map[place]string{}, links: map[place]link.State{}, remade: map[place]desired.Owner{}, failed: map[desired.Owner]bool{},
 	}
 	p.steps = stepsOf(p.handlers())
 	p.spaces[desired.HostNamespace] = &space{file: k.hostFile, conn: k.host, users: 1, links: map[string]link.Info{}}

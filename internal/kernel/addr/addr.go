@@ -167,6 +167,9 @@ func family(a netip.Addr) byte {
 	return unix.AF_INET6
 }
 
+// Parse reads a message about an address, without its netlink header.
+func Parse(msg []byte) (Info, error) { return parse(msg) }
+
 func parse(msg []byte) (Info, error) {
 	var i Info
 	var local, address netip.Addr

@@ -32,6 +32,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel"
+	"github.com/linkspan/linkspan/internal/kernel/watch"
 )
 
 // The chains, by the names that administrators know.
@@ -84,6 +85,29 @@ func New(inner kernel.Firewall, o Options) *Firewall {
 func (f *Firewall) Close() error {
 	f.end()
 	f.beside.Wait()
+	return nil
+}
+
+// Tables implements watch.Notifier: those of the wrapped firewall, and the chains with
+// our jumps and rules.
+func (f *Firewall) Tables() []watch.Table {
+	var out []watch.Table
+	if n, ok := f.Firewall.(watch.Notifier); ok {
+		out = n.Tables()
+	}
+	for _, y := range f.families {
+		for _, chain := range []string{forwardChain, OwnChain} {
+			out = append(out, watch.Table{Family: y.native.family, Name: filterTable, Chain: chain})
+		}
+	}
+	return out
+}
+
+// Ports implements watch.Notifier.
+func (f *Firewall) Ports() []uint32 {
+	if n, ok := f.Firewall.(watch.Notifier); ok {
+		return n.Ports()
+	}
 	return nil
 }
 

@@ -275,6 +275,9 @@ func header(index int, flags, mask uint32) []byte {
 	return b
 }
 
+// Parse reads a message about a link, without its netlink header.
+func Parse(msg []byte) (Info, error) { return parse(msg) }
+
 func parse(msg []byte) (Info, error) {
 	var i Info
 	err := rtnl.Attributes(msg, headerLen, func(ad *netlink.AttributeDecoder) {

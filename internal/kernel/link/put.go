@@ -167,6 +167,12 @@ func (w Want) renew() (State, error) {
 	return w.fresh(), w.settle(w.fresh())
 }
 
+// HostDrift is Drift without a look at the other end of a veth pair.
+func (w Want) HostDrift(have Info, master int) string {
+	w.Row.Peer = nil
+	return w.Drift(State{Host: have}, master)
+}
+
 // Drift says, in words, what is not as wanted; empty if nothing is. master is
 // the index of the wanted bridge, 0 for none.
 func (w Want) Drift(have State, master int) string {

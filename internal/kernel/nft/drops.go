@@ -151,6 +151,6 @@ func learn(why, set string, timeout uint64, key []part, with ...expr.Any) rule {
 func learned(set string, timeout uint64, key []part, with ...expr.Any) match {
 	return append(joined(key), &expr.Dynset{
 		SrcRegKey: register(0), SetName: set, Operation: unix.NFT_DYNSET_OP_UPDATE,
-		Timeout: milliseconds(timeout), Exprs: with,
+		Timeout: time.Duration(timeout) * time.Millisecond, Exprs: with,
 	})
 }

@@ -36,8 +36,6 @@ const (
 	agingTime          = 5 * time.Minute // of a bridge (IEEE 802.1D, table 7-5)
 )
 
-func milliseconds(ms uint64) time.Duration { return time.Duration(ms) * time.Millisecond }
-
 func learnSets() []set {
 	return []set{
 		{name: setHeard4, comment: "addresses that the host was shown, by port", key: []datatype{typeIfname, typeIPv4}, learned: true, timeout: true},

@@ -24,12 +24,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/watch"
 )
 
 // ErrTableLost is what Apply returns, wrapped, when it found its tables or sets
@@ -107,6 +109,12 @@ func (b *Backend) Close() error {
 	return b.conn.close()
 }
 
+// Tables and Ports implement watch.Notifier.
+func (b *Backend) Tables() []watch.Table {
+	return watch.TablesNamed(tableName, unix.NFPROTO_INET, unix.NFPROTO_BRIDGE)
+}
+func (b *Backend) Ports() []uint32 { return watch.PortsOf(b.conn.raw) }
+
 // Apply writes the deltas, which must be policy rows, as one transaction (as
 // several where they are more than 1000 elements, in an order of which every
 // part is safe). Its cost depends on the deltas alone. Deleting what is gone
@@ -145,9 +153,7 @@ func (b *Backend) applyLocked(ctx context.Context, changes []change, deltas []de
 		}
 	}
 	lost := false
-	for len(changes) > 0 {
-		part := changes[:min(chunk, len(changes))]
-		changes = changes[len(part):]
+	for part := range slices.Chunk(changes, chunk) {
 		gone, err := b.writeLocked(ctx, part, deltas)
 		if lost = lost || gone; err != nil {
 			return err
@@ -252,9 +258,6 @@ func (b *Backend) Resync(ctx context.Context, rows []desired.Row) (desired.Repor
 	}
 	b.ready, b.members = true, members
 	b.sweepSoonLocked()
-	if len(msgs) > 0 {
-		b.log.Debug("firewall repaired", "op", "resync", "drift", len(r.drift), "writes", len(msgs))
-	}
 	return report, bad
 }
 
@@ -317,6 +320,12 @@ func (b *Backend) compareLocked(ctx context.Context, want map[string]map[element
 func wanted(rows []desired.Row) (map[string]map[element]bool, *membership, error) {
 	members := newMembership()
 	want := map[string]map[element]bool{}
+	add := func(e element) {
+		if want[e.set] == nil {
+			want[e.set] = map[element]bool{}
+		}
+		want[e.set][e] = true
+	}
 	var bad []error
 	for _, row := range rows {
 		elements, err := render(row)
@@ -326,26 +335,18 @@ func wanted(rows []desired.Row) (map[string]map[element]bool, *membership, error
 		}
 		members.put(row, true)
 		for _, e := range elements {
-			if want[e.set] == nil {
-				want[e.set] = map[element]bool{}
-			}
-			want[e.set][e] = true
+			add(e)
 		}
 	}
 	for e := range members.elements() {
-		if want[e.set] == nil {
-			want[e.set] = map[element]bool{}
-		}
-		want[e.set][e] = true
+		add(e)
 	}
 	return want, members, errors.Join(bad...)
 }
 
 // sendLocked writes messages in order, in as many transactions as they need.
 func (b *Backend) sendLocked(ctx context.Context, msgs []message) error {
-	for len(msgs) > 0 {
-		part := msgs[:min(chunk, len(msgs))]
-		msgs = msgs[len(part):]
+	for part := range slices.Chunk(msgs, chunk) {
 		refused, err := b.conn.commit(ctx, part)
 		if err != nil {
 			return err
@@ -358,10 +359,9 @@ func (b *Backend) sendLocked(ctx context.Context, msgs []message) error {
 	return nil
 }
 
-func (b *Backend) messages(changes []change) []message {
-	out := make([]message, len(changes))
-	for i, c := range changes {
-		out[i] = b.idx.message(c)
+func (b *Backend) messages(changes []change) (out []message) {
+	for _, c := range changes {
+		out = append(out, b.idx.message(c))
 	}
 	return out
 }

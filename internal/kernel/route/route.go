@@ -90,6 +90,42 @@ func Ours(c *rtnl.Conn) ([]Info, error) { return list(c, rtnl.Protocol) }
 // All lists the routes of the main table, of both families.
 func All(c *rtnl.Conn) ([]Info, error) { return list(c, unix.RTPROT_UNSPEC) }
 
+// Connected lists the routes of the main table that the kernel made for addresses of
+// links, of both families.
+func Connected(c *rtnl.Conn) ([]Info, error) { return list(c, unix.RTPROT_KERNEL) }
+
+// Exists tells whether the main table has a route to the destination, whosever.
+func Exists(c *rtnl.Conn, destination netip.Prefix) bool {
+	have, err := find(c, destination, unix.RTPROT_UNSPEC)
+	return err == nil && len(have) > 0
+}
+
+// Reconnect sets the route to the subnet of an address on a link, as the kernel did when
+// the address came.
+func Reconnect(c *rtnl.Conn, index int, address netip.Prefix) error {
+	h := header(address, unix.RTPROT_KERNEL, unix.RT_SCOPE_UNIVERSE)
+	if address.Addr().Is4() {
+		h[6] = unix.RT_SCOPE_LINK
+	}
+	err := c.Change(rtnl.Request{Type: unix.RTM_NEWROUTE, Flags: netlink.Create | netlink.Excl, Header: h, Attrs: func(ae *netlink.AttributeEncoder) {
+		dst(ae, address)
+		ae.Uint32(unix.RTA_OIF, uint32(index))
+		if address.Addr().Is4() {
+			ae.Bytes(unix.RTA_PREFSRC, address.Addr().AsSlice())
+		} else {
+			ae.Uint32(unix.RTA_PRIORITY, prefixMetric)
+		}
+	}})
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	return err
+}
+
+// prefixMetric is that of the routes to subnets of IPv6 addresses (IP6_RT_PRIO_ADDRCONF
+// of the kernel).
+const prefixMetric = 256
+
 func list(c *rtnl.Conn, protocol byte) ([]Info, error) {
 	var out []Info
 	for _, f := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
@@ -177,6 +213,9 @@ func header(p netip.Prefix, protocol, scope byte) []byte {
 	b[4], b[5], b[6], b[7] = unix.RT_TABLE_MAIN, protocol, scope, unix.RTN_UNICAST
 	return b
 }
+
+// Parse reads a message about a route, without its netlink header.
+func Parse(msg []byte) (Info, error) { return parse(msg) }
 
 func parse(msg []byte) (Info, error) {
 	var i Info

@@ -87,6 +87,20 @@ func OpenProtocol(protocol int, writes *atomic.Int64) (*Conn, error) {
 	return &Conn{fd: fd, writes: writes}, nil
 }
 
+// Port returns the number by which the kernel knows the socket (netlink(7), nl_pid):
+// notifications of what it changed have it.
+func (c *Conn) Port() (uint32, error) {
+	name, err := unix.Getsockname(c.fd)
+	if err != nil {
+		return 0, fmt.Errorf("name of the netlink socket: %w", err)
+	}
+	a, ok := name.(*unix.SockaddrNetlink)
+	if !ok {
+		return 0, unix.EAFNOSUPPORT
+	}
+	return a.Pid, nil
+}
+
 // Close closes the socket. It must not be called while another call is under
 // way.
 func (c *Conn) Close() {

@@ -175,6 +175,9 @@ func (t *Tree) linkLacksIPv6(p string, err error) bool {
 	return err == nil
 }
 
+// RouteLocalnet is the path of the setting by which a link routes 127.0.0.0/8.
+func RouteLocalnet(link string) string { return "net/ipv4/conf/" + link + "/route_localnet" }
+
 // linkParts is how many parts the path of an interface's setting has:
 // net/ipv6/conf/eth0/accept_ra.
 const linkParts = 5
