@@ -37,6 +37,7 @@ var layers = map[string][]string{
 	"internal/driver/all":    {"internal/driver"},
 	"internal/ops":           {words, "internal/ipam", "internal/ports", "internal/gateway", "internal/driver"},
 	"internal/plan":          {words, "internal/driver", "internal/firewall", "internal/gateway", "internal/names"},
+	"internal/plan/plantest": {words, thought}, // for tests
 	"internal/query":         {"internal/model"},
 	"internal/containerview": {words, "internal/containerrecord", "internal/containerspec", "internal/driver", "internal/gateway", "internal/query"},
 	"internal/lifecycle":     {"internal/model"},

@@ -13,6 +13,7 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/plan"
+	"github.com/linkspan/linkspan/internal/plan/plantest"
 	"github.com/linkspan/linkspan/internal/state"
 )
 
@@ -22,7 +23,7 @@ func built(t *testing.T, f facts.Set, requests ...string) *state.Snapshot {
 	s := state.Empty()
 	for _, line := range requests {
 		tx := ops.Begin(s, f, all.Drivers())
-		if err := request(t, strings.Fields(line))(tx); err != nil {
+		if err := plantest.Request(t, all.Drivers(), strings.Fields(line))(tx); err != nil {
 			t.Fatalf("%s: %v", line, err)
 		}
 		s, _ = tx.Commit()
@@ -93,7 +94,7 @@ func TestOwnersOf(t *testing.T) {
 // TestOwnersOfAnEndpointsFacts: they concern the endpoint and its sandbox.
 func TestOwnersOfAnEndpointsFacts(t *testing.T) {
 	s := built(t, facts.Set{}, "network web subnet=172.20.0.0/16", "container a @web=", "container b @web=", "start a")
-	e, ok := s.EndpointAt(sandboxNamed("a").ID, networkFrom("web", nil).ID)
+	e, ok := s.EndpointAt(plantest.Sandbox("a").ID, plantest.Network("web", nil).ID)
 	if !ok {
 		t.Fatal("no endpoint")
 	}
