@@ -142,6 +142,13 @@ func parseRule(words []string) (r rule) {
 	return r
 }
 
+// Script is what iptables-restore(8) is told on a host that has nothing of it yet: the
+// chains and rules, whichever way they are written.
+func Script(bridges []string) string {
+	none := seen{forward: true}
+	return script(none, compare("", none, bridges, true), bridges)
+}
+
 // script is what iptables-restore(8) is told. It would flush a chain that is declared
 // with a colon, so only the own one is.
 func script(have seen, r repair, bridges []string) string {

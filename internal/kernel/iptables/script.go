@@ -72,8 +72,10 @@ func insertion(e entry, stand standing) string {
 }
 
 // isBase tells the kernel's own chains from those of users.
-func isBase(chain string) bool {
-	return slices.Contains([]string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}, chain)
+func isBase(chain string) bool { return slices.Contains(baseChains(), chain) }
+
+func baseChains() []string {
+	return []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}
 }
 
 // text is the input, and the delta of each of its lines.

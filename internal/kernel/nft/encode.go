@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/kernel/nft/datatypes"
 )
 
 // Numbers that x/sys/unix does not name, from the kernel's
@@ -67,9 +69,9 @@ func (t table) delTable() message {
 func (t table) newSet(s set, id uint32) message {
 	a := attrs(nil).str(unix.NFTA_SET_TABLE, t.name).str(unix.NFTA_SET_NAME, s.name)
 	a = a.u32(unix.NFTA_SET_FLAGS, s.flags())
-	a = a.u32(unix.NFTA_SET_KEY_TYPE, magic(s.key)).u32(unix.NFTA_SET_KEY_LEN, length(s.key))
+	a = a.u32(unix.NFTA_SET_KEY_TYPE, datatypes.Magic(s.key)).u32(unix.NFTA_SET_KEY_LEN, datatypes.Length(s.key))
 	if s.data != nil {
-		a = a.u32(unix.NFTA_SET_DATA_TYPE, magic(s.data)).u32(unix.NFTA_SET_DATA_LEN, length(s.data))
+		a = a.u32(unix.NFTA_SET_DATA_TYPE, datatypes.Magic(s.data)).u32(unix.NFTA_SET_DATA_LEN, datatypes.Length(s.data))
 	}
 	if s.ranged() {
 		a = a.nest(unix.NFTA_SET_DESC, attrs(nil).nest(nftaDescConcat, fieldLengths(s.key)))
@@ -99,7 +101,7 @@ func (t table) newSet(s set, id uint32) message {
 // own to the kernel.
 func fieldLengths(types []datatype) (list attrs) {
 	for _, t := range types {
-		list = list.nest(unix.NFTA_LIST_ELEM, attrs(nil).u32(nftaFieldLength, uint32(t.size())))
+		list = list.nest(unix.NFTA_LIST_ELEM, attrs(nil).u32(nftaFieldLength, uint32(t.Size())))
 	}
 	return list
 }

@@ -124,6 +124,19 @@ func TestRulesetReadsWell(t *testing.T) {
 	golden(t, "ruleset.nft", ruleset(n))
 }
 
+// TestShapesReadWell: what nft prints of the rules that only some settings bring.
+// docs/firewall has its text of rules from here and from ruleset.nft.
+func TestShapesReadWell(t *testing.T) {
+	n := namespaces.New(t)
+	b, err := New(Options{Instance: "test", NetNS: n.FD(), Beside: true, Off4: true, Off6: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	resync(t, b)
+	golden(t, "beside.nft", ruleset(n))
+}
+
 func TestRender(t *testing.T) {
 	idx := indexOf(shape{instance: "test"}.tables())
 	var b strings.Builder

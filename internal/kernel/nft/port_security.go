@@ -304,7 +304,7 @@ func nearOf(port string, subnets []netip.Prefix) (out []element) {
 
 func macKey(text string) (string, error) {
 	mac, err := net.ParseMAC(text)
-	if err != nil || len(mac) != typeEther.size() {
+	if err != nil || len(mac) != typeEther.Size() {
 		return "", model.Errorf(model.Invalid, "MAC address %q", text)
 	}
 	return string(mac), nil

@@ -229,16 +229,6 @@ func dnat(why string, nfproto byte, to natTo) rule {
 	return decide(why, nat, []match{when})
 }
 
-// protocolOf is the inverse of Protocol.Number.
-func protocolOf(number byte) model.Protocol {
-	for _, p := range []model.Protocol{model.TCP, model.UDP, model.SCTP} {
-		if p.Number() == number {
-			return p
-		}
-	}
-	return ""
-}
-
 // publication is a Publish that makes sense, in the form that elements have.
 type publication struct {
 	desired.Publish

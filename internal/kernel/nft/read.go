@@ -12,6 +12,8 @@ import (
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/kernel/nft/datatypes"
 )
 
 // seenTable is one of our tables as the kernel has it.
@@ -32,7 +34,7 @@ type seenSet struct {
 // kind is what a set's keys or data are.
 type kind struct{ magic, size uint32 }
 
-func kindOf(types []datatype) kind { return kind{magic(types), length(types)} }
+func kindOf(types []datatype) kind { return kind{datatypes.Magic(types), datatypes.Length(types)} }
 
 type seenChain struct {
 	base   base

@@ -17,44 +17,11 @@ type tracer struct{ trace.Ruleset }
 
 func newTracer(t testing.TB, rows []desired.Row) tracer {
 	t.Helper()
-	elements, _, err := wanted(rows)
+	model, err := Model(Options{Instance: "test"}, rows)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var tr tracer
-	for _, table := range (shape{instance: "test", accept: markOf(rows)}).tables() {
-		out := &trace.Table{Family: table.family, Name: table.name, Sets: map[string]*trace.Set{}}
-		for _, s := range table.sets {
-			out.Sets[s.name] = traceSet(s, elements[s.name])
-		}
-		for _, c := range table.chains {
-			out.Chains = append(out.Chains, traceChain(c))
-		}
-		tr.Tables = append(tr.Tables, out)
-	}
-	return tr
-}
-
-func traceSet(s set, elements map[element]bool) *trace.Set {
-	out := &trace.Set{Name: s.name, Interval: s.interval}
-	for _, k := range s.key {
-		out.Fields = append(out.Fields, k.size())
-	}
-	for e := range elements {
-		out.Elements = append(out.Elements, trace.Element{Key: e.key, After: e.after, Last: e.last, Data: e.data})
-	}
-	return out
-}
-
-func traceChain(c chain) *trace.Chain {
-	out := &trace.Chain{Name: c.name}
-	if c.base.kind != "" {
-		out.Base = &trace.Base{Type: c.base.kind, Hook: c.base.hook, Priority: c.base.priority}
-	}
-	for _, r := range c.rules {
-		out.Rules = append(out.Rules, trace.Rule{Comment: r.comment, Exprs: r.exprs})
-	}
-	return out
+	return tracer{model}
 }
 
 // chains are those of a hook, in the order of their priorities.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/kernel/nft/datatypes"
 )
 
 // Traffic reads the counters of all published ports, ordered by protocol,
@@ -100,7 +101,7 @@ func (s portSet) parse(key string) (p facts.PortTraffic, ok bool) {
 	if len(key) != register+s.addrSize+register {
 		return p, false
 	}
-	p.Protocol = protocolOf(key[0])
+	p.Protocol = datatypes.Protocol(key[0])
 	if s.addrSize > 0 {
 		p.Host, _ = netip.AddrFromSlice([]byte(key[register : register+s.addrSize]))
 	}

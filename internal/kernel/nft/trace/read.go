@@ -9,6 +9,8 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/kernel/nft/datatypes"
 )
 
 const (
@@ -260,9 +262,9 @@ func (r reader) sets(t *Table) error {
 }
 
 // types are those of a concatenation's fields, of 6 bits each.
-func types(magic uint32) (out []uint32) {
+func types(magic uint32) (out []datatypes.Type) {
 	for ; magic != 0; magic >>= 6 {
-		out = append([]uint32{magic & 0x3f}, out...)
+		out = append([]datatypes.Type{datatypes.Type(magic & 0x3f)}, out...)
 	}
 	return out
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/google/nftables/expr"
+
+	"github.com/linkspan/linkspan/internal/kernel/nft/datatypes"
 )
 
 // Set is a set or map.
@@ -14,9 +16,11 @@ type Set struct {
 	// Fields are the sizes in bytes of a concatenation's parts, of which each fills whole
 	// words of 4 bytes; one field if it is none.
 	Fields    []int
-	Types     []uint32 // nft's numbers of the fields' types; empty if they are not known
-	Interval  bool     // elements are ranges
-	Anonymous bool     // it is part of a rule
+	Types     []datatypes.Type // of the fields; empty if they are not known
+	DataTypes []datatypes.Type // those of a map's data, likewise
+	Comment   string           // empty if it has none, or was not read
+	Interval  bool             // elements are ranges
+	Anonymous bool             // it is part of a rule
 	Elements  []Element
 
 	exact map[string]int // index of an element by its key, where elements are no ranges

@@ -168,7 +168,7 @@ func (s *Set) offsets() []int {
 		if i > 0 {
 			out = append(out, next)
 		}
-		size, ok := sizes[t]
+		size, ok := sizes[uint32(t)]
 		if !ok {
 			break
 		}
