@@ -1,0 +1,52 @@
+package iptables
+
+import (
+	"os/exec"
+	"testing"
+
+	"github.com/linkspan/linkspan/internal/kernel"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest/border"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest/namespaces"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest/published"
+	"github.com/linkspan/linkspan/internal/kernel/nft"
+)
+
+// backend is the backend that is tried: both halves of it.
+var backend = firewalltest.Backend{Open: open}
+
+func open(t testing.TB, host *namespaces.Namespace) kernel.Firewall {
+	t.Helper()
+	beside, err := nft.New(nft.Options{Instance: "test", NetNS: host.FD(), Beside: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { beside.Close() })
+	b, err := New(t.Context(), Options{Beside: beside, Run: func(cmd *exec.Cmd) (err error) {
+		host.Do(func() error { err = cmd.Run(); return nil })
+		return err
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// The trials that every backend must pass are in package firewalltest.
+
+func TestIsolation(t *testing.T)                 { firewalltest.Isolation(t, backend) }
+func TestBorder(t *testing.T)                    { border.Frames(t, backend) }
+func TestBorderOfOldPorts(t *testing.T)          { border.OldPorts(t, backend) }
+func TestBridgeLearnsNothingForged(t *testing.T) { border.LearnsNothingForged(t, backend) }
+func TestWaysIn(t *testing.T)                    { published.WaysIn(t, backend) }
+func TestLocalhostServiceIsClosed(t *testing.T)  { firewalltest.LocalhostServiceIsClosed(t, backend) }
+func TestLocalhostStaysClosedWithoutRules(t *testing.T) {
+	firewalltest.LocalhostStaysClosedWithoutRules(t, backend)
+}
+func TestInternalStaysClosedWithoutRules(t *testing.T) {
+	firewalltest.InternalStaysClosedWithoutRules(t, backend)
+}
+func TestTraffic(t *testing.T)           { published.Traffic(t, backend) }
+func TestTrafficStartsAnew(t *testing.T) { published.TrafficStartsAnew(t, backend) }
+func TestSCTP(t *testing.T)              { published.SCTP(t, backend) }
+func TestCasesForReal(t *testing.T)      { firewalltest.CasesForReal(t, backend) }
