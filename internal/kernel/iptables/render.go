@@ -133,8 +133,10 @@ func renderMasquerade(r desired.Masquerade) ([]entry, error) {
 	w.add(tableMangle, chainEntering, forgedRule, from+"-j DROP")
 	w.add(tableNAT, chainStays, 0, from+"-j ACCEPT")
 	target := "MASQUERADE"
-	if r.Source.IsValid() {
+	if r.Source.IsValid() { // the bridge has that, not the subnet
 		target = "SNAT --to-source " + r.Source.String()
+		w.add(tableMangle, chainLeaving, astrayRule, from+"! -i "+r.Bridge+" -j MARK --set-xmark "+hairpinMark)
+		w.add(tableNAT, chainPostrouting, astrayRule, from+"-m mark --mark "+hairpinMark+" -j MASQUERADE")
 	}
 	w.add(tableNAT, "POSTROUTING", atEnd, from+"! -o "+r.Bridge+" -m comment --comment "+ownComment+" -j "+target)
 	return w.out, w.err
