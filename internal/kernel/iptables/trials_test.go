@@ -13,7 +13,7 @@ import (
 )
 
 // backend is the backend that is tried: both halves of it.
-var backend = firewalltest.Backend{Open: open}
+var backend = firewalltest.Backend{Open: open, Model: modelOf}
 
 func open(t testing.TB, host *namespaces.Namespace) kernel.Firewall {
 	t.Helper()
@@ -49,4 +49,6 @@ func TestInternalStaysClosedWithoutRules(t *testing.T) {
 func TestTraffic(t *testing.T)           { published.Traffic(t, backend) }
 func TestTrafficStartsAnew(t *testing.T) { published.TrafficStartsAnew(t, backend) }
 func TestSCTP(t *testing.T)              { published.SCTP(t, backend) }
+func TestCasesByModel(t *testing.T)      { firewalltest.CasesByModel(t, backend) }
+func TestModelAgrees(t *testing.T)       { firewalltest.ModelAgrees(t, backend) }
 func TestCasesForReal(t *testing.T)      { firewalltest.CasesForReal(t, backend) }
