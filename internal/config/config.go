@@ -46,10 +46,13 @@ type Config struct {
 	Masquerade bool
 	PublishIP  netip.Addr // default host address of published ports
 	// PublishPolicy is --publish-policy: "any", "private" or "localhost".
-	PublishPolicy  string
-	MTU            int // bytes; of the default bridge
-	Pools          []Pool
-	NetworkOptions []string // driver=key=value
+	PublishPolicy string
+	// FirewallRespect is --firewall-respect: "none", or "host" for published ports that
+	// the host\'s own input rules judge.
+	FirewallRespect string
+	MTU             int // bytes; of the default bridge
+	Pools           []Pool
+	NetworkOptions  []string // driver=key=value
 	// BridgeDNS is --default-bridge-dns: names work on the default bridge too.
 	BridgeDNS bool
 
@@ -154,6 +157,7 @@ func (c *Config) define(flags *pflag.FlagSet) (file *string) {
 	flags.BoolVar(&c.Masquerade, "ip-masq", true, "the default bridge's traffic leaves under the host's address")
 	flags.Var(addrValue{&c.PublishIP}, "ip", "default host address of published ports")
 	flags.StringVar(&c.PublishPolicy, "publish-policy", "any", "where ports are published that name no address: any, private or localhost")
+	flags.StringVar(&c.FirewallRespect, "firewall-respect", "none", "whose firewall judges published ports: none (only ours), or host (its input rules)")
 	flags.IntVar(&c.MTU, "mtu", 1500, "MTU of the default bridge in bytes")
 	flags.Var(poolsValue{&c.Pools}, "default-address-pool", "base=CIDR,size=BITS: where subnets come from; may be repeated")
 	flags.BoolVar(&c.BridgeDNS, "default-bridge-dns", false, "containers on the default bridge find one another by name")
@@ -221,6 +225,8 @@ func (c Config) finish() (Config, error) {
 		return c, fmt.Errorf("You specified --ip6tables=false with --icc=false. ICC=false uses ip6tables to function. Please set --icc or --ip6tables to true") //nolint:staticcheck // dockerd's words
 	case !slices.Contains([]string{"any", "private", "localhost"}, c.PublishPolicy):
 		return c, fmt.Errorf("invalid publish-policy: %q; choose any, private or localhost", c.PublishPolicy)
+	case c.FirewallRespect != "none" && c.FirewallRespect != "host":
+		return c, fmt.Errorf("invalid firewall-respect: %q; choose none or host", c.FirewallRespect)
 	case c.LogDriver != "json-file" && c.LogDriver != "none":
 		return c, fmt.Errorf("logger: no log driver named '%s' is registered", c.LogDriver)
 	case c.MTU < 0:

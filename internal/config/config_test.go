@@ -71,6 +71,7 @@ func TestRefused(t *testing.T) {
 		{"--userland-proxy-path=docker-proxy", "{}", "invalid userland-proxy-path: must be an absolute path: docker-proxy"},
 		{"--publish-policy=public", "{}", `invalid publish-policy: "public"; choose any, private or localhost`},
 		{"", `{"publish-policy": ""}`, "invalid publish-policy"},
+		{"--firewall-respect=all", "{}", `invalid firewall-respect: "all"; choose none or host`},
 		{"--selinux-enabled", "{}", "not supported by this version: --selinux-enabled"},
 		{"", `{"userns-remap": "default"}`, "not supported by this version: --userns-remap"},
 		{"--mtu=1400", `{"mtu": 1300}`, "mtu: (from flag: 1400, from file: 1300)"},

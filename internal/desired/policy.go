@@ -180,6 +180,21 @@ func (r Fence) String() string {
 	return s
 }
 
+// Transparent has what a bridge's containers answer to a transparent socket of this host
+// (ip(7), IP_TRANSPARENT) bear TransparentMark: it is addressed to a client elsewhere,
+// under whose address the socket speaks. A Rule delivers it.
+type Transparent struct {
+	Bridge string
+}
+
+func (r Transparent) Key() Key      { return key(KindPolicy, "transparent", r.Bridge) }
+func (r Transparent) Space() string { return HostNamespace }
+
+func (r Transparent) String() string { return "policy transparent " + r.Bridge }
+
+// TransparentMark is the bit of a packet's mark that a Transparent sets.
+const TransparentMark uint32 = 1 << 26
+
 // AnswerMark is the bit of a packet's mark that says that an address in it is connection
 // tracking's work and nobody's claim: the firewall tells a Fence so. A packet that comes
 // out of a container has no mark.

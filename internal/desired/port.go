@@ -51,7 +51,7 @@ func (r Served) String() string {
 // Forward is a publication that the kernel cannot make: a user-space forwarder
 // listens on the host and connects to the container. It serves ::1, IPv6 clients of a
 // container that has IPv4 only, and beside a Publish on every address of a family what
-// that does not reach (Rest). Its host ports lie within a Reserve: whoever holds that
+// that does not reach (Rest); or a whole port in a Publish's place. Its host ports lie within a Reserve: whoever holds that
 // also listens.
 type Forward struct {
 	Protocol    model.Protocol
@@ -62,6 +62,12 @@ type Forward struct {
 	// Rest limits it, with Host unspecified, to what no rule can translate: of IPv6 ::1
 	// and the link-local addresses of the host, of IPv4 datagrams to a broadcast address.
 	Rest bool `json:",omitempty"`
+	// Transparent lets the container see the client's own address, if that is of the
+	// container's family: the proxy speaks under it (ip(7), IP_TRANSPARENT). It does not
+	// for clients of this host's loopback and of Subnet, the container's own network,
+	// whose answers would not come back.
+	Transparent bool         `json:",omitempty"`
+	Subnet      netip.Prefix `json:",omitzero"`
 	// Bridge is the container's, with Rest and IPv4: broadcasts that come in by it are left
 	// out, since the container hears them itself.
 	Bridge string `json:",omitempty"`
@@ -80,6 +86,8 @@ func (r Forward) String() string {
 		s += " of broadcasts not by " + r.Bridge
 	case r.Rest:
 		s += " at ::1 and link-local addresses"
+	case r.Transparent:
+		s += " transparently but in " + r.Subnet.String()
 	}
 	return s
 }

@@ -25,6 +25,21 @@ func (r Route) String() string {
 	return s
 }
 
+// Rule is a policy routing rule of the host (ip-rule(8)), one for each family: what comes
+// in by Link with TransparentMark is delivered to this host, whomever it is addressed
+// to.
+type Rule struct {
+	Link       string
+	IPv4, IPv6 bool
+}
+
+func (r Rule) Key() Key      { return key(KindRule, r.Link) }
+func (r Rule) Space() string { return HostNamespace }
+
+func (r Rule) String() string {
+	return fmt.Sprintf("rule iif %s fwmark %#x/%#[2]x local ipv4=%t ipv6=%t", r.Link, TransparentMark, r.IPv4, r.IPv6)
+}
+
 // Neigh is a permanent neighbour entry.
 type Neigh struct {
 	Namespace string

@@ -20,6 +20,7 @@ const (
 	KindFence     Kind = "fence"
 	KindAddr      Kind = "addr"
 	KindRoute     Kind = "route"
+	KindRule      Kind = "rule"
 	KindNeigh     Kind = "neigh"
 	KindAnnounce  Kind = "announce"
 	KindName      Kind = "name"
@@ -35,9 +36,9 @@ const (
 // to it last.
 func Kinds() []Kind { o := order(); return o[:] }
 
-func order() [14]Kind {
+func order() [15]Kind {
 	return [...]Kind{
-		KindPolicy, KindNamespace, KindLink, KindSysctl, KindLoopback, KindFence, KindAddr, KindRoute, KindNeigh, KindAnnounce,
+		KindPolicy, KindNamespace, KindLink, KindSysctl, KindLoopback, KindFence, KindAddr, KindRoute, KindRule, KindNeigh, KindAnnounce,
 		KindName, KindResolver, KindForward, KindReserve,
 	}
 }
@@ -79,8 +80,8 @@ type Row interface {
 // no type is left out by anyone who must know them all.
 func Types() []Row {
 	return []Row{
-		BridgePolicy{}, Masquerade{}, ForwardDrop{}, AcceptMark{}, Direct{}, DirectFrom{}, DirectICMP{}, Allow{}, PortSecurity{}, Identity{}, Elsewhere{}, Publish{}, Served{},
-		Namespace{}, Link{}, Sysctl{}, Loopback{}, Fence{}, Addr{}, Route{}, Neigh{}, Announce{},
+		BridgePolicy{}, Masquerade{}, ForwardDrop{}, AcceptMark{}, Direct{}, DirectFrom{}, DirectICMP{}, Allow{}, PortSecurity{}, Identity{}, Elsewhere{}, Transparent{}, Publish{}, Served{},
+		Namespace{}, Link{}, Sysctl{}, Loopback{}, Fence{}, Addr{}, Route{}, Rule{}, Neigh{}, Announce{},
 		Name{}, Resolver{}, Forward{}, Reserve{},
 	}
 }

@@ -26,6 +26,9 @@ type Publishing struct {
 	// of both families that Policy allows.
 	Host   netip.Addr
 	Policy PublishPolicy
+	// Socket says that ports are served from sockets of the host, and so those of
+	// Forwardable protocols only.
+	Socket bool
 }
 
 // Routed tells whether published ports are reached at addresses of family f of the
@@ -36,6 +39,17 @@ func (p Publishing) Routed(f model.Family) bool {
 	}
 	return p.Routed6
 }
+
+// OptionRespect says, on a network, whose firewall judges its published ports: with
+// RespectHost they are served from sockets of the host, so that the rules of its
+// administrator in the hook input see them as they see any other server.
+const OptionRespect = "com.linkspan.firewall.respect"
+
+// The values of OptionRespect.
+const (
+	RespectNone = "none" // as with Docker; the default
+	RespectHost = "host"
+)
 
 // OptionPublish says where a network's ports are published that name no address of the
 // host, if the network has no address for them: a PublishPolicy.

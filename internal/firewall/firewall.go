@@ -42,6 +42,8 @@ type Border struct {
 	IPv4       bool // its containers have IPv4
 	Subnets    []netip.Prefix
 	Masquerade []Masquerade
+	// Sockets are the families in which ports are served from sockets of the host.
+	Sockets []model.Family
 	// Direct are the families in which others of the host may let something in to
 	// containers' own addresses.
 	Direct []model.Family
@@ -63,6 +65,10 @@ func Network(b Border) []desired.Row {
 	}}
 	if b.Internal {
 		return rows
+	}
+	if len(b.Sockets) > 0 {
+		has := func(f model.Family) bool { return slices.Contains(b.Sockets, f) }
+		rows = append(rows, desired.Transparent{Bridge: b.Bridge}, desired.Rule{Link: b.Bridge, IPv4: has(model.IPv4), IPv6: has(model.IPv6)})
 	}
 	for _, m := range b.Masquerade {
 		rows = append(rows, desired.Masquerade{Bridge: b.Bridge, Subnet: m.Subnet.Masked(), Source: m.Source})

@@ -1,6 +1,8 @@
 package firewall
 
 import (
+	"net/netip"
+
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -57,7 +59,18 @@ func (s Settings) managed(row desired.Row) desired.Row {
 			return r
 		}
 		return nil
-	case desired.PortSecurity, desired.Identity, desired.Elsewhere, desired.AcceptMark:
+	case desired.Rule:
+		if r.IPv4, r.IPv6 = r.IPv4 && !s.Off4, r.IPv6 && !s.Off6; r.IPv4 || r.IPv6 {
+			return r
+		}
+		return nil
+	case desired.Forward:
+		r.Transparent = r.Transparent && !s.offAt(r.To.Is4())
+		if !r.Transparent {
+			r.Subnet = netip.Prefix{}
+		}
+		return r
+	case desired.PortSecurity, desired.Identity, desired.Elsewhere, desired.AcceptMark, desired.Transparent:
 		if none {
 			return nil
 		}

@@ -18,6 +18,11 @@ type Publication struct {
 	// addresses, Trusted those who come in by certain interfaces.
 	Direct  bool
 	Trusted []string
+	// Socket has ports served from sockets of the host, for its administrator's rules to
+	// judge like any other server's (hook input), in place of a translation. Subnets are
+	// those of the container's network.
+	Socket  bool
+	Subnets []netip.Prefix
 }
 
 var loopback6 = netip.IPv6Loopback()
@@ -42,16 +47,16 @@ func Published(p Publication) []desired.Row {
 			direct = append(direct, service{to, b.Protocol, b.Container, b.HostFirst == 0 || p.Direct})
 		}
 		if b.HostFirst != 0 {
-			rows = append(rows, opened(p.Bridge, b, to)...)
+			rows = append(rows, p.opened(b, to)...)
 		}
 	}
 	return append(rows, directly(p.Bridge, p.Trusted, direct)...)
 }
 
 // opened returns the rows of host ports that lead to a container.
-func opened(bridge string, b model.PortBinding, to netip.Addr) []desired.Row {
+func (p Publication) opened(b model.PortBinding, to netip.Addr) []desired.Row {
 	host := b.HostPorts()
-	forward := func(at netip.Addr) desired.Row {
+	forward := func(at netip.Addr) desired.Forward {
 		return desired.Forward{Protocol: b.Protocol, Host: at, First: host.First, Last: host.Last, To: to, ToFirst: b.Container.First}
 	}
 	served := desired.Served{Protocol: b.Protocol, Host: b.Host, First: host.First, Last: host.Last}
@@ -61,10 +66,14 @@ func opened(bridge string, b model.PortBinding, to netip.Addr) []desired.Row {
 		return []desired.Row{forward(b.Host), reserve}
 	case b.Host.Is4() != to.Is4():
 		return []desired.Row{forward(b.Host), served, reserve}
+	case p.Socket:
+		row := forward(b.Host)
+		row.Transparent, row.Subnet = true, p.subnetOf(to)
+		return []desired.Row{row, served, reserve}
 	}
 	rows := []desired.Row{desired.Publish{
 		Protocol: b.Protocol, Host: b.Host, First: host.First, Last: host.Last,
-		To: to, ToFirst: b.Container.First, Bridge: bridge,
+		To: to, ToFirst: b.Container.First, Bridge: p.Bridge,
 	}, reserve}
 	rest := desired.Forward{
 		Protocol: b.Protocol, Host: b.Host, First: host.First, Last: host.Last, To: to, ToFirst: b.Container.First, Rest: true,
@@ -73,10 +82,20 @@ func opened(bridge string, b model.PortBinding, to netip.Addr) []desired.Row {
 	case b.Host == netip.IPv6Unspecified() && b.Protocol.Forwardable():
 		rows = append(rows, rest)
 	case b.Host == netip.IPv4Unspecified() && b.Protocol == model.UDP:
-		rest.Bridge = bridge
+		rest.Bridge = p.Bridge
 		rows = append(rows, rest)
 	}
 	return rows
+}
+
+// subnetOf returns the subnet that an address of the container is in.
+func (p Publication) subnetOf(a netip.Addr) netip.Prefix {
+	for _, s := range p.Subnets {
+		if s.Contains(a) {
+			return s
+		}
+	}
+	return netip.PrefixFrom(a, a.BitLen())
 }
 
 // service is ports of a container at its own address.

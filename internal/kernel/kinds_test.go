@@ -80,7 +80,7 @@ func TestOrderOfSteps(t *testing.T) {
 		names = append(names, s.name)
 	}
 	want := []string{
-		"namespaces", "links", "sysctls", "loopback", "fences", "masters", "addresses", "links up", "routes", "neighbours", "announcements",
+		"namespaces", "links", "sysctls", "loopback", "fences", "masters", "addresses", "links up", "routes", "rules", "neighbours", "announcements",
 	}
 	if !slices.Equal(names, want) {
 		t.Errorf("got  %v\nwant %v", names, want)

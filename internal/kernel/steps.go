@@ -36,6 +36,7 @@ func (p *pass) handlers() map[desired.Kind]handler {
 		desired.KindFence:     handleFences(p),
 		desired.KindAddr:      handleAddrs(p),
 		desired.KindRoute:     handleRoutes(p),
+		desired.KindRule:      handleRules(p),
 		desired.KindNeigh:     handleNeighs(p),
 		desired.KindAnnounce:  handleAnnouncements(p),
 	}

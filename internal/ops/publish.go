@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -53,6 +54,7 @@ type way struct {
 	routed   bool       // published ports are reached at the container's own address
 	host     netip.Addr // where to publish what does not say
 	policy   driver.PublishPolicy
+	socket   bool // ports are served from sockets of the host
 	native   bool // the container has the family itself
 }
 
@@ -120,7 +122,7 @@ func wayOf(tx Tx, members []gateway.Member, f, to model.Family) (way, error) {
 		return way{}, nil
 	}
 	o, err := p.Publishing(m.Network)
-	return way{open: true, endpoint: m.Endpoint.ID, routed: o.Routed(f), host: o.Host, policy: o.Policy, native: f == to}, err
+	return way{open: true, endpoint: m.Endpoint.ID, routed: o.Routed(f), host: o.Host, policy: o.Policy, socket: o.Socket, native: f == to}, err
 }
 
 // settle chooses host ports for specifications that differ only in the host's
@@ -132,6 +134,9 @@ func (p *publisher) settle(specs []model.PortSpec) error {
 			w := p.wayTo(host)
 			switch {
 			case !w.native && (!spec.Protocol.Forwardable() || w.routed):
+			case w.socket && !w.routed && !spec.Protocol.Forwardable():
+				return p.refuse(host, fmt.Errorf("published %s ports cannot be served by a socket of the host: only tcp and udp", spec.Protocol),
+					"the network, or the daemon, has "+driver.OptionRespect+"="+driver.RespectHost)
 			case w.routed:
 				p.got = append(p.got, model.PortBinding{Protocol: spec.Protocol, Container: spec.Container, Host: host, Endpoint: w.endpoint})
 			case !slices.Contains(hosts, host):

@@ -38,11 +38,11 @@ func (p *proxy) flow(key flowKey) *flow {
 	if f := p.flows.get(key); f != nil {
 		return f
 	}
-	upstream, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(p.target(key.socket.Port)))
+	upstream, err := p.dial(p.ctx, "udp", key.client, p.target(key.socket.Port))
 	if err != nil {
 		return nil
 	}
-	return p.begin(key, upstream)
+	return p.begin(key, upstream.(*net.UDPConn))
 }
 
 // begin serves a client through upstream, which it closes if it cannot.

@@ -37,10 +37,10 @@ func (s *Server) accept(sock *socket) error {
 }
 
 // accept takes one connection, and tells who it is with.
-func (s *socket) accept() (fd int, client netip.Addr, err error) {
+func (s *socket) accept() (fd int, client netip.AddrPort, err error) {
 	err = s.Control(func(listening int) error {
 		accepted, from, err := unix.Accept4(listening, unix.SOCK_CLOEXEC)
-		fd, client = accepted, fromSockaddr(from).Addr()
+		fd, client = accepted, fromSockaddr(from)
 		return err
 	})
 	return fd, client, err
@@ -60,16 +60,16 @@ func (s *Server) turnAway(sock *socket) (done bool) {
 }
 
 // admit gives a connection to the proxy of its local address, or resets it.
-func (s *Server) admit(sock *socket, fd int, client netip.Addr) {
+func (s *Server) admit(sock *socket, fd int, client netip.AddrPort) {
 	local := localAddr(fd)
 	p := sock.find(local.Addr())
-	if !local.IsValid() || p == nil || s.internals.have(sock, cameBy(fd)) || !p.conns.Admit(client) {
+	if !local.IsValid() || p == nil || s.internals.have(sock, cameBy(fd)) || !p.conns.Admit(client.Addr()) {
 		reset(fd)
 		return
 	}
 	p.run(func() {
-		defer p.conns.Dismiss(client)
-		p.carry(fd, p.target(local.Port()))
+		defer p.conns.Dismiss(client.Addr())
+		p.carry(fd, client, p.target(local.Port()))
 	})
 }
 
@@ -91,16 +91,17 @@ func reset(fd int) {
 	_ = unix.Close(fd)
 }
 
+// keepAlive is how a silent peer is asked whether it is there.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: idleTime, Interval: probeTime, Count: probes}
+
 // carry connects to the container and copies both ways until both are done.
-func (p *proxy) carry(fd int, to netip.AddrPort) {
+func (p *proxy) carry(fd int, from, to netip.AddrPort) {
 	client, err := connection(fd)
 	if err != nil {
 		return
 	}
 	defer context.AfterFunc(p.ctx, func() { abort(client) })()
-	keepAlive := net.KeepAliveConfig{Enable: true, Idle: idleTime, Interval: probeTime, Count: probes}
-	d := net.Dialer{Timeout: dialTime, KeepAliveConfig: keepAlive}
-	conn, err := d.DialContext(p.ctx, "tcp", to.String())
+	conn, err := p.dial(p.ctx, "tcp", from, to)
 	if err != nil {
 		abort(client)
 		return

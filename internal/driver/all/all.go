@@ -11,6 +11,7 @@ import (
 // Settings are the daemon's words on all networks of a kind.
 type Settings struct {
 	Publish driver.PublishPolicy // where networks publish ports that do not say
+	Respect string               // whose firewall judges published ports of networks that do not say
 }
 
 // Drivers returns the built-in drivers as they are by default; the first is that of
@@ -20,7 +21,7 @@ func Drivers() driver.Set { return With(Settings{}) }
 // With returns the built-in drivers, with settings.
 func With(s Settings) driver.Set {
 	return driver.Set{
-		bridge.Driver{Policy: s.Publish},
+		bridge.Driver{Policy: s.Publish, Respect: s.Respect},
 		host.Driver{},
 		null.Driver{},
 	}

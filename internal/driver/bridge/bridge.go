@@ -46,6 +46,9 @@ const driverName = "bridge"
 type Driver struct {
 	// Policy is the publish policy of networks that do not say (--publish-policy).
 	Policy driver.PublishPolicy
+	// Respect is whose firewall judges published ports of such networks
+	// (--firewall-respect): driver.RespectHost, or empty.
+	Respect string
 }
 
 // Name implements driver.Driver.
@@ -160,7 +163,7 @@ func conflict(a, b model.Network) string {
 }
 
 // Plan implements driver.Driver.
-func (Driver) Plan(v driver.View) ([]desired.Row, error) {
+func (d Driver) Plan(v driver.View) ([]desired.Row, error) {
 	c, err := parse(v.Network)
 	if err != nil {
 		return nil, err
@@ -182,6 +185,9 @@ func (Driver) Plan(v driver.View) ([]desired.Row, error) {
 		mode := c.publishing.mode(f)
 		if v.DirectRouting || mode == modeUnprotected || mode == modeRouted {
 			border.Direct = append(border.Direct, f)
+		}
+		if d.socket(c.publishing) && mode != modeRouted {
+			border.Sockets = append(border.Sockets, f)
 		}
 		if pool.Gateway.IsValid() && mode != modeIsolated && !(f == model.IPv4 && c.inhibit) {
 			rows = append(rows, desired.Addr{Link: c.bridge, Prefix: netip.PrefixFrom(pool.Gateway, pool.Subnet.Bits())})

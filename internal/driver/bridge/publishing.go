@@ -38,6 +38,8 @@ type publishing struct {
 	// of both families.
 	host   netip.Addr
 	policy driver.PublishPolicy // empty: the daemon's
+	// respect is whose firewall judges published ports; empty: the daemon's word.
+	respect string
 	// trusted are interfaces from which published ports can be reached at the
 	// containers' own addresses too.
 	trusted []string
@@ -79,6 +81,11 @@ func publishingOf(n model.Network) (publishing, error) {
 			return p, err
 		}
 	}
+	switch p.respect = n.Options[driver.OptionRespect]; p.respect {
+	case "", driver.RespectNone, driver.RespectHost:
+	default:
+		return p, driver.Unparsable(driver.OptionRespect, p.respect, "choose none or host")
+	}
 	for _, name := range strings.FieldsFunc(n.Options[OptionTrusted], func(r rune) bool { return r == ':' }) {
 		if !driver.ValidInterface(name) {
 			return p, driver.Unparsable(OptionTrusted, name, "invalid interface name")
@@ -103,17 +110,23 @@ func (d Driver) Publishing(n model.Network) (driver.Publishing, error) {
 	p, err := publishingOf(n)
 	return driver.Publishing{
 		Routed4: p.mode4 == modeRouted, Routed6: p.mode6 == modeRouted, Host: p.host, Policy: cmp.Or(p.policy, d.Policy),
+		Socket: d.socket(p),
 	}, err
 }
 
+// socket tells whether ports are served from sockets of the host.
+func (d Driver) socket(p publishing) bool {
+	return cmp.Or(p.respect, d.Respect) == driver.RespectHost
+}
+
 // Publish implements driver.Publisher.
-func (Driver) Publish(v driver.View, ports []model.PortBinding) ([]desired.Row, error) {
+func (d Driver) Publish(v driver.View, ports []model.PortBinding) ([]desired.Row, error) {
 	c, err := parse(v.Network)
 	if err != nil {
 		return nil, err
 	}
 	return firewall.Published(firewall.Publication{
 		Bridge: c.bridge, To4: v.Endpoint.Addr4, To6: v.Endpoint.Addr6, Ports: ports,
-		Direct: v.DirectRouting, Trusted: c.publishing.trusted,
+		Direct: v.DirectRouting, Trusted: c.publishing.trusted, Socket: d.socket(c.publishing), Subnets: subnets(v.Network),
 	}), nil
 }

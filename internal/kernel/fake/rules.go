@@ -30,7 +30,7 @@ func (k *Kernel) admit(r desired.Row) error {
 		if r.Gateway.IsValid() && !k.reachable(r) {
 			return fmt.Errorf("nexthop has invalid gateway: %w", syscall.ENETUNREACH)
 		}
-	case desired.Namespace, desired.Loopback:
+	case desired.Namespace, desired.Loopback, desired.Rule:
 	default:
 		if r.Key().Kind != desired.KindPolicy {
 			return model.Errorf(model.NotImplemented, "the fake kernel does not know %q", r)

@@ -42,8 +42,8 @@ func render(row desired.Row) ([]entry, error) {
 		return renderAllow(r)
 	case desired.PortSecurity:
 		return renderHome(r)
-	case desired.Identity, desired.Elsewhere:
-		return nil, nil // frames, and where packets may come from: the tables beside
+	case desired.Identity, desired.Elsewhere, desired.Transparent:
+		return nil, nil // frames, where packets may come from, and whose sockets they are for: the tables beside
 	}
 	return nil, model.Errorf(model.NotImplemented, "iptables cannot express %q", row)
 }

@@ -24,8 +24,8 @@ type Host struct {
 	Dir   string // directory for named namespaces
 }
 
-// New makes a host with its loopback interface as the kernel makes it: down. It
-// skips the test unless it runs as root.
+// New makes a host with its loopback interface up. It skips the test unless it runs
+// as root.
 func New(t testing.TB) Host {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -49,6 +49,9 @@ func New(t testing.TB) Host {
 		runtime.LockOSThread() // never unlocked: the thread ends here
 		err := unix.Unshare(unix.CLONE_NEWNET)
 		if err == nil {
+			err = loopbackUp()
+		}
+		if err == nil {
 			err = unix.Mount("/proc/thread-self/ns/net", h.Netns, "none", unix.MS_BIND, "")
 		}
 		done <- err
@@ -57,6 +60,21 @@ func New(t testing.TB) Host {
 		t.Fatalf("make a network namespace: %v", err)
 	}
 	return h
+}
+
+// loopbackUp brings lo up in the namespace of the thread (netdevice(7)).
+func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd) //nolint:errcheck // nothing was written
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	lo.SetUint16(unix.IFF_UP | unix.IFF_LOOPBACK)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
 }
 
 // clean unmounts everything, so that the temporary directory can be removed.

@@ -22,6 +22,7 @@ func Network() []desired.Row {
 		desired.Addr{Link: Bridge, Prefix: netip.MustParsePrefix("10.9.0.1/16")},
 		desired.Addr{Link: Bridge, Prefix: netip.MustParsePrefix("fd00:9::1/64")},
 		desired.Fence{Link: Bridge, Localhost: true},
+		desired.Rule{Link: Bridge, IPv4: true, IPv6: true},
 		desired.Loopback{Packets: 196608},
 	}
 }

@@ -17,6 +17,8 @@ const chainCount = "count"
 //	answered  the mark for the fence, once an answer was translated back: no table of
 //	          iptables comes after nat there
 //	forward   the pace of new next hops, and sources whose answers would go elsewhere
+//	input     sources that a transparent socket would vouch for
+//	sockets   the mark for what containers answer to those, where there are any
 //	count     packets and bytes of published ports, at a cost that does not grow
 func besideTable(mark string) table {
 	const (
@@ -26,16 +28,17 @@ func besideTable(mark string) table {
 	)
 	filter := func(hook uint32, priority int32) base { return base{"filter", hook, priority} }
 	counted := jump("traffic of published ports", chainCount, translated())
-	out := inetTable(mark, nil)
+	out := inetTable(mark, shape{})
 	out.sets = slices.DeleteFunc(out.sets, func(s set) bool { return !slices.Contains(besideSets(), s.name) })
 	out.chains = []chain{
 		{chainCount, base{}, countRules()},
 		{chainStrange, base{}, strangeRules()},
+		{chainShut, base{}, shutRules()},
 		{chainHops4, base{}, hopRules(setHops4, hop4Part())},
 		{chainHops6, base{}, hopRules(setHops6, hop6Part())},
 		{"early", filter(unix.NF_INET_PRE_ROUTING, priorityEarly), []rule{byThePortItself()}},
 		{"answered", filter(unix.NF_INET_PRE_ROUTING, priorityAnswered), []rule{tellFence()}},
-		{"input", filter(unix.NF_INET_LOCAL_IN, priorityFilter), []rule{strange(), counted}},
+		{"input", filter(unix.NF_INET_LOCAL_IN, priorityFilter), append([]rule{strange(), counted}, vouchedRules()...)},
 		{"sent", filter(unix.NF_INET_LOCAL_OUT, priorityFilter), []rule{counted}},
 		{"forward", filter(unix.NF_INET_FORWARD, priorityFilter), append(newHops(), counted,
 			jump("out of a network", chainStrange, in(setBridges, iifName), notIn(setBridges, oifName), notAnswering()))},
@@ -46,7 +49,7 @@ func besideTable(mark string) table {
 func besideSets() []string {
 	return []string{
 		setBridges, setMasq4, setMasq6, setHome4, setHome6, setAbroad4, setAbroad6, setHops4, setHops6, setHopPace,
-		setOpen4, setOpen6, setOpen4Range, setOpen6Range, setOpenAny, setOpenRange,
+		setTransparent, setOpen4, setOpen6, setOpen4Range, setOpen6Range, setOpenAny, setOpenRange,
 	}
 }
 

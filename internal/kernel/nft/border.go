@@ -52,11 +52,22 @@ func byThePortItself() rule {
 // (desired.Served) either, and a segment of no connection is not the host's to answer.
 // Of the host, an internal network has only what is on its own bridge, as with Docker.
 func hostRules() []rule {
-	return []rule{
+	return append(vouchedRules(), []rule{
 		jump("of no connection, from outside", chainShut, isNot(iifName, ifname("lo")...), stray()),
 		jump("from an internal network", chainShut, in(setInternal, iifName)),
 		drop("from an internal network to an address elsewhere on this host", in(setInternal, iifName),
 			is(destinationHere, native32(unix.RTN_UNICAST)...)),
+	}...)
+}
+
+// vouchedRules are for published ports that a transparent socket serves: it would speak
+// to the container under a source address that somebody outside has made up.
+func vouchedRules() []rule {
+	const what = "a container's source address from outside"
+	elsewhere := append(isNot(iifName, ifname("lo")...), notIn(setBridges, iifName)...)
+	return []rule{
+		jump(what, chainShut, elsewhere, is(family, unix.NFPROTO_IPV4), in(setMasq4, ip4Source)),
+		jump(what, chainShut, elsewhere, is(family, unix.NFPROTO_IPV6), in(setMasq6, ip6Source)),
 	}
 }
 

@@ -23,53 +23,43 @@ const translatedMark = desired.AnswerMark
 // Whoever wrote such an address himself was dropped before.
 func tellFence() rule {
 	loopback, mask := []byte{127, 0, 0, 0}, []byte{255, 0, 0, 0}
-	return setMark("an answer for this host's 127.0.0.1", translatedMark,
+	return setMark("an answer for this host's 127.0.0.1", translatedMark, translatedMark,
 		in(setBridges, iifName), is(family, unix.NFPROTO_IPV4), under(ip4Destination, loopback, mask))
 }
 
 // tellBridge marks frames of published ports that br_netfilter shows to the
 // forward chain, both ways.
 func tellBridge() rule {
-	return setMark("to a published port of its own network, icc=false", translatedMark,
+	return setMark("to a published port of its own network, icc=false", translatedMark, translatedMark,
 		translated(), in(setSame, iifName, oifName), notIn(setIntra, iifName, oifName))
 }
 
 // toldByForward accepts what tellBridge has marked, and takes the mark off.
 func toldByForward() rule {
 	told := native32(translatedMark)
-	r := setMark("a published port, reached by way of br_netfilter", 0, under(packetMark, told, told))
+	r := setMark("a published port, reached by way of br_netfilter", translatedMark, 0, under(packetMark, told, told))
 	r.exprs = append(r.exprs, &expr.Verdict{Kind: expr.VerdictAccept})
 	return r
 }
 
 // acceptMarked lets in what an administrator has marked. It is the one policy that is a
 // rule: no set has masks.
-func acceptMarked(m *desired.AcceptMark) []rule {
-	if m == nil {
+func acceptMarked(s shape) []rule {
+	if !s.marked {
 		return nil
 	}
-	return []rule{accept("by its mark", in(setBridges, oifName), under(packetMark, native32(m.Mark), native32(m.Mask)))}
-}
-
-// markOf returns the row among those that says which mark is let in.
-func markOf(rows []desired.Row) *desired.AcceptMark {
-	for _, row := range rows {
-		if m, ok := row.(desired.AcceptMark); ok {
-			return &m
-		}
-	}
-	return nil
+	return []rule{accept("by its mark", in(setBridges, oifName), under(packetMark, native32(s.accept.Mark), native32(s.accept.Mask)))}
 }
 
 func packetMark(reg uint32) expr.Any { return meta(expr.MetaKeyMARK)(reg) }
 
-// setMark makes the bit of the mark what is given, and leaves the others.
-func setMark(why string, bit uint32, when ...match) rule {
+// setMark makes a bit of the mark what is given, and leaves the others.
+func setMark(why string, bit, value uint32, when ...match) rule {
 	return rule{comment: why, exprs: append(slices.Concat(when...),
 		packetMark(unix.NFT_REG_1),
 		&expr.Bitwise{
 			SourceRegister: unix.NFT_REG_1, DestRegister: unix.NFT_REG_1, Len: 4,
-			Mask: native32(^translatedMark), Xor: native32(bit),
+			Mask: native32(^bit), Xor: native32(value),
 		},
 		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: unix.NFT_REG_1},
 	)}

@@ -18,7 +18,7 @@ func Model(o Options, rows []desired.Row) (trace.Ruleset, error) {
 		return trace.Ruleset{}, err
 	}
 	var out trace.Ruleset
-	s := shape{instance: o.Instance, off4: o.Off4, off6: o.Off6, beside: o.Beside, accept: markOf(rows)}
+	s := shape{instance: o.Instance, off4: o.Off4, off6: o.Off6, beside: o.Beside}.of(rows)
 	for _, t := range s.tables() {
 		table := &trace.Table{Family: t.family, Name: t.name, Comment: t.comment, Sets: map[string]*trace.Set{}}
 		for _, s := range t.sets {

@@ -88,14 +88,13 @@ func New(o Options) (*Backend, error) {
 	return &Backend{tables: tables, idx: indexOf(tables), log: o.Logger, conn: c, shape: shape, members: newMembership()}, nil
 }
 
-// reshapeLocked gives the skeleton the one rule that depends on a row.
-func (b *Backend) reshapeLocked(accept *desired.AcceptMark) {
-	if now := b.shape.accept; now == accept || now != nil && accept != nil && *now == *accept {
-		return
+// reshapeLocked makes the skeleton another one.
+func (b *Backend) reshapeLocked(s shape) {
+	if !s.same(b.shape) {
+		b.tables, b.ready = s.tables(), false
+		b.idx = indexOf(b.tables)
 	}
-	b.shape.accept = accept
-	b.tables = b.shape.tables()
-	b.idx, b.ready = indexOf(b.tables), false
+	b.shape = s
 }
 
 // Close releases the socket. The ruleset stays in force.
@@ -127,32 +126,34 @@ func (b *Backend) Ports() []uint32 { return watch.PortsOf(b.conn.raw) }
 func (b *Backend) Apply(ctx context.Context, deltas []desired.Delta) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, d := range deltas {
-		if d.Key() == (desired.AcceptMark{}).Key() {
-			b.reshapeLocked(markOf([]desired.Row{d.New}))
-		}
-	}
+	before, seen := b.shape, b.ready
+	b.reshapeLocked(before.follow(deltas))
 	changes, failures := b.idx.changesOf(deltas, b.members)
 	if len(failures) > 0 {
+		b.reshapeLocked(before)
 		return errors.Join(failures...)
 	}
-	err := b.applyLocked(ctx, changes, deltas)
+	err := b.applyLocked(ctx, changes, deltas, seen)
 	switch {
 	case err != nil && !errors.Is(err, ErrTableLost):
 		b.members.forget(deltas)
+		b.reshapeLocked(before)
 	case portGoes(deltas):
 		b.sweepSoonLocked()
 	}
 	return err
 }
 
-func (b *Backend) applyLocked(ctx context.Context, changes []change, deltas []desired.Delta) error {
+// applyLocked writes changes. What is missing counts as lost if it was seen before.
+func (b *Backend) applyLocked(ctx context.Context, changes []change, deltas []desired.Delta, seen bool) error {
+	lost := false
 	if !b.ready {
-		if _, err := b.restoreLocked(ctx); err != nil {
+		gone, err := b.restoreLocked(ctx)
+		if err != nil {
 			return err
 		}
+		lost = gone && seen
 	}
-	lost := false
 	for part := range slices.Chunk(changes, chunk) {
 		gone, err := b.writeLocked(ctx, part, deltas)
 		if lost = lost || gone; err != nil {
@@ -243,7 +244,7 @@ func (b *Backend) restoreLocked(ctx context.Context) (lost bool, err error) {
 func (b *Backend) Resync(ctx context.Context, rows []desired.Row) (desired.Report, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.reshapeLocked(markOf(rows))
+	b.reshapeLocked(b.shape.of(rows))
 	want, members, bad := wanted(rows)
 	r, err := b.compareLocked(ctx, want)
 	if err != nil {
@@ -282,7 +283,7 @@ func (b *Backend) Clear(ctx context.Context) (int, error) {
 func (b *Backend) Check(ctx context.Context, rows []desired.Row) (desired.Report, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.reshapeLocked(markOf(rows))
+	b.reshapeLocked(b.shape.of(rows))
 	want, _, bad := wanted(rows)
 	r, err := b.compareLocked(ctx, want)
 	if err != nil {

@@ -44,6 +44,7 @@ func sampleRows() []desired.Row {
 	return []desired.Row{
 		desired.ForwardDrop{IPv4: true, IPv6: true},
 		desired.AcceptMark{Mark: 7, Mask: 0xff},
+		desired.Transparent{Bridge: "docker0"},
 		desired.BridgePolicy{Bridge: "docker0", ICC: true},
 		desired.BridgePolicy{Bridge: "br-quiet"},
 		desired.BridgePolicy{Bridge: "br-inside", Internal: true, ICC: true},

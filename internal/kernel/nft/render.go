@@ -39,6 +39,8 @@ func render(row desired.Row) ([]element, error) {
 		return renderGuard(r), nil
 	case desired.AcceptMark:
 		return nil, nil // a rule: see shape
+	case desired.Transparent:
+		return renderTransparent(r)
 	case desired.Publish:
 		return renderPublish(r)
 	case desired.Elsewhere:

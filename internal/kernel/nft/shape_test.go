@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest/border"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest/frames"
 	"github.com/linkspan/linkspan/internal/kernel/firewalltest/namespaces"
 )
 
@@ -55,7 +58,7 @@ func TestMarkIsARule(t *testing.T) {
 // TestFamilyIsLeftAlone: packets of a family that is off leave every base chain by its
 // first rule; frames are looked after all the same.
 func TestFamilyIsLeftAlone(t *testing.T) {
-	for _, s := range []shape{{off4: true}, {off6: true}, {off4: true, off6: true}} {
+	for _, s := range []shape{{off4: true}, {off6: true}, {off4: true, off6: true, sockets: 1}} {
 		for _, table := range s.tables() {
 			for _, c := range table.chains {
 				var passed []byte
@@ -100,4 +103,74 @@ func TestClear(t *testing.T) {
 	}
 	resync(t, b, sampleRows()...)
 	golden(t, "ruleset.nft", strings.TrimPrefix(ruleset(n), "table inet theirs {\n}\n"))
+}
+
+// TestSocketsAreMatchedOnDemand: a kernel that cannot match sockets is asked only where
+// somebody wants it.
+func TestSocketsAreMatchedOnDemand(t *testing.T) {
+	n := namespaces.New(t)
+	b := newBackend(t, n)
+	rows := []desired.Row{desired.BridgePolicy{Bridge: "br-a"}, desired.BridgePolicy{Bridge: "br-b"}}
+	resync(t, b, rows...)
+	one, other := desired.Transparent{Bridge: "br-a"}, desired.Transparent{Bridge: "br-b"}
+	for i, d := range []desired.Delta{{New: one}, {New: other}, {Old: one}, {Old: other}} {
+		if err := b.Apply(t.Context(), []desired.Delta{d}); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := strings.Contains(ruleset(n), "socket transparent 1"), i < 3; got != want {
+			t.Errorf("after %v: %t, want %t", d, got, want)
+		}
+	}
+	if report, err := b.Resync(t.Context(), rows); err != nil || report.Writes != 0 {
+		t.Errorf("resync: %+v, %v", report, err)
+	}
+}
+
+// TestVouchedSources: what comes from outside under a container's address does not reach
+// a published port that a socket serves; the same from the container does, and from
+// outside under an address of there. Each of the rules is needed.
+func TestVouchedSources(t *testing.T) {
+	for _, beside := range []bool{false, true} {
+		tr := tracerOf(t, Options{Instance: "test", Beside: beside}, border.Rows())
+		const mac = "02:00:00:00:ff:01"
+		forged := []firewalltest.Hop{
+			{In: "eth0", Frame: frames.Between(mac, mac, "10.1.0.11", firewalltest.Uplink4).TCP([2]uint16{1000, 8070}, frames.SYN, 0)},
+			{In: "eth0", Frame: frames.Between(mac, mac, "fd01::11", firewalltest.Uplink6).TCP([2]uint16{1000, 8070}, frames.SYN, 0)},
+		}
+		honest := []firewalltest.Hop{
+			{In: "eth0", Frame: frames.Between(mac, mac, "192.0.2.2", firewalltest.Uplink4).TCP([2]uint16{1000, 8070}, frames.SYN, 0)},
+			{In: "eth0", Frame: frames.Between(mac, mac, "10.1.0.11", firewalltest.Uplink4).TCP([2]uint16{1000, 9999}, frames.SYN, 0)},
+			{In: "br-a", Frame: frames.Between(mac, mac, "10.1.0.11", firewalltest.Uplink4).TCP([2]uint16{1000, 8070}, frames.SYN, 0)},
+			{In: "lo", Frame: frames.Between(mac, mac, "10.1.0.11", firewalltest.Uplink4).TCP([2]uint16{1000, 8070}, frames.SYN, 0)},
+		}
+		for _, h := range honest {
+			if got := tr.Run(firewalltest.Input, h); got != firewalltest.Accept {
+				t.Errorf("beside %t: honest by %s: %s", beside, h.In, got)
+			}
+		}
+		for _, h := range forged {
+			if got := tr.Run(firewalltest.Input, h); got != firewalltest.Drop {
+				t.Errorf("beside %t: forged: %s", beside, got)
+			}
+		}
+		missed := 0
+		for _, c := range tr.Tables[0].Chains {
+			rules := c.Rules
+			for k, r := range rules {
+				if r.Comment != vouchedRules()[0].comment {
+					continue
+				}
+				c.Rules = slices.Concat(rules[:k], rules[k+1:])
+				for _, h := range forged {
+					if tr.Run(firewalltest.Input, h) == firewalltest.Accept {
+						missed++
+					}
+				}
+				c.Rules = rules
+			}
+		}
+		if missed != len(forged) {
+			t.Errorf("beside %t: %d of %d rules are missed", beside, missed, len(forged))
+		}
+	}
 }

@@ -71,8 +71,48 @@ type rule struct {
 type shape struct {
 	instance   string // of the engine that owns it
 	off4, off6 bool   // families to be left alone
-	accept     *desired.AcceptMark
-	beside     bool // another backend decides about packets
+	beside     bool   // another backend decides about packets
+
+	// What follows from rows: the mark that is let in, if one is, and how many networks
+	// have transparent sockets, which not every kernel can match.
+	accept  desired.AcceptMark
+	marked  bool
+	sockets int
+}
+
+// follow is the shape with deltas of its rows.
+func (s shape) follow(deltas []desired.Delta) shape {
+	for _, d := range deltas {
+		switch d.Old.(type) {
+		case desired.AcceptMark:
+			s.accept, s.marked = desired.AcceptMark{}, false
+		case desired.Transparent:
+			s.sockets--
+		}
+		switch r := d.New.(type) {
+		case desired.AcceptMark:
+			s.accept, s.marked = r, true
+		case desired.Transparent:
+			s.sockets++
+		}
+	}
+	return s
+}
+
+// same tells whether two shapes have the same tables.
+func (s shape) same(o shape) bool {
+	any := s.sockets > 0 == (o.sockets > 0)
+	s.sockets = o.sockets
+	return any && s == o
+}
+
+// of is the shape for exactly these rows.
+func (s shape) of(rows []desired.Row) shape {
+	s.accept, s.marked, s.sockets = desired.AcceptMark{}, false, 0
+	for _, row := range rows {
+		s = s.follow([]desired.Delta{{New: row}})
+	}
+	return s
 }
 
 // tables is the skeleton of the ruleset.
@@ -81,9 +121,12 @@ func (s shape) tables() []table {
 	if s.instance != "" {
 		mark = "linkspan:" + s.instance
 	}
-	packets := inetTable(mark, s.accept)
+	packets := inetTable(mark, s)
 	if s.beside {
 		packets = besideTable(mark)
+	}
+	if s.sockets > 0 {
+		packets.chains = append(packets.chains, socketChains()...)
 	}
 	return []table{s.leaveAlone(packets), bridgeTable(mark)}
 }
@@ -105,7 +148,7 @@ func (s shape) leaveAlone(t table) table {
 	return t
 }
 
-func inetTable(mark string, accept *desired.AcceptMark) table {
+func inetTable(mark string, s shape) table {
 	const priorityFilter, priorityNATSource = 0, 100
 	return table{
 		family: unix.NFPROTO_INET, name: tableName, comment: mark,
@@ -118,11 +161,11 @@ func inetTable(mark string, accept *desired.AcceptMark) table {
 			{name: setSource4, comment: "addresses that bridges' subnets leave under, where one was chosen", key: []datatype{typeIfname}, data: []datatype{typeIPv4}},
 			{name: setSource6, comment: "addresses that bridges' subnets leave under, where one was chosen", key: []datatype{typeIfname}, data: []datatype{typeIPv6}},
 			{name: setGuard, comment: "families not forwarded between foreign interfaces", key: []datatype{typeNFProto}, deny: true},
-		}, portSets(), directSets(), abroadSets(), hopSets(), linkSets(setLink4, setLink6)),
+		}, portSets(), directSets(), abroadSets(), hopSets(), linkSets(setLink4, setLink6), socketSets()),
 		chains: append(portChains(),
 			chain{chainHops4, base{}, hopRules(setHops4, hop4Part())},
 			chain{chainHops6, base{}, hopRules(setHops6, hop6Part())},
-			chain{"forward", base{"filter", unix.NF_INET_FORWARD, priorityFilter}, forwardRules(accept)},
+			chain{"forward", base{"filter", unix.NF_INET_FORWARD, priorityFilter}, forwardRules(s)},
 			chain{"postrouting", base{"nat", unix.NF_INET_POST_ROUTING, priorityNATSource}, masqueradeRules()},
 		),
 	}
@@ -133,7 +176,7 @@ func inetTable(mark string, accept *desired.AcceptMark) table {
 // through, so that no connection from before it was internal, and none made up,
 // gets out. Published ports come first because they are counted there; they keep
 // internal networks closed as well.
-func forwardRules(marked *desired.AcceptMark) []rule {
+func forwardRules(s shape) []rule {
 	return slices.Concat([]rule{
 		jump("into a network from elsewhere", chainEntering, in(setBridges, oifName), notIn(setBridges, iifName)),
 		tellBridge(),
@@ -143,7 +186,7 @@ func forwardRules(marked *desired.AcceptMark) []rule {
 		drop("out of an internal network", in(setInternal, iifName)),
 		drop("into an internal network", in(setInternal, oifName)),
 		accept("answers to what was let through", answering()),
-	}, linkedPackets(), acceptMarked(marked), []rule{
+	}, linkedPackets(), acceptMarked(s), []rule{
 		jump("to a container's own address", chainDirect, in(setBridges, oifName)),
 		drop("unpublished ports, other networks, direct routing", in(setBridges, oifName)),
 		drop("of no connection: nothing would translate its source", in(setBridges, iifName), stray()),

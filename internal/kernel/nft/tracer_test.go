@@ -17,7 +17,12 @@ type tracer struct{ trace.Ruleset }
 
 func newTracer(t testing.TB, rows []desired.Row) tracer {
 	t.Helper()
-	model, err := Model(Options{Instance: "test"}, rows)
+	return tracerOf(t, Options{Instance: "test"}, rows)
+}
+
+func tracerOf(t testing.TB, o Options, rows []desired.Row) tracer {
+	t.Helper()
+	model, err := Model(o, rows)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,6 +43,8 @@ func (m *matching) load(e expr.Any) bool {
 		m.put(e.Register, m.packet.fib(e), 4)
 	case *expr.Rt:
 		m.put(e.Register, m.packet.nextHop(e.Key), 4)
+	case *expr.Socket:
+		m.put(e.Register, value{}, 1) // no packet that is followed is for a socket that is there already
 	default:
 		return false
 	}

@@ -146,6 +146,13 @@ func stateText(b []byte, mask uint32) string {
 	return strings.Join(out, ",")
 }
 
+func socketTerm(key expr.SocketKey) term {
+	names := map[expr.SocketKey]string{
+		expr.SocketKeyTransparent: "transparent", expr.SocketKeyMark: "mark", expr.SocketKeyWildcard: "wildcard", expr.SocketKeyCgroupv2: "cgroupv2",
+	}
+	return term{name: "socket " + names[key], write: func(b []byte) string { return fmt.Sprintf("%#x", b) }}
+}
+
 func fibTerm(e *expr.Fib) term {
 	name := "fib daddr"
 	if e.FlagSADDR {

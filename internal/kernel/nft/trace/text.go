@@ -49,7 +49,7 @@ func (w *writer) say(words ...string) { w.words = append(w.words, words...) }
 func (w *writer) expression(e expr.Any) {
 	switch e := e.(type) {
 	case *expr.Counter:
-	case *expr.Meta, *expr.Payload, *expr.Ct, *expr.Fib, *expr.Rt, *expr.Immediate:
+	case *expr.Meta, *expr.Payload, *expr.Ct, *expr.Fib, *expr.Rt, *expr.Socket, *expr.Immediate:
 		w.load(e)
 	case *expr.Bitwise:
 		x := w.terms[at(e.SourceRegister)]
@@ -302,6 +302,8 @@ func (w *writer) load(e expr.Any) {
 		w.terms[at(e.Register)] = fibTerm(e)
 	case *expr.Rt:
 		w.terms[at(e.Register)] = term{name: "rt nexthop", write: addrText}
+	case *expr.Socket:
+		w.terms[at(e.Register)] = socketTerm(e.Key)
 	case *expr.Immediate:
 		text := fmt.Sprintf("0x%x", e.Data)
 		switch len(e.Data) {
