@@ -313,3 +313,32 @@ func TestFailureIsTraced(t *testing.T) {
 		}
 	})
 }
+
+// TestPoll: what others change in tables of iptables-legacy is noticed, and what we write
+// is not. Those of iptables-nft tell it themselves.
+func TestPoll(t *testing.T) {
+	inBoth(t, func(t *testing.T, n *namespace) {
+		b := n.open(Options{})
+		poll := func(when string, want bool) {
+			t.Helper()
+			if lost, err := b.Poll(t.Context()); err != nil || lost != (want && n.variant == Legacy) {
+				t.Errorf("%s: %t, %v", when, lost, err)
+			}
+		}
+		poll("before anything was written", false)
+		resync(t, b, sampleRows()...)
+		poll("written", false)
+		apply(t, b, added(publish(model.TCP, "0.0.0.0", 7777, 7777, "172.17.0.2", 77))...)
+		poll("applied", false)
+		n.iptables("ip6tables -t nat -F DOCKER")
+		poll("flushed", true)
+		apply(t, b, desired.Delta{Owner: "test", Old: publish(model.TCP, "0.0.0.0", 7777, 7777, "172.17.0.2", 77)})
+		poll("applied once more", true)
+		resync(t, b, sampleRows()...)
+		poll("repaired", false)
+		n.iptables("iptables -A INPUT -j ACCEPT")
+		poll("a rule of somebody else's", true)
+		resync(t, b, sampleRows()...)
+		poll("looked at", false)
+	})
+}
