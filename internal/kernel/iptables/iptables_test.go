@@ -274,7 +274,6 @@ func TestRefused(t *testing.T) {
 		desired.Direct{Bridge: "docker0"}, desired.DirectICMP{Bridge: "docker0"},
 		desired.DirectFrom{Interface: "eth+", Direct: desired.Direct{Bridge: "docker0", Addr: address("10.0.0.2"), Protocol: model.TCP, First: 1, Last: 1}},
 		desired.Allow{Bridge: "docker0", From: address("10.0.0.2"), To: address("::2"), Protocol: model.TCP, First: 1, Last: 1},
-		desired.Served{Protocol: model.TCP},
 	} {
 		if entries, err := render(row); model.KindOf(err) != model.Invalid {
 			t.Errorf("%s: %v, %v", row, entries, err)

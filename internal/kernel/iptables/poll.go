@@ -68,6 +68,9 @@ func (p *poller) read(family int) (out tableInfos, err error) {
 		level = unix.IPPROTO_IPV6
 	}
 	for i, table := range tablesInOrder() {
+		if family == six && table == tableRaw {
+			continue // nothing of ours is there, and to ask would make it
+		}
 		copy(out[i].Name[:], table)
 		size := uint32(unsafe.Sizeof(out[i]))
 		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(p.sockets[family]), uintptr(level), getInfo,
