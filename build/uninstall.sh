@@ -28,5 +28,8 @@ for iptables in iptables ip6tables; do
     left "$iptables: chain LINKSPAN-FORWARD, for containers that still run, and DOCKER-USER, whose rules are yours. When no container is left:" \
       "$iptables -D FORWARD -j LINKSPAN-FORWARD; $iptables -F LINKSPAN-FORWARD; $iptables -X LINKSPAN-FORWARD"
 done
+for file in /etc/firewalld/zones/docker.xml /etc/firewalld/policies/docker-forwarding.xml; do
+  [ ! -e "$file" ] || left "$file: for the bridges, in firewalld. Remove it, then firewall-cmd --reload"
+done
 [ ! -e /var/lib/linkspan ] ||
   left "/var/lib/linkspan: images, volumes and containers' files, for a later installation or for rm -r. Networks in the kernel go with the next boot"

@@ -16,6 +16,7 @@ folder=$cached/$recipe
 booting=(systemd systemd-sysv udev dbus kmod linux-image-cloud-amd64 initramfs-tools zstd)
 engine=(containerd runc nftables iptables iproute2 procps util-linux)
 visitor=(socat) # it speaks SCTP
+firewalls=(firewalld ufw) # installed, and started by who plays with them
 
 # The mirror that this machine's own apt uses; none if it is no Debian 12: then mmdebstrap chooses.
 mirror() {
@@ -40,12 +41,13 @@ idle=(getty@tty1.service serial-getty@ttyS0.service apt-daily.timer apt-daily-up
 make_root() { # FOLDER
   local work=$1 packages mirror
   mirror=$(mirror)
-  packages=$(IFS=,; echo "${booting[*]},${engine[*]},${visitor[*]}")
+  packages=$(IFS=,; echo "${booting[*]},${engine[*]},${visitor[*]},${firewalls[*]}")
   mmdebstrap --quiet --variant=minbase --components=main --include="$packages" \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' \
     --essential-hook="$small_initramfs" \
     --customize-hook="for unit in ${idle[*]}; do ln -sf /dev/null \"\$1/etc/systemd/system/\$unit\"; done" \
+    --customize-hook='chroot "$1" systemctl --quiet disable firewalld.service ufw.service nftables.service' \
     --customize-hook='echo vm >"$1/etc/hostname"; : >"$1/etc/fstab"; rm -f "$1/etc/resolv.conf"' \
     --customize-hook="cp \"\$1\"/boot/vmlinuz-* '$work/vmlinuz'; cp \"\$1\"/boot/initrd.img-* '$work/initrd'" \
     --customize-hook='rm -rf "$1"/boot/* "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/*' \

@@ -1,15 +1,16 @@
 #!/bin/bash
-# vm.sh   boots a Debian 12 with this linkspand installed in an emulated machine, and plays guest/story.sh in it: the
-#         service, its restarts, a reboot, a power cut. Prints the story's checks, ends with "N passed, N failed", and
-#         has status 0 if all passed. It needs a built bin/ (make vm), root, and no hardware virtualization
-#         (but uses it).
+# vm.sh   boots a Debian 12 with this linkspand installed in an emulated machine, for each of two stories: guest/story.sh
+#         (the service, its restarts, a reboot, a power cut) and guest/firewalls.sh (nftables.service, ufw, firewalld).
+#         PLAY=firewalls plays one alone. Prints the checks, ends with "N passed, N failed", and has status 0 if all
+#         passed. It needs a built bin/ (make vm), root, and no hardware virtualization (but uses it).
 #
 # The machine has no network card: nothing leaves it but two serial lines. What the kernel and systemd say is kept in
-# bin/vm.console, the story in bin/vm.log. Twenty-five minutes are its limit, whatever hangs; LIMIT=seconds sets another.
+# bin/vm.console, the story in bin/vm.log. Forty-five minutes are the limit, whatever hangs; LIMIT=seconds sets another.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."
-limit=${LIMIT:-1500}
+limit=${LIMIT:-2700}
+read -ra stories <<<"${PLAY:-story firewalls}"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/linkspan-lab
 PATH=$PATH:/usr/sbin:/sbin # for mkfs.ext4
 
@@ -17,14 +18,16 @@ PATH=$PATH:/usr/sbin:/sbin # for mkfs.ext4
 within() { exec timeout --foreground -k 5 $((limit > SECONDS ? limit - SECONDS : 1)) "$@"; }
 
 # A disk image with the root file system, what "make install" installs, the docker client, and the story.
-make_disk() { # IMAGE
+make_disk() { # IMAGE STORY
   local root=$work/root
+  rm -f "$1"
   mkdir "$root"
   tar -C "$root" -xpf "$system/root.tar" --exclude './dev/*'
   make --no-print-directory -s install DESTDIR="$root"
   install -m 755 bin/docker "$root/usr/local/bin/docker"
   install -d "$root/opt/story"
   install -m 755 "$here"/guest/*.sh "$root/opt/story/"
+  ln -s "$2.sh" "$root/opt/story/play"
   install -m 644 "$cache/images/busybox.tar" "$root/opt/story/"
   install -m 644 "$here/guest/story.service" "$root/etc/systemd/system/"
   ln -s ../story.service "$root/etc/systemd/system/multi-user.target.wants/"
@@ -92,14 +95,17 @@ trap 'exit 130' INT TERM HUP
 
 (within bin/labhost -build-images busybox >/dev/null)
 system=$(within "$here/rootfs.sh")
-make_disk "$work/disk"
-echo "vm: the disk is ready after $SECONDS s, the machine starts"
 : >bin/vm.log
-play "$work/disk"
-if [ -z "$ended" ]; then
-  echo "FAIL the story did not come to its end within $limit s, or the machine died; the last of its console:"
-  tail -n 20 bin/vm.console
-  failed=$((failed + 1))
-fi
+for story in "${stories[@]}"; do
+  make_disk "$work/disk" "$story"
+  echo "vm: the disk is ready after $SECONDS s, the machine starts and plays: $story"
+  ended=''
+  play "$work/disk"
+  if [ -z "$ended" ]; then
+    echo "FAIL the story did not come to its end within $limit s, or the machine died; the last of its console:"
+    tail -n 20 bin/vm.console
+    failed=$((failed + 1))
+  fi
+done
 printf '\nThat took %s s.\n%s passed, %s failed\n' $SECONDS $passed $failed
 [ "$failed" = 0 ]

@@ -6,6 +6,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/engine"
 	"github.com/linkspan/linkspan/internal/firewalld"
+	"github.com/linkspan/linkspan/internal/kernel/hostfilter"
 )
 
 // openZones begins to follow firewalld, if there is to be a firewall at all.
@@ -13,7 +14,7 @@ func (d *daemon) openZones() []engine.Hand {
 	if s := firewallSettings(d.config); s.Off4 && s.Off6 {
 		return nil
 	}
-	d.zones = firewalld.New(firewalld.Options{Logger: d.log, Reloaded: d.repairAfterReload})
+	d.zones = firewalld.New(firewalld.Options{Logger: d.log, Reloaded: d.repairAfterReload, BeforeReload: d.keepUserRules})
 	d.later(func(context.Context) error { return d.zones.Close() })
 	return []engine.Hand{d.zones}
 }
@@ -30,6 +31,20 @@ func (d *daemon) repairAfterReload(ctx context.Context) {
 	if _, err := running.Resync(ctx); err != nil && ctx.Err() == nil {
 		d.log.Warn("not everything that a reload of firewalld has removed is back", "op", "firewalld.reload", "err", err)
 	}
+}
+
+// keepUserRules saves the administrator's rules from a reload that is our doing: it
+// flushes all that iptables has.
+func (d *daemon) keepUserRules(ctx context.Context) (after func(context.Context)) {
+	s := firewallSettings(d.config)
+	restore, err := hostfilter.KeepUserRules(ctx, hostfilter.Options{IPv4: !s.Off4, IPv6: !s.Off6, Logger: d.log})
+	say := func(err error) {
+		if err != nil {
+			d.log.Warn("rules in DOCKER-USER may be lost: firewalld flushes them when it reloads", "op", "firewalld.reload", "err", err)
+		}
+	}
+	say(err)
+	return func(ctx context.Context) { say(restore(ctx)) }
 }
 
 // firewalldState tells whether firewalld runs, and when it was last seen to reload.

@@ -45,6 +45,9 @@ type Options struct {
 	// Reloaded is called after firewalld has started or reloaded, since it may have
 	// flushed rules of others. It may take its time.
 	Reloaded func(context.Context)
+	// BeforeReload, if set, is called before firewalld is told to reload, for who has
+	// something to save from that; what it returns is called afterwards.
+	BeforeReload func(context.Context) (after func(context.Context))
 }
 
 // Firewalld follows the bridges that are wanted. It is a hand of the engine.
@@ -52,6 +55,7 @@ type Firewalld struct {
 	log      *slog.Logger
 	address  string
 	reloaded func(context.Context)
+	before   func(context.Context) func(context.Context)
 	end      context.CancelFunc
 	ended    chan struct{}
 	news     chan struct{} // holds one token while bridges have changed
@@ -69,7 +73,7 @@ type Firewalld struct {
 func New(o Options) *Firewalld {
 	ctx, end := context.WithCancel(context.Background())
 	f := &Firewalld{
-		log: o.Logger, address: o.Address, reloaded: o.Reloaded, end: end, ended: make(chan struct{}),
+		log: o.Logger, address: o.Address, reloaded: o.Reloaded, before: o.BeforeReload, end: end, ended: make(chan struct{}),
 		news: make(chan struct{}, 1), bridges: map[string]bool{}, told: map[string]bool{},
 	}
 	go func() {

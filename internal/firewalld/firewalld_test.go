@@ -60,11 +60,14 @@ func (j *journal) warnings(text string) (n int) {
 // open follows the firewalld on that bus until the test ends.
 func open(t *testing.T, address string, reloaded func()) (*Firewalld, *journal) {
 	t.Helper()
+	return openWith(t, Options{Address: address, Reloaded: func(context.Context) { reloaded() }})
+}
+
+func openWith(t *testing.T, o Options) (*Firewalld, *journal) {
+	t.Helper()
 	log := &journal{}
-	f := New(Options{
-		Logger:  slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Address: address, Reloaded: func(context.Context) { reloaded() },
-	})
+	o.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	f := New(o)
 	t.Cleanup(func() { f.Close() })
 	return f, log
 }
@@ -169,6 +172,31 @@ func TestReloadAndRestartBringThemBack(t *testing.T) {
 	d = startFake(t, address, nil)
 	members(t, d, "br-2 docker0")
 	until(t, "the start was told", func() bool { return told.Load() >= 3 })
+}
+
+// TestOwnReloadIsAnnounced: only the one that is our doing, and both before and after it.
+func TestOwnReloadIsAnnounced(t *testing.T) {
+	address := bus(t)
+	d := startFake(t, address, nil)
+	reloads := func() int {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.reloads
+	}
+	var before, after atomic.Int32
+	f, _ := openWith(t, Options{Address: address, BeforeReload: func(context.Context) func(context.Context) {
+		before.Add(1 + int32(reloads()))
+		return func(context.Context) { after.Add(int32(reloads())) }
+	}})
+	appear(t, f, "docker0")
+	members(t, d, "docker0")
+	if err := d.reload(); err != nil {
+		t.Fatal(err)
+	}
+	members(t, d, "docker0")
+	if before.Load() != 1 || after.Load() != 1 {
+		t.Errorf("before %d, after %d", before.Load(), after.Load())
+	}
 }
 
 // TestStartedLater: neither bus nor firewalld need be there first.

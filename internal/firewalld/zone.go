@@ -131,6 +131,9 @@ func (s *session) makeZone(ctx context.Context) error {
 		return nil
 	}
 	s.log.Info("made firewalld's zone "+zone+" and its policy "+policy+": it reloads", "op", "firewalld.zone")
+	if s.before != nil {
+		defer s.before(ctx)(ctx)
+	}
 	_, err = s.main(ctx, reload)
 	return err
 }

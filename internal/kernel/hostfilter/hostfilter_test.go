@@ -73,18 +73,17 @@ func links(t *testing.T, programs map[string]string) string {
 	return dir
 }
 
-func withNFT(t *testing.T) string {
-	return links(t, map[string]string{"iptables": "iptables-nft", "ip6tables": "ip6tables-nft"})
-}
+func withNFT(t *testing.T) string    { return links(t, programsOf("-nft")) }
+func withLegacy(t *testing.T) string { return links(t, programsOf("-legacy")) }
 
-func withLegacy(t *testing.T) string {
+func programsOf(suffix string) map[string]string {
 	programs := map[string]string{}
 	for _, of := range []string{"iptables", "ip6tables"} {
 		for _, verb := range []string{"", "-save", "-restore"} {
-			programs[of+verb] = of + "-legacy" + verb
+			programs[of+verb] = of + suffix + verb
 		}
 	}
-	return links(t, programs)
+	return programs
 }
 
 // sh runs a script on the host and returns what it prints.
