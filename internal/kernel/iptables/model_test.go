@@ -33,6 +33,11 @@ func modelOf(t testing.TB, rows []desired.Row) firewalltest.Model {
 	if _, err := b.Resync(t.Context(), rows); err != nil {
 		t.Fatal(err)
 	}
+	return rulesOfBackend(t, b, host)
+}
+
+func rulesOfBackend(t testing.TB, b *Backend, host *namespaces.Namespace) rules {
+	t.Helper()
 	m := rules{ip: map[int]ruleset.Ruleset{}}
 	for _, tool := range b.tools {
 		var err error
@@ -286,6 +291,79 @@ func TestStrayToAPublishedAddress(t *testing.T) {
 		h.State = 0 // of a connection it is the host's business
 		if got := m.Run(firewalltest.Input, h); got != firewalltest.Accept {
 			t.Errorf("port %d, new: %s", port, got)
+		}
+	}
+}
+
+// ofKernel is the same rules as nf_tables has them, for which there is another tracer.
+type ofKernel struct {
+	rules
+	all *nft.Ruleset
+}
+
+// Run implements firewalltest.Model.
+func (m ofKernel) Run(at firewalltest.Hook, h firewalltest.Hop) firewalltest.Verdict {
+	want := m.rules.Run(at, h)
+	for _, s := range steps(at) {
+		if s.family != 0 {
+			continue
+		}
+		family := byte(unix.NFPROTO_IPV4)
+		if h.Kind() == frames.IPv6 {
+			family = unix.NFPROTO_IPV6
+		}
+		for _, t := range m.all.Tables {
+			c := t.Chain(s.chain)
+			if t.Family != family || t.Name != s.table || c == nil {
+				continue
+			}
+			p := &nft.Packet{
+				Frame: h.Frame, In: nft.Link{Name: h.In, Index: 2, Group: h.InGroup}, Out: nft.Link{Name: h.Out, Group: h.OutGroup},
+				State: h.State, Original: h.First, Host: routes{h},
+			}
+			if h.Mark != nil {
+				p.Mark = *h.Mark
+			}
+			one := trace.Run(m.ip[map[byte]int{unix.NFPROTO_IPV4: four, unix.NFPROTO_IPV6: six}[family]], s.table, s.chain, p)
+			if h.Mark != nil {
+				p.Mark = *h.Mark
+			}
+			if other := t.Run(c, p); other.Verdict != one.Verdict || other.To != one.To || other.Doubt || one.Doubt {
+				panic(s.table + " " + s.chain + ": " + string(one.Verdict) + " " + one.To.String() + " or " + string(other.Verdict) + " " + other.To.String())
+			}
+		}
+	}
+	return want
+}
+
+// TestTracersAgree: what iptables-save says of the rules, and what nf_tables says of them,
+// come to the same for every trial and case.
+func TestTracersAgree(t *testing.T) {
+	both := firewalltest.Backend{Open: open, Model: func(t testing.TB, rows []desired.Row) firewalltest.Model {
+		host := namespaces.New(t)
+		b := open(t, host).(*Backend)
+		if _, err := b.Resync(t.Context(), rows); err != nil {
+			t.Fatal(err)
+		}
+		m := ofKernel{rules: rulesOfBackend(t, b, host)}
+		var err error
+		if m.all, err = nft.Read(t.Context(), host.FD()); err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}}
+	firewalltest.ModelAgrees(t, both)
+	firewalltest.CasesByModel(t, both)
+
+	m := both.Model(t, []desired.Row{desired.BridgePolicy{Bridge: "br-a"}, desired.Publish{
+		Protocol: "sctp", Host: netip.IPv4Unspecified(), First: 130, Last: 139, To: address("10.1.0.11"), ToFirst: 30, Bridge: "br-a",
+	}})
+	for port, want := range map[uint16]firewalltest.Verdict{129: firewalltest.Accept, 132: firewalltest.Translate, 140: firewalltest.Accept} {
+		const mac, sctp = "02:00:00:00:ff:01", 132
+		h := firewalltest.Hop{Frame: frames.Between(mac, mac, "192.0.2.2", "192.0.2.1").UDP(1, port, 0), In: "eth0", To: new(netip.AddrPort)}
+		h.Frame[14+9] = sctp
+		if got := m.Run(firewalltest.TranslateDestination, h); got != want || got == firewalltest.Translate && h.To.String() != "10.1.0.11:32" {
+			t.Errorf("SCTP to %d: %s %s", port, got, h.To)
 		}
 	}
 }

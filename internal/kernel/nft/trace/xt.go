@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/xt"
+	"golang.org/x/sys/unix"
 )
 
 // Extensions of xtables, as iptables-nft puts them into rules: those whose data this
@@ -40,6 +41,8 @@ func (m *matching) xtRaw(name string, rev uint32, b []byte) {
 	switch {
 	case name == "multiport" && rev == 1 && len(b) >= 48:
 		m.xtMultiport(b)
+	case name == "sctp" && len(b) >= 68:
+		m.xtSCTP(b)
 	case name == "iprange" && rev == 1 && len(b) >= 65:
 		m.xtRange(b)
 	case (name == "icmp" || name == "icmp6") && len(b) >= 4:
@@ -87,6 +90,26 @@ func (m *matching) xtFlags(info *xt.Tcp) {
 		return
 	}
 	m.expect((v.bytes[0]&info.FlagsMask == info.FlagsCmp) != (info.InvFlags&xt.TcpInvFlags != 0), true, "")
+}
+
+// xtSCTP reads the ports of a struct xt_sctp_info; of chunks nothing is known.
+func (m *matching) xtSCTP(b []byte) {
+	const source, destination, chunks = 1, 2, 4
+	word := func(i int) uint16 { return binary.NativeEndian.Uint16(b[2*i:]) }
+	flags, inverted := binary.NativeEndian.Uint32(b[60:]), binary.NativeEndian.Uint32(b[64:])
+	from, to, ok := m.ports()
+	if !ok {
+		return
+	}
+	if flags&destination != 0 {
+		m.expect(within(to, [2]uint16{word(0), word(1)}) != (inverted&destination != 0), true, "")
+	}
+	if flags&source != 0 {
+		m.expect(within(from, [2]uint16{word(2), word(3)}) != (inverted&source != 0), true, "")
+	}
+	if flags&chunks != 0 && !m.no {
+		m.unsure("it asks for chunks of SCTP")
+	}
 }
 
 // xtMultiport reads a struct xt_multiport_v1.
@@ -224,7 +247,13 @@ func (m *matching) xtTarget(e *expr.Target) Verdict {
 		m.xtNAT(e.Info)
 		return TranslateTo
 	case "SNAT":
-		m.xtNAT(e.Info)
+		info := e.Info
+		if raw, ok := info.(*xt.Unknown); ok { // of IPv6: a struct nf_nat_range, as that of DNAT
+			if read, err := xt.Unmarshal("DNAT", unix.NFPROTO_IPV6, e.Rev, *raw); err == nil {
+				info = read
+			}
+		}
+		m.xtNAT(info)
 		return TranslateFrom
 	case "REDIRECT":
 		m.xtNAT(e.Info)
@@ -247,11 +276,12 @@ func (m *matching) xtTarget(e *expr.Target) Verdict {
 // xtNAT reads where to; one of several cannot be told.
 func (m *matching) xtNAT(info xt.InfoAny) {
 	var r xt.NatRange
+	var base uint16
 	switch info := info.(type) {
 	case *xt.NatRange:
 		r = *info
 	case *xt.NatRange2:
-		r = info.NatRange
+		r, base = info.NatRange, info.BasePort
 	case *xt.NatIPv4MultiRangeCompat:
 		if len(*info) != 1 {
 			m.unsure("it translates to one of several")
@@ -274,7 +304,9 @@ func (m *matching) xtNAT(info xt.InfoAny) {
 	}
 	if r.Flags&uint(xt.NatRangeProtoSpecified) != 0 {
 		port = r.MinPort
-		if r.MinPort != r.MaxPort {
+		if _, from, ok := m.ports(); r.Flags&uint(xt.NatRangeProtoOffset) != 0 && ok && r.MaxPort >= r.MinPort { // it keeps its distance
+			port += uint16(uint32(from-base) % (uint32(r.MaxPort-r.MinPort) + 1))
+		} else if r.MinPort != r.MaxPort {
 			m.unsure("it translates to one of several ports")
 		}
 	}
