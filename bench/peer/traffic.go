@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,8 @@ type way struct {
 	machine *lab.Machine
 	prefix  []string // what enters the client's network namespace
 	host    string   // where it finds the port
+	// greet and iperf are the ports of the servers there, if they are not greetPort and iperfPort.
+	greet, iperf string
 }
 
 // traffic compares packets: between containers, and through published ports.
@@ -61,7 +64,7 @@ func traffic(ctx context.Context, b *bench) error {
 		b.measure(ctx, row{what: "connections, published port, " + name, unit: "1/s"}, rounds,
 			func(ctx context.Context, s *side) (float64, error) { return s.ways(ctx)[i].connections(ctx, b.load) })
 	}
-	return b.amongOthers(ctx)
+	return errors.Join(b.amongOthers(ctx), b.respecting(ctx))
 }
 
 // serve starts a server with published ports, and a client beside it, on a network of their own and on an internal one.
@@ -137,7 +140,7 @@ func (w way) stream(ctx context.Context) (float64, error) {
 	var got iperf
 	err := lab.Until(ctx, serveTime, func() (err error) {
 		got, err = report[iperf](ctx, w.machine,
-			w.command("iperf3", "--json", "--client", w.host, "--port", iperfPort, "--time", streamTime)...)
+			w.command("iperf3", "--json", "--client", w.host, "--port", cmp.Or(w.iperf, iperfPort), "--time", streamTime)...)
 		if err == nil && got.Error != "" {
 			err = errors.New(got.Error)
 		}
@@ -154,7 +157,7 @@ func (w way) connections(ctx context.Context, load string) (float64, error) {
 		Seconds float64
 	}
 	got, err := report[made](ctx, w.machine,
-		w.command(load, "connect", "-for", connectTime.String(), w.host+":"+greetPort)...)
+		w.command(load, "connect", "-for", connectTime.String(), w.host+":"+cmp.Or(w.greet, greetPort))...)
 	if err != nil {
 		return 0, err
 	}
@@ -193,6 +196,48 @@ func (b *bench) amongOthers(ctx context.Context) error {
 		b.table.add(row{what: "throughput, 10 000 others / one, " + w.name, unit: "x",
 			linkspan: median(streams[i], 0, nil), docker: figure{err: errNotRun}})
 	}
+	return nil
+}
+
+// respecting measures ours from outside with ports that the host's own firewall judges, which are served from sockets, and as
+// usual, by turns, and prints how they relate.
+func (b *bench) respecting(ctx context.Context) (err error) {
+	const network, server = "bench-respect", "bench-respected"
+	s := b.linkspan
+	if _, err := s.run(ctx, "network", "create", "--opt", "com.linkspan.firewall.respect=host", network); err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, s.remove(ctx, server))
+		_, gone := s.run(ctx, "network", "rm", network)
+		err = errors.Join(err, gone)
+	}()
+	usual := way{name: "from outside", machine: s.lab.World().Machine, host: s.host.Addr4.String()}
+	judged := usual
+	judged.greet, judged.iperf = "8088", "5208"
+	if _, err := s.run(ctx, "run", "--detach", "--name", server, "--network", network, "--publish", judged.greet+":"+greetPort,
+		"--publish", judged.iperf+":"+iperfPort, "--volume", b.load+":/load:ro",
+		"tools", "sh", "-c", "iperf3 --server >/dev/null & exec /load serve "+greetPort); err != nil {
+		return err
+	}
+	var rates, streams [][]float64
+	for range rounds {
+		var found [2][2]float64
+		for i, w := range []way{usual, judged} {
+			if found[i][1], err = w.stream(ctx); err != nil { // waits until it serves
+				return err
+			}
+			if found[i][0], err = w.connections(ctx, b.load); err != nil {
+				return err
+			}
+		}
+		rates = append(rates, []float64{found[1][0] / found[0][0]})
+		streams = append(streams, []float64{found[1][1] / found[0][1]})
+	}
+	b.table.add(row{what: "connections, firewall.respect=host / usual, from outside", unit: "x",
+		linkspan: median(rates, 0, nil), docker: figure{err: errNotRun}})
+	b.table.add(row{what: "throughput, firewall.respect=host / usual, from outside", unit: "x",
+		linkspan: median(streams, 0, nil), docker: figure{err: errNotRun}})
 	return nil
 }
 

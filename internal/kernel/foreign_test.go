@@ -21,14 +21,14 @@ func TestForeignObjectsStay(t *testing.T) {
 	l.sh(t, "", `ip link add foreign type bridge && ip link set foreign up && ip addr add 10.77.0.1/24 dev foreign &&
 		ip link add other0 type veth peer name other1 && ip link set other0 alias linkspan:another:network/x master `+kerneltest.Bridge+` &&
 		ip link set other0 up && ip link set other1 up &&
-		ip route add 10.78.0.0/24 dev foreign && ip neigh add 10.77.0.9 lladdr 02:00:00:00:00:09 dev foreign &&
+		ip route add 10.78.0.0/24 dev foreign && ip rule add iif foreign fwmark 7 lookup 99 && ip neigh add 10.77.0.9 lladdr 02:00:00:00:00:09 dev foreign &&
 		ip addr add 10.79.0.1/24 dev `+kerneltest.Bridge)
 	l.sh(t, kerneltest.Space(0), `ip link add eth9 type bridge && ip addr add 10.80.0.1/24 dev eth9 && ip link set eth9 up && ip route add 10.81.0.0/24 dev eth9`)
 	if err := l.Netns().Create(t.Context(), "users", closeFile); err != nil {
 		t.Fatal(err)
 	}
 	host := func() string {
-		return l.sh(t, "", `ip -br addr show dev foreign; ip -br link show dev other0; ip route show dev foreign; ip neigh show dev foreign nud permanent; ip addr show `+kerneltest.Bridge+` | grep -o 'inet 10.79.*'; ls `+l.host.Dir+` | grep users`)
+		return l.sh(t, "", `ip -br addr show dev foreign; ip -br link show dev other0; ip route show dev foreign; ip rule show; ip neigh show dev foreign nud permanent; ip addr show `+kerneltest.Bridge+` | grep -o 'inet 10.79.*'; ls `+l.host.Dir+` | grep users`)
 	}
 	inside := func() string {
 		return l.sh(t, kerneltest.Space(0), "ip -br addr show eth9; ip route show dev eth9")

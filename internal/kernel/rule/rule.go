@@ -95,7 +95,7 @@ func List(c *rtnl.Conn) ([]Rule, error) {
 			return nil, err
 		}
 		for _, msg := range msgs {
-			if r, ours, err := parse(msg); err != nil {
+			if r, ours, err := Parse(msg); err != nil {
 				return nil, err
 			} else if ours {
 				out = append(out, r)
@@ -155,8 +155,9 @@ func routeHeader(f Family) []byte {
 // table names the table, whose number has no place in a header.
 func table(ae *netlink.AttributeEncoder) { ae.Uint32(unix.RTA_TABLE, Table) }
 
-// parse reads a rule, and tells whether it is one of ours.
-func parse(msg []byte) (r Rule, ours bool, err error) {
+// Parse reads a message about a rule, without its netlink header, and tells whether it is
+// one of ours.
+func Parse(msg []byte) (r Rule, ours bool, err error) {
 	var mask, at, first uint32
 	var protocol byte
 	err = rtnl.Attributes(msg, headerLen, func(ad *netlink.AttributeDecoder) {

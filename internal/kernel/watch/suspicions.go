@@ -17,6 +17,7 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/link"
 	"github.com/linkspan/linkspan/internal/kernel/route"
 	"github.com/linkspan/linkspan/internal/kernel/rtnl"
+	"github.com/linkspan/linkspan/internal/kernel/rule"
 	"github.com/linkspan/linkspan/internal/kernel/sysctl"
 )
 
@@ -206,6 +207,11 @@ func (w *watcher) judge(e Event) (owner desired.Owner, lost bool) {
 	case unix.RTM_DELROUTE:
 		if i, err := route.Parse(e.Body); err == nil {
 			return w.route(i)
+		}
+	case unix.RTM_DELRULE:
+		if r, ours, err := rule.Parse(e.Body); err == nil && ours {
+			o, wanted := w.get(desired.Rule{Link: r.Link})
+			return o.Owner, wanted
 		}
 	case unix.RTM_NEWNETCONF:
 		return w.forwarding(e.Body)
