@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -67,7 +68,7 @@ func (h *Host) launch(flags []string) error {
 	_ = os.Remove(h.Socket()) // of an engine that was killed: it would look as if it were there already
 	args := append([]string{"sh", "-c", `echo $$ >"$0"; exec "$@"`, h.file("engine.pid"), path,
 		"--host=unix://" + h.Socket(), "--data-root=" + h.file("data"), "--exec-root=/run/linkspan",
-		"--pidfile=/run/linkspan.pid", "--config-file=" + h.file("engine.json")}, flags...)
+		"--pidfile=/run/linkspan.pid", "--config-file=" + h.file("engine.json")}, h.backend(flags)...)
 	cmd := h.Command(context.Background(), args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(path)+":"+os.Getenv("PATH"))
@@ -82,6 +83,15 @@ func (h *Host) launch(flags []string) error {
 		close(e.ended)
 	}(h.engine)
 	return nil
+}
+
+// backend puts the lab's firewall backend before the flags, unless they name one.
+func (h *Host) backend(flags []string) []string {
+	const flag = "--firewall-backend="
+	if h.options.Firewall == "" || slices.ContainsFunc(flags, func(f string) bool { return strings.HasPrefix(f, flag) }) {
+		return flags
+	}
+	return append([]string{flag + h.options.Firewall}, flags...)
 }
 
 // awaitAnswer waits for the first answer to /_ping, or for the end of the engine.

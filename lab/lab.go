@@ -42,6 +42,7 @@ type Options struct {
 	Hosts    int      // how many engine hosts; 0 means 1
 	Engine   string   // path of the linkspand that Host.Start runs; empty: hosts without an engine
 	Docker   string   // the docker client that Host.Docker runs; empty: the one FindDocker finds
+	Firewall string   // the engine's --firewall-backend; empty: whatever it is without
 	BridgeNF BridgeNF // see there
 	Dir      string   // where the lab keeps its files; empty: the folder for temporary files
 }

@@ -16,9 +16,24 @@ func TestLanguage(t *testing.T) {
 	RunStories(t, Options{}, stories(t, "testdata/language/*")...)
 }
 
+// backendVariable names the firewall backend of the stories; without it they have the engine's own choice.
+const backendVariable = "FW"
+
 // TestStories plays the stories of the engine.
 func TestStories(t *testing.T) {
-	RunStories(t, Options{Engine: needEngine(t)}, stories(t, "testdata/stories/*")...)
+	RunStories(t, Options{Engine: needEngine(t), Firewall: os.Getenv(backendVariable)}, stories(t, "testdata/stories/*")...)
+}
+
+// otherBackendStories are those that are played with the iptables backend too. They say nothing of how rules are written.
+var otherBackendStories = []string{"isolation", "links", "ports-forms", "ports-gateway-modes", "ports-traffic", "source-address"}
+
+// TestOtherBackend plays some stories with the iptables backend. To play any of them so, say FW=iptables.
+func TestOtherBackend(t *testing.T) {
+	var files []string
+	for _, name := range otherBackendStories {
+		files = append(files, stories(t, "testdata/stories/"+name)...)
+	}
+	RunStories(t, Options{Engine: needEngine(t), Firewall: "iptables"}, files...)
 }
 
 // olderStories are those that use nothing a docker client of 2020 does not know.

@@ -53,6 +53,7 @@ func (d *daemon) openIPTables(ctx context.Context, s firewall.Settings, tables *
 	if err != nil {
 		return nil, fmt.Errorf("open the firewall: %w", err)
 	}
+	d.later(func(context.Context) error { return rules.Close() })
 	d.otherFirewall = func(ctx context.Context) error {
 		return iptables.Remains{Logger: d.log, Off4: s.Off4, Off6: s.Off6}.Neutralise(ctx, rules.Variant())
 	}

@@ -42,9 +42,6 @@ const (
 	chainMarks       = "LINKSPAN-FORWARD"     // mangle, FORWARD
 	chainLeaving     = "LINKSPAN-LEAVING"     // mangle: out of a network
 	chainEntering    = "LINKSPAN-ENTERING"    // mangle: into a network from elsewhere
-	chainInput       = "LINKSPAN-INPUT"       // mangle, INPUT
-	chainShut        = "LINKSPAN-SHUT"        // mangle: to published ports, by way of the host itself
-	chainSent        = "LINKSPAN-SENT"        // mangle, POSTROUTING
 	chainDNAT        = "LINKSPAN-DNAT"        // nat: host ports, as a network's own containers use them
 	chainOutput      = "LINKSPAN-OUTPUT"      // nat, OUTPUT of IPv6
 	chainPostrouting = "LINKSPAN-POSTROUTING" // nat, POSTROUTING
@@ -104,7 +101,7 @@ func ownChains(family int) map[string][]string {
 		nat = append(nat, chainOutput)
 	}
 	return map[string][]string{
-		tableMangle: {chainMarks, chainLeaving, chainEntering, chainInput, chainShut, chainSent},
+		tableMangle: {chainMarks, chainLeaving, chainEntering},
 		tableFilter: {chainForward, chainAnswers, chainInternal, chainBridge, chainDocker},
 		tableNAT:    nat,
 	}
@@ -115,11 +112,8 @@ func fixed(family int) []entry {
 	w := writer{families: []int{family}}
 	const established = "-m conntrack --ctstate ESTABLISHED,RELATED "
 	w.add(tableMangle, "FORWARD", atFirst, "-j "+chainMarks)
-	w.add(tableMangle, "INPUT", atFirst, "-j "+chainInput)
-	w.add(tableMangle, "POSTROUTING", atFirst, "-j "+chainSent)
 	w.add(tableMangle, chainLeaving, answerRule, established+"-j RETURN")
 	w.add(tableMangle, chainLeaving, dropRule, "-m conntrack --ctstate INVALID -j DROP")
-	w.add(tableMangle, chainInput, 0, "! -i lo -m conntrack --ctstate INVALID -j "+chainShut)
 	w.add(tableMangle, chainEntering, knownRule, established+"-j RETURN")
 	w.add(tableMangle, chainEntering, knownRule, "-m conntrack --ctstate DNAT -j RETURN")
 

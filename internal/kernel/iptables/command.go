@@ -63,8 +63,12 @@ type tool struct {
 	run           func(*exec.Cmd) error
 }
 
-// findTool finds the commands of a family, of the variant that iptables is on this host.
-func findTool(ctx context.Context, family int, run func(*exec.Cmd) error) (*tool, error) {
+// findTool finds the commands of a family, of the variant that iptables is on this host if
+// none is named.
+func findTool(ctx context.Context, family int, variant Variant, run func(*exec.Cmd) error) (*tool, error) {
+	if variant != "" {
+		return variantTool(family, variant, run)
+	}
 	name := commandName(family)
 	path, err := lookPath(name)
 	if err != nil {
@@ -74,7 +78,7 @@ func findTool(ctx context.Context, family int, run func(*exec.Cmd) error) (*tool
 	if err != nil {
 		return nil, fmt.Errorf("ask %s for its version: %w", name, err)
 	}
-	variant := Legacy
+	variant = Legacy
 	if strings.Contains(string(out), "("+string(NFT)+")") {
 		variant = NFT
 	}

@@ -47,8 +47,10 @@ type Options struct {
 	Beside Beside
 	// Off4 and Off6 have a family left alone.
 	Off4, Off6 bool
-	// Run runs a command; cmd.Run if nil. Tests enter a network namespace.
-	Run func(*exec.Cmd) error
+	// Enter calls a function in the network namespace to write to; nil just calls it.
+	Enter func(func() error) error
+
+	variant Variant // of tests; empty: the one that iptables is on this host
 }
 
 // Backend writes policy to one network namespace. Its methods may be called
@@ -62,24 +64,27 @@ type Backend struct {
 	mu    sync.Mutex // guards what follows
 	wants wants
 	stand standing
-	known bool // what is in the kernel is as wants says, as far as we know
+	// poller looks after the tables of iptables-legacy.
+	poller *poller
+	known  bool // what is in the kernel is as wants says, as far as we know
 }
 
 // New finds the commands; it writes nothing. Without ip6tables IPv4 goes on, and it is
-// said. Without iptables it fails with ErrNoCommand, wrapped.
+// said. Without iptables it fails with ErrNoCommand, wrapped. The caller closes the Backend.
 func New(ctx context.Context, o Options) (*Backend, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if o.Run == nil {
-		o.Run = (*exec.Cmd).Run
+	if o.Enter == nil {
+		o.Enter = func(f func() error) error { return f() }
 	}
+	run := func(cmd *exec.Cmd) error { return o.Enter(cmd.Run) }
 	b := &Backend{log: o.Logger, beside: o.Beside, fixed: map[int][]entry{}, wants: wants{}}
 	for _, family := range families() {
 		if family == four && o.Off4 || family == six && o.Off6 {
 			continue
 		}
-		t, err := findTool(ctx, family, o.Run)
+		t, err := findTool(ctx, family, o.variant, run)
 		if err != nil && family == six && len(b.tools) > 0 {
 			b.log.Warn("no ip6tables: IPv6 is without a firewall", "op", "firewall.open", "err", err)
 			continue
@@ -94,7 +99,11 @@ func New(ctx context.Context, o Options) (*Backend, error) {
 			b.wants.put(e, "", true)
 		}
 	}
-	return b, nil
+	err := o.Enter(func() (err error) {
+		b.poller, err = openPoller(b.tools)
+		return err
+	})
+	return b, err
 }
 
 // Variant is which iptables this host has.
@@ -123,8 +132,12 @@ func (b *Backend) applyLocked(ctx context.Context, deltas []desired.Delta) error
 		return errors.Join(failures...)
 	}
 	if b.known {
+		lost := b.poller.changed()
 		err := b.writeLocked(ctx, changes)
 		if err == nil {
+			if !lost { // else Poll is still to say so
+				b.poller.note()
+			}
 			return nil
 		}
 		b.log.Debug("rules are not as expected", "op", "firewall.apply", "err", err)
@@ -227,6 +240,7 @@ func (b *Backend) repairLocked(ctx context.Context, causes map[entry]int) (out r
 		}
 	}
 	b.known = true
+	b.poller.note()
 	return out, nil
 }
 

@@ -274,7 +274,6 @@ func TestRefused(t *testing.T) {
 		desired.Direct{Bridge: "docker0"}, desired.DirectICMP{Bridge: "docker0"},
 		desired.DirectFrom{Interface: "eth+", Direct: desired.Direct{Bridge: "docker0", Addr: address("10.0.0.2"), Protocol: model.TCP, First: 1, Last: 1}},
 		desired.Allow{Bridge: "docker0", From: address("10.0.0.2"), To: address("::2"), Protocol: model.TCP, First: 1, Last: 1},
-		desired.Served{Protocol: model.TCP},
 	} {
 		if entries, err := render(row); model.KindOf(err) != model.Invalid {
 			t.Errorf("%s: %v, %v", row, entries, err)
@@ -311,5 +310,34 @@ func TestFailureIsTraced(t *testing.T) {
 		if r := resync(t, b, rows...); r.Writes != 0 {
 			t.Errorf("afterwards: %+v", r)
 		}
+	})
+}
+
+// TestPoll: what others change in tables of iptables-legacy is noticed, and what we write
+// is not. Those of iptables-nft tell it themselves.
+func TestPoll(t *testing.T) {
+	inBoth(t, func(t *testing.T, n *namespace) {
+		b := n.open(Options{})
+		poll := func(when string, want bool) {
+			t.Helper()
+			if lost, err := b.Poll(t.Context()); err != nil || lost != (want && n.variant == Legacy) {
+				t.Errorf("%s: %t, %v", when, lost, err)
+			}
+		}
+		poll("before anything was written", false)
+		resync(t, b, sampleRows()...)
+		poll("written", false)
+		apply(t, b, added(publish(model.TCP, "0.0.0.0", 7777, 7777, "172.17.0.2", 77))...)
+		poll("applied", false)
+		n.iptables("ip6tables -t nat -F DOCKER")
+		poll("flushed", true)
+		apply(t, b, desired.Delta{Owner: "test", Old: publish(model.TCP, "0.0.0.0", 7777, 7777, "172.17.0.2", 77)})
+		poll("applied once more", true)
+		resync(t, b, sampleRows()...)
+		poll("repaired", false)
+		n.iptables("iptables -A INPUT -j ACCEPT")
+		poll("a rule of somebody else's", true)
+		resync(t, b, sampleRows()...)
+		poll("looked at", false)
 	})
 }

@@ -65,15 +65,17 @@ func onThread(f func() error) error {
 	return <-done
 }
 
-// do runs a command inside the namespace.
-func (n *namespace) do(cmd *exec.Cmd) error {
+// enter calls a function inside the namespace.
+func (n *namespace) enter(f func() error) error {
 	return onThread(func() error {
 		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
 			return err
 		}
-		return cmd.Run()
+		return f()
 	})
 }
+
+func (n *namespace) do(cmd *exec.Cmd) error { return n.enter(cmd.Run) }
 
 // run runs a command line and returns its output.
 func (n *namespace) run(line string) string {
@@ -122,7 +124,7 @@ func (n *namespace) saved() string {
 // open makes a backend of the namespace's variant.
 func (n *namespace) open(o Options) *Backend {
 	n.t.Helper()
-	o.Run = n.do
+	o.Enter, o.variant = n.enter, n.variant
 	if o.Beside == nil {
 		beside, err := nft.New(nft.Options{Instance: "test", NetNS: int(n.file.Fd()), Beside: true})
 		if err != nil {
@@ -135,11 +137,7 @@ func (n *namespace) open(o Options) *Backend {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	for i, t := range b.tools {
-		if b.tools[i], err = variantTool(t.family, n.variant, n.do); err != nil {
-			n.t.Fatal(err)
-		}
-	}
+	n.t.Cleanup(func() { b.Close() })
 	return b
 }
 

@@ -30,8 +30,6 @@ func render(row desired.Row) ([]entry, error) {
 		return renderForwardDrop(r)
 	case desired.Publish:
 		return renderPublish(r)
-	case desired.Served:
-		return renderServed(r)
 	case desired.Direct:
 		return renderDirect(r)
 	case desired.DirectFrom:
@@ -42,8 +40,8 @@ func render(row desired.Row) ([]entry, error) {
 		return renderAllow(r)
 	case desired.PortSecurity:
 		return renderHome(r)
-	case desired.Identity, desired.Elsewhere, desired.Transparent:
-		return nil, nil // frames, where packets may come from, and whose sockets they are for: the tables beside
+	case desired.Identity, desired.Elsewhere, desired.Transparent, desired.Served:
+		return nil, nil // frames, where packets may come from, and what is for the host's own sockets: the tables beside
 	}
 	return nil, model.Errorf(model.NotImplemented, "iptables cannot express %q", row)
 }
@@ -85,30 +83,17 @@ func renderBridge(r desired.BridgePolicy) ([]entry, error) {
 	return w.out, w.err
 }
 
-// renderInternal: no way in or out, by translated connections not even to the network
-// itself, and of the host only what is on the bridge.
+// renderInternal: no way in or out. What of it was translated, and what is for the host
+// itself, the tables beside drop.
 func renderInternal(w *writer, r desired.BridgePolicy) {
 	in, out := "-i "+r.Bridge+" ", "-o "+r.Bridge+" "
-	const translated = "-m conntrack --ctstate DNAT -j DROP"
 	w.add(tableMangle, chainMarks, internalRule, in+"! "+out+"-j DROP")
 	w.add(tableMangle, chainMarks, internalRule, "! "+in+out+"-j DROP")
-	w.add(tableMangle, chainMarks, internalRule, in+translated)
-	w.add(tableMangle, chainSent, 0, out+translated)
-	w.add(tableMangle, chainInput, 0, in+translated)
-	w.add(tableMangle, chainInput, 0, in+"-j "+chainShut)
 	w.add(tableFilter, chainInternal, 0, in+"! "+out+"-j DROP")
 	w.add(tableFilter, chainInternal, 0, "! "+in+out+"-j DROP")
 	if !r.ICC {
 		w.add(tableMangle, chainMarks, internalRule, in+"-j DROP")
 	}
-	both := w.families
-	// To ip6tables every address of the host is UNICAST, those of the bridge as well.
-	elsewhere := "-m addrtype --dst-type UNICAST --limit-iface-in "
-	w.families = []int{four}
-	w.add(tableMangle, chainInput, 0, in+elsewhere+"-j DROP")
-	w.families = []int{six}
-	w.add(tableMangle, chainInput, 0, in+"-m addrtype --dst-type UNICAST -m addrtype ! --dst-type LOCAL --limit-iface-in -j DROP")
-	w.families = both
 }
 
 // renderAcceptMark lets in what an administrator has marked. What comes to DOCKER goes out
@@ -184,7 +169,6 @@ func renderPublish(r desired.Publish) ([]entry, error) {
 	w.add(tableNAT, chainDocker, class, "! "+in+rest)
 	w.add(tableNAT, chainDNAT, class, in+rest)
 	w.add(tableFilter, chainDocker, openRule, at(r.Protocol, r.To, r.ToFirst, r.ToFirst+(r.Last-r.First))+"-o "+r.Bridge+" "+original+" -j ACCEPT")
-	w.add(tableMangle, chainShut, 0, at(r.Protocol, r.Host, r.First, r.Last)+"-j DROP")
 	return w.out, w.err
 }
 
@@ -201,17 +185,6 @@ func target(r desired.Publish) string {
 		return fmt.Sprintf("%s:%d", host, r.ToFirst)
 	}
 	return fmt.Sprintf("%s:%d-%d/%d", host, r.ToFirst, r.ToFirst+extent, r.First)
-}
-
-// renderServed: what user space serves is not translated, and not for everybody.
-func renderServed(r desired.Served) ([]entry, error) {
-	host := r.Host.Unmap()
-	if r.Protocol.Number() == 0 || !host.IsValid() || r.First == 0 || r.Last < r.First {
-		return nil, model.Errorf(model.Invalid, "serve: %s ports %d to %d at %v", r.Protocol, r.First, r.Last, r.Host)
-	}
-	w := writer{families: []int{familyOf(host)}}
-	w.add(tableMangle, chainShut, 0, at(r.Protocol, host, r.First, r.Last)+"-j DROP")
-	return w.out, w.err
 }
 
 // renderDirect lets packets to a container's own address past the drop in mangle, and in.

@@ -1,7 +1,6 @@
 package iptables
 
 import (
-	"os/exec"
 	"testing"
 
 	"github.com/linkspan/linkspan/internal/kernel"
@@ -15,22 +14,30 @@ import (
 // backend is the backend that is tried: both halves of it.
 var backend = firewalltest.Backend{Open: open, Model: modelOf}
 
-func open(t testing.TB, host *namespaces.Namespace) kernel.Firewall {
+func open(t testing.TB, host *namespaces.Namespace) kernel.Firewall { return openVariant(t, host, NFT) }
+
+func openVariant(t testing.TB, host *namespaces.Namespace, v Variant) kernel.Firewall {
 	t.Helper()
 	beside, err := nft.New(nft.Options{Instance: "test", NetNS: host.FD(), Beside: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { beside.Close() })
-	b, err := New(t.Context(), Options{Beside: beside, Run: func(cmd *exec.Cmd) (err error) {
-		host.Do(func() error { err = cmd.Run(); return nil })
+	b, err := New(t.Context(), Options{Beside: beside, variant: v, Enter: func(f func() error) (err error) {
+		host.Do(func() error { err = f(); return nil })
 		return err
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { b.Close() })
 	return b
 }
+
+// legacy is the same with iptables-legacy.
+var legacy = firewalltest.Backend{Open: func(t testing.TB, host *namespaces.Namespace) kernel.Firewall {
+	return openVariant(t, host, Legacy)
+}}
 
 // The trials that every backend must pass are in package firewalltest.
 
@@ -46,9 +53,11 @@ func TestLocalhostStaysClosedWithoutRules(t *testing.T) {
 func TestInternalStaysClosedWithoutRules(t *testing.T) {
 	firewalltest.InternalStaysClosedWithoutRules(t, backend)
 }
-func TestTraffic(t *testing.T)           { published.Traffic(t, backend) }
-func TestTrafficStartsAnew(t *testing.T) { published.TrafficStartsAnew(t, backend) }
-func TestSCTP(t *testing.T)              { published.SCTP(t, backend) }
-func TestCasesByModel(t *testing.T)      { firewalltest.CasesByModel(t, backend) }
-func TestModelAgrees(t *testing.T)       { firewalltest.ModelAgrees(t, backend) }
-func TestCasesForReal(t *testing.T)      { firewalltest.CasesForReal(t, backend) }
+func TestTraffic(t *testing.T)             { published.Traffic(t, backend) }
+func TestTrafficStartsAnew(t *testing.T)   { published.TrafficStartsAnew(t, backend) }
+func TestSCTP(t *testing.T)                { published.SCTP(t, backend) }
+func TestCasesByModel(t *testing.T)        { firewalltest.CasesByModel(t, backend) }
+func TestModelAgrees(t *testing.T)         { firewalltest.ModelAgrees(t, backend) }
+func TestWaysInWithLegacy(t *testing.T)    { published.WaysIn(t, legacy) }
+func TestIsolationWithLegacy(t *testing.T) { firewalltest.Isolation(t, legacy) }
+func TestCasesForReal(t *testing.T)        { firewalltest.CasesForReal(t, backend) }

@@ -6,18 +6,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// chainCount counts packets of published ports and decides nothing about them.
+// chainCount counts packets of published ports, and drops those of internal networks.
 const chainCount = "count"
 
 // besideTable is the table of family inet where another backend decides about packets
-// (Options.Beside): what iptables has no words for. It only drops, counts and marks, so
-// that what it lets pass is for the other backend to judge.
+// (Options.Beside): what iptables has no words for, or too many. It only drops, counts and
+// marks, so that what it lets pass is for the other backend to judge.
 //
 //	early     what comes by a port itself: iptables is not asked about groups of links
 //	answered  the mark for the fence, once an answer was translated back: no table of
 //	          iptables comes after nat there
 //	forward   the pace of new next hops, and sources whose answers would go elsewhere
-//	input     sources that a transparent socket would vouch for
+//	input     what is for the host itself: published ports are elements here, where with
+//	          iptables each were one more rule in one more table
 //	sockets   the mark for what containers answer to those, where there are any
 //	count     packets and bytes of published ports, at a cost that does not grow
 func besideTable(mark string) table {
@@ -38,7 +39,7 @@ func besideTable(mark string) table {
 		{chainHops6, base{}, hopRules(setHops6, hop6Part())},
 		{"early", filter(unix.NF_INET_PRE_ROUTING, priorityEarly), []rule{byThePortItself()}},
 		{"answered", filter(unix.NF_INET_PRE_ROUTING, priorityAnswered), []rule{tellFence()}},
-		{"input", filter(unix.NF_INET_LOCAL_IN, priorityFilter), append([]rule{strange(), counted}, vouchedRules()...)},
+		{"input", filter(unix.NF_INET_LOCAL_IN, priorityFilter), append([]rule{strange(), counted}, hostRules()...)},
 		{"sent", filter(unix.NF_INET_LOCAL_OUT, priorityFilter), []rule{counted}},
 		{"forward", filter(unix.NF_INET_FORWARD, priorityFilter), append(newHops(), counted,
 			jump("out of a network", chainStrange, in(setBridges, iifName), notIn(setBridges, oifName), notAnswering()))},
@@ -48,16 +49,18 @@ func besideTable(mark string) table {
 
 func besideSets() []string {
 	return []string{
-		setBridges, setMasq4, setMasq6, setHome4, setHome6, setAbroad4, setAbroad6, setHops4, setHops6, setHopPace,
+		setBridges, setInternal, setMasq4, setMasq6, setHome4, setHome6, setAbroad4, setAbroad6, setHops4, setHops6, setHopPace,
 		setTransparent, setOpen4, setOpen6, setOpen4Range, setOpen6Range, setOpenAny, setOpenRange,
 	}
 }
 
-// countRules have no verdict: to be found is to be counted.
+// countRules have no verdict but for internal networks: to be found is to be counted.
 func countRules() []rule {
 	count := func(m match) rule { return rule{comment: "counted by port", exprs: m} }
 	isFour, isSix := is(family, unix.NFPROTO_IPV4), is(family, unix.NFPROTO_IPV6)
 	return []rule{
+		drop("out of an internal network", in(setInternal, iifName)),
+		drop("into an internal network", in(setInternal, oifName)),
 		count(inJoined(setOpenAny, familyPart(), transportPart(), origPortPart())),
 		count(inJoined(setOpenRange, familyPart(), transportPart(), origPortPart())),
 		count(slices.Concat(isFour, inJoined(setOpen4, transportPart(), orig4Part(), origPortPart()))),
