@@ -41,7 +41,7 @@ func (m *matching) xtRaw(name string, rev uint32, b []byte) {
 	switch {
 	case name == "multiport" && rev == 1 && len(b) >= 48:
 		m.xtMultiport(b)
-	case name == "sctp" && len(b) >= 68:
+	case name == "sctp" && len(b) >= 292:
 		m.xtSCTP(b)
 	case name == "iprange" && rev == 1 && len(b) >= 65:
 		m.xtRange(b)
@@ -96,7 +96,7 @@ func (m *matching) xtFlags(info *xt.Tcp) {
 func (m *matching) xtSCTP(b []byte) {
 	const source, destination, chunks = 1, 2, 4
 	word := func(i int) uint16 { return binary.NativeEndian.Uint16(b[2*i:]) }
-	flags, inverted := binary.NativeEndian.Uint32(b[60:]), binary.NativeEndian.Uint32(b[64:])
+	flags, inverted := binary.NativeEndian.Uint32(b[284:]), binary.NativeEndian.Uint32(b[288:])
 	from, to, ok := m.ports()
 	if !ok {
 		return
