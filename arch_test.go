@@ -52,7 +52,7 @@ var layers = map[string][]string{
 	"internal/process": {},
 
 	// hands: each does one kind of effect and knows only words
-	"internal/kernel":             {words, "internal/kernel"},
+	"internal/kernel":             {words, "internal/limits", "internal/kernel"},
 	"internal/store":              {words, "internal/store"},
 	"internal/resolver":           {words, "internal/limits", "internal/resolver"},
 	"internal/resolver/message":   {},
@@ -73,7 +73,7 @@ var layers = map[string][]string{
 	"internal/ids":    {"internal/model"},
 
 	// hub
-	"internal/engine":     {words, thought},
+	"internal/engine":     {words, thought, "internal/limits"},
 	"internal/containers": {words, thought, "internal/containers", "internal/events", "internal/ids", "internal/engine"},
 	"internal/networks":   {words, thought, "internal/events", "internal/ids"},
 	"internal/images":     {words, thought, "internal/events"},

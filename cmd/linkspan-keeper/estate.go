@@ -11,6 +11,7 @@ import (
 	"github.com/linkspan/linkspan/internal/hostports"
 	"github.com/linkspan/linkspan/internal/keeper/serve"
 	"github.com/linkspan/linkspan/internal/keeper/wire"
+	"github.com/linkspan/linkspan/internal/kernel/guard"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/output"
 	"github.com/linkspan/linkspan/internal/portsocket"
@@ -32,7 +33,10 @@ type estate struct {
 	ports   *hostports.Reserver
 	proxy   *userproxy.Server
 	outputs *output.Outputs
-	log     *slog.Logger
+	// firewall is looked after while there is no daemon. It is no reason to go on: without
+	// containers, nothing has to be kept from them.
+	firewall *guard.Guard
+	log      *slog.Logger
 
 	away bool // released, and not adopted again; calls of Estate come one by one
 }
@@ -66,6 +70,7 @@ func (e *estate) Release() (wire.Inventory, []wire.Descriptor, error) {
 			i.Rows = append(i.Rows, packed)
 		}
 	}
+	e.releaseFirewall(&i)
 	for _, h := range append(e.proxy.HandOver(), e.ports.HandOver()...) { // who reads from the sockets stops first
 		add(h.File, wire.LabelPort, h.Name)
 	}
@@ -125,6 +130,7 @@ func (e *estate) Adopt(i wire.Inventory, descriptors []wire.Descriptor) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), adoptTime)
 	defer cancel()
+	e.adoptFirewall(i)
 	all, err := unpack(i.Rows)
 	return errors.Join(err, e.adoptOutputs(i.Outputs, files), e.adoptNames(ctx, all, sockets), e.adoptPorts(ctx, all, ports))
 }
@@ -173,6 +179,7 @@ func (e *estate) adoptNames(ctx context.Context, rows []desired.Row, sockets map
 // close finishes what is still on its way, answers and connections that another
 // keeper, which has taken over, knows nothing of, unless ctx ends.
 func (e *estate) close(ctx context.Context) {
+	e.firewall.Close()
 	if e.away {
 		ctx, cancel := context.WithTimeout(ctx, lingerTime)
 		defer cancel()
@@ -198,17 +205,20 @@ func (f follower) Follow(id model.ContainerID, stdout, stderr bool) serve.Client
 
 // rows is all that makes rows so.
 type rows struct {
-	names *resolver.Server
-	proxy *userproxy.Server
+	names    *resolver.Server
+	proxy    *userproxy.Server
+	firewall *guard.Guard
 }
 
 // Apply implements serve.Rows.
 func (r rows) Apply(ctx context.Context, deltas []desired.Delta) error {
+	r.firewall.Apply(deltas)
 	return errors.Join(r.proxy.Apply(ctx, deltas), r.names.Apply(ctx, deltas))
 }
 
 // Resync implements serve.Rows.
 func (r rows) Resync(ctx context.Context, want desired.State) (desired.Report, error) {
+	r.firewall.Resync(want)
 	a, errA := r.proxy.Resync(ctx, want)
 	b, errB := r.names.Resync(ctx, want)
 	return sum(a, b), errors.Join(errA, errB)

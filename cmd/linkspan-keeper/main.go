@@ -19,6 +19,7 @@ import (
 	"github.com/linkspan/linkspan/internal/keeper"
 	"github.com/linkspan/linkspan/internal/keeper/serve"
 	"github.com/linkspan/linkspan/internal/keeper/wire"
+	"github.com/linkspan/linkspan/internal/kernel/guard"
 	"github.com/linkspan/linkspan/internal/kernel/netns"
 	"github.com/linkspan/linkspan/internal/kernel/sockets"
 	"github.com/linkspan/linkspan/internal/output"
@@ -91,14 +92,15 @@ func keep(ctx context.Context, s settings, log *slog.Logger) error {
 	table := portsocket.NewTable()
 	proxy := userproxy.New(userproxy.Options{Logger: log, Sockets: table})
 	ports := hostports.New(hostports.Options{Logger: log, Sockets: table, Proxy: proxy})
-	e := &estate{names: names, ports: ports, proxy: proxy, outputs: outputs, log: log}
+	firewall := guard.New(guard.Options{Open: openFirewall(log), Logger: log})
+	e := &estate{names: names, ports: ports, proxy: proxy, outputs: outputs, firewall: firewall, log: log}
 	defer func() { e.close(ctx) }()
 	program, err := keeper.Identify("/proc/self/exe")
 	if err != nil {
 		return err
 	}
 	server := serve.New(serve.Options{
-		Rows: rows{names, proxy}, Ports: ports, Outputs: outputs, Follower: follower{outputs}, Estate: e, Logger: log,
+		Rows: rows{names, proxy, firewall}, Guard: guardian{firewall}, Ports: ports, Outputs: outputs, Follower: follower{outputs}, Estate: e, Logger: log,
 		Queries: func() wire.Queries { return queries(names.Stats()) },
 		Hello:   wire.Hello{Version: wire.Version, Program: program, Pid: os.Getpid(), Release: version},
 	})

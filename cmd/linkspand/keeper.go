@@ -9,6 +9,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/keeper"
+	"github.com/linkspan/linkspan/internal/keeper/wire"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -31,13 +32,23 @@ func (d *daemon) openKeeper(ctx context.Context) error {
 	d.keeper, err = keeper.Start(ctx, keeper.Options{
 		Program: program, Socket: filepath.Join(d.config.ExecRoot, "keeper.sock"),
 		Log: filepath.Join(d.config.DataRoot, "keeper", "keeper.log"), LogLevel: strings.ToLower(levelOf(d.config, d.config.Settings).String()),
-		Logger: d.log, Lost: d.repairKeeper,
+		Logger: d.log, Lost: d.repairKeeper, Firewall: d.guarded(),
 	})
 	if err != nil {
 		return fmt.Errorf("start the keeper: %w", err)
 	}
 	d.later(d.keeper.Close)
 	return nil
+}
+
+// guarded is the firewall that the keeper restores while there is no daemon; nil if no
+// rules are written.
+func (d *daemon) guarded() *wire.Firewall {
+	s := firewallSettings(d.config)
+	if s.Off4 && s.Off6 {
+		return nil
+	}
+	return &wire.Firewall{Instance: d.store.Instance()[:instanceLen], Backend: d.config.Backend, Off4: s.Off4, Off6: s.Off6}
 }
 
 // repairKeeper gives a keeper that was started anew all rows.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/limits"
 )
 
 // Watcher notices what others change of what was applied, and repairs a part of it.
@@ -82,12 +83,15 @@ type repairs struct {
 
 	heard   <-chan []desired.Suspicion // nil: nothing is heard
 	waiting map[desired.Owner]string   // whose rows are to be looked at, and who is named
-	pauses  map[desired.Owner]*pause
-	// crowd is for the rows of all endpoints together: what a container does to its own
+	pauses  map[desired.Owner]*limits.Pause
+	// crowd is until when the rows of all endpoints together wait: what a container does to its own
 	// interfaces must not cost the host more than a part of its time, however many
 	// containers do it, nor put off what others need.
-	crowd pause
+	crowd time.Time
 }
+
+// crowdShare bounds what looks at rows of endpoints cost: of so many parts of the time one.
+const crowdShare = 4
 
 // isEndpoint tells whether rows are those that a container can reach, by its own end of
 // a veth pair.
@@ -95,7 +99,7 @@ func isEndpoint(owner desired.Owner) bool { return strings.HasPrefix(string(owne
 
 // watch begins to hear what others change.
 func (r *repairs) watch(ctx context.Context) {
-	r.waiting, r.pauses = map[desired.Owner]string{}, map[desired.Owner]*pause{}
+	r.waiting, r.pauses = map[desired.Owner]string{}, map[desired.Owner]*limits.Pause{}
 	if r.watcher == nil {
 		return
 	}
@@ -123,9 +127,9 @@ func (r *repairs) due(now time.Time) (owners []desired.Owner, next time.Time) {
 			delete(r.waiting, owner)
 			continue
 		}
-		until := r.pauseOf(owner).until
-		if isEndpoint(owner) && r.crowd.until.After(until) {
-			until = r.crowd.until
+		until := r.pauseOf(owner).Until()
+		if isEndpoint(owner) && r.crowd.After(until) {
+			until = r.crowd
 		}
 		switch {
 		case !until.After(now):
@@ -149,11 +153,11 @@ func isWanted(want desired.State, owner desired.Owner) bool {
 }
 
 // pauseOf returns the pause of an owner; one that is over has no place in memory.
-func (r *repairs) pauseOf(owner desired.Owner) pause {
+func (r *repairs) pauseOf(owner desired.Owner) limits.Pause {
 	if p := r.pauses[owner]; p != nil {
 		return *p
 	}
-	return pause{}
+	return limits.Pause{}
 }
 
 // run looks at what is due, and puts it right. It returns after how long to come
@@ -217,24 +221,24 @@ func (r *repairs) look(ctx context.Context, owners []desired.Owner) {
 // note sets the pauses of owners, and returns the longest.
 func (r *repairs) note(owners []desired.Owner, lost bool, now time.Time, took time.Duration) (longest time.Duration) {
 	for owner, p := range r.pauses {
-		if p.over(now) && !slices.Contains(owners, owner) {
+		if p.Over(now) && !slices.Contains(owners, owner) {
 			delete(r.pauses, owner)
 		}
 	}
 	for _, owner := range owners {
 		p := r.pauses[owner]
 		if p == nil {
-			p = &pause{}
+			p = &limits.Pause{}
 			r.pauses[owner] = p
 		}
 		if lost {
-			p.lost(now)
+			p.Lost(now)
 		} else {
-			p.whole(now, took)
+			p.Whole(now, took)
 		}
-		longest = max(longest, p.length)
+		longest = max(longest, p.Length())
 		if isEndpoint(owner) {
-			r.crowd.until = now.Add(crowdShare * took)
+			r.crowd = now.Add(crowdShare * took)
 		}
 	}
 	return longest

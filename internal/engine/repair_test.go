@@ -12,56 +12,13 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/desired"
-	"github.com/linkspan/linkspan/internal/ipam"
-
 	"github.com/linkspan/linkspan/internal/driver/all"
+	"github.com/linkspan/linkspan/internal/ipam"
 	"github.com/linkspan/linkspan/internal/kernel/fake"
+	"github.com/linkspan/linkspan/internal/limits"
 	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/store/mem"
 )
-
-// TestPause: who deletes what is ours again and again is met later and later, up to a
-// bound; and what has lasted for a while is put right at once again.
-func TestPause(t *testing.T) {
-	now := time.Unix(1_000_000, 0)
-	var p pause
-	repairs, began := 0, now
-	for now.Sub(began) < time.Hour { // lost again the moment that it is there
-		if p.until.After(now) {
-			now = p.until
-		}
-		p.lost(now)
-		repairs++
-	}
-	if repairs < 100 || repairs > 150 {
-		t.Errorf("%d repairs in an hour", repairs)
-	}
-	if p.length != pauseLast || p.over(now) {
-		t.Errorf("at last a pause of %s", p.length)
-	}
-	now = now.Add(2*pauseLast + time.Millisecond)
-	if !p.over(now) {
-		t.Error("the pause is never over")
-	}
-	p.lost(now)
-	if p.length != 0 || p.until.After(now) {
-		t.Errorf("after peace, a pause of %s", p.length)
-	}
-
-	// Somebody who waits each time is put right at once each time, and a look that finds
-	// nothing is paid for.
-	for range 10 {
-		now = now.Add(lasting + time.Millisecond)
-		if p.until.After(now) {
-			t.Fatal("who comes once a second has to wait")
-		}
-		p.lost(now)
-	}
-	p.whole(now, time.Second)
-	if p.until.Sub(now) != lookShare*time.Second {
-		t.Errorf("after a look of a second, %s", p.until.Sub(now))
-	}
-}
 
 // fakeWatcher is told by a test what others change.
 type fakeWatcher struct {
@@ -185,7 +142,7 @@ func TestRepairMeetsPause(t *testing.T) {
 		w.said <- []desired.Suspicion{{Owner: desired.Firewall}}
 		pauses = append(pauses, receiveRepair(t, told).Pause)
 	}
-	if !slices.IsSorted(pauses) || pauses[0] != 0 || pauses[3] < pauseFirst {
+	if !slices.IsSorted(pauses) || pauses[0] != 0 || pauses[3] < limits.PauseFirst {
 		t.Errorf("pauses %v", pauses)
 	}
 }

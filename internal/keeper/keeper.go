@@ -46,6 +46,8 @@ type Options struct {
 	Log      string // file that it writes its log to
 	LogLevel string // as the daemon's
 	Logger   *slog.Logger
+	// Firewall is what it restores while there is no daemon; nothing if nil.
+	Firewall *wire.Firewall
 	// Lost is called, on a goroutine of its own, when a keeper had to be started
 	// anew: rows must be given to it again.
 	Lost func()

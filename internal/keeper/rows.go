@@ -57,7 +57,11 @@ func (k *Keeper) compare(ctx context.Context, want desired.State, verb wire.Verb
 	rows := wire.PackState(want)
 	ctx, cancel := context.WithTimeout(ctx, rowsTime)
 	defer cancel()
-	s, err := k.try(ctx, func(s *session) error { return s.passRows(ctx, verb, rows, &r) })
+	var firewall *wire.Firewall
+	if verb == wire.VerbResync {
+		firewall = k.o.Firewall
+	}
+	s, err := k.try(ctx, func(s *session) error { return s.passRows(ctx, verb, rows, firewall, &r) })
 	if err == nil && verb == wire.VerbResync {
 		s.setBlank(false)
 	}
@@ -66,13 +70,13 @@ func (k *Keeper) compare(ctx context.Context, want desired.State, verb wire.Verb
 
 // passRows makes a call about all rows, in parts: the answer to the last is that of
 // the call.
-func (s *session) passRows(ctx context.Context, verb wire.Verb, rows []wire.Row, answer *wire.Report) error {
+func (s *session) passRows(ctx context.Context, verb wire.Verb, rows []wire.Row, firewall *wire.Firewall, answer *wire.Report) error {
 	s.mu.Lock()
 	s.batches++
 	transfer := s.batches
 	s.mu.Unlock()
 	for part, more := range wire.Split(rows, wire.PartSize) {
-		body := wire.Rows{Rows: part, Transfer: transfer, More: more}
+		body := wire.Rows{Rows: part, Transfer: transfer, More: more, Firewall: firewall}
 		if !more {
 			return s.callInTime(ctx, verb, body, answer)
 		}

@@ -37,7 +37,10 @@ func TestEveryRowIsSomebodys(t *testing.T) {
 			if h.find != nil && !tried[kind] {
 				t.Errorf("%T: the conformance test does not try it", row)
 			}
-		case policy: // the firewall's: kernel/nft has this test for them
+		case policy: // the firewall's: kernel/nft has this test for them; and the keeper restores it
+			if !survives(t, row) {
+				t.Errorf("%T: the keeper is not told", row)
+			}
 		default:
 			if !survives(t, row) {
 				t.Errorf("%T: neither the kernel's nor the keeper's", row)

@@ -27,7 +27,7 @@ func (s *Server) call(ctx context.Context, t *transfers, r wire.Request) (any, e
 	case wire.VerbApply:
 		return with(r, func(b wire.Changes) (any, error) { return nil, s.apply(ctx, b) })
 	case wire.VerbResync:
-		return with(r, func(b wire.Rows) (any, error) { return t.report(ctx, b, s.o.Rows.Resync) })
+		return with(r, func(b wire.Rows) (any, error) { return s.resync(ctx, t, b) })
 	case wire.VerbCheck:
 		return with(r, func(b wire.Rows) (any, error) { return t.report(ctx, b, s.o.Rows.Check) })
 	case wire.VerbReserve:
@@ -72,6 +72,13 @@ func (s *Server) apply(ctx context.Context, c wire.Changes) error {
 		return err
 	}
 	return s.o.Rows.Apply(ctx, deltas)
+}
+
+func (s *Server) resync(ctx context.Context, t *transfers, b wire.Rows) (any, error) {
+	if b.Firewall != nil && s.o.Guard != nil {
+		s.o.Guard.Configure(*b.Firewall)
+	}
+	return t.report(ctx, b, s.o.Rows.Resync)
 }
 
 // maxTransfers is how many requests in parts one connection may have begun. The oldest

@@ -43,6 +43,17 @@ type Ports interface {
 	Reserved() []desired.Reserve
 }
 
+// Guard looks after the firewall while there is no daemon.
+type Guard interface {
+	// Configure says which firewall the policies are for that come next.
+	Configure(f wire.Firewall)
+	// Rest leaves the firewall to a daemon that has come. When it returns, nothing is
+	// written any more.
+	Rest()
+	// Resume is Rest's end: that daemon is gone.
+	Resume()
+}
+
 // Outputs reads what containers print.
 type Outputs interface {
 	// Open begins to read FIFOs that exist. What is open already stays as it is.
@@ -107,6 +118,7 @@ type Options struct {
 	Outputs  Outputs
 	Follower Follower
 	Estate   Estate
+	Guard    Guard // may be nil
 	Queries  func() wire.Queries
 	Hello    wire.Hello
 	Logger   *slog.Logger
@@ -332,7 +344,11 @@ func (s *Server) handleConn(ctx context.Context, c *wire.Conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	var calls sync.WaitGroup
 	var parts transfers
+	guarded := s.o.Guard == nil // by the daemon on this connection, or by nobody
 	defer func() {
+		if guarded && s.o.Guard != nil {
+			s.o.Guard.Resume()
+		}
 		cancel()
 		c.Close() //nolint:errcheck // answers cannot be delivered any more
 		calls.Wait()
@@ -345,6 +361,10 @@ func (s *Server) handleConn(ctx context.Context, c *wire.Conn) {
 		wire.CloseAll(files) // no call brings any
 		if err != nil {
 			return
+		}
+		if r.Verb == wire.VerbHello && !guarded { // that is a daemon
+			s.o.Guard.Rest()
+			guarded = true
 		}
 		if r.Verb == wire.VerbFollow {
 			s.follow(ctx, c, r)

@@ -79,6 +79,8 @@ type Rows struct {
 	// that there are more.
 	Transfer uint64 `json:"transfer,omitempty"`
 	More     bool   `json:"more,omitempty"`
+	// Firewall is what the policies among the rows are for; only in a resync.
+	Firewall *Firewall `json:"firewall,omitempty"`
 }
 
 // Successor is a keeper that wants everything.
@@ -130,10 +132,13 @@ type Joined struct {
 // Inventory is what an old keeper holds, or a part of it. Descriptors follow, as many
 // as are said in the first part.
 type Inventory struct {
-	Rows        []Row          `json:"rows,omitempty"`
-	Outputs     []HandedOutput `json:"outputs,omitempty"`
-	Descriptors int            `json:"descriptors"`
-	More        bool           `json:"more,omitempty"` // another frame of Inventory follows
+	Rows    []Row          `json:"rows,omitempty"`
+	Outputs []HandedOutput `json:"outputs,omitempty"`
+	// Policies are rows apart, so that releases that do not know them take the others.
+	Policies    []Row     `json:"policies,omitempty"`
+	Firewall    *Firewall `json:"firewall,omitempty"`
+	Descriptors int       `json:"descriptors"`
+	More        bool      `json:"more,omitempty"` // another frame of Inventory follows
 }
 
 // HandedOutput is a container's output on its way to another keeper.

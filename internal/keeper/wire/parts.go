@@ -37,13 +37,18 @@ func Split[T any](items []T, size int) iter.Seq2[[]T, bool] {
 // Parts yields an inventory in parts, each with More set unless it is the last.
 func (i Inventory) Parts(size int) iter.Seq[Inventory] {
 	return func(yield func(Inventory) bool) {
-		first := Inventory{Descriptors: i.Descriptors}
+		first := Inventory{Descriptors: i.Descriptors, Firewall: i.Firewall}
 		for rows, more := range Split(i.Rows, size) {
-			first.Rows, first.More = rows, more || len(i.Outputs) > 0
+			first.Rows, first.More = rows, more || len(i.Policies) > 0 || len(i.Outputs) > 0
 			if !yield(first) {
 				return
 			}
-			first.Descriptors = 0
+			first.Descriptors, first.Firewall = 0, nil
+		}
+		for policies, more := range Split(i.Policies, size) {
+			if len(policies) > 0 && !yield(Inventory{Policies: policies, More: more || len(i.Outputs) > 0}) {
+				return
+			}
 		}
 		if len(i.Outputs) == 0 {
 			return
@@ -59,6 +64,7 @@ func (i Inventory) Parts(size int) iter.Seq[Inventory] {
 // Add adds another part.
 func (i *Inventory) Add(part Inventory) {
 	i.Rows, i.Outputs = append(i.Rows, part.Rows...), append(i.Outputs, part.Outputs...)
+	i.Policies = append(i.Policies, part.Policies...)
 	i.More = part.More
 }
 

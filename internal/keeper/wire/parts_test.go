@@ -101,25 +101,3 @@ func TestLongReportIsCut(t *testing.T) {
 		t.Errorf("a short one: %+v", got)
 	}
 }
-
-// TestInternalNetworksAreTold: of the policies a keeper gets those of internal networks.
-func TestInternalNetworksAreTold(t *testing.T) {
-	inside, open := desired.BridgePolicy{Bridge: "br-in", Internal: true}, desired.BridgePolicy{Bridge: "br-out", ICC: true}
-	state, err := desired.State{}.Replace("o", []desired.Row{inside, open, desired.Masquerade{Bridge: "br-out"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	back, err := UnpackState(PackState(state))
-	if err != nil || back.Len() != 1 {
-		t.Fatalf("%d rows, %v", back.Len(), err)
-	}
-	if o, ok := back.Get(inside.Key()); !ok || o.Row != desired.Row(inside) {
-		t.Errorf("got %v", o)
-	}
-	freed := inside
-	freed.Internal = false
-	deltas, err := UnpackDeltas(PackDeltas([]desired.Delta{{Old: open, New: nil}, {Owner: "o", Old: inside, New: freed}, {New: inside}}))
-	if want := []desired.Delta{{Owner: "o", Old: inside}, {New: inside}}; err != nil || !reflect.DeepEqual(deltas, want) {
-		t.Errorf("got %v, %v", deltas, err)
-	}
-}

@@ -9,12 +9,13 @@ import (
 
 // Row is a row of desired, of a kind that a keeper knows.
 type Row struct {
-	Owner    desired.Owner     `json:"owner,omitempty"`
-	Name     *desired.Name     `json:"name,omitempty"`
-	Resolver *desired.Resolver `json:"resolver,omitempty"`
-	Forward  *desired.Forward  `json:"forward,omitempty"`
-	Reserve  *desired.Reserve  `json:"reserve,omitempty"` // between keepers only: the daemon reserves
-	Isolate  *desired.BridgePolicy  `json:"isolate,omitempty"` // of internal networks only
+	Owner    desired.Owner         `json:"owner,omitempty"`
+	Name     *desired.Name         `json:"name,omitempty"`
+	Resolver *desired.Resolver     `json:"resolver,omitempty"`
+	Forward  *desired.Forward      `json:"forward,omitempty"`
+	Reserve  *desired.Reserve      `json:"reserve,omitempty"` // between keepers only: the daemon reserves
+	Isolate  *desired.BridgePolicy `json:"isolate,omitempty"` // of internal networks
+	Policy   *Policy               `json:"policy,omitempty"`  // all others of the firewall's
 }
 
 // PackRow returns the wire form of a row; false for kinds that are not the
@@ -31,14 +32,17 @@ func PackRow(owner desired.Owner, row desired.Row) (Row, bool) {
 	case desired.Reserve:
 		out.Reserve = &r
 	case desired.BridgePolicy:
-		if !r.Internal {
-			return Row{}, false
+		if r.Internal {
+			out.Isolate = &r
+			return out, true
 		}
-		out.Isolate = &r
-	default:
-		return Row{}, false
 	}
-	return out, true
+	if row.Key().Kind == desired.KindPolicy {
+		policy, ok := packPolicy(row)
+		out.Policy = policy
+		return out, ok
+	}
+	return out, out != Row{Owner: owner}
 }
 
 // Unpack returns the row. The error is that of a row of a kind that this version
@@ -55,6 +59,9 @@ func (r Row) Unpack() (desired.Owned, error) {
 		return desired.Owned{Owner: r.Owner, Row: *r.Reserve}, nil
 	case r.Isolate != nil:
 		return desired.Owned{Owner: r.Owner, Row: *r.Isolate}, nil
+	case r.Policy != nil:
+		row, err := r.Policy.unpack()
+		return desired.Owned{Owner: r.Owner, Row: row}, err
 	}
 	return desired.Owned{}, model.Errorf(model.Invalid, "a row of an unknown kind")
 }

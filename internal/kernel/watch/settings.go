@@ -27,8 +27,8 @@ const (
 	// listShare bounds what listing them costs where there are many: of so many parts of
 	// the time one.
 	listShare = 50
-	// firewallPollEvery is for tables that send no notifications.
-	firewallPollEvery = 500 * time.Millisecond
+	// FirewallPollEvery is for tables that send no notifications.
+	FirewallPollEvery = 500 * time.Millisecond
 )
 
 // setting is a setting that is wanted.
@@ -184,7 +184,7 @@ func (p *poller) open(ctx context.Context, list []setting) error {
 
 // pollFirewall asks a firewall whose tables send no notifications.
 func (w *watcher) pollFirewall(ctx context.Context, p Poller) {
-	tick := time.NewTicker(firewallPollEvery)
+	tick := time.NewTicker(FirewallPollEvery)
 	defer tick.Stop()
 	for {
 		select {

@@ -52,6 +52,8 @@ type Options struct {
 	// Tables are those of which changes are told, unless a thread or a child of this
 	// process made them.
 	Tables []Table
+	// NoRoute leaves out rtnetlink.
+	NoRoute bool
 }
 
 // Event is one change.
@@ -91,11 +93,13 @@ func Open(o Options) (*Watch, error) {
 	for _, t := range o.Tables {
 		w.tables[t] = true
 	}
-	route, err := listen(unix.NETLINK_ROUTE, routeFilter(o.Own), routeGroups())
-	if err != nil {
-		return nil, fmt.Errorf("listen to rtnetlink: %w", err)
+	if !o.NoRoute {
+		route, err := listen(unix.NETLINK_ROUTE, routeFilter(o.Own), routeGroups())
+		if err != nil {
+			return nil, fmt.Errorf("listen to rtnetlink: %w", err)
+		}
+		w.sockets = append(w.sockets, route)
 	}
-	w.sockets = append(w.sockets, route)
 	if len(o.Tables) == 0 {
 		return w, nil
 	}

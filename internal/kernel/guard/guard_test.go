@@ -1,0 +1,186 @@
+package guard
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel"
+	"github.com/linkspan/linkspan/internal/kernel/kerneltest"
+	"github.com/linkspan/linkspan/internal/kernel/nft"
+)
+
+// lab is a guard of a host of its own.
+type lab struct {
+	*Guard
+	host kerneltest.Host
+	file *os.File
+}
+
+var settings = Settings{Instance: "test", Backend: "nftables"}
+
+func newLab(t *testing.T) lab {
+	t.Helper()
+	l := lab{host: kerneltest.New(t)}
+	var err error
+	if l.file, err = os.Open(l.host.Netns); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.file.Close() })
+	l.Guard = New(Options{
+		Open: func(_ context.Context, s Settings) (kernel.Firewall, func() error, error) {
+			b, err := nft.New(nft.Options{Instance: s.Instance, NetNS: int(l.file.Fd())})
+			return b, b.Close, err
+		},
+		Enter: func(f func() error) (err error) {
+			l.host.Do(t, func() { err = f() })
+			return err
+		},
+	})
+	t.Cleanup(l.Close)
+	return l
+}
+
+// daemon writes rows to the firewall as a daemon does, and tells the guard.
+func (l lab) daemon(t *testing.T, rows ...desired.Row) {
+	t.Helper()
+	b, err := nft.New(nft.Options{Instance: settings.Instance, NetNS: int(l.file.Fd())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if _, err := b.Resync(t.Context(), rows); err != nil {
+		t.Fatal(err)
+	}
+	want, err := desired.State{}.Replace("o", rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Configure(settings)
+	l.Resync(want)
+}
+
+// nft runs a command by a shell, so that it is no child of the test's.
+func (l lab) nft(t *testing.T, command string) (out string, ok bool) {
+	t.Helper()
+	l.host.Do(t, func() {
+		b, err := exec.Command("sh", "-c", "nft "+command+" && :").CombinedOutput()
+		out, ok = string(b), err == nil
+	})
+	return out, ok
+}
+
+func (l lab) must(t *testing.T, command string) string {
+	t.Helper()
+	out, ok := l.nft(t, command)
+	if !ok {
+		t.Fatalf("nft %s: %s", command, out)
+	}
+	return out
+}
+
+func (l lab) eventually(t *testing.T, command, want string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) { // poll
+		out, _ := l.nft(t, command)
+		if strings.Contains(out, want) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("nft %s has no %q:\n%s", command, want, out)
+		}
+	}
+}
+
+func rows() []desired.Row {
+	return []desired.Row{
+		desired.BridgePolicy{Bridge: "br0", ICC: true},
+		desired.Masquerade{Bridge: "br0", Subnet: netip.MustParsePrefix("10.9.0.0/16")},
+	}
+}
+
+const bridges = "list set inet linkspan bridges"
+
+// TestOnlyWithoutADaemon: the guard restores what others remove while there is no daemon,
+// and nothing while there is one.
+func TestOnlyWithoutADaemon(t *testing.T) {
+	l := newLab(t)
+	l.Rest()
+	l.daemon(t, rows()...)
+	l.must(t, "flush ruleset")
+	if out := l.must(t, "list tables"); out != "" {
+		t.Errorf("restored beside a daemon: %s", out)
+	}
+	l.Resume() // gone it is still
+	l.eventually(t, bridges, "br0")
+	l.must(t, "flush ruleset")
+	l.eventually(t, bridges, "br0")
+	l.must(t, "flush set inet linkspan bridges")
+	l.eventually(t, bridges, "br0")
+	l.must(t, "delete table bridge linkspan")
+	l.eventually(t, "list tables", "table bridge linkspan")
+	l.Rest()
+	l.must(t, "flush ruleset")
+	if out := l.must(t, "list tables"); out != "" {
+		t.Errorf("restored beside the next daemon: %s", out)
+	}
+}
+
+// TestRowsFollow: what is restored is what was asked for last.
+func TestRowsFollow(t *testing.T) {
+	l := newLab(t)
+	l.Rest()
+	l.daemon(t, rows()...)
+	l.Apply([]desired.Delta{
+		{Old: desired.BridgePolicy{Bridge: "br0", ICC: true}}, {New: desired.BridgePolicy{Bridge: "br1"}},
+		{New: desired.Link{Name: "br1"}}, // is none of its business
+	})
+	l.Resume()
+	l.must(t, "flush ruleset")
+	l.eventually(t, bridges, "br1")
+	if out := l.must(t, bridges); strings.Contains(out, "br0") {
+		t.Errorf("what is no longer wanted: %s", out)
+	}
+}
+
+// TestUnfinishedStays: what a daemon that was killed had written, and had not told, is not
+// taken for a stranger's.
+func TestUnfinishedStays(t *testing.T) {
+	l := newLab(t)
+	l.Rest()
+	l.daemon(t, rows()...)
+	l.must(t, "add element inet linkspan bridges { br9 }")
+	l.Resume()
+	l.must(t, "add table inet other") // what the guard does first is done, or it is not
+	l.Rest()
+	if out := l.must(t, bridges); !strings.Contains(out, "br9") {
+		t.Errorf("%s", out)
+	}
+}
+
+// TestHandedOver: the next guard knows what this one knew, and this one writes nothing
+// any more. One that was told nothing restores nothing.
+func TestHandedOver(t *testing.T) {
+	l := newLab(t)
+	if _, _, ok := l.Release(); ok {
+		t.Error("a guard that was told nothing has something to hand over")
+	}
+	l.daemon(t, rows()...)
+	kept, s, ok := l.Release()
+	if !ok || len(kept) != 2 || s != settings {
+		t.Fatalf("%v, %+v, %t", kept, s, ok)
+	}
+	l.must(t, "flush ruleset")
+	if out := l.must(t, "list tables"); out != "" {
+		t.Errorf("restored after its end: %s", out)
+	}
+	next := New(l.o)
+	defer next.Close()
+	next.Adopt(kept, s)
+	l.eventually(t, bridges, "br0")
+}
