@@ -23,6 +23,7 @@ import (
 	"github.com/linkspan/linkspan/internal/images"
 	"github.com/linkspan/linkspan/internal/keeper"
 	"github.com/linkspan/linkspan/internal/kernel"
+	"github.com/linkspan/linkspan/internal/kernel/iptables"
 	"github.com/linkspan/linkspan/internal/networks"
 	"github.com/linkspan/linkspan/internal/runtime"
 	"github.com/linkspan/linkspan/internal/store/bolt"
@@ -57,7 +58,9 @@ type daemon struct {
 	manager *containers.Manager
 	// otherFirewall removes what the firewall backend that is not used has left.
 	otherFirewall func(context.Context) error
-	repairs       repairs
+	// variant is the iptables that the firewall backend of that name uses; empty with another.
+	variant iptables.Variant
+	repairs repairs
 	// notifier is for the service manager that started the daemon.
 	notifier notifier
 	// mortal says that containers end with the daemon. It is decided when that ends.

@@ -11,6 +11,7 @@ import (
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/firewall"
 	"github.com/linkspan/linkspan/internal/kernel"
+	"github.com/linkspan/linkspan/internal/kernel/explain"
 	"github.com/linkspan/linkspan/internal/kernel/hostfilter"
 	"github.com/linkspan/linkspan/internal/kernel/iptables"
 	"github.com/linkspan/linkspan/internal/kernel/nft"
@@ -57,7 +58,21 @@ func (d *daemon) openIPTables(ctx context.Context, s firewall.Settings, tables *
 	d.otherFirewall = func(ctx context.Context) error {
 		return iptables.Remains{Logger: d.log, Off4: s.Off4, Off6: s.Off6}.Neutralise(ctx, rules.Variant())
 	}
+	d.variant = rules.Variant()
 	return rules, nil
+}
+
+// savedRules reads the rules of iptables, for those who only look: those of our own backend,
+// and of iptables-legacy, which nf_tables does not show, where there are any.
+func (d *daemon) savedRules(ctx context.Context) (out explain.IPTables, err error) {
+	if out.Variant = d.variant; out.Variant == "" && iptables.HasLegacy() {
+		out.Variant = iptables.Legacy
+	}
+	if out.Variant == "" {
+		return out, nil
+	}
+	out.IPv4, out.IPv6, err = iptables.Saved(ctx, out.Variant)
+	return out, err
 }
 
 // dropOtherFirewall removes what the other backend, or a dockerd that is gone, has left:

@@ -22,6 +22,7 @@ import (
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/hostports"
 	"github.com/linkspan/linkspan/internal/inspect"
+	"github.com/linkspan/linkspan/internal/kernel/explain"
 	"github.com/linkspan/linkspan/internal/kernel/machine"
 )
 
@@ -44,7 +45,8 @@ func (d *daemon) answer(ctx context.Context) error {
 		Machine: func() facts.Machine { return machine.Read(os.DirFS("/")) }, Logger: d.log, Observe: observe,
 	})
 	private := private.Handler(private.Options{
-		Engine: d.engine, Drivers: drivers(d.config), Containers: d.manager, Traffic: d.kernel, Listeners: hostports.Listeners, Metrics: metrics, Logger: d.log,
+		Engine: d.engine, Drivers: drivers(d.config), Containers: d.manager, Traffic: d.kernel, Listeners: hostports.Listeners,
+		Explainer: explain.New(explain.Options{IPTables: d.savedRules}), Metrics: metrics, Logger: d.log,
 	})
 	var public []net.Listener
 	for _, host := range d.config.Hosts {

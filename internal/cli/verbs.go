@@ -61,7 +61,7 @@ func verbs() []verb {
 // daemon is found.
 func addVerbs(root *cobra.Command) {
 	socket := root.Flags().String("socket", cmp.Or(os.Getenv("LINKSPAN_SOCKET"), DefaultSocket),
-		"The daemon's private socket, for network plan, diff, repair; port ls, who, drops, inspect; state")
+		"The daemon's private socket, for network plan, diff, repair; port ls, who, drops, inspect; firewall show, explain; state")
 	for _, v := range verbs() {
 		parent := root
 		for _, c := range root.Commands() {
@@ -71,6 +71,7 @@ func addVerbs(root *cobra.Command) {
 		}
 		parent.AddCommand(v.command(socket))
 	}
+	root.AddCommand(firewall(socket))
 }
 
 func (v verb) command(socket *string) *cobra.Command {

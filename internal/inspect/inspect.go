@@ -1,6 +1,6 @@
 // Package inspect puts together what people and metrics read: published ports and who
-// uses them, traffic of ports and networks, and what port security dropped (read
-// models).
+// uses them, traffic of ports and networks, what port security dropped, what the firewall
+// was asked for, and what becomes of a packet (read models).
 //
 //	snapshot, plan, counters of the kernel ─▶ Reader ─▶ door: tables, JSON, metrics
 //
@@ -49,6 +49,7 @@ type Options struct {
 	// Listeners says who waits at a port of the host, by TCP or UDP; nil: only
 	// containers are known.
 	Listeners func(ctx context.Context, port uint16) ([]facts.Listener, error)
+	Explainer Explainer // nil: packets are not followed
 }
 
 // Reader answers questions about what runs. Its methods may be called from any

@@ -43,6 +43,7 @@ type Options struct {
 	// Listeners says who waits at a port of the host, by TCP or UDP; nil: only
 	// containers are known.
 	Listeners func(ctx context.Context, port uint16) ([]facts.Listener, error)
+	Explainer inspect.Explainer // nil: packets are not followed
 	Metrics   prometheus.Gatherer
 	Logger    *slog.Logger
 }
@@ -69,12 +70,15 @@ type server struct {
 //	/linkspan/v1/drops    GET: what port security dropped, a kind a line; with
 //	                      /NAME what holds for that container, as JSON
 //	/linkspan/v1/traffic  GET: the counters of ports and networks, as JSON
+//	/linkspan/v1/firewall GET: what the firewall was asked for, by who asked, in words
+//	                      (?format=json: as JSON); with /explain?target=&from=&to= the
+//	                      way of a packet through all rules of the host
 func Handler(o Options) http.Handler {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	d := &server{o, inspect.New(inspect.Options{
-		Engine: o.Engine, Drivers: o.Drivers, Containers: o.Containers, Traffic: o.Traffic, Listeners: o.Listeners,
+		Engine: o.Engine, Drivers: o.Drivers, Containers: o.Containers, Traffic: o.Traffic, Listeners: o.Listeners, Explainer: o.Explainer,
 	})}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{}))
@@ -90,6 +94,8 @@ func Handler(o Options) http.Handler {
 	mux.HandleFunc("GET /linkspan/v1/drops", d.drops)
 	mux.HandleFunc("GET /linkspan/v1/drops/{container}", d.inspect)
 	mux.HandleFunc("GET /linkspan/v1/traffic", d.traffic)
+	mux.HandleFunc("GET /linkspan/v1/firewall", d.firewall)
+	mux.HandleFunc("GET /linkspan/v1/firewall/explain", d.explain)
 	mux.HandleFunc("GET /linkspan/v1/diff", d.report(o.Engine.Check, "differs"))
 	mux.HandleFunc("POST /linkspan/v1/resync", d.report(o.Engine.Resync, "repaired"))
 	return mux

@@ -4,7 +4,7 @@
 // from what the kernel says of rules, routes, addresses and links at this moment.
 //
 //	packet ──▶ walk: bridge hooks, hooks of IP, routing ──▶ facts.Trace: the steps, and the outcome
-//	             └── kernel/nft/trace: one chain
+//	             └── kernel/nft/trace, kernel/iptables/trace: one chain
 //
 // It changes nothing and sends nothing. Rules that it does not understand are said to be in
 // doubt, and so is the outcome then. It knows bridges of ours as the policy rows tell it;
@@ -22,12 +22,23 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/kernel/iptables"
+	"github.com/linkspan/linkspan/internal/kernel/iptables/ruleset"
 	"github.com/linkspan/linkspan/internal/kernel/nft/trace"
 )
 
 // Options are where an Explainer looks.
 type Options struct {
 	NetNS int // descriptor of the network namespace; 0 is the current one
+	// IPTables reads rules by the commands of iptables; nil, or an answer of no variant:
+	// there are none but those that nf_tables shows.
+	IPTables func(context.Context) (IPTables, error)
+}
+
+// IPTables is rules as iptables-save and ip6tables-save print them.
+type IPTables struct {
+	Variant    iptables.Variant // of iptables-nft, they stand for the tables that it has in nf_tables
+	IPv4, IPv6 ruleset.Ruleset
 }
 
 // Explainer answers for one network namespace. Its methods may be called concurrently.
@@ -52,7 +63,13 @@ func (x *Explainer) Explain(ctx context.Context, p facts.TracePacket, rows []des
 	if err != nil {
 		return facts.Trace{}, fmt.Errorf("explain: read links and addresses: %w", err)
 	}
-	w := walk{rules: rules, host: host, known: newKnown(rows), out: facts.Trace{Packet: p}}
+	var saved IPTables
+	if x.o.IPTables != nil {
+		if saved, err = x.o.IPTables(ctx); err != nil {
+			return facts.Trace{}, fmt.Errorf("explain: %w", err)
+		}
+	}
+	w := walk{rules: rules, iptables: saved, host: host, known: newKnown(rows), out: facts.Trace{Packet: p}}
 	if err := w.run(p); err != nil {
 		return facts.Trace{}, fmt.Errorf("explain: %w", err)
 	}

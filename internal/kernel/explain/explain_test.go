@@ -1,10 +1,16 @@
 package explain
 
 import (
+	"cmp"
+	"context"
+	"net"
 	"net/netip"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/facts"
@@ -12,6 +18,8 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/firewalltest"
 	"github.com/linkspan/linkspan/internal/kernel/firewalltest/namespaces"
 	"github.com/linkspan/linkspan/internal/kernel/firewalltest/published"
+	"github.com/linkspan/linkspan/internal/kernel/iptables"
+	"github.com/linkspan/linkspan/internal/kernel/iptables/ruleset"
 	"github.com/linkspan/linkspan/internal/kernel/nft"
 	"github.com/linkspan/linkspan/internal/kernel/nft/trace"
 )
@@ -143,6 +151,59 @@ func check(t *testing.T, q asked, got facts.Trace) {
 		if !strings.Contains(pair[0], pair[1]) {
 			t.Errorf("%s: %q, want %q\n%s", what, pair[0], pair[1], &steps)
 		}
+	}
+}
+
+// TestExplainIPTables asks about packets where rules are those of iptables, the engine's or
+// an administrator's: those that iptables-save prints are enough.
+func TestExplainIPTables(t *testing.T) {
+	rows := append(published.Rows(), published.Ports()...)
+	s := published.NewHost(t, firewalltest.Backend{Open: func(testing.TB, *namespaces.Namespace) kernel.Firewall {
+		return kernel.Unmanaged{Clear: func(context.Context) (int, error) { return 0, nil }}
+	}}, false)
+	ready := func() bool { // the kernel takes a moment to know an IPv6 address as its own
+		r, err := s.Host.Link.RouteGet(net.ParseIP("2001:db8::1"))
+		return err == nil && len(r) > 0 && r[0].Type == unix.RTN_LOCAL
+	}
+	for end := time.Now().Add(5 * time.Second); !ready() && time.Now().Before(end); time.Sleep(time.Millisecond) { // poll
+	}
+	for _, q := range []asked{
+		{what: "published, from outside", from: "192.0.2.2", to: "192.0.2.1:8080", outcome: facts.OutcomeAccepted, arrives: "10.1.0.11:80", row: "publish tcp 0.0.0.0 8080", mentions: "iptables -t nat | DOCKER | "},
+		{what: "published, IPv6", from: "2001:db8::2", to: "[2001:db8::1]:8080", outcome: facts.OutcomeAccepted, arrives: "[fd01::11]:80", mentions: "ip6tables -t nat"},
+		{what: "from localhost", to: "127.0.0.1:8080", outcome: facts.OutcomeAccepted, arrives: "10.1.0.11:80"},
+		{what: "direct to a container", from: "192.0.2.2", to: "10.1.0.11:80", outcome: facts.OutcomeDropped, decides: "drop", row: "bridge br-a", wayOut: "--allow-direct-routing"},
+		{what: "DOCKER-USER", rules: "*filter\n:DOCKER-USER - [0:0]\n-A DOCKER-USER -i eth0 ! -s 198.51.100.0/24 -j DROP\nCOMMIT\n",
+			from: "192.0.2.2", to: "192.0.2.1:8080", outcome: facts.OutcomeDropped, decides: "iptables -t filter | DOCKER-USER"},
+		{what: "a rule in doubt", rules: "*filter\n:DOCKER-USER - [0:0]\n-A DOCKER-USER -m time --timestart 08:00 -j DROP\nCOMMIT\n",
+			from: "192.0.2.2", to: "192.0.2.1:8080", outcome: facts.OutcomeUnknown, mentions: "-m time"},
+		{what: "a policy", rules: "*mangle\n:FORWARD DROP [0:0]\nCOMMIT\n", from: "192.0.2.2", to: "192.0.2.1:8080", outcome: facts.OutcomeDropped, decides: "policy drop"},
+	} {
+		t.Run(q.what, func(t *testing.T) {
+			ipv4, ipv6, err := iptables.Rulesets(iptables.Options{}, rows)
+			if err != nil {
+				t.Fatal(err)
+			}
+			others, err := ruleset.Parse(strings.NewReader(q.rules))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, table := range others.Tables {
+				for _, c := range table.Chains {
+					own := ipv4.Table(table.Name).Chain(c.Name)
+					own.Policy, own.Rules = cmp.Or(c.Policy, own.Policy), append(c.Rules, own.Rules...)
+				}
+			}
+			saved := func(context.Context) (IPTables, error) { return IPTables{iptables.NFT, ipv4, ipv6}, nil }
+			p := facts.TracePacket{To: netip.MustParseAddrPort(q.to), Protocol: "tcp"}
+			if q.from != "" {
+				p.From = netip.MustParseAddr(q.from)
+			}
+			got, err := New(Options{NetNS: s.Host.FD(), IPTables: saved}).Explain(t.Context(), p, rows)
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(t, q, got)
+		})
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/iptables"
 	"github.com/linkspan/linkspan/internal/kernel/nft"
 	"github.com/linkspan/linkspan/internal/kernel/nft/trace"
 )
@@ -15,10 +16,11 @@ type known struct {
 	ports    []desired.PortSecurity
 	bridges  map[string]bool
 	elements map[[2]string]string // keys of rows, by set and key there
+	places   map[iptables.Place][]string
 }
 
 func newKnown(rows []desired.Row) known {
-	k := known{bridges: map[string]bool{}, elements: map[[2]string]string{}}
+	k := known{bridges: map[string]bool{}, elements: map[[2]string]string{}, places: map[iptables.Place][]string{}}
 	for _, row := range rows {
 		switch r := row.(type) {
 		case desired.PortSecurity:
@@ -28,6 +30,9 @@ func newKnown(rows []desired.Row) known {
 		}
 		for _, at := range nft.Elements(row) {
 			k.elements[at] = row.Key().Name
+		}
+		for _, at := range iptables.Places(row) {
+			k.places[at] = append(k.places[at], row.Key().Name)
 		}
 	}
 	return k
@@ -61,12 +66,15 @@ func (k known) rows(v trace.Visit) (out []string) {
 // ours tells whether a rule is the engine's: of its tables, its chains in tables of
 // iptables, or a jump there.
 func ours(v trace.Visit) bool {
-	if v.Table.Name == table {
-		return true
-	}
+	return v.Table.Name == table || oursByName(v.Chain.Name, v.Verdict)
+}
+
+// oursByName tells whether a rule of iptables is the engine's, by the chain that it is in
+// or jumps to.
+func oursByName(in, verdict string) bool {
 	own := func(chain string) bool {
-		return chain == "LINKSPAN-FORWARD" || chain != "DOCKER-USER" && strings.HasPrefix(chain, "DOCKER")
+		return strings.HasPrefix(chain, "LINKSPAN-") || chain != "DOCKER-USER" && strings.HasPrefix(chain, "DOCKER")
 	}
-	jump, isJump := strings.CutPrefix(v.Verdict, "jump ")
-	return own(v.Chain.Name) || isJump && (own(jump) || jump == "DOCKER-USER")
+	jump, isJump := strings.CutPrefix(verdict, "jump ")
+	return own(in) || isJump && (own(jump) || jump == "DOCKER-USER")
 }

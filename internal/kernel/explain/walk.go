@@ -1,7 +1,6 @@
 package explain
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -16,9 +15,10 @@ import (
 
 // walk is one packet on its way.
 type walk struct {
-	rules *trace.Ruleset
-	host  *host
-	known known
+	rules    *trace.Ruleset
+	iptables IPTables
+	host     *host
+	known    known
 
 	packet *trace.Packet
 	nat    [2]bool // its destination, its source was translated
@@ -188,130 +188,10 @@ func (w *walk) unreachable(err error) {
 		WayOut: "See the routes, reverse path filtering (rp_filter) and forwarding (ip_forward) of the interface: ip route get ADDRESS from SENDER iif INTERFACE."})
 }
 
-// baseChain is a chain at a hook.
-type baseChain struct {
-	table *trace.Table
-	chain *trace.Chain
-}
-
-// at are the chains of a hook, in the order in which the kernel asks them.
-func (w *walk) at(hook uint32, families ...byte) (out []baseChain) {
-	for _, t := range w.rules.Tables {
-		for _, c := range t.Chains {
-			if slices.Contains(families, t.Family) && c.Base != nil && c.Base.Hook == hook {
-				out = append(out, baseChain{t, c})
-			}
-		}
-	}
-	slices.SortStableFunc(out, func(a, b baseChain) int { return cmp.Compare(a.chain.Base.Priority, b.chain.Base.Priority) })
-	return out
-}
-
-// hook takes the packet through the chains of a hook of IP.
-func (w *walk) hook(name string, hook uint32) {
-	family := byte(unix.NFPROTO_IPV4)
-	if w.packet.Destination().Is6() {
-		family = unix.NFPROTO_IPV6
-	}
-	w.through(name, w.at(hook, family, unix.NFPROTO_INET))
-}
-
-// bridge takes it through those of a hook of family bridge.
-func (w *walk) bridge(name string, hook uint32) {
-	w.through(name, w.at(hook, unix.NFPROTO_BRIDGE))
-}
-
-func (w *walk) through(name string, chains []baseChain) {
-	for _, b := range chains {
-		if w.ended {
-			return
-		}
-		isNAT := b.chain.Base.Type == "nat"
-		source := b.chain.Base.Hook == unix.NF_INET_POST_ROUTING || b.chain.Base.Hook == unix.NF_INET_LOCAL_IN
-		if isNAT && (source && w.nat[1] || !source && w.nat[0]) {
-			continue
-		}
-		r := b.table.Run(b.chain, w.packet)
-		w.visits(name, b, r)
-		w.judge(r, isNAT)
-		w.apply(r, b.chain.Base.Hook)
-	}
-}
-
-// visits adds the steps of a chain. Of a chain of others that has nothing to say, that is
-// said.
-func (w *walk) visits(hook string, b baseChain, r trace.Result) {
-	for i, v := range r.Visits {
-		s := facts.TraceStep{
-			Hook: hook, Table: v.Table.String(), Chain: v.Chain.Name, Verdict: v.Verdict, Doubt: v.Doubt, Ours: ours(v), Rows: w.known.rows(v),
-		}
-		if v.Rule != nil {
-			s.Rule, s.Comment = v.Table.Text(v.Rule), v.Rule.Comment
-		}
-		dropped := r.Verdict == trace.Drop || r.Verdict == trace.Reject
-		if i == len(r.Visits)-1 && dropped {
-			s.Decides = true
-			if s.Ours {
-				s.WayOut = wayOut(s.Comment)
-			}
-		}
-		w.step(s)
-	}
-	if len(r.Visits) == 0 && b.table.Name != table {
-		w.step(facts.TraceStep{Hook: hook, Table: b.table.String(), Chain: b.chain.Name, Verdict: "no rule matches"})
-	}
-}
-
-// judge takes note of rules that may match. One that would do what is done anyway changes
-// nothing.
-func (w *walk) judge(r trace.Result, isNAT bool) {
-	if !r.Doubt {
-		return
-	}
-	dropped := r.Verdict == trace.Drop || r.Verdict == trace.Reject
-	certain := true
-	for _, v := range r.Visits {
-		switch passes := v.Verdict == "accept" || v.Verdict == "return"; {
-		case v.Doubt == "":
-		case v.Verdict == "drop" || v.Verdict == "reject":
-			w.mayDrop, certain = w.mayDrop || !dropped, false
-		case passes && !dropped && !isNAT:
-			certain = false
-		default:
-			w.doubt, certain = true, false
-		}
-	}
-	if certain { // in doubt for another reason: jumps that lead nowhere, rules without end
-		w.doubt = true
-	}
-}
-
-// apply does what a chain decides.
-func (w *walk) apply(r trace.Result, hook uint32) {
-	switch r.Verdict {
-	case trace.Drop:
-		w.ended, w.out.Outcome = true, facts.OutcomeDropped
-	case trace.Reject:
-		w.ended, w.out.Outcome = true, facts.OutcomeRejected
-	case trace.Queue:
-		w.doubt = true
-	case trace.TranslateTo, trace.Redirect:
-		w.translate(r, hook)
-	case trace.TranslateFrom:
-		w.nat[1], w.out.From = true, r.To.Addr()
-	case trace.Masquerade:
-		w.nat[1] = true
-		w.out.From = netip.Addr{}
-		if to, err := w.host.route(netip.Addr{}, w.packet.Destination(), ""); err == nil {
-			w.out.From = to.from
-		}
-	}
-}
-
 // translate gives the packet another destination; one of the host's own is routed anew.
-func (w *walk) translate(r trace.Result, hook uint32) {
-	to := r.To
-	if r.Verdict == trace.Redirect {
+func (w *walk) translate(r answer, hook uint32) {
+	to := r.to
+	if r.verdict == trace.Redirect {
 		to = netip.AddrPortFrom(w.redirected(), to.Port())
 	}
 	w.nat[0] = true

@@ -1,5 +1,7 @@
 package explain
 
+import "github.com/linkspan/linkspan/internal/kernel/iptables/ruleset"
+
 // wayOut says what can be done about a rule of ours that drops a packet, by the comment
 // that the rule has.
 func wayOut(comment string) string {
@@ -33,3 +35,22 @@ const (
 	commentLoopback    = "127.0.0.0/8 is for this host alone"
 	commentSource      = "a container's source address from outside"
 )
+
+// commentOf is the comment that the nftables backend has for what a rule of the iptables
+// backend drops, by its chain; empty if there is none.
+func commentOf(chain string, r *ruleset.Rule) string {
+	switch {
+	case r == nil:
+	case chain == "DOCKER":
+		return commentUnpublished
+	case chain == "LINKSPAN-ENTERING" && r.Source.Prefix.IsValid():
+		return commentSource
+	case chain == "LINKSPAN-ENTERING":
+		return commentUnpublished
+	case chain == "DOCKER-INTERNAL", chain == "LINKSPAN-FORWARD" && r.Target == "DROP":
+		return commentInternalOut
+	case chain == "DOCKER-FORWARD" && r.In.Text != "" && r.In == r.Out:
+		return commentICC
+	}
+	return ""
+}

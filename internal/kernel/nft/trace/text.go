@@ -28,7 +28,16 @@ func (t *Table) Text(r *Rule) string {
 	if r.Comment != "" && t.Name != "linkspan" {
 		w.say(fmt.Sprintf("comment %q", r.Comment))
 	}
-	return strings.Join(w.words, " ")
+	return shorter(strings.Join(w.words, " "))
+}
+
+// shorter leaves out what nft leaves out: a family or protocol that what follows implies.
+func shorter(text string) string {
+	pairs := []string{"meta nfproto ipv4 ip ", "ip ", "meta nfproto ipv6 ip6 ", "ip6 "}
+	for _, protocol := range []string{"tcp", "udp", "sctp"} {
+		pairs = append(pairs, "meta l4proto "+protocol+" th ", protocol+" ")
+	}
+	return strings.NewReplacer(pairs...).Replace(text)
 }
 
 // term is what a register holds, in words.
@@ -152,7 +161,11 @@ func (w *writer) lookup(e *expr.Lookup) {
 	}
 	if e.IsDestRegSet {
 		to = "map " + to
-		w.terms[at(e.DestRegister)] = term{name: strings.Join(names, " . ") + " " + to}
+		if e.DestRegister != unix.NFT_REG_VERDICT {
+			w.terms[at(e.DestRegister)] = term{name: strings.Join(names, " . ") + " " + to}
+			return
+		}
+		to = "v" + to
 	}
 	w.say(strings.Join(names, " . "), not+to)
 }
@@ -271,7 +284,7 @@ func (w *writer) natText(e *expr.NAT) {
 	if x, ok := w.terms[at(e.RegAddrMin)]; ok && e.RegAddrMin != 0 {
 		word += " " + x.name
 	}
-	if x, ok := w.terms[at(e.RegProtoMin)]; ok && e.RegProtoMin != 0 {
+	if x, ok := w.terms[at(e.RegProtoMin)]; ok && e.RegProtoMin != 0 && !strings.Contains(word, " map ") {
 		word += ":" + x.name
 	}
 	w.say(word)

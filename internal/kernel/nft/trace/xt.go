@@ -287,8 +287,7 @@ func (m *matching) xtNAT(info xt.InfoAny) {
 			m.unsure("it translates to one of several")
 			return
 		}
-		one := (*info)[0]
-		r = xt.NatRange{Flags: one.Flags, MinIP: one.MinIP, MaxIP: one.MaxIP, MinPort: one.MinPort, MaxPort: one.MaxPort}
+		r = xt.NatRange((*info)[0])
 	default:
 		m.unsure("where it translates to is not known")
 		return

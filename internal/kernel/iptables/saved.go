@@ -1,0 +1,60 @@
+package iptables
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/iptables/ruleset"
+)
+
+// Saved reads all rules of both families by the command of a variant, for those who only
+// look at them. A family that has no such command has no rules. It fails if what the command
+// prints cannot be read.
+func Saved(ctx context.Context, v Variant) (ipv4, ipv6 ruleset.Ruleset, err error) {
+	read := func(family int) (ruleset.Ruleset, error) {
+		t, err := variantTool(family, v, (*exec.Cmd).Run)
+		if errors.Is(err, ErrNoCommand) {
+			return ruleset.Ruleset{}, nil
+		}
+		if err != nil {
+			return ruleset.Ruleset{}, err
+		}
+		return t.read(ctx)
+	}
+	ipv4, err4 := read(four)
+	ipv6, err6 := read(six)
+	return ipv4, ipv6, errors.Join(err4, err6)
+}
+
+// HasLegacy tells whether the current network namespace has tables of iptables-legacy.
+func HasLegacy() bool {
+	for _, path := range []string{"/proc/thread-self/net/ip_tables_names", "/proc/thread-self/net/ip6_tables_names"} {
+		if names, err := os.ReadFile(path); err == nil && len(bytes.TrimSpace(names)) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Place is where a rule stands.
+type Place struct {
+	Table, Chain string
+	Rule         string // as ruleset.Rule prints it
+}
+
+// Places returns where the rules stand that a policy row comes to. A row that cannot be
+// rendered has none.
+func Places(row desired.Row) (out []Place) {
+	entries, err := render(row)
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		out = append(out, Place{e.table, e.chain, e.rule})
+	}
+	return out
+}
