@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os/exec"
 	"sync"
 
@@ -179,22 +180,38 @@ func causesOf(changes []change) map[entry]int {
 
 // writeLocked writes changes to what is known to be there.
 func (b *Backend) writeLocked(ctx context.Context, changes []change) error {
-	for _, t := range b.tools {
+	scripts := make([]script, len(b.tools))
+	for i, t := range b.tools {
 		var mine []change
 		for _, c := range changes {
 			if c.entry.family == t.family {
 				mine = append(mine, c)
 			}
 		}
-		s := script{}
-		if s.changes(mine, b.stand); s.empty() {
-			continue
-		}
-		if err := t.write(ctx, s); err != nil {
-			return err
-		}
+		scripts[i] = script{}
+		scripts[i].changes(mine, b.stand)
 	}
-	return nil
+	return b.runLocked(ctx, scripts)
+}
+
+// runLocked runs a script for each tool, side by side: the kernel has them wait, not work.
+func (b *Backend) runLocked(ctx context.Context, scripts []script) error {
+	return b.eachTool(func(i int, t *tool) error {
+		if scripts[i].empty() {
+			return nil
+		}
+		return t.write(ctx, scripts[i])
+	})
+}
+
+func (b *Backend) eachTool(do func(i int, t *tool) error) error {
+	errs := make([]error, len(b.tools))
+	var all sync.WaitGroup
+	for i, t := range b.tools {
+		all.Go(func() { errs[i] = do(i, t) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 // repaired is what a repair of all families found.
@@ -204,16 +221,19 @@ type repaired struct {
 	lost   bool
 }
 
-// compareLocked finds what differs, by family.
+// compareLocked finds what differs, by tool.
 func (b *Backend) compareLocked(ctx context.Context, want wants, causes map[entry]int) ([]*repair, error) {
-	var out []*repair
+	out := make([]*repair, len(b.tools))
 	places := want.byPlace()
-	for _, t := range b.tools {
+	err := b.eachTool(func(i int, t *tool) error {
 		seen, err := t.read(ctx)
-		if err != nil {
-			return nil, err
+		if err == nil {
+			out[i] = compare(t.family, places, causes, seen)
 		}
-		out = append(out, compare(t.family, places, causes, seen))
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return out, nil
 }
@@ -225,19 +245,16 @@ func (b *Backend) repairLocked(ctx context.Context, causes map[entry]int) (out r
 		return out, err
 	}
 	b.stand = standing{}
-	for i, r := range all {
+	var scripts []script
+	for _, r := range all {
 		out.drift, out.lost = append(out.drift, r.drift...), out.lost || r.lost
-		for p, counts := range r.stand {
-			b.stand[p] = counts
-		}
-		if r.script.empty() {
-			continue
-		}
+		maps.Copy(b.stand, r.stand)
 		out.writes += r.script.len()
-		if err := b.tools[i].write(ctx, r.script); err != nil {
-			b.known = false
-			return out, err
-		}
+		scripts = append(scripts, r.script)
+	}
+	if err := b.runLocked(ctx, scripts); err != nil {
+		b.known = false
+		return out, err
 	}
 	b.known = true
 	b.poller.note()
