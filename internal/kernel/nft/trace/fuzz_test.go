@@ -1,9 +1,11 @@
 package trace
 
 import (
+	"net"
 	"testing"
 
 	"github.com/google/nftables/expr"
+	"github.com/google/nftables/xt"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -17,6 +19,11 @@ func FuzzExpressions(f *testing.F) {
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: []byte{255, 0, 0, 0}, Xor: make([]byte, 4)},
 		&expr.Lookup{SourceRegister: 1, SetName: "s"}, &expr.Verdict{Kind: expr.VerdictJump, Chain: "c"},
 		&expr.Ct{Key: expr.CtKeySTATE, Register: 1}, &expr.NAT{RegAddrMin: 1}, &expr.Range{Register: 1, FromData: []byte{1}, ToData: []byte{2}},
+		&expr.Target{Name: "DNAT", Rev: 2, Info: &xt.NatRange2{NatRange: xt.NatRange{Flags: 0x3, MinIP: net.IPv4(10, 0, 0, 2), MaxIP: net.IPv4(10, 0, 0, 2), MinPort: 80, MaxPort: 80}}},
+		&expr.Target{Name: "MARK", Rev: 2, Info: opaque(8)}, &expr.Target{Name: "TPROXY", Rev: 1, Info: opaque(24)},
+		&expr.Match{Name: "multiport", Rev: 1, Info: opaque(48)}, &expr.Match{Name: "iprange", Rev: 1, Info: opaque(72)},
+		&expr.Match{Name: "tcp", Info: &xt.Tcp{DstPorts: [2]uint16{80, 80}}}, &expr.Match{Name: "conntrack", Rev: 3, Info: &xt.ConntrackMtinfo3{}},
+		&expr.Match{Name: "comment", Info: new(xt.Comment)}, &expr.Match{Name: "addrtype", Rev: 1, Info: &xt.AddrTypeV1{Dest: 4}},
 	} {
 		b, err := expr.Marshal(unix.NFPROTO_IPV4, e)
 		if err != nil {
@@ -26,7 +33,7 @@ func FuzzExpressions(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(list, []byte("0123456789ab\x08\x00\x45"))
+		f.Add(list, []byte("0123456789ab\x08\x00\x45\x00\x00\x28\x00\x00\x40\x00\x40\x06\x00\x00\x0a\x00\x00\x01\x0a\x00\x00\x02\x00\x50\x00\x50........"))
 	}
 	f.Fuzz(func(t *testing.T, list, frame []byte) {
 		r := Rule{}
@@ -46,6 +53,12 @@ func FuzzExpressions(f *testing.F) {
 			}
 		}
 	})
+}
+
+// opaque is the data of an extension that the library does not read.
+func opaque(size int) *xt.Unknown {
+	data := xt.Unknown(make([]byte, size))
+	return &data
 }
 
 // FuzzComment: user data may be anyone's.

@@ -219,7 +219,7 @@ func targetText(e *expr.Target) string {
 	case "REJECT", "LOG", "MASQUERADE":
 		return strings.ToLower(e.Name)
 	}
-	var m matching
+	m := matching{evaluation: &evaluation{packet: &Packet{}}} // of no packet: a port that is shifted is not known
 	if e.Name == "DNAT" || e.Name == "SNAT" || e.Name == "REDIRECT" {
 		m.xtNAT(e.Info)
 		return strings.ToLower(e.Name) + " to " + addrPortText(m.to)
