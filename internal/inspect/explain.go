@@ -61,6 +61,9 @@ func (r *Reader) Explain(ctx context.Context, q Question) (Explanation, error) {
 		return Explanation{}, err
 	}
 	e := Explanation{Trace: t, Sender: holder(s, p.From), Receiver: holder(s, t.To.Addr())}
+	if t.Outcome == facts.OutcomeAccepted && t.Out == "" {
+		e.Receiver = proxied(s, plan, t)
+	}
 	for _, step := range t.Steps {
 		e.For = append(e.For, askers(s, plan, step.Rows))
 	}
@@ -88,6 +91,24 @@ func holder(s *state.Snapshot, a netip.Addr) string {
 			n, _ := s.Network(e.Network)
 			return fmt.Sprintf("container %s on network %s", sb.Name, n.Name)
 		}
+	}
+	return ""
+}
+
+// proxied is the container that a port of the host's own leads to, by way of the user-space
+// proxy; empty if it leads to none.
+func proxied(s *state.Snapshot, plan desired.State, t facts.Trace) string {
+	for o := range plan.Kind(desired.KindForward) {
+		f, ok := o.Row.(desired.Forward)
+		port, host := t.To.Port(), t.To.Addr()
+		if !ok || f.Protocol != t.Packet.Protocol || port < f.First || port > f.Last || f.Host != host && (!f.Host.IsUnspecified() || f.Host.Is4() != host.Is4()) {
+			continue
+		}
+		if f.Rest && host.Is6() && !host.IsLoopback() && !host.IsLinkLocalUnicast() {
+			continue
+		}
+		to := netip.AddrPortFrom(f.To, f.ToFirst+(port-f.First))
+		return fmt.Sprintf("the user-space proxy, which leads to %s (%s)", to, holder(s, f.To))
 	}
 	return ""
 }

@@ -136,8 +136,8 @@ func verdict(a TraceAnswer) string {
 	head := fmt.Sprintf("%s: %s from %s to %s", a.Outcome, a.Protocol, who, a.To)
 	switch a.Outcome {
 	case facts.OutcomeAccepted:
-		if a.Arrives.Receiver == "" && a.Out == "" {
-			return head + ": it is for the host itself"
+		if a.Out == "" {
+			return head + ": it is for " + cmp.Or(a.Arrives.Receiver, "the host itself")
 		}
 		to := a.Arrives.To
 		if a.Arrives.Receiver != "" {

@@ -15,6 +15,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -29,7 +31,7 @@ import (
 
 // Options are where an Explainer looks.
 type Options struct {
-	NetNS int // descriptor of the network namespace; 0 is the current one
+	NetNS int // descriptor of the network namespace; 0 is the current one. Settings are read of the current one
 	// IPTables reads rules by the commands of iptables; nil, or an answer of no variant:
 	// there are none but those that nf_tables shows.
 	IPTables func(context.Context) (IPTables, error)
@@ -69,11 +71,21 @@ func (x *Explainer) Explain(ctx context.Context, p facts.TracePacket, rows []des
 			return facts.Trace{}, fmt.Errorf("explain: %w", err)
 		}
 	}
-	w := walk{rules: rules, iptables: saved, host: host, known: newKnown(rows), out: facts.Trace{Packet: p}}
+	w := walk{rules: rules, iptables: saved, host: host, known: newKnown(rows), bridgeNetfilter: bridgeNetfilter(), out: facts.Trace{Packet: p}}
 	if err := w.run(p); err != nil {
 		return facts.Trace{}, fmt.Errorf("explain: %w", err)
 	}
 	return w.out, nil
+}
+
+// bridgeNetfilter reads whether br_netfilter is on for IPv4 and IPv6; it is off where the
+// module is not there.
+func bridgeNetfilter() (on [2]bool) {
+	for i, name := range []string{"bridge-nf-call-iptables", "bridge-nf-call-ip6tables"} {
+		value, err := os.ReadFile("/proc/sys/net/bridge/" + name)
+		on[i] = err == nil && strings.TrimSpace(string(value)) == "1"
+	}
+	return on
 }
 
 func (x *Explainer) open() (*netlink.Handle, error) {

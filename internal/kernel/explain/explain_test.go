@@ -90,6 +90,10 @@ func questions() []asked {
 		{what: "iptables, addresses", rules: "iptables -A FORWARD -m iprange --src-range 192.0.2.1-192.0.2.9 -j DROP", from: "192.0.2.2", to: "192.0.2.1:8080", outcome: facts.OutcomeDropped},
 		{what: "iptables, what nobody knows", rules: "iptables -A FORWARD -m statistic --mode random --probability 0.5 -j DROP", from: "192.0.2.2", to: "192.0.2.1:8080", outcome: facts.OutcomeUnknown, mentions: "statistic"},
 		{what: "iptables, a translation", rules: "iptables -t nat -A PREROUTING -p tcp --dport 9999 -j DNAT --to-destination 10.1.0.11:80", from: "192.0.2.2", to: "192.0.2.1:9999", outcome: facts.OutcomeDropped, arrives: web},
+		{what: "between containers", from: "10.1.0.11", to: "10.1.0.12:80", outcome: facts.OutcomeAccepted, arrives: "10.1.0.12:80", mentions: "bridge prerouting"},
+		{what: "between containers, with br_netfilter", rules: "sysctl -qw net.bridge.bridge-nf-call-iptables=1\niptables -A FORWARD -i br-a -o br-a -j DROP",
+			from: "10.1.0.11", to: "10.1.0.12:80", outcome: facts.OutcomeDropped, decides: `iifname "br-a" oifname "br-a" drop`},
+		{what: "between containers, without br_netfilter", rules: "iptables -A FORWARD -i br-a -o br-a -j DROP", from: "10.1.0.11", to: "10.1.0.12:80", outcome: facts.OutcomeAccepted},
 		{what: "the host's own firewall", rules: "nft add table inet admin\nnft add chain inet admin i { type filter hook input priority 0; policy drop; }", from: "192.0.2.2", to: "192.0.2.1:22", outcome: facts.OutcomeDropped, decides: "policy drop"},
 	}
 }
@@ -117,8 +121,11 @@ func TestExplain(t *testing.T) {
 			if q.icmp {
 				p.Protocol = ""
 			}
-			var policy []desired.Row
-			policy = append(policy, rows...)
+			neighbour := desired.PortSecurity{Port: "va2", Bridge: "br-a", MAC: "02:00:00:00:0a:02", Addrs: []netip.Addr{netip.MustParseAddr("10.1.0.12")}}
+			policy := append([]desired.Row{neighbour}, rows...)
+			if err := s.Firewall.Apply(t.Context(), []desired.Delta{{Owner: "test", New: neighbour}}); err != nil {
+				t.Fatal(err)
+			}
 			var got facts.Trace
 			s.Host.Do(func() (err error) {
 				got, err = New(Options{NetNS: s.Host.FD()}).Explain(t.Context(), p, policy)

@@ -19,6 +19,8 @@ type walk struct {
 	iptables IPTables
 	host     *host
 	known    known
+	// bridgeNetfilter is bridge-nf-call-iptables and bridge-nf-call-ip6tables.
+	bridgeNetfilter [2]bool
 
 	packet *trace.Packet
 	nat    [2]bool // its destination, its source was translated
@@ -112,15 +114,46 @@ func (w *walk) fromContainer(p facts.TracePacket, port desired.PortSecurity) {
 	w.packet = &trace.Packet{Frame: frame(p, p.From, dst, port.MAC), In: w.host.link(port.Port), Host: w.host}
 	w.bridge("bridge prerouting", unix.NF_INET_PRE_ROUTING)
 	if isNeighbour {
-		w.packet.Out = w.host.link(to.Port)
-		w.bridge("bridge forward", unix.NF_INET_FORWARD)
-		w.bridge("bridge postrouting", unix.NF_INET_POST_ROUTING)
-		w.out.Out = to.Port
+		w.toNeighbour(port, to)
 		return
 	}
 	w.bridge("bridge input", unix.NF_INET_LOCAL_IN)
 	w.packet.In = w.host.link(port.Bridge)
 	w.routed()
+}
+
+// toNeighbour is the way over the bridge. Where br_netfilter is on, hooks of IP see the frame
+// as well, as if the bridge were both ways (net/bridge/br_netfilter_hooks.c).
+func (w *walk) toNeighbour(from, to desired.PortSecurity) {
+	asIP := func(name string, hook uint32, in, out string) {
+		if !w.filtersBridges() {
+			return
+		}
+		ports := [2]trace.Link{w.packet.In, w.packet.Out}
+		w.packet.In, w.packet.Out = w.host.link(in), w.host.link(out)
+		w.hook(name+" (br_netfilter)", hook)
+		w.packet.In, w.packet.Out = ports[0], ports[1]
+	}
+	asIP("prerouting", unix.NF_INET_PRE_ROUTING, from.Bridge, "")
+	if w.nat[0] {
+		w.doubt = true
+		w.step(facts.TraceStep{Hook: "routing", Verdict: "translated on its way over the bridge", Doubt: "where the bridge sends it then is not followed"})
+		return
+	}
+	w.packet.Out = w.host.link(to.Port)
+	w.bridge("bridge forward", unix.NF_INET_FORWARD)
+	asIP("forward", unix.NF_INET_FORWARD, from.Bridge, from.Bridge)
+	w.bridge("bridge postrouting", unix.NF_INET_POST_ROUTING)
+	asIP("postrouting", unix.NF_INET_POST_ROUTING, "", from.Bridge)
+	w.out.Out = to.Port
+}
+
+// filtersBridges tells whether br_netfilter shows bridged packets to the hooks of IP.
+func (w *walk) filtersBridges() bool {
+	if w.packet.Destination().Is6() {
+		return w.bridgeNetfilter[1]
+	}
+	return w.bridgeNetfilter[0]
 }
 
 // fromOutside is the way of a packet from another machine. It comes in where answers to it
