@@ -134,7 +134,7 @@ func TestShapesReadWell(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	resync(t, b)
+	resync(t, b, desired.Transparent{Bridge: "docker0"})
 	golden(t, "beside.nft", ruleset(n))
 }
 

@@ -94,6 +94,7 @@ func Request(t testing.TB, drivers driver.Set, words []string) ops.Op {
 	name := words[1]
 	switch words[0] {
 	case "host":
+		maker.Host.Router = args["router"] == "true"
 		return ops.SetHost(maker.Host)
 	case "network":
 		return maker.Create(Network(name, args))
