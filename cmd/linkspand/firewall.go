@@ -28,6 +28,7 @@ func (d *daemon) openFirewall(ctx context.Context, instance string) (kernel.Fire
 	}
 	d.later(func(context.Context) error { return tables.Close() })
 	warnOfGaps(s, d.log)
+	d.clearFilter(ctx, s)
 	d.otherFirewall = iptables.Remains{Logger: d.log}.Clean
 	switch {
 	case s.Off4 && s.Off6:
@@ -38,6 +39,16 @@ func (d *daemon) openFirewall(ctx context.Context, instance string) (kernel.Fire
 	whole := hostfilter.New(tables, hostfilter.Options{IPv4: !s.Off4, IPv6: !s.Off6, Logger: d.log})
 	d.later(func(context.Context) error { return whole.Close() })
 	return whole, nil
+}
+
+// clearFilter takes our chain out of the host's iptables tables of families that are to
+// be left alone. It accepts at most what nothing drops any more, so a failure is only said.
+func (d *daemon) clearFilter(ctx context.Context, s firewall.Settings) {
+	filter := hostfilter.New(nil, hostfilter.Options{IPv4: s.Off4, IPv6: s.Off6, Logger: d.log})
+	if _, err := filter.Clear(ctx); err != nil {
+		d.log.Warn("a chain of ours is left in the host's filter", "op", "firewall.open", "chain", hostfilter.OwnChain, "err", err)
+	}
+	_ = filter.Close() // nothing is under way
 }
 
 // openIPTables opens the iptables backend. tables has what that cannot say.

@@ -1,0 +1,71 @@
+package hostfilter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Clear removes what is ours, for families of which no rule is to be written any more:
+// the chain LINKSPAN-FORWARD, and the jump to it. It returns how many messages and lines
+// that took. DOCKER-USER, with the jump to it, is the administrator's and stays.
+func (f *Firewall) Clear(ctx context.Context) (writes int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, y := range f.families {
+		y.look(ctx)
+		n, nativeErr := y.native.clear(ctx)
+		m, legacyErr := y.legacy.clear(ctx)
+		writes, err = writes+n+m, errors.Join(err, nativeErr, legacyErr)
+	}
+	return writes, err
+}
+
+func (n *native) clear(ctx context.Context) (int, error) {
+	have, err := n.read(ctx)
+	if err != nil || !have.own {
+		return 0, err
+	}
+	w := n.batch(ctx)
+	for _, rule := range have.rules {
+		if rule.jumpsTo(OwnChain) {
+			w.remove(forwardChain, rule)
+		}
+	}
+	w.FlushChain(w.chain(OwnChain))
+	w.DelChain(w.chain(OwnChain))
+	w.count += 2
+	writes, err := w.flush()
+	if err != nil {
+		return 0, fmt.Errorf("clear table %s: %w", n.name, err)
+	}
+	return writes, nil
+}
+
+func (l *legacy) clear(ctx context.Context) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	program := l.program()
+	if program == "" {
+		return 0, nil
+	}
+	text, err := l.tools.run(ctx, "", program+"-save", "-t", filterTable)
+	if err != nil {
+		return 0, err
+	}
+	have := parse(text)
+	if !have.own {
+		return 0, nil
+	}
+	var lines strings.Builder
+	fmt.Fprintf(&lines, "*%s\n", filterTable)
+	for _, rule := range have.rules {
+		if rule.jumpsTo(OwnChain) {
+			fmt.Fprintf(&lines, "-D %s -j %s\n", forwardChain, OwnChain)
+		}
+	}
+	fmt.Fprintf(&lines, "-F %[1]s\n-X %[1]s\nCOMMIT\n", OwnChain)
+	_, err = l.tools.run(ctx, lines.String(), program+"-restore", "--noflush", "-w", "5")
+	return strings.Count(lines.String(), "\n") - 2, err // without *filter and COMMIT
+}
