@@ -27,6 +27,8 @@ for iptables in iptables ip6tables; do
   ! $iptables -n -L LINKSPAN-FORWARD >/dev/null 2>&1 ||
     left "$iptables: chain LINKSPAN-FORWARD, for containers that still run, and DOCKER-USER, whose rules are yours. When no container is left:" \
       "$iptables -D FORWARD -j LINKSPAN-FORWARD; $iptables -F LINKSPAN-FORWARD; $iptables -X LINKSPAN-FORWARD"
+  ! $iptables -t mangle -n -L LINKSPAN-LEAVING >/dev/null 2>&1 ||
+    left "$iptables: chains DOCKER-… and LINKSPAN-… in filter, nat and mangle, and what leads there, for containers that still run. They go with the next boot"
 done
 for file in /etc/firewalld/zones/docker.xml /etc/firewalld/policies/docker-forwarding.xml; do
   [ ! -e "$file" ] || left "$file: for the bridges, in firewalld. Remove it, then firewall-cmd --reload"

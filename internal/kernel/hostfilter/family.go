@@ -31,7 +31,7 @@ func newFamily(program, name string, number byte, t *tools, o Options) *family {
 	return &family{
 		program: program, tools: t,
 		native: &native{name: name + " " + filterTable, family: number, netns: o.NetNS},
-		legacy: &legacy{name: program + "-legacy", tools: t},
+		legacy: &legacy{name: program + "-legacy", family: number, tools: t},
 	}
 }
 

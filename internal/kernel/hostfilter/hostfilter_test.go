@@ -318,6 +318,40 @@ func ordered(suffix string, bridges ...string) []string {
 	return bridges
 }
 
+// TestPollSeesWhatComesAndGoes: tables of iptables-legacy tell nobody.
+func TestPollSeesWhatComesAndGoes(t *testing.T) {
+	b := tryOn(t, withLegacy(t))
+	poll := func(want bool) {
+		t.Helper()
+		if lost, err := b.Poll(t.Context()); lost != want || err != nil {
+			t.Errorf("poll: %t, %v; want %t", lost, err, want)
+		}
+	}
+	poll(false)
+	if out := b.sh("cat /proc/net/ip_tables_names"); out != "" {
+		t.Errorf("x_tables was loaded: %s", out)
+	}
+	b.resync(true, policies("br-0"))
+	poll(false)
+	if err := b.Apply(t.Context(), []desired.Delta{{New: desired.BridgePolicy{Bridge: "br-1"}}}); err != nil {
+		t.Fatal(err)
+	}
+	b.beside.Wait()
+	poll(false)
+	for _, damage := range []string{
+		"iptables-legacy -D FORWARD -j DOCKER-USER", "ip6tables-legacy -F LINKSPAN-FORWARD", "iptables-legacy -F; iptables-legacy -X",
+	} {
+		b.sh(damage)
+		poll(true)
+		b.resync(true, policies("br-0", "br-1"))
+		poll(false)
+	}
+	b.sh("iptables-legacy -A DOCKER-USER -j DROP") // is looked at once
+	poll(true)
+	b.resync(false, policies("br-0", "br-1"))
+	poll(false)
+}
+
 func TestManyNetworks(t *testing.T) {
 	b := tryOn(t, withNFT(t))
 	var names []string

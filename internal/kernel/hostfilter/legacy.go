@@ -16,6 +16,7 @@ import (
 // can change. It is made so from scratch each time.
 type legacy struct {
 	name    string // "iptables-legacy"
+	family  byte
 	tools   *tools
 	command atomic.Pointer[string] // path of the program; nil or empty if it is not in use
 
@@ -24,6 +25,7 @@ type legacy struct {
 
 	mu     sync.Mutex // commands take turns
 	placed bool       // the jumps were first once
+	seen   shape      // of the table, when it was as it should be
 }
 
 func (l *legacy) program() string {
@@ -77,7 +79,12 @@ func (l *legacy) ensureLocked(ctx context.Context, bridges []string, dry bool) (
 		}
 		report.Writes = strings.Count(lines, "\n") - 2 // without *filter and COMMIT
 	}
-	l.placed = l.placed || !dry
+	if !dry {
+		l.placed = true
+		if l.seen, err = l.shape(); err != nil {
+			return report, err
+		}
+	}
 	if len(odd) > 0 {
 		return report, fmt.Errorf("%s cannot be told of interfaces with such names: %s", l.name, strings.Join(odd, " "))
 	}
