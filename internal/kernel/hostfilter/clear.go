@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Clear removes what is ours, for families of which no rule is to be written any more:
@@ -16,7 +18,10 @@ func (f *Firewall) Clear(ctx context.Context) (writes int, err error) {
 	for _, y := range f.families {
 		y.look(ctx)
 		n, nativeErr := y.native.clear(ctx)
-		m, legacyErr := y.legacy.clear(ctx)
+		m, legacyErr := 0, error(nil)
+		if y.tools.loaded(y.program) { // to ask would make the table
+			m, legacyErr = y.legacy.clear(ctx)
+		}
 		writes, err = writes+n+m, errors.Join(err, nativeErr, legacyErr)
 	}
 	return writes, err
@@ -34,13 +39,19 @@ func (n *native) clear(ctx context.Context) (int, error) {
 		}
 	}
 	w.FlushChain(w.chain(OwnChain))
-	w.DelChain(w.chain(OwnChain))
-	w.count += 2
+	w.count++
 	writes, err := w.flush()
 	if err != nil {
 		return 0, fmt.Errorf("clear table %s: %w", n.name, err)
 	}
-	return writes, nil
+	w = n.batch(ctx)
+	w.DelChain(w.chain(OwnChain))
+	w.count++
+	more, err := w.flush()
+	if err != nil && !errors.Is(err, unix.EBUSY) { // somebody's rule leads there: it is empty
+		return writes, fmt.Errorf("clear table %s: %w", n.name, err)
+	}
+	return writes + more, nil
 }
 
 func (l *legacy) clear(ctx context.Context) (int, error) {

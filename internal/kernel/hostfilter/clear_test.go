@@ -28,3 +28,27 @@ func TestClear(t *testing.T) {
 		b.resync(true, policies("br-a"))
 	})
 }
+
+// TestClearWhatSomebodyUses: a rule that leads to the chain keeps it, empty.
+func TestClearWhatSomebodyUses(t *testing.T) {
+	b := tryOn(t, withNFT(t))
+	b.resync(true, policies("br-0"))
+	b.sh("iptables-nft -A FORWARD -i eth1 -j LINKSPAN-FORWARD")
+	if _, err := b.Clear(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if out := b.sh("iptables-nft -S LINKSPAN-FORWARD"); out != "-N LINKSPAN-FORWARD\n" {
+		t.Error(out)
+	}
+}
+
+// TestClearMakesNothing: to look for a table of x_tables would make it.
+func TestClearMakesNothing(t *testing.T) {
+	b := tryOn(t, withLegacy(t))
+	if n, err := b.Clear(t.Context()); n != 0 || err != nil {
+		t.Errorf("%d writes, %v", n, err)
+	}
+	if out := b.sh("nft list ruleset; cat /proc/net/ip_tables_names"); out != "" {
+		t.Errorf("there is now: %s", out)
+	}
+}
