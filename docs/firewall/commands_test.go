@@ -26,30 +26,35 @@ func TestCommandsAgree(t *testing.T) {
 		if len(p.now.rows) == 0 {
 			continue
 		}
-		o := options(p.now)
-		o.NetNS = n.FD()
-		tables, err := nft.New(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		written(t, tables, p)
-		tables.Close()
-		want, got := elementsOf(t, p), listed(n.NFT("list", "ruleset"))
-		differ(t, p.name+": nft list ruleset", want, got)
-
-		chains, err := iptables.New(t.Context(), iptables.Options{Off4: p.now.off4, Off6: p.now.off6, Enter: func(f func() error) (err error) {
-			n.Do(func() error { err = f(); return nil })
-			return err
-		}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		written(t, chains, p)
-		chains.Close()
+		both := open(t, n, p)
+		written(t, both[0], p)
+		differ(t, p.name+": nft list ruleset", elementsOf(t, p), listed(n.NFT("list", "ruleset")))
+		written(t, both[1], p)
 		differ(t, p.name+": iptables-save", lines(xrules(t, p.now, ipv4)), saved(n.Run("iptables-save")))
 		differ(t, p.name+": ip6tables-save", lines(xrules(t, p.now, ipv6)), saved(n.Run("ip6tables-save")))
 		n.NFT("flush", "ruleset")
 	}
+}
+
+// open makes both backends of a namespace, that of nftables first.
+func open(t *testing.T, n *namespaces.Namespace, p *page) []firewall {
+	t.Helper()
+	o := options(p.now)
+	o.NetNS = n.FD()
+	tables, err := nft.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tables.Close() })
+	chains, err := iptables.New(t.Context(), iptables.Options{Off4: p.now.off4, Off6: p.now.off6, Enter: func(f func() error) (err error) {
+		n.Do(func() error { err = f(); return nil })
+		return err
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { chains.Close() })
+	return []firewall{tables, chains}
 }
 
 func written(t *testing.T, f firewall, p *page) {
@@ -117,6 +122,41 @@ func saved(text string) (out []string) {
 		}
 	}
 	return out
+}
+
+// example is a command in a block of its own, and what it prints.
+var example = regexp.MustCompile("(?s)```\n# ((?:nft|iptables) [^\n]*)\n(.*?)\n```")
+
+// TestExamplesAreTrue: commands print what the pages say, but for blanks.
+func TestExamplesAreTrue(t *testing.T) {
+	n := namespaces.New(t)
+	found := 0
+	for _, p := range readBook(t).pages {
+		for _, m := range example.FindAllStringSubmatch(p.text, -1) {
+			found++
+			n.NFT("flush", "ruleset")
+			for _, f := range open(t, n, p) {
+				written(t, f, p)
+			}
+			if got, want := squeezed(n.Run("sh", "-c", m[1])), squeezed(m[2]); got != want {
+				t.Errorf("%s: %s prints\n%s\nthe page has\n%s", p.name, m[1], got, want)
+			}
+		}
+	}
+	if found < 4 {
+		t.Errorf("%d examples: the test does not see them", found)
+	}
+}
+
+// squeezed is lines with single blanks, and protocols by name, whether or not this
+// iptables has numbers for them.
+func squeezed(text string) string {
+	var out []string
+	for line := range strings.Lines(text) {
+		line = strings.Join(strings.Fields(line), " ")
+		out = append(out, strings.NewReplacer(" 6 -- ", " tcp -- ", " 0 -- ", " all -- ").Replace(line))
+	}
+	return strings.Join(out, "\n")
 }
 
 // TestRecipesAreTaken runs what the pages advise.

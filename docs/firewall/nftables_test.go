@@ -45,13 +45,12 @@ func tables(t *testing.T, s situation, o nft.Options) []*trace.Table {
 // texts are rules, and the headers of chains and sets, as nft(8) prints them: it did so in
 // tests of the backend, whose golden files these are.
 type texts struct {
-	rules   map[string]string // by expressions
-	chains  map[string]string // hooks of base chains, by table and chain
-	sets    map[string]string // types and flags of sets, by table and set
-	ruleset string
+	rules  map[string]string // by expressions
+	chains map[string]string // hooks of base chains, by table and chain
+	sets   map[string]string // types and flags of sets, by table and set
 }
 
-// golden are those files, and what was rendered for them.
+// goldenRulesets are those files, and what was rendered for them.
 var goldenRulesets = map[string]struct {
 	options nft.Options
 	rows    []desired.Row
@@ -332,7 +331,11 @@ func (b *book) nftSets(t *testing.T, p *page, family, pattern string) string {
 	for _, table := range tables(t, p.now, options(p.now)) {
 		for _, name := range slices.Sorted(maps.Keys(table.Sets)) {
 			if strings.HasPrefix(table.String(), family+" ") && names.MatchString(name) {
-				fmt.Fprintf(&out, "# %s\nset %s %s { %s }\n", table.Sets[name].Comment, table, name, b.nft.sets[table.String()+" "+name])
+				kind := "set"
+				if len(table.Sets[name].DataTypes) > 0 {
+					kind = "map"
+				}
+				fmt.Fprintf(&out, "# %s\n%s %s %s { %s }\n", table.Sets[name].Comment, kind, table, name, b.nft.sets[table.String()+" "+name])
 			}
 		}
 	}

@@ -31,7 +31,7 @@ mangle LINKSPAN-LEAVING
 	RELATED,ESTABLISHED -j RETURN: answers
 	INVALID -j DROP: of no connection: nothing would translate its source
 	169.254: from a link-local address, which is for its link (RFC 3927, section 2.7)
-	! -i .* -j MARK: of the network, but by another bridge, where the address was not chosen: LINKSPAN-POSTROUTING
+	! -i .* -j MARK: of the subnet, but by another bridge (a container on two networks), for which no address was chosen: LINKSPAN-POSTROUTING
 	UNTRACKED -j DROP: neighbour discovery, which is for its link and not translated either
 
 mangle LINKSPAN-ENTERING
