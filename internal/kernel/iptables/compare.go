@@ -22,6 +22,7 @@ type repair struct {
 	stand  standing
 	drift  []string
 	lost   bool // a chain or a jump was missing
+	found  bool // a chain of ours was there
 }
 
 // compare finds what differs between what is wanted and what is there.
@@ -41,6 +42,9 @@ func compare(family int, want map[place][]entry, causes map[entry]int, seen rule
 			r.base(place{family, name, chain}, table.Chain(chain))
 		}
 		r.strays(name, table, own[name])
+	}
+	if !r.found { // one line says as much as all of them
+		r.drift = []string{commandName(family) + ": all chains of ours: missing"}
 	}
 	return r
 }
@@ -64,6 +68,7 @@ func (r *repair) chain(p place, seen *ruleset.Chain) {
 		r.insert(want)
 		return
 	}
+	r.found = true
 	kept, extra := match(want, seen)
 	missing := slices.DeleteFunc(slices.Clone(want), func(e entry) bool { return slices.Contains(kept, e) })
 	if !slices.IsSortedFunc(kept, func(a, b entry) int { return a.class - b.class }) {

@@ -130,7 +130,7 @@ func TestResyncRepairs(t *testing.T) {
 		{"order changed", "iptables -D DOCKER ! -i docker0 -o docker0 -j DROP; iptables -I DOCKER ! -i docker0 -o docker0 -j DROP", "DOCKER: rules in another order", 0},
 		{"chain emptied", "ip6tables -t nat -F DOCKER", "ip6tables -t nat DOCKER: ", 4},
 		{"all flushed", "iptables -F", "iptables -t filter FORWARD: -j DOCKER-USER: missing", 0},
-		{"all removed", "iptables -F; iptables -X; iptables -t nat -F; iptables -t nat -X; iptables -t mangle -F; iptables -t mangle -X; iptables -t raw -F", "DOCKER-FORWARD: missing", 0},
+		{"all removed", "iptables -F; iptables -X; iptables -t nat -F; iptables -t nat -X; iptables -t mangle -F; iptables -t mangle -X; iptables -t raw -F", "iptables: all chains of ours: missing", 0},
 		{"our jump is behind", "iptables -I FORWARD -i eth9 -j ACCEPT", "FORWARD: our rules are not where they belong", 4},
 		{"our jumps change places", "iptables -D FORWARD -j DOCKER-USER; iptables -A FORWARD -j DOCKER-USER", "FORWARD: our rules are not where they belong", 4},
 		{"a jump gone", "iptables -D FORWARD -j DOCKER-FORWARD", "FORWARD: -j DOCKER-FORWARD: missing", 1},
