@@ -233,6 +233,9 @@ func (g *Guard) listen(firewall kernel.Firewall) (heard *watch.Watch, err error)
 	if n, ok := firewall.(watch.Notifier); ok {
 		o.Own, o.Tables = n.Ports(), n.Tables()
 	}
+	if c, ok := firewall.(watch.Commander); ok {
+		o.Mine = c.Ran
+	}
 	err = g.o.Enter(func() error {
 		heard, err = watch.Open(o)
 		return err

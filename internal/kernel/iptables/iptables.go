@@ -61,6 +61,7 @@ type Backend struct {
 	beside Beside
 	tools  []*tool // of one family or both
 	fixed  map[int][]entry
+	recent *processes // commands
 
 	mu    sync.Mutex // guards what follows
 	wants wants
@@ -79,8 +80,17 @@ func New(ctx context.Context, o Options) (*Backend, error) {
 	if o.Enter == nil {
 		o.Enter = func(f func() error) error { return f() }
 	}
-	run := func(cmd *exec.Cmd) error { return o.Enter(cmd.Run) }
-	b := &Backend{log: o.Logger, beside: o.Beside, fixed: map[int][]entry{}, wants: wants{}}
+	recent := &processes{}
+	run := func(cmd *exec.Cmd) error {
+		return o.Enter(func() error {
+			if err := cmd.Start(); err != nil {
+				return err
+			}
+			recent.add(cmd.Process.Pid)
+			return cmd.Wait()
+		})
+	}
+	b := &Backend{recent: recent, log: o.Logger, beside: o.Beside, fixed: map[int][]entry{}, wants: wants{}}
 	for _, family := range families() {
 		if family == four && o.Off4 || family == six && o.Off6 {
 			continue

@@ -1,6 +1,9 @@
 package iptables
 
 import (
+	"slices"
+	"sync"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/kernel/watch"
@@ -34,4 +37,32 @@ func (b *Backend) Ports() []uint32 {
 		return n.Ports()
 	}
 	return nil
+}
+
+// Ran implements watch.Commander: what a command has changed is told when it has ended
+// already.
+func (b *Backend) Ran(pid int) bool { return b.recent.has(pid) }
+
+// processes are the last that were started, oldest first: as many as can have something
+// in a socket's queue. Process numbers come again, but not as soon as that.
+type processes struct {
+	mu  sync.Mutex
+	ids []int
+}
+
+const maxProcesses = 64
+
+func (p *processes) add(pid int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.ids) == maxProcesses {
+		p.ids = slices.Delete(p.ids, 0, 1)
+	}
+	p.ids = append(p.ids, pid)
+}
+
+func (p *processes) has(pid int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return pid != 0 && slices.Contains(p.ids, pid)
 }

@@ -33,6 +33,7 @@ func (p process) String() string {
 // reader makes events of datagrams. Hostile bytes yield fewer events, never a panic.
 type reader struct {
 	tables  map[Table]bool
+	mine    func(pid int) bool
 	touched map[Table]bool // since the last generation
 	handle  func(Event)
 }
@@ -119,7 +120,7 @@ func (r *reader) generation(ad *netlink.AttributeDecoder) {
 			by.name = printable(ad.String())
 		}
 	}
-	if len(r.touched) > 0 && !isOurs(by.pid) {
+	if len(r.touched) > 0 && !r.mine(by.pid) && !isOurs(by.pid) {
 		for t := range r.touched {
 			r.handle(Event{Table: t, by: by})
 		}

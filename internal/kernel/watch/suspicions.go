@@ -45,6 +45,12 @@ type Notifier interface {
 	Ports() []uint32
 }
 
+// Commander is a Notifier that makes changes by commands.
+type Commander interface {
+	// Ran tells whether a process was a command of its own, a short while ago.
+	Ran(pid int) bool
+}
+
 // Poller is a firewall whose tables send none, as those of iptables-legacy.
 type Poller interface {
 	// Poll looks, cheaply and twice a second, whether what it made is still there.
@@ -106,6 +112,9 @@ func (w *watcher) open(ctx context.Context) (heard *Watch, err error) {
 	o := Options{Own: w.Own}
 	if n, ok := w.Firewall.(Notifier); ok {
 		o.Own, o.Tables = append(o.Own, n.Ports()...), n.Tables()
+	}
+	if c, ok := w.Firewall.(Commander); ok {
+		o.Mine = c.Ran
 	}
 	err = w.Enter(ctx, func() error {
 		var err error

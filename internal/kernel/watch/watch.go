@@ -54,6 +54,9 @@ type Options struct {
 	Tables []Table
 	// NoRoute leaves out rtnetlink.
 	NoRoute bool
+	// Mine tells of a process whether it was a child of this one, and has ended: what it
+	// changed may be told afterwards. It may be nil.
+	Mine func(pid int) bool
 }
 
 // Event is one change.
@@ -82,6 +85,7 @@ func (e Event) Who() string {
 // Watch is the sockets of one namespace.
 type Watch struct {
 	tables  map[Table]bool
+	mine    func(pid int) bool
 	sockets []*socket
 	closed  atomic.Bool
 }
@@ -89,7 +93,10 @@ type Watch struct {
 // Open begins to hear what happens in the calling thread's network namespace. A kernel
 // without nf_tables has nothing to tell of that.
 func Open(o Options) (*Watch, error) {
-	w := &Watch{tables: map[Table]bool{}}
+	w := &Watch{tables: map[Table]bool{}, mine: o.Mine}
+	if w.mine == nil {
+		w.mine = func(int) bool { return false }
+	}
 	for _, t := range o.Tables {
 		w.tables[t] = true
 	}
@@ -120,7 +127,7 @@ func (w *Watch) Run(handle func(Event)) error {
 	errs := make([]error, len(w.sockets))
 	for i, s := range w.sockets {
 		all.Go(func() {
-			reader := reader{tables: w.tables, touched: map[Table]bool{}, handle: func(e Event) {
+			reader := reader{tables: w.tables, mine: w.mine, touched: map[Table]bool{}, handle: func(e Event) {
 				one.Lock()
 				defer one.Unlock()
 				handle(e)
