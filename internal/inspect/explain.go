@@ -95,8 +95,8 @@ func holder(s *state.Snapshot, a netip.Addr) string {
 	return ""
 }
 
-// proxied is the container that a port of the host's own leads to, by way of the user-space
-// proxy; empty if it leads to none.
+// proxied is where a port of the host's own leads to: the user-space proxy and its
+// container, or the host itself; empty if nothing is known of the port.
 func proxied(s *state.Snapshot, plan desired.State, t facts.Trace) string {
 	for o := range plan.Kind(desired.KindForward) {
 		f, ok := o.Row.(desired.Forward)
@@ -110,7 +110,23 @@ func proxied(s *state.Snapshot, plan desired.State, t facts.Trace) string {
 		to := netip.AddrPortFrom(f.To, f.ToFirst+(port-f.First))
 		return fmt.Sprintf("the user-space proxy, which leads to %s (%s)", to, holder(s, f.To))
 	}
-	return ""
+	return elsewhere(plan, t)
+}
+
+// elsewhere is the host itself, with the addresses where a container has that port; empty if
+// none has it anywhere.
+func elsewhere(plan desired.State, t facts.Trace) string {
+	var at []string
+	for o := range plan.Kind(desired.KindPolicy) {
+		p, ok := o.Row.(desired.Publish)
+		if ok && p.Protocol == t.Packet.Protocol && p.First <= t.To.Port() && t.To.Port() <= p.Last {
+			at = append(at, p.Host.String())
+		}
+	}
+	if len(at) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the host itself, since no container has the port at this address: it is published at %s", strings.Join(at, ", "))
 }
 
 // target is what a question is about.

@@ -214,6 +214,31 @@ func TestExplainIPTables(t *testing.T) {
 	}
 }
 
+// TestExplainAgrees asks about packets of the cases that every firewall is tried with, of
+// which real ones go where they must (firewalltest.CasesForReal).
+func TestExplainAgrees(t *testing.T) {
+	const every = 23 // it takes a moment to read all rules
+	l := firewalltest.NewLearnedLab(t, false)
+	rows := firewalltest.CaseRows()
+	backend.Resync(t, l.Host, rows...)
+	x := New(Options{NetNS: l.Host.FD()})
+	l.Host.Do(func() error {
+		for i, c := range firewalltest.Cases() {
+			if i%every != 0 {
+				continue
+			}
+			got, err := x.Explain(t.Context(), c.Packet(), rows)
+			if err != nil {
+				return err
+			}
+			if wrong := c.Wrong(got); wrong != "" {
+				t.Errorf("%s: %s\n%+v", c, wrong, got.Steps)
+			}
+		}
+		return nil
+	})
+}
+
 // TestWaysOut: the comments that ways out are known for are those of rules that there are.
 func TestWaysOut(t *testing.T) {
 	s := published.NewHost(t, backend, false)

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/kernel/firewalltest/frames"
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -337,4 +338,31 @@ func (c Case) hostSource() string {
 	}
 	t := PlaceOf(c.to)
 	return SameFamily(c.ip, HostOf(t.IP4, 24), HostOf(t.IP6, 64))
+}
+
+// Packet is the case's packet as the explanation of a firewall is asked about it.
+func (c Case) Packet() facts.TracePacket {
+	p := facts.TracePacket{To: netip.AddrPortFrom(netip.MustParseAddr(c.ip), c.port), Protocol: c.protocol}
+	if c.from != "host" {
+		from := PlaceOf(c.from)
+		p.From = netip.MustParseAddr(SameFamily(c.ip, from.IP4, from.IP6))
+	}
+	return p
+}
+
+// Wrong says what of an explanation is not as the case has it; empty if nothing is.
+func (c Case) Wrong(t facts.Trace) string {
+	to := PlaceOf(c.to)
+	arrives := t.Outcome == facts.OutcomeAccepted && t.Out == to.Host
+	switch {
+	case t.Outcome == facts.OutcomeUnknown, arrives != c.arrives:
+		return fmt.Sprintf("%s, by %q", t.Outcome, t.Out)
+	case !arrives:
+		return ""
+	case t.To.Port() != c.at || !slices.Contains([]string{to.IP4, to.IP6}, t.To.Addr().String()):
+		return "arrives at " + t.To.String()
+	case t.From.String() != c.source:
+		return "arrives from " + t.From.String()
+	}
+	return ""
 }
