@@ -25,7 +25,7 @@ func TestStories(t *testing.T) {
 }
 
 // otherBackendStories are those that are played with the iptables backend too. They say nothing of how rules are written.
-var otherBackendStories = []string{"isolation", "links", "ports-forms", "ports-gateway-modes", "ports-traffic", "source-address"}
+var otherBackendStories = []string{"direct-routing", "firewall-respect", "isolation", "links", "ports-forms", "ports-gateway-modes", "ports-traffic", "publish-policy", "source-address"}
 
 // TestOtherBackend plays some stories with the iptables backend. To play any of them so, say FW=iptables.
 func TestOtherBackend(t *testing.T) {
