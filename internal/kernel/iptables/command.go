@@ -63,18 +63,27 @@ type tool struct {
 	run           func(*exec.Cmd) error
 }
 
-// findTool finds the commands of a family, of the variant that iptables is on this host if
+// finder looks for commands, and has them run.
+type finder struct {
+	folders []string // besides PATH
+	run     func(*exec.Cmd) error
+}
+
+// usualFolders are where administrators' commands are: a daemon's PATH may lack them.
+func usualFolders() []string { return []string{"/usr/local/sbin", "/usr/sbin", "/sbin"} }
+
+// tool finds the commands of a family, of the variant that iptables is on this host if
 // none is named.
-func findTool(ctx context.Context, family int, variant Variant, run func(*exec.Cmd) error) (*tool, error) {
+func (f finder) tool(ctx context.Context, family int, variant Variant) (*tool, error) {
 	if variant != "" {
-		return variantTool(family, variant, run)
+		return f.variantTool(family, variant)
 	}
 	name := commandName(family)
-	path, err := lookPath(name)
+	path, err := f.lookPath(name)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", ErrNoCommand, name)
 	}
-	out, err := (&tool{run: run}).output(ctx, path, nil, "--version")
+	out, err := (&tool{run: f.run}).output(ctx, path, nil, "--version")
 	if err != nil {
 		return nil, fmt.Errorf("ask %s for its version: %w", name, err)
 	}
@@ -82,20 +91,20 @@ func findTool(ctx context.Context, family int, variant Variant, run func(*exec.C
 	if strings.Contains(string(out), "("+string(NFT)+")") {
 		variant = NFT
 	}
-	return variantTool(family, variant, run)
+	return f.variantTool(family, variant)
 }
 
 // variantTool finds the commands of one variant. Where the host has them under the plain
 // name only, that is what they are.
-func variantTool(family int, variant Variant, run func(*exec.Cmd) error) (*tool, error) {
+func (f finder) variantTool(family int, variant Variant) (*tool, error) {
 	name := commandName(family)
-	t := &tool{family: family, variant: variant, run: run}
+	t := &tool{family: family, variant: variant, run: f.run}
 	for _, infix := range []string{variant.infix(), ""} {
-		save, err := lookPath(name + infix + "-save")
+		save, err := f.lookPath(name + infix + "-save")
 		if err != nil {
 			continue
 		}
-		restore, err := lookPath(name + infix + "-restore")
+		restore, err := f.lookPath(name + infix + "-restore")
 		if err != nil {
 			continue
 		}
@@ -105,6 +114,11 @@ func variantTool(family int, variant Variant, run func(*exec.Cmd) error) (*tool,
 	return nil, fmt.Errorf("%w: %s-save and %s-restore", ErrNoCommand, name, name)
 }
 
+// variantTool finds them in the usual folders.
+func variantTool(family int, variant Variant, run func(*exec.Cmd) error) (*tool, error) {
+	return finder{usualFolders(), run}.variantTool(family, variant)
+}
+
 func commandName(family int) string {
 	if family == six {
 		return "ip6tables"
@@ -112,11 +126,9 @@ func commandName(family int) string {
 	return "iptables"
 }
 
-// lookPath looks where administrators' commands are as well: a daemon's PATH may lack
-// these folders.
-func lookPath(name string) (string, error) {
+func (f finder) lookPath(name string) (string, error) {
 	path, err := exec.LookPath(name)
-	for _, folder := range []string{"/usr/local/sbin", "/usr/sbin", "/sbin"} {
+	for _, folder := range f.folders {
 		if err == nil {
 			return path, nil
 		}

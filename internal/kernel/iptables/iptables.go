@@ -51,7 +51,9 @@ type Options struct {
 	// Enter calls a function in the network namespace to write to; nil just calls it.
 	Enter func(func() error) error
 
-	variant Variant // of tests; empty: the one that iptables is on this host
+	// Of tests: which iptables, and where; empty: the one that iptables is on this host.
+	variant Variant
+	folders []string
 }
 
 // Backend writes policy to one network namespace. Its methods may be called
@@ -90,12 +92,16 @@ func New(ctx context.Context, o Options) (*Backend, error) {
 			return cmd.Wait()
 		})
 	}
+	find := finder{o.folders, run}
+	if o.folders == nil {
+		find.folders = usualFolders()
+	}
 	b := &Backend{recent: recent, log: o.Logger, beside: o.Beside, fixed: map[int][]entry{}, wants: wants{}}
 	for _, family := range families() {
 		if family == four && o.Off4 || family == six && o.Off6 {
 			continue
 		}
-		t, err := findTool(ctx, family, o.variant, run)
+		t, err := find.tool(ctx, family, o.variant)
 		if err != nil && family == six && len(b.tools) > 0 {
 			b.log.Warn("no ip6tables: IPv6 is without a firewall", "op", "firewall.open", "err", err)
 			continue
