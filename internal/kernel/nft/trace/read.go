@@ -58,8 +58,11 @@ func Read(ctx context.Context, netns int) (*Ruleset, error) {
 	r := reader{c}
 	for range readAttempts {
 		before, err := r.generation()
+		if errors.Is(err, unix.EINVAL) { // nfnetlink knows no such subsystem
+			return &Ruleset{}, nil
+		}
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("ask for the generation of the ruleset: %w", err)
 		}
 		rs, err := r.ruleset()
 		after, errAfter := r.generation()
