@@ -12,6 +12,8 @@ const (
 	Lasting = time.Second
 	// LookShare bounds what looks cost that find nothing: of so many parts of the time one.
 	LookShare = 8
+	// LookPause is the longest that is waited after such a look.
+	LookPause = 500 * time.Millisecond
 )
 
 // Pause says when something is looked at again that others change. The zero value is at
@@ -39,7 +41,9 @@ func (p *Pause) Lost(now time.Time) {
 }
 
 // Whole notes that a look, which took so long, found nothing lost.
-func (p *Pause) Whole(now time.Time, took time.Duration) { p.until = now.Add(LookShare * took) }
+func (p *Pause) Whole(now time.Time, took time.Duration) {
+	p.until = now.Add(min(LookShare*took, LookPause))
+}
 
 // Over tells whether nothing of the pause is left that a later one depends on.
 func (p *Pause) Over(now time.Time) bool {

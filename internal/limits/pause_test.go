@@ -42,8 +42,11 @@ func TestPause(t *testing.T) {
 		}
 		p.Lost(now)
 	}
-	p.Whole(now, time.Second)
-	if p.until.Sub(now) != LookShare*time.Second {
+	p.Whole(now, time.Millisecond)
+	if p.until.Sub(now) != LookShare*time.Millisecond {
+		t.Errorf("after a look of a millisecond, %s", p.until.Sub(now))
+	}
+	if p.Whole(now, time.Second); p.until.Sub(now) != LookPause {
 		t.Errorf("after a look of a second, %s", p.until.Sub(now))
 	}
 }

@@ -5,6 +5,8 @@
 //	daemon gone ──Resume──▶ watch ──change by others──▶ Firewall.Resync(rows)
 //	daemon back ──Rest───▶ nothing is written any more
 //
+// All the while it keeps the kernel translating the connections that there are (hold).
+//
 // It must not decide anything, and it restores all or nothing: whoever has not got all
 // rows does not know what to forbid. What a daemon that was killed had begun stays as it
 // is, unless a table is gone: its rows may not have come here.
@@ -52,6 +54,7 @@ type Guard struct {
 	armed    bool // all rows are there
 	daemons  int
 	closed   bool
+	hold     *hold              // nil until the guard is armed, and where the kernel has no such tables
 	stop     context.CancelFunc // ends what runs; nil if nothing does
 	done     chan struct{}      // closed when it has ended
 }
@@ -153,6 +156,7 @@ func (g *Guard) Close() {
 
 // settleLocked begins or ends to look after the firewall.
 func (g *Guard) settleLocked() {
+	g.holdLocked()
 	wanted := g.armed && g.daemons == 0 && !g.closed
 	switch {
 	case wanted && g.stop == nil:
@@ -167,6 +171,24 @@ func (g *Guard) settleLocked() {
 		g.stop()
 		<-g.done
 		g.stop = nil
+	}
+}
+
+// holdLocked has connections go on while others flush the ruleset, whether a daemon is
+// there or not.
+func (g *Guard) holdLocked() {
+	switch {
+	case g.armed && !g.closed && g.hold == nil:
+		err := g.o.Enter(func() (err error) {
+			g.hold, err = openHold()
+			return err
+		})
+		if err != nil {
+			g.o.Logger.Debug("connections may break when others flush the ruleset", "op", "keeper.guard", "err", err)
+		}
+	case g.closed && g.hold != nil:
+		g.hold.close()
+		g.hold = nil
 	}
 }
 

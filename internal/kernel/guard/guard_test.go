@@ -70,7 +70,7 @@ func (l lab) nft(t *testing.T, command string) (out string, ok bool) {
 	t.Helper()
 	l.host.Do(t, func() {
 		b, err := exec.Command("sh", "-c", "nft "+command+" && :").CombinedOutput()
-		out, ok = string(b), err == nil
+		out, ok = strings.ReplaceAll(string(b), "table inet "+holdName()+"\n", ""), err == nil
 	})
 	return out, ok
 }
@@ -160,6 +160,31 @@ func TestUnfinishedStays(t *testing.T) {
 	l.Rest()
 	if out := l.must(t, bridges); !strings.Contains(out, "br9") {
 		t.Errorf("%s", out)
+	}
+}
+
+// TestHold: the table that keeps connections translated outlives a flush, and ends with
+// the guard.
+func TestHold(t *testing.T) {
+	l := newLab(t)
+	l.Rest()
+	l.daemon(t, rows()...)
+	list := func() (out string) {
+		l.host.Do(t, func() {
+			b, _ := exec.Command("nft", "list", "ruleset").CombinedOutput()
+			out = string(b)
+		})
+		return out
+	}
+	l.must(t, "flush ruleset")
+	for _, want := range []string{holdName(), "type nat hook prerouting", "type nat hook input", "type nat hook output", "type nat hook postrouting"} {
+		if out := list(); !strings.Contains(out, want) {
+			t.Errorf("no %s in\n%s", want, out)
+		}
+	}
+	l.Close()
+	if out := list(); strings.Contains(out, holdName()) {
+		t.Errorf("left over: %s", out)
 	}
 }
 

@@ -120,10 +120,11 @@ func (r *reader) generation(ad *netlink.AttributeDecoder) {
 			by.name = printable(ad.String())
 		}
 	}
-	if len(r.touched) > 0 && !r.mine(by.pid) && !isOurs(by.pid) {
-		for t := range r.touched {
+	for t := range r.touched { // one event for all of them
+		if !r.mine(by.pid) && !isOurs(by.pid) {
 			r.handle(Event{Table: t, by: by})
 		}
+		break
 	}
 	clear(r.touched)
 }

@@ -63,7 +63,7 @@ type Options struct {
 type Event struct {
 	// Overflow says that some events were lost: anything may have changed.
 	Overflow bool
-	// Table has changed, unless its name is empty.
+	// Table has changed, unless its name is empty, and others may have with it.
 	Table Table
 	// Type and Body are a message of rtnetlink, without its netlink header; Body is valid
 	// until the handler returns. Type is 0 in other events.
