@@ -167,3 +167,20 @@ func TestIsDockers(t *testing.T) {
 		}
 	}
 }
+
+// TestDockersTables: those of its nftables backend go, and nobody else's.
+func TestDockersTables(t *testing.T) {
+	n := newNamespace(t, NFT)
+	n.run("nft add table ip docker-bridges; nft add chain ip docker-bridges filter-FORWARD '{ type filter hook forward priority 0; policy drop; }'; " +
+		"nft add table ip6 docker-bridges; nft add table inet docker-bridges; nft add table ip mine")
+	fd := int(n.file.Fd())
+	if removed, err := RemoveDockersTables(fd); err != nil || strings.Join(removed, ", ") != "ip docker-bridges, ip6 docker-bridges" {
+		t.Errorf("%v, %v", removed, err)
+	}
+	if left := n.run("nft list tables"); left != "table inet docker-bridges\ntable ip mine\n" {
+		t.Errorf("left: %s", left)
+	}
+	if removed, err := RemoveDockersTables(fd); err != nil || len(removed) > 0 {
+		t.Errorf("again: %v, %v", removed, err)
+	}
+}
