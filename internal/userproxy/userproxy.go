@@ -1,7 +1,8 @@
 // Package userproxy is the user-space proxy of published ports (Docker's
 // docker-proxy), for what the kernel cannot lead to a container by itself: ::1 and
 // link-local addresses, IPv6 clients of a container that has IPv4 only, and datagrams
-// to broadcast addresses.
+// to broadcast addresses; and for whole ports where no rule of ours may translate them,
+// or the host's own rules are to judge them.
 //
 //	desired.Forward -> Apply -> the sockets of the reservation (package hostports), or
 //	                            its own, opened for exactly one address
@@ -14,6 +15,8 @@
 //     them all. Datagrams to ports that the kernel itself chooses from
 //     (net.ipv4.ip_local_port_range) are not served then. Where the kernel is not
 //     able to, a proxy of more than 4 096 ports is not served, which is logged.
+//   - Where a row says so, the container sees the client's own address. It is for others
+//     to have the answers delivered to this host.
 //   - Every connection, client and wait is bounded, and everything has ended when
 //     Close returns.
 //   - The sockets of UDP clients can be handed to a successor in another process; what
