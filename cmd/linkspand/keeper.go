@@ -41,13 +41,10 @@ func (d *daemon) openKeeper(ctx context.Context) error {
 	return nil
 }
 
-// guarded is the firewall that the keeper restores while there is no daemon; nil if no
-// rules are written.
+// guarded is the firewall that the keeper restores while there is no daemon: none, where
+// both families are off.
 func (d *daemon) guarded() *wire.Firewall {
 	s := firewallSettings(d.config)
-	if s.Off4 && s.Off6 {
-		return nil
-	}
 	return &wire.Firewall{Instance: d.store.Instance()[:instanceLen], Backend: d.config.Backend, Off4: s.Off4, Off6: s.Off6}
 }
 

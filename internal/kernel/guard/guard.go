@@ -101,7 +101,7 @@ func (g *Guard) Resync(want desired.State) {
 	for o := range want.Kind(desired.KindPolicy) {
 		g.rows[o.Row.Key()] = o
 	}
-	g.armed = g.settings != Settings{}
+	g.armed = g.settings != Settings{} && !(g.settings.Off4 && g.settings.Off6)
 	g.settleLocked()
 }
 
@@ -186,7 +186,7 @@ func (g *Guard) holdLocked() {
 		if err != nil {
 			g.o.Logger.Debug("connections may break when others flush the ruleset", "op", "keeper.guard", "err", err)
 		}
-	case g.closed && g.hold != nil:
+	case (g.closed || !g.armed) && g.hold != nil:
 		g.hold.close()
 		g.hold = nil
 	}

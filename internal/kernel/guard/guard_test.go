@@ -182,6 +182,14 @@ func TestHold(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, out)
 		}
 	}
+	off := settings
+	off.Off4, off.Off6 = true, true
+	l.Configure(off) // the next daemon writes no rules
+	l.Resync(desired.State{})
+	if out := list(); out != "" {
+		t.Errorf("left over without rules: %s", out)
+	}
+	l.daemon(t, rows()...)
 	l.Close()
 	if out := list(); strings.Contains(out, holdName()) {
 		t.Errorf("left over: %s", out)
