@@ -134,10 +134,8 @@ the_firewalld() {
   listen
   check "somebody hears ticks" eventually 60 ticking_on
   check "docker info names one firewall" prints nftables docker info -f '{{.FirewallBackend.Driver}}'
-  check "iptables -I DOCKER-USER, the administrator's" iptables -I DOCKER-USER -s 192.0.2.77 -j DROP
   check "systemctl start firewalld" systemctl start firewalld
   check "our bridges are in its zone docker" eventually 60 prints "$(both_members)" members docker
-  check "the administrator's rule has outlived the reload that made the zone" eventually 30 iptables -C DOCKER-USER -s 192.0.2.77 -j DROP
   check "docker info names both" prints nftables+firewalld docker info -f '{{.FirewallBackend.Driver}}'
   goes_in_and_out "started after us"
   check "a port of the host is closed" not outside_gets_host
@@ -169,8 +167,11 @@ the_firewalld() {
   chapter "firewalld first"
   check "systemctl stop linkspand" systemctl stop linkspand
   check "systemctl restart firewalld" systemctl restart firewalld
+  check "without a zone of ours" eval "firewall-cmd --permanent --delete-policy=docker-forwarding && firewall-cmd --permanent --delete-zone=docker && firewall-cmd --reload"
+  check "a rule in DOCKER-USER, the administrator's" eval "iptables -N DOCKER-USER; iptables -A DOCKER-USER -s 192.0.2.77 -j DROP"
   check "systemctl start linkspand" systemctl start linkspand
   check "our bridges are in its zone docker" eventually 60 prints "$(both_members)" members docker
+  check "the administrator's rule has outlived the reload that made the zone" eventually 10 iptables -C DOCKER-USER -s 192.0.2.77 -j DROP
   goes_in_and_out "started before us"
   check "a firewalld that hangs" systemctl kill -s STOP firewalld
   check "holds up no start" systemctl restart linkspand
