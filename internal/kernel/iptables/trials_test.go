@@ -53,11 +53,14 @@ func TestLocalhostStaysClosedWithoutRules(t *testing.T) {
 func TestInternalStaysClosedWithoutRules(t *testing.T) {
 	firewalltest.InternalStaysClosedWithoutRules(t, backend)
 }
-func TestTraffic(t *testing.T)             { published.Traffic(t, backend) }
-func TestTrafficStartsAnew(t *testing.T)   { published.TrafficStartsAnew(t, backend) }
-func TestSCTP(t *testing.T)                { published.SCTP(t, backend) }
-func TestCasesByModel(t *testing.T)        { firewalltest.CasesByModel(t, backend) }
-func TestModelAgrees(t *testing.T)         { firewalltest.ModelAgrees(t, backend) }
-func TestWaysInWithLegacy(t *testing.T)    { published.WaysIn(t, legacy) }
-func TestIsolationWithLegacy(t *testing.T) { firewalltest.Isolation(t, legacy) }
-func TestCasesForReal(t *testing.T)        { firewalltest.CasesForReal(t, backend) }
+func TestTraffic(t *testing.T)                { published.Traffic(t, backend) }
+func TestTrafficStartsAnew(t *testing.T)      { published.TrafficStartsAnew(t, backend) }
+func TestSCTP(t *testing.T)                   { published.SCTP(t, backend) }
+func TestCasesByModel(t *testing.T)           { firewalltest.CasesByModel(t, backend) }
+func TestModelAgrees(t *testing.T)            { firewalltest.ModelAgrees(t, backend) }
+func TestWaysInWithLegacy(t *testing.T)       { published.WaysIn(t, legacy) }
+func TestSCTPWithLegacy(t *testing.T)         { published.SCTP(t, legacy) }
+func TestTrafficWithLegacy(t *testing.T)      { published.Traffic(t, legacy) }
+func TestCasesForRealWithLegacy(t *testing.T) { firewalltest.CasesForReal(t, legacy) }
+func TestIsolationWithLegacy(t *testing.T)    { firewalltest.Isolation(t, legacy) }
+func TestCasesForReal(t *testing.T)           { firewalltest.CasesForReal(t, backend) }
