@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,12 +38,15 @@ const (
 	BridgeNFOn
 )
 
+// backendVariable names the firewall backend of labs that do not say which they want.
+const backendVariable = "FW"
+
 // Options say what kind of lab is wanted.
 type Options struct {
 	Hosts    int      // how many engine hosts; 0 means 1
 	Engine   string   // path of the linkspand that Host.Start runs; empty: hosts without an engine
 	Docker   string   // the docker client that Host.Docker runs; empty: the one FindDocker finds
-	Firewall string   // the engine's --firewall-backend; empty: whatever it is without
+	Firewall string   // the engine's --firewall-backend; empty: what FW in the environment says, or whatever it is without
 	BridgeNF BridgeNF // see there
 	Dir      string   // where the lab keeps its files; empty: the folder for temporary files
 }
@@ -77,6 +81,7 @@ func New(t Reporter, options Options) *Lab {
 
 // Up builds a lab, for programs that are not tests. The caller must Close it.
 func Up(options Options) (*Lab, error) {
+	options.Firewall = cmp.Or(options.Firewall, os.Getenv(backendVariable))
 	if os.Geteuid() != 0 {
 		return nil, errors.New("a lab needs root")
 	}

@@ -16,12 +16,9 @@ func TestLanguage(t *testing.T) {
 	RunStories(t, Options{}, stories(t, "testdata/language/*")...)
 }
 
-// backendVariable names the firewall backend of the stories; without it they have the engine's own choice.
-const backendVariable = "FW"
-
 // TestStories plays the stories of the engine.
 func TestStories(t *testing.T) {
-	RunStories(t, Options{Engine: needEngine(t), Firewall: os.Getenv(backendVariable)}, stories(t, "testdata/stories/*")...)
+	RunStories(t, Options{Engine: needEngine(t)}, stories(t, "testdata/stories/*")...)
 }
 
 // otherBackendStories are those that are played with the iptables backend too. They say nothing of how rules are written.
