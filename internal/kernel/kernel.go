@@ -19,6 +19,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/facts"
@@ -27,6 +28,7 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/netns"
 	"github.com/linkspan/linkspan/internal/kernel/rtnl"
 	"github.com/linkspan/linkspan/internal/kernel/sysctl"
+	"github.com/linkspan/linkspan/internal/kernel/watch"
 	"github.com/linkspan/linkspan/internal/resolvconf"
 )
 
@@ -44,6 +46,9 @@ type Options struct {
 	// Census says which processes live in which namespace; netns.TakeCensus if nil.
 	// Tests have processes without a container.
 	Census func() netns.Census
+	// ForwardingGrace is how long a host whose forwarding others switched off as a whole is
+	// left so: watch.DefaultForwardingGrace if 0.
+	ForwardingGrace time.Duration
 	// Reached, if set, is called when Apply has gone through a stage: "nft", the
 	// name of a step ("namespaces", "links" ...), or "removals". It serves tests
 	// that stop the process there.
@@ -71,6 +76,7 @@ type Kernel struct {
 	resolvConf string
 	census     func() netns.Census
 	reached    func(stage string)
+	grace      time.Duration
 	hostFile   *os.File
 	netns      *netns.Dir
 	sysctls    sysctl.Source
@@ -100,13 +106,16 @@ func New(o Options) (*Kernel, error) {
 	if o.Reached == nil {
 		o.Reached = func(string) {}
 	}
+	if o.ForwardingGrace == 0 {
+		o.ForwardingGrace = watch.DefaultForwardingGrace
+	}
 	file, err := os.Open(o.HostNetns)
 	if err != nil {
 		return nil, fmt.Errorf("open the host's network namespace: %w", err)
 	}
 	k := &Kernel{
 		instance: o.Instance, log: o.Logger, firewall: o.Firewall, resolvConf: o.ResolvConf,
-		census: o.Census, reached: o.Reached, hostFile: file, idle: make(chan struct{}, 1),
+		census: o.Census, reached: o.Reached, grace: o.ForwardingGrace, hostFile: file, idle: make(chan struct{}, 1),
 	}
 	k.netns = netns.New(netns.Options{Dir: o.NetnsDir, Host: file, Instance: o.Instance, Logger: o.Logger})
 	k.flusher = conntrack.NewFlusher(func(f func() error) error {

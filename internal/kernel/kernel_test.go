@@ -45,7 +45,7 @@ func newLab(t testing.TB) lab {
 
 func labOn(t testing.TB, host kerneltest.Host, firewall kernel.Firewall) lab {
 	t.Helper()
-	return labWith(t, host, kernel.Options{Firewall: firewall})
+	return labWith(t, host, kernel.Options{Firewall: firewall, ForwardingGrace: time.Nanosecond})
 }
 
 // labWith is a kernel with options beside those that every test has.

@@ -25,7 +25,7 @@ func (k *Kernel) Watch(ctx context.Context, wanted func() desired.State) (<-chan
 		return nil, err
 	}
 	return watch.Suspicions(ctx, watch.Host{
-		Instance: k.instance, Logger: k.log, Sysctls: &k.sysctls, Own: []uint32{port}, Firewall: k.firewall,
+		Instance: k.instance, Logger: k.log, Sysctls: &k.sysctls, Own: []uint32{port}, Firewall: k.firewall, ForwardingGrace: k.grace,
 		Enter: func(ctx context.Context, f func() error) error { return k.netns.Enter(ctx, k.hostFile, f) },
 	}, wanted)
 }

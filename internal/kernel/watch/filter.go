@@ -28,7 +28,7 @@ const (
 func routeGroups() []int {
 	return []int{
 		unix.RTNLGRP_LINK, unix.RTNLGRP_TC, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
-		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
 		unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
 	}
 }
@@ -36,7 +36,7 @@ func routeGroups() []int {
 // routeTypes are the messages that can.
 func routeTypes() []uint16 {
 	return []uint16{
-		unix.RTM_NEWLINK, unix.RTM_DELLINK, unix.RTM_DELADDR, unix.RTM_NEWNETCONF,
+		unix.RTM_NEWLINK, unix.RTM_DELLINK, unix.RTM_DELADDR,
 		unix.RTM_DELQDISC, unix.RTM_NEWTFILTER, unix.RTM_DELTFILTER, unix.RTM_DELRULE,
 	}
 }

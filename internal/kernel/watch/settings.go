@@ -7,11 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mdlayher/netlink"
-	"golang.org/x/sys/unix"
-
 	"github.com/linkspan/linkspan/internal/desired"
-	"github.com/linkspan/linkspan/internal/kernel/rtnl"
 	"github.com/linkspan/linkspan/internal/kernel/sysctl"
 )
 
@@ -86,11 +82,12 @@ type poller struct {
 	first int // of the list, how many are read each time
 	turn  int // of the others, where the next turn begins
 	held  map[string]*sysctl.Held
+	hosts forwarding
 }
 
 // pollSettings reads settings until ctx ends.
 func (w *watcher) pollSettings(ctx context.Context) {
-	p := &poller{watcher: w, held: map[string]*sysctl.Held{}}
+	p := &poller{watcher: w, held: map[string]*sysctl.Held{}, hosts: forwarding{off: map[string]time.Time{}}}
 	defer p.hold(nil)
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
@@ -149,7 +146,7 @@ func (p *poller) read(ctx context.Context, list []setting) {
 	if err := p.open(ctx, list); err != nil && ctx.Err() == nil {
 		p.Logger.Debug("settings are not read", "op", "kernel.watch", "err", err)
 	}
-	for _, s := range list {
+	for _, s := range list { // the host's come first
 		h := p.held[s.path]
 		if h == nil {
 			continue
@@ -158,9 +155,20 @@ func (p *poller) read(ctx context.Context, list []setting) {
 		if err != nil {
 			h.Close()
 			delete(p.held, s.path)
-		} else if !sysctl.Same(is, s.value) {
-			p.suspect(s.owner, "")
+			continue
 		}
+		p.compare(s, is, time.Now())
+	}
+}
+
+// compare has what is not as wanted looked at.
+func (p *poller) compare(s setting, is string, now time.Time) {
+	if p.hosts.note(s, is, now) && p.ForwardingGrace > 0 {
+		p.Logger.Warn("somebody else has switched forwarding off: containers reach nothing outside the host until it is put back, at once by linkspan network repair",
+			"op", "kernel.watch", "what", s.path, "pause", p.ForwardingGrace)
+	}
+	if !sysctl.Same(is, s.value) && !p.hosts.waits(s.path, now, p.ForwardingGrace) {
+		p.suspect(s.owner, "")
 	}
 }
 
@@ -198,42 +206,6 @@ func (w *watcher) pollFirewall(ctx context.Context, p Poller) {
 			w.suspect(desired.Firewall, "")
 		}
 	}
-}
-
-// Of struct netconfmsg and its attributes (linux/netconf.h).
-const (
-	netconfHeader     = 4
-	netconfIfindex    = 1  // NETCONFA_IFINDEX
-	netconfForwarding = 2  // NETCONFA_FORWARDING
-	netconfAll        = -1 // NETCONFA_IFINDEX_ALL
-)
-
-// forwarding judges a change of forwarding (kernel: ip-sysctl): of the host, or of one
-// interface.
-func (w *watcher) forwarding(body []byte) (owner desired.Owner, lost bool) {
-	index, on := 0, int32(-1)
-	err := rtnl.Attributes(body, netconfHeader, func(ad *netlink.AttributeDecoder) {
-		switch ad.Type() {
-		case netconfIfindex:
-			index = int(ad.Int32())
-		case netconfForwarding:
-			on = ad.Int32()
-		}
-	})
-	if err != nil || on != 0 {
-		return "", false
-	}
-	if index == netconfAll {
-		path := "net/ipv4/ip_forward"
-		if body[0] == unix.AF_INET6 {
-			path = "net/ipv6/conf/all/forwarding"
-		}
-		o, wanted := w.get(desired.Sysctl{Path: path})
-		return o.Owner, wanted
-	}
-	return w.onLink(index, func(name string) desired.Row {
-		return desired.Sysctl{Path: "net/ipv4/conf/" + name + "/forwarding"}
-	})
 }
 
 // tcIndex reads the interface of a struct tcmsg (linux/rtnetlink.h).

@@ -35,6 +35,9 @@ type Host struct {
 	Own []uint32
 	// Firewall may be a Notifier, or a Poller.
 	Firewall any
+	// ForwardingGrace is how long a host whose forwarding was switched off as a whole is
+	// left so, see DefaultForwardingGrace.
+	ForwardingGrace time.Duration
 }
 
 // Notifier is a firewall whose tables send notifications (NFNLGRP_NFTABLES).
@@ -222,8 +225,6 @@ func (w *watcher) judge(e Event) (owner desired.Owner, lost bool) {
 			o, wanted := w.get(desired.Rule{Link: r.Link})
 			return o.Owner, wanted
 		}
-	case unix.RTM_NEWNETCONF:
-		return w.forwarding(e.Body)
 	case unix.RTM_DELQDISC, unix.RTM_NEWTFILTER, unix.RTM_DELTFILTER:
 		if index, ok := tcIndex(e.Body); ok {
 			return w.onLink(index, func(name string) desired.Row { return desired.Fence{Link: name} })
