@@ -66,9 +66,9 @@ func settings(sb model.Sandbox, n model.Network, e model.Endpoint, named bool) *
 // addressing returns an endpoint's address of family f with the gateway and the
 // prefix length of its network.
 func addressing(n model.Network, e model.Endpoint, f model.Family) (address, via netip.Addr, bits int) {
-	pool, ok := n.Pool(f)
 	address = e.Address(f)
-	if !ok || !address.IsValid() {
+	pool, ok := n.PoolOf(address)
+	if !ok {
 		return netip.Addr{}, netip.Addr{}, 0
 	}
 	if !n.Internal {

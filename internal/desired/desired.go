@@ -20,14 +20,15 @@ import (
 )
 
 // Owner names the model object for whose sake a row exists: "network/<id>",
-// "endpoint/<id>", "sandbox/<id>" or "host". Compiling works owner by owner.
+// "endpoint/<id>", "sandbox/<id>", "parent/<interface>" for what several networks share,
+// or "host". Compiling works owner by owner.
 type Owner string
 
 // HostOwner owns what the engine needs of the host itself.
 const HostOwner Owner = "host"
 
 // OwnerOf returns the owner for an object of the given kind: "network",
-// "endpoint" or "sandbox".
+// "endpoint", "sandbox" or "parent".
 func OwnerOf[T ~string](kind string, id T) Owner { return Owner(kind + "/" + string(id)) }
 
 // Owned is a row with its owner.

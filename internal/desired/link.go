@@ -22,8 +22,15 @@ type LinkType string
 
 // The types of links that built-in drivers want.
 const (
-	LinkBridge LinkType = "bridge"
-	LinkVeth   LinkType = "veth"
+	LinkBridge  LinkType = "bridge"
+	LinkVeth    LinkType = "veth"
+	LinkMacvlan LinkType = "macvlan"
+	LinkIPvlan  LinkType = "ipvlan"
+	LinkVLAN    LinkType = "vlan" // IEEE 802.1Q
+	// LinkDummy is a parent that leads nowhere. Where the kernel has no dummies it is an
+	// ifb, which drops whatever is sent, too. (A bridge without ports has no carrier, so
+	// what hangs on it would have none.)
+	LinkDummy LinkType = "dummy"
 )
 
 // PortGroup is the interface group (IFLA_GROUP) of every bridge port of ours.
@@ -43,10 +50,15 @@ type Link struct {
 	Group     uint32
 	Packets   PacketSizes // of a veth, of the end in Namespace
 	Peer      *Peer
+	Parent    *Parent // of a macvlan, ipvlan or VLAN
 	// Adopt lets the link be one that was there before: it is used and not
 	// removed afterwards.
 	Adopt bool
 }
+
+// OnParent tells whether the link is an interface of its own on a parent: a macvlan or
+// ipvlan. A VLAN is one that others hang on.
+func (r Link) OnParent() bool { return r.Type == LinkMacvlan || r.Type == LinkIPvlan }
 
 func (r Link) Key() Key      { return key(KindLink, where(r.Namespace), r.Name) }
 func (r Link) Space() string { return r.Namespace }
@@ -71,6 +83,9 @@ func (r Link) String() string {
 	}
 	if r.Peer != nil {
 		fmt.Fprintf(&b, " peer %s %s mac %s%s", where(r.Peer.Namespace), r.Peer.Name, r.Peer.MAC, r.Peer.Packets)
+	}
+	if r.Parent != nil {
+		b.WriteString(r.Parent.String())
 	}
 	return b.String()
 }
@@ -102,20 +117,49 @@ type Peer struct {
 	Packets   PacketSizes
 }
 
+// Parent is the link of the host that another one hangs on (IFLA_LINK), and how.
+type Parent struct {
+	Name string
+	Mode string // of a macvlan: bridge, private, vepa, passthru; of an ipvlan: l2, l3, l3s
+	Flag string // of an ipvlan: bridge, private, vepa
+	VLAN int    // of a VLAN: its ID
+}
+
+// String is how ip-link(8) says it, with a space before.
+func (p Parent) String() string {
+	out := " parent " + p.Name
+	for _, f := range []struct{ name, value string }{{"mode", p.Mode}, {"flag", p.Flag}} {
+		if f.value != "" {
+			out += " " + f.name + " " + f.value
+		}
+	}
+	if p.VLAN != 0 {
+		out += fmt.Sprintf(" id %d", p.VLAN)
+	}
+	return out
+}
+
 // Addr is an address on a link. Prefix holds the host's address and the length
-// of the subnet: 172.17.0.1/16. Duplicate address detection is off, since IPAM
-// already made the address unique.
+// of the subnet: 172.17.0.1/16.
 type Addr struct {
 	Namespace string
 	Link      string
 	Prefix    netip.Prefix
+	// Detect has the kernel look for duplicates of an IPv6 address (RFC 4862, section
+	// 5.4), where others than IPAM give out addresses too. Elsewhere it would only hold
+	// the address back.
+	Detect bool
 }
 
 func (r Addr) Key() Key      { return key(KindAddr, where(r.Namespace), r.Link, r.Prefix.String()) }
 func (r Addr) Space() string { return r.Namespace }
 
 func (r Addr) String() string {
-	return fmt.Sprintf("addr %s %s %s", where(r.Namespace), r.Link, r.Prefix)
+	s := fmt.Sprintf("addr %s %s %s", where(r.Namespace), r.Link, r.Prefix)
+	if r.Detect {
+		s += " detect duplicates"
+	}
+	return s
 }
 
 // Sysctl is a value below /proc/sys. It is never set back when no longer

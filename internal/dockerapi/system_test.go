@@ -28,7 +28,7 @@ func TestInfo(t *testing.T) {
 	if info.Containers != 6 || info.ContainersRunning != 3 || info.ContainersPaused != 2 || info.ContainersStopped != 1 || info.Images != 1 {
 		t.Errorf("counts: %+v", info)
 	}
-	if info.Driver != "native" || strings.Join(info.Plugins.Network, " ") != "bridge host null" || info.FirewallBackend.Driver != "nftables" ||
+	if info.Driver != "native" || strings.Join(info.Plugins.Network, " ") != "bridge host ipvlan macvlan null" || info.FirewallBackend.Driver != "nftables" ||
 		!info.LiveRestoreEnabled || info.DefaultRuntime != "runc" || info.CgroupDriver != "cgroupfs" || info.ServerVersion != "0.1.0" ||
 		info.DefaultAddressPools[0].Base.String() != "172.17.0.0/16" || info.ContainerdCommit.ID != "abc" || info.RuncCommit.ID != "def" ||
 		string(info.Swarm.LocalNodeState) != "inactive" || info.DockerRootDir != "/var/lib/linkspan" {

@@ -54,6 +54,17 @@ func CheckCommon(n model.Network) error {
 	return model.Errorf(model.Invalid, "%w", errors.Join(complaints...))
 }
 
+// CheckPools refuses a network that has no subnet of a family that it carries, in
+// Docker's words.
+func CheckPools(n model.Network) error {
+	for _, f := range model.Families {
+		if _, ok := n.Pool(f); n.Enabled(f) && !ok {
+			return model.Errorf(model.Invalid, "ipv%d pool is empty", f)
+		}
+	}
+	return nil
+}
+
 // Sources returns the host's addresses under which the network's traffic leaves, of
 // the families for which its options name one. Errors are Invalid.
 func Sources(n model.Network) (map[model.Family]netip.Addr, error) {

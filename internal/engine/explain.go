@@ -36,6 +36,8 @@ func subjectOf(owner desired.Owner, s *state.Snapshot) string {
 		if n, ok := s.Network(model.NetworkID(id)); ok {
 			return "network " + n.Name
 		}
+	case "parent":
+		return "parent interface " + id
 	case "sandbox":
 		if sb, ok := s.Sandbox(model.SandboxID(id)); ok {
 			return "container " + sb.Name

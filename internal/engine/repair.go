@@ -160,6 +160,10 @@ func (r *repairs) pauseOf(owner desired.Owner) limits.Pause {
 	return limits.Pause{}
 }
 
+// failedAgain is after how long what could not be put right is tried again, if it has no
+// pause yet.
+const failedAgain = time.Second
+
 // run looks at what is due, and puts it right. It returns after how long to come
 // again; none if nothing waits.
 func (r *repairs) run(ctx context.Context) <-chan time.Time {
@@ -173,7 +177,9 @@ func (r *repairs) run(ctx context.Context) <-chan time.Time {
 		}
 	}
 	if len(owners) > 0 { // and how long those have to wait that failed
-		_, next = r.due(time.Now())
+		if owners, next = r.due(time.Now()); len(owners) > 0 {
+			next = time.Now().Add(failedAgain)
+		}
 	}
 	if next.IsZero() {
 		return nil

@@ -97,7 +97,7 @@ func (e *Engine) follows(ctx context.Context, c state.Commit) {
 		e.behind = true
 	default:
 		next, changes := e.Snapshot().Follow(c)
-		e.adopt(ctx, next, changes, plan.Owners(changes))
+		e.adopt(ctx, next, changes, plan.Owners(changes, e.options.Networks.Drivers))
 	}
 }
 
@@ -123,7 +123,7 @@ func (e *Engine) rebase(ctx context.Context) {
 	changes := state.Diff(e.Snapshot(), theirs)
 	e.options.Logger.Warn("somebody else has changed the store", "op", "engine.rebase", "revision", theirs.Revision, "records", len(changes))
 	// Ops touch the records of all whose rows change; a difference does not.
-	owners := append(plan.Owners(changes), plan.All(theirs)...)
+	owners := append(plan.Owners(changes, e.options.Networks.Drivers), plan.All(theirs, e.options.Networks.Drivers)...)
 	slices.Sort(owners)
 	e.adopt(ctx, theirs, changes, slices.Compact(owners))
 }

@@ -84,7 +84,7 @@ func (e *Engine) run(batch []*request, tried tries) outcome {
 		}
 		next, changes := tx.Commit()
 		known, learned := learn(next, out.facts, r.known)
-		owners := union(plan.Owners(changes), learned)
+		owners := union(plan.Owners(changes, e.options.Networks.Drivers), learned)
 		again := slices.ContainsFunc(owners, func(o desired.Owner) bool { return touched[o] })
 		for _, o := range owners {
 			touched[o] = true
@@ -122,7 +122,7 @@ func (e *Engine) commit(ctx context.Context, out outcome) (refusal, error) {
 	var gone []facts.Fact
 	next.snapshot = out.next
 	next.facts, gone = forget(out.facts, out.changes)
-	refused, err := e.realise(ctx, next, union(plan.Owners(out.changes), out.learned), out.changes)
+	refused, err := e.realise(ctx, next, union(plan.Owners(out.changes, e.options.Networks.Drivers), out.learned), out.changes)
 	if err == nil {
 		e.asker.forget(gone)
 	}

@@ -21,6 +21,8 @@ type Host struct {
 	// OnLink are the prefixes that the host reaches directly. A pool chosen by
 	// itself never overlaps one, so that a LAN is not cut off.
 	OnLink []netip.Prefix
+	// Links are the names of the host's interfaces, in order; nil if they are not known.
+	Links []string
 	// Addrs are the host's own addresses by which others know it, and MACs those of
 	// the interfaces that have any, in order: not those of bridges of ours, of its
 	// loopback and on single links. Plans follow from them.

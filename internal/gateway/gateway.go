@@ -44,7 +44,8 @@ func Members(s *state.Snapshot, id model.SandboxID) []Member {
 func families(n model.Network) int {
 	count := 0
 	for _, f := range model.Families {
-		if pool, ok := n.Pool(f); ok && pool.Gateway.IsValid() && n.Enabled(f) && !n.Internal {
+		leads := func(p model.Pool) bool { return p.Gateway.IsValid() && model.FamilyOf(p.Gateway) == f }
+		if n.Enabled(f) && !n.Internal && slices.ContainsFunc(n.IPAM.Pools, leads) {
 			count++
 		}
 	}
@@ -55,8 +56,8 @@ func families(n model.Network) int {
 // there. Internal networks lead nowhere.
 func Of(members []Member, f model.Family) (Member, netip.Addr, bool) {
 	for _, m := range members {
-		pool, ok := m.Network.Pool(f)
-		if ok && pool.Gateway.IsValid() && m.Endpoint.Address(f).IsValid() && !m.Network.Internal {
+		pool, ok := m.Network.PoolOf(m.Endpoint.Address(f))
+		if ok && pool.Gateway.IsValid() && !m.Network.Internal {
 			return m, In(pool, f), true
 		}
 	}

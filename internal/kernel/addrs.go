@@ -66,7 +66,7 @@ func (h addrs) put(g group) {
 		}
 		index, err := h.indexOf(s, row.Link)
 		if err == nil {
-			err = addr.Put(s.conn, index, row.Prefix)
+			err = addr.Put(s.conn, index, row.Prefix, row.Detect)
 		}
 		if err == nil && h.repair {
 			err = h.reconnect(s, row, index)

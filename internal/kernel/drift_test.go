@@ -11,6 +11,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/kerneltest"
+	"github.com/linkspan/linkspan/internal/kernel/link"
 )
 
 func closeFile(f *os.File) error { return f.Close() }
@@ -76,6 +77,17 @@ func TestDrift(t *testing.T) {
 		{space, "ip route replace default via 10.9.0.9", "route space0 0.0.0.0/0"},
 		{space, "ip -6 route del default", "route space0 ::/0"},
 		{space, "ip neigh del 10.9.0.1 dev eth0", "neigh space0 eth0 10.9.0.1"},
+		{"", "ip link del " + kerneltest.Parent, "link space0 lan0 type macvlan mac 02:42:00:01:00:01 parent dm-test mode bridge: missing"},
+		{space, "ip link del lan0", "lan0 type macvlan mac 02:42:00:01:00:01 parent dm-test mode bridge: missing"},
+		{space, "ip link set lan0 down", "mode bridge: is down"},
+		{space, "ip link set lan0 type macvlan mode vepa", "is parent dm-test mode vepa instead of parent dm-test mode bridge"},
+		{space, "ip link set lan0 address 02:00:00:00:00:05", "mac 02:00:00:00:00:05 instead of"},
+		{space, "ip link set lan0 down; ip link set lan0 name lan7; ip link set lan7 address 02:00:00:00:00:05 up", "mac 02:00:00:00:00:05 instead of"},
+		{space, "ip link del lan0; ip link add lan0 type bridge", "link space0 lan0"},
+		{space, "ip link set lan0 alias mine", "alias \"mine\" instead of"},
+		{space, "ip link set lan0 alias ''", "alias \"\" instead of"},
+		{space, "ip addr flush dev lan0", "addr space0 lan0 10.8.0.1/16: missing"},
+		{space, "ip link add " + link.Unfinished(instance, space) + " type bridge", "left over"},
 		{space, "ip link set lo down", "namespace space0: lo is down"},
 		{space, "ip link set lo alias mine", "namespace space0: is not marked as ours"},
 		{"", "umount 'NETNS/" + space + "' && rm 'NETNS/" + space + "'", "namespace space0: missing"},
@@ -97,7 +109,7 @@ func TestDrift(t *testing.T) {
 			if r, err := l.Resync(t.Context(), want); err != nil || r.Writes != 0 || len(r.Drift) != 0 {
 				t.Errorf("second resync: %+v, %v", r, err)
 			}
-			for _, address := range []string{"10.9.0.1", "10.9.1.2", "fd00:9::101"} {
+			for _, address := range []string{"10.9.0.1", "10.9.1.2", "fd00:9::101", "10.8.0.2"} {
 				l.sh(t, space, "ping -c1 -w5 "+address)
 			}
 		})

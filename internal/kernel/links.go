@@ -1,11 +1,12 @@
 package kernel
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
-	"strconv"
-	"strings"
+	"maps"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -21,7 +22,9 @@ func handleLinks(p *pass) handler {
 	h := links{p}
 	return handler{
 		name: "links", find: p.inEach("links", desired.KindLink, h.find), put: h.put, drop: h.drop,
-		then: []then{{desired.KindFence, "masters", h.enslave}, {desired.KindAddr, "links up", h.bringUp}},
+		then: []then{
+			{desired.KindLink, "links on parents", h.putOnParents}, {desired.KindFence, "masters", h.enslave}, {desired.KindAddr, "links up", h.bringUp},
+		},
 	}
 }
 
@@ -33,8 +36,8 @@ func (h links) find(g group) (f found, err error) {
 		}
 		for _, d := range g.deltas {
 			row := d.New.(desired.Link)
-			have, exists := there[row.Name]
-			delete(there, row.Name)
+			have, exists := h.among(d.Owner, row, there)
+			delete(there, have.Name)
 			if !exists {
 				h.remake(row, d.Owner)
 				f.check(d, missing)
@@ -56,7 +59,7 @@ func (h links) find(g group) (f found, err error) {
 // else is compared.
 func (h links) there(s *space, g group) (map[string]link.Info, error) {
 	out := map[string]link.Info{}
-	if h.scope != ofOwners {
+	if h.scope != ofOwners || g.space != desired.HostNamespace { // in containers, links may have other names
 		all, err := link.List(s.conn)
 		for _, i := range all {
 			out[i.Name] = i
@@ -77,13 +80,25 @@ func (h links) there(s *space, g group) (map[string]link.Info, error) {
 	return out, nil
 }
 
-// remake notes that both ends of a veth pair are made anew.
+// remake notes that what a container has of a link is made anew.
 func (h links) remake(row desired.Link, owner desired.Owner) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if row.Peer != nil {
-		h.mu.Lock()
-		defer h.mu.Unlock()
 		h.remade[place{row.Peer.Namespace, row.Peer.Name}] = owner
 	}
+	if row.OnParent() && row.Namespace != desired.HostNamespace {
+		h.remade[place{row.Namespace, row.Name}] = owner
+	}
+}
+
+// among picks what there is of a wanted link from those of its namespace.
+func (h links) among(owner desired.Owner, row desired.Link, all map[string]link.Info) (link.Info, bool) {
+	if row.Parent != nil {
+		return link.Want{Row: row, Instance: h.k.instance, Owner: owner}.Among(slices.Collect(maps.Values(all)))
+	}
+	have, there := all[row.Name]
+	return have, there
 }
 
 // stray tells whether a link that nobody wants is ours to remove. A port in
@@ -95,6 +110,9 @@ func (h links) stray(space string, i link.Info) (owner desired.Owner, ours bool)
 	if owner, ours = link.Owner(h.k.instance, i); ours {
 		return owner, true
 	}
+	if i.Name == link.Unfinished(h.k.instance, space) {
+		return desired.HostOwner, true
+	}
 	halfMade := space == desired.HostNamespace && i.Type == string(desired.LinkVeth) && i.Group == desired.PortGroup && i.Alias == ""
 	return desired.HostOwner, halfMade
 }
@@ -104,7 +122,7 @@ func (h links) drift(s *space, owner desired.Owner, row desired.Link, have link.
 	if errors.Is(err, unix.ENODEV) {
 		return "bridge " + row.Master + " is missing"
 	}
-	if err == nil && h.scope != ofAll {
+	if err == nil && h.scope != ofAll && row.Parent == nil {
 		w := link.Want{Row: row, Instance: h.k.instance, Owner: owner}
 		h.remember(s, row, link.State{Host: have})
 		return w.HostDrift(have, master.Index)
@@ -131,6 +149,15 @@ func (h links) drift(s *space, owner desired.Owner, row desired.Link, have link.
 // want calls f with all that the link hand needs to know about a row.
 func (h links) want(s *space, owner desired.Owner, row desired.Link, f func(link.Want) error) error {
 	w := link.Want{Row: row, Instance: h.k.instance, Owner: owner, Conn: s.conn}
+	if row.Parent != nil {
+		return h.in(desired.HostNamespace, func(host *space) error {
+			w.Parent = host.conn
+			if s != host {
+				w.File = s.file
+			}
+			return f(w)
+		})
+	}
 	if row.Peer == nil {
 		return f(w)
 	}
@@ -141,6 +168,15 @@ func (h links) want(s *space, owner desired.Owner, row desired.Link, f func(link
 }
 
 func (h links) put(g group) {
+	h.putSome(g, func(row desired.Link) bool { return !row.OnParent() })
+}
+
+// putSome makes those links of a group so that which picks.
+func (h links) putSome(g group, which func(desired.Link) bool) {
+	g.deltas = slices.DeleteFunc(slices.Clone(g.deltas), func(d desired.Delta) bool { return !which(d.New.(desired.Link)) })
+	if len(g.deltas) == 0 {
+		return
+	}
 	h.each(g, func(s *space, d desired.Delta) error {
 		row := d.New.(desired.Link)
 		if err := h.makeRoom(row); err != nil {
@@ -160,15 +196,16 @@ func (h links) put(g group) {
 	})
 }
 
-// makeRoom removes, ahead of its time, a veth pair whose end in the container has
-// the name that the new one's is to have: a container that leaves one network and
-// joins another in one pass keeps its eth0.
+// makeRoom removes, ahead of its time, a link whose end in the container has the name
+// that the new one's is to have: a container that leaves one network and joins another
+// in one pass keeps its eth0.
 func (h links) makeRoom(row desired.Link) error {
-	if row.Peer == nil {
-		return nil
+	end := place{row.Namespace, row.Name}
+	if row.Peer != nil {
+		end = place{row.Peer.Namespace, row.Peer.Name}
 	}
-	old, doomed := h.doomedLinks[place{row.Peer.Namespace, row.Peer.Name}]
-	if !doomed || old.Name == row.Name {
+	old, doomed := h.doomedLinks[end]
+	if !doomed || old.Key() == row.Key() || end.space == desired.HostNamespace {
 		return nil
 	}
 	return h.in(old.Namespace, func(s *space) error {
@@ -183,6 +220,12 @@ func (h links) remember(s *space, row desired.Link, have link.State) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.links[place{s.name, row.Name}] = have
+	if row.OnParent() {
+		delete(h.names, place{s.name, row.Name})
+		if have.Host.Name != "" && have.Host.Name != row.Name {
+			h.names[place{s.name, row.Name}] = have.Host.Name
+		}
+	}
 	if p := row.Peer; p != nil {
 		delete(h.names, place{p.Namespace, p.Name})
 		if have.Peer.Name != "" && have.Peer.Name != p.Name {
@@ -204,7 +247,7 @@ func (h links) enslave(g group) {
 	h.each(g, func(s *space, d desired.Delta) error {
 		row := d.New.(desired.Link)
 		have := h.state(s, row).Host
-		if row.Master == "" && have.Master == 0 || row.Adopt {
+		if row.Master == "" && have.Master == 0 || row.Adopt || row.OnParent() {
 			return nil
 		}
 		master, err := h.masterOf(s, row)
@@ -250,8 +293,8 @@ func (h links) bringUp(g group) {
 		row := d.New.(desired.Link)
 		have := h.state(s, row)
 		if !have.Host.Up {
-			if err := link.SetUp(s.conn, row.Name); err != nil {
-				return fmt.Errorf("bring up %s: %w", row.Name, err)
+			if err := link.BringUp(s.conn, row, cmp.Or(have.Host.Name, row.Name)); err != nil {
+				return err
 			}
 		}
 		if row.Peer == nil || have.Host.Up && have.Peer.Up {
@@ -282,8 +325,14 @@ func (h links) connect(s, peer *space, row desired.Link, have link.State) error 
 // is removed as well, only the function is removed at once; the kernel frees the
 // rest together with the namespace.
 func (h links) drop(g group) {
+	if h.doomedSpaces[g.space] {
+		h.leave.Do(h.dropOnParents)
+	}
 	h.eachGone(g, func(s *space, d desired.Delta) error {
 		row := d.Old.(desired.Link)
+		if row.OnParent() {
+			return h.dropOnParent(s, d.Owner, row)
+		}
 		remove := link.Delete
 		if row.Peer != nil && h.doomedSpaces[row.Peer.Namespace] {
 			remove = link.Retire
@@ -296,38 +345,24 @@ func (h links) drop(g group) {
 	})
 }
 
-// putBeside makes a veth pair anew whose name in the container is taken by an
-// interface of the container's own: under the next free name. It is known by its
-// other end ever after.
+// putBeside makes a link anew whose name in the container is taken by an interface of
+// the container's own: under the next free name. It is known by its other end, or its
+// mark, ever after.
 func (h links) putBeside(w link.Want) (link.State, error) {
-	all, err := link.List(w.Peer)
+	inside, name := w.Peer, &w.Row.Name
+	if w.Row.Peer == nil {
+		inside = w.Conn
+	} else {
+		peer := *w.Row.Peer
+		w.Row.Peer, name = &peer, &peer.Name
+	}
+	free, err := link.FreeName(inside, *name)
+	if err == nil && free == "" {
+		err = &desired.NameTaken{Namespace: w.Row.Namespace, Link: w.Row.Name, Name: *name}
+	}
 	if err != nil {
 		return link.State{}, err
 	}
-	used := map[string]bool{}
-	for _, i := range all {
-		used[i.Name] = true
-	}
-	peer := *w.Row.Peer
-	if peer.Name = freeName(peer.Name, used); peer.Name == "" {
-		return link.State{}, &desired.NameTaken{Namespace: peer.Namespace, Link: w.Row.Name, Name: w.Row.Peer.Name}
-	}
-	w.Row.Peer = &peer
+	*name = free
 	return w.Put()
-}
-
-// maxNumber bounds the search for a free name of an interface.
-const maxNumber = 4096
-
-// freeName returns the first name that is not used and has the letters of the given
-// one before its number; empty if there is none.
-func freeName(name string, used map[string]bool) string {
-	prefix := strings.TrimRight(name, "0123456789")
-	for i := range maxNumber {
-		free := prefix + strconv.Itoa(i)
-		if len(free) < unix.IFNAMSIZ && !used[free] {
-			return free
-		}
-	}
-	return ""
 }

@@ -189,6 +189,11 @@ func (h namespaces) dropOne(name string) error {
 		if err != nil || !held {
 			return err
 		}
+		if h.repair { // else they are removed by themselves
+			if err := link.FreeParents(s.conn, h.k.instance); err != nil {
+				return err
+			}
+		}
 		return link.Disown(s.conn, h.k.instance)
 	})
 	husk := errors.Is(err, fs.ErrNotExist) && h.k.netns.IsHusk(name)

@@ -15,6 +15,7 @@ import (
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/kernel/addr"
 	"github.com/linkspan/linkspan/internal/kernel/link"
+	"github.com/linkspan/linkspan/internal/kernel/observe"
 	"github.com/linkspan/linkspan/internal/kernel/route"
 	"github.com/linkspan/linkspan/internal/kernel/rtnl"
 	"github.com/linkspan/linkspan/internal/kernel/sysctl"
@@ -27,7 +28,7 @@ const maxResolvers = 16
 // maxResolvConf is how much of a resolv.conf is read, in bytes.
 const maxResolvConf = 64 << 10
 
-// Observe learns about the host: which prefixes it reaches directly, not counting
+// Observe learns about the host: its interfaces, which prefixes it reaches directly, not counting
 // interfaces of ours, how large packets may be, its name servers, whether it
 // forwards, and which boot this is. It changes nothing.
 func (k *Kernel) Observe(ctx context.Context) (facts.Host, error) {
@@ -48,7 +49,7 @@ func (k *Kernel) Observe(ctx context.Context) (facts.Host, error) {
 		defer tree.Close()
 		h.ForwardingOff4 = off(tree, "net/ipv4/ip_forward")
 		h.ForwardingOff6 = off(tree, "net/ipv6/conf/all/forwarding")
-		observePorts(tree, &h)
+		observe.Ports(tree, &h)
 		return nil
 	})
 	return h, err
@@ -87,7 +88,11 @@ func (o observer) routes(h *facts.Host) error {
 		return err
 	}
 	h.OnLink = o.onLinkPrefixes(links, routes)
-	h.Packets = packetFacts(links, routes)
+	for _, l := range links {
+		h.Links = append(h.Links, l.Name)
+	}
+	slices.Sort(h.Links)
+	h.Packets = observe.Packets(links, routes)
 	return nil
 }
 

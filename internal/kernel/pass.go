@@ -44,6 +44,8 @@ type pass struct {
 	// Of the removals in this pass, what takes other rows along with it.
 	doomedSpaces map[string]bool
 	doomedLinks  map[place]desired.Link // both ends of a veth pair
+	leaving      []desired.Delta        // links on parents
+	leave        sync.Once              // they leave when the first needs it
 
 	mu     sync.Mutex   // guards the fields below
 	census netns.Census // nil before the first look
@@ -103,6 +105,9 @@ func (p *pass) markDoomed(deltas []desired.Delta) {
 		case desired.Namespace:
 			p.doomedSpaces[row.Name] = true
 		case desired.Link:
+			if row.OnParent() {
+				p.leaving = append(p.leaving, d)
+			}
 			if !row.Adopt {
 				p.doomedLinks[place{row.Namespace, row.Name}] = row
 				if row.Peer != nil {

@@ -108,10 +108,14 @@ func withMasters(want desired.State, owners []desired.Owner) []desired.Owner {
 }
 
 // hostRows returns the rows of owners in the host's namespace that are objects of its
-// kernel. Policies are left out: the firewall takes all or none.
+// kernel, and links in containers that hang on an interface of the host: they go with
+// it. Policies are left out: the firewall takes all or none.
 func hostRows(want desired.State, owners []desired.Owner) (out desired.State) {
 	for _, owner := range owners {
 		out = only(out, owner, want, func(row desired.Row) bool {
+			if l, ok := row.(desired.Link); ok && l.OnParent() {
+				return true
+			}
 			kind := row.Key().Kind
 			return row.Space() == desired.HostNamespace && kind != desired.KindPolicy && kind.Rank() < desired.KindName.Rank()
 		})

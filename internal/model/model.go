@@ -124,6 +124,16 @@ func (n Network) Pool(f Family) (Pool, bool) {
 	return Pool{}, false
 }
 
+// PoolOf returns the network's pool that an address is of.
+func (n Network) PoolOf(a netip.Addr) (Pool, bool) {
+	for _, p := range n.IPAM.Pools {
+		if p.Subnet.Contains(a) {
+			return p, true
+		}
+	}
+	return Pool{}, false
+}
+
 // Enabled tells whether the network carries family f.
 func (n Network) Enabled(f Family) bool {
 	if f == IPv4 {

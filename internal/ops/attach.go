@@ -89,6 +89,12 @@ func attach(tx Tx, e model.Endpoint) error {
 // neighbours still know for it (RFC 826): they need not find out by themselves,
 // which takes them several seconds.
 func hardwareAddress(tx Tx, n model.Network, e model.Endpoint) (string, error) {
+	if !tx.Drivers.OwnMAC(n) {
+		if e.StaticMAC {
+			return "", model.Errorf(model.Unfit, "%s interfaces do not support custom mac address assignment", n.Driver)
+		}
+		return "", nil
+	}
 	if e.StaticMAC {
 		if holder, held := holderOfMAC(tx, n, e, e.MAC); held {
 			return "", &model.Error{Op: "endpoint.attach", Subject: "network " + n.Name, Kind: model.Conflict,

@@ -88,6 +88,11 @@ func (m NetworkMaker) put(tx Tx, n model.Network) error {
 	if err != nil {
 		return err
 	}
+	if settler, ok := d.(driver.Settler); ok {
+		if n, err = settler.Settle(n, tx.Facts().Host); err != nil {
+			return err
+		}
+	}
 	traits := d.Traits()
 	if traits.Addresses {
 		if !n.IPv4 && !n.IPv6 {
@@ -108,7 +113,9 @@ func (m NetworkMaker) put(tx Tx, n model.Network) error {
 	if _, err := driver.DNSRoutes(n); err != nil {
 		return err
 	}
-	m.Host.forward6(tx, n)
+	if _, onParent := m.Drivers.ParentOf(n); !onParent { // there the host forwards nothing
+		m.Host.forward6(tx, n)
+	}
 	tx.PutNetwork(n)
 	return nil
 }

@@ -52,7 +52,7 @@ func (s HostSettings) forward6(tx Tx, n model.Network) {
 
 func anyIPv6(tx Tx) bool {
 	for n := range tx.View().Networks() {
-		if n.IPv6 && !n.ConfigOnly {
+		if _, onParent := tx.Drivers.ParentOf(n); n.IPv6 && !n.ConfigOnly && !onParent {
 			return true
 		}
 	}

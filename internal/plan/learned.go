@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/state"
 )
@@ -25,7 +26,7 @@ func OwnersOf(s *state.Snapshot, known facts.Set, learned facts.Fact) []desired.
 // to come.
 func ofHost(s *state.Snapshot, old, now facts.Host) []desired.Owner {
 	if old.Packets != now.Packets {
-		return All(s)
+		return All(s, nil) // parents' rows follow from nothing that is learned
 	}
 	if !slices.Equal(old.Addrs, now.Addrs) || !slices.Equal(old.MACs, now.MACs) {
 		return []desired.Owner{desired.HostOwner}
@@ -43,11 +44,16 @@ func ofEndpoint(s *state.Snapshot, old, now facts.Endpoint) []desired.Owner {
 	return []desired.Owner{desired.OwnerOf("endpoint", e.ID), desired.OwnerOf("sandbox", e.Sandbox)}
 }
 
-// All returns every owner of a snapshot.
-func All(s *state.Snapshot) []desired.Owner {
+// All returns every owner of a snapshot; with drivers, also the parents that networks
+// hang on.
+func All(s *state.Snapshot, drivers driver.Set) []desired.Owner {
 	owners := []desired.Owner{desired.HostOwner}
 	for n := range s.Networks() {
 		owners = append(owners, desired.OwnerOf("network", n.ID))
+		parent, ok := drivers.ParentOf(n)
+		if o := desired.OwnerOf("parent", parent); ok && !slices.Contains(owners, o) {
+			owners = append(owners, o)
+		}
 	}
 	for sb := range s.Sandboxes() {
 		owners = append(owners, desired.OwnerOf("sandbox", sb.ID))

@@ -51,6 +51,7 @@ func TestOwnersOf(t *testing.T) {
 		owners int // how many must be named
 	}{
 		"Instance":       {func(h *facts.Host) { h.Instance = "other" }, 0},
+		"Links":          {func(h *facts.Host) { h.Links = []string{"eth7"} }, 0},
 		"OnLink":         {func(h *facts.Host) { h.OnLink = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} }, 0},
 		"Addrs":          {func(h *facts.Host) { h.Addrs = []netip.Addr{netip.MustParseAddr("192.0.2.1")} }, 1},
 		"MACs":           {func(h *facts.Host) { h.MACs = []string{"02:00:00:00:ff:01"} }, 1},

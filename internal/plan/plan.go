@@ -49,6 +49,8 @@ func (in Input) wanted(owner desired.Owner) ([]desired.Row, error) {
 		return in.sandbox(model.SandboxID(id))
 	case "endpoint":
 		return in.endpoint(model.EndpointID(id))
+	case "parent":
+		return in.parent(id), nil
 	}
 	return nil, model.Errorf(model.Internal, "plan: unknown owner %q", owner)
 }
@@ -78,12 +80,12 @@ func (in Input) Update(prev desired.State, owners []desired.Owner) (desired.Stat
 
 // Full compiles every owner of the snapshot.
 func (in Input) Full() (desired.State, error) {
-	return in.Update(desired.State{}, All(in.Snapshot))
+	return in.Update(desired.State{}, All(in.Snapshot, in.Drivers))
 }
 
 // Owners returns whose rows a set of changed records can change, in order. Its
 // length does not depend on how many networks and endpoints there are.
-func Owners(changes []state.Change) []desired.Owner {
+func Owners(changes []state.Change, drivers driver.Set) []desired.Owner {
 	var out []desired.Owner
 	add := func(o desired.Owner) {
 		if !slices.Contains(out, o) {
@@ -94,8 +96,17 @@ func Owners(changes []state.Change) []desired.Owner {
 		switch c.Kind {
 		case state.KindHost:
 			add(desired.HostOwner)
-		case state.KindNetwork, state.KindSandbox:
-			add(desired.Owner(string(c.Kind) + "/" + c.ID))
+		case state.KindSandbox:
+			add(desired.OwnerOf("sandbox", model.SandboxID(c.ID)))
+		case state.KindNetwork:
+			add(desired.OwnerOf("network", model.NetworkID(c.ID)))
+			for _, v := range []any{c.Old, c.New} {
+				if n, ok := v.(model.Network); ok {
+					if parent, ok := drivers.ParentOf(n); ok {
+						add(desired.OwnerOf("parent", parent))
+					}
+				}
+			}
 		case state.KindEndpoint:
 			add(desired.OwnerOf("endpoint", model.EndpointID(c.ID)))
 			for _, v := range []any{c.Old, c.New} {
@@ -133,6 +144,16 @@ func (in Input) network(id model.NetworkID) ([]desired.Row, error) {
 		return nil, err
 	}
 	return d.Plan(driver.View{Network: n, Packets: in.Facts.Host.Packets, Forward: in.Forward, DirectRouting: in.Firewall.DirectRouting})
+}
+
+// parent plans what the networks share that hang on one interface of the host.
+func (in Input) parent(name string) []desired.Row {
+	for n := range in.Snapshot.Networks() {
+		if p, ok := in.Drivers.ParentOf(n); ok && p == name {
+			return driver.PlanParent(name)
+		}
+	}
+	return nil
 }
 
 func (in Input) endpoint(id model.EndpointID) ([]desired.Row, error) {

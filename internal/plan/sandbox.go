@@ -24,10 +24,9 @@ func (in Input) sandbox(id model.SandboxID) ([]desired.Row, error) {
 		rows = append(rows, ipv6Settings(ns)...)
 	}
 	for _, f := range model.Families {
-		if m, via, ok := gateway.Of(members, f); ok {
-			rows = append(rows, desired.Route{
-				Namespace: ns, Destination: netip.PrefixFrom(f.Unspecified(), 0), Gateway: via, Link: m.Endpoint.Interface,
-			})
+		if r, ok := in.defaultRoute(members, f); ok {
+			r.Namespace = ns
+			rows = append(rows, r)
 		}
 	}
 	if r, ok := in.resolver(sb, members); ok {
@@ -39,6 +38,21 @@ func (in Input) sandbox(id model.SandboxID) ([]desired.Row, error) {
 	}
 	published, err := in.published(sb, members)
 	return slices.Concat(rows, linked, in.elsewhere(sb, members), published), err
+}
+
+// defaultRoute plans the way out of family f: a gateway, or on networks that lead out
+// without one the interface alone.
+func (in Input) defaultRoute(members []gateway.Member, f model.Family) (desired.Route, bool) {
+	all := netip.PrefixFrom(f.Unspecified(), 0)
+	for i, m := range members {
+		if in.Drivers.LeadsOut(m.Network) && m.Endpoint.Address(f).IsValid() {
+			return desired.Route{Destination: all, Link: m.Endpoint.Interface}, true
+		}
+		if _, via, ok := gateway.Of(members[i:i+1], f); ok {
+			return desired.Route{Destination: all, Link: m.Endpoint.Interface, Gateway: via}, true
+		}
+	}
+	return desired.Route{}, false
 }
 
 // elsewhere plans what a container with several networks may say on each of them:

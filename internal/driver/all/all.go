@@ -5,6 +5,8 @@ import (
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/driver/bridge"
 	"github.com/linkspan/linkspan/internal/driver/host"
+	"github.com/linkspan/linkspan/internal/driver/ipvlan"
+	"github.com/linkspan/linkspan/internal/driver/macvlan"
 	"github.com/linkspan/linkspan/internal/driver/null"
 )
 
@@ -24,5 +26,7 @@ func With(s Settings) driver.Set {
 		bridge.Driver{Policy: s.Publish, Respect: s.Respect},
 		host.Driver{},
 		null.Driver{},
+		macvlan.Driver{},
+		ipvlan.Driver{},
 	}
 }

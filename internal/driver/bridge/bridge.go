@@ -130,10 +130,8 @@ func (Driver) Validate(n model.Network, others iter.Seq[model.Network]) error {
 	if _, err := parse(n); err != nil {
 		return err
 	}
-	for _, f := range model.Families {
-		if _, ok := n.Pool(f); n.Enabled(f) && !ok {
-			return model.Errorf(model.Invalid, "ipv%d pool is empty", f)
-		}
+	if err := driver.CheckPools(n); err != nil {
+		return err
 	}
 	for other := range others {
 		if other.Driver != driverName || other.ConfigOnly || other.ID == n.ID {

@@ -49,17 +49,13 @@ func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
 	}
 	rows = append(rows, driver.Announcement(v, slices.Clone(addrs))...)
 	for _, a := range e.LinkLocal {
-		bits := 16
-		if a.Is6() {
-			bits = 64
-		}
 		if a.Is6() && driver.IPv6Off(v.Sandbox, e) {
 			continue
 		}
-		rows = append(rows, desired.Addr{Namespace: ns, Link: e.Interface, Prefix: netip.PrefixFrom(a, bits)})
+		rows = append(rows, desired.Addr{Namespace: ns, Link: e.Interface, Prefix: driver.LinkLocalPrefix(a)})
 		addrs = append(addrs, a)
 	}
-	settings, err := endpointSettings(v, ns)
+	settings, err := driver.InterfaceSettings(v)
 	if err != nil {
 		return nil, err
 	}
@@ -73,24 +69,6 @@ func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
 	})...)
 	rows = append(rows, firewall.Unprotected(c.bridge, open)...)
 	return append(rows, firewall.Pingable(c.bridge, routed)...), nil
-}
-
-// endpointSettings are what the container's end has besides addresses: those asked
-// for with the endpoint, and whether it has IPv6, unless they say that themselves.
-func endpointSettings(v driver.View, ns string) ([]desired.Row, error) {
-	custom, err := driver.EndpointSysctls(*v.Endpoint, ns)
-	if err != nil {
-		return nil, err
-	}
-	own := desired.Sysctl{Namespace: ns, Path: driver.DisableIPv6(v.Endpoint.Interface), Value: "0"}
-	if !v.Network.IPv6 || driver.IPv6Off(v.Sandbox, *v.Endpoint) {
-		own.Value = "1"
-	}
-	rows := driver.Override([]desired.Row{own}, custom)
-	if v.Sandbox.NoIPv6 { // the container's setting stands over those of its endpoints
-		rows = driver.Override(rows, []desired.Row{own})
-	}
-	return rows, nil
 }
 
 // Elsewhere implements driver.Multihomer.

@@ -1,7 +1,7 @@
 // Package addr reads and writes the addresses of links (rtnetlink(7),
 // RTM_*ADDR). IPv6 addresses are set without duplicate address detection (RFC
-// 4862, IFA_F_NODAD): IPAM made them unique, and detection would hold them back
-// for a second.
+// 4862, IFA_F_NODAD) unless it is asked for: IPAM made them unique, and detection would
+// hold them back for a second.
 //
 // It must not touch an address that somebody else put on a link.
 //
@@ -40,9 +40,10 @@ type Info struct {
 }
 
 // Put sets the address on the link with that index. What is there is not
-// written; an IPv6 address that is there with another length is replaced.
-func Put(c *rtnl.Conn, index int, prefix netip.Prefix) error {
-	err := add(c, index, prefix)
+// written; an IPv6 address that is there with another length is replaced. With detect
+// the kernel looks for duplicates of an IPv6 address.
+func Put(c *rtnl.Conn, index int, prefix netip.Prefix, detect bool) error {
+	err := add(c, index, prefix, detect)
 	if !errors.Is(err, unix.EEXIST) {
 		return err
 	}
@@ -60,7 +61,7 @@ func Put(c *rtnl.Conn, index int, prefix netip.Prefix) error {
 			if err := remove(c, index, have.Prefix); err != nil {
 				return err
 			}
-			return add(c, index, prefix)
+			return add(c, index, prefix, detect)
 		}
 	}
 	return fmt.Errorf("address %s: %w", prefix, unix.EEXIST)
@@ -82,7 +83,7 @@ func Delete(c *rtnl.Conn, index int, prefix netip.Prefix) error {
 	}
 	for _, other := range before {
 		if other.Ours && other.Prefix != prefix && other.Prefix.Masked() == prefix.Masked() {
-			if err := Put(c, index, other.Prefix); err != nil {
+			if err := Put(c, index, other.Prefix, false); err != nil {
 				return err
 			}
 		}
@@ -108,9 +109,9 @@ func List(c *rtnl.Conn, index int) ([]Info, error) {
 	return out, nil
 }
 
-func add(c *rtnl.Conn, index int, prefix netip.Prefix) error {
+func add(c *rtnl.Conn, index int, prefix netip.Prefix, detect bool) error {
 	var flags byte
-	if prefix.Addr().Is6() {
+	if prefix.Addr().Is6() && !detect {
 		flags = unix.IFA_F_NODAD
 	}
 	return c.Change(rtnl.Request{

@@ -28,6 +28,7 @@ type Kernel struct {
 	hung    map[place]map[desired.Key]bool // what vanishes with a place
 	ends    map[place]desired.Link         // links by where they can be found
 	foreign map[place]bool                 // interfaces that containers made for themselves
+	away    map[string]bool                // interfaces of the host that were taken away
 	writes  int
 	fail    int // the write that fails, counted from 1; 0 none
 	failed  bool
@@ -85,6 +86,18 @@ func (k *Kernel) Occupy(namespace, name string) {
 	k.foreign[place{namespace, name}] = true
 }
 
+// TakeAway takes an interface of the host's own away, with all that hangs on it, or
+// gives it back.
+func (k *Kernel) TakeAway(name string, away bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.away == nil {
+		k.away = map[string]bool{}
+	}
+	k.away[name] = away
+	k.dropAll(place{desired.HostNamespace, name}, func(desired.Row) bool { return away })
+}
+
 // Apply makes the fake follow the deltas, in the order of the real one:
 // additions by kind, then removals by kind in reverse.
 func (k *Kernel) Apply(_ context.Context, deltas []desired.Delta) error {
@@ -95,6 +108,13 @@ func (k *Kernel) Apply(_ context.Context, deltas []desired.Delta) error {
 
 func (k *Kernel) apply(deltas []desired.Delta) error {
 	var failures []error
+	for _, d := range ordered(deltas, false) { // these leave before others come
+		if l, ok := d.Old.(desired.Link); ok && l.OnParent() {
+			if err := k.remove(d.Old); err != nil {
+				failures = append(failures, &desired.Failure{Owner: d.Owner, Key: d.Key(), Err: err})
+			}
+		}
+	}
 	for _, d := range ordered(deltas, true) {
 		if err := k.put(d.New); err != nil {
 			failures = append(failures, &desired.Failure{Owner: d.Owner, Key: d.Key(), Err: err})
@@ -125,9 +145,10 @@ func ordered(deltas []desired.Delta, additions bool) []desired.Delta {
 	return out
 }
 
-// rank puts bridges before the links that are plugged into them.
+// rank puts bridges before the links that are plugged into them, and parents before
+// what hangs on them.
 func rank(r desired.Row) int {
-	if l, ok := r.(desired.Link); ok && l.Master != "" {
+	if l, ok := r.(desired.Link); ok && (l.Master != "" || l.OnParent()) {
 		return 1
 	}
 	return 0

@@ -48,15 +48,36 @@ func (k *Kernel) admitLink(r desired.Link) error {
 			return fmt.Errorf("master: %w", err)
 		}
 	}
+	if r.OnParent() {
+		return k.admitOnParent(r)
+	}
 	if r.Peer == nil {
 		return nil
 	}
 	if err := k.needNamespace(r.Peer.Namespace); err != nil {
 		return fmt.Errorf("peer: %w", err)
 	}
-	other, taken := k.linkIn(r.Peer.Namespace, r.Peer.Name)
-	if taken && other.Key() != r.Key() || k.foreign[place{r.Peer.Namespace, r.Peer.Name}] {
-		return &desired.NameTaken{Namespace: r.Peer.Namespace, Link: r.Name, Name: r.Peer.Name}
+	return k.nameIsFree(r, r.Peer.Namespace, r.Peer.Name)
+}
+
+// admitOnParent: what hangs on a parent needs it, and no two there have one MAC address.
+// The host's own interfaces are there unless they were taken away.
+func (k *Kernel) admitOnParent(r desired.Link) error {
+	if k.away[r.Parent.Name] {
+		return model.Errorf(model.Unfit, "the requested parent interface %s was not found on the Docker host", r.Parent.Name)
+	}
+	for key := range k.hung[place{desired.HostNamespace, r.Parent.Name}] {
+		if other, ok := k.objects[key].(desired.Link); ok && other.OnParent() && other.MAC == r.MAC && r.MAC != "" && key != r.Key() {
+			return fmt.Errorf("MAC address %s: %w", r.MAC, syscall.EBUSY)
+		}
+	}
+	return k.nameIsFree(r, r.Namespace, r.Name)
+}
+
+func (k *Kernel) nameIsFree(r desired.Link, namespace, name string) error {
+	other, taken := k.linkIn(namespace, name)
+	if taken && other.Key() != r.Key() || k.foreign[place{namespace, name}] {
+		return &desired.NameTaken{Namespace: namespace, Link: r.Name, Name: name}
 	}
 	return nil
 }
@@ -193,6 +214,9 @@ func hangsOn(r desired.Row) []place {
 		out := []place{{r.Namespace, ""}}
 		if r.Peer != nil {
 			out = append(out, place{r.Peer.Namespace, ""})
+		}
+		if r.Parent != nil {
+			out = append(out, place{desired.HostNamespace, r.Parent.Name})
 		}
 		return out
 	case desired.Addr:

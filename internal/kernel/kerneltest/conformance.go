@@ -186,7 +186,7 @@ func wanders(t *testing.T, k Kernel) {
 	random := rand.New(rand.NewPCG(1, 2))
 	at := desired.State{}
 	for range 20 {
-		next := With(t, desired.State{}, NetworkOwner, Network()...)
+		next := Attached(t, 0)
 		for i := range 3 {
 			if random.IntN(2) == 0 {
 				next = Attach(t, next, i)

@@ -68,6 +68,39 @@ func Endpoint(i int) []desired.Row {
 	}
 }
 
+// Parent is the interface of LAN, LANOwner owns its rows.
+const (
+	Parent   = "dm-test"
+	LANOwner = desired.Owner("network/lan")
+)
+
+// LAN returns the rows of a network whose containers hang on an interface of the host.
+func LAN() []desired.Row {
+	return []desired.Row{
+		desired.Link{Name: Parent, Type: desired.LinkDummy, MAC: "02:42:00:00:00:fe"},
+		desired.Sysctl{Path: "net/ipv6/conf/" + Parent + "/disable_ipv6", Value: "1"},
+	}
+}
+
+// MemberOwner owns the rows of Member(i).
+func MemberOwner(i int) desired.Owner { return desired.Owner(fmt.Sprintf("endpoint/lan%d", i)) }
+
+// Member returns the rows of a container's membership of LAN: a macvlan with addresses
+// of both families.
+func Member(i int) []desired.Row {
+	ns := Space(i)
+	return []desired.Row{
+		desired.Link{
+			Namespace: ns, Name: "lan0", Type: desired.LinkMacvlan, MAC: fmt.Sprintf("02:42:00:01:%02x:%02x", i/250, 1+i%250),
+			Parent: &desired.Parent{Name: Parent, Mode: "bridge"},
+		},
+		desired.Sysctl{Namespace: ns, Path: "net/ipv6/conf/lan0/accept_dad", Value: "1"},
+		desired.Addr{Namespace: ns, Link: "lan0", Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 8, byte(i / 250), byte(1 + i%250)}), 16)},
+		desired.Addr{Namespace: ns, Link: "lan0", Prefix: netip.MustParsePrefix(fmt.Sprintf("fd00:8::%x/64", 0x100+i)), Detect: true},
+		desired.Route{Namespace: ns, Link: "lan0", Destination: netip.MustParsePrefix("10.88.0.0/16")},
+	}
+}
+
 // With returns the state in which owner wants rows.
 func With(t testing.TB, s desired.State, owner desired.Owner, rows ...desired.Row) desired.State {
 	t.Helper()
@@ -78,26 +111,27 @@ func With(t testing.TB, s desired.State, owner desired.Owner, rows ...desired.Ro
 	return out
 }
 
-// Attached returns the state in which Network exists and n endpoints are on it.
+// Attached returns the state in which Network and LAN exist and n containers are on both.
 func Attached(t testing.TB, n int) desired.State {
 	t.Helper()
-	s := With(t, desired.State{}, NetworkOwner, Network()...)
+	s := With(t, With(t, desired.State{}, NetworkOwner, Network()...), LANOwner, LAN()...)
 	for i := range n {
 		s = Attach(t, s, i)
 	}
 	return s
 }
 
-// Attach adds Sandbox(i) and Endpoint(i).
+// Attach adds Sandbox(i), Endpoint(i) and Member(i).
 func Attach(t testing.TB, s desired.State, i int) desired.State {
 	t.Helper()
-	return With(t, With(t, s, SandboxOwner(i), Sandbox(i)...), EndpointOwner(i), Endpoint(i)...)
+	s = With(t, With(t, s, SandboxOwner(i), Sandbox(i)...), EndpointOwner(i), Endpoint(i)...)
+	return With(t, s, MemberOwner(i), Member(i)...)
 }
 
-// Detach removes Sandbox(i) and Endpoint(i).
+// Detach removes Sandbox(i), Endpoint(i) and Member(i).
 func Detach(t testing.TB, s desired.State, i int) desired.State {
 	t.Helper()
-	return With(t, With(t, s, EndpointOwner(i)), SandboxOwner(i))
+	return With(t, With(t, With(t, s, MemberOwner(i)), EndpointOwner(i)), SandboxOwner(i))
 }
 
 // Diff returns what turns prev into next, whoever owns it.

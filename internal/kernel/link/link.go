@@ -1,5 +1,5 @@
-// Package link reads and writes network interfaces: bridges, veth pairs and the
-// links that are adopted (rtnetlink(7), RTM_*LINK).
+// Package link reads and writes network interfaces: bridges, veth pairs, macvlans,
+// ipvlans, VLANs, dummies and the links that are adopted (rtnetlink(7), RTM_*LINK).
 //
 // It must not touch a link that is not ours, except that an adopted one is
 // brought up and used as a master. Whether a link is a port of the right bridge
@@ -9,7 +9,8 @@
 // Ours: links whose alias (IFLA_IFALIAS) begins with "linkspan:<instance>:". The
 // kernel takes no alias while it creates a link, so one that a crash left
 // without is known by our interface group (ports) or by the MAC address that
-// only we compute (bridges). Namespaces of ours bear the same alias on their lo.
+// only we compute (bridges); one that hangs on a parent has until then a name that
+// only we compute (Unfinished). Namespaces of ours bear the same alias on their lo.
 //
 // What has gone wrong here: a bridge whose MTU was given at creation forgets it
 // when its last port leaves; one whose MTU was set afterwards keeps it
@@ -47,10 +48,11 @@ type Info struct {
 	MTU       int    // bytes
 	Packets   Packets
 	Group     uint32
-	Master    int    // index of the bridge it is a port of, or 0
-	PeerIndex int    // for a veth, the index of the other end in its own namespace
-	Hairpin   bool   // of a bridge's port: see SetPort
-	Passes    uint16 // of a bridge's port: the reserved group addresses that it passes on (group_fwd_mask)
+	Master    int            // index of the bridge it is a port of, or 0
+	PeerIndex int            // of the other end of a veth, or of what the link hangs on, in its own namespace
+	Parent    desired.Parent // how it hangs there, as far as it does; without the name
+	Hairpin   bool           // of a bridge's port: see SetPort
+	Passes    uint16         // of a bridge's port: the reserved group addresses that it passes on (group_fwd_mask)
 	Up        bool
 }
 
@@ -209,10 +211,15 @@ func SetUp(c *rtnl.Conn, name string) error {
 // alone.
 func Delete(c *rtnl.Conn, instance string, row desired.Link) error {
 	return ifOurs(c, instance, row, func() error {
-		return gone(c.Change(rtnl.Request{Type: unix.RTM_DELLINK, Header: header(0, 0, 0), Attrs: func(ae *netlink.AttributeEncoder) {
-			ae.String(unix.IFLA_IFNAME, row.Name)
-		}}))
+		return remove(c, row.Name)
 	})
+}
+
+// remove removes the link, whosever it is.
+func remove(c *rtnl.Conn, name string) error {
+	return gone(c.Change(rtnl.Request{Type: unix.RTM_DELLINK, Header: header(0, 0, 0), Attrs: func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.IFLA_IFNAME, name)
+	}}))
 }
 
 // Retire takes a veth's end down, so that nothing passes it any more, and marks
@@ -236,7 +243,8 @@ func ifOurs(c *rtnl.Conn, instance string, row desired.Link, f func() error) err
 	if err != nil {
 		return err
 	}
-	if _, ours := Owner(instance, have); !ours && !halfMade(have, row) {
+	unfinished := have.Name == Unfinished(instance, row.Namespace)
+	if _, ours := Owner(instance, have); !ours && !unfinished && !halfMade(have, row) {
 		return nil
 	}
 	return f()
@@ -317,6 +325,8 @@ func (i *Info) kind(ad *netlink.AttributeDecoder) error {
 		switch ad.Type() {
 		case unix.IFLA_INFO_KIND:
 			i.Type = ad.String()
+		case unix.IFLA_INFO_DATA: // comes after the kind
+			ad.Nested(i.hung)
 		case unix.IFLA_INFO_SLAVE_KIND: // comes before the data
 			bridged = ad.String() == string(desired.LinkBridge)
 		case unix.IFLA_INFO_SLAVE_DATA:

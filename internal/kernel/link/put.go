@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -29,6 +30,10 @@ type Want struct {
 	// and its file.
 	Peer     *rtnl.Conn
 	PeerFile *os.File
+	// For a link that hangs on another, an open conversation with the host's namespace,
+	// where that is, and the file of the link's own.
+	Parent *rtnl.Conn
+	File   *os.File
 }
 
 // State is what there is of a wanted link: both ends of a veth pair, Host alone
@@ -40,6 +45,9 @@ type State struct {
 // Look reads what there is. The error is unix.ENODEV if the link is missing; the
 // Peer of a veth whose other end is not where it should be is zero.
 func (w Want) Look() (State, error) {
+	if w.Row.Parent != nil {
+		return w.lookOnParent()
+	}
 	host, err := Get(w.Conn, w.Row.Name)
 	if err != nil {
 		return State{}, err
@@ -75,6 +83,9 @@ func paired(a, b Info) bool {
 // a link in place where the kernel can, and makes it anew where not. A link of
 // somebody else is a model.Conflict, unless the row adopts it.
 func (w Want) Put() (State, error) {
+	if w.Row.Parent != nil {
+		return w.putOnParent()
+	}
 	err := w.create()
 	if err == nil {
 		return w.fresh(), w.settle(w.fresh())
@@ -116,7 +127,7 @@ func (w Want) admit(have State) (adopted bool, err error) {
 	if _, ours := Owner(w.Instance, have.Host); ours || halfMade(have.Host, w.Row) {
 		return false, nil
 	}
-	if have.Host.Type != string(w.Row.Type) {
+	if !isA(w.Row, have.Host.Type) && !(w.Row.Adopt && w.Row.Type == desired.LinkVLAN) {
 		return false, model.Errorf(model.Conflict, "existing interface %s is not a %s", w.Row.Name, w.Row.Type)
 	}
 	if w.Row.Adopt {
@@ -133,7 +144,11 @@ func (w Want) admit(have State) (adopted bool, err error) {
 // halfMade tells whether a link without alias is one of ours that a crash left
 // between its creation and its marking.
 func halfMade(have Info, row desired.Link) bool {
-	if have.Alias != "" || have.Type != string(row.Type) {
+	if row.OnParent() { // it has its name, so it had its mark, and a container took that off
+		own := row.MAC != "" && have.MAC == strings.ToLower(row.MAC) || row.MAC == "" && have.Alias == ""
+		return own && isA(row, have.Type)
+	}
+	if have.Alias != "" || !isA(row, have.Type) {
 		return false
 	}
 	if row.Group == desired.PortGroup {
@@ -144,8 +159,11 @@ func halfMade(have Info, row desired.Link) bool {
 
 // mustRenew says why the link cannot become what is wanted; empty if it can.
 func (w Want) mustRenew(have State) string {
-	if have.Host.Type != string(w.Row.Type) {
+	if !isA(w.Row, have.Host.Type) {
 		return "is a " + have.Host.Type
+	}
+	if w.Row.Parent != nil {
+		return w.hangsWrong(have.Host)
 	}
 	if w.Row.Peer != nil && have.Peer.Index == 0 {
 		return "its other end is gone"
@@ -192,7 +210,7 @@ func (w Want) Drift(have State, master int) string {
 				out = append(out, have.Peer.Name+" is down")
 			}
 		}
-		if have.Host.Master != master {
+		if have.Host.Master != master && !w.Row.OnParent() { // a container may have bridges of its own
 			out = append(out, "is not a port of "+orNone(w.Row.Master))
 		} else if w.IsPort() {
 			if !have.Host.Hairpin {
@@ -235,10 +253,11 @@ type fields struct {
 	packets desired.PacketSizes
 	group   uint32
 	alias   string
+	inherit bool // the sizes of packets are those of what it hangs on
 }
 
 func (w Want) host() fields {
-	return fields{w.Row.MAC, w.Row.MTU, w.Row.Packets, w.Row.Group, Mark(w.Instance, w.Owner)}
+	return fields{w.Row.MAC, w.Row.MTU, w.Row.Packets, w.Row.Group, Mark(w.Instance, w.Owner), w.Row.Parent != nil}
 }
 
 func (w Want) peer() fields {
@@ -258,7 +277,9 @@ func differences(have Info, want fields) []difference {
 		out = append(out, difference{fmt.Sprintf("mtu %d instead of %d", have.MTU, want.mtu),
 			func(ae *netlink.AttributeEncoder) { ae.Uint32(unix.IFLA_MTU, uint32(want.mtu)) }})
 	}
-	out = append(out, have.Packets.differences(want.packets)...)
+	if !want.inherit {
+		out = append(out, have.Packets.differences(want.packets)...)
+	}
 	if want.mac != "" && have.MAC != strings.ToLower(want.mac) {
 		out = append(out, difference{fmt.Sprintf("mac %s instead of %s", have.MAC, want.mac),
 			func(ae *netlink.AttributeEncoder) { ae.Do(unix.IFLA_ADDRESS, macBytes(want.mac)) }})
@@ -276,7 +297,7 @@ func differences(have Info, want fields) []difference {
 
 // settle corrects in place, with one message for each end that needs it.
 func (w Want) settle(have State) error {
-	if err := apply(w.Conn, w.Row.Name, differences(have.Host, w.host())); err != nil {
+	if err := apply(w.Conn, cmp.Or(have.Host.Name, w.Row.Name), differences(have.Host, w.host())); err != nil {
 		return err
 	}
 	if w.Row.Peer == nil {
@@ -296,8 +317,24 @@ func apply(c *rtnl.Conn, name string, ds []difference) error {
 	}})
 }
 
+// noDummy is what a dummy is where the kernel has none.
+const noDummy = "ifb"
+
+// isA tells whether a link is of the type that a row wants.
+func isA(row desired.Link, kind string) bool {
+	return kind == string(row.Type) || row.Type == desired.LinkDummy && kind == noDummy
+}
+
 // create makes the link, down. The error is unix.EEXIST if either name is taken.
 func (w Want) create() error {
+	err := w.createAs(w.Row.Type)
+	if w.Row.Type == desired.LinkDummy && errors.Is(err, unix.EOPNOTSUPP) {
+		return w.createAs(noDummy)
+	}
+	return err
+}
+
+func (w Want) createAs(kind desired.LinkType) error {
 	row := w.Row
 	return w.Conn.Change(rtnl.Request{
 		Type: unix.RTM_NEWLINK, Flags: netlink.Create | netlink.Excl, Header: header(0, 0, 0),
@@ -313,7 +350,7 @@ func (w Want) create() error {
 				endAttrs(ae, row.MTU, row.Packets)
 			}
 			ae.Nested(unix.IFLA_LINKINFO, func(info *netlink.AttributeEncoder) error {
-				info.String(unix.IFLA_INFO_KIND, string(row.Type))
+				info.String(unix.IFLA_INFO_KIND, string(kind))
 				if row.Peer != nil {
 					info.Nested(unix.IFLA_INFO_DATA, w.peerData)
 				}

@@ -237,6 +237,9 @@ func (w *watcher) judge(e Event) (owner desired.Owner, lost bool) {
 func (w *watcher) link(i link.Info, gone bool) (owner desired.Owner, lost bool) {
 	defer w.remember(i, gone)
 	o, wanted := w.get(desired.Link{Name: i.Name})
+	if !wanted && (gone || w.names[i.Index] != i.Name) && w.isParent(i.Name) {
+		return desired.EverythingOnHost, true // all that hangs there
+	}
 	if !wanted {
 		return w.renamed(i)
 	}
@@ -251,6 +254,16 @@ func (w *watcher) link(i link.Info, gone bool) (owner desired.Owner, lost bool) 
 		master = -1
 	}
 	return o.Owner, link.Want{Row: row, Instance: w.Instance, Owner: o.Owner}.HostDrift(i, master) != ""
+}
+
+// isParent tells whether links of containers hang on an interface, or are to.
+func (w *watcher) isParent(name string) bool {
+	for o := range w.wanted().Kind(desired.KindLink) {
+		if l, ok := o.Row.(desired.Link); ok && l.OnParent() && l.Parent.Name == name {
+			return true
+		}
+	}
+	return false
 }
 
 // renamed judges a link that nobody wants: if it bears the mark of an owner who wants

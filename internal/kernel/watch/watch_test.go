@@ -160,7 +160,7 @@ func TestOwnIsLeftOut(t *testing.T) {
 			w, err = Open(Options{Own: []uint32{7, port}})
 		}
 		own := netip.MustParsePrefix("10.5.0.1/32")
-		if err := errors.Join(err, addr.Put(c, 1, own), addr.Delete(c, 1, own)); err != nil {
+		if err := errors.Join(err, addr.Put(c, 1, own, false), addr.Delete(c, 1, own)); err != nil {
 			t.Error(err)
 		}
 	})

@@ -35,7 +35,7 @@ import (
 func Play(t testing.TB, drivers driver.Set, requests string) (in plan.Input, refused string) {
 	t.Helper()
 	in = plan.Input{Snapshot: state.Empty(), Drivers: drivers}
-	in.Facts.Host = facts.Host{Instance: "golden", UniqueLocal: netip.MustParsePrefix("fd00:1::/48"), BootID: "boot", ForwardingOff4: true, ForwardingOff6: true,
+	in.Facts.Host = facts.Host{Instance: "golden", Links: []string{"eth0", "eth1", "eth1.7", "lo", "two.dots.there"}, UniqueLocal: netip.MustParsePrefix("fd00:1::/48"), BootID: "boot", ForwardingOff4: true, ForwardingOff6: true,
 		Packets: facts.Packets{Large4: true, Large6: true, Out4: 65536, Out6: 65536}}
 	var errors strings.Builder
 	lines := bufio.NewScanner(strings.NewReader(requests))
@@ -164,10 +164,18 @@ func Network(name string, args map[string]string) model.Network {
 		if r := args["range"]; r != "" {
 			pool.Range = netip.MustParsePrefix(r)
 		}
+		if a := args["aux"]; a != "" {
+			pool.Aux = map[string]netip.Addr{"aux": netip.MustParseAddr(a)}
+		}
 		n.IPAM.Pools = []model.Pool{pool}
 	}
+	for i := 2; args[fmt.Sprint("subnet", i)] != ""; i++ { // further ones
+		more := model.Pool{Subnet: netip.MustParsePrefix(args[fmt.Sprint("subnet", i)])}
+		more.Gateway, _ = netip.ParseAddr(args[fmt.Sprint("gateway", i)])
+		n.IPAM.Pools = append(n.IPAM.Pools, more)
+	}
 	for k, v := range args {
-		if strings.HasPrefix(k, "com.") {
+		if strings.HasPrefix(k, "com.") || k == "parent" || strings.HasPrefix(k, "macvlan_") || strings.HasPrefix(k, "ipvlan_") {
 			n.Options[k] = v
 		}
 	}
@@ -236,6 +244,10 @@ func membership(name, network, settings string) ops.EndpointSpec {
 		switch k {
 		case "ip":
 			spec.IPv4 = netip.MustParseAddr(v)
+		case "ip6": // with bars for colons
+			spec.IPv6 = netip.MustParseAddr(strings.ReplaceAll(v, "|", ":"))
+		case "mac": // with dashes
+			spec.MAC = strings.ReplaceAll(v, "-", ":")
 		case "alias":
 			spec.Aliases = append(spec.Aliases, v)
 		case "prio":

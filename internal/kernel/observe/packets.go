@@ -1,4 +1,8 @@
-package kernel
+// Package observe says what of the host's kernel facts follow from, by its links, routes
+// and settings (sysctl(8)): how large packets may be, which ports are given out.
+//
+// It changes nothing.
+package observe
 
 import (
 	"golang.org/x/sys/unix"
@@ -8,14 +12,14 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/route"
 )
 
-// packetFacts says how large packets can be: what the kernel is capable of, as its
+// Packets says how large packets can be: what the kernel is capable of, as its
 // loopback interface tells, and what the interfaces that lead out take.
-func packetFacts(links []link.Info, routes []route.Info) facts.Packets {
+func Packets(links []link.Info, routes []route.Info) facts.Packets {
 	var out facts.Packets
 	at := map[int]link.Packets{}
 	for _, l := range links {
 		at[l.Index] = l.Packets
-		if l.Name == loopback {
+		if l.Name == "lo" {
 			out.Large4, out.Large6 = l.Packets.Large4(), l.Packets.Large6()
 		}
 	}

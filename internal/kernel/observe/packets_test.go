@@ -1,4 +1,4 @@
-package kernel
+package observe
 
 import (
 	"net/netip"
@@ -38,7 +38,7 @@ func TestPacketFacts(t *testing.T) {
 		{"a kernel without it for IPv4", []link.Info{size(1, "lo", 0, 65536), size(2, "eth0", 0, 196608)}, []route.Info{to("0.0.0.0/0", 2)},
 			facts.Packets{Large6: true, Out6: 196608}},
 	} {
-		if got := packetFacts(c.links, c.routes); got != c.want {
+		if got := Packets(c.links, c.routes); got != c.want {
 			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
 		}
 	}

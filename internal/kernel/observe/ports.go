@@ -1,4 +1,4 @@
-package kernel
+package observe
 
 import (
 	"strconv"
@@ -9,9 +9,9 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// observePorts learns from where host ports may be given out (kernel: ip-sysctl,
+// Ports learns from where host ports may be given out (kernel: ip-sysctl,
 // ip_local_port_range and ip_local_reserved_ports; both hold for IPv6 too).
-func observePorts(tree *sysctl.Tree, h *facts.Host) {
+func Ports(tree *sysctl.Tree, h *facts.Host) {
 	if text, err := tree.Get("net/ipv4/ip_local_port_range"); err == nil {
 		h.LocalPorts, _ = parsePorts(strings.Join(strings.Fields(text), "-"))
 	}

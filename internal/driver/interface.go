@@ -1,0 +1,87 @@
+package driver
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// LinkLocalPrefix returns a link-local address with the length of the subnet that all of
+// its family are of (RFC 3927, RFC 4291).
+func LinkLocalPrefix(a netip.Addr) netip.Prefix {
+	if a.Is6() {
+		return netip.PrefixFrom(a, 64)
+	}
+	return netip.PrefixFrom(a, 16)
+}
+
+// InterfaceSettings are what an endpoint's interface has besides addresses: those asked
+// for with the endpoint, and whether it has IPv6, unless they say that themselves.
+func InterfaceSettings(v View) ([]desired.Row, error) {
+	ns := model.NamespaceOf(v.Sandbox.Container)
+	custom, err := EndpointSysctls(*v.Endpoint, ns)
+	if err != nil {
+		return nil, err
+	}
+	own := desired.Sysctl{Namespace: ns, Path: DisableIPv6(v.Endpoint.Interface), Value: "0"}
+	if !v.Network.IPv6 || IPv6Off(v.Sandbox, *v.Endpoint) {
+		own.Value = "1"
+	}
+	rows := Override([]desired.Row{own}, custom)
+	if v.Sandbox.NoIPv6 { // the container's setting stands over those of its endpoints
+		rows = Override(rows, []desired.Row{own})
+	}
+	return rows, nil
+}
+
+// OnLAN returns the rows of an endpoint's interface that hangs on one of the host: the
+// interface itself, which is made in the container and never seen on the host, its
+// settings and addresses. Others than IPAM give out addresses there, so the kernel looks
+// for duplicates.
+func OnLAN(v View, link desired.LinkType, parent desired.Parent, mtu int) ([]desired.Row, error) {
+	e, ns := *v.Endpoint, model.NamespaceOf(v.Sandbox.Container)
+	rows := []desired.Row{desired.Link{
+		Namespace: ns, Name: e.Interface, Type: link, MTU: mtu, MAC: e.MAC, Parent: &parent,
+	}}
+	var addrs []netip.Addr
+	for _, f := range model.Families {
+		if a := e.Address(f); a.IsValid() {
+			pool, _ := v.Network.PoolOf(a)
+			rows = append(rows, desired.Addr{
+				Namespace: ns, Link: e.Interface, Prefix: netip.PrefixFrom(a, pool.Subnet.Bits()), Detect: a.Is6(),
+			})
+			addrs = append(addrs, a)
+		}
+	}
+	rows = append(rows, Announcement(v, slices.Clone(addrs))...)
+	for _, a := range e.LinkLocal {
+		if a.Is6() && IPv6Off(v.Sandbox, e) {
+			continue
+		}
+		rows = append(rows, desired.Addr{Namespace: ns, Link: e.Interface, Prefix: LinkLocalPrefix(a), Detect: a.Is6()})
+	}
+	settings, err := InterfaceSettings(v)
+	if err != nil {
+		return nil, err
+	}
+	return Override(append(rows, lanSettings(v, ns)...), settings), nil
+}
+
+// lanSettings are those of an interface with IPv6 on a network of others: what a sandbox
+// begins with is for networks on which IPAM alone gives out addresses. Routers there say
+// nothing to a container that is to have no way out.
+func lanSettings(v View, ns string) []desired.Row {
+	if !v.Network.IPv6 || IPv6Off(v.Sandbox, *v.Endpoint) {
+		return nil
+	}
+	set := func(name, value string) desired.Row {
+		return desired.Sysctl{Namespace: ns, Path: "net/ipv6/conf/" + v.Endpoint.Interface + "/" + name, Value: value}
+	}
+	rows := []desired.Row{set("accept_dad", "1")}
+	if v.Network.Internal {
+		rows = append(rows, set("accept_ra", "0"))
+	}
+	return rows
+}
