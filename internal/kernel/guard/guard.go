@@ -25,8 +25,13 @@ import (
 	"github.com/linkspan/linkspan/internal/limits"
 )
 
-// repairTime bounds one look at the firewall.
-const repairTime = 30 * time.Second
+const (
+	// repairTime bounds one look at the firewall.
+	repairTime = 30 * time.Second
+	// holdFor is for how long connections are held after the last container: the next one
+	// may come at once.
+	holdFor = time.Second
+)
 
 // Settings say which firewall it is.
 type Settings struct {
@@ -54,7 +59,9 @@ type Guard struct {
 	armed    bool // all rows are there
 	daemons  int
 	closed   bool
-	hold     *hold              // nil until the guard is armed, and where the kernel has no such tables
+	ports    int                // of containers, among the rows
+	hold     *hold              // nil unless the guard is armed and there are containers, and where the kernel has no such tables
+	letGo    *time.Timer        // looks again whether hold is wanted; nil if nobody asked for that
 	stop     context.CancelFunc // ends what runs; nil if nothing does
 	done     chan struct{}      // closed when it has ended
 }
@@ -83,14 +90,30 @@ func (g *Guard) Apply(deltas []desired.Delta) {
 	defer g.mu.Unlock()
 	for _, d := range deltas {
 		if d.Old != nil {
-			delete(g.rows, d.Old.Key())
+			g.dropLocked(d.Old.Key())
 		}
 	}
 	for _, d := range deltas {
 		if d.New != nil && d.New.Key().Kind == desired.KindPolicy {
-			g.rows[d.New.Key()] = desired.Owned{Owner: d.Owner, Row: d.New}
+			g.keepLocked(desired.Owned{Owner: d.Owner, Row: d.New})
 		}
 	}
+	g.holdLocked()
+}
+
+func (g *Guard) keepLocked(o desired.Owned) {
+	g.dropLocked(o.Row.Key())
+	g.rows[o.Row.Key()] = o
+	if _, port := o.Row.(desired.PortSecurity); port {
+		g.ports++
+	}
+}
+
+func (g *Guard) dropLocked(key desired.Key) {
+	if _, port := g.rows[key].Row.(desired.PortSecurity); port {
+		g.ports--
+	}
+	delete(g.rows, key)
 }
 
 // Resync keeps the policies of a state and no others.
@@ -98,8 +121,9 @@ func (g *Guard) Resync(want desired.State) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	clear(g.rows)
+	g.ports = 0
 	for o := range want.Kind(desired.KindPolicy) {
-		g.rows[o.Row.Key()] = o
+		g.keepLocked(o)
 	}
 	g.armed = g.settings != Settings{} && !(g.settings.Off4 && g.settings.Off6)
 	g.settleLocked()
@@ -123,7 +147,7 @@ func (g *Guard) Adopt(rows []desired.Owned, s Settings) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, o := range rows {
-		g.rows[o.Row.Key()] = o
+		g.keepLocked(o)
 	}
 	g.settings, g.armed = s, true
 	g.settleLocked()
@@ -174,11 +198,12 @@ func (g *Guard) settleLocked() {
 	}
 }
 
-// holdLocked has connections go on while others flush the ruleset, whether a daemon is
-// there or not.
+// holdLocked has connections of containers go on while others flush the ruleset, whether
+// a daemon is there or not.
 func (g *Guard) holdLocked() {
+	armed := g.armed && !g.closed
 	switch {
-	case g.armed && !g.closed && g.hold == nil:
+	case armed && g.ports > 0 && g.hold == nil:
 		err := g.o.Enter(func() (err error) {
 			g.hold, err = openHold()
 			return err
@@ -186,7 +211,20 @@ func (g *Guard) holdLocked() {
 		if err != nil {
 			g.o.Logger.Debug("connections may break when others flush the ruleset", "op", "keeper.guard", "err", err)
 		}
-	case (g.closed || !g.armed) && g.hold != nil:
+	case armed && g.ports == 0 && g.hold != nil && g.letGo == nil:
+		g.letGo = time.AfterFunc(holdFor, g.endHold)
+	case !armed && g.hold != nil:
+		g.hold.close()
+		g.hold = nil
+	}
+}
+
+// endHold holds no longer, unless another container has come meanwhile.
+func (g *Guard) endHold() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.letGo = nil
+	if g.ports == 0 && g.hold != nil {
 		g.hold.close()
 		g.hold = nil
 	}

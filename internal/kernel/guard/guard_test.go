@@ -86,13 +86,17 @@ func (l lab) must(t *testing.T, command string) string {
 
 func (l lab) eventually(t *testing.T, command, want string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) { // poll
+	eventually(t, "nft "+command+" has "+want, func() bool {
 		out, _ := l.nft(t, command)
-		if strings.Contains(out, want) {
-			return
-		}
+		return strings.Contains(out, want)
+	})
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) { // poll
 		if time.Now().After(deadline) {
-			t.Fatalf("nft %s has no %q:\n%s", command, want, out)
+			t.Fatalf("still not: %s", what)
 		}
 	}
 }
@@ -163,12 +167,12 @@ func TestUnfinishedStays(t *testing.T) {
 	}
 }
 
-// TestHold: the table that keeps connections translated outlives a flush, and ends with
-// the guard.
+// TestHold: the table that keeps containers' connections translated outlives a flush, and
+// ends with the last container and with the guard.
 func TestHold(t *testing.T) {
 	l := newLab(t)
 	l.Rest()
-	l.daemon(t, rows()...)
+	port := desired.PortSecurity{Port: "veth0", Bridge: "br0", MAC: "02:42:00:00:00:02", Addrs: []netip.Addr{netip.MustParseAddr("10.9.0.2")}}
 	list := func() (out string) {
 		l.host.Do(t, func() {
 			b, _ := exec.Command("nft", "list", "ruleset").CombinedOutput()
@@ -176,12 +180,20 @@ func TestHold(t *testing.T) {
 		})
 		return out
 	}
+	l.daemon(t, rows()...)
+	if out := list(); strings.Contains(out, holdName()) {
+		t.Errorf("held without a container: %s", out)
+	}
+	l.Apply([]desired.Delta{{Owner: "endpoint/1", New: port}})
 	l.must(t, "flush ruleset")
 	for _, want := range []string{holdName(), "type nat hook prerouting", "type nat hook input", "type nat hook output", "type nat hook postrouting"} {
 		if out := list(); !strings.Contains(out, want) {
 			t.Errorf("no %s in\n%s", want, out)
 		}
 	}
+	l.Apply([]desired.Delta{{Owner: "endpoint/1", Old: port}})
+	eventually(t, "nothing is held after the last container", func() bool { return !strings.Contains(list(), holdName()) })
+	l.Apply([]desired.Delta{{Owner: "endpoint/1", New: port}})
 	off := settings
 	off.Off4, off.Off6 = true, true
 	l.Configure(off) // the next daemon writes no rules
@@ -189,7 +201,10 @@ func TestHold(t *testing.T) {
 	if out := list(); out != "" {
 		t.Errorf("left over without rules: %s", out)
 	}
-	l.daemon(t, rows()...)
+	l.daemon(t, append(rows(), port)...)
+	if out := list(); !strings.Contains(out, holdName()) {
+		t.Errorf("nothing is held: %s", out)
+	}
 	l.Close()
 	if out := list(); strings.Contains(out, holdName()) {
 		t.Errorf("left over: %s", out)
