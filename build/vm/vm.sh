@@ -1,6 +1,7 @@
 #!/bin/bash
-# vm.sh   boots a Debian 12 with this linkspand installed in an emulated machine, for each of two stories: guest/story.sh
-#         (the service, its restarts, a reboot, a power cut) and guest/firewalls.sh (nftables.service, ufw, firewalld).
+# vm.sh   boots a Debian 12 with this linkspand installed in an emulated machine, for each of three stories: guest/story.sh
+#         (the service, its restarts, a reboot, a power cut), guest/firewalls.sh (nftables.service, ufw, firewalld) and
+#         guest/parents.sh (VLANs, ipvlan).
 #         PLAY=firewalls plays one alone. Prints the checks, ends with "N passed, N failed", and has status 0 if all
 #         passed. It needs a built bin/ (make vm), root, and no hardware virtualization (but uses it).
 #
@@ -10,7 +11,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."
 limit=${LIMIT:-2700}
-read -ra stories <<<"${PLAY:-story firewalls}"
+read -ra stories <<<"${PLAY:-story firewalls parents}"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/linkspan-lab
 PATH=$PATH:/usr/sbin:/sbin # for mkfs.ext4
 

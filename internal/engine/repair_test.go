@@ -133,6 +133,20 @@ func TestRepair(t *testing.T) {
 	}
 }
 
+// TestRepairIsTriedAgain: what fails at the first time has no pause yet, and nobody tells
+// of it again.
+func TestRepairIsTriedAgain(t *testing.T) {
+	_, w, _ := watched(t)
+	w.is(nil, errors.New("what it hangs on is missing"))
+	w.said <- []desired.Suspicion{{Owner: desired.EverythingOnHost}}
+	for deadline := time.Now().Add(10 * time.Second); strings.Count(w.looks(), string(desired.EverythingOnHost)) < 2; {
+		if time.Now().After(deadline) {
+			t.Fatalf("not tried again: %s", w.looks())
+		}
+		time.Sleep(time.Millisecond) // poll
+	}
+}
+
 // TestRepairMeetsPause: the same loss again and again is put right later and later.
 func TestRepairMeetsPause(t *testing.T) {
 	_, w, told := watched(t)

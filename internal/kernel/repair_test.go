@@ -152,6 +152,7 @@ func losses() map[string]string {
 		"nft delete element inet linkspan masq4 { 10.9.0.0/16 }":                            "set masq4",
 		"nft 'add chain inet linkspan mine; add set inet linkspan own { type ipv4_addr; }'": "mine",
 		"nft delete chain inet linkspan postrouting":                                        "chain postrouting: missing",
+		"ip link del " + kerneltest.Parent:                                                  "link space1 lan0 type macvlan",
 		"ip link del " + bridge:                                                             "link host br-test",
 		"ip link del " + port:                                                               "link host vethtest0",
 		"ip link set " + bridge + " down":                                                   "is down",
@@ -187,7 +188,7 @@ func TestLossesAreRepaired(t *testing.T) {
 			g.sh(t, "", command+" && :") // by a shell, so that it is no child of the test's
 			eventually(t, "it is named: "+want, func() bool { lost, _, _, _ := g.seen(); return strings.Contains(lost, want) })
 			g.whole(t, command)
-			g.sh(t, kerneltest.Space(0), "ping -c1 -w5 10.9.0.1 && ping -c1 -w5 fd00:9::101")
+			g.sh(t, kerneltest.Space(0), "ping -c1 -w5 10.9.0.1 && ping -c1 -w5 fd00:9::101 && ping -c1 -w5 10.8.0.2")
 			_, who, _, _ := g.seen()
 			if strings.HasPrefix(command, "nft") && !strings.Contains(who, "nft (process ") {
 				t.Errorf("by whom: %q", who)

@@ -71,6 +71,9 @@ type watcher struct {
 	// names are links of the host by their index, as they were last seen. Only the
 	// goroutine that hears events uses them.
 	names map[int]string
+	// absent are interfaces that links of containers are to hang on, and that were seen to
+	// go: when they are back something can be done. The same goroutine uses it.
+	absent map[string]bool
 
 	mu      sync.Mutex
 	waiting map[desired.Owner]string // whose rows are to be looked at, and who is named
@@ -82,7 +85,7 @@ type watcher struct {
 // ctx, and then closes the channel. wanted returns what is wanted at the moment; what is
 // not wanted is of no interest. It changes nothing.
 func Suspicions(ctx context.Context, h Host, wanted func() desired.State) (<-chan []desired.Suspicion, error) {
-	w := &watcher{Host: h, wanted: wanted, names: map[int]string{}, waiting: map[desired.Owner]string{}, woken: make(chan struct{}, 1)}
+	w := &watcher{Host: h, wanted: wanted, names: map[int]string{}, absent: map[string]bool{}, waiting: map[desired.Owner]string{}, woken: make(chan struct{}, 1)}
 	heard, err := w.open(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("watch for changes by others: %w", err)
@@ -237,8 +240,9 @@ func (w *watcher) judge(e Event) (owner desired.Owner, lost bool) {
 func (w *watcher) link(i link.Info, gone bool) (owner desired.Owner, lost bool) {
 	defer w.remember(i, gone)
 	o, wanted := w.get(desired.Link{Name: i.Name})
-	if !wanted && (gone || w.names[i.Index] != i.Name) && w.isParent(i.Name) {
-		return desired.EverythingOnHost, true // all that hangs there
+	if (gone || w.absent[i.Name]) && w.isParent(i.Name) {
+		w.absent[i.Name] = gone
+		return desired.EverythingOnHost, true // it, and all that hangs there
 	}
 	if !wanted {
 		return w.renamed(i)
