@@ -83,7 +83,7 @@ many: build bin/docker ## 500 containers under one alias (as root; minutes)
 restart: build bin/docker ## restart the daemon with 0, 10 and 300 containers, against the budgets (as root)
 	LINKSPAN_RESTART=full $(GO) test -timeout 20m -count 1 -v -run '^TestRestart$$' ./lab
 
-vm: ## install on a Debian 12 under QEMU: systemd, kernel 6.1, SCTP, reboots, a power cut; ufw, firewalld: PLAY=firewalls (as root; minutes)
+vm: ## install on a Debian 12 under QEMU: systemd, kernel 6.1, SCTP, reboots, a power cut; ufw, firewalld; VLANs, ipvlan: PLAY=firewalls (as root; minutes)
 	@build/deps.sh
 	@build/apt-install.sh qemu-system-x86 e2fsprogs
 	@$(MAKE) --no-print-directory build bin/labhost bin/docker

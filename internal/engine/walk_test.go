@@ -35,9 +35,9 @@ const (
 	walks   = 200
 	walkLen = 60
 	// mostOwners is how many owners one op of the walk can touch: a sandbox and
-	// its endpoints, of which there is at most one on each of five networks; or a
-	// network with the endpoints and sandboxes of five stopped containers.
-	mostOwners = 11
+	// its endpoints, of which there is at most one on each of six networks; or a
+	// network and its parent, with the endpoints and sandboxes of five stopped containers.
+	mostOwners = 12
 )
 
 // TestPathIndependence walks at random through what users do and checks after
@@ -120,13 +120,16 @@ func withoutOldSysctls(r *rig) string {
 
 // randomOp draws one request; many of them are refused, as users' are.
 func (r *rig) randomOp(rng *rand.Rand) ops.Op {
-	nets := []string{"bridge", "red", "green", "blue", "six"}
+	nets := []string{"bridge", "red", "green", "lan", "blue", "six"}
 	box := string(rune('a' + rng.IntN(5)))
 	net := nets[rng.IntN(len(nets))]
 	switch rng.IntN(12) {
 	case 0, 1:
 		n := network(net)
 		n.Internal, n.IPv6 = net == "blue", net == "six"
+		if net == "green" || net == "lan" { // they share a parent, which is made for them
+			n.Driver, n.Options = "macvlan", map[string]string{"parent": "eth0.5"}
+		}
 		return r.Networks().Create(n)
 	case 2:
 		return ops.RemoveNetwork(net)

@@ -12,6 +12,8 @@ links() { find /sys/class/net -mindepth 1 -printf '%f\n' | sort | paste -s -d ' 
 run() { docker run -d --name "$1" --network "${@:2}" busybox sleep 100000; } # NAME NETWORK [OPTION…]
 inside() { docker exec "$@"; }
 pings() { inside "$1" ping -c 1 -W 2 "$2"; }
+# outside_reaches ADDRESS: somebody there says that nobody listens
+outside_reaches() { outside socat -u "TCP:$1:9,connect-timeout=3" /dev/null 2>&1 | grep -q refused; }
 detail() { ip netns exec "$(docker inspect -f '{{.Id}}' "$1" | cut -c -12)" ip -d link show eth0; }
 detailed() { detail "$1" | grep -q "$2" || { detail "$1"; return 1; }; }
 
@@ -35,7 +37,7 @@ a_trunk() {
   check "a container on lan.60" run cs sixty --ip 10.60.0.9
   check "reach their VLANs" eventually 10 pings cf 10.50.0.1
   check "each its own" eventually 10 pings cs 10.60.0.1
-  check "and not the other" not pings cf 10.60.0.1
+  check "and not the other" not pings cf 10.60.0.9
   check "the daemon dies" systemctl kill -s KILL linkspand
   check "and comes back" eventually 60 docker version
   check "nothing is amiss" linkspan network diff
@@ -60,10 +62,10 @@ the_modes_of_ipvlan() {
   check "has the MAC address of its parent" prints "$(cat /sys/class/net/lan/address)" inside ca cat /sys/class/net/eth0/address
   check "they reach one another by name" eventually 10 pings ca cb
   check "and the outside" eventually 10 pings ca 192.0.2.2
-  check "and the outside them" eventually 10 outside ping -c 1 -W 2 192.0.2.200
+  check "and the outside them" eventually 10 outside_reaches 192.0.2.200
   check "a MAC address of its own is refused" not docker run --rm --network two --mac-address 02:00:5e:00:53:01 busybox true
   check "a is started again, with its address" docker restart -t 0 ca
-  check "and is reached" eventually 10 outside ping -c 1 -W 2 192.0.2.200
+  check "and is reached" eventually 10 outside_reaches 192.0.2.200
   check "l2 goes" eval "docker rm -f ca cb && docker network rm two"
   for mode in l3 l3s; do
     check "$mode" docker network create -d ipvlan -o parent=lan -o ipvlan_mode=$mode --subnet 10.70.0.0/24 three
@@ -71,7 +73,7 @@ the_modes_of_ipvlan() {
     check "$mode: is an ipvlan of that mode" detailed cc "ipvlan *mode $mode bridge"
     check "$mode: leaves by its interface" prints "default dev eth0 scope link" sh -c "docker exec cc ip route | grep default | tr -s ' ' | sed 's/ *$//'"
     check "$mode: the outside has a route to it" outside ip route replace 10.70.0.0/24 via 192.0.2.1
-    check "$mode: and reaches it" eventually 10 outside ping -c 1 -W 2 10.70.0.9
+    check "$mode: and reaches it" eventually 10 outside_reaches 10.70.0.9
     check "$mode: goes" eval "docker rm -f cc && docker network rm three"
     outside ip route del 10.70.0.0/24
   done
