@@ -19,7 +19,7 @@ func BenchmarkAttach(b *testing.B) {
 	for _, others := range []int{1, 900} {
 		b.Run(fmt.Sprintf("others=%d", others), func(b *testing.B) {
 			l := newLab(b)
-			base := kerneltest.Attached(b, others)
+			base := kerneltest.Bridged(b, others)
 			l.apply(b, desired.State{}, base)
 			now, i := base, others
 			for b.Loop() {
@@ -28,7 +28,7 @@ func BenchmarkAttach(b *testing.B) {
 					l.detach(b, now, base)
 					now, i = base, others
 				}
-				next := kerneltest.Attach(b, now, i)
+				next := kerneltest.AttachBridged(b, now, i)
 				attach := desired.Diff(now, next, []desired.Owner{kerneltest.SandboxOwner(i), kerneltest.EndpointOwner(i)})
 				now, i = next, i+1
 				b.StartTimer()
@@ -40,6 +40,27 @@ func BenchmarkAttach(b *testing.B) {
 			l.detach(b, now, desired.State{})
 		})
 	}
+}
+
+// BenchmarkAttachOnParent is BenchmarkAttach for a macvlan.
+func BenchmarkAttachOnParent(b *testing.B) {
+	l := newLab(b)
+	now := kerneltest.With(b, desired.State{}, kerneltest.LANOwner, kerneltest.LAN()...)
+	l.apply(b, desired.State{}, now)
+	i := 0
+	for b.Loop() {
+		b.StopTimer()
+		next := kerneltest.With(b, now, kerneltest.SandboxOwner(i), kerneltest.Sandbox(i)...)
+		next = kerneltest.With(b, next, kerneltest.MemberOwner(i), kerneltest.Member(i)...)
+		attach := desired.Diff(now, next, []desired.Owner{kerneltest.SandboxOwner(i), kerneltest.MemberOwner(i)})
+		now, i = next, i+1
+		b.StartTimer()
+		if err := l.Apply(b.Context(), attach); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.StopTimer()
+	l.apply(b, now, desired.State{})
 }
 
 // detach applies and waits until the kernel has taken down what dies.
@@ -55,9 +76,9 @@ func (l lab) detach(b *testing.B, from, to desired.State) {
 // BenchmarkDetach measures the other way.
 func BenchmarkDetach(b *testing.B) {
 	l := newLab(b)
-	with := kerneltest.Attached(b, 1)
+	with := kerneltest.Bridged(b, 1)
 	l.apply(b, desired.State{}, with)
-	next := kerneltest.Attach(b, with, 1)
+	next := kerneltest.AttachBridged(b, with, 1)
 	attach, detach := kerneltest.Diff(with, next), kerneltest.Diff(next, with)
 	for b.Loop() {
 		b.StopTimer()
@@ -77,7 +98,7 @@ func BenchmarkDetach(b *testing.B) {
 // BenchmarkResync measures a resync that finds everything as wanted.
 func BenchmarkResync(b *testing.B) {
 	l := newLab(b)
-	want := kerneltest.Attached(b, 100)
+	want := kerneltest.Bridged(b, 100)
 	l.apply(b, desired.State{}, want)
 	for b.Loop() {
 		if r, err := l.Resync(b.Context(), want); err != nil || r.Writes != 0 {

@@ -22,7 +22,7 @@ the_beginning() {
   check "systemctl start linkspand" systemctl start linkspand
   check "a machine outside is connected" connect_outside
   check "docker load" docker load -i busybox.tar
-  for kind in dummy vlan ipvlan macvlan bond; do modprobe $kind 2>/dev/null; modprobe 8021q; done
+  for module in dummy 8021q ipvlan macvlan bonding; do modprobe $module; done
   before=$(links)
 }
 

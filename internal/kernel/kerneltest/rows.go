@@ -111,6 +111,22 @@ func With(t testing.TB, s desired.State, owner desired.Owner, rows ...desired.Ro
 	return out
 }
 
+// Bridged returns the state in which Network exists and n endpoints are on it.
+func Bridged(t testing.TB, n int) desired.State {
+	t.Helper()
+	s := With(t, desired.State{}, NetworkOwner, Network()...)
+	for i := range n {
+		s = AttachBridged(t, s, i)
+	}
+	return s
+}
+
+// AttachBridged adds Sandbox(i) and Endpoint(i).
+func AttachBridged(t testing.TB, s desired.State, i int) desired.State {
+	t.Helper()
+	return With(t, With(t, s, SandboxOwner(i), Sandbox(i)...), EndpointOwner(i), Endpoint(i)...)
+}
+
 // Attached returns the state in which Network and LAN exist and n containers are on both.
 func Attached(t testing.TB, n int) desired.State {
 	t.Helper()
@@ -124,8 +140,7 @@ func Attached(t testing.TB, n int) desired.State {
 // Attach adds Sandbox(i), Endpoint(i) and Member(i).
 func Attach(t testing.TB, s desired.State, i int) desired.State {
 	t.Helper()
-	s = With(t, With(t, s, SandboxOwner(i), Sandbox(i)...), EndpointOwner(i), Endpoint(i)...)
-	return With(t, s, MemberOwner(i), Member(i)...)
+	return With(t, AttachBridged(t, s, i), MemberOwner(i), Member(i)...)
 }
 
 // Detach removes Sandbox(i), Endpoint(i) and Member(i).
