@@ -30,7 +30,7 @@ const (
 	repairTime = 30 * time.Second
 	// holdFor is for how long connections are held after the last container: the next one
 	// may come at once.
-	holdFor = time.Second
+	holdFor = 100 * time.Millisecond
 )
 
 // Settings say which firewall it is.
