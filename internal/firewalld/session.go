@@ -43,7 +43,7 @@ func (f *Firewalld) session(ctx context.Context) error {
 	if s.conn, err = dial(ctx, f.address, s.watch); err != nil {
 		return err
 	}
-	defer s.conn.Close()
+	defer s.conn.Close() //nolint:errcheck // what was to be said was said
 	if err := s.subscribe(ctx); err != nil {
 		return err
 	}

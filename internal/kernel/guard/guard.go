@@ -258,7 +258,10 @@ func (g *Guard) watch(ctx context.Context, s Settings, rows []desired.Row) error
 			}
 		})
 	}()
-	defer func() { heard.Close(); <-ended }()
+	defer func() {
+		heard.Close()
+		<-ended //nolint:errcheck // it was closed
+	}()
 	over := ended // nil once it has said so
 	poll := time.NewTicker(watch.FirewallPollEvery)
 	defer poll.Stop()

@@ -97,7 +97,7 @@ func (n *native) ask(ctx context.Context, kind uint16, flags netlink.HeaderFlags
 	if err != nil {
 		return nil, fmt.Errorf("open nfnetlink socket: %w", err)
 	}
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // nothing was written through it
 	if err := prepare(ctx, conn); err != nil {
 		return nil, err
 	}

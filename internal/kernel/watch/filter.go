@@ -54,9 +54,9 @@ func (p *program) verdictIf(k, verdict uint32) {
 	*p = append(*p, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: k}, ret(verdict))
 }
 
-// verdictUnless ends it if what was loaded is something else.
-func (p *program) verdictUnless(k, verdict uint32) {
-	*p = append(*p, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: 1, K: k}, ret(verdict))
+// dropUnless drops if what was loaded is something else.
+func (p *program) dropUnless(k uint32) {
+	*p = append(*p, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: 1, K: k}, ret(dropAll))
 }
 
 func ret(verdict uint32) unix.SockFilter {
@@ -84,14 +84,14 @@ func routeFilter(own []uint32) []unix.SockFilter {
 	for _, t := range routeTypes() {
 		p.verdictIf(swapped16(t), keepAll)
 	}
-	p.verdictUnless(swapped16(unix.RTM_DELROUTE), dropAll)
+	p.dropUnless(swapped16(unix.RTM_DELROUTE))
 	p.load(unix.BPF_B, offTable)
-	p.verdictUnless(unix.RT_TABLE_MAIN, dropAll)
+	p.dropUnless(unix.RT_TABLE_MAIN)
 	p.load(unix.BPF_B, offKind)
-	p.verdictUnless(unix.RTN_UNICAST, dropAll)
+	p.dropUnless(unix.RTN_UNICAST)
 	p.load(unix.BPF_B, offProtocol)
 	p.verdictIf(rtnl.Protocol, keepAll)
-	p.verdictUnless(unix.RTPROT_KERNEL, dropAll)
+	p.dropUnless(unix.RTPROT_KERNEL)
 	return append(p, ret(keepAll))
 }
 

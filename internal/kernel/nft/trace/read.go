@@ -47,7 +47,7 @@ func Read(ctx context.Context, netns int) (*Ruleset, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open nfnetlink socket: %w", err)
 	}
-	defer c.Close()
+	defer c.Close() //nolint:errcheck // nothing was written through it
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		deadline = time.Now().Add(readTimeout)
