@@ -61,7 +61,7 @@ type Firewalld struct {
 	news     chan struct{} // holds one token while bridges have changed
 
 	mu       sync.Mutex // guards what follows
-	bridges  map[string]bool
+	bridges  desired.Bridges
 	running  bool
 	reloadAt time.Time
 
@@ -107,20 +107,9 @@ func (f *Firewalld) ReloadedAt() time.Time {
 // Apply implements engine.Hand. It waits for nothing and does not fail.
 func (f *Firewalld) Apply(_ context.Context, deltas []desired.Delta) error {
 	f.mu.Lock()
-	before := maps.Clone(f.bridges)
-	for _, d := range deltas {
-		if old, ok := d.Old.(desired.BridgePolicy); ok {
-			delete(f.bridges, old.Bridge)
-		}
-	}
-	for _, d := range deltas {
-		if now, ok := d.New.(desired.BridgePolicy); ok {
-			f.bridges[now.Bridge] = true
-		}
-	}
-	changed := !maps.Equal(before, f.bridges)
+	added, removed := f.bridges.Follow(deltas)
 	f.mu.Unlock()
-	if changed {
+	if len(added)+len(removed) > 0 {
 		f.notify()
 	}
 	return nil

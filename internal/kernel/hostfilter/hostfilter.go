@@ -63,7 +63,7 @@ type Firewall struct {
 	families []*family
 
 	mu      sync.Mutex // guards what follows
-	bridges map[string]bool
+	bridges desired.Bridges
 
 	beside sync.WaitGroup // commands that run while nobody waits for them
 	ending context.Context
@@ -118,7 +118,7 @@ func (f *Firewall) Apply(ctx context.Context, deltas []desired.Delta) error {
 	err := f.Firewall.Apply(ctx, deltas)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	added, removed := f.follow(deltas)
+	added, removed := f.bridges.Follow(deltas)
 	if len(added)+len(removed) == 0 {
 		return err
 	}
@@ -195,34 +195,6 @@ func (f *Firewall) note(y *family, err error) {
 			"op", "firewall.host", "err", err)
 	}
 	y.said = text
-}
-
-// follow takes in what becomes of bridges, and returns those that are new and those
-// that are gone.
-func (f *Firewall) follow(deltas []desired.Delta) (added, removed []string) {
-	before := maps.Clone(f.bridges)
-	for _, d := range deltas {
-		if old, ok := d.Old.(desired.BridgePolicy); ok {
-			delete(f.bridges, old.Bridge)
-		}
-	}
-	for _, d := range deltas {
-		if now, ok := d.New.(desired.BridgePolicy); ok {
-			f.bridges[now.Bridge] = true
-		}
-	}
-	return without(f.bridges, before), without(before, f.bridges)
-}
-
-// without are the keys of a that are not in b.
-func without(a, b map[string]bool) (out []string) {
-	for name := range a {
-		if !b[name] {
-			out = append(out, name)
-		}
-	}
-	slices.Sort(out)
-	return out
 }
 
 func (f *Firewall) sorted() []string { return slices.Sorted(maps.Keys(f.bridges)) }

@@ -88,6 +88,8 @@ func (m Remains) each(ctx context.Context, visit func(*tool, ruleset.Ruleset) er
 	return errors.Join(failed...)
 }
 
+// legacyTables are the names of the tables that iptables-legacy has in the current network
+// namespace, a line each.
 func legacyTables(family int) string {
 	name := "ip_tables_names"
 	if family == six {

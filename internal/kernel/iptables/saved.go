@@ -1,11 +1,10 @@
 package iptables
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"os"
 	"os/exec"
+	"strings"
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/iptables/ruleset"
@@ -32,12 +31,7 @@ func Saved(ctx context.Context, v Variant) (ipv4, ipv6 ruleset.Ruleset, err erro
 
 // HasLegacy tells whether the current network namespace has tables of iptables-legacy.
 func HasLegacy() bool {
-	for _, path := range []string{"/proc/thread-self/net/ip_tables_names", "/proc/thread-self/net/ip6_tables_names"} {
-		if names, err := os.ReadFile(path); err == nil && len(bytes.TrimSpace(names)) > 0 {
-			return true
-		}
-	}
-	return false
+	return strings.TrimSpace(legacyTables(four)+legacyTables(six)) != ""
 }
 
 // Place is where a rule stands.
