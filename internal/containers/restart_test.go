@@ -15,6 +15,7 @@ import (
 	"github.com/linkspan/linkspan/internal/containers/ocierror"
 	"github.com/linkspan/linkspan/internal/lifecycle"
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/ops"
 )
 
 // freezeRestarts makes the next automatic restart wait as long as any can.
@@ -157,6 +158,43 @@ func TestRestartThatFails(t *testing.T) {
 	}
 	must(t, b.Stop(ctx, id, StopOptions{}))
 	receive(t, done)
+}
+
+// TestRestartOfWhatLacks: a start by the policy that fails is not tried again once a network or a container that it needs
+// was removed.
+func TestRestartOfWhatLacks(t *testing.T) {
+	b := newBench(t)
+	other := b.run("other", nil)
+	living(b, other)
+	for name, c := range map[string]struct {
+		joins  func(*container.HostConfig)
+		remove func() error
+		says   string
+	}{
+		"network": {func(h *container.HostConfig) { h.NetworkMode = "web" }, func() error {
+			_, err := b.engine.Do(ctx, ops.RemoveNetwork("web"))
+			return err
+		}, "network web not found"},
+		"container": {func(h *container.HostConfig) { h.PidMode = container.PidMode("container:" + other) }, func() error {
+			return b.Remove(ctx, other, RemoveOptions{Force: true})
+		}, "No such container: " + other},
+	} {
+		id := b.run(name, func(r *CreateRequest) { always(r); c.joins(r.Host) })
+		b.runtime.refuse(errAddress)
+		b.end(id, 1)
+		soon(t, "a start that fails", func() bool { return b.inspect(id).State.Error != "" })
+		done := b.waitFor(id, "")
+		entry, err := b.find(id)
+		must(t, err)
+		entry.opLock.acquireNow() // between two starts
+		must(t, c.remove())
+		b.runtime.refuse(nil)
+		entry.opLock.release()
+		receive(t, done) // does not wait for ever
+		if s := b.inspect(id).State; s.Running || s.Status != container.StateExited || !strings.HasSuffix(s.Error, c.says) {
+			t.Errorf("%s: state %+v", name, s)
+		}
+	}
 }
 
 // TestEndsOfTheWait: a stop, a kill and a removal by force end it at once, and it

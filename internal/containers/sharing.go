@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 
 	"github.com/moby/moby/api/types/container"
 
@@ -119,4 +120,20 @@ func (n *namespaces) sharer(r record, ref string) (*entry, *run, error) {
 		return nil, nil, notRunning(b.id)
 	}
 	return b, current, nil
+}
+
+// lacks tells whether something was removed without which a container cannot start: a network of its own, or a container
+// whose namespaces it joins.
+func (la *launcher) lacks(r record) bool {
+	for _, ref := range []string{r.mode().ConnectedContainer(), r.Host.PidMode.Container(), r.Host.IpcMode.Container()} {
+		if _, err := la.namespaces.find(ref); ref != "" && model.KindOf(err) == model.NotFound {
+			return true
+		}
+	}
+	now := la.engine.Snapshot()
+	sb, _ := now.Sandbox(r.Sandbox)
+	return slices.ContainsFunc(sb.Pending, func(e model.EndpointSpec) bool {
+		_, err := now.FindNetwork(e.Network)
+		return e.Network != model.NetworkBridge && model.KindOf(err) == model.NotFound
+	})
 }

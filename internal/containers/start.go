@@ -210,7 +210,7 @@ func (m *Manager) startFailed(b *entry, l launched, cause error) error {
 		close(l.run.ended)
 	}
 	code, kind := ocierror.ExitCode(cause)
-	after, do := m.next(b, lifecycle.Event{What: lifecycle.LaunchFailed})
+	after, do := m.next(b, lifecycle.Event{What: lifecycle.LaunchFailed, Gone: m.launcher.lacks(b.snapshot())})
 	after.State.Error, after.State.ExitCode, after.State.Pid = firstLine(cause), code, 0
 	m.down.sandboxDown(ctx, b, after, do.KeepAddresses)
 	b.set(after)

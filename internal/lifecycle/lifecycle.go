@@ -53,7 +53,7 @@ const (
 	StartAsked   What = iota // by the user
 	RestartDue               // the pause before an automatic restart is over
 	Launched                 // the process runs
-	LaunchFailed             // there is none
+	LaunchFailed             // there is none: Gone
 	Ended                    // the process: Code, Unseen
 	StopAsked                // there is a process or not: Process; by the user or not: Unasked
 	Found                    // by a daemon that starts: Task
@@ -67,6 +67,7 @@ type Event struct {
 	Unseen  bool            // of an end: with the machine or the runtime
 	Process bool            // of a stop: there is one
 	Unasked bool            // of a stop: by the daemon
+	Gone    bool            // of a start that failed: somebody has removed what it needs
 	Task    model.TaskState // that the runtime has; a live one that never ran is TaskCreated
 	// Ending says that the daemon lets go of its containers or stops them: none is
 	// started again.
@@ -118,7 +119,7 @@ func Next(c Container, e Event) (Container, Action) {
 		c.Running, c.Paused, c.Restarting, c.Started, c.Failed, c.Retries = true, false, false, true, false, 0
 		return c, Action{Do: Watch}
 	case LaunchFailed:
-		return c.launchFailed()
+		return c.launchFailed(e)
 	case Ended:
 		return c.ended(e)
 	case StopAsked:
@@ -143,8 +144,9 @@ func (c Container) startAsked() (Container, Action) {
 	return c, Action{Do: Launch}
 }
 
-func (c Container) launchFailed() (Container, Action) {
-	again := c.wantsRetry()
+func (c Container) launchFailed(e Event) (Container, Action) {
+	// What was removed does not come back by itself; who brings it back can start the container.
+	again := c.wantsRetry() && !e.Gone
 	c.Running, c.Restarting, c.Failed = again, again, true
 	if again {
 		c.Retries++

@@ -28,9 +28,9 @@ func containers(each func(Container)) {
 func events(each func(Event)) {
 	flags := []bool{false, true}
 	for _, what := range []What{StartAsked, RestartDue, Launched, LaunchFailed, Ended, StopAsked, Found, Restored} {
-		for i := range 1 << 5 {
+		for i := range 1 << 6 {
 			bit := func(n int) bool { return flags[i>>n&1] }
-			e := Event{What: what, Unseen: bit(0), Process: bit(1), Unasked: bit(2), Ending: bit(3), Returning: bit(4)}
+			e := Event{What: what, Unseen: bit(0), Process: bit(1), Unasked: bit(2), Ending: bit(3), Returning: bit(4), Gone: bit(5)}
 			for _, code := range []int{0, 1} {
 				e.Code = code
 				for _, task := range []model.TaskState{"", model.TaskNone, model.TaskCreated, model.TaskRunning, model.TaskPaused, model.TaskStopped, model.TaskUnknown} {
@@ -69,6 +69,8 @@ func wrong(c Container, e Event, after Container, do Action) string {
 		return "it waits for a restart that does not come"
 	case do.Restart && !restarts && !(e.What == Restored && c.Restarting):
 		return "started again without a policy"
+	case do.Restart && e.What == LaunchFailed && e.Gone:
+		return "it waits for what was removed"
 	case do.Restart && end && c.Stopped:
 		return "started again though the user stopped it"
 	case do.Restart && e.Ending && e.What == Ended:
@@ -124,6 +126,8 @@ func TestTransitions(t *testing.T) {
 			Container{Running: true, Restarting: true, Started: true, Failed: true, Retries: 1, Policy: always}, Action{Do: Down, KeepAddresses: true, Restart: true}},
 		{"the last retry failed", Container{Restarting: true, Restarts: 1, Retries: 1, Policy: Policy{OnFailure, 2}}, Event{What: LaunchFailed},
 			Container{Failed: true, Restarts: 1, Retries: 1, Policy: Policy{OnFailure, 2}}, Action{Do: Down}},
+		{"what a restart needs is gone", waits, Event{What: LaunchFailed, Gone: true}, Container{Started: true, Failed: true, Policy: always}, Action{Do: Down}},
+		{"what a start needs is gone", Container{Policy: always}, Event{What: LaunchFailed, Gone: true}, Container{Failed: true, Policy: always}, Action{Do: Down}},
 		{"a start of --rm failed", Container{AutoRemove: true}, Event{What: LaunchFailed}, Container{Failed: true, AutoRemove: true}, Action{Do: Down, Remove: true}},
 		{"an end", runs, Event{What: Ended}, Container{Started: true}, Action{Do: Down}},
 		{"an end of --rm", Container{Running: true, AutoRemove: true}, Event{What: Ended}, Container{Started: true, AutoRemove: true}, Action{Do: Down, Remove: true}},
