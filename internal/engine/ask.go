@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"reflect"
 	"slices"
 	"sync"
@@ -24,8 +25,9 @@ type Source interface {
 	// again about an owner, it may give the same answer.
 	Ask(ctx context.Context, q facts.Question) (facts.Fact, error)
 	// Return gives back what nobody needs, or needs any more. What was not given, or
-	// was returned before, is success.
-	Return(ctx context.Context, f facts.Fact) error
+	// was returned before, is success. kept is what stays known of the same owner, in
+	// the place of which f was said; nil if nothing does.
+	Return(ctx context.Context, f, kept facts.Fact) error
 	// Answers returns what was given and not returned, also to a daemon that was here
 	// before. It asks nobody outside.
 	Answers(ctx context.Context) ([]facts.Fact, error)
@@ -36,6 +38,9 @@ const (
 	askTimeout = 30 * time.Second
 	// maxQuestions bounds what one op may ask.
 	maxQuestions = 64
+	// returnPatience is how long a caller waits until what his op gave up is given back,
+	// so that he sees it done. Afterwards it goes on without him.
+	returnPatience = 5 * time.Second
 )
 
 // asker asks a source, about each owner for one op at a time.
@@ -51,6 +56,7 @@ type asker struct {
 	mu      sync.Mutex // guards what follows
 	closed  bool
 	busy    map[facts.Owner]*held
+	open    map[facts.Owner]facts.Question // without an answer that took effect, or did not
 }
 
 // held is an owner that somebody asks about, or whose answer is given back.
@@ -62,9 +68,11 @@ type held struct {
 // asking is what one op has asked so far.
 type asking struct {
 	*asker
-	owners  []facts.Owner
-	answers []facts.Fact
-	seen    []facts.Owner // about whom something was known by the time
+	owners    []facts.Owner // that are held
+	answers   []facts.Fact  // of an owner the last
+	questions []facts.Question
+	noted     []facts.Owner // of all questions
+	seen      []facts.Owner // about whom something was known by the time
 }
 
 // more asks for what an op misses, and tells whether to run it once more. Otherwise
@@ -74,19 +82,28 @@ func (a *asking) more(ctx context.Context, err error) (bool, error) {
 	if !errors.As(err, &missing) {
 		return false, err
 	}
-	owner := missing.Question.Owner()
-	if a.source == nil || slices.Contains(a.owners, owner) || len(a.owners) == maxQuestions {
+	q := missing.Question
+	owner := q.Owner()
+	a.noted = append(a.noted, owner)
+	if a.source == nil || len(a.questions) == maxQuestions || a.askedAlready(q) {
 		return false, &model.Error{Op: "engine.ask", Kind: model.Unavailable, Err: err}
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, a.timeout, fmt.Errorf("no answer within %s", a.timeout))
 	defer cancel()
-	waited, err := a.hold(ctx, owner)
-	if err == nil && !waited && a.learned(owner) {
-		return true, nil
+	err = nil
+	waited := false
+	if !slices.Contains(a.owners, owner) {
+		waited, err = a.hold(ctx, owner)
+		if err == nil && !waited && a.learned(q) {
+			return true, nil
+		}
+		if err == nil && !waited {
+			a.owners = append(a.owners, owner)
+		}
 	}
 	if err == nil && !waited { // otherwise it may be known by now
-		a.owners = append(a.owners, owner)
-		err = a.ask(ctx, missing.Question)
+		a.questions = append(a.questions, q)
+		err = a.ask(ctx, q)
 	}
 	if err != nil {
 		return false, &model.Error{Op: "engine.ask", Subject: string(owner), Kind: model.KindOf(err), Err: err}
@@ -94,12 +111,23 @@ func (a *asking) more(ctx context.Context, err error) (bool, error) {
 	return true, nil
 }
 
+// askedAlready tells whether the last question about the same owner was this one: its
+// answer did not help.
+func (a *asking) askedAlready(q facts.Question) bool {
+	for _, before := range slices.Backward(a.questions) {
+		if before.Owner() == q.Owner() {
+			return reflect.DeepEqual(before, q)
+		}
+	}
+	return false
+}
+
 // learned lets an owner go again about whom something is known: somebody else's answer
 // may have come after the op ran and before it was this one's turn to ask. An op that
 // misses it all the same does ask.
-func (a *asking) learned(owner facts.Owner) bool {
-	e, ok := a.known(owner).(facts.Endpoint)
-	if !ok || e.Empty() || slices.Contains(a.seen, owner) {
+func (a *asking) learned(q facts.Question) bool {
+	owner := q.Owner()
+	if q.Outward != nil || a.known(owner).Empty() || slices.Contains(a.seen, owner) {
 		return false
 	}
 	a.seen = append(a.seen, owner)
@@ -116,10 +144,11 @@ func (a *asking) ask(ctx context.Context, q facts.Question) error {
 	case err != nil:
 		return err
 	}
-	a.spare(q.Owner(), answer)
 	if answer.Owner() != q.Owner() {
+		a.spare(q.Owner(), answer)
 		return fmt.Errorf("asked about %s, the answer is about %s", q.Owner(), answer.Owner())
 	}
+	a.answers = slices.DeleteFunc(a.answers, func(f facts.Fact) bool { return f.Owner() == answer.Owner() })
 	a.answers = append(a.answers, answer)
 	return nil
 }
@@ -131,10 +160,79 @@ func (a *asker) spare(owner facts.Owner, f facts.Fact) {
 	a.busy[owner].spare = append(a.busy[owner].spare, f)
 }
 
-// end lets go of the owners once the op has taken effect, or has not.
-func (a *asking) end() {
+// end lets go of the owners once the op has taken effect, or has not. What it asked for
+// in vain is given back, for which the caller waits a little.
+func (a *asking) end(ctx context.Context) {
+	a.closeQuestions(a.noted)
+	for _, answer := range a.answers {
+		a.spare(answer.Owner(), answer)
+	}
+	var over []chan struct{}
 	for _, owner := range a.owners {
+		over = append(over, a.overOf(owner))
 		a.let(owner)
+	}
+	await(ctx, over)
+}
+
+// note has other ops know what is asked for.
+func (a *asker) note(q facts.Question) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.open[q.Owner()] = q
+}
+
+func (a *asker) closeQuestions(owners []facts.Owner) {
+	if len(owners) == 0 {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, owner := range owners {
+		delete(a.open, owner)
+	}
+}
+
+// openQuestions returns what is asked for by all ops.
+func (a *asker) openQuestions() []facts.Question {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Collect(maps.Values(a.open))
+}
+
+// overOf returns what is closed when an owner is nobody's any more; nil if he is
+// nobody's.
+func (a *asker) overOf(owner facts.Owner) chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if h, busy := a.busy[owner]; busy {
+		return h.over
+	}
+	return nil
+}
+
+// returned waits until what an op gave up is given back.
+func (a *asker) returned(ctx context.Context, gone []facts.Owner) {
+	var over []chan struct{}
+	for _, owner := range gone {
+		over = append(over, a.overOf(owner))
+	}
+	await(ctx, over)
+}
+
+// await waits for all that are not nil, for returnPatience in all.
+func await(ctx context.Context, all []chan struct{}) {
+	ctx, cancel := context.WithTimeout(ctx, returnPatience)
+	defer cancel()
+	for _, over := range all {
+		if over == nil {
+			continue
+		}
+		select {
+		case <-over:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -239,7 +337,11 @@ func (a *asker) answered(ctx context.Context, s *state.Snapshot) (known, spare [
 func (a *asker) giveBack(f facts.Fact) {
 	ctx, cancel := a.bounded()
 	defer cancel()
-	if err := a.source.Return(ctx, f); err != nil {
+	kept := a.known(f.Owner())
+	if kept.Empty() {
+		kept = nil
+	}
+	if err := a.source.Return(ctx, f, kept); err != nil {
 		a.log.Warn("what nobody needs is not given back", "op", "engine.ask", "owner", f.Owner(), "err", err)
 	}
 }

@@ -55,7 +55,7 @@ func (s *fakeSource) Ask(ctx context.Context, q facts.Question) (facts.Fact, err
 	return f, nil
 }
 
-func (s *fakeSource) Return(_ context.Context, f facts.Fact) error {
+func (s *fakeSource) Return(_ context.Context, f, _ facts.Fact) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	about := f.(facts.Endpoint)

@@ -111,7 +111,8 @@ type Engine struct {
 type request struct {
 	ctx    context.Context
 	op     ops.Op
-	known  []facts.Fact // that the op asked for
+	known  []facts.Fact  // that the op asked for
+	gone   []facts.Owner // of whom nothing is known any more since it ran
 	task   func(context.Context) error
 	answer chan answer
 }
@@ -129,7 +130,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	e := &Engine{options: o, queue: make(chan *request, queueLength), stop: stop, done: make(chan struct{})}
 	e.repairs = repairs{watcher: o.Watcher, plan: e.Plan, log: o.Logger, tell: o.Repaired}
 	e.ports = reserver{o.PortReserver, o.Logger}
-	e.asker = asker{source: o.Source, timeout: askTimeout, log: o.Logger, busy: map[facts.Owner]*held{},
+	e.asker = asker{source: o.Source, timeout: askTimeout, log: o.Logger, busy: map[facts.Owner]*held{}, open: map[facts.Owner]facts.Question{},
 		known:   func(owner facts.Owner) facts.Fact { return e.now.Load().facts.Of(owner) },
 		bounded: func() (context.Context, context.CancelFunc) { return context.WithTimeout(run, askTimeout) },
 	}
@@ -174,13 +175,16 @@ func (e *Engine) begin(ctx context.Context) error {
 
 // Do runs an op and returns the snapshot in which it took effect, once kernel
 // and names follow. If ctx ends while the op waits in the queue, or for an answer
-// that it asked for, it is not run; once it runs it is finished.
+// that it asked for, it is not run; once it runs it is finished. What it gave up is
+// given back by then, unless that takes too long.
 func (e *Engine) Do(ctx context.Context, op ops.Op) (*state.Snapshot, error) {
 	asking := asking{asker: &e.asker}
-	defer asking.end()
+	defer func() { asking.end(ctx) }()
 	for {
-		s, err := e.submit(&request{ctx: ctx, op: op, known: asking.answers, answer: make(chan answer, 1)})
+		r := &request{ctx: ctx, op: op, known: asking.answers, answer: make(chan answer, 1)}
+		s, err := e.submit(r)
 		if err == nil {
+			e.asker.returned(ctx, r.gone)
 			return s, nil
 		}
 		if again, err := asking.more(ctx, err); !again {

@@ -55,31 +55,42 @@ func learn(s *state.Snapshot, known facts.Set, learned []facts.Fact) (facts.Set,
 	return known, slices.Compact(owners)
 }
 
-// forget returns the facts without those of endpoints that are gone or down, and
-// those apart.
+// forget returns the facts without those of endpoints that are gone or down and of
+// networks that are gone, and those apart.
 func forget(known facts.Set, changes []state.Change) (rest facts.Set, gone []facts.Fact) {
 	for _, c := range changes {
-		if c.Kind != state.KindEndpoint {
-			continue
+		var old facts.Fact
+		switch c.Kind {
+		case state.KindEndpoint:
+			if now, there := c.New.(model.Endpoint); !there || !now.Up {
+				old = known.Endpoint(model.EndpointID(c.ID))
+				known = known.With(facts.Endpoint{ID: model.EndpointID(c.ID)})
+			}
+		case state.KindNetwork:
+			if c.New == nil {
+				old = known.Network(model.NetworkID(c.ID))
+				known = known.With(facts.Network{ID: model.NetworkID(c.ID)})
+			}
 		}
-		old := known.Endpoint(model.EndpointID(c.ID))
-		if now, there := c.New.(model.Endpoint); (!there || !now.Up) && !old.Empty() {
-			known = known.With(facts.Endpoint{ID: old.ID})
+		if old != nil && !old.Empty() {
 			gone = append(gone, old)
 		}
 	}
 	return known, gone
 }
 
-// needed tells whether anybody's rows can follow from a fact: the endpoint that it is
-// about is up. To forget is always possible.
+// needed tells whether a fact is of any use: the endpoint that it is about is up, or the
+// network is there. To forget is always possible.
 func needed(s *state.Snapshot, f facts.Fact) bool {
-	about, ok := f.(facts.Endpoint)
-	if !ok || about.Empty() {
-		return true
+	switch about := f.(type) {
+	case facts.Endpoint:
+		e, there := s.Endpoint(about.ID)
+		return about.Empty() || there && e.Up
+	case facts.Network:
+		_, there := s.Network(about.ID)
+		return about.Empty() || there
 	}
-	e, there := s.Endpoint(about.ID)
-	return there && e.Up
+	return true
 }
 
 // union returns a and what of b is not in it.

@@ -18,6 +18,7 @@ import (
 type outcome struct {
 	next    *state.Snapshot
 	facts   facts.Set
+	gone    []facts.Fact // of endpoints and networks that are gone or down
 	changes []state.Change
 	learned []desired.Owner              // who depends on what the ops asked for
 	ran     []*request                   // those whose op succeeded
@@ -77,13 +78,18 @@ func (e *Engine) run(batch []*request, tried tries) outcome {
 	out := outcome{next: e.Snapshot().At(e.stored), facts: e.now.Load().facts, owners: map[*request][]desired.Owner{}}
 	touched := map[desired.Owner]bool{}
 	for _, r := range batch {
-		tx := ops.Begin(out.next, tried.known(out.facts.With(r.known...)), e.options.Networks.Drivers)
+		tx := e.transaction(out, tried, r)
 		if err := protect(func() error { return r.op(tx) }); err != nil {
+			var missing *facts.Missing
+			if errors.As(err, &missing) {
+				e.asker.note(missing.Question)
+			}
 			r.answer <- answer{nil, err}
 			continue
 		}
 		next, changes := tx.Commit()
 		known, learned := learn(next, out.facts, r.known)
+		known, gone := forget(known, changes)
 		owners := union(plan.Owners(changes, e.options.Networks.Drivers), learned)
 		again := slices.ContainsFunc(owners, func(o desired.Owner) bool { return touched[o] })
 		for _, o := range owners {
@@ -96,8 +102,19 @@ func (e *Engine) run(batch []*request, tried tries) outcome {
 		out.ran, out.owners[r] = append(out.ran, r), owners
 		out.next, out.changes = next, state.Merge(out.changes, changes)
 		out.facts, out.learned = known, append(out.learned, learned...)
+		out.gone, r.gone = append(out.gone, gone...), nil
+		for _, f := range gone {
+			r.gone = append(r.gone, f.Owner())
+		}
 	}
 	return out
+}
+
+// transaction starts the transaction of an op, on what those before it have left.
+func (e *Engine) transaction(out outcome, tried tries, r *request) ops.Tx {
+	known := tried.known(out.facts.With(r.known...))
+	known.Asked = e.asker.openQuestions()
+	return ops.Begin(out.next, known, e.options.Networks.Drivers)
 }
 
 // protect turns a panic of an op into an error, so that one bad request does
@@ -119,12 +136,10 @@ type refusal []desired.Owner
 // store and kernel are as before.
 func (e *Engine) commit(ctx context.Context, out outcome) (refusal, error) {
 	next := *e.now.Load()
-	var gone []facts.Fact
-	next.snapshot = out.next
-	next.facts, gone = forget(out.facts, out.changes)
+	next.snapshot, next.facts = out.next, out.facts
 	refused, err := e.realise(ctx, next, union(plan.Owners(out.changes, e.options.Networks.Drivers), out.learned), out.changes)
 	if err == nil {
-		e.asker.forget(gone)
+		e.asker.forget(out.gone)
 	}
 	return refused, err
 }

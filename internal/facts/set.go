@@ -10,19 +10,24 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// Owner says whom a fact is about: "host", or "endpoint/<id>". What a plan makes of
+// Owner says whom a fact is about: "host", "network/<id>" or "endpoint/<id>". What a plan makes of
 // it belongs to the owners of rows (desired.Owner) that plan.OwnersOf names.
 type Owner string
 
 // HostOwner is the machine itself.
 const HostOwner Owner = "host"
 
-const endpointPrefix = "endpoint/"
+const (
+	networkPrefix  = "network/"
+	endpointPrefix = "endpoint/"
+)
 
-// Fact is one thing that was learned: a Host or an Endpoint. It stands for all that
-// is known of its owner; the next one takes its place.
+// Fact is one thing that was learned: a Host, a Network or an Endpoint. It stands for all
+// that is known of its owner; the next one takes its place.
 type Fact interface {
 	Owner() Owner
+	// Empty tells whether nothing is known. To learn that is to forget.
+	Empty() bool
 	in(Set) Set
 }
 
@@ -30,7 +35,12 @@ type Fact interface {
 // which shares what is the same. The zero value knows nothing.
 type Set struct {
 	Host      Host
+	networks  *iradix.Tree[Network]
 	endpoints *iradix.Tree[Endpoint]
+
+	// Asked are questions of other ops that have no answer yet. What those would have is
+	// not free.
+	Asked []Question
 
 	// Taken are host ports that could not be had a moment ago. They are known only
 	// to an op that runs again for that reason.
@@ -53,7 +63,20 @@ func (s Set) Of(owner Owner) Fact {
 	if id, ok := strings.CutPrefix(string(owner), endpointPrefix); ok {
 		return s.Endpoint(model.EndpointID(id))
 	}
+	if id, ok := strings.CutPrefix(string(owner), networkPrefix); ok {
+		return s.Network(model.NetworkID(id))
+	}
 	return s.Host
+}
+
+// Network returns what is known of a network, which may be nothing.
+func (s Set) Network(id model.NetworkID) Network {
+	if s.networks != nil {
+		if n, ok := s.networks.Get([]byte(id)); ok {
+			return n
+		}
+	}
+	return Network{ID: id}
 }
 
 // Endpoint returns what is known of an endpoint, which may be nothing.
@@ -83,28 +106,58 @@ type Endpoint struct {
 	// subnet; Gateway4 and Gateway6 the routers there. Invalid ones were not given.
 	Addr4, Addr6       netip.Prefix
 	Gateway4, Gateway6 netip.Addr
+	// MAC is the hardware address that it was given; empty if none was.
+	MAC string
+	// Joined is set if a driver outside has put it on its network.
+	Joined *Joined
+}
+
+// Address returns the address of family f that it was given, with the length of its
+// subnet; invalid if none was.
+func (e Endpoint) Address(f model.Family) netip.Prefix {
+	if f == model.IPv4 {
+		return e.Addr4
+	}
+	return e.Addr6
+}
+
+// Gateway returns the router of family f; invalid if none was named.
+func (e Endpoint) Gateway(f model.Family) netip.Addr {
+	if f == model.IPv4 {
+		return e.Gateway4
+	}
+	return e.Gateway6
 }
 
 // Owner implements Fact.
 func (e Endpoint) Owner() Owner { return Owner(endpointPrefix + string(e.ID)) }
 
-// Empty tells whether nothing is known. To learn that is to forget.
+// Empty implements Fact.
 func (e Endpoint) Empty() bool { return e == Endpoint{ID: e.ID} }
 
 func (e Endpoint) in(s Set) Set {
-	if s.endpoints == nil {
-		s.endpoints = iradix.New[Endpoint]()
-	}
-	if e.Empty() {
-		s.endpoints, _, _ = s.endpoints.Delete([]byte(e.ID))
-	} else {
-		s.endpoints, _, _ = s.endpoints.Insert([]byte(e.ID), e)
-	}
+	s.endpoints = put(s.endpoints, string(e.ID), e)
 	return s
+}
+
+// put returns a tree in which a fact takes the place of what was known of its owner.
+func put[T Fact](t *iradix.Tree[T], id string, f T) *iradix.Tree[T] {
+	if t == nil {
+		t = iradix.New[T]()
+	}
+	if f.Empty() {
+		t, _, _ = t.Delete([]byte(id))
+	} else {
+		t, _, _ = t.Insert([]byte(id), f)
+	}
+	return t
 }
 
 // Owner implements Fact.
 func (h Host) Owner() Owner { return HostOwner }
+
+// Empty implements Fact. Something is known of the host always.
+func (h Host) Empty() bool { return false }
 
 func (h Host) in(s Set) Set {
 	s.Host = h
