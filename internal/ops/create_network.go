@@ -101,6 +101,9 @@ func (m NetworkMaker) put(tx Tx, n model.Network) error {
 		if n, err = m.allocate(tx, n, d); err != nil {
 			return err
 		}
+		if n, err = seatHost(tx, n, d); err != nil {
+			return err
+		}
 	} else {
 		n.IPAM.Pools = nil
 	}

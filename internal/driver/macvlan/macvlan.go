@@ -2,8 +2,8 @@
 // interface (ip-link(8)) on an interface of the host, its parent, and so a machine of
 // its own on the parent's network.
 //
-//	host:  eth0 ═══ LAN        parent and children do not hear one another
-//	        ╠═ eth0  :container
+//	host:  eth0 ═══ LAN        parent and children do not hear one another,
+//	        ╠═ eth0  :container    see OptionHost
 //	        ╚═ eth0  :container
 //
 // It writes rows and performs no effect.
@@ -107,13 +107,6 @@ func (d Driver) Validate(n model.Network, others iter.Seq[model.Network]) error 
 // Plan implements driver.Driver. A parent that is there, or is a VLAN, is not the
 // network's alone: see driver.PlanParent.
 func (d Driver) Plan(v driver.View) ([]desired.Row, error) {
-	parent := d.Parent(v.Network)
-	if v.Endpoint == nil {
-		if v.Network.Options[driver.OptionParent] != "" {
-			return nil, nil
-		}
-		return driver.PlanDummy(parent), nil
-	}
 	m, err := mode(v.Network)
 	if err != nil {
 		return nil, err
@@ -122,5 +115,25 @@ func (d Driver) Plan(v driver.View) ([]desired.Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	return driver.OnLAN(v, desired.LinkMacvlan, desired.Parent{Name: parent, Mode: m}, mtu)
+	parent := desired.Parent{Name: d.Parent(v.Network), Mode: m}
+	if v.Endpoint == nil {
+		return planNetwork(v.Network, parent, mtu), nil
+	}
+	rows, err := driver.OnLAN(v, desired.LinkMacvlan, parent, mtu)
+	if err != nil || !onHost(v.Network) {
+		return rows, err
+	}
+	return append(rows, planHostRoutes(v.Network, *v.Endpoint)...), nil
+}
+
+// planNetwork returns the rows of the network itself.
+func planNetwork(n model.Network, parent desired.Parent, mtu int) []desired.Row {
+	var rows []desired.Row
+	if n.Options[driver.OptionParent] == "" {
+		rows = driver.PlanDummy(parent.Name)
+	}
+	if onHost(n) {
+		rows = append(rows, planHost(n, parent, mtu)...)
+	}
+	return rows
 }
