@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -9,9 +10,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/net/http/httpproxy"
 
 	"github.com/linkspan/linkspan/internal/config"
 	"github.com/linkspan/linkspan/internal/containers"
@@ -26,6 +30,7 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/iptables"
 	"github.com/linkspan/linkspan/internal/networks"
 	"github.com/linkspan/linkspan/internal/runtime"
+	"github.com/linkspan/linkspan/internal/runtime/registry"
 	"github.com/linkspan/linkspan/internal/store/bolt"
 )
 
@@ -53,9 +58,11 @@ type daemon struct {
 	events   events.Bus
 	networks *networks.Manager
 	// zones is nil where no rules are wanted.
-	zones   *firewalld.Firewalld
-	images  *images.Manager
-	manager *containers.Manager
+	zones *firewalld.Firewalld
+	// registries is the way to registries of images.
+	registries *registry.Registries
+	images     *images.Manager
+	manager    *containers.Manager
 	// otherFirewall removes what the firewall backend that is not used has left.
 	otherFirewall func(context.Context) error
 	// variant is the iptables that the firewall backend of that name uses; empty with another.
@@ -205,9 +212,12 @@ func uniqueLocal(id string) netip.Prefix {
 }
 
 func (d *daemon) openRuntime(ctx context.Context) (err error) {
+	d.registries = registry.New(registry.Options{Settings: d.registrySettings, Proxy: proxies(d.config),
+		UserAgent: "linkspan/" + version + " os/linux arch/" + goruntime.GOARCH, Logger: d.log})
 	d.runtime, err = runtime.Open(ctx, runtime.Options{
-		Instance: d.store.Instance()[:instanceLen],
-		Address:  d.config.Containerd, DataRoot: d.config.DataRoot, ExecRoot: d.config.ExecRoot, Logger: d.log,
+		Registries: d.registries,
+		Instance:   d.store.Instance()[:instanceLen],
+		Address:    d.config.Containerd, DataRoot: d.config.DataRoot, ExecRoot: d.config.ExecRoot, Logger: d.log,
 		InitPath: d.config.InitPath,
 	})
 	if err != nil {
@@ -237,12 +247,25 @@ func (d *daemon) openManager(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d.images = images.New(images.Options{Store: r.Images, Containers: d.manager, Events: &d.events, Logger: d.log})
+	d.images = images.New(images.Options{Store: r.Images, Mover: r.Images, Registries: d.registries, Containers: d.manager, Events: &d.events, Logger: d.log})
 	d.later(d.closeManager)
 	if err := d.manager.Restore(ctx); err != nil {
 		return fmt.Errorf("take up the containers: %w", err)
 	}
 	return nil
+}
+
+// registrySettings are the settings of now that concern registries.
+func (d *daemon) registrySettings() registry.Settings {
+	s := d.settings.Load()
+	return registry.Settings{Insecure: s.InsecureRegistries, Mirrors: s.RegistryMirrors, Downloads: s.MaxDownloads, Uploads: s.MaxUploads, Attempts: s.DownloadAttempts}
+}
+
+// proxies are those of the configuration and, where it says nothing, of the environment.
+func proxies(c config.Config) httpproxy.Config {
+	p := *httpproxy.FromEnvironment()
+	p.HTTPProxy, p.HTTPSProxy, p.NoProxy = cmp.Or(c.HTTPProxy, p.HTTPProxy), cmp.Or(c.HTTPSProxy, p.HTTPSProxy), cmp.Or(c.NoProxy, p.NoProxy)
+	return p
 }
 
 func (d *daemon) closeManager(ctx context.Context) error {

@@ -76,6 +76,10 @@ type Config struct {
 	Init     bool   // an init is process 1 of containers that do not say otherwise
 	InitPath string // of the init; empty: docker-init, tini-static or tini in $PATH
 
+	// HTTPProxy, HTTPSProxy and NoProxy say by way of whom registries are reached; empty: what
+	// the environment says.
+	HTTPProxy, HTTPSProxy, NoProxy string
+
 	LogDriver  string
 	LogOptions map[string]string
 	ShmSize    int64 // bytes, of containers' /dev/shm; 0: as big as it always is
@@ -178,6 +182,9 @@ func (c *Config) define(flags *pflag.FlagSet) (file *string) {
 
 	flags.BoolVar(&c.Init, "init", false, "run an init in containers that forwards signals and reaps processes")
 	flags.StringVar(&c.InitPath, "init-path", "", "path of that init; without it docker-init, tini-static or tini in $PATH")
+	flags.StringVar(&c.HTTPProxy, "http-proxy", "", "URL of the proxy to registries that speak HTTP; without it $HTTP_PROXY")
+	flags.StringVar(&c.HTTPSProxy, "https-proxy", "", "URL of the proxy to registries that speak HTTPS; without it $HTTPS_PROXY")
+	flags.StringVar(&c.NoProxy, "no-proxy", "", "hosts and subnets that are reached without a proxy; without it $NO_PROXY")
 	flags.StringVar(&c.LogDriver, "log-driver", "json-file", "json-file or none")
 	flags.Var(optionsValue{c.LogOptions}, "log-opt", "key=value option of the log driver; may be repeated")
 	flags.Var(sizeValue{&c.ShmSize}, "default-shm-size", "size of containers' /dev/shm: 64M")

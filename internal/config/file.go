@@ -64,6 +64,9 @@ func applyFile(flags *pflag.FlagSet, raw []byte) error {
 	if err := json.Unmarshal(raw, &settings); err != nil {
 		return fmt.Errorf("invalid JSON: %w", err)
 	}
+	if err := flatten(settings, "proxies", "http-proxy", "https-proxy", "no-proxy"); err != nil {
+		return err
+	}
 	var unknown, twice []string
 	for _, key := range slices.Sorted(maps.Keys(settings)) {
 		name := key
@@ -93,6 +96,26 @@ func applyFile(flags *pflag.FlagSet, raw []byte) error {
 	}
 	if len(twice) > 0 {
 		return fmt.Errorf("the following directives are specified both as a flag and in the configuration file: %s", strings.Join(twice, ", "))
+	}
+	return nil
+}
+
+// flatten puts the members of an object, of which these are known, in place of the object.
+func flatten(settings map[string]json.RawMessage, key string, members ...string) error {
+	raw, ok := settings[key]
+	if !ok {
+		return nil
+	}
+	delete(settings, key)
+	var inner map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &inner); err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(inner)) {
+		if !slices.Contains(members, name) {
+			return fmt.Errorf("the following directives don't match any configuration option: %s", name)
+		}
+		settings[name] = inner[name]
 	}
 	return nil
 }

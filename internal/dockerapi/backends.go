@@ -6,6 +6,7 @@ import (
 	"github.com/linkspan/linkspan/internal/dockerapi/exec"
 	"github.com/linkspan/linkspan/internal/dockerapi/images"
 	"github.com/linkspan/linkspan/internal/dockerapi/networks"
+	"github.com/linkspan/linkspan/internal/dockerapi/registries"
 	"github.com/linkspan/linkspan/internal/dockerapi/system"
 	"github.com/linkspan/linkspan/internal/events"
 	imagehub "github.com/linkspan/linkspan/internal/images"
@@ -22,6 +23,8 @@ type Backends struct {
 	Execs       exec.Execs
 	Images      images.Images
 	Transfer    images.Transfer
+	Mover       images.Mover
+	Registries  registries.Registries
 	Networks    networks.Networks
 	Memberships networks.Memberships
 	Usage       system.Containers
@@ -30,10 +33,10 @@ type Backends struct {
 	Drivers func() []string
 }
 
-// BackendsOf returns the backends that the hubs make up.
-func BackendsOf(m *containerhub.Manager, i *imagehub.Manager, n *networkhub.Manager, bus *events.Bus) Backends {
+// BackendsOf returns the backends that the hubs make up, and the way to registries.
+func BackendsOf(m *containerhub.Manager, i *imagehub.Manager, n *networkhub.Manager, bus *events.Bus, r registries.Registries) Backends {
 	return Backends{
-		Containers: m, Lifecycle: m, Control: m, Endpoints: n, Execs: m.Execs(), Images: i, Transfer: i,
+		Containers: m, Lifecycle: m, Control: m, Endpoints: n, Execs: m.Execs(), Images: i, Transfer: i, Mover: i, Registries: r,
 		Networks: n, Memberships: m, Usage: m, Events: bus, Drivers: n.Drivers,
 	}
 }

@@ -78,8 +78,9 @@ func TestDockerCommand(t *testing.T) {
 		{"system prune --force", 0, "Total reclaimed space"},
 		{"stop -t 0 web", 0, "web"},
 		{"rename web db", 0, ""},
-		{"pull nginx", 1, "pulling images is not supported yet"},
-		{"run gone", 125, "pulling images is not supported yet"},
+		{"pull gone", 1, "failed to resolve reference"},
+		{"pull -q here:1", 0, "docker.io/library/here:1"},
+		{"run gone", 125, "failed to resolve reference"},
 		{"swarm leave", 1, "This node is not part of a swarm"},
 		{"service ls", 1, "This node is not a swarm manager"},
 	} {

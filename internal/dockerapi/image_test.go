@@ -71,7 +71,7 @@ func TestImageRoutes(t *testing.T) {
 	if b.images.tag != "host:5000/a/b:1 as new/name:v2" {
 		t.Error(b.images.tag)
 	}
-	b.want(t, 501, `pushing images is not supported yet`, "POST", "/images/a/b/push")
+	b.want(t, 200, `does not exist locally with the tag: a/b`, "POST", "/images/a/b/push")
 	b.want(t, 200, `[{"Untagged":"host:5000/a/b:1"},{"Deleted":"sha256:1"}]`, "DELETE", "/images/host:5000/a/b:1")
 	b.want(t, 404, `No such image`, "DELETE", "/images/gone")
 	b.want(t, 400, `image name cannot be blank`, "DELETE", "/images/")
@@ -123,7 +123,6 @@ func TestLoadAndImport(t *testing.T) {
 	if got := send("/images/load", "junk"); got != `400 {"message":"archive/tar: invalid tar header"}`+"\n" {
 		t.Errorf("junk: %q", got)
 	}
-	b.want(t, 501, `pulling images is not supported yet: load one with \"docker load\" or \"docker import\"`, "POST", "/images/create?fromImage=nginx&tag=latest")
 	b.want(t, 501, `importing from a URL is not supported`, "POST", "/images/create?fromSrc=http://x/")
 	b.want(t, 400, `neither fromImage nor fromSrc`, "POST", "/images/create")
 }

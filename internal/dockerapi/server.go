@@ -14,6 +14,7 @@ import (
 	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 	"github.com/linkspan/linkspan/internal/dockerapi/images"
 	"github.com/linkspan/linkspan/internal/dockerapi/networks"
+	"github.com/linkspan/linkspan/internal/dockerapi/registries"
 	"github.com/linkspan/linkspan/internal/dockerapi/system"
 	"github.com/linkspan/linkspan/internal/dockerapi/volumes"
 	"github.com/linkspan/linkspan/internal/facts"
@@ -66,7 +67,8 @@ func (s *server) routes() []httpkit.Routes {
 			Containers: o.Containers, Lifecycle: o.Lifecycle, Control: o.Control, Images: o.Images, Endpoints: o.Endpoints,
 		}),
 		exec.Routes(o.Execs),
-		images.Routes(o.Images, o.Transfer, s.log),
+		images.Routes(o.Images, o.Transfer, o.Mover, s.log),
+		registries.Routes(o.Registries),
 		networks.Routes(o.Networks, o.Memberships),
 		volumes.Routes(),
 		unsupportedRoutes(),

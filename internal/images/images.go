@@ -37,6 +37,22 @@ type Store interface {
 	Save(ctx context.Context, refs []string, archive io.Writer) error
 }
 
+// Mover moves images between the store and registries. report is told how far it is, from one
+// goroutine at a time, and not after the method has returned.
+type Mover interface {
+	// Pull brings the image of a tag or digest; platform may be empty. Push sends one.
+	Pull(ctx context.Context, ref, platform string, auth model.RegistryAuth, report func(model.Progress)) (model.Pulled, error)
+	Push(ctx context.Context, ref, platform string, auth model.RegistryAuth, report func(model.Progress)) error
+	// DropAbandoned gives up what failed pulls have left for the next try.
+	DropAbandoned(ctx context.Context) error
+}
+
+// Registries knows what registries have. Errors are in Docker's words.
+type Registries interface {
+	// Tags returns the tags of a repository.
+	Tags(ctx context.Context, repository string, auth model.RegistryAuth) ([]string, error)
+}
+
 // Containers knows who uses images.
 type Containers interface {
 	// ImageUsers returns the containers made from an image, true for one that runs.
@@ -52,6 +68,8 @@ type Publisher interface {
 // Options are what a Manager is made of. All but Logger are needed.
 type Options struct {
 	Store      Store
+	Mover      Mover
+	Registries Registries
 	Containers Containers
 	Events     Publisher
 	Logger     *slog.Logger
@@ -60,6 +78,8 @@ type Options struct {
 // Manager knows all images. Its methods may be called from any goroutine.
 type Manager struct {
 	store      Store
+	mover      Mover
+	registries Registries
 	containers Containers
 	events     Publisher
 	log        *slog.Logger
@@ -67,7 +87,7 @@ type Manager struct {
 
 // New returns a manager of a store's images.
 func New(o Options) *Manager {
-	m := &Manager{store: o.Store, containers: o.Containers, events: o.Events, log: o.Logger}
+	m := &Manager{store: o.Store, mover: o.Mover, registries: o.Registries, containers: o.Containers, events: o.Events, log: o.Logger}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}

@@ -61,6 +61,30 @@ func (s *fakeStore) Save(_ context.Context, refs []string, archive io.Writer) er
 	return err
 }
 
+// fakeMover pulls anything but what is gone.
+type fakeMover struct{}
+
+func (fakeMover) Pull(_ context.Context, ref, _ string, _ model.RegistryAuth, report func(model.Progress)) (model.Pulled, error) {
+	if strings.HasPrefix(ref, "gone") {
+		return model.Pulled{}, model.Errorf(model.NotFound, "%s: not found", ref)
+	}
+	return model.Pulled{ID: "sha256:1", Name: ref, Repository: WithoutTag(ref)}, nil
+}
+
+func (fakeMover) Push(_ context.Context, ref, _ string, _ model.RegistryAuth, report func(model.Progress)) error {
+	report(model.Progress{Text: "sent " + ref})
+	return nil
+}
+
+func (fakeMover) DropAbandoned(context.Context) error { return nil }
+
+// fakeRegistries has three tags of everything.
+type fakeRegistries struct{}
+
+func (fakeRegistries) Tags(context.Context, string, model.RegistryAuth) ([]string, error) {
+	return []string{"1", "2", "latest"}, nil
+}
+
 // users are the containers of images.
 type users map[model.ImageID]map[model.ContainerID]bool
 
@@ -84,7 +108,7 @@ func (s *said) want(t *testing.T, what ...string) {
 func TestEventsOfImages(t *testing.T) {
 	heard := &said{}
 	store := &fakeStore{images: []model.Image{{ID: "sha256:1"}, {ID: "sha256:2"}}}
-	m := New(Options{Store: store, Containers: users{}, Events: heard})
+	m := New(Options{Store: store, Mover: fakeMover{}, Containers: users{}, Events: heard})
 	ctx := t.Context()
 	check := func(err error) {
 		t.Helper()
@@ -115,10 +139,40 @@ func TestPruneGoesOn(t *testing.T) {
 	store := &fakeStore{stuck: "sha256:2", images: []model.Image{
 		{ID: "sha256:1", Size: 1}, {ID: "sha256:2", Size: 2}, {ID: "sha256:3", Size: 4}, {ID: "sha256:4", Size: 8}, {ID: "sha256:5", Size: 16, Tags: []string{"named:1"}},
 	}}
-	m := New(Options{Store: store, Containers: users{"sha256:3": {"c1": false}}, Events: heard})
+	m := New(Options{Store: store, Mover: fakeMover{}, Containers: users{"sha256:3": {"c1": false}}, Events: heard})
 	done, reclaimed, err := m.Prune(t.Context(), query.Filters{})
 	if err != nil || reclaimed != 9 || fmt.Sprint(done) != "[{ sha256:1} { sha256:4}]" {
 		t.Errorf("%v, %d bytes, %v", done, reclaimed, err)
 	}
 	heard.want(t, "delete sha256:1 sha256:1", "delete sha256:4 sha256:4")
+}
+
+// TestAllTags are pulled and pushed of a name without a tag, and of one with a tag only that one.
+func TestAllTags(t *testing.T) {
+	heard, told := &said{}, []string{}
+	store := &fakeStore{images: []model.Image{{ID: "sha256:1", Tags: []string{"tools:1", "tools:2", "other:1"}}}}
+	m := New(Options{Store: store, Mover: fakeMover{}, Registries: fakeRegistries{}, Containers: users{}, Events: heard})
+	transfer := func(ref string) Transfer {
+		return Transfer{Ref: ref, Report: func(p model.Progress) { told = append(told, p.Text) }}
+	}
+	if err := m.Pull(t.Context(), transfer("tools")); err != nil {
+		t.Error(err)
+	}
+	heard.want(t, "pull tools:1 tools", "pull tools:2 tools", "pull tools:latest tools")
+	if err := m.Pull(t.Context(), transfer("gone")); err == nil || err.Error() != "error pulling docker.io/library/gone:1: gone:1: not found" || model.KindOf(err) != model.NotFound {
+		t.Errorf("%v", err)
+	}
+	if err := m.Push(t.Context(), transfer("tools")); err != nil {
+		t.Error(err)
+	}
+	heard.want(t, "push tools:1 tools", "push tools:2 tools")
+	if got := strings.Join(told, ", "); got != "The push refers to repository [docker.io/library/tools], sent tools:1, sent tools:2" {
+		t.Errorf("%s", got)
+	}
+	if err := m.Push(t.Context(), transfer("none")); err == nil || err.Error() != "An image does not exist locally with the tag: none" {
+		t.Errorf("%v", err)
+	}
+	if err := m.Pull(t.Context(), transfer("Tools")); model.KindOf(err) != model.Invalid {
+		t.Errorf("%v", err)
+	}
 }

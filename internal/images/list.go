@@ -59,7 +59,7 @@ func (m *Manager) filter(ctx context.Context, f query.Filters) (func(model.Image
 	}
 	return func(i model.Image) bool {
 		switch {
-		case wantsDangling && dangling != (len(i.Tags) == 0),
+		case wantsDangling && dangling != isDangling(i),
 			!after.IsZero() && !i.Created.After(after),
 			!before.IsZero() && !i.Created.Before(before),
 			!until.IsZero() && i.Created.After(until):
@@ -68,6 +68,9 @@ func (m *Manager) filter(ctx context.Context, f query.Filters) (func(model.Image
 		return matchReference(f, i) && f.MatchAllLabels(i.Config.Labels)
 	}, nil
 }
+
+// isDangling tells whether an image has no name, not even one by digest.
+func isDangling(i model.Image) bool { return len(i.Tags)+len(i.Digests) == 0 }
 
 // matchReference tells whether one of an image's names is asked for.
 func matchReference(f query.Filters, i model.Image) bool {

@@ -79,8 +79,8 @@ func inUse(ref string, i model.Image, users map[model.ContainerID]bool, force bo
 }
 
 // Prune removes the images that nobody uses and that meet all filters (dangling, label,
-// label!, until): those without a name, or with dangling=false all. It returns what it
-// did, and how many bytes that freed. Errors: Invalid for a filter.
+// label!, until): those without a name, or with dangling=false all; and what failed
+// pulls have left for the next try. It returns what it did, and how many bytes that freed. Errors: Invalid for a filter.
 func (m *Manager) Prune(ctx context.Context, f query.Filters) (done []Change, reclaimed uint64, err error) {
 	if err := f.Check("dangling", "label", "label!", "until"); err != nil {
 		return nil, 0, err
@@ -93,12 +93,15 @@ func (m *Manager) Prune(ctx context.Context, f query.Filters) (done []Change, re
 	if err != nil {
 		return nil, 0, err
 	}
+	if err := m.mover.DropAbandoned(ctx); err != nil {
+		m.log.Warn("what failed pulls left is not pruned", "op", "image.prune", "err", err)
+	}
 	all, err := m.store.List(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
 	for _, i := range all {
-		if (dangling || !given) && len(i.Tags) > 0 || m.Users(i.ID) > 0 ||
+		if (dangling || !given) && !isDangling(i) || m.Users(i.ID) > 0 ||
 			!until.IsZero() && i.Created.After(until) || !f.MatchAllLabels(i.Config.Labels) {
 			continue
 		}

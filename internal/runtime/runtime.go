@@ -12,6 +12,7 @@ import (
 	"github.com/linkspan/linkspan/internal/runtime/containerd"
 	"github.com/linkspan/linkspan/internal/runtime/imagestore"
 	"github.com/linkspan/linkspan/internal/runtime/ocispec"
+	"github.com/linkspan/linkspan/internal/runtime/registry"
 	"github.com/linkspan/linkspan/internal/runtime/snapshots"
 )
 
@@ -39,7 +40,9 @@ type Options struct {
 	// InitPath is a static init to serve `--init`; empty means one in $PATH, by the
 	// names of docker-init and tini.
 	InitPath string
-	Logger   *slog.Logger
+	// Registries is the way to registries; nil means one without settings.
+	Registries *registry.Registries
+	Logger     *slog.Logger
 
 	patience time.Duration // for tests: see containerd.Options
 }
@@ -70,6 +73,9 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Registries == nil {
+		o.Registries = registry.New(registry.Options{Logger: o.Logger})
+	}
 	fifos, shm := filepath.Join(o.ExecRoot, "io"), sharedMemory{filepath.Join(o.ExecRoot, "shm")}
 	for _, dir := range []string{o.DataRoot, fifos} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -96,7 +102,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
-	r.assemble(host, o.Instance)
+	r.assemble(host, o.Instance, o.Registries)
 	if err := r.sweepAtOpen(ctx); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
@@ -104,11 +110,11 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 }
 
 // assemble makes the parts that speak with containerd.
-func (r *Runtime) assemble(host ocispec.Host, instance string) {
+func (r *Runtime) assemble(host ocispec.Host, instance string, registries *registry.Registries) {
 	client, locks, limiter, specs := r.client, &taskLocks{}, &execLimiter{}, storedSpecs{r.client}
 	known := &processes{client: client, specs: specs, cgroup2: host.Cgroup2, life: r.life, log: r.log}
 	r.streams.client = client
-	r.Images, r.snapshots = imagestore.New(client, r.log), snapshots.New(client, r.log)
+	r.Images, r.snapshots = imagestore.New(client, registries, r.log), snapshots.New(client, r.log)
 	r.stale = &staleTasks{client: client, specs: specs, cgroup2: host.Cgroup2, locks: locks, life: r.life, log: r.log}
 	r.Tasks = &Tasks{client: client, processes: known, streams: r.streams, shm: r.shm, locks: locks, limiter: limiter,
 		stale: r.stale, log: r.log}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/linkspan/linkspan/internal/model"
@@ -105,6 +106,15 @@ func (r *Request) Size() (width, height uint, err error) {
 		*p.to = uint(n)
 	}
 	return width, height, nil
+}
+
+// CutVerb splits what follows a resource in a path, NAME/VERB, where names may have slashes.
+func CutVerb(rest string) (name, verb string) {
+	i := strings.LastIndexByte(rest, '/')
+	if i < 0 {
+		return "", rest
+	}
+	return rest[:i], rest[i+1:]
 }
 
 // Empty tells whether the request has no body.

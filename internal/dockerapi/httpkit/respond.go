@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/moby/moby/api/types/common"
+	"github.com/moby/moby/api/types/jsonstream"
 
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -33,6 +34,8 @@ func StatusOf(err error) int {
 		return http.StatusForbidden
 	case model.NotModified:
 		return http.StatusNotModified
+	case model.Unauthorized:
+		return http.StatusUnauthorized
 	case model.Unavailable:
 		return http.StatusServiceUnavailable
 	case model.NotImplemented:
@@ -127,6 +130,19 @@ func (s *Stream) Encoder() *json.Encoder {
 	encoder := json.NewEncoder(io.Writer(s))
 	encoder.SetEscapeHTML(false)
 	return encoder
+}
+
+// Fail ends a stream of JSON messages with an error: after the first message only in the form that
+// Docker's clients look for, before it as any other.
+func (s *Stream) Fail(err error) error {
+	if !s.Opened() {
+		return err
+	}
+	// The field "error" is read by clients of before the one with the details.
+	return s.Encoder().Encode(struct {
+		jsonstream.Message
+		Text string `json:"error"`
+	}{jsonstream.Message{Error: &jsonstream.Error{Message: err.Error()}}, err.Error()})
 }
 
 // Empty answers with a status and nothing else.

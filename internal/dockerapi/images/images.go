@@ -22,10 +22,6 @@ import (
 	"github.com/linkspan/linkspan/internal/query"
 )
 
-// noPull is said where Docker would go to a registry. The docker command shows it
-// when `docker run` names an image that is not there.
-const noPull = `pulling images is not supported yet: load one with "docker load" or "docker import"`
-
 // Images shows and removes images.
 type Images interface {
 	Lister
@@ -54,16 +50,16 @@ type Transfer interface {
 type api struct {
 	Images   Images
 	Transfer Transfer
+	Mover    Mover
 	log      *slog.Logger
 }
 
 // Routes returns the handlers of images.
-func Routes(i Images, t Transfer, log *slog.Logger) httpkit.Routes {
-	a := &api{i, t, log}
+func Routes(i Images, t Transfer, m Mover, log *slog.Logger) httpkit.Routes {
+	a := &api{i, t, m, log}
 	return httpkit.Routes{
 		"GET /images/json":    a.listImages,
 		"GET /images/get":     a.saveImages,
-		"GET /images/search":  httpkit.Unsupported("searching registries is not supported yet"),
 		"POST /images/load":   a.loadImages,
 		"POST /images/create": a.makeImage,
 		"POST /images/prune":  a.pruneImages,
@@ -76,7 +72,7 @@ func Routes(i Images, t Transfer, log *slog.Logger) httpkit.Routes {
 
 // getImage answers GET /images/NAME/VERB.
 func (a *api) getImage(w http.ResponseWriter, r *httpkit.Request) error {
-	name, verb := cutVerb(r.PathValue("rest"))
+	name, verb := httpkit.CutVerb(r.PathValue("rest"))
 	switch verb {
 	case "json":
 		return a.inspectImage(w, r, name)
@@ -90,22 +86,14 @@ func (a *api) getImage(w http.ResponseWriter, r *httpkit.Request) error {
 
 // changeImage answers POST /images/NAME/VERB.
 func (a *api) changeImage(w http.ResponseWriter, r *httpkit.Request) error {
-	name, verb := cutVerb(r.PathValue("rest"))
+	name, verb := httpkit.CutVerb(r.PathValue("rest"))
 	switch verb {
 	case "tag":
 		return a.tagImage(w, r, name)
 	case "push":
-		return model.Errorf(model.NotImplemented, "pushing images is not supported yet")
+		return a.pushImage(w, r, name)
 	}
 	return httpkit.ErrNoPage()
-}
-
-func cutVerb(rest string) (name, verb string) {
-	i := strings.LastIndexByte(rest, '/')
-	if i < 0 {
-		return "", rest
-	}
-	return rest[:i], rest[i+1:]
 }
 
 // Summary is an image in a list, with the field that 1.44 dropped.

@@ -37,11 +37,11 @@ func (a *api) loadImages(w http.ResponseWriter, r *httpkit.Request) error {
 	return out.Open() // an archive may be empty
 }
 
-// makeImage is `docker import` and would be `docker pull`.
+// makeImage is `docker import` and `docker pull`.
 func (a *api) makeImage(w http.ResponseWriter, r *httpkit.Request) error {
 	switch source := r.Query.Get("fromSrc"); {
 	case r.Query.Get("fromImage") != "":
-		return model.Errorf(model.NotImplemented, "%s", noPull)
+		return a.pullImage(w, r)
 	case source == "":
 		return model.Errorf(model.Invalid, "neither fromImage nor fromSrc says what the image is made of")
 	case source != "-":

@@ -118,7 +118,6 @@ func Routes(o Options) httpkit.Routes {
 		"GET /info":      a.getInfo,
 		"GET /events":    a.getEvents,
 		"GET /system/df": a.diskUsage,
-		"POST /auth":     httpkit.Unsupported("logging in to registries is not supported yet"),
 	}
 }
 

@@ -56,6 +56,7 @@ type Client struct {
 	Snapshotter string
 
 	child *child // nil with somebody else's containerd
+	held  held
 }
 
 // Open connects to containerd, starting or adopting a child if that is asked for, and

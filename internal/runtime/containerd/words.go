@@ -52,6 +52,10 @@ func SaysBadArchive(err error) bool {
 		says(err, "failed to extract layer") && !says(err, "no space left on device")
 }
 
+// SaysNoPlatform tells whether an image could not be fetched because its index has none for
+// the platform.
+func SaysNoPlatform(err error) bool { return says(err, "no match for platform in manifest") }
+
 // StartCode returns the exit code that a shell would have ended with instead of an error at
 // the start of a program: 127 if it is not there, 126 if it cannot be executed. ok is false
 // for other errors.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
-	"github.com/containerd/platforms"
+	"github.com/containerd/errdefs"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	digest "github.com/opencontainers/go-digest"
 	chains "github.com/opencontainers/image-spec/identity"
@@ -118,15 +118,18 @@ func (s *Store) fact(ctx context.Context, target ocispec.Descriptor) (Fact, erro
 	return fact, nil
 }
 
-// manifest reads the manifest for this machine or, where the image has none for
-// it, the one there is.
+// manifest returns the manifest for this machine or, where the image has none for it here, one
+// that there is.
 func (s *Store) manifest(ctx context.Context, target ocispec.Descriptor) (ocispec.Manifest, error) {
-	store := documents{s.client.ContentStore()}
-	manifest, err := images.Manifest(ctx, store, target, platforms.Default())
-	if containerd.IsNotFound(err) {
-		manifest, err = images.Manifest(ctx, store, target, platforms.All)
+	here, _, err := s.manifests(ctx, target)
+	if err != nil {
+		return ocispec.Manifest{}, err
 	}
-	return manifest, containerd.Faultf("image", target.Digest.String(), "read manifest", err)
+	if len(here) == 0 {
+		return ocispec.Manifest{}, containerd.Faultf("image", target.Digest.String(), "read manifest",
+			fmt.Errorf("no match for platform in manifest %v: %w", target.Digest, errdefs.ErrNotFound))
+	}
+	return here[0].content, nil
 }
 
 // unpackedSize adds up the layers' sizes in bytes.
@@ -200,10 +203,12 @@ func (e imageEntry) view() model.Image {
 			out.Digests = append(out.Digests, familiar(rec.Name))
 		default:
 			out.Tags = append(out.Tags, familiar(rec.Name))
+			out.Digests = append(out.Digests, withDigest(rec.Name, rec.Target.Digest))
 		}
 	}
 	slices.Sort(out.Tags)
 	slices.Sort(out.Digests)
+	out.Digests = slices.Compact(out.Digests)
 	return out
 }
 

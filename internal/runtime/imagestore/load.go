@@ -192,11 +192,12 @@ func (s *Store) unpack(ctx context.Context, rec images.Image) error {
 	if _, err := s.fact(ctx, rec.Target); err != nil {
 		return err
 	}
-	matcher := platforms.Default()
-	if _, err := images.Manifest(ctx, documents{s.client.ContentStore()}, rec.Target, matcher); containerd.IsNotFound(err) {
-		matcher = platforms.All
+	here, _, err := s.manifests(ctx, rec.Target)
+	if err != nil {
+		return err
 	}
-	err := client.NewImageWithPlatform(s.client.Client, rec, matcher).Unpack(ctx, s.client.Snapshotter)
+	rec.Target = here[0].desc // there is one, or there were no fact
+	err = client.NewImageWithPlatform(s.client.Client, rec, platforms.All).Unpack(ctx, s.client.Snapshotter)
 	if err == nil {
 		return nil
 	}

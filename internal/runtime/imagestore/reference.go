@@ -41,6 +41,12 @@ func familiar(name string) string {
 	return reference.FamiliarString(named)
 }
 
+// withDigest returns "repository@digest", for people, of a stored name that points to that.
+func withDigest(name string, target digest.Digest) string {
+	repo, _ := repository(name)
+	return familiar(repo + "@" + target.String())
+}
+
 // hasDigest tells whether a stored name is of the form name@digest.
 func hasDigest(name string) bool {
 	named, err := reference.ParseNormalizedNamed(name)

@@ -7,24 +7,28 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/images/archive"
 
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/runtime/containerd"
+	"github.com/linkspan/linkspan/internal/runtime/registry"
 )
 
 // Store keeps the images. Its methods may be called from any goroutine.
 type Store struct {
-	client *containerd.Client
-	log    *slog.Logger
-	facts  *factCache
+	client     *containerd.Client
+	registries *registry.Registries
+	log        *slog.Logger
+	facts      *factCache
+	pause      time.Duration // before the second attempt at a layer
 }
 
-// New returns the images of a containerd.
-func New(client *containerd.Client, log *slog.Logger) *Store {
-	return &Store{client: client, log: log, facts: newFactCache()}
+// New returns the images of a containerd, which come from and go to these registries.
+func New(client *containerd.Client, registries *registry.Registries, log *slog.Logger) *Store {
+	return &Store{client: client, registries: registries, log: log, facts: newFactCache(), pause: retryPause}
 }
 
 // List returns all stored images, the newest first.
