@@ -229,7 +229,7 @@ var oneDoor = map[string][]string{
 	"github.com/mdlayher/netlink":           {"internal/kernel"},
 	"github.com/google/nftables":            {"internal/kernel/nft", "internal/kernel/hostfilter", "internal/kernel/iptables"},
 	"github.com/containerd/containerd":      {"internal/runtime"},
-	"os/exec":                               {"internal/process", "internal/runtime", "internal/kernel/iptables", "internal/kernel/hostfilter", "internal/kernel/firewalltest", "internal/keeper", "internal/portsocket/porttest", "lab", "demo"},
+	"os/exec":                               {"internal/process", "internal/runtime", "internal/kernel/xtables", "internal/kernel/firewalltest", "internal/keeper", "internal/portsocket/porttest", "lab", "demo"},
 	"golang.org/x/sys/unix":                 {"internal/kernel", "internal/store", "internal/resolver", "internal/process", "internal/runtime", "internal/output", "internal/portsocket", "internal/hostports", "internal/userproxy", "lab"},
 	"go.etcd.io/bbolt":                      {"internal/store"},
 	"github.com/godbus/dbus":                {"internal/firewalld"},

@@ -27,7 +27,7 @@ import (
 	"github.com/linkspan/linkspan/internal/images"
 	"github.com/linkspan/linkspan/internal/keeper"
 	"github.com/linkspan/linkspan/internal/kernel"
-	"github.com/linkspan/linkspan/internal/kernel/iptables"
+	"github.com/linkspan/linkspan/internal/kernel/xtables"
 	"github.com/linkspan/linkspan/internal/networks"
 	"github.com/linkspan/linkspan/internal/runtime"
 	"github.com/linkspan/linkspan/internal/runtime/registry"
@@ -66,7 +66,7 @@ type daemon struct {
 	// otherFirewall removes what the firewall backend that is not used has left.
 	otherFirewall func(context.Context) error
 	// variant is the iptables that the firewall backend of that name uses; empty with another.
-	variant iptables.Variant
+	variant xtables.Variant
 	repairs repairs
 	// notifier is for the service manager that started the daemon.
 	notifier notifier

@@ -15,6 +15,7 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/hostfilter"
 	"github.com/linkspan/linkspan/internal/kernel/iptables"
 	"github.com/linkspan/linkspan/internal/kernel/nft"
+	"github.com/linkspan/linkspan/internal/kernel/xtables"
 )
 
 // openFirewall returns what writes the firewall's rules; something that writes none
@@ -59,7 +60,7 @@ func (d *daemon) openIPTables(ctx context.Context, s firewall.Settings, tables *
 		d.log.Warn("this kernel has no nf_tables: there is no port security, and containers of networks with icc=false reach one another", "op", "firewall.open", "err", err)
 	}
 	rules, err := iptables.New(ctx, o)
-	if errors.Is(err, iptables.ErrNoCommand) {
+	if errors.Is(err, xtables.ErrNoCommand) {
 		return nil, fmt.Errorf("firewall-backend is set to iptables: %w: install the package iptables, or set firewall-backend to nftables", err)
 	}
 	if err != nil {
@@ -77,7 +78,7 @@ func (d *daemon) openIPTables(ctx context.Context, s firewall.Settings, tables *
 // and of iptables-legacy, which nf_tables does not show, where there are any.
 func (d *daemon) savedRules(ctx context.Context) (out explain.IPTables, err error) {
 	if out.Variant = d.variant; out.Variant == "" && iptables.HasLegacy() {
-		out.Variant = iptables.Legacy
+		out.Variant = xtables.Legacy
 	}
 	if out.Variant == "" {
 		return out, nil

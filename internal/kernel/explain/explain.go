@@ -24,9 +24,9 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/facts"
-	"github.com/linkspan/linkspan/internal/kernel/iptables"
 	"github.com/linkspan/linkspan/internal/kernel/iptables/ruleset"
 	"github.com/linkspan/linkspan/internal/kernel/nft/trace"
+	"github.com/linkspan/linkspan/internal/kernel/xtables"
 )
 
 // Options are where an Explainer looks.
@@ -39,7 +39,7 @@ type Options struct {
 
 // IPTables is rules as iptables-save and ip6tables-save print them.
 type IPTables struct {
-	Variant    iptables.Variant // of iptables-nft, they stand for the tables that it has in nf_tables
+	Variant    xtables.Variant // of iptables-nft, they stand for the tables that it has in nf_tables
 	IPv4, IPv6 ruleset.Ruleset
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/iptables/ruleset"
 	"github.com/linkspan/linkspan/internal/kernel/nft"
 	"github.com/linkspan/linkspan/internal/kernel/nft/trace"
+	"github.com/linkspan/linkspan/internal/kernel/xtables"
 )
 
 var backend = firewalltest.Backend{Open: func(t testing.TB, host *namespaces.Namespace) kernel.Firewall {
@@ -200,7 +201,7 @@ func TestExplainIPTables(t *testing.T) {
 					own.Policy, own.Rules = cmp.Or(c.Policy, own.Policy), append(c.Rules, own.Rules...)
 				}
 			}
-			saved := func(context.Context) (IPTables, error) { return IPTables{iptables.NFT, ipv4, ipv6}, nil }
+			saved := func(context.Context) (IPTables, error) { return IPTables{xtables.NFT, ipv4, ipv6}, nil }
 			p := facts.TracePacket{To: netip.MustParseAddrPort(q.to), Protocol: "tcp"}
 			if q.from != "" {
 				p.From = netip.MustParseAddr(q.from)

@@ -12,6 +12,7 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/iptables/ruleset"
 	iptrace "github.com/linkspan/linkspan/internal/kernel/iptables/trace"
 	"github.com/linkspan/linkspan/internal/kernel/nft/trace"
+	"github.com/linkspan/linkspan/internal/kernel/xtables"
 )
 
 // baseChain is a chain at a hook, in whatever language.
@@ -39,7 +40,7 @@ func (w *walk) tables(families ...byte) (out []*trace.Table) {
 	names := []string{"raw", "mangle", "nat", "filter", "security"}
 	for _, t := range w.rules.Tables {
 		isIP := t.Family == unix.NFPROTO_IPV4 || t.Family == unix.NFPROTO_IPV6
-		if slices.Contains(families, t.Family) && !(isIP && w.iptables.Variant == iptables.NFT && slices.Contains(names, t.Name)) {
+		if slices.Contains(families, t.Family) && !(isIP && w.iptables.Variant == xtables.NFT && slices.Contains(names, t.Name)) {
 			out = append(out, t)
 		}
 	}

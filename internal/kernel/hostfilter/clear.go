@@ -16,13 +16,13 @@ func (f *Firewall) Clear(ctx context.Context) (writes int, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, y := range f.families {
-		y.look(ctx)
+		lookErr := y.look(ctx)
 		n, nativeErr := y.native.clear(ctx)
 		m, legacyErr := 0, error(nil)
-		if y.tools.loaded(y.program) { // to ask would make the table
+		if y.legacy.loaded() { // to ask would make the table
 			m, legacyErr = y.legacy.clear(ctx)
 		}
-		writes, err = writes+n+m, errors.Join(err, nativeErr, legacyErr)
+		writes, err = writes+n+m, errors.Join(err, lookErr, nativeErr, legacyErr)
 	}
 	return writes, err
 }
@@ -57,11 +57,11 @@ func (n *native) clear(ctx context.Context) (int, error) {
 func (l *legacy) clear(ctx context.Context) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	program := l.program()
-	if program == "" {
+	tool := l.tool.Load()
+	if tool == nil {
 		return 0, nil
 	}
-	text, err := l.tools.run(ctx, "", program+"-save", "-t", filterTable)
+	text, err := tool.Save(ctx, "-t", filterTable)
 	if err != nil {
 		return 0, err
 	}
@@ -77,6 +77,6 @@ func (l *legacy) clear(ctx context.Context) (int, error) {
 		}
 	}
 	fmt.Fprintf(&lines, "-F %[1]s\n-X %[1]s\nCOMMIT\n", OwnChain)
-	_, err = l.tools.run(ctx, lines.String(), program+"-restore", "--noflush", "-w", "5")
+	err = tool.Restore(ctx, lines.String())
 	return strings.Count(lines.String(), "\n") - 2, err // without *filter and COMMIT
 }

@@ -2,51 +2,82 @@ package hostfilter
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/kernel/xtables"
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+const (
+	// commandTime bounds one command; iptables-restore itself waits 10 seconds for its
+	// lock.
+	commandTime = 15 * time.Second
+	// maxOutput bounds what is read of a command, in bytes.
+	maxOutput = 16 << 20
 )
 
 // family is one address family of the host's filter.
 type family struct {
-	program string // "iptables" or "ip6tables"
-	tools   *tools
-	native  *native
-	legacy  *legacy
-	said    string // why it could not be made so, as logged; empty if it could
+	model.Family
+	commands *xtables.Commands
+	native   *native
+	legacy   *legacy
+	said     string // why it could not be made so, as logged; empty if it could
 }
 
 func familiesOf(o Options) (out []*family) {
-	t := newTools(o)
+	c := xtables.New(xtables.Options{Folders: o.Path, Enter: o.Enter, Timeout: commandTime, MaxOutput: maxOutput})
 	if o.IPv4 {
-		out = append(out, newFamily("iptables", "ip", unix.NFPROTO_IPV4, t, o))
+		out = append(out, newFamily(model.IPv4, "ip", unix.NFPROTO_IPV4, c, o))
 	}
 	if o.IPv6 {
-		out = append(out, newFamily("ip6tables", "ip6", unix.NFPROTO_IPV6, t, o))
+		out = append(out, newFamily(model.IPv6, "ip6", unix.NFPROTO_IPV6, c, o))
 	}
 	return out
 }
 
-func newFamily(program, name string, number byte, t *tools, o Options) *family {
+func newFamily(f model.Family, name string, number byte, c *xtables.Commands, o Options) *family {
+	enter := o.Enter
+	if enter == nil {
+		enter = func(f func() error) error { return f() }
+	}
 	return &family{
-		program: program, tools: t,
+		Family: f, commands: c,
 		native: &native{name: name + " " + filterTable, family: number, netns: o.NetNS},
-		legacy: &legacy{name: program + "-legacy", family: number, tools: t},
+		legacy: &legacy{name: xtables.Program(f) + "-legacy", Family: f, enter: enter},
 	}
 }
 
 // look finds out which iptables this host has. That may change while we run.
-func (y *family) look(ctx context.Context) {
-	path, kind := y.tools.find(ctx, y.program)
-	y.native.wanted = kind == ofNFTables
-	command := ""
-	switch {
-	case kind == ofXTables:
-		command = path
-	case y.tools.loaded(y.program): // somebody filters there, whatever iptables is now
-		command = y.tools.lookPath(y.program + "-legacy")
+func (y *family) look(ctx context.Context) error {
+	variant, _ := y.commands.Variant(ctx, y.Family) // none is none
+	y.native.wanted = variant == xtables.NFT
+	var tool *xtables.Tool
+	var err error
+	// Somebody filters there, whatever iptables is now; its commands may be gone.
+	loaded := y.legacy.loaded()
+	if variant == xtables.Legacy || loaded {
+		tool, err = y.commands.Tool(ctx, y.Family, xtables.Legacy)
 	}
-	y.legacy.command.Store(&command)
+	y.legacy.tool.Store(tool)
+	if variant != xtables.Legacy && errors.Is(err, xtables.ErrNoCommand) {
+		return nil
+	}
+	return err
+}
+
+// loaded tells whether x_tables has a filter table in this namespace.
+func (l *legacy) loaded() (is bool) {
+	err := l.enter(func() error {
+		is = slices.Contains(xtables.LegacyTables(l.Family), filterTable)
+		return nil
+	})
+	return err == nil && is
 }
 
 // seen is what was found of ours in a filter table.

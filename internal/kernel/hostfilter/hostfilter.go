@@ -165,8 +165,7 @@ func (f *Firewall) Check(ctx context.Context, rows []desired.Row) (desired.Repor
 // compare looks which of the host's tables are in use, and at the chains in these.
 func (f *Firewall) compare(ctx context.Context, bridges []string, dry bool) (sum desired.Report) {
 	for _, y := range f.families {
-		y.look(ctx)
-		var failed []error
+		failed := []error{y.look(ctx)}
 		for _, s := range []side{y.native, y.legacy} {
 			report, err := s.ensure(ctx, bridges, dry)
 			sum.Drift, sum.Writes = append(sum.Drift, report.Drift...), sum.Writes+report.Writes

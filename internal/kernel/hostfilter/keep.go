@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/linkspan/linkspan/internal/kernel/xtables"
 )
 
 // KeepUserRules remembers the rules in DOCKER-USER, for when we are the reason that
@@ -15,11 +17,15 @@ func KeepUserRules(ctx context.Context, o Options) (restore func(context.Context
 	var kept []userRules
 	var failed []error
 	for _, y := range familiesOf(o) {
-		path, kind := y.tools.find(ctx, y.program)
-		if kind == absent {
+		tool, err := y.commands.Tool(ctx, y.Family, "")
+		if errors.Is(err, xtables.ErrNoCommand) {
 			continue
 		}
-		u := userRules{tools: y.tools, path: path}
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		u := userRules{tool: tool}
 		u.lines, err = u.read(ctx)
 		failed = append(failed, err)
 		if len(u.lines) > 0 {
@@ -38,13 +44,12 @@ func KeepUserRules(ctx context.Context, o Options) (restore func(context.Context
 
 // userRules are the rules in DOCKER-USER of one family, as iptables-save(8) prints them.
 type userRules struct {
-	tools *tools
-	path  string // of iptables or ip6tables
+	tool  *xtables.Tool
 	lines []string
 }
 
 func (u userRules) read(ctx context.Context) (lines []string, err error) {
-	text, err := u.tools.run(ctx, "", u.path+"-save", "-t", filterTable)
+	text, err := u.tool.Save(ctx, "-t", filterTable)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +68,7 @@ func (u userRules) write(ctx context.Context) error {
 	}
 	chain := ":" + UserChain + " - [0:0]\n" // made, or flushed where it is empty
 	input := "*" + filterTable + "\n" + chain + strings.Join(u.lines, "") + "COMMIT\n"
-	if _, err := u.tools.run(ctx, input, u.path+"-restore", "--noflush", "-w", "5"); err != nil {
+	if err := u.tool.Restore(ctx, input); err != nil {
 		return fmt.Errorf("bring back %d rules of %s: %w", len(u.lines), UserChain, err)
 	}
 	return nil

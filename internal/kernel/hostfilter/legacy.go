@@ -10,32 +10,27 @@ import (
 	"sync/atomic"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/xtables"
+	"github.com/linkspan/linkspan/internal/model"
 )
 
 // legacy is a filter table of x_tables, which only the commands of iptables-legacy
 // can change. It is made so from scratch each time.
 type legacy struct {
-	name    string // "iptables-legacy"
-	family  byte
-	tools   *tools
-	command atomic.Pointer[string] // path of the program; nil or empty if it is not in use
+	model.Family
+	name  string // "iptables-legacy"
+	enter func(func() error) error
+	tool  atomic.Pointer[xtables.Tool] // nil if it is not in use
 
 	// want are the bridges that somebody waits to make it so for; nil if nobody does.
 	want atomic.Pointer[[]string]
 
-	mu     sync.Mutex // commands take turns
-	placed bool       // the jumps were first once
-	seen   shape      // of the table, when it was as it should be
+	mu     sync.Mutex    // commands take turns
+	placed bool          // the jumps were first once
+	seen   xtables.Shape // of the table, when it was as it should be
 }
 
-func (l *legacy) program() string {
-	if p := l.command.Load(); p != nil {
-		return *p
-	}
-	return ""
-}
-
-func (l *legacy) active() bool { return l.program() != "" }
+func (l *legacy) active() bool { return l.tool.Load() != nil }
 
 // catchUp makes it so for the bridges that are wanted when its turn has come.
 func (l *legacy) catchUp(ctx context.Context) error {
@@ -60,12 +55,12 @@ func (l *legacy) ensure(ctx context.Context, bridges []string, dry bool) (desire
 }
 
 func (l *legacy) ensureLocked(ctx context.Context, bridges []string, dry bool) (desired.Report, error) {
-	program := l.program()
-	if program == "" {
+	tool := l.tool.Load()
+	if tool == nil {
 		return desired.Report{}, nil
 	}
 	bridges, odd := writable(bridges)
-	text, err := l.tools.run(ctx, "", program+"-save", "-t", filterTable)
+	text, err := tool.Save(ctx, "-t", filterTable)
 	if err != nil {
 		return desired.Report{}, err
 	}
@@ -74,7 +69,7 @@ func (l *legacy) ensureLocked(ctx context.Context, bridges []string, dry bool) (
 	report := desired.Report{Drift: r.drift}
 	if !dry && len(r.drift) > 0 {
 		lines := script(have, r, bridges)
-		if _, err := l.tools.run(ctx, lines, program+"-restore", "--noflush", "-w", "5"); err != nil {
+		if err := tool.Restore(ctx, lines); err != nil {
 			return report, err
 		}
 		report.Writes = strings.Count(lines, "\n") - 2 // without *filter and COMMIT

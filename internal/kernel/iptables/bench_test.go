@@ -6,13 +6,14 @@ import (
 	"testing"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/xtables"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
 // BenchmarkPublish publishes a port and takes it away, beside none, a hundred and a
 // thousand others.
 func BenchmarkPublish(b *testing.B) {
-	for _, v := range []Variant{NFT, Legacy} {
+	for _, v := range xtables.Variants() {
 		for _, others := range []int{0, 100, 1000} {
 			b.Run(fmt.Sprintf("%s/beside=%d", v, others), func(b *testing.B) {
 				backend := newNamespace(b, v).open(Options{})

@@ -4,35 +4,44 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/linkspan/linkspan/internal/kernel/xtables"
 )
 
-// onPath makes commands be all that there are, as links to the real ones.
-func onPath(t *testing.T, names ...string) {
+// folderOf returns a folder with commands, as links to the real ones.
+func folderOf(t *testing.T, names ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range names {
-		path, err := finder{folders: usualFolders()}.lookPath(name)
-		if err != nil {
-			t.Skip(err)
-		}
-		if err := os.Symlink(path, filepath.Join(dir, name)); err != nil {
+		if err := os.Symlink(lookPath(t, name), filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	t.Setenv("PATH", dir)
+	return dir
+}
+
+// lookPath returns where a real one is.
+func lookPath(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Skip(err)
+	}
+	return path
 }
 
 // TestWithoutIPv6: without ip6tables IPv4 goes on, and it is said.
 func TestWithoutIPv6(t *testing.T) {
-	n := newNamespace(t, NFT)
+	n := newNamespace(t, xtables.NFT)
 	var said strings.Builder
 	log := slog.New(slog.NewTextHandler(&said, nil))
-	onPath(t, "iptables", "iptables-nft-save", "iptables-nft-restore")
-	b, err := New(t.Context(), Options{Logger: log, Enter: n.enter, folders: []string{}})
-	if err != nil || b.Variant() != NFT || !strings.Contains(said.String(), "level=WARN msg=\"no ip6tables: IPv6 is without a firewall\"") {
+	dir := folderOf(t, "iptables", "iptables-nft-save", "iptables-nft-restore")
+	b, err := New(t.Context(), Options{Logger: log, Enter: n.enter, folders: []string{dir}})
+	if err != nil || b.Variant() != xtables.NFT || !strings.Contains(said.String(), "level=WARN msg=\"no ip6tables: IPv6 is without a firewall\"") {
 		t.Fatalf("%v: %s", err, &said)
 	}
 	defer b.Close()
@@ -45,8 +54,7 @@ func TestWithoutIPv6(t *testing.T) {
 // TestWithoutCommands: no iptables, and one without the commands that go with it.
 func TestWithoutCommands(t *testing.T) {
 	for _, names := range [][]string{{}, {"iptables"}, {"iptables", "iptables-nft-save"}, {"ip6tables", "ip6tables-nft-save", "ip6tables-nft-restore"}} {
-		onPath(t, names...)
-		if _, err := New(t.Context(), Options{folders: []string{}}); !errors.Is(err, ErrNoCommand) {
+		if _, err := New(t.Context(), Options{folders: []string{folderOf(t, names...)}}); !errors.Is(err, xtables.ErrNoCommand) {
 			t.Errorf("%v: %v", names, err)
 		}
 	}

@@ -21,11 +21,11 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os/exec"
 	"sync"
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/kernel/xtables"
 )
 
 // ErrChainsLost is what Apply returns, wrapped, when it found chains or jumps of ours gone: it
@@ -52,7 +52,7 @@ type Options struct {
 	Enter func(func() error) error
 
 	// Of tests: which iptables, and where; empty: the one that iptables is on this host.
-	variant Variant
+	variant xtables.Variant
 	folders []string
 }
 
@@ -74,7 +74,7 @@ type Backend struct {
 }
 
 // New finds the commands; it writes nothing. Without ip6tables IPv4 goes on, and it is
-// said. Without iptables it fails with ErrNoCommand, wrapped. The caller closes the Backend.
+// said. Without iptables it fails with xtables.ErrNoCommand, wrapped. The caller closes the Backend.
 func New(ctx context.Context, o Options) (*Backend, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -83,25 +83,13 @@ func New(ctx context.Context, o Options) (*Backend, error) {
 		o.Enter = func(f func() error) error { return f() }
 	}
 	recent := &processes{}
-	run := func(cmd *exec.Cmd) error {
-		return o.Enter(func() error {
-			if err := cmd.Start(); err != nil {
-				return err
-			}
-			recent.add(cmd.Process.Pid)
-			return cmd.Wait()
-		})
-	}
-	find := finder{o.folders, run}
-	if o.folders == nil {
-		find.folders = usualFolders()
-	}
+	commands := xtables.New(xtables.Options{Folders: o.folders, Enter: o.Enter, Started: recent.add})
 	b := &Backend{recent: recent, log: o.Logger, beside: o.Beside, fixed: map[int][]entry{}, wants: wants{}}
 	for _, family := range families() {
 		if family == four && o.Off4 || family == six && o.Off6 {
 			continue
 		}
-		t, err := find.tool(ctx, family, o.variant)
+		t, err := toolOf(ctx, commands, family, o.variant)
 		if err != nil && family == six && len(b.tools) > 0 {
 			b.log.Warn("no ip6tables: IPv6 is without a firewall", "op", "firewall.open", "err", err)
 			continue
@@ -124,7 +112,7 @@ func New(ctx context.Context, o Options) (*Backend, error) {
 }
 
 // Variant is which iptables this host has.
-func (b *Backend) Variant() Variant { return b.tools[0].variant }
+func (b *Backend) Variant() xtables.Variant { return b.tools[0].Variant }
 
 // Apply writes the deltas, which must be policy rows: for each family that they change
 // one iptables-restore, of the rules that change alone. A row that is malformed or that

@@ -2,15 +2,16 @@ package iptables
 
 import (
 	"errors"
-	"io"
 	"math/rand/v2"
 	"net/netip"
-	"os/exec"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/xtables"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -285,23 +286,31 @@ func TestRefused(t *testing.T) {
 // rest of the rules is as it was.
 func TestFailureIsTraced(t *testing.T) {
 	inBoth(t, func(t *testing.T, n *namespace) {
-		b := n.open(Options{})
+		in := n.variant.Infix()
+		folder := folderOf(t, "iptables"+in, "iptables"+in+"-save", "ip6tables"+in, "ip6tables"+in+"-save", "ip6tables"+in+"-restore")
+		refusing, altered := filepath.Join(folder, "refusing"), filepath.Join(folder, "iptables"+in+"-restore")
+		write := func(path, text string) {
+			t.Helper()
+			if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write(altered, "#!/bin/sh\nif [ -e "+refusing+" ]; then sed 's/SNAT --to-source 192.0.2.8/SNAT --to-source nobody/'; else cat; fi |\n"+
+			"exec "+lookPath(t, "iptables"+in+"-restore")+` "$@"`)
+		b := n.open(Options{folders: []string{folder, "/bin"}})
 		rows := sampleRows()
 		resync(t, b, rows...)
 		bad := desired.Masquerade{Bridge: "docker0", Subnet: prefix("10.9.0.0/16"), Source: address("192.0.2.8")}
-		b.tools[0].run = func(cmd *exec.Cmd) error { // as if it were refused
-			if in, err := io.ReadAll(cmd.Stdin); err == nil {
-				cmd.Stdin = strings.NewReader(strings.ReplaceAll(string(in), "SNAT --to-source 192.0.2.8", "SNAT --to-source nobody"))
-			}
-			return n.do(cmd)
-		}
+		write(refusing, "") // as if it were refused
 		deltas := added(desired.BridgePolicy{Bridge: "br-other", ICC: true}, bad)
 		err := b.Apply(t.Context(), deltas)
 		failures := desired.Failures(err)
 		if len(failures) != 1 || failures[0].Key != bad.Key() || failures[0].Owner != "test/1" {
 			t.Fatalf("apply: %v: %v", failures, err)
 		}
-		b.tools[0].run = n.do
+		if err := os.Remove(refusing); err != nil {
+			t.Fatal(err)
+		}
 		var inverse []desired.Delta
 		for _, d := range deltas {
 			inverse = append(inverse, d.Invert())
@@ -320,7 +329,7 @@ func TestPoll(t *testing.T) {
 		b := n.open(Options{})
 		poll := func(when string, want bool) {
 			t.Helper()
-			if lost, err := b.Poll(t.Context()); err != nil || lost != (want && n.variant == Legacy) {
+			if lost, err := b.Poll(t.Context()); err != nil || lost != (want && n.variant == xtables.Legacy) {
 				t.Errorf("%s: %t, %v", when, lost, err)
 			}
 		}

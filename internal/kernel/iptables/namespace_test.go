@@ -14,28 +14,29 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/nft"
+	"github.com/linkspan/linkspan/internal/kernel/xtables"
 )
 
 // namespace is a network namespace of its own that dies with the test.
 type namespace struct {
 	t       testing.TB
 	file    *os.File
-	variant Variant
+	variant xtables.Variant
 }
 
 // inBoth runs a test with each variant of iptables.
 func inBoth(t *testing.T, test func(t *testing.T, n *namespace)) {
-	for _, v := range []Variant{NFT, Legacy} {
+	for _, v := range xtables.Variants() {
 		t.Run(string(v), func(t *testing.T) { test(t, newNamespace(t, v)) })
 	}
 }
 
-func newNamespace(t testing.TB, v Variant) *namespace {
+func newNamespace(t testing.TB, v xtables.Variant) *namespace {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	if _, err := variantTool(four, v, nil); err != nil {
+	if _, err := toolOf(t.Context(), xtables.New(xtables.Options{}), four, v); err != nil {
 		t.Skip(err)
 	}
 	n := &namespace{t: t, variant: v}
@@ -98,9 +99,9 @@ func (n *namespace) iptables(line string) string {
 		p = strings.TrimSpace(p)
 		for _, name := range []string{"iptables", "ip6tables"} {
 			if rest, ok := strings.CutPrefix(p, name+" "); ok {
-				p = name + n.variant.infix() + " " + rest
+				p = name + n.variant.Infix() + " " + rest
 			} else if rest, ok := strings.CutPrefix(p, name+"-save"); ok {
-				p = name + n.variant.infix() + "-save" + rest
+				p = name + n.variant.Infix() + "-save" + rest
 			}
 		}
 		parts = append(parts, p)

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/kernel/watch"
+	"github.com/linkspan/linkspan/internal/kernel/xtables"
 )
 
 // Tables implements watch.Notifier: all that iptables-nft writes to, and what the backend
@@ -16,7 +17,7 @@ func (b *Backend) Tables() (out []watch.Table) {
 		out = n.Tables()
 	}
 	for _, t := range b.tools {
-		if t.variant != NFT {
+		if t.Variant != xtables.NFT {
 			continue
 		}
 		family := byte(unix.NFPROTO_IPV4)

@@ -7,13 +7,14 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/watch"
+	"github.com/linkspan/linkspan/internal/kernel/xtables"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
 // TestOwnChangesWakeNobody: what the backend's commands change is not taken for somebody
 // else's doing, and what others change is.
 func TestOwnChangesWakeNobody(t *testing.T) {
-	n := newNamespace(t, NFT)
+	n := newNamespace(t, xtables.NFT)
 	b := n.open(Options{})
 	resync(t, b, sampleRows()...)
 	var w *watch.Watch

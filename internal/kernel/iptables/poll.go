@@ -3,49 +3,29 @@ package iptables
 import (
 	"context"
 	"errors"
-	"fmt"
-	"unsafe"
 
-	"golang.org/x/sys/unix"
+	"github.com/linkspan/linkspan/internal/kernel/xtables"
 )
 
-// Numbers of the kernel's interface to iptables-legacy (linux/netfilter_ipv4/ip_tables.h,
-// ip6_tables.h).
-const getInfo = 64 // IPT_SO_GET_INFO, IP6T_SO_GET_INFO
-
-// tableInfo is a struct ipt_getinfo: a table's hooks, and how much is in it.
-type tableInfo struct {
-	Name       [32]byte
-	ValidHooks uint32
-	HookEntry  [5]uint32
-	Underflow  [5]uint32
-	Entries    uint32
-	Size       uint32
-}
-
-// tableInfos are those of the tables that we write to.
-type tableInfos [4]tableInfo
+// shapes are those of the tables that we write to.
+type shapes [4]xtables.Shape
 
 // poller reads the tables of iptables-legacy, which send no notifications.
 type poller struct {
-	sockets map[int]int // raw sockets by family: that is how the kernel is asked
-	seen    map[int]tableInfos
+	sockets map[int]xtables.Socket // by family
+	seen    map[int]shapes
 }
 
 // openPoller opens the sockets that are needed, in the namespace of the calling thread.
 func openPoller(tools []*tool) (*poller, error) {
-	p := &poller{sockets: map[int]int{}, seen: map[int]tableInfos{}}
+	p := &poller{sockets: map[int]xtables.Socket{}, seen: map[int]shapes{}}
 	for _, t := range tools {
-		if t.variant != Legacy {
+		if t.Variant != xtables.Legacy {
 			continue
 		}
-		domain := unix.AF_INET
-		if t.family == six {
-			domain = unix.AF_INET6
-		}
-		s, err := unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+		s, err := xtables.OpenSocket(t.Family)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("open a socket to watch %s: %w", commandName(t.family), err), p.close())
+			return nil, errors.Join(err, p.close())
 		}
 		p.sockets[t.family] = s
 	}
@@ -55,28 +35,20 @@ func openPoller(tools []*tool) (*poller, error) {
 func (p *poller) close() error {
 	var failed []error
 	for _, s := range p.sockets {
-		failed = append(failed, unix.Close(s))
+		failed = append(failed, s.Close())
 	}
 	clear(p.sockets)
 	return errors.Join(failed...)
 }
 
 // read asks for what the tables of a family have now: some microseconds each.
-func (p *poller) read(family int) (out tableInfos, err error) {
-	level := unix.IPPROTO_IP
-	if family == six {
-		level = unix.IPPROTO_IPV6
-	}
+func (p *poller) read(family int) (out shapes, err error) {
 	for i, table := range tablesInOrder() {
 		if family == six && table == tableRaw {
 			continue // nothing of ours is there, and to ask would make it
 		}
-		copy(out[i].Name[:], table)
-		size := uint32(unsafe.Sizeof(out[i]))
-		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(p.sockets[family]), uintptr(level), getInfo,
-			uintptr(unsafe.Pointer(&out[i])), uintptr(unsafe.Pointer(&size)), 0)
-		if errno != 0 {
-			return out, fmt.Errorf("look at table %s: %w", table, errno)
+		if out[i], err = p.sockets[family].Shape(table); err != nil {
+			return out, err
 		}
 	}
 	return out, nil

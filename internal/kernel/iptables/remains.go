@@ -4,24 +4,21 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os"
-	"os/exec"
 	"regexp"
-	"strings"
 
 	"github.com/linkspan/linkspan/internal/kernel/iptables/ruleset"
+	"github.com/linkspan/linkspan/internal/kernel/xtables"
+	"github.com/linkspan/linkspan/internal/model"
 )
 
 // Remains are what an iptables backend, ours or that of a dockerd that is gone, has left
 // on this host.
 type Remains struct {
 	Logger *slog.Logger
-	Run    func(*exec.Cmd) error // cmd.Run if nil
+	// Enter calls a function in the network namespace that they are in; nil just calls it.
+	Enter func(func() error) error
 	// Off4 and Off6 are families in which no rule of ours is wanted: they are cleaned.
 	Off4, Off6 bool
-	// LegacyTables is where the kernel names the tables that iptables-legacy has made;
-	// the namespace's own file in /proc/self/net, by family, if nil.
-	LegacyTables func(family int) string
 }
 
 // Clean removes them, of both variants, for a host whose firewall is not made with
@@ -33,7 +30,7 @@ func (m Remains) Clean(ctx context.Context) error {
 		if s.empty() {
 			return nil
 		}
-		m.Logger.Info("removed what an iptables backend had left", "op", "firewall.adopt", "command", commandName(t.family), "variant", t.variant, "rules", s.len())
+		m.Logger.Info("removed what an iptables backend had left", "op", "firewall.adopt", "command", commandName(t.family), "variant", t.Variant, "rules", s.len())
 		return t.write(ctx, s)
 	})
 }
@@ -41,13 +38,13 @@ func (m Remains) Clean(ctx context.Context) error {
 // Neutralise removes, for a host whose firewall is made with that variant of iptables,
 // the rules that a dockerd left outside of the chains that are taken over from it, and all
 // of a family that is off. What there is of the other variant is said.
-func (m Remains) Neutralise(ctx context.Context, variant Variant) error {
+func (m Remains) Neutralise(ctx context.Context, variant xtables.Variant) error {
 	return m.each(ctx, func(t *tool, seen ruleset.Ruleset) error {
 		off := t.family == four && m.Off4 || t.family == six && m.Off6
-		if t.variant != variant && !off {
+		if t.Variant != variant && !off {
 			if s := leavings(t.family, seen, true); !s.empty() {
 				m.Logger.Warn("rules of ours or of Docker are left in the other variant of iptables, where nobody looks after them",
-					"op", "firewall.adopt", "command", commandName(t.family)+t.variant.infix(), "rules", s.len())
+					"op", "firewall.adopt", "command", commandName(t.family)+t.Variant.Infix(), "rules", s.len())
 			}
 			return nil
 		}
@@ -62,23 +59,19 @@ func (m Remains) Neutralise(ctx context.Context, variant Variant) error {
 
 // each visits the rules of both variants and families, where there can be any.
 func (m Remains) each(ctx context.Context, visit func(*tool, ruleset.Ruleset) error) error {
-	run := m.Run
-	if run == nil {
-		run = (*exec.Cmd).Run
-	}
-	tables := m.LegacyTables
-	if tables == nil {
-		tables = legacyTables
-	}
+	commands := xtables.New(xtables.Options{Enter: m.Enter})
 	var failed []error
 	for _, family := range families() {
-		for _, v := range []Variant{NFT, Legacy} {
-			t, err := variantTool(family, v, run)
+		for _, v := range xtables.Variants() {
+			t, err := toolOf(ctx, commands, family, v)
 			// To ask iptables-legacy has the kernel make its tables.
-			if errors.Is(err, ErrNoCommand) || v == Legacy && strings.TrimSpace(tables(family)) == "" {
+			if errors.Is(err, xtables.ErrNoCommand) || v == xtables.Legacy && !m.hasLegacy(family) {
 				continue
 			}
-			seen, err := t.read(ctx)
+			var seen ruleset.Ruleset
+			if err == nil {
+				seen, err = t.read(ctx)
+			}
 			if err == nil {
 				err = visit(t, seen)
 			}
@@ -88,15 +81,15 @@ func (m Remains) each(ctx context.Context, visit func(*tool, ruleset.Ruleset) er
 	return errors.Join(failed...)
 }
 
-// legacyTables are the names of the tables that iptables-legacy has in the current network
-// namespace, a line each.
-func legacyTables(family int) string {
-	name := "ip_tables_names"
-	if family == six {
-		name = "ip6_tables_names"
+func (m Remains) hasLegacy(family int) (has bool) {
+	look := func() error {
+		has = len(xtables.LegacyTables(model.Family(family))) > 0
+		return nil
 	}
-	names, _ := os.ReadFile("/proc/thread-self/net/" + name) // it is not there: no tables
-	return string(names)
+	if m.Enter == nil {
+		return look() == nil && has
+	}
+	return m.Enter(look) == nil && has
 }
 
 // leavings are the commands that remove what is left: all of it, or only what stands in

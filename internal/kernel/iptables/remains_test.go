@@ -7,6 +7,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/iptables/ruleset"
+	"github.com/linkspan/linkspan/internal/kernel/xtables"
 )
 
 // dockerd is what one of another release leaves: chains that we have as well, chains that
@@ -33,14 +34,7 @@ iptables -t raw -A PREROUTING -d 172.17.0.2/32 ! -i eth0 -j DROP; ip6tables -A F
 
 func (n *namespace) remains() (Remains, *strings.Builder) {
 	var said strings.Builder
-	tables := "" // of iptables-legacy
-	if n.variant == Legacy {
-		tables = "filter"
-	}
-	return Remains{
-		Logger: slog.New(slog.NewTextHandler(&said, nil)), Run: n.do,
-		LegacyTables: func(int) string { return tables },
-	}, &said
+	return Remains{Logger: slog.New(slog.NewTextHandler(&said, nil)), Enter: n.enter}, &said
 }
 
 // TestCleanLeavesWhatIsOthers: after a backend that wrote iptables, or a dockerd, another
@@ -108,7 +102,7 @@ func TestDockersRulesAreTakenOver(t *testing.T) {
 		}
 		// Seen from the other variant they are where nobody looks after them.
 		said.Reset()
-		if err := m.Neutralise(t.Context(), n.variant.other()); err != nil || !strings.Contains(said.String(), "are left in the other variant") {
+		if err := m.Neutralise(t.Context(), n.variant.Other()); err != nil || !strings.Contains(said.String(), "are left in the other variant") {
 			t.Errorf("%v: %s", err, said)
 		}
 	})
@@ -170,7 +164,7 @@ func TestIsDockers(t *testing.T) {
 
 // TestDockersTables: those of its nftables backend go, and nobody else's.
 func TestDockersTables(t *testing.T) {
-	n := newNamespace(t, NFT)
+	n := newNamespace(t, xtables.NFT)
 	n.run("nft add table ip docker-bridges; nft add chain ip docker-bridges filter-FORWARD '{ type filter hook forward priority 0; policy drop; }'; " +
 		"nft add table ip6 docker-bridges; nft add table inet docker-bridges; nft add table ip mine")
 	fd := int(n.file.Fd())

@@ -3,20 +3,21 @@ package iptables
 import (
 	"context"
 	"errors"
-	"os/exec"
-	"strings"
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/iptables/ruleset"
+	"github.com/linkspan/linkspan/internal/kernel/xtables"
+	"github.com/linkspan/linkspan/internal/model"
 )
 
 // Saved reads all rules of both families by the command of a variant, for those who only
 // look at them. A family that has no such command has no rules. It fails if what the command
 // prints cannot be read.
-func Saved(ctx context.Context, v Variant) (ipv4, ipv6 ruleset.Ruleset, err error) {
+func Saved(ctx context.Context, v xtables.Variant) (ipv4, ipv6 ruleset.Ruleset, err error) {
+	commands := xtables.New(xtables.Options{})
 	read := func(family int) (ruleset.Ruleset, error) {
-		t, err := variantTool(family, v, (*exec.Cmd).Run)
-		if errors.Is(err, ErrNoCommand) {
+		t, err := toolOf(ctx, commands, family, v)
+		if errors.Is(err, xtables.ErrNoCommand) {
 			return ruleset.Ruleset{}, nil
 		}
 		if err != nil {
@@ -31,7 +32,7 @@ func Saved(ctx context.Context, v Variant) (ipv4, ipv6 ruleset.Ruleset, err erro
 
 // HasLegacy tells whether the current network namespace has tables of iptables-legacy.
 func HasLegacy() bool {
-	return strings.TrimSpace(legacyTables(four)+legacyTables(six)) != ""
+	return len(xtables.LegacyTables(model.IPv4))+len(xtables.LegacyTables(model.IPv6)) > 0
 }
 
 // Place is where a rule stands.

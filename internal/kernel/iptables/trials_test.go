@@ -9,14 +9,17 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/firewalltest/namespaces"
 	"github.com/linkspan/linkspan/internal/kernel/firewalltest/published"
 	"github.com/linkspan/linkspan/internal/kernel/nft"
+	"github.com/linkspan/linkspan/internal/kernel/xtables"
 )
 
 // backend is the backend that is tried: both halves of it.
 var backend = firewalltest.Backend{Open: open, Model: modelOf}
 
-func open(t testing.TB, host *namespaces.Namespace) kernel.Firewall { return openVariant(t, host, NFT) }
+func open(t testing.TB, host *namespaces.Namespace) kernel.Firewall {
+	return openVariant(t, host, xtables.NFT)
+}
 
-func openVariant(t testing.TB, host *namespaces.Namespace, v Variant) kernel.Firewall {
+func openVariant(t testing.TB, host *namespaces.Namespace, v xtables.Variant) kernel.Firewall {
 	t.Helper()
 	beside, err := nft.New(nft.Options{Instance: "test", NetNS: host.FD(), Beside: true})
 	if err != nil {
@@ -36,7 +39,7 @@ func openVariant(t testing.TB, host *namespaces.Namespace, v Variant) kernel.Fir
 
 // legacy is the same with iptables-legacy.
 var legacy = firewalltest.Backend{Open: func(t testing.TB, host *namespaces.Namespace) kernel.Firewall {
-	return openVariant(t, host, Legacy)
+	return openVariant(t, host, xtables.Legacy)
 }}
 
 // The trials that every backend must pass are in package firewalltest.
