@@ -1,10 +1,15 @@
 package lab
 
 import (
+	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
+
+	"github.com/linkspan/linkspan/lab/images"
 )
 
 // engineVariable names the daemon the stories are played with; "make test" sets it.
@@ -69,7 +74,8 @@ func stories(t *testing.T, pattern string) []string {
 	return files
 }
 
-// needEngine is the path of the engine that tests play with.
+// needEngine is the path of the engine that tests play with. The images are built before it returns: that takes minutes on a
+// machine which has none yet, and no step of a test is to pay for it.
 func needEngine(t *testing.T) string {
 	t.Helper()
 	needRoot(t)
@@ -80,5 +86,18 @@ func needEngine(t *testing.T) string {
 	if _, err := os.Stat(engine); err != nil {
 		t.Fatalf("%s: %v", engineVariable, err)
 	}
+	if err := allImages(); err != nil {
+		t.Fatal(err)
+	}
 	return engine
 }
+
+// allImages builds, once, those of the test images that are not in the cache.
+var allImages = sync.OnceValue(func() error {
+	dir, err := images.CacheDir()
+	for _, name := range images.Names() {
+		_, failed := images.Ensure(context.Background(), dir, name)
+		err = errors.Join(err, failed)
+	}
+	return err
+})
