@@ -62,6 +62,7 @@ var layers = map[string][]string{
 	"internal/runtime/ocispec":    {"internal/model"},
 	"internal/runtime/imagestore": {"internal/model", "internal/runtime/containerd", "internal/runtime/ocispec", "internal/runtime/registry"},
 	"internal/runtime/registry":   {"internal/model"},
+	"internal/runtime/files":      {"internal/model", "internal/runtime/containerd", "internal/runtime/ocispec"},
 	"internal/runtime/snapshots":  {"internal/model", "internal/runtime/containerd", "internal/runtime/imagestore"},
 	"internal/output":             {words, "internal/limits", "internal/output"},
 	"internal/portsocket":         {words, "internal/limits", "internal/portsocket", "internal/hostports/bindguard"},

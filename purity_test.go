@@ -83,7 +83,7 @@ var filesOf = map[string]string{
 	"internal/containers/volumes":        "directories of volumes",
 	"internal/containers/procfs":         "processes of containers",
 	"internal/containers/logger":         "the host's name, for log tags",
-	"internal/containers/machine.go":     "which CPUs the host has, and its name",
+	"internal/containers/machine/machine.go":     "which CPUs the host has, and its name",
 }
 
 // TestWhoReachesForFiles: hubs and doors leave files to hands.

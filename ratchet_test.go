@@ -21,7 +21,7 @@ const (
 // they may have, and why in docs/adr/0031-three-packages-above-the-bound.md and
 // 0037-three-packages-cut.md. The numbers only fall.
 var largePackages = map[string]int{
-	"internal/containers": 4050,
+	"internal/containers": 4000,
 	"internal/kernel/nft": 4650,
 }
 

@@ -41,6 +41,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/linkspan/linkspan/internal/containers/archive"
 	"github.com/linkspan/linkspan/internal/containers/containerfiles"
 	"github.com/linkspan/linkspan/internal/containers/dropwatch"
 	"github.com/linkspan/linkspan/internal/containers/exec"
@@ -65,6 +66,7 @@ type Options struct {
 	Confinement Confinement // nil leaves the runtime's confinement untold
 	Sizes       Sizes       // nil leaves sizes at 0
 	Images      Images
+	Files       archive.Files
 	Outputs     Outputs
 	Logs        Logs
 	Events      Publisher
@@ -132,6 +134,7 @@ type Manager struct {
 	health     *healthChecks
 	volumes    volumes.Store
 	dirs       containerfiles.Dirs
+	archive    *archive.Archive
 }
 
 // New returns a manager that knows no containers; Restore loads them.
@@ -179,11 +182,16 @@ func New(o Options) (*Manager, error) {
 // Execs returns the further processes in containers.
 func (m *Manager) Execs() *exec.Execs { return m.execs }
 
+// Archive returns who copies files into containers and out of them.
+func (m *Manager) Archive() *archive.Archive { return m.archive }
+
 // furnish gives the manager those who do its verbs.
 func furnish(m *Manager) {
 	o, reg, say := m.o, m.registry, m.announcer
 	m.Reader = reader.New(reader.Options{Containers: finder{reg, say}, Engine: o.Engine, Drivers: o.Drivers, Control: o.Control, Execs: m.execs, Images: o.Images,
 		Sizes: o.Sizes, Logs: o.Logs, Dirs: m.dirs, StorageDriver: o.StorageDriver})
+	d := &drafts{registry: reg, announcer: say, runtime: o.Containers, specs: m.specs, dirs: m.dirs}
+	m.archive = archive.New(o.Files, d.container)
 	m.attacher = &attacher{registry: reg, announcer: say, control: o.Control, outputs: m.outputs, closed: m.closed}
 	m.creator = &creator{registry: reg, announcer: say, engine: o.Engine, drivers: o.Drivers, runtime: o.Containers, images: o.Images, confinement: o.Confinement,
 		defaults: &m.o.Defaults, specs: m.specs, files: m.files, outputs: m.outputs, records: m.records, volumes: m.volumes, dirs: m.dirs}

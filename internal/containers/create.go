@@ -11,6 +11,8 @@ import (
 	"github.com/moby/moby/api/types/network"
 
 	"github.com/linkspan/linkspan/internal/containers/containerfiles"
+	"github.com/linkspan/linkspan/internal/containers/machine"
+	"github.com/linkspan/linkspan/internal/containers/naming"
 	"github.com/linkspan/linkspan/internal/containers/netfiles"
 	"github.com/linkspan/linkspan/internal/containers/records"
 	"github.com/linkspan/linkspan/internal/containers/volumes"
@@ -45,7 +47,7 @@ func (cr *creator) Create(ctx context.Context, r CreateRequest) (id string, rema
 	if r, err = cr.complete(r); err != nil {
 		return "", nil, err
 	}
-	if err := containerspec.Validate(r, thisMachine()); err != nil {
+	if err := containerspec.Validate(r, machine.This()); err != nil {
 		return "", nil, err
 	}
 	image, err := cr.images.Find(ctx, r.Config.Image)
@@ -79,7 +81,7 @@ func (cr *creator) Create(ctx context.Context, r CreateRequest) (id string, rema
 	cr.entries[b.id] = b
 	cr.mu.Unlock()
 	cr.say(b, events.ActionCreate)
-	return string(b.id), append(containerspec.Warnings(r, thisMachine()), remarks...), nil
+	return string(b.id), append(containerspec.Warnings(r, machine.This()), remarks...), nil
 }
 
 // buildNamed gives a container its name and makes it. A name that was drawn and that
@@ -87,7 +89,7 @@ func (cr *creator) Create(ctx context.Context, r CreateRequest) (id string, rema
 func (cr *creator) buildNamed(ctx context.Context, rec record, r CreateRequest) (*entry, error) {
 	for {
 		var err error
-		if rec.Name, err = chooseName(cr.engine.Snapshot(), r.Name, rec.ID); err != nil {
+		if rec.Name, err = naming.Choose(cr.engine.Snapshot(), r.Name, rec.ID); err != nil {
 			return nil, err
 		}
 		b, err := cr.build(ctx, rec, r.Networking)
@@ -193,7 +195,7 @@ func (cr *creator) fillHost(r *record) error {
 	switch mode := r.mode(); {
 	case r.Config.Hostname != "" || mode.IsContainer(): // shared names are read at start
 	case mode.IsHost() || r.Host.UTSMode.IsHost():
-		name, err := hostname()
+		name, err := machine.Hostname()
 		if err != nil {
 			return err
 		}

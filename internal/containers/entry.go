@@ -33,6 +33,7 @@ type entry struct {
 	waits     int           // counts waits for an automatic restart: only the last one is in force
 	made      bool          // the runtime has a container of this ID
 	tried     bool          // it was asked for one and did not make it: there may be parts
+	draft     bool          // the runtime has a file system for it, and no container yet
 	gone      bool          // removed: whoever still holds the entry must not use it
 }
 

@@ -58,6 +58,7 @@ func (s *stdin) String() string {
 type fakeRuntime struct {
 	mu        sync.Mutex
 	made      map[model.ContainerID]model.ContainerSpec
+	drafts    map[model.ContainerID]bool
 	tasks     map[model.ContainerID]*fakeProcess
 	execs     map[string]*fakeProcess
 	execSpec  map[string]model.Process
@@ -75,7 +76,7 @@ type fakeRuntime struct {
 }
 
 func newFakeRuntime() *fakeRuntime {
-	return &fakeRuntime{made: map[model.ContainerID]model.ContainerSpec{}, tasks: map[model.ContainerID]*fakeProcess{},
+	return &fakeRuntime{made: map[model.ContainerID]model.ContainerSpec{}, drafts: map[model.ContainerID]bool{}, tasks: map[model.ContainerID]*fakeProcess{},
 		execs: map[string]*fakeProcess{}, execSpec: map[string]model.Process{}, nextPid: 1000, pipes: map[string]io.Reader{}}
 }
 
@@ -116,9 +117,17 @@ func (r *fakeRuntime) Create(_ context.Context, spec model.ContainerSpec) error 
 		return model.Errorf(model.Conflict, "already exists")
 	}
 	r.made[spec.ID] = spec
+	delete(r.drafts, spec.ID)
 	err := r.halfMade
 	r.halfMade = nil
 	return err
+}
+
+func (r *fakeRuntime) Draft(_ context.Context, spec model.ContainerSpec) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.drafts[spec.ID] = true
+	return nil
 }
 
 func (r *fakeRuntime) Delete(_ context.Context, id model.ContainerID) error {
@@ -132,6 +141,7 @@ func (r *fakeRuntime) Delete(_ context.Context, id model.ContainerID) error {
 		return model.Errorf(model.Unavailable, "connection refused")
 	}
 	delete(r.made, id)
+	delete(r.drafts, id)
 	return nil
 }
 
@@ -148,6 +158,9 @@ func (r *fakeRuntime) List(context.Context) ([]model.TaskStatus, error) {
 			}
 		}
 		out = append(out, one)
+	}
+	for id := range r.drafts {
+		out = append(out, model.TaskStatus{ID: id, State: model.TaskNone, Draft: true})
 	}
 	return out, nil
 }

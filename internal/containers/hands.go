@@ -29,6 +29,9 @@ type Containers interface {
 	// Check refuses what Create could never make.
 	Check(spec model.ContainerSpec) error
 	Create(ctx context.Context, spec model.ContainerSpec) error
+	// Draft makes the file system of a container, which Create then makes a container of,
+	// and keeps if it cannot.
+	Draft(ctx context.Context, spec model.ContainerSpec) error
 	// Delete removes a container without a process, and its file system; one that is
 	// gone is success.
 	Delete(ctx context.Context, id model.ContainerID) error

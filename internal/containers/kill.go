@@ -6,6 +6,7 @@ import (
 
 	"github.com/moby/sys/signal"
 
+	"github.com/linkspan/linkspan/internal/containers/signals"
 	"github.com/linkspan/linkspan/internal/lifecycle"
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -24,7 +25,7 @@ func (m *Manager) kill(ctx context.Context, ref, name string) error {
 	sig := syscall.SIGKILL
 	if name != "" {
 		var err error
-		if sig, err = parseSignal(name); err != nil {
+		if sig, err = signals.Parse(name); err != nil {
 			return err
 		}
 		if !signal.ValidSignalForPlatform(sig) {
@@ -45,7 +46,7 @@ func (m *Manager) kill(ctx context.Context, ref, name string) error {
 		b.opLock.release()
 		return notRunning(b.id)
 	}
-	if sig == syscall.SIGKILL || sig == stopSignal(rec.Config) {
+	if sig == syscall.SIGKILL || sig == signals.Stop(rec.Config) {
 		after, _ := m.next(b, lifecycle.Event{What: lifecycle.StopAsked, Process: true})
 		b.set(after)
 	}

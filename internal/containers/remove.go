@@ -61,7 +61,7 @@ func (m *Manager) remove(ctx context.Context, b *entry, o RemoveOptions) error {
 	b.mu.Lock()
 	b.gone = true
 	b.rec.State.Restarting, b.rec.State.Running = false, false
-	rec, made := b.rec, b.made || b.tried
+	rec, made := b.rec, b.made || b.tried || b.draft
 	b.mu.Unlock()
 	m.mu.Lock()
 	delete(m.entries, b.id)

@@ -6,6 +6,7 @@ import (
 
 	dockerevents "github.com/moby/moby/api/types/events"
 
+	"github.com/linkspan/linkspan/internal/containers/naming"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -25,7 +26,7 @@ func (m *Manager) Rename(ctx context.Context, ref, name string) error {
 	if old.Name == name {
 		return refuse("Renaming a container with the same name as its current name")
 	}
-	if _, err := chooseName(m.o.Engine.Snapshot(), name, b.id); err != nil {
+	if _, err := naming.Choose(m.o.Engine.Snapshot(), name, b.id); err != nil {
 		return model.Errorf(model.KindOf(err), "Error when allocating new name: %w", err)
 	}
 	if err := m.rename(context.WithoutCancel(ctx), b, name); err != nil {

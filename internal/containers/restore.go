@@ -49,7 +49,7 @@ func (m *Manager) Restore(ctx context.Context) error {
 	for _, t := range list {
 		tasks[t.ID] = t
 		if b, ok := m.entries[t.ID]; ok {
-			b.made = true
+			b.made, b.draft = !t.Draft, t.Draft
 		} else {
 			m.sweeper.sweepContainer(ctx, t)
 		}

@@ -168,7 +168,7 @@ func (la *launcher) sandboxUp(ctx context.Context, r record) error {
 // other addresses by now.
 func (la *launcher) ensureMade(ctx context.Context, b *entry, spec model.ContainerSpec) error {
 	b.mu.Lock()
-	made, tried := b.made, b.tried
+	made, tried := b.made, b.tried && !b.draft
 	b.tried = true
 	b.mu.Unlock()
 	switch {
@@ -186,7 +186,7 @@ func (la *launcher) ensureMade(ctx context.Context, b *entry, spec model.Contain
 		return err
 	}
 	b.mu.Lock()
-	b.made = true
+	b.made, b.draft = true, false
 	b.mu.Unlock()
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/moby/moby/api/types/events"
 
+	"github.com/linkspan/linkspan/internal/containers/signals"
 	"github.com/linkspan/linkspan/internal/lifecycle"
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -104,9 +105,9 @@ func stopTerms(rec record, o StopOptions) (syscall.Signal, int, error) {
 		timeout = *o.Timeout
 	}
 	if o.Signal == "" {
-		return stopSignal(rec.Config), timeout, nil
+		return signals.Stop(rec.Config), timeout, nil
 	}
-	sig, err := parseSignal(o.Signal)
+	sig, err := signals.Parse(o.Signal)
 	return sig, timeout, err
 }
 

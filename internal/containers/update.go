@@ -6,6 +6,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	dockerevents "github.com/moby/moby/api/types/events"
 
+	"github.com/linkspan/linkspan/internal/containers/machine"
 	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -25,7 +26,7 @@ func (m *Manager) Update(ctx context.Context, ref string, c container.UpdateConf
 	if host.AutoRemove && !c.RestartPolicy.IsNone() {
 		return none, model.Errorf(model.Conflict, "Cannot update container %s: Restart policy cannot be updated because AutoRemove is enabled for the container", b.id)
 	}
-	if err := containerspec.CheckLimits(c.Resources, thisMachine()); err != nil {
+	if err := containerspec.CheckLimits(c.Resources, machine.This()); err != nil {
 		return none, err
 	}
 	if err := containerspec.CheckUpdate(host.Resources, c.Resources); err != nil {

@@ -19,6 +19,7 @@ type Backends struct {
 	Containers  containers.Containers
 	Lifecycle   containers.Lifecycle
 	Control     containers.Control
+	Archive     containers.Archive
 	Endpoints   containers.Endpoints
 	Execs       exec.Execs
 	Images      images.Images
@@ -36,7 +37,7 @@ type Backends struct {
 // BackendsOf returns the backends that the hubs make up, and the way to registries.
 func BackendsOf(m *containerhub.Manager, i *imagehub.Manager, n *networkhub.Manager, bus *events.Bus, r registries.Registries) Backends {
 	return Backends{
-		Containers: m, Lifecycle: m, Control: m, Endpoints: n, Execs: m.Execs(), Images: i, Transfer: i, Mover: i, Registries: r,
+		Containers: m, Lifecycle: m, Control: m, Archive: m.Archive(), Endpoints: n, Execs: m.Execs(), Images: i, Transfer: i, Mover: i, Registries: r,
 		Networks: n, Memberships: m, Usage: m, Events: bus, Drivers: n.Drivers,
 	}
 }

@@ -155,6 +155,8 @@ type TaskStatus struct {
 	Pid   int
 	State TaskState
 	Exit  Exit
+	// Draft says that the container has files, and is yet to be made.
+	Draft bool
 }
 
 // Image is a stored image as `docker image inspect` knows it.

@@ -22,6 +22,7 @@ import (
 const (
 	labelImage    = "linkspan/image"    // on a container: the ID of its image
 	labelInstance = "linkspan/instance" // on a container: the engine that made it
+	labelDraft    = "linkspan/draft"    // on a container: it has files, and no specification yet
 
 	ociRuntime = "io.containerd.runc.v2"
 )
@@ -54,7 +55,7 @@ func (c *Containers) Create(ctx context.Context, spec model.ContainerSpec) error
 	}
 	rootfs, err := c.snapshots.Prepare(ctx, spec.ID, image)
 	if model.KindOf(err) == model.Conflict {
-		return err
+		return c.finishDraft(ctx, spec, err)
 	}
 	if err == nil {
 		err = c.createRecord(ctx, spec, rootfs)
@@ -66,6 +67,16 @@ func (c *Containers) Create(ctx context.Context, spec model.ContainerSpec) error
 }
 
 func (c *Containers) createRecord(ctx context.Context, spec model.ContainerSpec, rootfs []mount.Mount) error {
+	packed, err := c.specify(ctx, spec, rootfs)
+	if err != nil {
+		return err
+	}
+	_, err = c.client.ContainerService().Create(ctx, c.record(spec, packed))
+	return containerd.Faultf("create", containerd.Describe(spec.ID), "create container", err)
+}
+
+// specify looks into a container's file system and writes its specification.
+func (c *Containers) specify(ctx context.Context, spec model.ContainerSpec, rootfs []mount.Mount) (typeurl.Any, error) {
 	var who specs.User
 	var unresolved error // kept apart: the mount's helper would put words of its own before Docker's
 	err := mount.WithReadonlyTempMount(ctx, rootfs, func(root string) error {
@@ -75,17 +86,22 @@ func (c *Containers) createRecord(ctx context.Context, spec model.ContainerSpec,
 		return nil
 	})
 	if err = errors.Join(unresolved, err); err != nil {
-		return containerd.Fault("create", containerd.Describe(spec.ID), err)
+		return nil, containerd.Fault("create", containerd.Describe(spec.ID), err)
 	}
 	oci, err := ocispec.Build(spec, who, c.host)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	packed, err := typeurl.MarshalAny(oci)
 	if err != nil {
-		return fmt.Errorf("pack specification: %w", err)
+		return nil, fmt.Errorf("pack specification: %w", err)
 	}
-	_, err = c.client.ContainerService().Create(ctx, containers.Container{
+	return packed, nil
+}
+
+// record returns a container as containerd keeps it.
+func (c *Containers) record(spec model.ContainerSpec, packed typeurl.Any) containers.Container {
+	return containers.Container{
 		ID:          string(spec.ID),
 		Labels:      map[string]string{labelImage: string(spec.Image), labelInstance: c.instance},
 		Image:       string(spec.Image),
@@ -93,8 +109,7 @@ func (c *Containers) createRecord(ctx context.Context, spec model.ContainerSpec,
 		Spec:        packed,
 		Snapshotter: c.client.Snapshotter,
 		SnapshotKey: string(spec.ID),
-	})
-	return containerd.Faultf("create", containerd.Describe(spec.ID), "create container", err)
+	}
 }
 
 // Delete removes a container that has no process: its record, snapshot and
@@ -173,6 +188,7 @@ func (c *Containers) List(ctx context.Context) ([]model.TaskStatus, error) {
 		if t := byID[rec.ID]; t != nil {
 			one = c.processes.status(ctx, one.ID, t)
 		}
+		one.Draft = isDraft(rec)
 		out = append(out, one)
 	}
 	return out, nil

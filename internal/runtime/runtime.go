@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/runtime/containerd"
+	"github.com/linkspan/linkspan/internal/runtime/files"
 	"github.com/linkspan/linkspan/internal/runtime/imagestore"
 	"github.com/linkspan/linkspan/internal/runtime/ocispec"
 	"github.com/linkspan/linkspan/internal/runtime/registry"
@@ -54,6 +55,7 @@ type Runtime struct {
 	Tasks      *Tasks
 	Execs      *Execs
 	Images     *imagestore.Store
+	Files      *files.Store
 
 	client    *containerd.Client
 	snapshots *snapshots.Store
@@ -103,6 +105,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 		return nil, errors.Join(err, r.Close())
 	}
 	r.assemble(host, o.Instance, o.Registries)
+	r.Files = files.New(r.client, o.ExecRoot, r.log)
 	if err := r.sweepAtOpen(ctx); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}

@@ -6,10 +6,12 @@ package containers
 
 import (
 	"context"
+	"io"
 
 	"github.com/moby/moby/api/types/container"
 
 	containerhub "github.com/linkspan/linkspan/internal/containers"
+	"github.com/linkspan/linkspan/internal/containers/archive"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/query"
 )
@@ -19,6 +21,7 @@ type Options struct {
 	Containers Containers
 	Lifecycle  Lifecycle
 	Control    Control
+	Archive    Archive
 	Images     Images
 	Endpoints  Endpoints
 }
@@ -59,6 +62,17 @@ type Control interface {
 	Attach(ctx context.Context, ref string, o containerhub.AttachOptions, s containerhub.Streams) error
 	Logs(ctx context.Context, ref string, o containerhub.LogOptions, out containerhub.Streams) error
 	Resize(ctx context.Context, ref string, width, height uint) error
+}
+
+// Archive copies files into containers and out of them.
+type Archive interface {
+	Stat(ctx context.Context, ref, path string) (container.PathStat, error)
+	// Get writes a tar archive to what begin returns, which is told first what is in it.
+	Get(ctx context.Context, ref, path string, begin func(container.PathStat) (io.Writer, error)) error
+	Put(ctx context.Context, ref, path string, in io.Reader, o archive.PutOptions) error
+	Export(ctx context.Context, ref string, out io.Writer) error
+	// Changes returns nil if there are none.
+	Changes(ctx context.Context, ref string) ([]container.FilesystemChange, error)
 }
 
 // Images finds images.

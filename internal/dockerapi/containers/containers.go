@@ -36,10 +36,10 @@ func Routes(o Options) httpkit.Routes {
 		"POST /containers/{id}/resize":   a.resize,
 
 		"GET /containers/{id}/stats":   httpkit.Unsupported("statistics of containers are not supported yet"),
-		"GET /containers/{id}/changes": httpkit.Unsupported("listing a container's changed files is not supported yet"),
-		"GET /containers/{id}/export":  httpkit.Unsupported("exporting a container's files is not supported yet"),
-		"GET /containers/{id}/archive": httpkit.Unsupported("copying files out of containers is not supported yet: docker exec ID tar does it"),
-		"PUT /containers/{id}/archive": httpkit.Unsupported("copying files into containers is not supported yet: docker exec -i ID tar does it"),
+		"GET /containers/{id}/changes": a.changes,
+		"GET /containers/{id}/export":  a.export,
+		"GET /containers/{id}/archive": a.getArchive, // and HEAD
+		"PUT /containers/{id}/archive": a.putArchive,
 
 		"GET /containers/{id}/checkpoints":  httpkit.Unsupported("checkpoints are not supported"),
 		"POST /containers/{id}/checkpoints": httpkit.Unsupported("checkpoints are not supported"),

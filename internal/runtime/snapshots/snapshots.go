@@ -55,6 +55,12 @@ func (s *Store) Prepare(ctx context.Context, id model.ContainerID, image imagest
 	return s.prepareSnapshot(ctx, id, initLayerOf(image))
 }
 
+// Mounts returns the mounts of a container's file system that was prepared.
+func (s *Store) Mounts(ctx context.Context, id model.ContainerID) ([]mount.Mount, error) {
+	out, err := s.client.Snapshots().Mounts(ctx, string(id))
+	return out, containerd.Fault("create", containerd.Describe(id), err)
+}
+
 // prepareSnapshot makes the writable layer. The label makes it a root of the
 // garbage collector by itself; a lease for the time until the container refers
 // to it would cost two more commits.

@@ -1,4 +1,6 @@
-package containers
+// Package machine reads of the host what requests for containers are checked against, and its
+// name.
+package machine
 
 import (
 	"fmt"
@@ -12,8 +14,8 @@ import (
 // memoryV1 is there where memory is controlled by cgroups of version 1.
 const memoryV1 = "/sys/fs/cgroup/memory/memory.swappiness"
 
-// thisMachine reads what requests are checked against.
-func thisMachine() containerspec.Machine {
+// This reads what requests are checked against.
+func This() containerspec.Machine {
 	_, v1 := os.Stat(memoryV1)
 	return containerspec.Machine{
 		CPUs:       runtime.NumCPU(),
@@ -31,8 +33,8 @@ func online(path string) string {
 	return strings.TrimSpace(string(raw))
 }
 
-// hostname returns the host's name.
-func hostname() (string, error) {
+// Hostname returns the host's name.
+func Hostname() (string, error) {
 	name, err := os.Hostname()
 	if err != nil {
 		return "", fmt.Errorf("host name: %w", err)

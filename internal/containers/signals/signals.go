@@ -1,4 +1,5 @@
-package containers
+// Package signals reads the signals that requests and containers name.
+package signals
 
 import (
 	"syscall"
@@ -9,18 +10,18 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// stopSignal returns the signal that ends a container. What an image said that cannot
+// Stop returns the signal that ends a container. What an image said that cannot
 // be meant must not keep it from being stopped: then, as with Docker, it is SIGTERM.
-func stopSignal(c *container.Config) syscall.Signal {
-	sig, err := parseSignal(c.StopSignal)
+func Stop(c *container.Config) syscall.Signal {
+	sig, err := Parse(c.StopSignal)
 	if err != nil || !signal.ValidSignalForPlatform(sig) {
 		return syscall.SIGTERM
 	}
 	return sig
 }
 
-// parseSignal reads a signal by name or number; one that there is not is Invalid.
-func parseSignal(name string) (syscall.Signal, error) {
+// Parse reads a signal by name or number; one that there is not is Invalid.
+func Parse(name string) (syscall.Signal, error) {
 	sig, err := signal.ParseSignal(name)
 	if err != nil {
 		return 0, model.Errorf(model.Invalid, "%w", err)

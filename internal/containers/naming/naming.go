@@ -1,4 +1,5 @@
-package containers
+// Package naming chooses the names of containers.
+package naming
 
 import (
 	"crypto/rand"
@@ -11,10 +12,10 @@ import (
 	"github.com/linkspan/linkspan/internal/state"
 )
 
-// chooseName returns the name of a container that is about to be: the one asked
+// Choose returns the name of a container that is about to be: the one asked
 // for, or one that nobody has if that is empty. Who stores the container first has
 // the name; what another has already is refused (Conflict).
-func chooseName(s *state.Snapshot, name string, id model.ContainerID) (string, error) {
+func Choose(s *state.Snapshot, name string, id model.ContainerID) (string, error) {
 	if name == "" {
 		return generateName(s, id), nil
 	}
