@@ -75,15 +75,15 @@ func TestPureCodeOnlyComputes(t *testing.T) {
 
 // filesOf are who may reach for files, beside the hands and cmd: each with what for.
 var filesOf = map[string]string{
-	"internal/config":                    "the configuration file",
-	"internal/keeper":                    "the keeper's program, its socket and its lock",
-	"internal/dockerapi/listen.go":       "sockets of the API",
-	"internal/cli":                       "the terminal",
-	"internal/containers/containerfiles": "hosts, resolv.conf and the other files of containers",
-	"internal/containers/volumes":        "directories of volumes",
-	"internal/containers/procfs":         "processes of containers",
-	"internal/containers/logger":         "the host's name, for log tags",
-	"internal/containers/machine/machine.go":     "which CPUs the host has, and its name",
+	"internal/config":                        "the configuration file",
+	"internal/keeper":                        "the keeper's program, its socket and its lock",
+	"internal/dockerapi/listen.go":           "sockets of the API",
+	"internal/cli":                           "the terminal",
+	"internal/containers/containerfiles":     "hosts, resolv.conf and the other files of containers",
+	"internal/containers/volumes":            "directories of volumes",
+	"internal/containers/procfs":             "processes of containers",
+	"internal/containers/logger":             "the host's name, for log tags",
+	"internal/containers/machine/machine.go": "which CPUs the host has, and its name",
 }
 
 // TestWhoReachesForFiles: hubs and doors leave files to hands.
