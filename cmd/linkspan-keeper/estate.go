@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/dhcp"
 	"github.com/linkspan/linkspan/internal/hostports"
 	"github.com/linkspan/linkspan/internal/keeper/serve"
 	"github.com/linkspan/linkspan/internal/keeper/wire"
@@ -30,6 +31,7 @@ const (
 // estate is everything that this keeper holds.
 type estate struct {
 	names   *resolver.Server
+	leases  *dhcp.Client
 	ports   *hostports.Reserver
 	proxy   *userproxy.Server
 	outputs *output.Outputs
@@ -53,7 +55,7 @@ func (e *estate) Empty() bool {
 			return false
 		}
 	}
-	return len(e.ports.Reserved()) == 0 && len(e.outputs.List()) == 0
+	return e.leases.Empty() && len(e.ports.Reserved()) == 0 && len(e.outputs.List()) == 0
 }
 
 // Release implements serve.Estate.
@@ -83,8 +85,16 @@ func (e *estate) Release() (wire.Inventory, []wire.Descriptor, error) {
 		add(h.Files[wire.LabelStdout], wire.LabelStdout, string(h.Output.Container))
 		add(h.Files[wire.LabelStderr], wire.LabelStderr, string(h.Output.Container))
 	}
+	e.leases.Pause()
 	e.away = true
 	return i, all, nil
+}
+
+// resumeLeases goes on with the leases of the keeper that was here before.
+func (e *estate) resumeLeases() {
+	if err := e.leases.Resume(); err != nil {
+		e.log.Error("leases of before are not known", "op", "keeper.start", "err", err)
+	}
 }
 
 // rows is all that a successor has to be given.
@@ -99,6 +109,7 @@ func (e *estate) rows() []desired.Row {
 // Adopt implements serve.Estate.
 func (e *estate) Adopt(i wire.Inventory, descriptors []wire.Descriptor) error {
 	e.away = false
+	e.resumeLeases()
 	sockets := map[string]*resolver.Handed{}
 	var ports []portsocket.Handed
 	files := map[model.ContainerID]map[string]*os.File{}
@@ -180,6 +191,7 @@ func (e *estate) adoptNames(ctx context.Context, rows []desired.Row, sockets map
 // keeper, which has taken over, knows nothing of, unless ctx ends.
 func (e *estate) close(ctx context.Context) {
 	e.firewall.Close()
+	e.leases.Pause()
 	if e.away {
 		ctx, cancel := context.WithTimeout(ctx, lingerTime)
 		defer cancel()

@@ -11,10 +11,12 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/pflag"
 
+	"github.com/linkspan/linkspan/internal/dhcp"
 	"github.com/linkspan/linkspan/internal/hostports"
 	"github.com/linkspan/linkspan/internal/keeper"
 	"github.com/linkspan/linkspan/internal/keeper/serve"
@@ -93,20 +95,24 @@ func keep(ctx context.Context, s settings, log *slog.Logger) error {
 	proxy := userproxy.New(userproxy.Options{Logger: log, Sockets: table})
 	ports := hostports.New(hostports.Options{Logger: log, Sockets: table, Proxy: proxy})
 	firewall := guard.New(guard.Options{Open: openFirewall(log), Logger: log})
-	e := &estate{names: names, ports: ports, proxy: proxy, outputs: outputs, firewall: firewall, log: log}
+	leases := dhcp.New(dhcp.Options{File: filepath.Join(filepath.Dir(s.socket), "leases.json"), Logger: log})
+	e := &estate{leases: leases, names: names, ports: ports, proxy: proxy, outputs: outputs, firewall: firewall, log: log}
 	defer func() { e.close(ctx) }()
 	program, err := keeper.Identify("/proc/self/exe")
 	if err != nil {
 		return err
 	}
 	server := serve.New(serve.Options{
-		Rows: rows{names, proxy, firewall}, Guard: guardian{firewall}, Ports: ports, Outputs: outputs, Follower: follower{outputs}, Estate: e, Logger: log,
+		Rows: rows{names, proxy, firewall}, Guard: guardian{firewall}, Ports: ports, Outputs: outputs, Follower: follower{outputs}, Estate: e, Leases: leases, Logger: log,
 		Queries: func() wire.Queries { return queries(names.Stats()) },
 		Hello:   wire.Hello{Version: wire.Version, Program: program, Pid: os.Getpid(), Release: version},
 	})
 	l, err := begin(s, server, log)
 	if err != nil {
 		return err
+	}
+	if !s.takeOver {
+		e.resumeLeases()
 	}
 	log.Info("ready", "op", "keeper.start", "version", version)
 	return server.Serve(ctx, l)

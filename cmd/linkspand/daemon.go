@@ -28,6 +28,7 @@ import (
 	"github.com/linkspan/linkspan/internal/keeper"
 	"github.com/linkspan/linkspan/internal/kernel"
 	"github.com/linkspan/linkspan/internal/kernel/xtables"
+	"github.com/linkspan/linkspan/internal/leases"
 	"github.com/linkspan/linkspan/internal/networks"
 	"github.com/linkspan/linkspan/internal/runtime"
 	"github.com/linkspan/linkspan/internal/runtime/registry"
@@ -171,8 +172,10 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	source := leases.Source{Keeper: d.keeper, Drivers: drivers(d.config)}
 	d.engine, err = engine.Open(ctx, engine.Options{
-		Store: d.store, Hands: append([]engine.Hand{k, d.keeper}, d.openZones()...), PortReserver: d.keeper, Networks: networkMaker, Logger: d.log,
+		Source: source,
+		Store:  d.store, Hands: append([]engine.Hand{k, d.keeper}, d.openZones()...), PortReserver: d.keeper, Networks: networkMaker, Logger: d.log,
 		Observer: observer{k, uniqueLocal(d.store.Instance()), ownPorts(d.config.Hosts)}, Reached: reached,
 		Firewall: firewallSettings(d.config),
 		Watcher:  k, Repaired: d.repaired,
@@ -183,6 +186,7 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	d.dropOtherFirewall(ctx)
 	d.running.Store(d.engine)
 	d.later(func(context.Context) error { d.engine.Close(); return nil })
+	d.followLeases(source)
 	d.networks = networks.New(networks.Options{Engine: d.engine, Events: &d.events, Maker: networkMaker, Logger: d.log})
 	return d.networks.Predefine(ctx, standard, found, len(d.config.Pools) > 0)
 }

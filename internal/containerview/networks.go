@@ -58,6 +58,7 @@ func settings(sb model.Sandbox, n model.Network, e model.Endpoint, named bool) *
 	}
 	out.EndpointID = string(e.ID)
 	out.MacAddress = HardwareAddr(e.MAC)
+	out.DriverOpts = withLease(out.DriverOpts, e.Lease4)
 	out.IPAddress, out.Gateway, out.IPPrefixLen = addressing(n, e, model.IPv4)
 	out.GlobalIPv6Address, out.IPv6Gateway, out.GlobalIPv6PrefixLen = addressing(n, e, model.IPv6)
 	return out
@@ -67,6 +68,9 @@ func settings(sb model.Sandbox, n model.Network, e model.Endpoint, named bool) *
 // prefix length of its network.
 func addressing(n model.Network, e model.Endpoint, f model.Family) (address, via netip.Addr, bits int) {
 	address = e.Address(f)
+	if l := e.Lease4; l != nil && l.Prefix.Addr() == address {
+		return address, l.Gateway, l.Prefix.Bits()
+	}
 	pool, ok := n.PoolOf(address)
 	if !ok {
 		return netip.Addr{}, netip.Addr{}, 0

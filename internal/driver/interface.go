@@ -36,21 +36,34 @@ func InterfaceSettings(v View) ([]desired.Row, error) {
 	return rows, nil
 }
 
+// PrefixOf returns an address of an endpoint with the length of its subnet.
+func PrefixOf(n model.Network, e model.Endpoint, a netip.Addr) netip.Prefix {
+	if l := e.Lease4; l != nil && l.Prefix.Addr() == a {
+		return l.Prefix
+	}
+	if pool, ok := n.PoolOf(a); ok {
+		return netip.PrefixFrom(a, pool.Subnet.Bits())
+	}
+	return netip.PrefixFrom(a, a.BitLen())
+}
+
 // OnLAN returns the rows of an endpoint's interface that hangs on one of the host: the
 // interface itself, which is made in the container and never seen on the host, its
 // settings and addresses. Others than IPAM give out addresses there, so the kernel looks
 // for duplicates.
 func OnLAN(v View, link desired.LinkType, parent desired.Parent, mtu int) ([]desired.Row, error) {
 	e, ns := *v.Endpoint, model.NamespaceOf(v.Sandbox.Container)
+	if mtu == 0 && e.Lease4 != nil {
+		mtu = e.Lease4.MTU
+	}
 	rows := []desired.Row{desired.Link{
 		Namespace: ns, Name: e.Interface, Type: link, MTU: mtu, MAC: e.MAC, Parent: &parent,
 	}}
 	var addrs []netip.Addr
 	for _, f := range model.Families {
 		if a := e.Address(f); a.IsValid() {
-			pool, _ := v.Network.PoolOf(a)
 			rows = append(rows, desired.Addr{
-				Namespace: ns, Link: e.Interface, Prefix: netip.PrefixFrom(a, pool.Subnet.Bits()), Detect: a.Is6(),
+				Namespace: ns, Link: e.Interface, Prefix: PrefixOf(v.Network, e, a), Detect: a.Is6(),
 			})
 			addrs = append(addrs, a)
 		}

@@ -57,6 +57,9 @@ func CheckCommon(n model.Network) error {
 // CheckPools refuses a network that has no subnet of a family that it carries, in
 // Docker's words.
 func CheckPools(n model.Network) error {
+	if n.Leased() {
+		return nil
+	}
 	for _, f := range model.Families {
 		if _, ok := n.Pool(f); n.Enabled(f) && !ok {
 			return model.Errorf(model.Invalid, "ipv%d pool is empty", f)

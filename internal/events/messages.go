@@ -52,6 +52,16 @@ func Repaired(id string, pairs ...string) Message {
 	return message(events.DaemonEventType, ActionRepair, id, map[string]string{}, pairs)
 }
 
+// Leased returns what is said of a container's address of a DHCP server: that it has
+// another one, or has lost it, and why.
+func Leased(n model.Network, sb model.Sandbox, action, address, why string) Message {
+	pairs := []string{"name", n.Name, "type", n.Driver, "container", string(sb.Container), "address", address}
+	if why != "" {
+		pairs = append(pairs, "why", why)
+	}
+	return message(events.NetworkEventType, events.Action(action), string(n.ID), map[string]string{}, pairs)
+}
+
 func message(kind events.Type, action events.Action, id string, attributes map[string]string, pairs []string) Message {
 	for i := 0; i+1 < len(pairs); i += 2 {
 		attributes[pairs[i]] = pairs[i+1]

@@ -110,6 +110,8 @@ type Endpoint struct {
 	MAC string
 	// Joined is set if a driver outside has put it on its network.
 	Joined *Joined
+	// Lease4 is all that the DHCP server has said that gave Addr4; nil if none did.
+	Lease4 *model.Lease
 }
 
 // Address returns the address of family f that it was given, with the length of its

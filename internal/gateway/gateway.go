@@ -33,16 +33,19 @@ func Members(s *state.Snapshot, id model.SandboxID) []Member {
 		return cmp.Or(
 			-cmp.Compare(a.Endpoint.Priority, b.Endpoint.Priority),
 			model.CompareBool(a.Network.Internal, b.Network.Internal),
-			-cmp.Compare(families(a.Network), families(b.Network)),
+			-cmp.Compare(families(a), families(b)),
 			cmp.Compare(a.Network.Name, b.Network.Name),
 		)
 	})
 	return out
 }
 
-// families counts those in which a network leads out.
-func families(n model.Network) int {
-	count := 0
+// families counts those in which a member leads out.
+func families(m Member) int {
+	n, count := m.Network, 0
+	if _, ok := leased(m, model.IPv4); ok {
+		count++
+	}
 	for _, f := range model.Families {
 		leads := func(p model.Pool) bool { return p.Gateway.IsValid() && model.FamilyOf(p.Gateway) == f }
 		if n.Enabled(f) && !n.Internal && slices.ContainsFunc(n.IPAM.Pools, leads) {
@@ -56,12 +59,24 @@ func families(n model.Network) int {
 // there. Internal networks lead nowhere.
 func Of(members []Member, f model.Family) (Member, netip.Addr, bool) {
 	for _, m := range members {
+		if via, ok := leased(m, f); ok {
+			return m, via, true
+		}
 		pool, ok := m.Network.PoolOf(m.Endpoint.Address(f))
 		if ok && pool.Gateway.IsValid() && !m.Network.Internal {
 			return m, In(pool, f), true
 		}
 	}
 	return Member{}, netip.Addr{}, false
+}
+
+// leased returns the gateway that a DHCP server has named.
+func leased(m Member, f model.Family) (netip.Addr, bool) {
+	l := m.Endpoint.Lease4
+	if l == nil || f != model.IPv4 || m.Network.Internal || l.Prefix.Addr() != m.Endpoint.Addr4 {
+		return netip.Addr{}, false
+	}
+	return l.Gateway, l.Gateway.IsValid()
 }
 
 // In returns the gateway that containers have by a pool of family f: the

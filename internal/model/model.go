@@ -255,6 +255,8 @@ type Endpoint struct {
 	Priority   int // --gw-priority
 	DriverOpts map[string]string
 	DownSince  uint64 // revision at which it went down; orders soft claims by age
+	// Lease4 is what came with Addr4 from a DHCP server; nil if no server gave it.
+	Lease4 *Lease `json:",omitempty"`
 	// Yielded says that others may have its addresses, except static ones. It has
 	// them again when it comes back, unless somebody took them.
 	Yielded bool `json:",omitempty"`

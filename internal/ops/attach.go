@@ -68,11 +68,17 @@ func attach(tx Tx, e model.Endpoint) error {
 			e = e.WithAddress(f, netip.Addr{}, false)
 			continue
 		}
+		if n.Leased() {
+			continue
+		}
 		if e, err = address(tx, n, e, f); err != nil {
 			return err
 		}
 	}
 	if e.MAC, err = hardwareAddress(tx, n, e); err != nil {
+		return err
+	}
+	if e, err = leased(tx, n, sb, e); err != nil {
 		return err
 	}
 	if e.Interface, err = interfaceName(tx, n, e); err != nil {
@@ -104,7 +110,7 @@ func hardwareAddress(tx Tx, n model.Network, e model.Endpoint) (string, error) {
 	}
 	from := []string{string(e.ID)}
 	for _, f := range model.Families {
-		if a := e.Address(f); a.IsValid() {
+		if a := e.Address(f); a.IsValid() && !n.Leased() { // whom a server knows has it before its address
 			from = []string{string(e.Network), a.String()}
 			break
 		}

@@ -208,6 +208,9 @@ func (m NetworkMaker) allocate(tx Tx, n model.Network, d driver.Driver) (model.N
 	if n.IPAM.Driver == "" {
 		n.IPAM.Driver = ipamDefault
 	}
+	if n.Leased() {
+		return n, checkLeased(n, d)
+	}
 	if n.IPAM.Driver != ipamDefault && n.IPAM.Driver != "null" {
 		return n, model.Errorf(model.NotFound, "plugin %q not found", n.IPAM.Driver)
 	}

@@ -29,6 +29,7 @@ func (in Input) sandbox(id model.SandboxID) ([]desired.Row, error) {
 			rows = append(rows, r)
 		}
 	}
+	rows = append(rows, leasedRoutes(ns, members)...)
 	if r, ok := in.resolver(sb, members); ok {
 		rows = append(rows, r)
 	}
@@ -53,6 +54,36 @@ func (in Input) defaultRoute(members []gateway.Member, f model.Family) (desired.
 		}
 	}
 	return desired.Route{}, false
+}
+
+// leasedRoutes plans the routes that DHCP servers name. Of several to one destination that
+// of the first network counts.
+func leasedRoutes(ns string, members []gateway.Member) []desired.Row {
+	var rows []desired.Row
+	seen := map[netip.Prefix]bool{}
+	for _, m := range members {
+		if m.Endpoint.Lease4 == nil || m.Network.Internal {
+			continue
+		}
+		for _, r := range m.Endpoint.Lease4.Routes {
+			if !seen[r.Destination] {
+				seen[r.Destination] = true
+				rows = append(rows, desired.Route{Namespace: ns, Destination: r.Destination, Gateway: r.Gateway, Link: m.Endpoint.Interface})
+			}
+		}
+	}
+	return rows
+}
+
+// leasedServers returns the name servers that a DHCP server names for the network by which
+// a container leaves.
+func leasedServers(members []gateway.Member) []netip.Addr {
+	for _, m := range members {
+		if l := m.Endpoint.Lease4; l != nil && !m.Network.Internal && len(l.DNS) > 0 {
+			return l.DNS
+		}
+	}
+	return nil
 }
 
 // elsewhere plans what a container with several networks may say on each of them:
@@ -134,6 +165,9 @@ func (in Input) resolver(sb model.Sandbox, members []gateway.Member) (desired.Re
 	r := desired.Resolver{
 		Namespace: model.NamespaceOf(sb.Container),
 		Servers:   sb.DNS.Servers, NDots: sb.DNS.NDots, Internal: true,
+	}
+	if len(r.Servers) == 0 {
+		r.Servers = leasedServers(members)
 	}
 	for _, m := range members {
 		r.Internal = r.Internal && m.Network.Internal

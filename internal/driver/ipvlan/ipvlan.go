@@ -135,3 +135,17 @@ func (d Driver) Plan(v driver.View) ([]desired.Row, error) {
 	}
 	return driver.OnLAN(v, desired.LinkIPvlan, desired.Parent{Name: parent, Mode: m, Flag: f}, 0)
 }
+
+// LeaseDevice implements driver.Leaser: of the modes only l2 passes broadcasts on.
+func (d Driver) LeaseDevice(n model.Network) (string, error) {
+	m, _, err := mode(n)
+	switch {
+	case err != nil:
+		return "", err
+	case m != modeL2:
+		return "", driver.NoLeases("in mode "+m+" containers hear no broadcasts", "use the mode l2: -o ipvlan_mode=l2")
+	case n.Options[driver.OptionParent] == "":
+		return "", driver.NoLeases("it has no parent, and so leads nowhere", "name the interface behind which the server is: -o parent=eth0")
+	}
+	return d.Parent(n), nil
+}

@@ -137,3 +137,11 @@ func planNetwork(n model.Network, parent desired.Parent, mtu int) []desired.Row 
 	}
 	return rows
 }
+
+// LeaseDevice implements driver.Leaser.
+func (d Driver) LeaseDevice(n model.Network) (string, error) {
+	if n.Options[driver.OptionParent] == "" {
+		return "", driver.NoLeases("it has no parent, and so leads nowhere", "name the interface behind which the server is: -o parent=eth0")
+	}
+	return d.Parent(n), nil
+}

@@ -46,6 +46,8 @@ func (s *Server) call(ctx context.Context, t *transfers, r wire.Request) (any, e
 		return with(r, func(b wire.Subject) (any, error) { return nil, s.o.Outputs.Close(b.Container) })
 	case wire.VerbKeep:
 		return with(r, func(b wire.Subjects) (any, error) { return nil, s.keep(b.Containers) })
+	case wire.VerbLeaseAsk, wire.VerbLeaseReturn, wire.VerbLeaseWatch:
+		return s.lease(ctx, r)
 	case wire.VerbQueries:
 		return s.o.Queries(), nil
 	case wire.VerbTaken:

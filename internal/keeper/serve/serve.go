@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/keeper/wire"
 	"github.com/linkspan/linkspan/internal/limits"
 	"github.com/linkspan/linkspan/internal/model"
@@ -83,6 +84,16 @@ type Client interface {
 	Close()
 }
 
+// Leases gets addresses from DHCP servers, and keeps them.
+type Leases interface {
+	// Ask returns the lease of an endpoint, or a new one.
+	Ask(ctx context.Context, r facts.LeaseRequest) (model.Lease, error)
+	// Return gives one back. One that is not held is success.
+	Return(ctx context.Context, id model.EndpointID) error
+	// Watch returns what is held once that is not what it was at the revision seen.
+	Watch(ctx context.Context, seen uint64) (uint64, []facts.HeldLease, error)
+}
+
 // Estate is all that a keeper holds, for whom comes after it.
 type Estate interface {
 	// Release stops serving and returns everything. What is on its way is still
@@ -118,7 +129,8 @@ type Options struct {
 	Outputs  Outputs
 	Follower Follower
 	Estate   Estate
-	Guard    Guard // may be nil
+	Leases   Leases // may be nil
+	Guard    Guard  // may be nil
 	Queries  func() wire.Queries
 	Hello    wire.Hello
 	Logger   *slog.Logger

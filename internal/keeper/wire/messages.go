@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -33,6 +34,10 @@ const (
 	VerbFollow Verb = "output.follow" // Follow / Joined, then pieces until the end
 
 	VerbQueries Verb = "queries" // - / Queries
+
+	VerbLeaseAsk    Verb = "lease.ask"    // facts.LeaseRequest / Leased
+	VerbLeaseReturn Verb = "lease.return" // LeaseOf / -
+	VerbLeaseWatch  Verb = "lease.watch"  // Leases / Leases, once they are not those of the revision
 
 	// VerbHandOver asks for everything: the answer is an Inventory, with its other parts
 	// in frames behind it, then Descriptors come until all were passed. VerbTaken says that they are served, and its
@@ -98,6 +103,22 @@ type Reservations struct {
 // "malformed"; "failed" and "stale" are among those forwarded.
 type Queries struct {
 	Networks map[model.NetworkID]map[string]uint64 `json:"networks"`
+}
+
+// Leased is what a DHCP server has given.
+type Leased struct {
+	Lease model.Lease `json:"lease"`
+}
+
+// LeaseOf names the endpoint that has a lease.
+type LeaseOf struct {
+	Endpoint model.EndpointID `json:"endpoint"`
+}
+
+// Leases are all that are held, at a revision.
+type Leases struct {
+	Revision uint64            `json:"revision"`
+	Held     []facts.HeldLease `json:"held,omitempty"`
 }
 
 // Report is desired.Report.

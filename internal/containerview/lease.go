@@ -1,0 +1,63 @@
+package containerview
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
+
+// withLease adds what a DHCP server has said to what is shown of a membership.
+func withLease(options map[string]string, l *model.Lease) map[string]string {
+	if l == nil {
+		return options
+	}
+	out := maps.Clone(options)
+	if out == nil {
+		out = map[string]string{}
+	}
+	put := func(name, value string) {
+		if value != "" {
+			out["com.linkspan.dhcp."+name] = value
+		}
+	}
+	put("server", l.Server.String())
+	put("obtained", moment(l.From))
+	put("renew", moment(l.Renew))
+	put("rebind", moment(l.Rebind))
+	put("expires", moment(l.Until))
+	put("dns", list(l.DNS))
+	put("domain", l.Domain)
+	put("search", strings.Join(l.Search, " "))
+	put("ntp", list(l.NTP))
+	if l.Until.IsZero() {
+		put("expires", "never")
+	}
+	if l.MTU != 0 {
+		put("mtu", fmt.Sprint(l.MTU))
+	}
+	var routes []string
+	for _, r := range l.Routes {
+		routes = append(routes, r.String())
+	}
+	put("routes", strings.Join(routes, ", "))
+	return out
+}
+
+func moment(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+func list(all []netip.Addr) string {
+	var out []string
+	for _, a := range all {
+		out = append(out, a.String())
+	}
+	return strings.Join(out, " ")
+}

@@ -1,0 +1,143 @@
+package dhcp
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxFrame is the largest frame that is read, in bytes: larger ones are cut, and then are
+// no messages.
+const maxFrame = 16 << 10
+
+// line is a packet socket (packet(7)) on an interface: what it sends leaves by the
+// interface, whoever is said to be the sender, and it hears what comes in there before
+// the kernel hands it to interfaces of containers.
+type line struct {
+	file    *os.File
+	raw     rawConn
+	address unix.SockaddrLinklayer
+	device  *net.Interface
+}
+
+// rawConn is what is needed of syscall.RawConn.
+type rawConn interface {
+	Read(f func(fd uintptr) bool) error
+	Write(f func(fd uintptr) bool) error
+}
+
+// Open opens a line to the network of an interface of the namespace of the process.
+func Open(device string) (Line, error) {
+	i, err := net.InterfaceByName(device)
+	if err != nil {
+		return nil, fmt.Errorf("interface %s: %w", device, err)
+	}
+	if i.Flags&net.FlagUp == 0 {
+		return nil, fmt.Errorf("interface %s is down", device)
+	}
+	if len(i.HardwareAddr) != 6 {
+		return nil, fmt.Errorf("interface %s is not an Ethernet interface", device)
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	file := os.NewFile(uintptr(fd), "dhcp "+device)
+	l := &line{file: file, device: i, address: unix.SockaddrLinklayer{Protocol: bigEndian(unix.ETH_P_ALL), Ifindex: i.Index, Halen: 6}}
+	if err := errors.Join(filter(fd), os.NewSyscallError("bind", unix.Bind(fd, &l.address))); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	if l.raw, err = file.SyscallConn(); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return l, nil
+}
+
+func bigEndian(v uint16) uint16 {
+	var b [2]byte
+	binary.BigEndian.PutUint16(b[:], v)
+	return binary.NativeEndian.Uint16(b[:])
+}
+
+// filter lets in what is for DHCP clients, and ARP. It is set before the socket is bound
+// to anything, so nothing else is ever queued.
+func filter(fd int) error {
+	const next, drop, take = 0, 0, 0xffff
+	program := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: 12},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: typeARP, Jt: 8, Jf: next},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: typeIPv4, Jt: next, Jf: 8},
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: etherLen + 9},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: protocolUDP, Jt: next, Jf: 6},
+		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: etherLen + 6},
+		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: 0x1fff, Jt: 4, Jf: next},
+		{Code: unix.BPF_LDX | unix.BPF_B | unix.BPF_MSH, K: etherLen},
+		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_IND, K: etherLen + 2},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: clientPort, Jt: next, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: take},
+		{Code: unix.BPF_RET | unix.BPF_K, K: drop},
+	}
+	return os.NewSyscallError("setsockopt", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}))
+}
+
+func (l *line) MAC() net.HardwareAddr { return l.device.HardwareAddr }
+func (l *line) MTU() int              { return l.device.MTU }
+func (l *line) Close() error          { return l.file.Close() }
+
+func (l *line) Send(frame []byte) error {
+	to := l.address
+	copy(to.Addr[:], frame[:6])
+	var err error
+	if rawErr := l.raw.Write(func(fd uintptr) bool {
+		err = unix.Sendto(int(fd), frame, 0, &to)
+		return err != unix.EAGAIN
+	}); rawErr != nil {
+		return rawErr
+	}
+	return os.NewSyscallError("sendto", err)
+}
+
+func (l *line) Receive(ctx context.Context) ([]byte, error) {
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := l.file.SetReadDeadline(deadline); err != nil {
+			return nil, err
+		}
+	}
+	stop := context.AfterFunc(ctx, func() { l.file.SetReadDeadline(time.Unix(1, 0)) }) //nolint:errcheck // it fails once it is closed
+	defer stop()
+	buffer := make([]byte, maxFrame)
+	for {
+		n, from, err := l.read(buffer)
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			<-ctx.Done()
+			return nil, ctx.Err()
+		case err != nil:
+			return nil, err
+		}
+		if ll, ok := from.(*unix.SockaddrLinklayer); ok && ll.Pkttype == unix.PACKET_OUTGOING {
+			continue // our own, and what the host says
+		}
+		return buffer[:n], nil
+	}
+}
+
+func (l *line) read(buffer []byte) (n int, from unix.Sockaddr, err error) {
+	rawErr := l.raw.Read(func(fd uintptr) bool {
+		n, from, err = unix.Recvfrom(int(fd), buffer, 0)
+		return err != unix.EAGAIN && err != unix.EINTR
+	})
+	if rawErr != nil {
+		return 0, nil, rawErr
+	}
+	return n, from, os.NewSyscallError("recvfrom", err)
+}

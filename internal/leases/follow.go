@@ -1,0 +1,140 @@
+package leases
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"time"
+
+	"github.com/linkspan/linkspan/internal/events"
+	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/ops"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+// Engine is where what servers say takes effect.
+type Engine interface {
+	Snapshot() *state.Snapshot
+	Learn(ctx context.Context, learned ...facts.Fact) error
+	Do(ctx context.Context, op ops.Op) (*state.Snapshot, error)
+}
+
+const (
+	// pause is how long the keeper is left alone after it did not answer.
+	pause = time.Second
+	// askTime bounds the question for a lease that the keeper has lost.
+	askTime = 30 * time.Second
+)
+
+// Follower notes what servers say of leases that are held.
+type Follower struct {
+	Source Source
+	Engine Engine
+	Events *events.Bus
+	Logger *slog.Logger
+	// Changed is called after a container's address has changed.
+	Changed func(id model.ContainerID)
+}
+
+// Follow runs until ctx ends.
+func (f *Follower) Follow(ctx context.Context) {
+	seen := uint64(0)
+	for ctx.Err() == nil {
+		now, held, err := f.Source.Keeper.WatchLeases(ctx, seen)
+		if err == nil {
+			seen = now
+			f.compare(ctx, held)
+			continue
+		}
+		seen = 0
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// compare makes the model follow what is held.
+func (f *Follower) compare(ctx context.Context, held []facts.HeldLease) {
+	known := map[model.EndpointID]bool{}
+	for _, h := range held {
+		known[h.Request.Endpoint] = true
+		e, there := f.Engine.Snapshot().Endpoint(h.Request.Endpoint)
+		if !there || !e.Up {
+			continue // not yet, or no more: the engine gives it back
+		}
+		if err := f.note(ctx, e, h); err != nil && ctx.Err() == nil {
+			f.Logger.Error("a lease takes no effect", "op", "leases.follow", "endpoint", model.Short(e.ID), "err", err)
+		}
+	}
+	for e := range f.Engine.Snapshot().Endpoints() {
+		n, _ := f.Engine.Snapshot().Network(e.Network)
+		if e.Up && n.Leased() && !known[e.ID] {
+			f.askAgain(ctx, n, e)
+		}
+	}
+}
+
+// note has one endpoint follow its lease.
+func (f *Follower) note(ctx context.Context, e model.Endpoint, h facts.HeldLease) error {
+	lost, lease := h.Lost != "", h.Lease
+	switch {
+	case lost && e.Lease4 == nil, !lost && e.Lease4 != nil && same(*e.Lease4, lease):
+		return nil
+	case lost:
+		if _, err := f.Engine.Do(ctx, ops.SetLease(e.ID, nil)); err != nil {
+			return err
+		}
+		f.tell(e, "lease-lost", e.Addr4.String(), h.Lost)
+		return nil
+	}
+	if err := f.Engine.Learn(ctx, fact(e.ID, lease)); err != nil {
+		return err
+	}
+	if _, err := f.Engine.Do(ctx, ops.SetLease(e.ID, &lease)); err != nil {
+		return err
+	}
+	if lease.Prefix.Addr() != e.Addr4 {
+		f.tell(e, "lease-changed", lease.Prefix.Addr().String(), "")
+	}
+	return nil
+}
+
+// tell says what has become of an endpoint's address.
+func (f *Follower) tell(e model.Endpoint, action, address, why string) {
+	s := f.Engine.Snapshot()
+	n, _ := s.Network(e.Network)
+	sb, _ := s.Sandbox(e.Sandbox)
+	f.Logger.Warn(action, "op", "leases.follow", "container", model.Short(sb.Container), "network", n.Name, "address", address, "why", why)
+	f.Events.Publish(events.Leased(n, sb, action, address, why))
+	if f.Changed != nil {
+		f.Changed(sb.Container)
+	}
+}
+
+// askAgain asks for a lease that the keeper has lost, in the background: it was started
+// anew, and its file is gone.
+func (f *Follower) askAgain(ctx context.Context, n model.Network, e model.Endpoint) {
+	sb, _ := f.Engine.Snapshot().Sandbox(e.Sandbox)
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, askTime)
+		defer cancel()
+		_, err := f.Source.Ask(ctx, facts.Question{Network: n, Endpoint: e, Sandbox: sb})
+		now, there := f.Engine.Snapshot().Endpoint(e.ID)
+		if err == nil && (!there || !now.Up) {
+			err = f.Source.Keeper.ReturnLease(ctx, e.ID)
+		}
+		if err != nil && ctx.Err() == nil {
+			f.Logger.Error("a lease is not held any more", "op", "leases.follow", "endpoint", model.Short(e.ID), "network", n.Name, "err", err)
+		}
+	}()
+}
+
+// same compares what is written: times are of different clocks.
+func same(a, b model.Lease) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}

@@ -1,0 +1,59 @@
+package model
+
+import (
+	"net/netip"
+	"time"
+)
+
+// IPAMDHCP is the IPAM driver of networks whose addresses come from a DHCP server (RFC
+// 2131) that serves the network of their parent.
+const IPAMDHCP = "dhcp"
+
+// Leased tells whether the network's IPv4 addresses come from a DHCP server.
+func (n Network) Leased() bool { return n.IPAM.Driver == IPAMDHCP }
+
+// Lease is what a DHCP server has given to one endpoint. Values are never changed in
+// place.
+type Lease struct {
+	Prefix  netip.Prefix // the address, with the length of its subnet (option 1)
+	Gateway netip.Addr   // option 3, or the default route of option 121; invalid: none
+	Server  netip.Addr
+	DNS     []netip.Addr `json:",omitempty"` // option 6
+	Domain  string       `json:",omitempty"` // option 15
+	Search  []string     `json:",omitempty"` // option 119 (RFC 3397)
+	NTP     []netip.Addr `json:",omitempty"` // option 42
+	MTU     int          `json:",omitempty"` // option 26, in bytes; 0: not said
+	Routes  []LeaseRoute `json:",omitempty"` // option 121 (RFC 3442), without the default route
+	// From is when it was given or renewed last. At Renew its server is asked again, at
+	// Rebind any server, and at Until it ends; all are zero for one without end.
+	From, Renew, Rebind, Until time.Time
+}
+
+// LeaseRoute is a route that a DHCP server names. Without a gateway the destination is
+// on the link.
+type LeaseRoute struct {
+	Destination netip.Prefix
+	Gateway     netip.Addr
+}
+
+// String is how ip-route(8) says it.
+func (r LeaseRoute) String() string {
+	if !r.Gateway.IsValid() {
+		return r.Destination.String()
+	}
+	return r.Destination.String() + " via " + r.Gateway.String()
+}
+
+// SearchDomains are what names without dots are looked up in: those of option 119, or else
+// the domain of option 15; none of nil.
+func (l *Lease) SearchDomains() []string {
+	switch {
+	case l == nil:
+		return nil
+	case len(l.Search) > 0:
+		return l.Search
+	case l.Domain != "":
+		return []string{l.Domain}
+	}
+	return nil
+}
