@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	containerdlog "github.com/containerd/log"
 
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -76,8 +77,12 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 	return c, nil
 }
 
-// connect makes the client and chooses the snapshotter.
+// connect makes the client and chooses the snapshotter. What the client's packages would write into
+// a log of their own comes back to us as errors.
 func (c *Client) connect(ctx context.Context, log *slog.Logger) (err error) {
+	if err := containerdlog.SetLevel(containerdlog.FatalLevel.String()); err != nil {
+		return fmt.Errorf("silence the client of containerd: %w", err)
+	}
 	c.Client, err = client.New(c.Address,
 		client.WithDefaultNamespace(c.Namespace),
 		client.WithExtraDialOpts(dialOptions()))

@@ -57,7 +57,7 @@ func (s *Store) Pull(ctx context.Context, ref, platform string, auth model.Regis
 		return model.Pulled{}, err
 	}
 	out, err := p.take(leased, target)
-	return out, errors.Join(err, end(err == nil || spoilt(err) || containerd.SaysBadArchive(err)))
+	return out, errors.Join(err, end(err == nil || worthless(err)))
 }
 
 // pullable reads the name of an image in a registry. A reference with both tag and digest loses
@@ -227,20 +227,48 @@ func (p *pull) announce(children images.HandlerFunc) images.HandlerFunc {
 		if err != nil || !images.IsManifestType(desc.MediaType) {
 			return found, err
 		}
-		_, _, _, missing, err := images.Check(ctx, documents{p.store.client.ContentStore()}, desc, nil)
+		if len(found) == 0 || !images.IsConfigType(found[0].MediaType) {
+			return nil, p.noImage(found)
+		}
+		missing, err := p.anyMissing(ctx, found)
 		if err != nil {
 			return nil, err
 		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		for _, d := range found {
-			if images.IsLayerType(d.MediaType) && len(missing) > 0 && !p.named[d.Digest.String()] {
+			if images.IsLayerType(d.MediaType) && missing && !p.named[d.Digest.String()] {
 				p.named[d.Digest.String()] = true
 				p.progress.layer(d.Digest, "Pulling fs layer")
 			}
 		}
 		return found, nil
 	}
+}
+
+// anyMissing tells whether some of this content is not here.
+func (p *pull) anyMissing(ctx context.Context, content []ocispec.Descriptor) (bool, error) {
+	for _, d := range content {
+		_, err := p.store.client.ContentStore().Info(ctx, d.Digest)
+		if containerd.IsNotFound(err) {
+			return true, nil
+		}
+		if err != nil {
+			return false, containerd.Faultf("pull", p.ref.String(), "look up content", err)
+		}
+	}
+	return false, nil
+}
+
+// noImage is what is said of a manifest of something else: a chart, say. Its children begin with
+// its configuration.
+func (p *pull) noImage(children []ocispec.Descriptor) error {
+	kind := "none"
+	if len(children) > 0 {
+		kind = children[0].MediaType
+	}
+	return &model.Error{Op: "image.pull", Subject: p.ref.String(), Kind: model.Invalid, Err: fmt.Errorf("unsupported media type %.80q", kind),
+		Way: p.ref.String() + " is no image that a container could be made from"}
 }
 
 // fetch brings one document or layer, if it is not here.
@@ -323,6 +351,11 @@ func spoilt(err error) bool {
 	return containerd.KindOf(err) == model.Conflict || model.KindOf(err) == model.Invalid
 }
 
+// worthless tells whether trying again with what has come cannot lead to an image.
+func worthless(err error) bool {
+	return spoilt(err) || containerd.SaysBadArchive(err) && !registry.IsTransient(err)
+}
+
 // explain puts what went wrong after a name was found into words.
 func (p *pull) explain(err error) error {
 	switch {
@@ -331,10 +364,10 @@ func (p *pull) explain(err error) error {
 	case model.KindOf(err) != model.Internal:
 		return err
 	case spoilt(err):
-		return &model.Error{Op: "image.pull", Subject: p.ref.String(), Kind: model.Internal, Err: containerd.Native(err),
+		return &model.Error{Op: "image.pull", Subject: p.ref.String(), Kind: model.Unfit, Err: containerd.Native(err),
 			Way: "what " + reference.Domain(p.ref) + " sent is not what the image's name stands for; none of it was kept"}
-	case containerd.SaysBadArchive(err):
-		return model.Errorf(model.Internal, "failed to register layer: %s", plainly(containerd.Native(err).Error()))
+	case containerd.SaysBadArchive(err) && !registry.IsTransient(err):
+		return model.Errorf(model.Unfit, "failed to register layer: %s", plainly(containerd.Native(err).Error()))
 	}
 	return registry.Explain(err, p.ref)
 }

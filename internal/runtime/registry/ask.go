@@ -74,7 +74,7 @@ func tagsOf(ctx context.Context, h docker.RegistryHost, named reference.Named) (
 			out = append(out, tag)
 		}
 		if len(out) > tagsLimit {
-			return nil, model.Errorf(model.Internal, "%s has more than %d tags", named, tagsLimit)
+			return nil, model.Errorf(model.Unfit, "%s has more than %d tags", named, tagsLimit)
 		}
 		next := nextPage(header.Get("Link"))
 		if next == "" {
@@ -82,7 +82,7 @@ func tagsOf(ctx context.Context, h docker.RegistryHost, named reference.Named) (
 		}
 		page = "/" + reference.Path(named) + "/tags/list?" + next
 	}
-	return nil, model.Errorf(model.Internal, "the list of tags of %s does not end", named)
+	return nil, model.Errorf(model.Unfit, "the list of tags of %s does not end", named)
 }
 
 // nextPage returns the query of the page after this one, of a header `Link: </…?query>; rel="next"`
@@ -151,7 +151,7 @@ func verified(from io.Reader, d ocispec.Descriptor) ([]byte, error) {
 	case int64(len(raw)) > answerLimit:
 		return nil, fmt.Errorf("%w: more than %d bytes", errTooLong, int64(answerLimit))
 	case digest.FromBytes(raw) != d.Digest && d.Digest.Algorithm() == digest.SHA256:
-		return nil, model.Errorf(model.Internal, "manifest verification failed for digest %s", d.Digest)
+		return nil, model.Errorf(model.Unfit, "manifest verification failed for digest %s", d.Digest)
 	}
 	return raw, nil
 }

@@ -33,16 +33,19 @@ func Explain(err error, ref reference.Named) error {
 	}
 	if errors.Is(err, docker.ErrInvalidAuthorization) {
 		if strings.Contains(err.Error(), "no basic auth credentials") {
-			return err
+			return &model.Error{Op: "registry", Subject: ref.String(), Kind: model.Unfit, Err: err, Way: "docker login " + reference.Domain(ref) + " lets the registry know who you are"}
 		}
 		return denied(ref)
 	}
 	if said := spoken(err); said != nil {
 		return said
 	}
-	kind := model.Internal
-	if errdefs.IsNotFound(err) {
+	kind := model.Unfit // not our fault, though Docker answers as if it were
+	switch {
+	case errdefs.IsNotFound(err):
 		kind = model.NotFound
+	case errdefs.IsNotImplemented(err):
+		kind = model.NotImplemented
 	}
 	return &model.Error{Op: "registry", Subject: ref.String(), Kind: kind, Err: err, Way: wayOut(err)}
 }
@@ -69,10 +72,10 @@ func spoken(err error) error {
 	default:
 		return nil
 	}
-	kind, texts := model.Internal, []string{}
+	kind, texts := model.Unfit, []string{}
 	for _, e := range list {
 		k, text := sentence(e)
-		if kind == model.Internal {
+		if kind == model.Unfit {
 			kind = k
 		}
 		texts = append(texts, text)
@@ -97,7 +100,7 @@ func unspoken(status remoteerrors.ErrUnexpectedStatus, err error) error {
 		Details string `json:"details"`
 	}
 	readable := json.Unmarshal(status.Body, &old) == nil && old.Details != ""
-	kind := model.Internal
+	kind := model.Unfit
 	switch status.StatusCode {
 	case http.StatusUnauthorized:
 		kind = model.Unauthorized
@@ -112,7 +115,7 @@ func unspoken(status remoteerrors.ErrUnexpectedStatus, err error) error {
 	case http.StatusNotFound:
 		kind = model.NotFound
 	case http.StatusTooManyRequests:
-		return &model.Error{Op: "registry", Err: fmt.Errorf("toomanyrequests: %w", err),
+		return &model.Error{Op: "registry", Kind: kind, Err: fmt.Errorf("toomanyrequests: %w", err),
 			Way: "the registry limits how often one may ask: wait, or docker login to have a higher limit"}
 	}
 	return &model.Error{Op: "registry", Kind: kind, Err: err}
@@ -122,7 +125,7 @@ func unspoken(status remoteerrors.ErrUnexpectedStatus, err error) error {
 func sentence(err error) (model.Kind, string) {
 	var e docker.Error
 	if !errors.As(err, &e) {
-		return model.Internal, err.Error()
+		return model.Unfit, err.Error()
 	}
 	text := e.Message
 	if text == "" {
@@ -141,7 +144,7 @@ func sentence(err error) (model.Kind, string) {
 	case docker.ErrorCodeUnavailable:
 		return model.Unavailable, text
 	}
-	return model.Internal, text
+	return model.Unfit, text
 }
 
 // printable leaves out of a registry's words what would act on a terminal.

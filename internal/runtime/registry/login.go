@@ -94,7 +94,7 @@ func accepted(page string, resp *http.Response) error {
 	if resp.StatusCode == http.StatusOK {
 		return nil
 	}
-	kind := model.Internal
+	kind := model.Unfit
 	if resp.StatusCode == http.StatusUnauthorized {
 		kind = model.Unauthorized
 	}
@@ -119,7 +119,7 @@ func loginBearer(ctx context.Context, h docker.RegistryHost, page string, auth m
 	}
 	options, err := tokens.GenerateTokenOptions(ctx, h.Host, user, secret, c)
 	if err != nil {
-		return "", model.Errorf(model.Internal, "Get %q: %w", page, err)
+		return "", model.Errorf(model.Unfit, "Get %q: %w", page, err)
 	}
 	options.FetchRefreshToken = true
 	var token, refresh string
@@ -153,7 +153,7 @@ func refused(page string, err error) error {
 	if !errors.As(err, &status) {
 		return loginFailed(fmt.Errorf("Get %q: %w", page, err))
 	}
-	kind, text := model.Internal, err.Error()
+	kind, text := model.Unfit, err.Error()
 	if status.StatusCode == http.StatusUnauthorized {
 		kind, text = model.Unauthorized, "unauthorized: authentication required"
 	}
@@ -166,5 +166,5 @@ func refused(page string, err error) error {
 
 // loginFailed is an error of the connection.
 func loginFailed(err error) error {
-	return &model.Error{Op: "registry.login", Kind: model.Internal, Err: err, Way: wayOut(err)}
+	return &model.Error{Op: "registry.login", Kind: model.Unfit, Err: err, Way: wayOut(err)}
 }

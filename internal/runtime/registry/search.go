@@ -53,11 +53,11 @@ func (r *Registries) Search(ctx context.Context, term string, limit int, auth mo
 	}
 	resp, err := h.Client.Do(req)
 	if err != nil {
-		return nil, &model.Error{Op: "registry.search", Kind: model.Internal, Err: err, Way: wayOut(err)}
+		return nil, &model.Error{Op: "registry.search", Kind: model.Unfit, Err: err, Way: wayOut(err)}
 	}
 	defer resp.Body.Close() //nolint:errcheck // was read
 	if resp.StatusCode != http.StatusOK {
-		return nil, &model.Error{Op: "registry.search", Kind: model.Internal, Err: model.Errorf(model.Internal, "Unexpected status code %d", resp.StatusCode),
+		return nil, &model.Error{Op: "registry.search", Kind: model.Unfit, Err: model.Errorf(model.Unfit, "Unexpected status code %d", resp.StatusCode),
 			Way: h.Host + " cannot be searched: only Docker Hub, and indexes with its old protocol, can"}
 	}
 	return found(resp, h.Host)
@@ -74,7 +74,7 @@ func found(resp *http.Response, host string) ([]model.FoundRepository, error) {
 		} `json:"results"`
 	}
 	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
-		return nil, model.Errorf(model.Internal, "%s did not answer as an index does: %w", host, err)
+		return nil, model.Errorf(model.Unfit, "%s did not answer as an index does: %w", host, err)
 	}
 	var out []model.FoundRepository
 	for _, one := range answer.Results[:min(len(answer.Results), maxResults)] {
