@@ -251,7 +251,7 @@ func (d *daemon) openManager(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d.images = images.New(images.Options{Store: r.Images, Mover: r.Images, Registries: d.registries, Containers: d.manager, Events: &d.events, Logger: d.log})
+	d.images = images.New(images.Options{Store: r.Images, Variants: r.Images, Mover: r.Images, Registries: d.registries, Containers: d.manager, Events: &d.events, Logger: d.log})
 	d.later(d.closeManager)
 	if err := d.manager.Restore(ctx); err != nil {
 		return fmt.Errorf("take up the containers: %w", err)

@@ -279,7 +279,7 @@ func (i *fakeImages) Import(_ context.Context, rootfs io.Reader, tag string, cha
 	i.loaded, i.tag, i.change = string(raw), tag, changes
 	return model.Image{ID: "sha256:9"}, err
 }
-func (i *fakeImages) Save(_ context.Context, refs []string, archive io.Writer) error {
+func (i *fakeImages) Save(_ context.Context, refs, _ []string, archive io.Writer) error {
 	if i.err != nil {
 		return i.err
 	}
@@ -360,7 +360,7 @@ func newBench(t *testing.T) *bench {
 		model.Network{ID: model.NetworkID(id("b")), Name: "bridge", Driver: "bridge", Scope: "local", IPv4: true, Created: born},
 		model.Network{ID: model.NetworkID(id("a")), Name: "host", Driver: "host", Scope: "local", Created: born},
 		model.Network{ID: model.NetworkID(id("c")), Name: "none", Driver: "null", Scope: "local", Created: born}))
-	stored := images.New(images.Options{Store: b.images, Mover: fakeMover{}, Registries: fakeRegistries{}, Containers: b.fakeManager, Events: b.fakeManager})
+	stored := images.New(images.Options{Store: b.images, Variants: variants{b.images}, Mover: fakeMover{}, Registries: fakeRegistries{}, Containers: b.fakeManager, Events: b.fakeManager})
 	listed := networks.New(networks.Options{Engine: b.engine, Events: b.fakeManager, Maker: maker})
 	b.options = Options{
 		Backends: Backends{

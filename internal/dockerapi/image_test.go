@@ -160,7 +160,7 @@ func TestSaveBrokenOff(t *testing.T) {
 // brokenTransfer fails in the middle of an archive.
 type brokenTransfer struct{ images.Transfer }
 
-func (brokenTransfer) Save(_ context.Context, _ []string, archive io.Writer) error {
+func (brokenTransfer) Save(_ context.Context, _, _ []string, archive io.Writer) error {
 	if _, err := io.WriteString(archive, "half"); err != nil {
 		return err
 	}

@@ -37,6 +37,25 @@ func (fakeMover) Push(_ context.Context, ref, platform string, _ model.RegistryA
 
 func (fakeMover) DropAbandoned(context.Context) error { return nil }
 
+// variants are the images' own platform and arm64.
+type variants struct{ *fakeImages }
+
+func (v variants) FindFor(ctx context.Context, ref, platform string) (model.Image, error) {
+	i, err := v.Find(ctx, ref)
+	if err == nil && platform != "linux/arm64" {
+		err = model.Errorf(model.NotFound, "image with reference %s was found but does not provide the specified platform (%s)", ref, platform)
+	}
+	i.Architecture = "arm64"
+	return i, err
+}
+
+func (v variants) Manifests(context.Context, string) ([]model.ImageManifest, error) {
+	return []model.ImageManifest{
+		{Descriptor: model.Descriptor{Digest: "sha256:11"}, Platform: model.Platform{OS: "linux", Architecture: "arm64"}, Available: true, Content: 3, Unpacked: 4},
+		{Descriptor: model.Descriptor{Digest: "sha256:12"}, Of: "sha256:11"},
+	}, nil
+}
+
 // fakeRegistries knows the user me, and one repository.
 type fakeRegistries struct{}
 
@@ -102,4 +121,24 @@ func TestRegistriesAreAsked(t *testing.T) {
 	b.want(t, 200, `"digest":"sha256:a/b"`, "GET", "/distribution/a/b/json")
 	b.want(t, 200, `"Platforms":[{"architecture":"arm64","os":"linux","variant":"v8"}]`, "GET", "/distribution/a/b/json")
 	b.want(t, 404, "page not found", "GET", "/distribution/a/b")
+}
+
+// TestVariants: an image shows what it consists of to who asks, and one platform's part.
+func TestVariants(t *testing.T) {
+	b := newBench(t)
+	b.images.images[0].Target = model.Descriptor{Digest: "sha256:10", Size: 5}
+	b.images.images[0].History = []model.ImageHistory{{CreatedBy: "first"}, {CreatedBy: "none", EmptyLayer: true}, {CreatedBy: "second"}}
+	b.images.images[0].LayerSizes, b.images.images[0].Layers = []int64{3, 4}, []string{"a", "b"}
+	b.want(t, 200, `"Descriptor":{"mediaType":"","digest":"sha256:10","size":5}`, "GET", "/images/json")
+	b.want(t, 200, `"Manifests":[{"ID":"sha256:11"`, "GET", "/images/json?manifests=1")
+	b.want(t, 200, `"Kind":"attestation","AttestationData":{"For":"sha256:11"}`, "GET", "/images/busybox:latest/json?manifests=1")
+	b.want(t, 200, `"Size":{"Content":3,"Total":7},"Kind":"image"`, "GET", "/images/busybox:latest/json?manifests=1")
+	b.want(t, 200, `"Architecture":"arm64"`, "GET", `/images/busybox:latest/json?platform={"os":"linux","architecture":"arm64"}`)
+	b.want(t, 404, "does not provide the specified platform (linux/riscv64)", "GET", `/images/busybox:latest/json?platform={"os":"linux","architecture":"riscv64"}`)
+	b.want(t, 400, "conflicting options: manifests and platform options cannot both be set", "GET", `/images/busybox:latest/json?manifests=1&platform={"os":"linux"}`)
+	b.want(t, 400, "failed to parse platform", "GET", `/images/get?names=busybox&platform=arm`)
+	b.want(t, 200, `"SharedSize":0`, "GET", "/images/json?shared-size=1")
+	b.want(t, 200, `"SharedSize":-1`, "GET", "/images/json")
+	b.want(t, 200, `"CreatedBy":"second","Id":"sha256:1","Size":4`, "GET", "/images/busybox:latest/history")
+	b.want(t, 200, `"CreatedBy":"none","Id":"<missing>","Size":0`, "GET", "/images/busybox:latest/history")
 }

@@ -34,7 +34,15 @@ type Store interface {
 	// Import makes an image of one layer from a tar of a root file system; changes
 	// are instructions as in a Dockerfile.
 	Import(ctx context.Context, rootfs io.Reader, tag string, changes []string) (model.Image, error)
-	Save(ctx context.Context, refs []string, archive io.Writer) error
+	// Save writes images, of all platforms if none is given.
+	Save(ctx context.Context, refs, platforms []string, archive io.Writer) error
+}
+
+// Variants knows the platforms of images.
+type Variants interface {
+	// FindFor is Find of the variant for a platform; Manifests is what an image consists of.
+	FindFor(ctx context.Context, ref, platform string) (model.Image, error)
+	Manifests(ctx context.Context, ref string) ([]model.ImageManifest, error)
 }
 
 // Mover moves images between the store and registries. report is told how far it is, from one
@@ -68,6 +76,7 @@ type Publisher interface {
 // Options are what a Manager is made of. All but Logger are needed.
 type Options struct {
 	Store      Store
+	Variants   Variants
 	Mover      Mover
 	Registries Registries
 	Containers Containers
@@ -78,6 +87,7 @@ type Options struct {
 // Manager knows all images. Its methods may be called from any goroutine.
 type Manager struct {
 	store      Store
+	variants   Variants
 	mover      Mover
 	registries Registries
 	containers Containers
@@ -87,7 +97,7 @@ type Manager struct {
 
 // New returns a manager of a store's images.
 func New(o Options) *Manager {
-	m := &Manager{store: o.Store, mover: o.Mover, registries: o.Registries, containers: o.Containers, events: o.Events, log: o.Logger}
+	m := &Manager{store: o.Store, variants: o.Variants, mover: o.Mover, registries: o.Registries, containers: o.Containers, events: o.Events, log: o.Logger}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
@@ -98,6 +108,20 @@ func New(o Options) *Manager {
 // NotFound, "No such image: NAME:TAG".
 func (m *Manager) Find(ctx context.Context, ref string) (model.Image, error) {
 	return m.store.Find(ctx, ref)
+}
+
+// FindFor is Find, but of an image with several platforms it returns that of one ("linux/arm64"),
+// unless that is empty. Errors: NotFound also if that is not here.
+func (m *Manager) FindFor(ctx context.Context, ref, platform string) (model.Image, error) {
+	if platform == "" {
+		return m.store.Find(ctx, ref)
+	}
+	return m.variants.FindFor(ctx, ref, platform)
+}
+
+// Manifests returns what an image consists of. Errors are those of Find.
+func (m *Manager) Manifests(ctx context.Context, ref string) ([]model.ImageManifest, error) {
+	return m.variants.Manifests(ctx, ref)
 }
 
 // Users returns how many containers are made from an image.

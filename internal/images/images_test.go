@@ -56,7 +56,7 @@ func (s *fakeStore) Import(context.Context, io.Reader, string, []string) (model.
 	return model.Image{ID: "sha256:9"}, nil
 }
 
-func (s *fakeStore) Save(_ context.Context, refs []string, archive io.Writer) error {
+func (s *fakeStore) Save(_ context.Context, refs, _ []string, archive io.Writer) error {
 	_, err := io.WriteString(archive, strings.Join(refs, " "))
 	return err
 }
@@ -125,9 +125,9 @@ func TestEventsOfImages(t *testing.T) {
 	check(err)
 	heard.want(t, "import sha256:9 sha256:9")
 	var archive bytes.Buffer
-	check(m.Save(ctx, []string{"docker.io/library/tools:1", "repository"}, &archive))
+	check(m.Save(ctx, []string{"docker.io/library/tools:1", "repository"}, nil, &archive))
 	heard.want(t, "save sha256:1 docker.io/library/tools:1")
-	if err := m.Save(ctx, []string{"gone:1"}, &archive); model.KindOf(err) != model.NotFound {
+	if err := m.Save(ctx, []string{"gone:1"}, nil, &archive); model.KindOf(err) != model.NotFound {
 		t.Errorf("%v", err)
 	}
 	heard.want(t)

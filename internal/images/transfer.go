@@ -33,8 +33,8 @@ func (m *Manager) Import(ctx context.Context, rootfs io.Reader, name string, cha
 }
 
 // Save writes images into an archive. A name without a tag stands for all tags of a
-// repository. What goes wrong after the first byte leaves the archive incomplete.
-func (m *Manager) Save(ctx context.Context, refs []string, archive io.Writer) error {
+// repository; without platforms, all that are here are written. What goes wrong after the first byte leaves the archive incomplete.
+func (m *Manager) Save(ctx context.Context, refs, platforms []string, archive io.Writer) error {
 	if len(refs) == 0 {
 		return model.Errorf(model.Invalid, "no image is named")
 	}
@@ -46,7 +46,7 @@ func (m *Manager) Save(ctx context.Context, refs []string, archive io.Writer) er
 			return err
 		}
 	}
-	if err := m.store.Save(ctx, refs, archive); err != nil {
+	if err := m.store.Save(ctx, refs, platforms, archive); err != nil {
 		return err
 	}
 	for _, ref := range refs {

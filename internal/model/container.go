@@ -171,7 +171,9 @@ type Image struct {
 	Variant      string
 	Author       string
 	Comment      string
-	Layers       []string // diff IDs, lowest first
+	Layers       []string   // diff IDs, lowest first
+	LayerSizes   []int64    // bytes on disk, unpacked, of each; none where that is not known
+	Target       Descriptor // the manifest or index that the names stand for
 	Config       ImageConfig
 	History      []ImageHistory
 	// Damaged says why the image cannot be read, and so not be used; empty for a good

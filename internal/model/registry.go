@@ -52,6 +52,18 @@ type Platform struct {
 	OSFeatures                []string
 }
 
+// ImageManifest is one of the manifests that an image's index has, or the only one.
+type ImageManifest struct {
+	Descriptor Descriptor
+	Platform   Platform
+	// Of is the digest of the manifest that this one says something about (an attestation); empty
+	// for an image.
+	Of string
+	// Available says that all of it is here; Content and Unpacked are how much is, in bytes.
+	Available         bool
+	Content, Unpacked int64
+}
+
 // Pulled is an image that a pull has brought, or found to be here.
 type Pulled struct {
 	ID         ImageID

@@ -82,10 +82,10 @@ func TestSaveAndLoad(t *testing.T) {
 	if err := e.Images.Tag(ctx, testImage, "linkspan-test/busybox:2"); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Images.Save(ctx, []string{"linkspan-test/busybox"}, &archive); err != nil {
+	if err := e.Images.Save(ctx, []string{"linkspan-test/busybox"}, nil, &archive); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Images.Save(ctx, []string{string(e.image.ID)}, &byID); err != nil {
+	if err := e.Images.Save(ctx, []string{string(e.image.ID)}, nil, &byID); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"latest", "2"} {

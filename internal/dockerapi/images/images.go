@@ -26,6 +26,8 @@ import (
 type Images interface {
 	Lister
 	Find(ctx context.Context, ref string) (model.Image, error)
+	// FindFor is Find of the variant for a platform, if that is not empty.
+	FindFor(ctx context.Context, ref, platform string) (model.Image, error)
 	Tag(ctx context.Context, ref, name string) error
 	// Remove takes a name off an image and deletes the image with its last name.
 	Remove(ctx context.Context, ref string, force bool) ([]hub.Change, error)
@@ -38,13 +40,15 @@ type Lister interface {
 	List(ctx context.Context, f query.Filters) ([]model.Image, error)
 	// Users returns how many containers are made from an image.
 	Users(id model.ImageID) int
+	// Manifests returns what an image consists of.
+	Manifests(ctx context.Context, ref string) ([]model.ImageManifest, error)
 }
 
 // Transfer moves images into and out of the store.
 type Transfer interface {
 	Load(ctx context.Context, archive io.Reader) ([]model.Image, error)
 	Import(ctx context.Context, rootfs io.Reader, tag string, changes []string) (model.Image, error)
-	Save(ctx context.Context, refs []string, archive io.Writer) error
+	Save(ctx context.Context, refs, platforms []string, archive io.Writer) error
 }
 
 type api struct {
@@ -110,7 +114,7 @@ func (a *api) listImages(w http.ResponseWriter, r *httpkit.Request) error {
 	if name := r.Query.Get("filter"); name != "" && r.Version < 41 {
 		f["reference"] = append(f["reference"], name)
 	}
-	list, err := Summaries(r, a.Images, f)
+	list, err := Summaries(r, a.Images, f, r.Version >= 42 && r.Flag("shared-size"))
 	if err != nil {
 		return err
 	}
@@ -118,11 +122,19 @@ func (a *api) listImages(w http.ResponseWriter, r *httpkit.Request) error {
 }
 
 // Summaries returns the images that meet all filters, as the request's version shows
-// them; never nil.
-func Summaries(r *httpkit.Request, images Lister, f query.Filters) ([]Summary, error) {
+// them, with what each shares with others if that is wanted; never nil.
+func Summaries(r *httpkit.Request, images Lister, f query.Filters, wantShared bool) ([]Summary, error) {
 	list, err := images.List(r.Context(), f)
 	if err != nil {
 		return nil, err
+	}
+	var shared map[model.ImageID]int64
+	if wantShared {
+		all, err := images.List(r.Context(), query.Filters{})
+		if err != nil {
+			return nil, err
+		}
+		shared, _ = layerUsage(all)
 	}
 	out := []Summary{}
 	for _, i := range list {
@@ -137,13 +149,33 @@ func Summaries(r *httpkit.Request, images Lister, f query.Filters) ([]Summary, e
 		if r.Version < 44 {
 			one.VirtualSize = i.Size
 		}
+		if wantShared {
+			one.SharedSize = shared[i.ID]
+		}
+		if r.Version >= 48 && i.Target.Digest != "" {
+			d := descriptorOf(i.Target)
+			one.Descriptor = &d
+		}
+		if r.Version >= 47 && r.Flag("manifests") {
+			if one.Manifests, err = manifestsOf(r, images, i); err != nil {
+				return nil, err
+			}
+		}
 		out = append(out, one)
 	}
 	return out, nil
 }
 
 func (a *api) inspectImage(w http.ResponseWriter, r *httpkit.Request, name string) error {
-	i, err := a.Images.Find(r.Context(), name)
+	platform, err := formPlatform(r, "platform", 49)
+	if err != nil {
+		return err
+	}
+	manifests := r.Version >= 48 && r.Flag("manifests")
+	if manifests && platform != "" {
+		return model.Errorf(model.Invalid, "conflicting options: manifests and platform options cannot both be set")
+	}
+	i, err := a.Images.FindFor(r.Context(), name, platform)
 	if err != nil {
 		return err
 	}
@@ -159,6 +191,15 @@ func (a *api) inspectImage(w http.ResponseWriter, r *httpkit.Request, name strin
 		}, DockerOCIImageConfigExt: dockerspec.DockerOCIImageConfigExt{
 			Shell: i.Config.Shell, Healthcheck: healthcheckOf(i),
 		}},
+	}
+	if r.Version >= 48 && i.Target.Digest != "" {
+		d := descriptorOf(i.Target)
+		answer.Descriptor = &d
+	}
+	if manifests {
+		if answer.Manifests, err = manifestsOf(r, a.Images, i); err != nil {
+			return err
+		}
 	}
 	return httpkit.WriteJSON(w, http.StatusOK, answer)
 }
@@ -185,18 +226,25 @@ func asSet(list []string) map[string]struct{} {
 }
 
 func (a *api) imageHistory(w http.ResponseWriter, r *httpkit.Request, name string) error {
-	i, err := a.Images.Find(r.Context(), name)
+	platform, err := formPlatform(r, "platform", 48)
 	if err != nil {
 		return err
 	}
-	out := []image.HistoryResponseItem{}
-	for _, h := range slices.Backward(i.History) { // the newest step first
-		out = append(out, image.HistoryResponseItem{
-			ID: "<missing>", Created: h.Created.Unix(), CreatedBy: h.CreatedBy, Comment: h.Comment, Tags: []string{},
-		})
+	i, err := a.Images.FindFor(r.Context(), name, platform)
+	if err != nil {
+		return err
 	}
+	out, sizes := []image.HistoryResponseItem{}, i.LayerSizes
+	for _, h := range i.History {
+		one := image.HistoryResponseItem{ID: "<missing>", Created: h.Created.Unix(), CreatedBy: h.CreatedBy, Comment: h.Comment, Tags: []string{}}
+		if !h.EmptyLayer && len(sizes) > 0 {
+			one.Size, sizes = sizes[0], sizes[1:]
+		}
+		out = append(out, one)
+	}
+	slices.Reverse(out) // the newest step first
 	if len(out) > 0 {
-		out[0].ID, out[0].Tags, out[0].Size = string(i.ID), append([]string{}, i.Tags...), i.Size
+		out[0].ID, out[0].Tags = string(i.ID), append([]string{}, i.Tags...)
 	}
 	return httpkit.WriteJSON(w, http.StatusOK, out)
 }

@@ -68,8 +68,12 @@ func (a *api) saveImages(w http.ResponseWriter, r *httpkit.Request) error {
 // save sends images as an archive. What goes wrong after the first byte can only
 // be shown by breaking off.
 func (a *api) save(w http.ResponseWriter, r *httpkit.Request, names []string) error {
+	platforms, err := platformList(r)
+	if err != nil {
+		return err
+	}
 	out := httpkit.NewStream(w, r, "application/x-tar")
-	err := a.Transfer.Save(r.Context(), names, out)
+	err = a.Transfer.Save(r.Context(), names, platforms, out)
 	if err != nil && out.Opened() {
 		a.log.Warn("archive broken off", "op", "image.save", "err", err)
 		panic(http.ErrAbortHandler)

@@ -42,7 +42,7 @@ func (a *api) diskUsage(w http.ResponseWriter, r *httpkit.Request) error {
 		}
 	}
 	wants := func(kind string) bool { return len(asked) == 0 || slices.Contains(asked, kind) }
-	stored, err := images.Summaries(r, a.Images, query.Filters{})
+	stored, err := images.Summaries(r, a.Images, query.Filters{}, true)
 	if err != nil {
 		return err
 	}

@@ -99,6 +99,16 @@ func (s *Store) fact(ctx context.Context, target ocispec.Descriptor) (Fact, erro
 	if err != nil {
 		return Fact{}, err
 	}
+	fact, err := s.factOf(ctx, target, manifest)
+	// An image that is not unpacked yet has no size, which is not to be remembered.
+	if err == nil && len(fact.Image.LayerSizes) == len(fact.Image.Layers) {
+		s.facts.put(target.Digest, fact)
+	}
+	return fact, err
+}
+
+// factOf returns what one manifest of an image says.
+func (s *Store) factOf(ctx context.Context, target ocispec.Descriptor, manifest ocispec.Manifest) (Fact, error) {
 	raw, err := content.ReadBlob(ctx, documents{s.client.ContentStore()}, manifest.Config)
 	if err != nil {
 		return Fact{}, containerd.Faultf("image", target.Digest.String(), "read configuration", err)
@@ -109,13 +119,16 @@ func (s *Store) fact(ctx context.Context, target ocispec.Descriptor) (Fact, erro
 	}
 	image.ID = model.ImageID(manifest.Config.Digest)
 	target.Annotations = nil // names that an archive gave; records are what names
-	fact := Fact{Image: image, Chain: chains.ChainID(diffs).String(), target: target}
-	// An image that is not unpacked yet has no size, which is not to be remembered.
-	if fact.Image.Size, err = s.unpackedSize(ctx, diffs); err != nil {
-		return fact, nil //nolint:nilerr // see above
+	image.Target = descriptor(target)
+	sizes, err := s.layerSizes(ctx, diffs)
+	if err != nil && !containerd.IsNotFound(err) {
+		return Fact{}, err
 	}
-	s.facts.put(target.Digest, fact)
-	return fact, nil
+	image.LayerSizes = sizes
+	for _, size := range sizes {
+		image.Size += size
+	}
+	return Fact{Image: image, Chain: chains.ChainID(diffs).String(), target: target}, nil
 }
 
 // manifest returns the manifest for this machine or, where the image has none for it here, one
@@ -132,18 +145,19 @@ func (s *Store) manifest(ctx context.Context, target ocispec.Descriptor) (ocispe
 	return here[0].content, nil
 }
 
-// unpackedSize adds up the layers' sizes in bytes.
-func (s *Store) unpackedSize(ctx context.Context, diffs []digest.Digest) (int64, error) {
+// layerSizes returns the sizes of unpacked layers, in bytes. Errors: NotFound if one is not unpacked;
+// then the answer has those below it.
+func (s *Store) layerSizes(ctx context.Context, diffs []digest.Digest) ([]int64, error) {
 	store := s.client.Snapshots()
-	var sum int64
+	var out []int64
 	for i := range diffs {
 		usage, err := store.Usage(ctx, chains.ChainID(diffs[:i+1]).String())
 		if err != nil {
-			return 0, containerd.Faultf("image", "", "size of layer", err)
+			return out, containerd.Faultf("image", "", "size of layer", err)
 		}
-		sum += usage.Size
+		out = append(out, usage.Size)
 	}
-	return sum, nil
+	return out, nil
 }
 
 // parseConfig reads an image's configuration (OCI image-spec, config.md, and

@@ -134,6 +134,7 @@ func (p *pull) take(ctx context.Context, target ocispec.Descriptor) (model.Pulle
 	if err := p.bring(ctx, target); err != nil {
 		return model.Pulled{}, p.explain(err)
 	}
+	s.facts.drop(target.Digest) // of an index there may be more here now
 	fact, err := s.fact(ctx, target)
 	if err != nil {
 		return model.Pulled{}, badArchive("image.pull", err)

@@ -11,6 +11,8 @@ import (
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/images/archive"
+	"github.com/containerd/platforms"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/runtime/containerd"
@@ -229,14 +231,25 @@ func (s *Store) removeEntry(ctx context.Context, e imageEntry) error {
 
 // Save writes images as an archive that both `docker load` and OCI tools read. A
 // name without a tag stands for all tags of that repository; an ID is saved
-// without names.
-func (s *Store) Save(ctx context.Context, refs []string, w io.Writer) error {
+// without names. Without platforms ("linux/arm64") all that are here are saved. Errors:
+// NotFound also for a platform that an image does not have here.
+func (s *Store) Save(ctx context.Context, refs, wanted []string, w io.Writer) error {
 	ctx = s.client.Scope(ctx)
 	all, err := s.catalog(ctx)
 	if err != nil {
 		return err
 	}
-	opts := []archive.ExportOpt{archive.WithAllPlatforms(), archive.WithSkipMissing(s.client.ContentStore())}
+	opts := []archive.ExportOpt{archive.WithSkipMissing(s.client.ContentStore()), archive.WithAllPlatforms()}
+	if len(wanted) > 0 {
+		specs, err := platforms.ParseAll(wanted)
+		if err != nil {
+			return model.Errorf(model.Invalid, "%w", err)
+		}
+		if err := s.havePlatforms(ctx, all, refs, specs); err != nil {
+			return err
+		}
+		opts[1] = archive.WithPlatform(platforms.Any(specs...))
+	}
 	for _, ref := range refs {
 		more, err := exportOptions(all, ref)
 		if err != nil {
@@ -245,6 +258,26 @@ func (s *Store) Save(ctx context.Context, refs []string, w io.Writer) error {
 		opts = append(opts, more...)
 	}
 	return containerd.Fault("save", strings.Join(refs, " "), s.client.Export(ctx, w, opts...))
+}
+
+// havePlatforms fails if one of the images named lacks one of the platforms.
+func (s *Store) havePlatforms(ctx context.Context, all []imageEntry, refs []string, specs []ocispec.Platform) error {
+	for _, ref := range refs {
+		e, _, err := findImage(all, ref)
+		if err != nil {
+			continue // a repository's name: what lacks the platform is left out
+		}
+		here, _, err := s.manifests(ctx, e.target)
+		if err != nil {
+			return err
+		}
+		for _, p := range specs {
+			if !slices.ContainsFunc(here, func(m manifest) bool { return platforms.OnlyStrict(p).Match(m.platform) }) {
+				return model.Errorf(model.NotFound, "no suitable export target found for platform %s", platforms.FormatAll(p))
+			}
+		}
+	}
+	return nil
 }
 
 // exportOptions selects what one argument of `docker save` names.

@@ -124,7 +124,10 @@ func unspoken(status remoteerrors.ErrUnexpectedStatus, err error) error {
 // sentence returns one error of a registry, and its kind.
 func sentence(err error) (model.Kind, string) {
 	var e docker.Error
-	if !errors.As(err, &e) {
+	switch { // one without details is read as its code alone
+	case errors.As(err, &e):
+	case errors.As(err, &e.Code):
+	default:
 		return model.Unfit, err.Error()
 	}
 	text := e.Message

@@ -79,6 +79,29 @@ type descriptor struct {
 	URLs      []string `json:"urls,omitempty"`
 }
 
+type manifest struct {
+	SchemaVersion int          `json:"schemaVersion"`
+	MediaType     string       `json:"mediaType"`
+	Config        descriptor   `json:"config"`
+	Layers        []descriptor `json:"layers"`
+}
+
+type configuration struct {
+	Architecture string   `json:"architecture"`
+	OS           string   `json:"os"`
+	Config       settings `json:"config"`
+	RootFS       rootFS   `json:"rootfs"`
+}
+
+type settings struct {
+	Labels map[string]string
+}
+
+type rootFS struct {
+	Type    string   `json:"type"`
+	DiffIDs []string `json:"diff_ids"`
+}
+
 const (
 	manifestType = "application/vnd.oci.image.manifest.v1+json"
 	configType   = "application/vnd.oci.image.config.v1+json"
@@ -98,8 +121,8 @@ func newImage() (*image, error) {
 		if tag == "notdiff" {
 			diff = digestOf([]byte(tag))
 		}
-		config, err := json.Marshal(map[string]any{"architecture": "amd64", "os": "linux", "config": map[string]any{"Labels": map[string]string{"from": tag}},
-			"rootfs": map[string]any{"type": "layers", "diff_ids": []string{diff}}})
+		config, err := json.Marshal(configuration{Architecture: "amd64", OS: "linux",
+			Config: settings{map[string]string{"from": tag}}, RootFS: rootFS{"layers", []string{diff}}})
 		if err != nil {
 			return nil, err
 		}
@@ -111,11 +134,11 @@ func newImage() (*image, error) {
 		case "elsewhere":
 			layerDesc.URLs = []string{"http://" + os.Args[1] + "/elsewhere"}
 		}
-		manifest, err := json.Marshal(map[string]any{"schemaVersion": 2, "mediaType": manifestType, "config": configDesc, "layers": []descriptor{layerDesc}})
+		document, err := json.Marshal(manifest{2, manifestType, configDesc, []descriptor{layerDesc}})
 		if err != nil {
 			return nil, err
 		}
-		i.blobs[configDesc.Digest], i.blobs[layerDesc.Digest], i.manifests[tag] = config, layer, manifest
+		i.blobs[configDesc.Digest], i.blobs[layerDesc.Digest], i.manifests[tag] = config, layer, document
 		i.spoilt[layerDesc.Digest] = tag
 	}
 	i.manifests["broken"] = []byte("{")
