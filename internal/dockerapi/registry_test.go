@@ -128,6 +128,9 @@ func TestVariants(t *testing.T) {
 	b := newBench(t)
 	b.images.images[0].Target = model.Descriptor{Digest: "sha256:10", Size: 5}
 	b.images.images[0].History = []model.ImageHistory{{CreatedBy: "first"}, {CreatedBy: "none", EmptyLayer: true}, {CreatedBy: "second"}}
+	b.images.images[0].Tags, b.images.images[0].Digests = nil, []string{"busybox@sha256:10"}
+	b.want(t, 200, `"RepoTags":["busybox@sha256:10"]`, "GET", "/images/json")
+	b.images.images[0].Tags = []string{"busybox:latest"}
 	b.images.images[0].LayerSizes, b.images.images[0].Layers = []int64{3, 4}, []string{"a", "b"}
 	b.want(t, 200, `"Descriptor":{"mediaType":"","digest":"sha256:10","size":5}`, "GET", "/images/json")
 	b.want(t, 200, `"Manifests":[{"ID":"sha256:11"`, "GET", "/images/json?manifests=1")

@@ -143,6 +143,11 @@ func Summaries(r *httpkit.Request, images Lister, f query.Filters, wantShared bo
 			RepoTags: append([]string{}, i.Tags...), RepoDigests: append([]string{}, i.Digests...),
 			Containers: -1,
 		}}
+		// What has names by digest only is no image without a name, and the docker command hides those
+		// that have nothing in RepoTags.
+		if len(i.Tags) == 0 {
+			one.RepoTags = append(one.RepoTags, i.Digests...)
+		}
 		if r.Version >= 51 || strings.HasPrefix(r.URL.Path, "/system/") {
 			one.Containers = int64(images.Users(i.ID))
 		}
