@@ -70,6 +70,7 @@ var layers = map[string][]string{
 	"internal/firewalld":          {words},
 	"internal/dhcp":               {words},
 	"internal/userproxy":          {words, "internal/limits", "internal/portsocket", "internal/userproxy"},
+	"internal/localvolume":        {words},
 
 	// for all hubs: what they say to whoever listens, and the IDs they draw
 	"internal/events": {"internal/model"},
@@ -80,6 +81,7 @@ var layers = map[string][]string{
 	"internal/containers": {words, thought, "internal/containers", "internal/events", "internal/ids", "internal/engine"},
 	"internal/networks":   {words, thought, "internal/events", "internal/ids"},
 	"internal/images":     {words, thought, "internal/events"},
+	"internal/volumes":    {words, thought, "internal/events", "internal/ids"},
 	"internal/inspect":    {words, thought},
 	"internal/leases":     {words, thought, "internal/events"},
 	"internal/keeper":     {words, "internal/limits", "internal/process", "internal/keeper/wire"},
@@ -106,7 +108,7 @@ const (
 var groups = map[string][]string{
 	words:   {"internal/resolvconf", "internal/model", "internal/facts", "internal/desired", "internal/state"},
 	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/gateway", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/query", "internal/containerspec", "internal/lifecycle", "internal/containerrecord", "internal/containerview"},
-	hub:     {"internal/engine", "internal/containers", "internal/networks", "internal/images", "internal/inspect", "internal/leases", "internal/keeper"},
+	hub:     {"internal/engine", "internal/containers", "internal/networks", "internal/images", "internal/volumes", "internal/inspect", "internal/leases", "internal/keeper"},
 }
 
 // pure are packages that pure code must not import: effects, clocks, chance.
@@ -233,12 +235,12 @@ var oneDoor = map[string][]string{
 	"github.com/google/nftables":            {"internal/kernel/nft", "internal/kernel/hostfilter", "internal/kernel/iptables"},
 	"github.com/containerd/containerd":      {"internal/runtime"},
 	"os/exec":                               {"internal/process", "internal/runtime", "internal/kernel/xtables", "internal/kernel/firewalltest", "internal/keeper", "internal/portsocket/porttest", "lab", "demo"},
-	"golang.org/x/sys/unix":                 {"internal/kernel", "internal/store", "internal/resolver", "internal/process", "internal/runtime", "internal/output", "internal/portsocket", "internal/hostports", "internal/userproxy", "internal/dhcp", "lab"},
-	"go.etcd.io/bbolt":                      {"internal/store"},
+	"golang.org/x/sys/unix":                 {"internal/kernel", "internal/store", "internal/resolver", "internal/process", "internal/runtime", "internal/output", "internal/portsocket", "internal/hostports", "internal/userproxy", "internal/dhcp", "internal/localvolume", "lab"},
+	"go.etcd.io/bbolt":                      {"internal/store", "internal/localvolume"},
 	"github.com/godbus/dbus":                {"internal/firewalld"},
 	"github.com/miekg/dns":                  {"internal/resolver", "lab"},
 	"github.com/docker/cli":                 {"internal/cli"},
-	"github.com/moby/moby/api":              {"internal/events", "internal/networks", "internal/images", "internal/inspect", "internal/containerspec", "internal/containerrecord", "internal/containerview", "internal/containers", "internal/dockerapi"},
+	"github.com/moby/moby/api":              {"internal/events", "internal/networks", "internal/images", "internal/volumes", "internal/inspect", "internal/containerspec", "internal/containerrecord", "internal/containerview", "internal/containers", "internal/dockerapi"},
 	"github.com/prometheus/client_golang":   {"internal/dockerapi", "cmd"},
 	"github.com/hashicorp/go-immutable-rad": {"internal/facts", "internal/desired", "internal/state", "internal/resolver"},
 }

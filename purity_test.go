@@ -80,7 +80,7 @@ var filesOf = map[string]string{
 	"internal/dockerapi/listen.go":           "sockets of the API",
 	"internal/cli":                           "the terminal",
 	"internal/containers/containerfiles":     "hosts, resolv.conf and the other files of containers",
-	"internal/containers/volumes":            "directories of volumes",
+	"internal/containers/mounts":             "directories of the host that are mounted",
 	"internal/containers/procfs":             "processes of containers",
 	"internal/containers/logger":             "the host's name, for log tags",
 	"internal/containers/machine/machine.go": "which CPUs the host has, and its name",

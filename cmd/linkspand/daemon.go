@@ -29,10 +29,12 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel"
 	"github.com/linkspan/linkspan/internal/kernel/xtables"
 	"github.com/linkspan/linkspan/internal/leases"
+	"github.com/linkspan/linkspan/internal/localvolume"
 	"github.com/linkspan/linkspan/internal/networks"
 	"github.com/linkspan/linkspan/internal/runtime"
 	"github.com/linkspan/linkspan/internal/runtime/registry"
 	"github.com/linkspan/linkspan/internal/store/bolt"
+	"github.com/linkspan/linkspan/internal/volumes"
 )
 
 const (
@@ -63,6 +65,7 @@ type daemon struct {
 	// registries is the way to registries of images.
 	registries *registry.Registries
 	images     *images.Manager
+	volumes    *volumes.Manager
 	manager    *containers.Manager
 	// otherFirewall removes what the firewall backend that is not used has left.
 	otherFirewall func(context.Context) error
@@ -83,7 +86,7 @@ type daemon struct {
 func start(ctx context.Context, c config.Config, heard *told, log *slog.Logger) (*daemon, error) {
 	d := &daemon{config: c, told: heard, log: log, repairs: newRepairs()}
 	d.settings.Store(&c.Settings)
-	for _, step := range []func(context.Context) error{d.openNotifier, d.ensureSingleInstance, d.openStore, d.openKeeper, d.openEngine, d.openRuntime, d.openManager} {
+	for _, step := range []func(context.Context) error{d.openNotifier, d.ensureSingleInstance, d.openStore, d.openKeeper, d.openEngine, d.openRuntime, d.openVolumes, d.openManager} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, d.close(ctx))
 		}
@@ -231,12 +234,24 @@ func (d *daemon) openRuntime(ctx context.Context) (err error) {
 	return nil
 }
 
+// openVolumes finds the volumes that there are.
+func (d *daemon) openVolumes(context.Context) error {
+	store, err := localvolume.Open(d.config.DataRoot, d.config.ExecRoot, d.log)
+	if err == nil {
+		d.volumes, err = volumes.New(volumes.Options{Store: store, Mounter: store, Events: &d.events, Logger: d.log})
+	}
+	if err != nil {
+		return fmt.Errorf("open the volumes: %w", err)
+	}
+	return nil
+}
+
 // openManager loads the containers and takes up those that run.
 func (d *daemon) openManager(ctx context.Context) (err error) {
 	c, r := d.config, d.runtime
 	d.manager, err = containers.New(containers.Options{
 		Engine: d.engine, Containers: r.Containers, Tasks: r.Tasks, Control: r.Tasks, Execs: r.Execs, Confinement: r.Containers, Sizes: r.Containers,
-		Images: r.Images, Files: r.Files,
+		Images: r.Images, Files: r.Files, Volumes: d.volumes,
 		Outputs: outputs{d.keeper.Outputs()}, Logs: logs{},
 		Events: &d.events, Drivers: drivers(c), Drops: d.kernel, Root: c.DataRoot, ExecRoot: c.ExecRoot, StorageDriver: r.Snapshotter(),
 		Defaults: containers.Defaults{

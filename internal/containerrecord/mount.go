@@ -23,6 +23,11 @@ type storedPoint struct {
 	Anonymous   bool              `json:"Anonymous,omitzero"`
 	CopyUp      bool              `json:"CopyUp,omitzero"`
 	Unlisted    bool              `json:"Unlisted,omitzero"`
+	Subpath     string            `json:"Subpath,omitzero"`
+
+	NonRecursive           bool `json:"NonRecursive,omitzero"`
+	ReadOnlyNonRecursive   bool `json:"ReadOnlyNonRecursive,omitzero"`
+	ReadOnlyForceRecursive bool `json:"ReadOnlyForceRecursive,omitzero"`
 }
 
 // storedMount is a mount.Mount, of HostConfig, as it is stored.
@@ -72,7 +77,8 @@ type storedTmpfsOptions struct {
 func toPoint(p containerspec.MountPoint) storedPoint {
 	return storedPoint{
 		Type: p.Type, Name: p.Name, Source: p.Source, Destination: p.Destination, Driver: p.Driver, Mode: p.Mode, RW: p.RW, Propagation: p.Propagation,
-		Options: p.Options, Anonymous: p.Anonymous, CopyUp: p.CopyUp, Unlisted: p.Unlisted,
+		Options: p.Options, Anonymous: p.Anonymous, CopyUp: p.CopyUp, Unlisted: p.Unlisted, Subpath: p.Subpath,
+		NonRecursive: p.NonRecursive, ReadOnlyNonRecursive: p.ReadOnlyNonRecursive, ReadOnlyForceRecursive: p.ReadOnlyForceRecursive,
 	}
 }
 
@@ -81,7 +87,8 @@ func (s storedPoint) point() containerspec.MountPoint {
 		MountPoint: container.MountPoint{
 			Type: s.Type, Name: s.Name, Source: s.Source, Destination: s.Destination, Driver: s.Driver, Mode: s.Mode, RW: s.RW, Propagation: s.Propagation,
 		},
-		Options: s.Options, Anonymous: s.Anonymous, CopyUp: s.CopyUp, Unlisted: s.Unlisted,
+		Options: s.Options, Anonymous: s.Anonymous, CopyUp: s.CopyUp, Unlisted: s.Unlisted, Subpath: s.Subpath,
+		NonRecursive: s.NonRecursive, ReadOnlyNonRecursive: s.ReadOnlyNonRecursive, ReadOnlyForceRecursive: s.ReadOnlyForceRecursive,
 	}
 }
 

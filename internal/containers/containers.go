@@ -9,7 +9,7 @@
 // through the small interfaces of hands.go.
 //
 //	Create ─▶ folder, volumes ─▶ record and sandbox (down)
-//	Start  ─▶ sandbox up ─▶ files ─▶ task, output pump ─▶ process runs
+//	Start  ─▶ volumes mounted, sandbox up ─▶ files ─▶ task, output pump ─▶ process runs
 //	exit   ─▶ output drained ─▶ task gone; sandbox down, record ─▶ events, waiters
 //	Remove ─▶ record, sandbox gone ─▶ snapshot and files gone
 //
@@ -49,7 +49,6 @@ import (
 	"github.com/linkspan/linkspan/internal/containers/netfiles"
 	"github.com/linkspan/linkspan/internal/containers/reader"
 	"github.com/linkspan/linkspan/internal/containers/records"
-	"github.com/linkspan/linkspan/internal/containers/volumes"
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/ids"
 	"github.com/linkspan/linkspan/internal/model"
@@ -67,13 +66,14 @@ type Options struct {
 	Sizes       Sizes       // nil leaves sizes at 0
 	Images      Images
 	Files       archive.Files
+	Volumes     Volumes
 	Outputs     Outputs
 	Logs        Logs
 	Events      Publisher
 	Drivers     driver.Set       // the kinds of networks there are
 	Drops       dropwatch.Reader // nil: nobody is told why frames are dropped
 
-	Root     string // data root: containers/ and volumes/ are below it
+	Root     string // data root: containers/ is below it
 	ExecRoot string
 	Defaults Defaults
 	Host     HostFiles
@@ -132,7 +132,7 @@ type Manager struct {
 	records    records.Records
 	execs      *exec.Execs
 	health     *healthChecks
-	volumes    volumes.Store
+	volumes    Volumes
 	dirs       containerfiles.Dirs
 	archive    *archive.Archive
 }
@@ -142,7 +142,7 @@ func New(o Options) (*Manager, error) {
 	switch {
 	case o.Engine == nil || o.Events == nil:
 		return nil, errors.New("containers: engine and events are needed")
-	case o.Containers == nil || o.Tasks == nil || o.Control == nil || o.Execs == nil || o.Images == nil || o.Logs == nil || o.Outputs == nil:
+	case o.Containers == nil || o.Tasks == nil || o.Control == nil || o.Execs == nil || o.Images == nil || o.Volumes == nil || o.Logs == nil || o.Outputs == nil:
 		return nil, errors.New("containers: a hand of the runtime is missing")
 	case !filepath.IsAbs(o.Root):
 		return nil, errors.New("containers: root must be an absolute path")
@@ -165,14 +165,14 @@ func New(o Options) (*Manager, error) {
 		announcer: &announcer{events: o.Events, engine: o.Engine},
 	}
 	m.closed, m.close = context.WithCancel(context.Background())
-	m.volumes, m.dirs = volumes.Store{Root: o.Root}, containerfiles.Dirs{Root: o.Root}
+	m.volumes, m.dirs = o.Volumes, containerfiles.Dirs{Root: o.Root}
 	m.files = &netfiles.Files{Containers: withFiles{m.registry}, Engine: o.Engine, Records: m.records, Dirs: m.dirs, Defaults: &m.o.Defaults.Defaults, Log: o.Logger,
 		HostResolvConf: o.Host.ResolvConf, HostHosts: o.Host.Hosts, NoIPv6: o.Host.NoIPv6}
 	m.netAdmin = &netAdmin{registry: m.registry, dirs: m.dirs, log: o.Logger}
 	m.cleanups = &pendingCleanup{engine: o.Engine, runtime: o.Containers, dirs: m.dirs, closed: m.closed, work: &m.work, log: o.Logger}
 	m.outputs = &outputs{reader: o.Outputs, logs: o.Logs, dirs: m.dirs, closed: m.closed, log: o.Logger}
 	m.namespaces = &namespaces{registry: m.registry, dirs: m.dirs, log: o.Logger}
-	m.specs = &specs{dirs: m.dirs, files: m.files, defaults: &m.o.Defaults}
+	m.specs = &specs{dirs: m.dirs, files: m.files, defaults: &m.o.Defaults, volumes: m.volumes}
 	m.health = &healthChecks{announcer: m.announcer, checker: health.New(health.Options{Runtime: o.Execs, Closed: m.closed, Work: &m.work, Log: o.Logger})}
 	m.execs = exec.New(exec.Options{Find: m.handle, Runtime: o.Execs, NewID: ids.New, Closed: m.closed, Work: &m.work, Log: o.Logger})
 	furnish(m)
@@ -197,7 +197,7 @@ func furnish(m *Manager) {
 		defaults: &m.o.Defaults, specs: m.specs, files: m.files, outputs: m.outputs, records: m.records, volumes: m.volumes, dirs: m.dirs}
 	m.memberships = &memberships{registry: reg, announcer: say, engine: o.Engine, files: m.files, records: m.records}
 	m.launcher = &launcher{engine: o.Engine, records: m.records, dirs: m.dirs, tasks: o.Tasks, runtime: o.Containers, defaults: &m.o.Defaults, namespaces: m.namespaces,
-		specs: m.specs, files: m.files, netAdmin: m.netAdmin, outputs: m.outputs, closed: m.closed}
+		specs: m.specs, files: m.files, netAdmin: m.netAdmin, outputs: m.outputs, volumes: m.volumes, closed: m.closed}
 	m.down = &networkDown{engine: o.Engine, records: m.records, closed: m.closed, work: &m.work, log: o.Logger}
 	m.restarts = &restarts{registry: reg, host: &m.o.Host, next: m.next, start: m.start, closed: m.closed, work: &m.work, log: o.Logger}
 	m.dropWatch = dropwatch.New(dropwatch.Options{Engine: o.Engine, Drivers: o.Drivers, Drops: o.Drops, Log: o.Logger})

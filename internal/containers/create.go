@@ -12,10 +12,10 @@ import (
 
 	"github.com/linkspan/linkspan/internal/containers/containerfiles"
 	"github.com/linkspan/linkspan/internal/containers/machine"
+	"github.com/linkspan/linkspan/internal/containers/mounts"
 	"github.com/linkspan/linkspan/internal/containers/naming"
 	"github.com/linkspan/linkspan/internal/containers/netfiles"
 	"github.com/linkspan/linkspan/internal/containers/records"
-	"github.com/linkspan/linkspan/internal/containers/volumes"
 	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/ids"
@@ -37,7 +37,7 @@ type creator struct {
 	files       *netfiles.Files
 	outputs     *outputs
 	records     records.Records
-	volumes     volumes.Store
+	volumes     Volumes
 	dirs        containerfiles.Dirs
 }
 
@@ -64,9 +64,6 @@ func (cr *creator) Create(ctx context.Context, r CreateRequest) (id string, rema
 		return "", nil, err
 	}
 	if err := containerspec.Merge(r.Config, said); err != nil {
-		return "", nil, err
-	}
-	if err := containerspec.CheckVolumeDriver(r); err != nil {
 		return "", nil, err
 	}
 	rec := record{ID: model.ContainerID(ids.New()), Created: time.Now().UTC(), Image: image.ID, Config: r.Config, Host: r.Host}
@@ -113,12 +110,13 @@ func (cr *creator) build(ctx context.Context, rec record, nets *network.Networki
 		return nil, err
 	}
 	undo := func(cause error) error {
-		return errors.Join(cause, cr.dirs.Remove(rec.ID), cr.volumes.Remove(rec.Mounts))
+		return errors.Join(cause, cr.dirs.Remove(rec.ID), release(ctx, cr.volumes, rec, true))
 	}
 	if err := cr.dirs.Make(rec.ID); err != nil {
 		return nil, undo(err)
 	}
-	if rec.Mounts, err = cr.volumes.Mounts(rec.Config, rec.Host, func() ([]mountPoint, error) { return cr.inheritedPoints(rec) }); err != nil {
+	wanted := mounts.Resolver{Volumes: cr.volumes, ID: rec.ID, Inherited: func() ([]mountPoint, error) { return cr.inheritedPoints(rec) }}
+	if rec.Mounts, err = wanted.Resolve(ctx, rec.Config, rec.Host); err != nil {
 		return nil, undo(err)
 	}
 	if err := cr.runtime.Check(cr.specs.spec(rec, netns{}, cr.dirs.Files(rec.ID))); err != nil {

@@ -317,7 +317,7 @@ func TestMounts(t *testing.T) {
 	if m := got["/tmp"]; m.Type != "tmpfs" || !m.ReadOnly || !slices.Contains(m.Options, "size=1m") {
 		t.Errorf("tmpfs %+v", m)
 	}
-	equal(t, "tmpfs options", got["/t2"].Options, []string{"size=5", "mode=700"})
+	equal(t, "tmpfs options", got["/t2"].Options, []string{"mode=700", "size=5"})
 	for _, own := range []string{"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"} {
 		if m := got[own]; m.Type != "bind" || m.ReadOnly {
 			t.Errorf("%s: %+v", own, m)

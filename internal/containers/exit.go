@@ -71,6 +71,7 @@ func (m *Manager) exited(b *entry, r *run, exit model.Exit) lifecycle.Action {
 		m.say(b, events.ActionOOM)
 	}
 	m.sayNetworks(events.ActionDisconnect, b)
+	m.volumes.Unmount(b.id)
 	m.say(b, events.ActionDie, "exitCode", strconv.Itoa(exit.Code),
 		"execDuration", seconds(exit.At.Sub(before.State.StartedAt)))
 	m.outputs.closeOutput(ctx, b)

@@ -21,9 +21,11 @@ import (
 	"github.com/linkspan/linkspan/internal/events"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/ids"
+	"github.com/linkspan/linkspan/internal/localvolume"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/state"
+	"github.com/linkspan/linkspan/internal/volumes"
 )
 
 // fakeEngine runs ops on a model without a kernel.
@@ -118,6 +120,7 @@ type bench struct {
 	runtime *fakeRuntime
 	logs    *fakeLogs
 	outputs *fakeOutputs
+	volumes *volumes.Manager
 	root    string
 }
 
@@ -137,8 +140,12 @@ func newBench(t *testing.T) *bench {
 func (b *bench) open() {
 	b.t.Helper()
 	b.Bus = &events.Bus{}
+	disk, err := localvolume.Open(filepath.Join(b.root, "data"), filepath.Join(b.root, "run"), nil)
+	must(b.t, err)
+	b.volumes, err = volumes.New(volumes.Options{Store: disk, Mounter: disk, Events: b.Bus})
+	must(b.t, err)
 	m, err := New(Options{Engine: b.engine, Events: b.Bus, Containers: b.runtime, Tasks: b.runtime, Control: b.runtime, Execs: b.runtime,
-		Images: fakeImages{}, Logs: b.logs, Outputs: b.outputs, Drivers: all.Drivers(), Sizes: b.sizes, Root: filepath.Join(b.root, "data"),
+		Images: fakeImages{}, Volumes: b.volumes, Logs: b.logs, Outputs: b.outputs, Drivers: all.Drivers(), Sizes: b.sizes, Root: filepath.Join(b.root, "data"),
 		Host: HostFiles{ResolvConf: filepath.Join(b.root, "resolv.conf"), Hosts: filepath.Join(b.root, "hosts")}})
 	if err != nil {
 		b.t.Fatal(err)

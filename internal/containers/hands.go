@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/containers/exec"
+	"github.com/linkspan/linkspan/internal/containers/mounts"
 	"github.com/linkspan/linkspan/internal/containers/streams"
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/model"
@@ -66,6 +67,24 @@ type Control interface {
 	Resize(ctx context.Context, id model.ContainerID, width, height uint) error
 	// Pids returns all processes in the container, as the host numbers them.
 	Pids(ctx context.Context, id model.ContainerID) ([]int, error)
+}
+
+// Volumes keeps what containers mount by name.
+type Volumes interface {
+	mounts.Volumes
+	// Adopt notes what a container of an earlier daemon has, and whether it runs;
+	// Adopted, that this was all.
+	Adopt(id model.ContainerID, uses []model.VolumeUse, runs bool)
+	Adopted()
+	// Mount has all there that a container's process will have. It is settled once that
+	// is made. Unmount says that the process has ended, or was not made.
+	Mount(ctx context.Context, id model.ContainerID, uses []model.VolumeUse) (settled func(), err error)
+	Unmount(id model.ContainerID)
+	// Release says that a container is gone. The volumes of these names go with it, if
+	// nobody else has them.
+	Release(ctx context.Context, id model.ContainerID, remove []string) error
+	// PartOf returns where the part of a volume comes to lie that a container has there.
+	PartOf(id model.ContainerID, target string) string
 }
 
 // Execs runs additional processes in running containers.

@@ -74,9 +74,7 @@ func (m *Manager) remove(ctx context.Context, b *entry, o RemoveOptions) error {
 		m.log.Warn("removal to be finished later", "container", model.Short(b.id), "op", "container.remove", "err", err)
 		err = nil
 	}
-	if o.Volumes {
-		err = errors.Join(err, m.volumes.Remove(rec.Mounts))
-	}
+	err = errors.Join(err, release(ctx, m.volumes, rec, o.Volumes))
 	m.outputs.closeOutput(ctx, b)
 	m.say(b, dockerevents.ActionDestroy)
 	// Why a start failed is no news for those who wait for the removal, only why

@@ -23,9 +23,6 @@ const halfTimeout = 10 * time.Second
 // engine is open and before anything else. Errors: records that cannot be read;
 // what concerns one container only is logged.
 func (m *Manager) Restore(ctx context.Context) error {
-	if err := m.volumes.Close(); err != nil {
-		return err
-	}
 	for c := range m.o.Engine.Snapshot().Containers() {
 		rec, err := decodeRecord(c.ID, c.Document)
 		if err != nil {
@@ -54,6 +51,11 @@ func (m *Manager) Restore(ctx context.Context) error {
 			m.sweeper.sweepContainer(ctx, t)
 		}
 	}
+	for _, b := range m.entries {
+		task := tasks[b.id].State
+		m.volumes.Adopt(b.id, volumesOf(m.volumes, b.rec), task != "" && task != model.TaskNone && task != model.TaskStopped)
+	}
+	m.volumes.Adopted()
 	m.sweeper.sweepSandboxes(ctx)
 	m.sweeper.sweepDirectories()
 	m.netAdmin.reviewNetAdmin(ctx, "container.restore") // before anything is started

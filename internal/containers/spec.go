@@ -14,6 +14,7 @@ type specs struct {
 	dirs     containerfiles.Dirs
 	files    *netfiles.Files
 	defaults *Defaults
+	volumes  Volumes
 }
 
 // spec returns what the runtime needs to make the container.

@@ -85,6 +85,7 @@ type launcher struct {
 	files      *netfiles.Files
 	netAdmin   *netAdmin
 	outputs    *outputs
+	volumes    Volumes
 	closed     context.Context // ends with the manager
 }
 
@@ -108,6 +109,10 @@ func (la *launcher) launch(ctx context.Context, b *entry) (launched, error) {
 		return launched{}, err
 	}
 	joined, err := la.namespaces.join(rec)
+	if err != nil {
+		return launched{}, err
+	}
+	settled, err := la.volumes.Mount(ctx, rec.ID, volumesOf(la.volumes, rec))
 	if err != nil {
 		return launched{}, err
 	}
@@ -136,6 +141,7 @@ func (la *launcher) launch(ctx context.Context, b *entry) (launched, error) {
 	if err != nil {
 		return launched{}, err
 	}
+	settled() // the runtime has mounted all of it
 	l := launched{run: newRun(b, task.Stdin), pid: task.Pid}
 	// Waiting begins before the process does: no exit can be missed.
 	if l.exits, err = la.tasks.Wait(la.closed, b.id); err != nil {
@@ -214,6 +220,7 @@ func (m *Manager) startFailed(b *entry, l launched, cause error) error {
 	after.State.Error, after.State.ExitCode, after.State.Pid = firstLine(cause), code, 0
 	m.down.sandboxDown(ctx, b, after, do.KeepAddresses)
 	b.set(after)
+	m.volumes.Unmount(b.id)
 	m.netAdmin.takeBack(ctx, b.snapshot(), "container.start")
 	m.outputs.closeOutput(ctx, b)
 	if do.Remove {

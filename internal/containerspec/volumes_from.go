@@ -1,11 +1,8 @@
 package containerspec
 
 import (
-	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/moby/moby/api/types/container"
 
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -32,39 +29,4 @@ func ParseVolumesFrom(spec string) (ref string, readOnly bool, err error) {
 		readOnly = readOnly || word == "ro"
 	}
 	return ref, readOnly, nil
-}
-
-// CheckVolumeDriver refuses a driver of volumes that there is not, if the container
-// has a volume of it. The request has what its image says.
-func CheckVolumeDriver(r Request) error {
-	driver := r.Host.VolumeDriver
-	if driver == "" || driver == "local" || !ofDefaultDriver(r.Config, r.Host) {
-		return nil
-	}
-	return model.Errorf(model.Invalid, "error looking up volume plugin %s: plugin %q not found", driver, driver)
-}
-
-// ofDefaultDriver tells whether a container has a volume that does not name its
-// driver: of -v, or one that is declared and that nothing is mounted on.
-func ofDefaultDriver(c *container.Config, h *container.HostConfig) bool {
-	covered := map[string]bool{}
-	for _, text := range h.Binds {
-		b, err := ParseBind(text)
-		if err == nil && !filepath.IsAbs(b.Source) {
-			return true
-		}
-		covered[filepath.Clean(b.Target)] = true
-	}
-	for _, mount := range h.Mounts {
-		covered[filepath.Clean(mount.Target)] = true
-	}
-	for target := range h.Tmpfs {
-		covered[filepath.Clean(target)] = true
-	}
-	for target := range c.Volumes {
-		if !covered[filepath.Clean(target)] {
-			return true
-		}
-	}
-	return false
 }

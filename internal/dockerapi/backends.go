@@ -8,9 +8,11 @@ import (
 	"github.com/linkspan/linkspan/internal/dockerapi/networks"
 	"github.com/linkspan/linkspan/internal/dockerapi/registries"
 	"github.com/linkspan/linkspan/internal/dockerapi/system"
+	"github.com/linkspan/linkspan/internal/dockerapi/volumes"
 	"github.com/linkspan/linkspan/internal/events"
 	imagehub "github.com/linkspan/linkspan/internal/images"
 	networkhub "github.com/linkspan/linkspan/internal/networks"
+	volumehub "github.com/linkspan/linkspan/internal/volumes"
 )
 
 // Backends is everything the door passes requests on to, as the resources declare
@@ -28,16 +30,18 @@ type Backends struct {
 	Registries  registries.Registries
 	Networks    networks.Networks
 	Memberships networks.Memberships
+	Volumes     volumes.Volumes
 	Usage       system.Containers
+	VolumeUsage system.Volumes
 	Events      system.Events
 	// Drivers returns the kinds of networks there are.
 	Drivers func() []string
 }
 
 // BackendsOf returns the backends that the hubs make up, and the way to registries.
-func BackendsOf(m *containerhub.Manager, i *imagehub.Manager, n *networkhub.Manager, bus *events.Bus, r registries.Registries) Backends {
+func BackendsOf(m *containerhub.Manager, i *imagehub.Manager, n *networkhub.Manager, v *volumehub.Manager, bus *events.Bus, r registries.Registries) Backends {
 	return Backends{
 		Containers: m, Lifecycle: m, Control: m, Archive: m.Archive(), Endpoints: n, Execs: m.Execs(), Images: i, Transfer: i, Mover: i, Registries: r,
-		Networks: n, Memberships: m, Usage: m, Events: bus, Drivers: n.Drivers,
+		Networks: n, Memberships: m, Volumes: v, Usage: m, VolumeUsage: v, Events: bus, Drivers: n.Drivers,
 	}
 }

@@ -362,11 +362,12 @@ func newBench(t *testing.T) *bench {
 		model.Network{ID: model.NetworkID(id("c")), Name: "none", Driver: "null", Scope: "local", Created: born}))
 	stored := images.New(images.Options{Store: b.images, Variants: variants{b.images}, Mover: fakeMover{}, Registries: fakeRegistries{}, Containers: b.fakeManager, Events: b.fakeManager})
 	listed := networks.New(networks.Options{Engine: b.engine, Events: b.fakeManager, Maker: maker})
+	kept := newVolumes(t, b.fakeManager)
 	b.options = Options{
 		Backends: Backends{
 			Containers: b.fakeManager, Lifecycle: b.fakeManager, Control: b.fakeManager, Endpoints: listed, Execs: b.fakeManager,
 			Images: stored, Transfer: stored, Mover: stored, Registries: fakeRegistries{}, Networks: listed, Memberships: b.fakeManager,
-			Usage: b.fakeManager, Events: b.fakeManager, Drivers: listed.Drivers,
+			Volumes: kept, VolumeUsage: kept, Usage: b.fakeManager, Events: b.fakeManager, Drivers: listed.Drivers,
 		},
 		Info:     system.Info{Version: "0.1.0", FirewallBackend: "nftables"},
 		Settings: func() system.Settings { return system.Settings{LiveRestore: true} },

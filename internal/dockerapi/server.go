@@ -61,7 +61,7 @@ func (s *server) routes() []httpkit.Routes {
 	o := s.options
 	return []httpkit.Routes{
 		system.Routes(system.Options{
-			Info: o.Info, Settings: o.Settings, Machine: o.Machine, Containers: o.Usage, Images: o.Images, Drivers: o.Drivers, Events: o.Events,
+			Info: o.Info, Settings: o.Settings, Machine: o.Machine, Containers: o.Usage, Images: o.Images, Volumes: o.VolumeUsage, Drivers: o.Drivers, Events: o.Events,
 		}),
 		containers.Routes(containers.Options{
 			Containers: o.Containers, Lifecycle: o.Lifecycle, Control: o.Control, Archive: o.Archive, Images: o.Images, Endpoints: o.Endpoints,
@@ -70,7 +70,7 @@ func (s *server) routes() []httpkit.Routes {
 		images.Routes(o.Images, o.Transfer, o.Mover, s.log),
 		registries.Routes(o.Registries),
 		networks.Routes(o.Networks, o.Memberships),
-		volumes.Routes(),
+		volumes.Routes(o.Volumes),
 		unsupportedRoutes(),
 	}
 }

@@ -185,14 +185,9 @@ func TestAbsentFeatures(t *testing.T) {
 	for _, path := range []string{"/services", "/services/x", "/nodes", "/tasks", "/swarm", "/secrets", "/configs"} {
 		b.want(t, 503, `{"message":"This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again."}`, "GET", path)
 	}
-	b.want(t, 200, `{"Volumes":[],"Warnings":[]}`, "GET", "/volumes")
-	b.want(t, 404, "get x: no such volume", "GET", "/volumes/x")
-	b.want(t, 404, "get x: no such volume", "DELETE", "/volumes/x")
-	b.want(t, 204, "", "DELETE", "/volumes/x?force=1")
-	b.want(t, 200, `"VolumesDeleted":[]`, "POST", "/volumes/prune")
 	b.want(t, 200, `[]`, "GET", "/plugins")
 	b.want(t, 200, `"CachesDeleted":[]`, "POST", "/build/prune")
-	for _, path := range []string{"POST /build", "POST /volumes/create", "POST /swarm/init", "POST /commit", "GET /containers/x/stats", "GET /containers/x/attach/ws"} {
+	for _, path := range []string{"POST /build", "POST /swarm/init", "POST /commit", "GET /containers/x/stats", "GET /containers/x/attach/ws"} {
 		method, path, _ := strings.Cut(path, " ")
 		b.want(t, 501, "not supported", method, path)
 	}

@@ -21,6 +21,12 @@ func Image(action events.Action, id model.ImageID, name string) Message {
 	return message(events.ImageEventType, action, string(id), map[string]string{"name": name}, nil)
 }
 
+// Volume returns what is said when something happens to a volume. Attributes are pairs of
+// name and value besides the volume's driver.
+func Volume(action events.Action, v model.Volume, pairs ...string) Message {
+	return message(events.VolumeEventType, action, v.Name, map[string]string{"driver": v.Driver}, pairs)
+}
+
 // Container returns what is said when something happens to a container. Attributes
 // are the container's labels, and pairs of name and value.
 func Container(action events.Action, id model.ContainerID, labels map[string]string, pairs ...string) Message {

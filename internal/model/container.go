@@ -74,7 +74,11 @@ type Mount struct {
 	ReadOnly    bool
 	CopyUp      bool   // of a volume's folder: what the image has at Target is put into it if it is empty
 	Propagation string // "rprivate" (default), "rslave", "rshared", …
-	Options     []string
+	// NonRecursive binds without what is mounted below the source. A read-only mount is
+	// so all the way down where the kernel can: ReadOnlyNonRecursive leaves what is below
+	// as it is, ReadOnlyForceRecursive refuses where it cannot.
+	NonRecursive, ReadOnlyNonRecursive, ReadOnlyForceRecursive bool
+	Options                                                    []string
 }
 
 // Device is a host device made available to a container.

@@ -13,6 +13,7 @@ import (
 	containerhub "github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 	"github.com/linkspan/linkspan/internal/dockerapi/images"
+	"github.com/linkspan/linkspan/internal/dockerapi/volumes"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/query"
 )
@@ -50,17 +51,38 @@ func (a *api) diskUsage(w http.ResponseWriter, r *httpkit.Request) error {
 	if err != nil {
 		return err
 	}
+	var kept []volume.Volume
+	if wants("volume") {
+		if kept, err = a.volumes(r); err != nil {
+			return err
+		}
+	}
 	answer := usage{}
 	if r.Version >= 52 {
-		answer.DiskUsage = newUsage(stored, containers, wants, r.Flag("verbose"))
+		answer.DiskUsage = newUsage(stored, containers, kept, wants, r.Flag("verbose"))
 	}
 	if r.Version <= 52 && !r.Flag("verbose") {
-		answer.legacyUsage = oldUsage(stored, containers, wants)
+		answer.legacyUsage = oldUsage(stored, containers, kept, wants)
 	}
 	return httpkit.WriteJSON(w, http.StatusOK, answer)
 }
 
-func newUsage(stored []images.Summary, containers []container.Summary, wants func(string) bool, verbose bool) system.DiskUsage {
+// volumes returns all volumes that take room here, with how much.
+func (a *api) volumes(r *httpkit.Request) ([]volume.Volume, error) {
+	all, err := a.Volumes.Usage(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	out := make([]volume.Volume, 0, len(all))
+	for _, u := range all {
+		v := volumes.Show(u.Volume)
+		v.UsageData = &volume.UsageData{Size: u.Size, RefCount: int64(u.Users)}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+func newUsage(stored []images.Summary, containers []container.Summary, kept []volume.Volume, wants func(string) bool, verbose bool) system.DiskUsage {
 	var out system.DiskUsage
 	if wants("image") {
 		u := &image.DiskUsage{TotalCount: int64(len(stored))}
@@ -93,7 +115,20 @@ func newUsage(stored []images.Summary, containers []container.Summary, wants fun
 		out.ContainerUsage = u
 	}
 	if wants("volume") {
-		out.VolumeUsage = &volume.DiskUsage{}
+		u := &volume.DiskUsage{TotalCount: int64(len(kept))}
+		for _, v := range kept {
+			size := max(v.UsageData.Size, 0) // below 0 it is not known
+			u.TotalSize += size
+			if v.UsageData.RefCount > 0 {
+				u.ActiveCount++
+			} else {
+				u.Reclaimable += size
+			}
+		}
+		if verbose {
+			u.Items = kept
+		}
+		out.VolumeUsage = u
 	}
 	if wants("build-cache") {
 		out.BuildCacheUsage = &build.DiskUsage{}
@@ -101,7 +136,7 @@ func newUsage(stored []images.Summary, containers []container.Summary, wants fun
 	return out
 }
 
-func oldUsage(stored []images.Summary, containers []container.Summary, wants func(string) bool) *legacyUsage {
+func oldUsage(stored []images.Summary, containers []container.Summary, kept []volume.Volume, wants func(string) bool) *legacyUsage {
 	out := &legacyUsage{}
 	if wants("image") {
 		out.Images = stored
@@ -113,7 +148,7 @@ func oldUsage(stored []images.Summary, containers []container.Summary, wants fun
 		out.Containers = containers
 	}
 	if wants("volume") {
-		out.Volumes = []volume.Volume{}
+		out.Volumes = kept
 	}
 	if wants("build-cache") {
 		out.BuildCache = []build.CacheRecord{}

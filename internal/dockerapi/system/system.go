@@ -24,6 +24,7 @@ import (
 	"github.com/linkspan/linkspan/internal/events"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/query"
+	volumehub "github.com/linkspan/linkspan/internal/volumes"
 )
 
 // Options are what the handlers show. All but Settings and Machine are needed.
@@ -35,6 +36,7 @@ type Options struct {
 	Machine    func() facts.Machine
 	Containers Containers
 	Images     images.Lister
+	Volumes    Volumes
 	// Drivers returns the kinds of networks there are.
 	Drivers func() []string
 	Events  Events
@@ -46,6 +48,11 @@ type api struct{ Options }
 type Containers interface {
 	Counts() (running, paused, stopped int)
 	List(ctx context.Context, o containerhub.ListOptions) ([]container.Summary, error)
+}
+
+// Volumes measures volumes.
+type Volumes interface {
+	Usage(ctx context.Context) ([]volumehub.Usage, error)
 }
 
 // Events is what happened and what happens.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	sysmount "github.com/moby/sys/mount"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/linkspan/linkspan/internal/model"
@@ -90,12 +91,14 @@ func userMounts(given []model.Mount, host Host) ([]specs.Mount, error) {
 					"invalid mount config for type %q: invalid mount path: '%s' mount path must be absolute", m.Type, m.Source)
 			}
 			one.Source = path.Clean(m.Source)
-			one.Options = bindOptions(m, host)
+			if one.Options, err = bindOptions(m, host); err != nil {
+				return nil, err
+			}
 		case "tmpfs":
 			one.Source = "tmpfs"
-			one.Options = append([]string{"noexec", "nosuid", "nodev"}, m.Options...)
-			if m.ReadOnly {
-				one.Options = append(one.Options, "ro")
+			one.Options, err = sysmount.MergeTmpfsOptions(append([]string{"noexec", "nosuid", "nodev", "rprivate"}, m.Options...))
+			if err != nil {
+				return nil, model.Errorf(model.Invalid, "%w", err)
 			}
 		default:
 			return nil, model.Errorf(model.Invalid, "mount type unknown: %q", m.Type)
@@ -125,21 +128,29 @@ func mountTarget(m model.Mount) (string, error) {
 // bindOptions returns the options of a bind mount. A read-only one is made so
 // all the way down where the kernel can (mount_setattr(2), Linux 5.12), else a
 // file system mounted below the source would stay writable.
-func bindOptions(m model.Mount, host Host) []string {
+func bindOptions(m model.Mount, host Host) ([]string, error) {
 	propagation := m.Propagation
 	if propagation == "" {
 		propagation = "rprivate"
 	}
+	bind := "rbind"
+	if m.NonRecursive {
+		bind = "bind"
+	}
 	access := []string{"rw"}
 	if m.ReadOnly {
 		access = []string{"ro"}
-		if host.recursiveReadOnly && propagation == "rprivate" {
+		switch {
+		case m.ReadOnlyNonRecursive:
+		case host.recursiveReadOnly:
 			access = []string{"ro", "rro"}
+		case m.ReadOnlyForceRecursive:
+			return nil, model.Errorf(model.Invalid, "recursively read-only mounts are not supported: need kernel 5.12 or later")
 		}
 	}
-	out := append([]string{"rbind"}, access...)
+	out := append([]string{bind}, access...)
 	out = append(out, propagation)
-	return append(out, m.Options...)
+	return append(out, m.Options...), nil
 }
 
 // rootPropagation returns how mount events must pass between the host and the
