@@ -48,6 +48,9 @@ var layers = map[string][]string{
 	// what a process has little of: for all that act
 	"internal/limits": {},
 
+	// for hands that copy what containers wrote
+	"internal/foldercopy": {},
+
 	// programs that outlive the daemon: for those that start them
 	"internal/process": {},
 
@@ -57,20 +60,20 @@ var layers = map[string][]string{
 	"internal/resolver":           {words, "internal/limits", "internal/resolver"},
 	"internal/resolver/message":   {},
 	"internal/resolver/upstream":  {"internal/resolvconf", "internal/limits", "internal/resolver/message"},
-	"internal/runtime":            {words, "internal/process", "internal/runtime"},
+	"internal/runtime":            {words, "internal/process", "internal/foldercopy", "internal/runtime"},
 	"internal/runtime/containerd": {"internal/model", "internal/process"},
 	"internal/runtime/ocispec":    {"internal/model"},
 	"internal/runtime/imagestore": {"internal/model", "internal/runtime/containerd", "internal/runtime/ocispec", "internal/runtime/registry"},
 	"internal/runtime/registry":   {"internal/model"},
 	"internal/runtime/files":      {"internal/model", "internal/runtime/containerd", "internal/runtime/ocispec"},
-	"internal/runtime/snapshots":  {"internal/model", "internal/runtime/containerd", "internal/runtime/imagestore"},
+	"internal/runtime/snapshots":  {"internal/model", "internal/foldercopy", "internal/runtime/containerd", "internal/runtime/imagestore"},
 	"internal/output":             {words, "internal/limits", "internal/output"},
 	"internal/portsocket":         {words, "internal/limits", "internal/portsocket", "internal/hostports/bindguard"},
 	"internal/hostports":          {words, "internal/limits", "internal/portsocket", "internal/hostports"},
 	"internal/firewalld":          {words},
 	"internal/dhcp":               {words},
 	"internal/userproxy":          {words, "internal/limits", "internal/portsocket", "internal/userproxy"},
-	"internal/localvolume":        {words},
+	"internal/localvolume":        {words, "internal/foldercopy"},
 
 	// for all hubs: what they say to whoever listens, and the IDs they draw
 	"internal/events": {"internal/model"},
@@ -235,7 +238,7 @@ var oneDoor = map[string][]string{
 	"github.com/google/nftables":            {"internal/kernel/nft", "internal/kernel/hostfilter", "internal/kernel/iptables"},
 	"github.com/containerd/containerd":      {"internal/runtime"},
 	"os/exec":                               {"internal/process", "internal/runtime", "internal/kernel/xtables", "internal/kernel/firewalltest", "internal/keeper", "internal/portsocket/porttest", "lab", "demo"},
-	"golang.org/x/sys/unix":                 {"internal/kernel", "internal/store", "internal/resolver", "internal/process", "internal/runtime", "internal/output", "internal/portsocket", "internal/hostports", "internal/userproxy", "internal/dhcp", "internal/localvolume", "lab"},
+	"golang.org/x/sys/unix":                 {"internal/kernel", "internal/store", "internal/resolver", "internal/process", "internal/runtime", "internal/output", "internal/portsocket", "internal/hostports", "internal/userproxy", "internal/dhcp", "internal/localvolume", "internal/foldercopy", "lab"},
 	"go.etcd.io/bbolt":                      {"internal/store", "internal/localvolume"},
 	"github.com/godbus/dbus":                {"internal/firewalld"},
 	"github.com/miekg/dns":                  {"internal/resolver", "lab"},

@@ -34,6 +34,8 @@ type verb struct {
 	differs bool
 	// argument says that one word more is needed; it becomes part of the path.
 	argument bool
+	// patient says that it may take as long as the user waits.
+	patient bool
 }
 
 func verbs() []verb {
@@ -70,6 +72,11 @@ func addVerbs(root *cobra.Command) {
 			}
 		}
 		parent.AddCommand(v.command(socket))
+	}
+	for _, c := range root.Commands() {
+		if c.Name() == "volume" {
+			c.AddCommand(volumeImport(socket))
+		}
 	}
 	root.AddCommand(firewall(socket))
 }
@@ -108,8 +115,11 @@ func (v verb) run(ctx context.Context, socket string, args []string, out io.Writ
 type answer struct{ body, drift string }
 
 func request(ctx context.Context, socket string, v verb) (answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
+	if !v.patient {
+		limited, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		ctx = limited
+	}
 	client := http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)

@@ -172,11 +172,19 @@ func readJSON(path string, into any) error {
 // Make makes a volume, whole or not at all: it gets its name once all of it is on disk.
 // It returns the volume with its place. Conflict if there is a folder of that name.
 func (s *Store) Make(v model.Volume) (model.Volume, error) {
+	return s.make(v, func(string) error { return nil })
+}
+
+// make makes a volume whose data fill has put into the folder that it is given.
+func (s *Store) make(v model.Volume, fill func(data string) error) (model.Volume, error) {
 	staged := filepath.Join(s.dir, newPrefix+v.Name)
 	if err := s.erase(staged); err != nil { // of a making that failed
 		return v, err
 	}
-	err := s.fill(staged, v)
+	err := s.furnish(staged, v)
+	if err == nil {
+		err = fill(filepath.Join(staged, dataFolder))
+	}
 	if err == nil {
 		err = unix.Renameat2(unix.AT_FDCWD, staged, unix.AT_FDCWD, s.of(v.Name), unix.RENAME_NOREPLACE)
 	}
@@ -193,8 +201,8 @@ func (s *Store) Make(v model.Volume) (model.Volume, error) {
 	return v, nil
 }
 
-// fill makes the folders of a volume and its file below path.
-func (s *Store) fill(path string, v model.Volume) error {
+// furnish makes the folders of a volume and its file below path.
+func (s *Store) furnish(path string, v model.Volume) error {
 	if err := makeFolder(path, volumeMode); err != nil {
 		return err
 	}

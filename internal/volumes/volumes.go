@@ -69,6 +69,7 @@ type Publisher interface {
 type Options struct {
 	Store   Store
 	Mounter Mounter
+	Origin  Origin // nil: nothing is imported
 	Events  Publisher
 	Logger  *slog.Logger
 }
@@ -77,6 +78,7 @@ type Options struct {
 type Manager struct {
 	store   Store
 	mounter Mounter
+	origin  Origin
 	events  Publisher
 	log     *slog.Logger
 	locks   names
@@ -96,7 +98,7 @@ type volume struct {
 
 // New returns a manager of the volumes that a store has. Nobody uses any yet: Adopt tells.
 func New(o Options) (*Manager, error) {
-	m := &Manager{store: o.Store, mounter: o.Mounter, events: o.Events, log: o.Logger,
+	m := &Manager{store: o.Store, mounter: o.Mounter, origin: o.Origin, events: o.Events, log: o.Logger,
 		volumes: map[string]*volume{}, mounted: map[model.ContainerID][]model.VolumeUse{}}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)

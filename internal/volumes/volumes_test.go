@@ -123,13 +123,21 @@ func (d *fakeDisk) heard() string {
 	return all
 }
 
+func (d *fakeDisk) Docker(root string) ([]model.Volume, error) {
+	if root != "/docker" {
+		return nil, model.Errorf(model.NotFound, "no volumes")
+	}
+	return []model.Volume{{Name: "one", Driver: "local"}, {Name: "two", Driver: "local", Labels: map[string]string{"a": "1"}}, {Name: "..", Driver: "local"}}, nil
+}
+func (d *fakeDisk) Copy(v model.Volume) (model.Volume, error) { return d.Make(v) }
+
 func newDisk(t *testing.T) *fakeDisk {
 	return &fakeDisk{t: t, have: map[string]model.Volume{}, mounted: map[string]bool{}, parts: map[model.ContainerID]int{}, busy: map[string]bool{}}
 }
 
 func open(t *testing.T, d *fakeDisk) *Manager {
 	t.Helper()
-	m, err := New(Options{Store: d, Mounter: d, Events: d})
+	m, err := New(Options{Store: d, Mounter: d, Origin: d, Events: d})
 	must(t, err)
 	return m
 }
@@ -288,6 +296,27 @@ func TestManyAtOnce(t *testing.T) {
 	all.Wait()
 	if len(d.have) != 0 || len(m.mounted) != 0 {
 		t.Errorf("left %v, mounted %v", d.have, m.mounted)
+	}
+}
+
+// TestImport: each volume is told of, and one that is here stays as it is.
+func TestImport(t *testing.T) {
+	d := newDisk(t)
+	m := open(t, d)
+	_, err := m.Create(t.Context(), model.VolumeRequest{Name: "one"})
+	must(t, err)
+	var told []string
+	tell := func(i Imported) { told = append(told, fmt.Sprint(i.Name, ": ", i.Err)) }
+	wantError(t, m.Import(t.Context(), "/nowhere", nil, tell), model.NotFound, "no volumes")
+	wantError(t, m.Import(t.Context(), "/docker", []string{"three"}, tell), model.NotFound, "import three: no such volume")
+	must(t, m.Import(t.Context(), "/docker", []string{"one"}, tell))
+	must(t, m.Import(t.Context(), "/docker", nil, tell))
+	want := []string{"one: a volume of that name is here already", "one: a volume of that name is here already", "two: <nil>"}
+	if len(told) != 4 || !slices.Equal(told[:3], want) || !strings.Contains(told[3], "invalid characters") {
+		t.Errorf("told %q", told)
+	}
+	if v, err := m.Get("two"); err != nil || v.Labels["a"] != "1" {
+		t.Errorf("%+v, %v", v, err)
 	}
 }
 

@@ -44,6 +44,7 @@ type Options struct {
 	// containers are known.
 	Listeners func(ctx context.Context, port uint16) ([]facts.Listener, error)
 	Explainer inspect.Explainer // nil: packets are not followed
+	Volumes   VolumeImporter
 	Metrics   prometheus.Gatherer
 	Logger    *slog.Logger
 }
@@ -70,6 +71,8 @@ type server struct {
 //	/linkspan/v1/drops    GET: what port security dropped, a kind a line; with
 //	                      /NAME what holds for that container, as JSON
 //	/linkspan/v1/traffic  GET: the counters of ports and networks, as JSON
+//	/linkspan/v1/volumes/import  POST ?root=&name=: copy volumes of a Docker data root,
+//	                      a line for each
 //	/linkspan/v1/firewall GET: what the firewall was asked for, by who asked, in words
 //	                      (?format=json: as JSON); with /explain?target=&from=&to= the
 //	                      way of a packet through all rules of the host
@@ -97,6 +100,7 @@ func Handler(o Options) http.Handler {
 	mux.HandleFunc("GET /linkspan/v1/firewall", d.firewall)
 	mux.HandleFunc("GET /linkspan/v1/firewall/explain", d.explain)
 	mux.HandleFunc("GET /linkspan/v1/diff", d.report(o.Engine.Check, "differs"))
+	mux.HandleFunc("POST /linkspan/v1/volumes/import", d.importVolumes)
 	mux.HandleFunc("POST /linkspan/v1/resync", d.report(o.Engine.Resync, "repaired"))
 	return mux
 }

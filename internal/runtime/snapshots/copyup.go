@@ -7,9 +7,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/containerd/continuity/fs"
 	"golang.org/x/sys/unix"
 
+	"github.com/linkspan/linkspan/internal/foldercopy"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -55,10 +55,27 @@ func (s *Store) fillVolume(root string, m model.Mount) error {
 		return err
 	}
 	defer os.RemoveAll(staging) //nolint:errcheck // the next to fill the volume tries again
-	if err := fs.CopyDir(staging, fmt.Sprintf("/proc/self/fd/%d", source.Fd()), fs.WithAllowXAttrErrors()); err != nil {
+	if err := copyInto(source, staging); err != nil {
 		return err
 	}
-	return takeOver(data, staging)
+	err = takeOver(data, staging)
+	if errors.Is(err, unix.EXDEV) { // what the volume's options name is mounted there
+		return foldercopy.Copy(source, data)
+	}
+	return err
+}
+
+// copyInto makes a folder at path and copies source into it.
+func copyInto(source *os.File, path string) error {
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return err
+	}
+	target, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	return foldercopy.Copy(source, target)
 }
 
 // openFolderBelow opens a folder of a file system, whose links stay in it; nil if there
