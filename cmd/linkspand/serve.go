@@ -41,7 +41,8 @@ func (d *daemon) answer(ctx context.Context) error {
 	metrics := prometheus.NewRegistry()
 	observe := d.register(metrics)
 	api := dockerapi.New(dockerapi.Options{
-		Backends: dockerapi.BackendsOf(d.manager, d.images, d.networks, d.volumes, &d.events, d.registries), Info: d.info(ctx), Settings: d.shown,
+		Backends: dockerapi.BackendsOf(dockerapi.Hubs{Containers: d.manager, Images: d.images, Networks: d.networks, Volumes: d.volumes}, &d.events, d.registries),
+		Info:     d.info(ctx), Settings: d.shown,
 		Machine: func() facts.Machine { return machine.Read(os.DirFS("/")) }, Logger: d.log, Observe: observe,
 	})
 	private := private.Handler(private.Options{

@@ -110,7 +110,7 @@ func (cr *creator) build(ctx context.Context, rec record, nets *network.Networki
 		return nil, err
 	}
 	undo := func(cause error) error {
-		return errors.Join(cause, cr.dirs.Remove(rec.ID), release(ctx, cr.volumes, rec, true))
+		return errors.Join(cause, cr.dirs.Remove(rec.ID), mounts.Release(ctx, cr.volumes, rec.plain(), true))
 	}
 	if err := cr.dirs.Make(rec.ID); err != nil {
 		return nil, undo(err)

@@ -70,22 +70,7 @@ type Control interface {
 }
 
 // Volumes keeps what containers mount by name.
-type Volumes interface {
-	mounts.Volumes
-	// Adopt notes what a container of an earlier daemon has, and whether it runs;
-	// Adopted, that this was all.
-	Adopt(id model.ContainerID, uses []model.VolumeUse, runs bool)
-	Adopted()
-	// Mount has all there that a container's process will have. It is settled once that
-	// is made. Unmount says that the process has ended, or was not made.
-	Mount(ctx context.Context, id model.ContainerID, uses []model.VolumeUse) (settled func(), err error)
-	Unmount(id model.ContainerID)
-	// Release says that a container is gone. The volumes of these names go with it, if
-	// nobody else has them.
-	Release(ctx context.Context, id model.ContainerID, remove []string) error
-	// PartOf returns where the part of a volume comes to lie that a container has there.
-	PartOf(id model.ContainerID, target string) string
-}
+type Volumes = mounts.Keeper
 
 // Execs runs additional processes in running containers.
 type Execs = exec.Runtime

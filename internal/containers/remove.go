@@ -7,6 +7,7 @@ import (
 
 	dockerevents "github.com/moby/moby/api/types/events"
 
+	"github.com/linkspan/linkspan/internal/containers/mounts"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -74,7 +75,7 @@ func (m *Manager) remove(ctx context.Context, b *entry, o RemoveOptions) error {
 		m.log.Warn("removal to be finished later", "container", model.Short(b.id), "op", "container.remove", "err", err)
 		err = nil
 	}
-	err = errors.Join(err, release(ctx, m.volumes, rec, o.Volumes))
+	err = errors.Join(err, mounts.Release(ctx, m.volumes, rec.plain(), o.Volumes))
 	m.outputs.closeOutput(ctx, b)
 	m.say(b, dockerevents.ActionDestroy)
 	// Why a start failed is no news for those who wait for the removal, only why

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/linkspan/linkspan/internal/containers/mounts"
 	"github.com/linkspan/linkspan/internal/lifecycle"
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -53,7 +54,7 @@ func (m *Manager) Restore(ctx context.Context) error {
 	}
 	for _, b := range m.entries {
 		task := tasks[b.id].State
-		m.volumes.Adopt(b.id, volumesOf(m.volumes, b.rec), task != "" && task != model.TaskNone && task != model.TaskStopped)
+		m.volumes.Adopt(b.id, mounts.Uses(m.volumes, b.rec.plain()), task != "" && task != model.TaskNone && task != model.TaskStopped)
 	}
 	m.volumes.Adopted()
 	m.sweeper.sweepSandboxes(ctx)

@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/api/types/events"
 
 	"github.com/linkspan/linkspan/internal/containers/containerfiles"
+	"github.com/linkspan/linkspan/internal/containers/mounts"
 	"github.com/linkspan/linkspan/internal/containers/netfiles"
 	"github.com/linkspan/linkspan/internal/containers/ocierror"
 	"github.com/linkspan/linkspan/internal/containers/records"
@@ -112,7 +113,7 @@ func (la *launcher) launch(ctx context.Context, b *entry) (launched, error) {
 	if err != nil {
 		return launched{}, err
 	}
-	settled, err := la.volumes.Mount(ctx, rec.ID, volumesOf(la.volumes, rec))
+	settled, err := la.volumes.Mount(ctx, rec.ID, mounts.Uses(la.volumes, rec.plain()))
 	if err != nil {
 		return launched{}, err
 	}

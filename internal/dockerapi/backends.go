@@ -38,8 +38,17 @@ type Backends struct {
 	Drivers func() []string
 }
 
+// Hubs are the hubs that the door passes requests on to.
+type Hubs struct {
+	Containers *containerhub.Manager
+	Images     *imagehub.Manager
+	Networks   *networkhub.Manager
+	Volumes    *volumehub.Manager
+}
+
 // BackendsOf returns the backends that the hubs make up, and the way to registries.
-func BackendsOf(m *containerhub.Manager, i *imagehub.Manager, n *networkhub.Manager, v *volumehub.Manager, bus *events.Bus, r registries.Registries) Backends {
+func BackendsOf(h Hubs, bus *events.Bus, r registries.Registries) Backends {
+	m, i, n, v := h.Containers, h.Images, h.Networks, h.Volumes
 	return Backends{
 		Containers: m, Lifecycle: m, Control: m, Archive: m.Archive(), Endpoints: n, Execs: m.Execs(), Images: i, Transfer: i, Mover: i, Registries: r,
 		Networks: n, Memberships: m, Volumes: v, Usage: m, VolumeUsage: v, Events: bus, Drivers: n.Drivers,

@@ -43,6 +43,9 @@ func (s *Store) fillVolume(root string, m model.Mount) error {
 	// The data folder is what containers see as a mount's root: none can put a link in
 	// its place.
 	data, err := os.OpenFile(m.Source, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, unix.ENOTDIR) { // a part of a volume that is a file
+		return nil
+	}
 	if err != nil {
 		return err
 	}
