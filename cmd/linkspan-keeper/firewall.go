@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/keeper/wire"
@@ -40,6 +41,20 @@ func openFirewall(log *slog.Logger) func(context.Context, guard.Settings) (kerne
 			return nil, nil, errors.Join(fmt.Errorf("open the firewall: %w", err), tables.Close())
 		}
 		return rules, func() error { return errors.Join(shut(rules), tables.Close()) }, nil
+	}
+}
+
+// openHold opens what holds for such a firewall while others have taken its tables away. The
+// name is another for each keeper: one takes over from another while both are there.
+func openHold(log *slog.Logger) func(guard.Settings) (kernel.Firewall, func() error, error) {
+	return func(s guard.Settings) (kernel.Firewall, func() error, error) {
+		b, err := nft.New(nft.Options{
+			Held: fmt.Sprintf("%s%d", nft.HeldPrefix, os.Getpid()), Beside: s.Backend == iptablesBackend, Off4: s.Off4, Off6: s.Off6, Logger: log,
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		return b, b.Close, nil
 	}
 }
 

@@ -94,7 +94,7 @@ func keep(ctx context.Context, s settings, log *slog.Logger) error {
 	table := portsocket.NewTable()
 	proxy := userproxy.New(userproxy.Options{Logger: log, Sockets: table})
 	ports := hostports.New(hostports.Options{Logger: log, Sockets: table, Proxy: proxy})
-	firewall := guard.New(guard.Options{Open: openFirewall(log), Logger: log})
+	firewall := guard.New(guard.Options{Open: openFirewall(log), Hold: openHold(log), Logger: log})
 	leases := dhcp.New(dhcp.Options{File: filepath.Join(filepath.Dir(s.socket), "leases.json"), Logger: log})
 	e := &estate{leases: leases, names: names, ports: ports, proxy: proxy, outputs: outputs, firewall: firewall, log: log}
 	defer func() { e.close(ctx) }()

@@ -50,12 +50,9 @@ func (k known) port(a netip.Addr) (desired.PortSecurity, bool) {
 // table is the name of the engine's own tables.
 const table = "linkspan"
 
-// heldTables is how names of the keeper's tables begin, which keep connections translated.
-const heldTables = table + "-hold-"
-
 // rows are those that a rule is there for, as far as its elements tell.
 func (k known) rows(v trace.Visit) (out []string) {
-	if v.Table.Name != table {
+	if v.Table.Name != table && !strings.HasPrefix(v.Table.Name, nft.HeldPrefix) {
 		return nil
 	}
 	for _, f := range v.Sets {
@@ -69,7 +66,7 @@ func (k known) rows(v trace.Visit) (out []string) {
 // ours tells whether a rule is the engine's: of its tables, its chains in tables of
 // iptables, or a jump there.
 func ours(v trace.Visit) bool {
-	return v.Table.Name == table || strings.HasPrefix(v.Table.Name, heldTables) || oursByName(v.Chain.Name, v.Verdict)
+	return v.Table.Name == table || strings.HasPrefix(v.Table.Name, nft.HeldPrefix) || oursByName(v.Chain.Name, v.Verdict)
 }
 
 // oursByName tells whether a rule of iptables is the engine's, by the chain that it is in

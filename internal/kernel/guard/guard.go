@@ -5,7 +5,8 @@
 //	daemon gone ──Resume──▶ watch ──change by others──▶ Firewall.Resync(rows)
 //	daemon back ──Rest───▶ nothing is written any more
 //
-// All the while it keeps the kernel translating the connections that there are (hold).
+// All the while it holds tables of its own, by which connections go on and nothing opens
+// until the others are back (hold).
 //
 // It must not decide anything, and it restores all or nothing: whoever has not got all
 // rows does not know what to forbid. What a daemon that was killed had begun stays as it
@@ -25,13 +26,8 @@ import (
 	"github.com/linkspan/linkspan/internal/limits"
 )
 
-const (
-	// repairTime bounds one look at the firewall.
-	repairTime = 30 * time.Second
-	// holdFor is for how long connections are held after the last container: the next one
-	// may come at once.
-	holdFor = 100 * time.Millisecond
-)
+// repairTime bounds one look at the firewall.
+const repairTime = 30 * time.Second
 
 // Settings say which firewall it is.
 type Settings struct {
@@ -43,7 +39,10 @@ type Settings struct {
 // Options are what a Guard needs to know.
 type Options struct {
 	// Open opens the firewall that settings name, and returns what closes it again.
-	Open   func(ctx context.Context, s Settings) (kernel.Firewall, func() error, error)
+	Open func(ctx context.Context, s Settings) (kernel.Firewall, func() error, error)
+	// Hold opens what is held for that firewall, in the calling thread's namespace, and
+	// returns what lets go of it.
+	Hold   func(s Settings) (kernel.Firewall, func() error, error)
 	Logger *slog.Logger
 	// Enter calls a function in the namespace to watch; nil calls it at once.
 	Enter func(func() error) error
@@ -60,7 +59,8 @@ type Guard struct {
 	daemons  int
 	closed   bool
 	ports    int                // of containers, among the rows
-	hold     *hold              // nil unless the guard is armed and there are containers, and where the kernel has no such tables
+	hold     *hold              // nil unless the guard is armed and there are containers
+	unheld   bool               // it cannot be held: the kernel has no such tables, or knows no such rows
 	letGo    *time.Timer        // looks again whether hold is wanted; nil if nobody asked for that
 	stop     context.CancelFunc // ends what runs; nil if nothing does
 	done     chan struct{}      // closed when it has ended
@@ -98,6 +98,7 @@ func (g *Guard) Apply(deltas []desired.Delta) {
 			g.keepLocked(desired.Owned{Owner: d.Owner, Row: d.New})
 		}
 	}
+	g.followLocked(policies(deltas))
 	g.holdLocked()
 }
 
@@ -126,6 +127,7 @@ func (g *Guard) Resync(want desired.State) {
 		g.keepLocked(o)
 	}
 	g.armed = g.settings != Settings{} && !(g.settings.Off4 && g.settings.Off6)
+	g.resyncHoldLocked()
 	g.settleLocked()
 }
 
@@ -185,48 +187,12 @@ func (g *Guard) settleLocked() {
 	switch {
 	case wanted && g.stop == nil:
 		ctx, stop := context.WithCancel(context.Background())
-		var rows []desired.Row
-		for _, o := range g.rows {
-			rows = append(rows, o.Row)
-		}
 		g.stop, g.done = stop, make(chan struct{})
-		go g.run(ctx, g.done, g.settings, rows)
+		go g.run(ctx, g.done, g.settings, g.allLocked())
 	case !wanted && g.stop != nil:
 		g.stop()
 		<-g.done
 		g.stop = nil
-	}
-}
-
-// holdLocked has connections of containers go on while others flush the ruleset, whether
-// a daemon is there or not.
-func (g *Guard) holdLocked() {
-	armed := g.armed && !g.closed
-	switch {
-	case armed && g.ports > 0 && g.hold == nil:
-		err := g.o.Enter(func() (err error) {
-			g.hold, err = openHold()
-			return err
-		})
-		if err != nil {
-			g.o.Logger.Debug("connections may break when others flush the ruleset", "op", "keeper.guard", "err", err)
-		}
-	case armed && g.ports == 0 && g.hold != nil && g.letGo == nil:
-		g.letGo = time.AfterFunc(holdFor, g.endHold)
-	case !armed && g.hold != nil:
-		g.hold.close()
-		g.hold = nil
-	}
-}
-
-// endHold holds no longer, unless another container has come meanwhile.
-func (g *Guard) endHold() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.letGo = nil
-	if g.ports == 0 && g.hold != nil {
-		g.hold.close()
-		g.hold = nil
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/nft"
 )
 
+const holdName = nft.HeldPrefix + "1"
+
 // lab is a guard of a host of its own.
 type lab struct {
 	*Guard
@@ -35,6 +37,10 @@ func newLab(t *testing.T) lab {
 	l.Guard = New(Options{
 		Open: func(_ context.Context, s Settings) (kernel.Firewall, func() error, error) {
 			b, err := nft.New(nft.Options{Instance: s.Instance, NetNS: int(l.file.Fd())})
+			return b, b.Close, err
+		},
+		Hold: func(s Settings) (kernel.Firewall, func() error, error) {
+			b, err := nft.New(nft.Options{Held: holdName, Beside: s.Backend == "iptables", Off4: s.Off4, Off6: s.Off6})
 			return b, b.Close, err
 		},
 		Enter: func(f func() error) (err error) {
@@ -70,7 +76,7 @@ func (l lab) nft(t *testing.T, command string) (out string, ok bool) {
 	t.Helper()
 	l.host.Do(t, func() {
 		b, err := exec.Command("sh", "-c", "nft "+command+" && :").CombinedOutput()
-		out, ok = strings.ReplaceAll(string(b), "table inet "+holdName()+"\n", ""), err == nil
+		out, ok = strings.ReplaceAll(string(b), "table inet "+holdName+"\n", ""), err == nil
 	})
 	return out, ok
 }
@@ -181,18 +187,18 @@ func TestHold(t *testing.T) {
 		return out
 	}
 	l.daemon(t, rows()...)
-	if out := list(); strings.Contains(out, holdName()) {
+	if out := list(); strings.Contains(out, holdName) {
 		t.Errorf("held without a container: %s", out)
 	}
 	l.Apply([]desired.Delta{{Owner: "endpoint/1", New: port}})
 	l.must(t, "flush ruleset")
-	for _, want := range []string{holdName(), "type nat hook prerouting", "type nat hook input", "type nat hook output", "type nat hook postrouting"} {
+	for _, want := range []string{holdName, "type nat hook prerouting", "type nat hook input", "type nat hook output", "type nat hook postrouting"} {
 		if out := list(); !strings.Contains(out, want) {
 			t.Errorf("no %s in\n%s", want, out)
 		}
 	}
 	l.Apply([]desired.Delta{{Owner: "endpoint/1", Old: port}})
-	eventually(t, "nothing is held after the last container", func() bool { return !strings.Contains(list(), holdName()) })
+	eventually(t, "nothing is held after the last container", func() bool { return !strings.Contains(list(), holdName) })
 	l.Apply([]desired.Delta{{Owner: "endpoint/1", New: port}})
 	off := settings
 	off.Off4, off.Off6 = true, true
@@ -202,12 +208,56 @@ func TestHold(t *testing.T) {
 		t.Errorf("left over without rules: %s", out)
 	}
 	l.daemon(t, append(rows(), port)...)
-	if out := list(); !strings.Contains(out, holdName()) {
+	if out := list(); !strings.Contains(out, holdName) {
 		t.Errorf("nothing is held: %s", out)
 	}
 	l.Close()
-	if out := list(); strings.Contains(out, holdName()) {
+	if out := list(); strings.Contains(out, holdName) {
 		t.Errorf("left over: %s", out)
+	}
+}
+
+// TestHoldFollows: what is held says what the rows say, with a daemon and without, and
+// nobody else can change it.
+func TestHoldFollows(t *testing.T) {
+	l := newLab(t)
+	l.Rest()
+	port := desired.PortSecurity{Port: "veth0", Bridge: "br0", MAC: "02:42:00:00:00:02", Addrs: []netip.Addr{netip.MustParseAddr("10.9.0.2")}}
+	l.daemon(t, append(rows(), port)...)
+	l.must(t, "flush ruleset")
+	if out := l.must(t, "list set inet "+holdName+" bridges"); !strings.Contains(out, `"br0"`) {
+		t.Errorf("br0 is not held shut: %s", out)
+	}
+	if out, ok := l.nft(t, "delete table inet "+holdName); ok {
+		t.Errorf("a stranger may delete it: %s", out)
+	}
+	apart := desired.BridgePolicy{Bridge: "br1"}
+	l.Apply([]desired.Delta{{New: apart}, {New: desired.Direct{Bridge: "br0", Addr: netip.MustParseAddr("10.9.0.2")}}, {New: desired.AcceptMark{Mark: 7, Mask: 0xff}}})
+	for set, want := range map[string]string{"bridges": `"br1"`, "direct4": "10.9.0.2"} {
+		if out := l.must(t, "list set inet "+holdName+" "+set); !strings.Contains(out, want) {
+			t.Errorf("no %s in %s", want, out)
+		}
+	}
+	if out := l.must(t, "list chain inet "+holdName+" forward"); !strings.Contains(out, "by its mark") {
+		t.Errorf("the mark is not let in: %s", out)
+	}
+	if out := l.must(t, "list table bridge "+holdName); !strings.Contains(out, "icc=false") {
+		t.Errorf("frames are not kept apart: %s", out)
+	}
+	l.Apply([]desired.Delta{{Old: apart}})
+	if out, ok := l.nft(t, "list table bridge "+holdName); ok {
+		t.Errorf("left over: %s", out)
+	}
+	iptables := settings
+	iptables.Backend = "iptables"
+	want, err := desired.State{}.Replace("o", append(rows(), port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Configure(iptables)
+	l.Resync(want)
+	if out := l.must(t, "list set inet "+holdName+" closed4"); !strings.Contains(out, `"br0"`) {
+		t.Errorf("not held for the other backend: %s", out)
 	}
 }
 

@@ -67,3 +67,18 @@ func TestTrafficWithLegacy(t *testing.T)      { published.Traffic(t, legacy) }
 func TestCasesForRealWithLegacy(t *testing.T) { firewalltest.CasesForReal(t, legacy) }
 func TestIsolationWithLegacy(t *testing.T)    { firewalltest.Isolation(t, legacy) }
 func TestCasesForReal(t *testing.T)           { firewalltest.CasesForReal(t, backend) }
+
+// held is what stands in for all rules while they are gone, together with them and alone.
+var held = firewalltest.Backend{Open: func(t testing.TB, host *namespaces.Namespace) kernel.Firewall {
+	b, err := nft.New(nft.Options{Held: "linkspan-hold-1", Beside: true, NetNS: host.FD()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}}
+
+func TestClosedWithoutRules(t *testing.T)   { firewalltest.ClosedWithoutRules(t, held) }
+func TestCasesForRealWithHeld(t *testing.T) { firewalltest.CasesForReal(t, backend.With(held)) }
+func TestIsolationWithHeld(t *testing.T)    { firewalltest.Isolation(t, backend.With(held)) }
+func TestWaysInWithHeld(t *testing.T)       { published.WaysIn(t, backend.With(held)) }

@@ -31,6 +31,13 @@ func (r *repair) note(format string, args ...any) {
 
 // skeleton compares everything but elements.
 func (r *repair) skeleton(t table, seen *seenTable) error {
+	if t.gone {
+		if seen != nil {
+			r.note("%s: left over", t)
+			r.frame = append(r.frame, t.delTable())
+		}
+		return nil
+	}
 	if why := unusable(t, seen); why != "" {
 		r.note("%s: %s", t, why)
 		if seen != nil {

@@ -55,7 +55,11 @@ func (m message) about(what, name string) message {
 }
 
 func (t table) newTable() message {
-	a := attrs(nil).str(unix.NFTA_TABLE_NAME, t.name).u32(unix.NFTA_TABLE_FLAGS, 0)
+	flags := uint32(0)
+	if t.owned {
+		flags = tableOwner
+	}
+	a := attrs(nil).str(unix.NFTA_TABLE_NAME, t.name).u32(unix.NFTA_TABLE_FLAGS, flags)
 	a = a.bytes(nftaTableUserdata, commentData(t.comment))
 	return t.message(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, a)
 }

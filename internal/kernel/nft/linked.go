@@ -32,12 +32,16 @@ func from6Part() part      { return part{ip6Source, 4} }
 func sourcePortPart() part { return part{sourcePort, 1} }
 
 // linkedFrames are rules for frames: without connections to remember, answers are
-// what comes from the port that a link opens. Both are for who has the address, and
-// not for a port that may use another's.
-func linkedFrames() []rule {
+// what comes from the port that a link opens. If they are pinned, both are for who has
+// the address, and not for a port that may use another's.
+func linkedFrames(pinned bool) []rule {
 	const there, back = "a link to an exposed port", "answers by a link"
-	isIPv4 := func() match { return append(isIPv4(), in(setPinIP4, iifName, ip4Source)...) }
-	isIPv6 := func() match { return append(isIPv6(), in(setPinIP6, iifName, ip6Source)...) }
+	isIPv4, isIPv6 := isIPv4, isIPv6
+	if pinned {
+		four, six := isIPv4, isIPv6
+		isIPv4 = func() match { return append(four(), in(setPinIP4, iifName, ip4Source)...) }
+		isIPv6 = func() match { return append(six(), in(setPinIP6, iifName, ip6Source)...) }
+	}
 	return []rule{
 		accept(there, isIPv4(), inJoined(setLinked4, from4Part(), ip4Part(), transportPart(), portPart())),
 		accept(back, isIPv4(), inJoined(setLinked4, ip4Part(), from4Part(), transportPart(), sourcePortPart())),

@@ -10,7 +10,7 @@ import (
 
 // Model returns the tables that policy rows come to, with the very expressions that are
 // sent to the kernel, as the packet tracer reads them; elements are in order. It is pure.
-// Of the options Instance, Off4, Off6 and Beside count. Its error joins those of rows that
+// Of the options Instance, Off4, Off6, Beside and Held count. Its error joins those of rows that
 // cannot be rendered.
 func Model(o Options, rows []desired.Row) (trace.Ruleset, error) {
 	elements, _, err := wanted(rows)
@@ -18,8 +18,11 @@ func Model(o Options, rows []desired.Row) (trace.Ruleset, error) {
 		return trace.Ruleset{}, err
 	}
 	var out trace.Ruleset
-	s := shape{instance: o.Instance, off4: o.Off4, off6: o.Off6, beside: o.Beside}.of(rows)
+	s := shape{instance: o.Instance, off4: o.Off4, off6: o.Off6, beside: o.Beside, held: o.Held}.of(rows)
 	for _, t := range s.tables() {
+		if t.gone {
+			continue
+		}
 		table := &trace.Table{Family: t.family, Name: t.name, Comment: t.comment, Sets: map[string]*trace.Set{}}
 		for _, s := range t.sets {
 			table.Sets[s.name] = modelSet(s, elements[s.name])

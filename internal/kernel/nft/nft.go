@@ -54,7 +54,11 @@ type Options struct {
 	// Beside says that another backend decides about packets: the table of family bridge
 	// is made as always, that of family inet has only what iptables cannot say.
 	Beside bool
-	NetNS  int // descriptor of the network namespace; 0 is the current one
+	// Held, if not empty, is the name of tables that are made instead, and that nobody else
+	// can flush: they keep shut what the others keep shut, for as long as the Backend is
+	// open. See heldTables.
+	Held  string
+	NetNS int // descriptor of the network namespace; 0 is the current one
 }
 
 // Backend writes policy to one network namespace. Its methods may be called
@@ -83,7 +87,7 @@ func New(o Options) (*Backend, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	shape := shape{instance: o.Instance, off4: o.Off4, off6: o.Off6, beside: o.Beside}
+	shape := shape{instance: o.Instance, off4: o.Off4, off6: o.Off6, beside: o.Beside, held: o.Held}
 	tables := shape.tables()
 	return &Backend{tables: tables, idx: indexOf(tables), log: o.Logger, conn: c, shape: shape, members: newMembership()}, nil
 }
@@ -304,7 +308,7 @@ func (b *Backend) compareLocked(ctx context.Context, want map[string]map[element
 			return r, err
 		}
 		for _, s := range t.sets {
-			if s.learned {
+			if t.gone || s.learned {
 				continue
 			}
 			var have map[element]bool

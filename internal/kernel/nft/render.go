@@ -84,7 +84,7 @@ func renderIsolate(r desired.BridgePolicy) ([]element, error) {
 	if r.ICC {
 		out = append(out, element{set: setIntra, key: bridge + bridge})
 	}
-	return out, nil
+	return append(out, closedTo(r, bridge)...), nil
 }
 
 func renderMasquerade(r desired.Masquerade) ([]element, error) {

@@ -33,6 +33,8 @@ type table struct {
 	family  byte
 	name    string
 	comment string
+	owned   bool // nobody else may change it, and it ends with our socket
+	gone    bool // it is not to be there
 	sets    []set
 	chains  []chain
 }
@@ -72,24 +74,35 @@ type shape struct {
 	instance   string // of the engine that owns it
 	off4, off6 bool   // families to be left alone
 	beside     bool   // another backend decides about packets
+	held       string // the name of tables that hold for others (heldTables)
 
-	// What follows from rows: the mark that is let in, if one is, and how many networks
-	// have transparent sockets, which not every kernel can match.
+	// What follows from rows: the mark that is let in, if one is, how many networks have
+	// transparent sockets, which not every kernel can match, and how many keep their
+	// containers apart.
 	accept  desired.AcceptMark
 	marked  bool
 	sockets int
+	apart   int
 }
 
 // follow is the shape with deltas of its rows.
 func (s shape) follow(deltas []desired.Delta) shape {
 	for _, d := range deltas {
-		switch d.Old.(type) {
+		switch r := d.Old.(type) {
+		case desired.BridgePolicy:
+			if !r.ICC {
+				s.apart--
+			}
 		case desired.AcceptMark:
 			s.accept, s.marked = desired.AcceptMark{}, false
 		case desired.Transparent:
 			s.sockets--
 		}
 		switch r := d.New.(type) {
+		case desired.BridgePolicy:
+			if !r.ICC {
+				s.apart++
+			}
 		case desired.AcceptMark:
 			s.accept, s.marked = r, true
 		case desired.Transparent:
@@ -101,14 +114,14 @@ func (s shape) follow(deltas []desired.Delta) shape {
 
 // same tells whether two shapes have the same tables.
 func (s shape) same(o shape) bool {
-	any := s.sockets > 0 == (o.sockets > 0)
-	s.sockets = o.sockets
+	any := s.sockets > 0 == (o.sockets > 0) && (s.held == "" || s.apart > 0 == (o.apart > 0))
+	s.sockets, s.apart = o.sockets, o.apart
 	return any && s == o
 }
 
 // of is the shape for exactly these rows.
 func (s shape) of(rows []desired.Row) shape {
-	s.accept, s.marked, s.sockets = desired.AcceptMark{}, false, 0
+	s.accept, s.marked, s.sockets, s.apart = desired.AcceptMark{}, false, 0, 0
 	for _, row := range rows {
 		s = s.follow([]desired.Delta{{New: row}})
 	}
@@ -117,6 +130,9 @@ func (s shape) of(rows []desired.Row) shape {
 
 // tables is the skeleton of the ruleset.
 func (s shape) tables() []table {
+	if s.held != "" {
+		return heldTables(s)
+	}
 	mark := "linkspan"
 	if s.instance != "" {
 		mark = "linkspan:" + s.instance
@@ -219,18 +235,21 @@ func leaveAs(nfproto byte, set string, from match) rule {
 		[]match{is(family, nfproto), from, {iifName(first), &expr.Lookup{SourceRegister: first, SetName: set, DestRegister: first, IsDestRegSet: true}}})
 }
 
+// priorityICC is behind br_netfilter (NF_BR_PRI_BRNF, 0), which shows frames to the table of
+// family inet, and behind heldTables.
+const priorityICC = 2
+
+func noICCSet() set {
+	return set{name: setNoICC, comment: "ports of networks with icc=false", key: []datatype{typeIfname}, deny: true}
+}
+
 func bridgeTable(mark string) table {
-	const (
-		priorityFilter    = -200 // NF_BR_PRI_FILTER_BRIDGED: before br_netfilter looks
-		priorityNetfilter = 0    // NF_BR_PRI_BRNF: br_netfilter shows frames to the table of family inet
-	)
+	const priorityFilter = -200 // NF_BR_PRI_FILTER_BRIDGED: before br_netfilter looks
 	// Bridge hooks (NF_BR_*) go by the same numbers as those of inet.
 	filter := func(hook uint32) base { return base{"filter", hook, priorityFilter} }
 	return table{
 		family: unix.NFPROTO_BRIDGE, name: tableName, comment: mark,
-		sets: slices.Concat(portSecuritySets(), dropSets(), learnSets(), []set{
-			{name: setNoICC, comment: "ports of networks with icc=false", key: []datatype{typeIfname}, deny: true},
-		}, linkSets(setLinked4, setLinked6)),
+		sets: slices.Concat(portSecuritySets(), dropSets(), learnSets(), []set{noICCSet()}, linkSets(setLinked4, setLinked6)),
 		chains: append(append(portSecurityChains(), learnChains(priorityFilter)...), []chain{
 			{"prerouting", filter(unix.NF_INET_PRE_ROUTING), []rule{
 				reservedGroup(),
@@ -241,8 +260,8 @@ func bridgeTable(mark string) table {
 				withoutPolicy(),
 				drop("a container's own broadcast, which a hairpin port sends back", multicast(), toItself()),
 			}},
-			{"apart", base{}, append(linkedFrames(), drop("between containers, icc=false"))},
-			{"icc", base{"filter", unix.NF_INET_FORWARD, priorityNetfilter + 1}, apartRules()},
+			{"apart", base{}, append(linkedFrames(true), drop("between containers, icc=false"))},
+			{"icc", base{"filter", unix.NF_INET_FORWARD, priorityICC}, apartRules()},
 			{"output", filter(unix.NF_INET_LOCAL_OUT), []rule{withoutPolicy()}},
 		}...),
 	}
@@ -251,10 +270,11 @@ func bridgeTable(mark string) table {
 // apartRules keep the containers of a network with icc=false from one another. They
 // come after br_netfilter, which translates frames to published ports as well.
 func apartRules() []rule {
-	return []rule{
-		toldByForward(),
-		jump("between containers, icc=false", "apart", in(setNoICC, iifName), toOurs(), isNot(etherType, 0x08, 0x06)),
-	}
+	return []rule{toldByForward(), betweenApart()}
+}
+
+func betweenApart() rule {
+	return jump("between containers, icc=false", "apart", in(setNoICC, iifName), toOurs(), isNot(etherType, 0x08, 0x06))
 }
 
 func fromOurs() match { return is(iifGroup, native32(desired.PortGroup)...) }

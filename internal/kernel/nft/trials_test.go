@@ -3,8 +3,10 @@ package nft
 import (
 	"testing"
 
+	"github.com/linkspan/linkspan/internal/kernel"
 	"github.com/linkspan/linkspan/internal/kernel/firewalltest"
 	"github.com/linkspan/linkspan/internal/kernel/firewalltest/border"
+	"github.com/linkspan/linkspan/internal/kernel/firewalltest/namespaces"
 	"github.com/linkspan/linkspan/internal/kernel/firewalltest/published"
 )
 
@@ -28,3 +30,18 @@ func TestTrafficStartsAnew(t *testing.T) { published.TrafficStartsAnew(t, backen
 func TestSCTP(t *testing.T)              { published.SCTP(t, backend) }
 func TestCasesByModel(t *testing.T)      { firewalltest.CasesByModel(t, backend) }
 func TestCasesForReal(t *testing.T)      { firewalltest.CasesForReal(t, backend) }
+
+// held is what stands in for the tables while they are gone, together with them and alone.
+var held = firewalltest.Backend{Open: func(t testing.TB, host *namespaces.Namespace) kernel.Firewall {
+	b, err := New(Options{Held: "linkspan-hold-1", NetNS: host.FD()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}}
+
+func TestClosedWithoutRules(t *testing.T)   { firewalltest.ClosedWithoutRules(t, held) }
+func TestCasesForRealWithHeld(t *testing.T) { firewalltest.CasesForReal(t, backend.With(held)) }
+func TestIsolationWithHeld(t *testing.T)    { firewalltest.Isolation(t, backend.With(held)) }
+func TestWaysInWithHeld(t *testing.T)       { published.WaysIn(t, backend.With(held)) }
