@@ -29,7 +29,7 @@ func openFirewall(log *slog.Logger) func(context.Context, guard.Settings) (kerne
 			return nil, nil, fmt.Errorf("open the firewall: %w", err)
 		}
 		if !withIPTables {
-			whole := hostfilter.New(tables, hostfilter.Options{IPv4: !s.Off4, IPv6: !s.Off6, Logger: log})
+			whole := hostfilter.New(tables, hostfilter.Options{IPv4: !s.Off4, IPv6: !s.Off6, Logger: log, Placed: true})
 			return whole, func() error { return errors.Join(whole.Close(), tables.Close()) }, nil
 		}
 		o := iptables.Options{Logger: log, Beside: tables, Off4: s.Off4, Off6: s.Off6}

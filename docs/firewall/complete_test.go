@@ -35,7 +35,7 @@ func TestEveryRuleIsExplained(t *testing.T) {
 				}
 			}
 			for _, c := range table.Chains {
-				if !strings.Contains(text, "chain "+table.String()+" "+c.Name) {
+				if len(c.Rules) > 0 && !strings.Contains(text, "chain "+table.String()+" "+c.Name) {
 					t.Errorf("%s: no page has chain %s of %s", file, c.Name, table)
 				}
 				for _, r := range c.Rules {

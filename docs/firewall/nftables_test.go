@@ -50,13 +50,18 @@ type texts struct {
 	sets   map[string]string // types and flags of sets, by table and set
 }
 
+// heldName is that of the tables that the keeper holds.
+const heldName = nft.HeldPrefix + "PID"
+
 // goldenRulesets are those files, and what was rendered for them.
 var goldenRulesets = map[string]struct {
 	options nft.Options
 	rows    []desired.Row
 }{
-	"ruleset.nft": {nft.Options{Instance: "test"}, []desired.Row{desired.AcceptMark{Mark: 7, Mask: 0xff}, desired.Transparent{Bridge: "docker0"}}},
-	"beside.nft":  {nft.Options{Instance: "test", Beside: true, Off4: true, Off6: true}, []desired.Row{desired.Transparent{Bridge: "docker0"}}},
+	"ruleset.nft":     {nft.Options{Instance: "test"}, []desired.Row{desired.AcceptMark{Mark: 7, Mask: 0xff}, desired.Transparent{Bridge: "docker0"}}},
+	"held.nft":        {nft.Options{Held: heldName}, []desired.Row{desired.BridgePolicy{Bridge: "docker0"}}},
+	"held-beside.nft": {nft.Options{Held: heldName, Beside: true}, []desired.Row{desired.BridgePolicy{Bridge: "docker0"}}},
+	"beside.nft":      {nft.Options{Instance: "test", Beside: true, Off4: true, Off6: true}, []desired.Row{desired.Transparent{Bridge: "docker0"}}},
 }
 
 func readTexts(t *testing.T) texts {

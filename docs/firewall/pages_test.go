@@ -210,6 +210,11 @@ func (b *book) fill(t *testing.T, p *page, verb, argument string) string {
 		beside := options(p.now)
 		beside.Beside = true
 		return b.nftChains(t, p, beside, "inet", ".*")
+	case "nftables-held": // FAMILY and "beside": all that the keeper holds in it
+		family, beside, _ := strings.Cut(argument, " ")
+		held := options(p.now)
+		held.Held, held.Beside = heldName, beside != ""
+		return b.nftChains(t, p, held, family, ".*")
 	case "nftables-rules": // REGEXP: rules by their comments
 		return b.nftRules(t, p, argument)
 	case "nftables-sets": // FAMILY REGEXP: sets with their types

@@ -66,4 +66,8 @@ func Failures(err error) []*Failure {
 type Report struct {
 	Drift  []string // one line for each thing that was missing, wrong or left over
 	Writes int      // changes made to the kernel; 0 if everything was as wanted
+	// Torn says of a firewall that something is gone that is there whatever the rows are: a
+	// table, a chain, what leads there. A change that is half done leaves those alone, so
+	// that it was somebody else.
+	Torn bool
 }

@@ -125,6 +125,7 @@ type Leases struct {
 type Report struct {
 	Drift  []string `json:"drift,omitempty"`
 	Writes int      `json:"writes,omitempty"`
+	Torn   bool     `json:"torn,omitempty"`
 }
 
 // Subject is the container that a call is about.

@@ -10,13 +10,12 @@
 //
 // It must not decide anything, and it restores all or nothing: whoever has not got all
 // rows does not know what to forbid. What a daemon that was killed had begun stays as it
-// is, unless a table is gone: its rows may not have come here.
+// is, unless what no row changes is gone too: its rows may not have come here.
 package guard
 
 import (
 	"context"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -232,7 +231,7 @@ func (g *Guard) watch(ctx context.Context, s Settings, rows []desired.Row) error
 	poll := time.NewTicker(watch.FirewallPollEvery)
 	defer poll.Stop()
 	r := restorer{firewall: firewall, rows: rows, log: g.o.Logger}
-	if r.isTableGone(ctx) { // it was before anybody looked
+	if r.isTorn(ctx) { // it was before anybody looked
 		r.restore(ctx, "")
 	}
 	for {
@@ -280,21 +279,15 @@ type restorer struct {
 	pause    limits.Pause
 }
 
-// isTableGone tells whether more than what a killed daemon may have left undone differs.
-func (r *restorer) isTableGone(ctx context.Context) bool {
+// isTorn tells whether more than what a killed daemon may have left undone differs.
+func (r *restorer) isTorn(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, repairTime)
 	defer cancel()
 	report, err := r.firewall.Check(ctx, r.rows)
 	if err != nil {
 		r.log.Warn("the firewall cannot be read", "op", "keeper.guard", "err", err)
-		return false
 	}
-	for _, line := range report.Drift {
-		if strings.HasPrefix(line, "table ") && strings.HasSuffix(line, "linkspan: missing") {
-			return true
-		}
-	}
-	return false
+	return err == nil && report.Torn
 }
 
 // restore looks at the firewall, once the pause is over, and puts right what differs.

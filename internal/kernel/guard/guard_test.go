@@ -11,6 +11,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel"
+	"github.com/linkspan/linkspan/internal/kernel/iptables"
 	"github.com/linkspan/linkspan/internal/kernel/kerneltest"
 	"github.com/linkspan/linkspan/internal/kernel/nft"
 )
@@ -22,44 +23,60 @@ type lab struct {
 	*Guard
 	host kerneltest.Host
 	file *os.File
+	t    *testing.T
+}
+
+func (l lab) enter(f func() error) (err error) {
+	l.host.Do(l.t, func() { err = f() })
+	return err
 }
 
 var settings = Settings{Instance: "test", Backend: "nftables"}
 
 func newLab(t *testing.T) lab {
 	t.Helper()
-	l := lab{host: kerneltest.New(t)}
+	l := lab{host: kerneltest.New(t), t: t}
 	var err error
 	if l.file, err = os.Open(l.host.Netns); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.file.Close() })
 	l.Guard = New(Options{
-		Open: func(_ context.Context, s Settings) (kernel.Firewall, func() error, error) {
-			b, err := nft.New(nft.Options{Instance: s.Instance, NetNS: int(l.file.Fd())})
-			return b, b.Close, err
-		},
+		Open: l.open,
 		Hold: func(s Settings) (kernel.Firewall, func() error, error) {
 			b, err := nft.New(nft.Options{Held: holdName, Beside: s.Backend == "iptables", Off4: s.Off4, Off6: s.Off6})
 			return b, b.Close, err
 		},
-		Enter: func(f func() error) (err error) {
-			l.host.Do(t, func() { err = f() })
-			return err
-		},
+		Enter: l.enter,
 	})
 	t.Cleanup(l.Close)
 	return l
 }
 
+// open opens the firewall that settings name.
+func (l lab) open(ctx context.Context, s Settings) (kernel.Firewall, func() error, error) {
+	withIPTables := s.Backend == "iptables"
+	tables, err := nft.New(nft.Options{Instance: s.Instance, NetNS: int(l.file.Fd()), Beside: withIPTables})
+	if err != nil || !withIPTables {
+		return tables, tables.Close, err
+	}
+	rules, err := iptables.New(ctx, iptables.Options{Beside: tables, Enter: l.enter})
+	return rules, tables.Close, err
+}
+
 // daemon writes rows to the firewall as a daemon does, and tells the guard.
 func (l lab) daemon(t *testing.T, rows ...desired.Row) {
 	t.Helper()
-	b, err := nft.New(nft.Options{Instance: settings.Instance, NetNS: int(l.file.Fd())})
+	l.daemonOf(t, settings, rows...)
+}
+
+func (l lab) daemonOf(t *testing.T, settings Settings, rows ...desired.Row) {
+	t.Helper()
+	b, shut, err := l.open(t.Context(), settings)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.Close()
+	defer shut()
 	if _, err := b.Resync(t.Context(), rows); err != nil {
 		t.Fatal(err)
 	}
@@ -170,6 +187,58 @@ func TestUnfinishedStays(t *testing.T) {
 	l.Rest()
 	if out := l.must(t, bridges); !strings.Contains(out, "br9") {
 		t.Errorf("%s", out)
+	}
+}
+
+// TestTornWhileNobodyLooked: what was taken away between a daemon's end and the guard's
+// beginning is restored, with either backend; rules of single rows, which the daemon may
+// have been about to change, are left as they are.
+func TestTornWhileNobodyLooked(t *testing.T) {
+	withIPTables := settings
+	withIPTables.Backend = "iptables"
+	const masquerade = "iptables -t nat -S POSTROUTING | grep 10.9.0.0/16"
+	for _, c := range []struct {
+		name         string
+		settings     Settings
+		damage, look string
+		restored     bool
+	}{
+		{"nft flush ruleset", settings, "nft flush ruleset", "nft list set inet linkspan bridges | grep br0", true},
+		{"nft flush table", settings, "nft flush table inet linkspan", "nft list chain inet linkspan forward | grep drop", true},
+		{"one element", settings, "nft flush set inet linkspan bridges", "nft list set inet linkspan bridges | grep br0", false},
+		{"iptables -F", withIPTables, "iptables -F", "iptables -S FORWARD | grep DOCKER-FORWARD", true},
+		{"iptables -t nat -F", withIPTables, "iptables -t nat -F", masquerade, true},
+		{"iptables, all tables", withIPTables, "nft flush ruleset", masquerade, true},
+		{"iptables, one rule", withIPTables, "iptables -t nat -D POSTROUTING $(" + masquerade + " | cut -d' ' -f3- | tr -d '\\042')", masquerade, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLab(t)
+			l.Rest()
+			l.daemonOf(t, c.settings, rows()...)
+			sh := func(line string) (out string, err error) {
+				l.host.Do(t, func() {
+					var b []byte
+					b, err = exec.Command("sh", "-c", line).CombinedOutput()
+					out = string(b)
+				})
+				return out, err
+			}
+			if out, err := sh(c.look); err != nil {
+				t.Fatalf("%s: %s", c.look, out)
+			}
+			if out, err := sh(c.damage); err != nil {
+				t.Fatalf("%s: %s", c.damage, out)
+			}
+			l.Resume()
+			if c.restored {
+				eventually(t, c.look, func() bool { _, err := sh(c.look); return err == nil })
+				return
+			}
+			l.Rest() // what the guard does first is done, or it is not
+			if out, err := sh(c.look); err == nil {
+				t.Errorf("restored: %s", out)
+			}
+		})
 	}
 }
 

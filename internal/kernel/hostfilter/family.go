@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -48,8 +49,8 @@ func newFamily(f model.Family, name string, number byte, c *xtables.Commands, o 
 	}
 	return &family{
 		Family: f, commands: c,
-		native: &native{name: name + " " + filterTable, family: number, netns: o.NetNS},
-		legacy: &legacy{name: xtables.Program(f) + "-legacy", Family: f, enter: enter},
+		native: &native{name: name + " " + filterTable, family: number, netns: o.NetNS, placed: o.Placed},
+		legacy: &legacy{name: xtables.Program(f) + "-legacy", Family: f, enter: enter, placed: o.Placed},
 	}
 }
 
@@ -113,6 +114,7 @@ type repair struct {
 	makeForward, makeUser, make bool // chains that are missing
 	rejump                      bool // both jumps are put first, in place of those that are there
 	rewrite                     bool // the own chain gets its rules anew
+	torn                        bool // a chain or a jump was missing
 }
 
 // compare says what differs. Jumps are put first when first says so, which is when
@@ -121,7 +123,7 @@ type repair struct {
 func compare(name string, have seen, bridges []string, first bool) repair {
 	var r repair
 	missing := func(flag *bool, chain string) {
-		*flag = true
+		*flag, r.torn = true, true
 		r.drift = append(r.drift, fmt.Sprintf("%s: chain %s: missing", name, chain))
 	}
 	if !have.forward {
@@ -134,7 +136,7 @@ func compare(name string, have seen, bridges []string, first bool) repair {
 		missing(&r.make, OwnChain)
 	}
 	why := misplaced(have.rules, first)
-	r.rejump = why != ""
+	r.rejump, r.torn = why != "", r.torn || strings.HasSuffix(why, ": missing")
 	if r.rejump && have.user && have.own { // else it goes without saying
 		r.drift = append(r.drift, fmt.Sprintf("%s: chain %s: %s", name, forwardChain, why))
 	}

@@ -47,7 +47,10 @@ const (
 type Options struct {
 	IPv4, IPv6 bool         // the families whose tables may be written
 	Logger     *slog.Logger // nil discards
-	NetNS      int          // descriptor of the network namespace; 0 is the current one
+	// Placed says that the jumps have been put first before, by somebody else: what stands
+	// before them by now stays there.
+	Placed bool
+	NetNS  int // descriptor of the network namespace; 0 is the current one
 	// Path are the folders in which iptables is looked for; those of PATH, and where
 	// distributions have it, if nil.
 	Path []string
@@ -148,7 +151,7 @@ func (f *Firewall) Resync(ctx context.Context, rows []desired.Row) (desired.Repo
 	defer f.mu.Unlock()
 	f.bridges = bridgesOf(rows)
 	found := f.compare(ctx, f.sorted(), false)
-	report.Drift, report.Writes = append(report.Drift, found.Drift...), report.Writes+found.Writes
+	report.Drift, report.Writes, report.Torn = append(report.Drift, found.Drift...), report.Writes+found.Writes, report.Torn || found.Torn
 	return report, err
 }
 
@@ -158,7 +161,7 @@ func (f *Firewall) Check(ctx context.Context, rows []desired.Row) (desired.Repor
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	found := f.compare(ctx, slices.Sorted(maps.Keys(bridgesOf(rows))), true)
-	report.Drift = append(report.Drift, found.Drift...)
+	report.Drift, report.Torn = append(report.Drift, found.Drift...), report.Torn || found.Torn
 	return report, err
 }
 
@@ -168,7 +171,7 @@ func (f *Firewall) compare(ctx context.Context, bridges []string, dry bool) (sum
 		failed := []error{y.look(ctx)}
 		for _, s := range []side{y.native, y.legacy} {
 			report, err := s.ensure(ctx, bridges, dry)
-			sum.Drift, sum.Writes = append(sum.Drift, report.Drift...), sum.Writes+report.Writes
+			sum.Drift, sum.Writes, sum.Torn = append(sum.Drift, report.Drift...), sum.Writes+report.Writes, sum.Torn || report.Torn
 			failed = append(failed, err)
 		}
 		f.note(y, errors.Join(failed...))

@@ -66,7 +66,7 @@ func (l *legacy) ensureLocked(ctx context.Context, bridges []string, dry bool) (
 	}
 	have := parse(text)
 	r := compare(l.name+" filter", have, bridges, !l.placed)
-	report := desired.Report{Drift: r.drift}
+	report := desired.Report{Drift: r.drift, Torn: r.torn}
 	if !dry && len(r.drift) > 0 {
 		lines := script(have, r, bridges)
 		if err := tool.Restore(ctx, lines); err != nil {

@@ -47,7 +47,7 @@ func (n *native) ensure(ctx context.Context, bridges []string, dry bool) (desire
 		return desired.Report{}, nil
 	}
 	r := compare("table "+n.name, have, bridges, !n.placed)
-	report := desired.Report{Drift: r.drift}
+	report := desired.Report{Drift: r.drift, Torn: r.torn}
 	if dry {
 		return report, nil
 	}

@@ -23,6 +23,8 @@ type repair struct {
 	drift  []string
 	lost   bool // a chain or a jump was missing
 	found  bool // a chain of ours was there
+	made   bool // a chain was missing
+	gone   []entry
 }
 
 // compare finds what differs between what is wanted and what is there.
@@ -56,7 +58,7 @@ func (r *repair) note(p place, format string, args ...any) {
 func (r *repair) create(table, chain string) {
 	t := r.script.table(table)
 	t.create = append(t.create, command{"-N " + chain, noDelta})
-	r.lost = true
+	r.lost, r.made = true, true
 }
 
 // chain compares one that is ours as a whole.
@@ -115,6 +117,7 @@ func match(want []entry, seen *ruleset.Chain) (kept []entry, extra []int) {
 
 // missing has rules put that are not there.
 func (r *repair) missing(p place, missing []entry) {
+	r.gone = append(r.gone, missing...)
 	for i, e := range missing {
 		if i < maxNamed {
 			r.note(p, "%s: missing", e.rule)
@@ -124,6 +127,11 @@ func (r *repair) missing(p place, missing []entry) {
 		r.note(p, "%d more rules missing", more)
 	}
 	r.insert(missing)
+}
+
+// torn tells whether a chain is missing, or a rule that does not depend on rows.
+func (r *repair) torn(fixed map[entry]bool) bool {
+	return r.made || slices.ContainsFunc(r.gone, func(e entry) bool { return fixed[e] })
 }
 
 func (r *repair) insert(entries []entry) {

@@ -223,6 +223,7 @@ type repaired struct {
 	drift  []string
 	writes int
 	lost   bool
+	torn   bool
 }
 
 // compareLocked finds what differs, by tool.
@@ -250,7 +251,9 @@ func (b *Backend) repairLocked(ctx context.Context, causes map[entry]int) (out r
 	}
 	b.stand = standing{}
 	var scripts []script
+	fixed := b.fixedSet()
 	for _, r := range all {
+		out.torn = out.torn || r.torn(fixed)
 		out.drift, out.lost = append(out.drift, r.drift...), out.lost || r.lost
 		maps.Copy(b.stand, r.stand)
 		out.writes += r.script.len()
@@ -274,13 +277,14 @@ func (b *Backend) Resync(ctx context.Context, rows []desired.Row) (desired.Repor
 	want, bad := wantsOf(b.allFixed(), rows)
 	b.wants, b.known = want, false
 	r, err := b.repairLocked(ctx, nil)
-	report := desired.Report{Drift: r.drift, Writes: r.writes}
+	report := desired.Report{Drift: r.drift, Writes: r.writes, Torn: r.torn}
 	if err != nil {
 		err = fmt.Errorf("resync policy: %w", err)
 	}
 	if b.beside != nil { // afterwards: it may have been the firewall until now
 		beside, besideErr := b.beside.Resync(ctx, rows)
 		report.Drift, report.Writes = append(beside.Drift, report.Drift...), beside.Writes+report.Writes
+		report.Torn = report.Torn || beside.Torn
 		err = errors.Join(besideErr, err)
 	}
 	if r.writes > 0 {
@@ -300,8 +304,9 @@ func (b *Backend) Check(ctx context.Context, rows []desired.Row) (desired.Report
 	}
 	want, bad := wantsOf(b.allFixed(), rows)
 	all, err := b.compareLocked(ctx, want, nil)
+	fixed := b.fixedSet()
 	for _, r := range all {
-		report.Drift = append(report.Drift, r.drift...)
+		report.Drift, report.Torn = append(report.Drift, r.drift...), report.Torn || r.torn(fixed)
 	}
 	return report, errors.Join(besideErr, err, errors.Join(bad...))
 }
@@ -309,6 +314,14 @@ func (b *Backend) Check(ctx context.Context, rows []desired.Row) (desired.Report
 func (b *Backend) allFixed() (out []entry) {
 	for _, entries := range b.fixed {
 		out = append(out, entries...)
+	}
+	return out
+}
+
+func (b *Backend) fixedSet() map[entry]bool {
+	out := map[entry]bool{}
+	for _, e := range b.allFixed() {
+		out[e] = true
 	}
 	return out
 }

@@ -23,6 +23,7 @@ type repair struct {
 	frame   []message // tables, sets, chains, rules
 	changes []change  // elements
 	lost    bool      // a table or set was missing, so its elements are too
+	torn    bool      // so was a chain, or all its rules
 }
 
 func (r *repair) note(format string, args ...any) {
@@ -88,6 +89,7 @@ func (r *repair) badChains(t table, seen *seenTable) []chain {
 		switch {
 		case got == nil:
 			r.note("%s: chain %s: missing", t, c.name)
+			r.torn = true
 		case got.base != c.base || got.policy != policyAccept:
 			r.note("%s: chain %s: wrong hook, priority or policy", t, c.name)
 			all = true
@@ -106,6 +108,7 @@ func (r *repair) badChains(t table, seen *seenTable) []chain {
 // sameRules notes the first rule that differs: after it, positions have shifted
 // and say little.
 func (r *repair) sameRules(t table, c chain, got *seenChain) bool {
+	r.torn = r.torn || len(got.rules) == 0 && len(c.rules) > 0
 	for i, want := range c.rules {
 		if i >= len(got.rules) || !sameRule(t.family, want, got.rules[i]) {
 			r.note("%s: chain %s: rule %d (%s): missing or changed", t, c.name, i+1, want.comment)

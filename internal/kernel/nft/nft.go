@@ -256,7 +256,7 @@ func (b *Backend) Resync(ctx context.Context, rows []desired.Row) (desired.Repor
 	}
 	b.idx.order(r.changes)
 	msgs := append(r.frame, b.messages(r.changes)...)
-	report := desired.Report{Drift: r.drift, Writes: len(msgs)}
+	report := desired.Report{Drift: r.drift, Writes: len(msgs), Torn: r.lost || r.torn}
 	if err := b.sendLocked(ctx, msgs); err != nil {
 		b.ready = false
 		return report, errors.Join(fmt.Errorf("resync policy: %w", err), bad)
@@ -293,7 +293,7 @@ func (b *Backend) Check(ctx context.Context, rows []desired.Row) (desired.Report
 	if err != nil {
 		return desired.Report{}, errors.Join(err, bad)
 	}
-	return desired.Report{Drift: r.drift}, bad
+	return desired.Report{Drift: r.drift, Torn: r.lost || r.torn}, bad
 }
 
 // compareLocked returns what is wrong.

@@ -128,14 +128,24 @@ func TestRulesetReadsWell(t *testing.T) {
 // TestShapesReadWell: what nft prints of the rules that only some settings bring.
 // docs/firewall has its text of rules from here and from ruleset.nft.
 func TestShapesReadWell(t *testing.T) {
-	n := namespaces.New(t)
-	b, err := New(Options{Instance: "test", NetNS: n.FD(), Beside: true, Off4: true, Off6: true})
-	if err != nil {
-		t.Fatal(err)
+	for file, of := range map[string]struct {
+		options Options
+		row     desired.Row
+	}{
+		"beside.nft":      {Options{Instance: "test", Beside: true, Off4: true, Off6: true}, desired.Transparent{Bridge: "docker0"}},
+		"held.nft":        {Options{Held: "linkspan-hold-PID"}, desired.BridgePolicy{Bridge: "docker0"}},
+		"held-beside.nft": {Options{Held: "linkspan-hold-PID", Beside: true}, desired.BridgePolicy{Bridge: "docker0", Direct6: true}},
+	} {
+		n := namespaces.New(t)
+		of.options.NetNS = n.FD()
+		b, err := New(of.options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		resync(t, b, of.row)
+		golden(t, file, ruleset(n))
 	}
-	defer b.Close()
-	resync(t, b, desired.Transparent{Bridge: "docker0"})
-	golden(t, "beside.nft", ruleset(n))
 }
 
 func TestRender(t *testing.T) {
