@@ -85,13 +85,13 @@ func routeFilter(own []uint32) []unix.SockFilter {
 		p.verdictIf(swapped16(t), keepAll)
 	}
 	p.dropUnless(swapped16(unix.RTM_DELROUTE))
+	p.load(unix.BPF_B, offProtocol)
+	p.verdictIf(rtnl.Protocol, keepAll)
+	p.dropUnless(unix.RTPROT_KERNEL)
 	p.load(unix.BPF_B, offTable)
 	p.dropUnless(unix.RT_TABLE_MAIN)
 	p.load(unix.BPF_B, offKind)
 	p.dropUnless(unix.RTN_UNICAST)
-	p.load(unix.BPF_B, offProtocol)
-	p.verdictIf(rtnl.Protocol, keepAll)
-	p.dropUnless(unix.RTPROT_KERNEL)
 	return append(p, ret(keepAll))
 }
 

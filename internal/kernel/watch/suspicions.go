@@ -329,6 +329,9 @@ func (w *watcher) get(row desired.Row) (desired.Owned, bool) { return w.wanted()
 
 // route judges a route that is gone: one of ours, or one to the subnet of an address.
 func (w *watcher) route(i route.Info) (owner desired.Owner, lost bool) {
+	if i.Protocol == rtnl.Protocol && i.Type == unix.RTN_LOCAL {
+		return w.delivery(i.Destination.Addr().Is4())
+	}
 	if i.Protocol == rtnl.Protocol {
 		o, wanted := w.get(desired.Route{Destination: i.Destination})
 		return o.Owner, wanted
@@ -340,6 +343,17 @@ func (w *watcher) route(i route.Info) (owner desired.Owner, lost bool) {
 	for row := range w.wanted().Owned(owner) {
 		if a, ok := row.(desired.Addr); ok && a.Namespace == desired.HostNamespace && a.Prefix.Masked() == i.Destination {
 			return owner, true
+		}
+	}
+	return "", false
+}
+
+// delivery judges that the table of a family is gone which rules lead to: one who wants such
+// a rule has it back for all.
+func (w *watcher) delivery(four bool) (owner desired.Owner, lost bool) {
+	for o := range w.wanted().Kind(desired.KindRule) {
+		if r, ok := o.Row.(desired.Rule); ok && (four && r.IPv4 || !four && r.IPv6) {
+			return o.Owner, true
 		}
 	}
 	return "", false
