@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io/fs"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/fence"
 	"github.com/linkspan/linkspan/internal/kernel/sysctl"
@@ -14,15 +16,36 @@ type fences struct{ *pass }
 
 func handleFences(p *pass) handler {
 	h := fences{p}
-	return handler{name: "fences", find: p.inEach("fences", desired.KindFence, h.find), put: h.put, drop: h.drop}
+	find := func(want desired.State) (wrong, strays []desired.Delta) {
+		return p.inEach("fences", desired.KindFence, func(g group) (found, error) { return h.find(g, unfenced(want)) })(want)
+	}
+	return handler{name: "fences", find: find, put: h.put, drop: h.drop}
+}
+
+// unfenced are the bridges that are to have no fence: it is no longer wanted where the
+// engine has been told to write no rules.
+func unfenced(want desired.State) (bridges []string) {
+	for o := range want.Kind(desired.KindLink) {
+		if l, ok := o.Row.(desired.Link); ok && l.Type == desired.LinkBridge {
+			if _, fenced := want.Get(desired.Fence{Link: l.Name}.Key()); !fenced {
+				bridges = append(bridges, l.Name)
+			}
+		}
+	}
+	return bridges
 }
 
 // find says nothing where the kernel cannot do it: that was said once.
-func (h fences) find(g group) (f found, err error) {
-	if len(g.deltas) == 0 || h.k.unfenced.Load() {
+func (h fences) find(g group, open []string) (f found, err error) {
+	if g.space != desired.HostNamespace || len(g.deltas)+len(open) == 0 || h.k.unfenced.Load() {
 		return f, nil
 	}
 	err = h.in(g.space, func(s *space) error {
+		for _, link := range open {
+			if err := h.findStray(&f, s, link); err != nil {
+				return err
+			}
+		}
 		for _, d := range g.deltas {
 			row := d.New.(desired.Fence)
 			index, there, err := f.onLink(h.pass, s, row.Link, d)
@@ -44,6 +67,24 @@ func (h fences) find(g group) (f found, err error) {
 		return nil
 	})
 	return f, err
+}
+
+// findStray looks for a fence at a bridge that is to have none. What it was is not known:
+// one for localhost is assumed, which is unset as a whole.
+func (h fences) findStray(f *found, s *space, link string) error {
+	row := desired.Fence{Link: link, Localhost: true}
+	index, err := h.indexOf(s, link)
+	if errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if why, err := fence.Drift(s.conn, index, row); err != nil || why == missing {
+		return err
+	}
+	f.stray(desired.HostOwner, row)
+	return nil
 }
 
 func (h fences) localnetDrift(s *space, link string) (why string) {

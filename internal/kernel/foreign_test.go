@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -125,6 +126,28 @@ func TestAdoptedBridge(t *testing.T) {
 	}
 	if got := l.sh(t, "", "ip -br addr show "+kerneltest.Bridge); !strings.Contains(got, kerneltest.Bridge) || strings.Contains(got, "10.9.0.1") || !strings.Contains(got, "fd00:9::1") {
 		t.Errorf("after removal: %s", got)
+	}
+}
+
+// TestFenceIsNoLongerWanted: a daemon that writes no rules takes the fence of a bridge that
+// stays, and with it route_localnet, which depends on rules; one of somebody else's, set at a
+// bridge that never had a fence, stays.
+func TestFenceIsNoLongerWanted(t *testing.T) {
+	l := newLab(t)
+	fenced := kerneltest.Attached(t, 1)
+	l.apply(t, desired.State{}, fenced)
+	rows := slices.DeleteFunc(kerneltest.Network(), func(r desired.Row) bool { return r.Key().Kind == desired.KindFence })
+	open := kerneltest.With(t, fenced, kerneltest.NetworkOwner, rows...)
+	r, err := l.Resync(t.Context(), open)
+	if err != nil || len(r.Drift) != 1 || !strings.Contains(r.Drift[0], "fence br-test localhost: left over") {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if got := l.sh(t, "", adoptedFence); !strings.HasSuffix(got, "0") || strings.Contains(got, "clsact") || strings.Contains(got, "bytecode") {
+		t.Errorf("left over: %s", got)
+	}
+	l.sh(t, "", "echo 1 > /proc/sys/net/ipv4/conf/"+kerneltest.Bridge+"/route_localnet")
+	if r, err := l.Resync(t.Context(), open); err != nil || r.Writes != 0 || len(r.Drift) != 0 {
+		t.Errorf("again: %+v, %v", r, err)
 	}
 }
 
