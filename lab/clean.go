@@ -107,10 +107,56 @@ func (h *Host) noContainerCgroups(ctx context.Context) error {
 	return errors.Join(err, leftover("cgroup", left))
 }
 
-// ruleset is what nft shows of the host's firewall, without counters.
+// ruleset is what nft shows of the host's firewall, without counters; of tables that iptables writes, what that shows:
+// nft prints the same extension of iptables now so, now otherwise.
 func (h *Host) ruleset(ctx context.Context) ([]string, error) {
 	out, err := h.Run(ctx, "nft", "--stateless", "list", "ruleset")
-	return lines(out), err
+	if err != nil {
+		return nil, err
+	}
+	var saved []string
+	for family, command := range map[string]string{"ip": "iptables-save", "ip6": "ip6tables-save"} {
+		text, err := h.Run(ctx, "sh", "-c", "command -v "+command+" >/dev/null || exit 0; exec "+command)
+		if err != nil {
+			return nil, err
+		}
+		saved = append(saved, savedLines(family, lines(text))...)
+	}
+	return append(withoutSaved(lines(out), saved), saved...), nil
+}
+
+// savedLines are the lines of iptables-save(8), each behind its table, without counters and comments: "ip *nat",
+// "ip *nat -A DOCKER …".
+func savedLines(family string, all []string) (out []string) {
+	table := ""
+	for _, line := range all {
+		switch {
+		case strings.HasPrefix(line, "*"):
+			table = family + " " + line
+			out = append(out, table)
+		case strings.HasPrefix(line, ":"):
+			chain, _, _ := strings.Cut(line, " [")
+			out = append(out, table+" "+chain)
+		case strings.HasPrefix(line, "-"):
+			out = append(out, table+" "+line)
+		}
+	}
+	return out
+}
+
+// withoutSaved leaves the tables out of nft's listing that iptables has shown.
+func withoutSaved(listing, saved []string) (out []string) {
+	inside := false
+	for _, line := range listing {
+		if words := strings.Fields(line); strings.HasPrefix(line, "table ") && len(words) > 2 {
+			inside = slices.Contains(saved, words[1]+" *"+words[2])
+		}
+		if !inside {
+			out = append(out, line)
+		}
+		inside = inside && line != "}"
+	}
+	return out
 }
 
 // mounts are the host's mount points, without what lies hidden below its own /run: what the real machine mounts in its

@@ -227,6 +227,16 @@ func TestAdded(t *testing.T) {
 	}
 }
 
+// TestSavedTables: what iptables writes is compared in its own words, and everything else in nft's.
+func TestSavedTables(t *testing.T) {
+	saved := savedLines("ip", lines("# Generated\n*nat\n:DOCKER - [0:0]\n[3:4] -A x\n-A DOCKER -j RETURN\nCOMMIT\n"))
+	listing := lines("table ip nat {\n\tchain DOCKER {\n\t}\n}\ntable ip6 nat {\n\tset a {\n\t}\n}\ntable inet linkspan {\n}")
+	got := strings.Join(append(withoutSaved(listing, saved), saved...), "|")
+	if want := "table ip6 nat {|\tset a {|\t}|}|table inet linkspan {|}|ip *nat|ip *nat :DOCKER -|ip *nat -A DOCKER -j RETURN"; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 func TestTooManyHosts(t *testing.T) {
 	needRoot(t)
 	if l, err := Up(Options{Hosts: maxHosts + 1}); err == nil {
