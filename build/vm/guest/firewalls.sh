@@ -60,6 +60,29 @@ ticking_on() {
 
 more_ticks_than() { test "$(ticks)" -gt "$1"; }
 
+# judged_answers ADDRESS [COMMAND]: a port that the host's own firewall judges, asked by way of a command
+judged_answers() {
+  local address=$1
+  shift
+  echo "GET /hostname" | timeout 10 "$@" socat - "TCP:$address:9980,connect-timeout=3" | grep -q .
+}
+
+judged_from_outside() { judged_answers 192.0.2.1 ip netns exec outside; }
+
+# judges NAME ALLOW FORBID: with com.linkspan.firewall.respect=host a port is as open as that firewall has it, by commands
+# that say nothing of containers
+judges() {
+  check "$1: a network that respects it" docker network create -o com.linkspan.firewall.respect=host judged
+  check "$1: a published port there" docker run -d --name judged --network judged -p 9980:80 busybox httpd -f -h /etc
+  check "$1: answers the host" eventually 30 judged_answers 127.0.0.1
+  check "$1: is closed to the outside" not judged_from_outside
+  check "$1: $2" eval "$2"
+  check "$1: is open then" eventually 30 judged_from_outside
+  check "$1: $3" eval "$3"
+  check "$1: and closed again" not judged_from_outside
+  check "$1: the network goes" eval "docker rm -f judged && docker network rm judged"
+}
+
 the_containers() {
   chapter "Containers, and nobody else's firewall"
   check "systemctl start linkspand" systemctl start linkspand
@@ -108,6 +131,7 @@ the_ufw() {
   check "a port of the host is closed" not outside_gets_host
   goes_in_and_out "enabled after us"
   check "enabled: who listens hears on" ticking_on
+  judges ufw "ufw allow 9980/tcp" "ufw delete allow 9980/tcp"
   check "ufw reload" ufw reload
   goes_in_and_out "reloaded"
   check "systemctl restart linkspand" systemctl restart linkspand
@@ -140,6 +164,7 @@ the_firewalld() {
   goes_in_and_out "started after us"
   check "a port of the host is closed" not outside_gets_host
   check "who listens hears on" ticking_on
+  judges firewalld "firewall-cmd --add-port=9980/tcp" "firewall-cmd --remove-port=9980/tcp"
 
   chapter "firewall-cmd --reload"
   check "firewall-cmd --reload" firewall-cmd --reload

@@ -23,7 +23,7 @@ type lab struct {
 	*Guard
 	host kerneltest.Host
 	file *os.File
-	t    *testing.T
+	t    testing.TB
 }
 
 func (l lab) enter(f func() error) (err error) {
@@ -33,7 +33,7 @@ func (l lab) enter(f func() error) (err error) {
 
 var settings = Settings{Instance: "test", Backend: "nftables"}
 
-func newLab(t *testing.T) lab {
+func newLab(t testing.TB) lab {
 	t.Helper()
 	l := lab{host: kerneltest.New(t), t: t}
 	var err error
@@ -65,12 +65,12 @@ func (l lab) open(ctx context.Context, s Settings) (kernel.Firewall, func() erro
 }
 
 // daemon writes rows to the firewall as a daemon does, and tells the guard.
-func (l lab) daemon(t *testing.T, rows ...desired.Row) {
+func (l lab) daemon(t testing.TB, rows ...desired.Row) {
 	t.Helper()
 	l.daemonOf(t, settings, rows...)
 }
 
-func (l lab) daemonOf(t *testing.T, settings Settings, rows ...desired.Row) {
+func (l lab) daemonOf(t testing.TB, settings Settings, rows ...desired.Row) {
 	t.Helper()
 	b, shut, err := l.open(t.Context(), settings)
 	if err != nil {

@@ -169,6 +169,9 @@ type located struct {
 func indexOf(tables []table) index {
 	idx := index{}
 	for _, t := range tables {
+		if t.gone {
+			continue
+		}
 		for _, s := range t.sets {
 			idx[s.name] = located{t, s}
 		}
