@@ -15,6 +15,7 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/hostfilter"
 	"github.com/linkspan/linkspan/internal/kernel/iptables"
 	"github.com/linkspan/linkspan/internal/kernel/nft"
+	"github.com/linkspan/linkspan/internal/kernel/unmanaged"
 	"github.com/linkspan/linkspan/internal/kernel/xtables"
 )
 
@@ -33,7 +34,7 @@ func (d *daemon) openFirewall(ctx context.Context, instance string) (kernel.Fire
 	d.otherFirewall = iptables.Remains{Logger: d.log}.Clean
 	switch {
 	case s.Off4 && s.Off6:
-		return kernel.Unmanaged{Clear: tables.Clear}, nil
+		return unmanaged.Firewall{Clear: tables.Clear}, nil
 	case withIPTables:
 		return d.openIPTables(ctx, s, tables)
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/iptables/ruleset"
 	"github.com/linkspan/linkspan/internal/kernel/nft"
 	"github.com/linkspan/linkspan/internal/kernel/nft/trace"
+	"github.com/linkspan/linkspan/internal/kernel/unmanaged"
 	"github.com/linkspan/linkspan/internal/kernel/xtables"
 )
 
@@ -167,7 +168,7 @@ func check(t *testing.T, q asked, got facts.Trace) {
 func TestExplainIPTables(t *testing.T) {
 	rows := append(published.Rows(), published.Ports()...)
 	s := published.NewHost(t, firewalltest.Backend{Open: func(testing.TB, *namespaces.Namespace) kernel.Firewall {
-		return kernel.Unmanaged{Clear: func(context.Context) (int, error) { return 0, nil }}
+		return unmanaged.Firewall{Clear: func(context.Context) (int, error) { return 0, nil }}
 	}}, false)
 	ready := func() bool { // the kernel takes a moment to know an IPv6 address as its own
 		r, err := s.Host.Link.RouteGet(net.ParseIP("2001:db8::1"))

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/nft/wire"
 )
 
 // noDelta marks a change that no delta asked for.
@@ -103,7 +104,7 @@ func (idx index) order(changes []change) {
 	slices.SortStableFunc(changes, func(a, b change) int { return cmp.Compare(rank(a), rank(b)) })
 }
 
-func (idx index) message(c change) message {
+func (idx index) message(c change) wire.Message {
 	kind := uint16(unix.NFT_MSG_DELSETELEM)
 	if c.add {
 		kind = unix.NFT_MSG_NEWSETELEM

@@ -10,6 +10,8 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/kernel/nft/wire"
 )
 
 // maxNamed bounds how many elements of one set a report names one by one.
@@ -20,10 +22,10 @@ const maxNamed = 3
 type repair struct {
 	idx     index
 	drift   []string
-	frame   []message // tables, sets, chains, rules
-	changes []change  // elements
-	lost    bool      // a table or set was missing, so its elements are too
-	torn    bool      // so was a chain, or all its rules
+	frame   []wire.Message // tables, sets, chains, rules
+	changes []change       // elements
+	lost    bool           // a table or set was missing, so its elements are too
+	torn    bool           // so was a chain, or all its rules
 }
 
 func (r *repair) note(format string, args ...any) {

@@ -4,6 +4,8 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/kernel/nft/wire"
 )
 
 // Keys of conntrack that the library has no names for.
@@ -37,9 +39,9 @@ func marshal(family byte, e expr.Any) ([]byte, error) {
 	if !ok || !hasDirection(ct.Key) {
 		return expr.Marshal(family, e)
 	}
-	data := attrs(nil).u32(unix.NFTA_CT_KEY, uint32(ct.Key)).u32(unix.NFTA_CT_DREG, ct.Register)
-	data = data.bytes(unix.NFTA_CT_DIRECTION, []byte{byte(ct.Direction)})
-	return attrs(nil).str(unix.NFTA_EXPR_NAME, "ct").nest(unix.NFTA_EXPR_DATA, data), nil
+	data := wire.Attrs(nil).U32(unix.NFTA_CT_KEY, uint32(ct.Key)).U32(unix.NFTA_CT_DREG, ct.Register)
+	data = data.Bytes(unix.NFTA_CT_DIRECTION, []byte{byte(ct.Direction)})
+	return wire.Attrs(nil).Str(unix.NFTA_EXPR_NAME, "ct").Nest(unix.NFTA_EXPR_DATA, data), nil
 }
 
 // unmarshal is the inverse of marshal, of an expression's data.

@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/kernel/nft/wire"
 )
 
 // dnsTableName names the table, of family ip, that RedirectDNS makes inside a
@@ -33,7 +35,7 @@ const dnsTableName = "linkspan-dns"
 func RedirectDNS(netns int, udpPort, tcpPort uint16) error {
 	c, err := dial(netns)
 	if err == nil {
-		err = errors.Join(c.redirectDNS(udpPort, tcpPort), c.close())
+		err = errors.Join(c.redirectDNS(udpPort, tcpPort), c.Close())
 	}
 	if err != nil {
 		return fmt.Errorf("redirect DNS: %w", err)
@@ -56,7 +58,7 @@ func DNSRedirected(ctx context.Context, netns int, udpPort, tcpPort uint16) (boo
 	if err == nil {
 		err = r.skeleton(t, seen)
 	}
-	if err = errors.Join(err, c.close()); err != nil {
+	if err = errors.Join(err, c.Close()); err != nil {
 		return false, fmt.Errorf("look at redirect of DNS: %w", err)
 	}
 	return len(r.frame) == 0, nil
@@ -70,20 +72,20 @@ func (c *conn) redirectDNS(udpPort, tcpPort uint16) error {
 		return err
 	}
 	create, t := msgs[0], dnsTable()
-	msgs[0].flags |= unix.NLM_F_EXCL
+	msgs[0].Flags |= unix.NLM_F_EXCL
 	err = c.commitAll(msgs)
 	if errors.Is(err, unix.EEXIST) {
 		msgs[0] = create
-		err = c.commitAll(append([]message{t.delTable()}, msgs...))
+		err = c.commitAll(append([]wire.Message{t.delTable()}, msgs...))
 	}
 	return err
 }
 
 // commitAll sends one transaction of which no part may be refused.
-func (c *conn) commitAll(msgs []message) error {
-	refused, err := c.commit(context.Background(), msgs)
+func (c *conn) commitAll(msgs []wire.Message) error {
+	refused, err := c.Commit(context.Background(), msgs)
 	if err == nil && len(refused) > 0 {
-		err = fmt.Errorf("%s: %w", msgs[refused[0].index].what, refused[0].err)
+		err = fmt.Errorf("%s: %w", msgs[refused[0].Index].What, refused[0].Err)
 	}
 	return err
 }
@@ -93,9 +95,9 @@ func dnsTable() table {
 }
 
 // dnsMessages makes the table; the first message creates it.
-func dnsMessages(udpPort, tcpPort uint16) ([]message, error) {
+func dnsMessages(udpPort, tcpPort uint16) ([]wire.Message, error) {
 	t, c := dnsTable(), dnsChain(udpPort, tcpPort)
-	msgs := []message{t.newTable(), t.newChain(c)}
+	msgs := []wire.Message{t.newTable(), t.newChain(c)}
 	for _, r := range c.rules {
 		m, err := t.newRule(c.name, r)
 		if err != nil {

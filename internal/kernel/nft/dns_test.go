@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/kernel/firewalltest/namespaces"
+	"github.com/linkspan/linkspan/internal/kernel/nft/wire"
 )
 
 const resolverAddr = "127.0.0.11"
@@ -224,7 +225,7 @@ func BenchmarkRedirectDNS(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if err := errors.Join(c.commitAll([]message{dnsTable().delTable()}), c.close()); err != nil {
+		if err := errors.Join(c.commitAll([]wire.Message{dnsTable().delTable()}), c.Close()); err != nil {
 			b.Fatal(err)
 		}
 		b.StartTimer()

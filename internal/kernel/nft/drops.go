@@ -12,6 +12,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/kernel/nft/wire"
 )
 
 // What port security drops is counted by port and kind, in sets to which the
@@ -84,7 +85,7 @@ const sweepAfter = time.Second
 func (b *Backend) sweepSoonLocked() {
 	if b.sweeper == nil && !b.closed {
 		b.sweeper = time.AfterFunc(sweepAfter, func() {
-			ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+			ctx, cancel := context.WithTimeout(context.Background(), wire.AnswerTimeout)
 			defer cancel()
 			if err := b.sweep(ctx); err != nil {
 				b.log.Debug("counters of ports that are gone stay", "op", "port.drops", "err", err)
@@ -123,7 +124,7 @@ func (b *Backend) sweep(ctx context.Context) error {
 	for len(gone) > 0 {
 		part := gone[:min(chunk, len(gone))]
 		gone = gone[len(part):]
-		refused, err := b.conn.commit(ctx, b.messages(part))
+		refused, err := b.conn.Commit(ctx, b.messages(part))
 		if err != nil {
 			return err
 		}

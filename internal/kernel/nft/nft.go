@@ -31,6 +31,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/nft/wire"
 	"github.com/linkspan/linkspan/internal/kernel/watch"
 )
 
@@ -109,14 +110,14 @@ func (b *Backend) Close() error {
 	if b.sweeper != nil {
 		b.sweeper.Stop()
 	}
-	return b.conn.close()
+	return b.conn.Close()
 }
 
 // Tables and Ports implement watch.Notifier.
 func (b *Backend) Tables() []watch.Table {
 	return watch.TablesNamed(tableName, unix.NFPROTO_INET, unix.NFPROTO_BRIDGE)
 }
-func (b *Backend) Ports() []uint32 { return watch.PortsOf(b.conn.raw) }
+func (b *Backend) Ports() []uint32 { return watch.PortsOf(b.conn.Raw()) }
 
 // Apply writes the deltas, which must be policy rows, as one transaction (as
 // several where they are more than 1000 elements, in an order of which every
@@ -175,7 +176,7 @@ func (b *Backend) applyLocked(ctx context.Context, changes []change, deltas []de
 // elements themselves; the first two are put right and the rest sent again.
 func (b *Backend) writeLocked(ctx context.Context, part []change, deltas []desired.Delta) (lost bool, err error) {
 	for range 3 {
-		refused, err := b.conn.commit(ctx, b.messages(part))
+		refused, err := b.conn.Commit(ctx, b.messages(part))
 		if err != nil {
 			b.ready = false // the outcome is unknown
 			return lost, fmt.Errorf("apply policy: %w", err)
@@ -199,17 +200,17 @@ func (b *Backend) writeLocked(ctx context.Context, part []change, deltas []desir
 
 // withoutVanished drops from part the deletions that were refused because there
 // is nothing to delete. All other refusals are failures.
-func (b *Backend) withoutVanished(part []change, refused []refusal, deltas []desired.Delta) ([]change, error) {
+func (b *Backend) withoutVanished(part []change, refused []wire.Refusal, deltas []desired.Delta) ([]change, error) {
 	var failures []error
 	vanished := map[int]bool{}
 	for _, r := range refused {
-		c := part[r.index]
-		if !c.add && errors.Is(r.err, unix.ENOENT) {
-			vanished[r.index] = true
+		c := part[r.Index]
+		if !c.add && errors.Is(r.Err, unix.ENOENT) {
+			vanished[r.Index] = true
 			continue
 		}
 		d := deltas[c.delta]
-		err := fmt.Errorf("%s: %w", b.idx.text(c.element), r.err)
+		err := fmt.Errorf("%s: %w", b.idx.text(c.element), r.Err)
 		failures = append(failures, &desired.Failure{Owner: d.Owner, Key: d.Key(), Err: err})
 	}
 	var rest []change
@@ -272,7 +273,7 @@ func (b *Backend) Clear(ctx context.Context) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.ready = false
-	var gone []message
+	var gone []wire.Message
 	for _, t := range b.tables {
 		if seen, err := b.conn.readFrame(ctx, t); err != nil {
 			return 0, err
@@ -350,21 +351,21 @@ func wanted(rows []desired.Row) (map[string]map[element]bool, *membership, error
 }
 
 // sendLocked writes messages in order, in as many transactions as they need.
-func (b *Backend) sendLocked(ctx context.Context, msgs []message) error {
+func (b *Backend) sendLocked(ctx context.Context, msgs []wire.Message) error {
 	for part := range slices.Chunk(msgs, chunk) {
-		refused, err := b.conn.commit(ctx, part)
+		refused, err := b.conn.Commit(ctx, part)
 		if err != nil {
 			return err
 		}
 		if len(refused) > 0 {
-			first := part[refused[0].index]
-			return fmt.Errorf("%d of %d messages refused, the first: %s: %w", len(refused), len(part), first.what, refused[0].err)
+			first := part[refused[0].Index]
+			return fmt.Errorf("%d of %d messages refused, the first: %s: %w", len(refused), len(part), first.What, refused[0].Err)
 		}
 	}
 	return nil
 }
 
-func (b *Backend) messages(changes []change) (out []message) {
+func (b *Backend) messages(changes []change) (out []wire.Message) {
 	for _, c := range changes {
 		out = append(out, b.idx.message(c))
 	}

@@ -14,7 +14,19 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/kernel/nft/datatypes"
+	"github.com/linkspan/linkspan/internal/kernel/nft/wire"
 )
+
+// conn is a socket that reads our tables.
+type conn struct{ *wire.Conn }
+
+func dial(netns int) (*conn, error) {
+	c, err := wire.Dial(netns)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{c}, nil
+}
 
 // seenTable is one of our tables as the kernel has it.
 type seenTable struct {
@@ -80,7 +92,7 @@ func (c *conn) steadily(ctx context.Context, t table, steps ...readStep) (*seenT
 			}
 		}
 		switch {
-		case errors.Is(err, errInterrupted):
+		case errors.Is(err, wire.ErrInterrupted):
 		case err != nil:
 			return nil, fmt.Errorf("read %s: %w", t, err)
 		case seen.chains == nil:
@@ -94,7 +106,7 @@ func (c *conn) steadily(ctx context.Context, t table, steps ...readStep) (*seenT
 
 // readTable leaves seen empty if there is no such table.
 func (c *conn) readTable(ctx context.Context, t table, seen *seenTable) error {
-	return c.dump(ctx, t.message(unix.NFT_MSG_GETTABLE, 0, nil), func(body []byte) error {
+	return c.Dump(ctx, t.message(unix.NFT_MSG_GETTABLE, 0, nil), func(body []byte) error {
 		var name, comment string
 		err := decode(body, func(ad *netlink.AttributeDecoder) {
 			switch ad.Type() {
@@ -112,7 +124,7 @@ func (c *conn) readTable(ctx context.Context, t table, seen *seenTable) error {
 }
 
 func (c *conn) readChains(ctx context.Context, t table, seen *seenTable) error {
-	return c.dump(ctx, t.message(unix.NFT_MSG_GETCHAIN, 0, nil), func(body []byte) error {
+	return c.Dump(ctx, t.message(unix.NFT_MSG_GETCHAIN, 0, nil), func(body []byte) error {
 		var tableName, name string
 		ch := seenChain{policy: policyAccept}
 		err := decode(body, func(ad *netlink.AttributeDecoder) {
@@ -146,8 +158,8 @@ func (c *conn) readChains(ctx context.Context, t table, seen *seenTable) error {
 }
 
 func (c *conn) readRules(ctx context.Context, t table, seen *seenTable) error {
-	filter := attrs(nil).str(unix.NFTA_RULE_TABLE, t.name)
-	return c.dump(ctx, t.message(unix.NFT_MSG_GETRULE, 0, filter), func(body []byte) error {
+	filter := wire.Attrs(nil).Str(unix.NFTA_RULE_TABLE, t.name)
+	return c.Dump(ctx, t.message(unix.NFT_MSG_GETRULE, 0, filter), func(body []byte) error {
 		var name string
 		var r seenRule
 		err := decode(body, func(ad *netlink.AttributeDecoder) {
@@ -189,8 +201,8 @@ func decodeExpr(ad *netlink.AttributeDecoder) (seenExpr, error) {
 }
 
 func (c *conn) readSets(ctx context.Context, t table, seen *seenTable) error {
-	filter := attrs(nil).str(unix.NFTA_SET_TABLE, t.name)
-	return c.dump(ctx, t.message(unix.NFT_MSG_GETSET, 0, filter), func(body []byte) error {
+	filter := wire.Attrs(nil).Str(unix.NFTA_SET_TABLE, t.name)
+	return c.Dump(ctx, t.message(unix.NFT_MSG_GETSET, 0, filter), func(body []byte) error {
 		var name string
 		s := seenSet{elements: map[element]bool{}}
 		err := decode(body, func(ad *netlink.AttributeDecoder) {
@@ -247,7 +259,7 @@ func (c *conn) readSet(ctx context.Context, t table, name string, s *seenSet) er
 func (s *seenSet) take(bounds []seenElement) error {
 	switch {
 	case s.flags&unix.NFT_SET_EVAL == 0 && repeats(bounds): // others change all the time
-		return errInterrupted
+		return wire.ErrInterrupted
 	case s.flags&unix.NFT_SET_INTERVAL != 0 && s.flags&setConcat == 0:
 		s.pair(bounds)
 	default:
@@ -276,8 +288,8 @@ func (c *conn) eachElement(ctx context.Context, t table, name string, visit func
 		visit(e)
 		return err
 	}
-	filter := attrs(nil).str(unix.NFTA_SET_ELEM_LIST_TABLE, t.name).str(unix.NFTA_SET_ELEM_LIST_SET, name)
-	return c.dump(ctx, t.message(unix.NFT_MSG_GETSETELEM, 0, filter), func(body []byte) error {
+	filter := wire.Attrs(nil).Str(unix.NFTA_SET_ELEM_LIST_TABLE, t.name).Str(unix.NFTA_SET_ELEM_LIST_SET, name)
+	return c.Dump(ctx, t.message(unix.NFT_MSG_GETSETELEM, 0, filter), func(body []byte) error {
 		return decode(body, func(ad *netlink.AttributeDecoder) {
 			if ad.Type() != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
 				return

@@ -1,13 +1,13 @@
 package nft
 
 import (
-	"encoding/binary"
 	"errors"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/nft/wire"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -25,7 +25,7 @@ func TestRepeatedElements(t *testing.T) {
 		want   error
 	}{
 		{"each once", 0, []seenElement{one, other}, nil},
-		{"one twice", 0, []seenElement{one, other, again}, errInterrupted},
+		{"one twice", 0, []seenElement{one, other, again}, wire.ErrInterrupted},
 		{"both ends of an interval", unix.NFT_SET_INTERVAL, []seenElement{one, end}, nil},
 		{"packets add to it", unix.NFT_SET_EVAL, []seenElement{one, other, again}, nil},
 	} {
@@ -43,15 +43,5 @@ func TestEveryPolicyIsExpressed(t *testing.T) {
 		if known, policy := model.KindOf(err) != model.NotImplemented, row.Key().Kind == desired.KindPolicy; known != policy {
 			t.Errorf("%T: expressed is %t, want %t", row, known, policy)
 		}
-	}
-}
-
-func TestErrorAtTheEndOfADump(t *testing.T) {
-	number := func(n int32) []byte { return binary.NativeEndian.AppendUint32(nil, uint32(n)) }
-	if err := errorNumber(number(-int32(unix.ENOMEM))); !errors.Is(err, unix.ENOMEM) {
-		t.Errorf("got %v", err)
-	}
-	if err := errors.Join(errorNumber(number(0)), errorNumber(nil)); err != nil {
-		t.Errorf("got %v", err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/kernel/nft/datatypes"
+	"github.com/linkspan/linkspan/internal/kernel/nft/wire"
 )
 
 // Traffic reads the counters of all published ports, ordered by protocol,
@@ -47,8 +48,8 @@ func (b *Backend) Traffic(ctx context.Context) ([]facts.PortTraffic, error) {
 // next repair will say so.
 func (b *Backend) countLocked(ctx context.Context, name string, visit func(seenElement)) error {
 	var found []seenElement
-	err := errInterrupted
-	for attempt := 0; attempt < readAttempts && errors.Is(err, errInterrupted); attempt++ {
+	err := wire.ErrInterrupted
+	for attempt := 0; attempt < readAttempts && errors.Is(err, wire.ErrInterrupted); attempt++ {
 		found = found[:0]
 		err = b.conn.eachElement(ctx, b.idx[name].table, name, func(e seenElement) { found = append(found, e) })
 	}

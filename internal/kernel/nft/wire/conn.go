@@ -1,4 +1,8 @@
-package nft
+// Package wire speaks nfnetlink with nf_tables: requests in transactions whose refusals say which
+// of them was refused, and dumps. It knows nothing of what they are about.
+//
+// One socket stays open for its owner's life; whoever holds it makes tables that end with it.
+package wire
 
 import (
 	"context"
@@ -14,9 +18,9 @@ import (
 )
 
 const (
-	// answerTimeout bounds the wait for one answer where the caller's context
+	// AnswerTimeout bounds the wait for one answer where the caller's context
 	// has no deadline of its own. The kernel answers within milliseconds.
-	answerTimeout = 30 * time.Second
+	AnswerTimeout = 30 * time.Second
 
 	// socketBuffer is asked for in both directions, in bytes: a whole chunk
 	// must fit a single sendmsg, and its refusals the receive queue.
@@ -26,45 +30,51 @@ const (
 	receiveSize = 64 << 10
 )
 
-// errInterrupted says that the ruleset changed while it was being read.
-var errInterrupted = errors.New("ruleset changed while it was read")
+// ErrInterrupted says that the ruleset changed while it was being read.
+var ErrInterrupted = errors.New("ruleset changed while it was read")
 
-// message is one nf_tables request without its netlink header.
-type message struct {
-	kind   uint16 // unix.NFT_MSG_*
-	flags  uint16 // beyond NLM_F_REQUEST
-	family byte
-	attrs  attrs
-	what   subject
+// Message is one nf_tables request without its netlink header.
+type Message struct {
+	Kind   uint16 // unix.NFT_MSG_*
+	Flags  uint16 // beyond NLM_F_REQUEST
+	Family byte
+	Attrs  Attrs
+	What   Subject
 }
 
-// subject is what a message is about, for errors.
-type subject struct{ table, kind, name string }
-
-func (s subject) String() string { return strings.TrimSpace(s.table + " " + s.kind + " " + s.name) }
-
-// refusal is one message of a batch that the kernel would not have.
-type refusal struct {
-	index int // in the batch
-	err   error
+// About says what in the table a message is about.
+func (m Message) About(what, name string) Message {
+	m.What.Kind, m.What.Name = what, name
+	return m
 }
 
-// conn is a lasting nfnetlink socket. It speaks the protocol itself because
+// Subject is what a message is about, for errors.
+type Subject struct{ Table, Kind, Name string }
+
+func (s Subject) String() string { return strings.TrimSpace(s.Table + " " + s.Kind + " " + s.Name) }
+
+// Refusal is one message of a batch that the kernel would not have.
+type Refusal struct {
+	Index int // in the batch
+	Err   error
+}
+
+// Conn is a lasting nfnetlink socket. It speaks the protocol itself because
 // only the sequence numbers of a batch's answers say which row was refused.
 // It is not safe for concurrent use.
 //
 // See Documentation/userspace-api/netlink/intro.rst and
 // net/netfilter/nfnetlink.c of the kernel.
-type conn struct {
+type Conn struct {
 	nl  *netlink.Conn
 	raw syscall.RawConn
 	seq uint32
 	buf []byte
 }
 
-// dial opens a socket in the namespace that the descriptor netns refers to, or
+// Dial opens a socket in the namespace that the descriptor netns refers to, or
 // in the current one if it is 0.
-func dial(netns int) (*conn, error) {
+func Dial(netns int) (*Conn, error) {
 	nl, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: netns})
 	if err != nil {
 		return nil, fmt.Errorf("open nfnetlink socket: %w", err)
@@ -79,15 +89,19 @@ func dial(netns int) (*conn, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open nfnetlink socket: %w", err), nl.Close())
 	}
-	return &conn{nl: nl, raw: raw, buf: make([]byte, receiveSize)}, nil
+	return &Conn{nl: nl, raw: raw, buf: make([]byte, receiveSize)}, nil
 }
 
-func (c *conn) close() error { return c.nl.Close() }
+// Close ends it, and with it the tables that only its owner may change.
+func (c *Conn) Close() error { return c.nl.Close() }
 
-// commit sends msgs as one transaction: either all of them hold afterwards or
+// Raw is the socket, for who has to know its number.
+func (c *Conn) Raw() syscall.RawConn { return c.raw }
+
+// Commit sends msgs as one transaction: either all of them hold afterwards or
 // none. The refusals name the messages at fault; err alone says that the
 // transaction as a whole failed, or that its outcome is unknown.
-func (c *conn) commit(ctx context.Context, msgs []message) ([]refusal, error) {
+func (c *Conn) Commit(ctx context.Context, msgs []Message) ([]Refusal, error) {
 	if len(msgs) == 0 {
 		return nil, nil
 	}
@@ -99,7 +113,7 @@ func (c *conn) commit(ctx context.Context, msgs []message) ([]refusal, error) {
 		// Refusals come without being asked for; one acknowledgement, of the
 		// last message, ends the wait. A receive queue cannot overflow with it.
 		if i == len(msgs)-1 {
-			m.flags |= unix.NLM_F_ACK
+			m.Flags |= unix.NLM_F_ACK
 		}
 		b = appendMessage(b, m, first+1+uint32(i))
 	}
@@ -107,7 +121,7 @@ func (c *conn) commit(ctx context.Context, msgs []message) ([]refusal, error) {
 	if err := c.send(ctx, b); err != nil {
 		return nil, err
 	}
-	var refused []refusal
+	var refused []Refusal
 	for {
 		done, err := c.receive(func(h header, body []byte) error {
 			return answer(h, body, first, last, &refused)
@@ -120,7 +134,7 @@ func (c *conn) commit(ctx context.Context, msgs []message) ([]refusal, error) {
 
 // answer takes in one message that arrived for the batch whose opening message
 // has the sequence number first, and whose last change has last.
-func answer(h header, body []byte, first, last uint32, refused *[]refusal) error {
+func answer(h header, body []byte, first, last uint32, refused *[]Refusal) error {
 	if h.kind != unix.NLMSG_ERROR || h.seq < first {
 		return nil // late answer to an earlier request
 	}
@@ -131,16 +145,16 @@ func answer(h header, body []byte, first, last uint32, refused *[]refusal) error
 	if h.seq == first || h.seq > last { // the commit itself failed
 		return err
 	}
-	*refused = append(*refused, refusal{int(h.seq - first - 1), err})
+	*refused = append(*refused, Refusal{int(h.seq - first - 1), err})
 	return nil
 }
 
-// dump asks for every object of a kind and hands each one's attributes to
-// visit. It fails with errInterrupted if the answer may be inconsistent.
-func (c *conn) dump(ctx context.Context, m message, visit func(body []byte) error) error {
+// Dump asks for every object of a kind and hands each one's attributes to
+// visit. It fails with ErrInterrupted if the answer may be inconsistent.
+func (c *Conn) Dump(ctx context.Context, m Message, visit func(body []byte) error) error {
 	c.seq++
 	seq := c.seq
-	m.flags |= unix.NLM_F_DUMP
+	m.Flags |= unix.NLM_F_DUMP
 	if err := c.send(ctx, appendMessage(nil, m, seq)); err != nil {
 		return err
 	}
@@ -169,7 +183,7 @@ func (c *conn) dump(ctx context.Context, m message, visit func(body []byte) erro
 			return err
 		}
 		if done && interrupted {
-			return errInterrupted
+			return ErrInterrupted
 		}
 		if done {
 			return cut
@@ -185,13 +199,13 @@ func errorNumber(body []byte) error {
 	return unix.Errno(-int32(binary.NativeEndian.Uint32(body)))
 }
 
-func (c *conn) send(ctx context.Context, b []byte) error {
+func (c *Conn) send(ctx context.Context, b []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	deadline, ok := ctx.Deadline()
 	if !ok {
-		deadline = time.Now().Add(answerTimeout)
+		deadline = time.Now().Add(AnswerTimeout)
 	}
 	if err := c.nl.SetDeadline(deadline); err != nil {
 		return fmt.Errorf("set deadline: %w", err)
@@ -209,7 +223,7 @@ func (c *conn) send(ctx context.Context, b []byte) error {
 
 // receive reads one datagram and calls visit for each message in it, until one
 // of them is the last.
-func (c *conn) receive(visit func(header, []byte) error, last func(header) bool) (bool, error) {
+func (c *Conn) receive(visit func(header, []byte) error, last func(header) bool) (bool, error) {
 	n, err := c.datagram()
 	if err != nil {
 		return false, fmt.Errorf("receive from nf_tables: %w", err)
@@ -229,7 +243,7 @@ func (c *conn) receive(visit func(header, []byte) error, last func(header) bool)
 	return done, nil
 }
 
-func (c *conn) datagram() (n int, err error) {
+func (c *Conn) datagram() (n int, err error) {
 	waited := c.raw.Read(func(fd uintptr) bool {
 		n, _, err = unix.Recvfrom(int(fd), c.buf, 0)
 		return !errors.Is(err, unix.EAGAIN)
@@ -256,11 +270,11 @@ func parseHeader(b []byte) header {
 	}
 }
 
-func appendMessage(b []byte, m message, seq uint32) []byte {
-	kind := unix.NFNL_SUBSYS_NFTABLES<<8 | m.kind
-	b = appendHeader(b, header{unix.NLMSG_HDRLEN + nfgenSize + len(m.attrs), kind, m.flags, seq})
-	b = append(b, m.family, unix.NFNETLINK_V0, 0, 0)
-	return append(b, m.attrs...)
+func appendMessage(b []byte, m Message, seq uint32) []byte {
+	kind := unix.NFNL_SUBSYS_NFTABLES<<8 | m.Kind
+	b = appendHeader(b, header{unix.NLMSG_HDRLEN + nfgenSize + len(m.Attrs), kind, m.Flags, seq})
+	b = append(b, m.Family, unix.NFNETLINK_V0, 0, 0)
+	return append(b, m.Attrs...)
 }
 
 func appendBatchMark(b []byte, kind uint16, seq uint32) []byte {
