@@ -251,7 +251,7 @@ func (d *daemon) openManager(ctx context.Context) (err error) {
 	c, r := d.config, d.runtime
 	d.manager, err = containers.New(containers.Options{
 		Engine: d.engine, Containers: r.Containers, Tasks: r.Tasks, Control: r.Tasks, Execs: r.Execs, Confinement: r.Containers, Sizes: r.Containers,
-		Images: r.Images, Files: r.Files, Volumes: d.volumes,
+		Images: r.Images, Files: r.Files, Volumes: d.volumes, Meter: r.Usage,
 		Outputs: outputs{d.keeper.Outputs()}, Logs: logs{},
 		Events: &d.events, Drivers: drivers(c), Drops: d.kernel, Root: c.DataRoot, ExecRoot: c.ExecRoot, StorageDriver: r.Snapshotter(),
 		Defaults: containers.Defaults{

@@ -139,8 +139,8 @@ func (d *daemon) info(ctx context.Context) system.Info {
 	for _, b := range d.networks.Bases() {
 		i.Pools = append(i.Pools, system.AddressPool{Base: b.Prefix, Size: b.Bits})
 	}
-	if v, err := d.runtime.Version(ctx); err == nil {
-		i.Components = append(i.Components, system.Component{Name: "containerd", Version: v})
+	for _, c := range d.runtime.Components(ctx) {
+		i.Components = append(i.Components, system.Component{Name: c.Name, Version: c.Version, GitCommit: c.Commit})
 	}
 	if os.Getenv(failpointEnv) != "" {
 		i.Warnings = append(i.Warnings, "WARNING: a failpoint is set: this daemon will kill itself")

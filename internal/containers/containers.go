@@ -49,6 +49,7 @@ import (
 	"github.com/linkspan/linkspan/internal/containers/netfiles"
 	"github.com/linkspan/linkspan/internal/containers/reader"
 	"github.com/linkspan/linkspan/internal/containers/records"
+	"github.com/linkspan/linkspan/internal/containers/stats"
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/ids"
 	"github.com/linkspan/linkspan/internal/model"
@@ -67,6 +68,7 @@ type Options struct {
 	Images      Images
 	Files       archive.Files
 	Volumes     Volumes
+	Meter       stats.Meter
 	Outputs     Outputs
 	Logs        Logs
 	Events      Publisher
@@ -135,6 +137,7 @@ type Manager struct {
 	volumes    Volumes
 	dirs       containerfiles.Dirs
 	archive    *archive.Archive
+	stats      *stats.Stats
 }
 
 // New returns a manager that knows no containers; Restore loads them.
@@ -185,6 +188,9 @@ func (m *Manager) Execs() *exec.Execs { return m.execs }
 // Archive returns who copies files into containers and out of them.
 func (m *Manager) Archive() *archive.Archive { return m.archive }
 
+// Stats returns who tells what containers use.
+func (m *Manager) Stats() *stats.Stats { return m.stats }
+
 // furnish gives the manager those who do its verbs.
 func furnish(m *Manager) {
 	o, reg, say := m.o, m.registry, m.announcer
@@ -192,6 +198,7 @@ func furnish(m *Manager) {
 		Sizes: o.Sizes, Logs: o.Logs, Dirs: m.dirs, StorageDriver: o.StorageDriver})
 	d := &drafts{registry: reg, announcer: say, runtime: o.Containers, specs: m.specs, dirs: m.dirs}
 	m.archive = archive.New(o.Files, d.container)
+	m.stats = stats.New(o.Meter, d.metered)
 	m.attacher = &attacher{registry: reg, announcer: say, control: o.Control, outputs: m.outputs, closed: m.closed}
 	m.creator = &creator{registry: reg, announcer: say, engine: o.Engine, drivers: o.Drivers, runtime: o.Containers, images: o.Images, confinement: o.Confinement,
 		defaults: &m.o.Defaults, specs: m.specs, files: m.files, outputs: m.outputs, records: m.records, volumes: m.volumes, dirs: m.dirs}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/containers/archive"
 	"github.com/linkspan/linkspan/internal/containers/containerfiles"
+	"github.com/linkspan/linkspan/internal/containers/stats"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -30,6 +31,15 @@ func (d *drafts) container(ref string) (archive.Container, error) {
 		return nil, err
 	}
 	return withArchive{handle{d.announcer, b}, d}, nil
+}
+
+// metered finds a container for package stats.
+func (d *drafts) metered(ref string) (stats.Container, error) {
+	b, err := d.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	return handle{d.announcer, b}, nil
 }
 
 // View implements archive.Container.

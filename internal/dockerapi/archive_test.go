@@ -13,6 +13,8 @@ import (
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/linkspan/linkspan/internal/containers/archive"
+	"github.com/linkspan/linkspan/internal/containers/stats"
+	"github.com/linkspan/linkspan/internal/dockerapi/system"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -119,4 +121,41 @@ func TestChanges(t *testing.T) {
 	b, _ := newArchiveBench(t)
 	b.want(t, 200, `[{"Kind":1,"Path":"/new"}]`, "GET", "/containers/c/changes")
 	b.want(t, 200, "null\n", "GET", "/containers/same/changes")
+}
+
+// fakeStats stands for who tells what containers use.
+type fakeStats struct{ *fakeManager }
+
+func (s fakeStats) Read(_ context.Context, ref string, o stats.Options, send func(container.StatsResponse) error) error {
+	if err := s.note("stats %s %+v", ref, o); err != nil {
+		return err
+	}
+	return send(container.StatsResponse{ID: "c1", NumProcs: 0})
+}
+
+func TestStats(t *testing.T) {
+	b := newBench(t)
+	b.with(func(o *Options) { o.Stats = fakeStats{b.fakeManager} })
+	for path, want := range map[string]string{
+		"/containers/c/stats":                              "{Stream:true OneShot:false}",
+		"/containers/c/stats?stream=0":                     "{Stream:false OneShot:false}",
+		"/containers/c/stats?stream=false&one-shot=true":   "{Stream:false OneShot:true}",
+		"/v1.40/containers/c/stats?stream=0&one-shot=true": "{Stream:false OneShot:false}",
+	} {
+		b.want(t, 200, `{"id":"c1","read":"0001-01-01T00:00:00Z","cpu_stats":{"cpu_usage":{"total_usage":0,`, "GET", path)
+		if got := b.noted(); !strings.HasSuffix(got, "stats c "+want) {
+			t.Errorf("%s: %s", path, got)
+		}
+	}
+	b.err = model.Errorf(model.NotFound, "No such container: c")
+	b.want(t, 404, "No such container: c", "GET", "/containers/c/stats")
+}
+
+// TestRelease: what scripts compare is a semantic version, whatever the build is called.
+func TestRelease(t *testing.T) {
+	for own, want := range map[string]string{"0.1.0": "29.7.2+linkspan.0.1.0", "v1-2-gabc-dirty": "29.7.2+linkspan.v1-2-gabc-dirty", "a b/ü": "29.7.2+linkspan.a-b--"} {
+		if got := (system.Info{Version: own}).Release(); got != want {
+			t.Errorf("%s: %s, want %s", own, got, want)
+		}
+	}
 }

@@ -53,7 +53,7 @@ func TestDockerCommand(t *testing.T) {
 		code int
 		want string
 	}{
-		{"version --format {{.Server.Version}}/{{.Server.MinAPIVersion}}", 0, "0.1.0/1.24"},
+		{"version --format {{.Server.Version}}/{{.Server.MinAPIVersion}}", 0, "29.7.2+linkspan.0.1.0/1.24"},
 		{"version", 0, "Engine:"},
 		{"info", 0, "Live Restore Enabled: true"},
 		{"network create --subnet 10.9.0.0/24 --gateway 10.9.0.254 --label a=b full", 0, ""},

@@ -29,7 +29,7 @@ func TestInfo(t *testing.T) {
 		t.Errorf("counts: %+v", info)
 	}
 	if info.Driver != "native" || strings.Join(info.Plugins.Network, " ") != "bridge host ipvlan macvlan null" || info.FirewallBackend.Driver != "nftables" ||
-		!info.LiveRestoreEnabled || info.DefaultRuntime != "runc" || info.CgroupDriver != "cgroupfs" || info.ServerVersion != "0.1.0" ||
+		!info.LiveRestoreEnabled || info.DefaultRuntime != "runc" || info.CgroupDriver != "cgroupfs" || info.ServerVersion != "29.7.2+linkspan.0.1.0" ||
 		info.DefaultAddressPools[0].Base.String() != "172.17.0.0/16" || info.ContainerdCommit.ID != "abc" || info.RuncCommit.ID != "def" ||
 		string(info.Swarm.LocalNodeState) != "inactive" || info.DockerRootDir != "/var/lib/linkspan" {
 		t.Errorf("%+v", info)
@@ -90,7 +90,7 @@ func TestVersionPage(t *testing.T) {
 	if err := json.Unmarshal(b.ask("GET", "/v1.24/version", "").Body.Bytes(), &v); err != nil {
 		t.Fatal(err)
 	}
-	if v.Version != "0.1.0" || v.APIVersion != "1.56" || v.MinAPIVersion != "1.24" || v.Os != "linux" || len(v.Components) != 1 ||
+	if v.Version != "29.7.2+linkspan.0.1.0" || v.Platform.Name != "Linkspan 0.1.0" || v.APIVersion != "1.56" || v.MinAPIVersion != "1.24" || v.Os != "linux" || len(v.Components) != 1 ||
 		v.Components[0].Name != "Engine" || v.Components[0].Details["ApiVersion"] != "1.56" {
 		t.Errorf("%+v", v)
 	}

@@ -102,6 +102,9 @@ type Resources struct {
 	NoOOMKiller       bool  // memory that is short stops processes instead of ending one
 }
 
+// Component is a program that the daemon works with.
+type Component struct{ Name, Version, Commit string }
+
 // Exit is how a process ended.
 type Exit struct {
 	Code      int

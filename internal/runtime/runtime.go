@@ -15,6 +15,7 @@ import (
 	"github.com/linkspan/linkspan/internal/runtime/ocispec"
 	"github.com/linkspan/linkspan/internal/runtime/registry"
 	"github.com/linkspan/linkspan/internal/runtime/snapshots"
+	"github.com/linkspan/linkspan/internal/runtime/usage"
 )
 
 // openTimeout bounds the wait for containerd to answer for the first time.
@@ -56,6 +57,7 @@ type Runtime struct {
 	Execs      *Execs
 	Images     *imagestore.Store
 	Files      *files.Store
+	Usage      *usage.Reader
 
 	client    *containerd.Client
 	snapshots *snapshots.Store
@@ -105,7 +107,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 		return nil, errors.Join(err, r.Close())
 	}
 	r.assemble(host, o.Instance, o.Registries)
-	r.Files = files.New(r.client, o.ExecRoot, r.log)
+	r.Files, r.Usage = files.New(r.client, o.ExecRoot, r.log), usage.New(r.client)
 	if err := r.sweepAtOpen(ctx); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
@@ -179,9 +181,6 @@ func (r *Runtime) sweepUnowned(ctx context.Context) error {
 func (r *Runtime) Shutdown(ctx context.Context) error {
 	return errors.Join(r.client.StopChild(ctx), r.Close())
 }
-
-// Version returns containerd's version, "1.6.20".
-func (r *Runtime) Version(ctx context.Context) (string, error) { return r.client.Version(ctx) }
 
 // Snapshotter returns the name of containerd's snapshotter in use, which Docker
 // calls the storage driver.

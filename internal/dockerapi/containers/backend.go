@@ -12,6 +12,7 @@ import (
 
 	containerhub "github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/containers/archive"
+	"github.com/linkspan/linkspan/internal/containers/stats"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/query"
 )
@@ -22,6 +23,7 @@ type Options struct {
 	Lifecycle  Lifecycle
 	Control    Control
 	Archive    Archive
+	Stats      Stats
 	Images     Images
 	Endpoints  Endpoints
 }
@@ -73,6 +75,12 @@ type Archive interface {
 	Export(ctx context.Context, ref string, out io.Writer) error
 	// Changes returns nil if there are none.
 	Changes(ctx context.Context, ref string) ([]container.FilesystemChange, error)
+}
+
+// Stats tells what containers use.
+type Stats interface {
+	// Read gives send one answer or, streaming, one a second.
+	Read(ctx context.Context, ref string, o stats.Options, send func(container.StatsResponse) error) error
 }
 
 // Images finds images.

@@ -35,7 +35,7 @@ func Routes(o Options) httpkit.Routes {
 		"GET /containers/{id}/logs":      a.logs,
 		"POST /containers/{id}/resize":   a.resize,
 
-		"GET /containers/{id}/stats":   httpkit.Unsupported("statistics of containers are not supported yet"),
+		"GET /containers/{id}/stats":   a.stats,
 		"GET /containers/{id}/changes": a.changes,
 		"GET /containers/{id}/export":  a.export,
 		"GET /containers/{id}/archive": a.getArchive, // and HEAD

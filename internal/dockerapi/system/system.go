@@ -89,6 +89,22 @@ func (i Info) Oldest() httpkit.Version {
 	return min(max(httpkit.OldestVersion, httpkit.Version(i.OldestAPI)), httpkit.NewestVersion)
 }
 
+// docker is the release of dockerd whose API and behaviour this daemon has.
+const docker = "29.7.2"
+
+// Release returns the version that clients compare with others: that of the dockerd which
+// this daemon stands for and, as what Semantic Versioning calls build metadata, our own,
+// "29.7.2+linkspan.0.1.0".
+func (i Info) Release() string {
+	own := strings.Map(func(c rune) rune {
+		if c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '.' || c == '-' {
+			return c
+		}
+		return '-'
+	}, i.Version)
+	return docker + "+linkspan." + strings.Trim(own, ".")
+}
+
 // Settings are what the daemon says about itself that can change while it runs.
 type Settings struct {
 	Debug              bool
@@ -147,12 +163,12 @@ func (a *api) ping(w http.ResponseWriter, r *httpkit.Request) error {
 func (a *api) getVersion(w http.ResponseWriter, _ *httpkit.Request) error {
 	host := a.machine()
 	answer := system.VersionResponse{
-		Platform: system.PlatformInfo{Name: "Linkspan"},
-		Version:  a.Info.Version, APIVersion: httpkit.NewestVersion.String(), MinAPIVersion: a.Info.Oldest().String(),
+		Platform: system.PlatformInfo{Name: "Linkspan " + a.Info.Version},
+		Version:  a.Info.Release(), APIVersion: httpkit.NewestVersion.String(), MinAPIVersion: a.Info.Oldest().String(),
 		Os: runtime.GOOS, Arch: runtime.GOARCH, GitCommit: a.Info.GitCommit, GoVersion: runtime.Version(),
 		KernelVersion: host.Kernel, BuildTime: a.Info.BuildTime,
 	}
-	answer.Components = []system.ComponentVersion{{Name: "Engine", Version: a.Info.Version, Details: map[string]string{
+	answer.Components = []system.ComponentVersion{{Name: "Engine", Version: answer.Version, Details: map[string]string{
 		"ApiVersion": answer.APIVersion, "MinAPIVersion": answer.MinAPIVersion, "Os": answer.Os, "Arch": answer.Arch,
 		"GitCommit": answer.GitCommit, "GoVersion": answer.GoVersion, "KernelVersion": answer.KernelVersion,
 		"BuildTime": answer.BuildTime, "Experimental": "false",
@@ -227,7 +243,7 @@ func (a *api) describe(info *system.Info) {
 	if a.Settings != nil {
 		settings = a.Settings()
 	}
-	info.ID, info.Debug, info.ServerVersion, info.DockerRootDir = own.ID, settings.Debug, own.Version, own.DataRoot
+	info.ID, info.Debug, info.ServerVersion, info.DockerRootDir = own.ID, settings.Debug, own.Release(), own.DataRoot
 	info.Driver, info.DriverStatus = own.StorageDriver, [][2]string{{"driver-type", "io.containerd.snapshotter.v1"}}
 	info.LoggingDriver, info.LiveRestoreEnabled, info.Warnings = own.LogDriver, settings.LiveRestore, own.Warnings
 	info.Labels = append([]string{}, settings.Labels...)
@@ -242,6 +258,8 @@ func (a *api) describe(info *system.Info) {
 			info.ContainerdCommit.ID = c.GitCommit
 		case "runc":
 			info.RuncCommit.ID = c.GitCommit
+		case "docker-init":
+			info.InitCommit.ID = c.GitCommit
 		}
 	}
 	if own.ContainerdAddress != "" {

@@ -18,6 +18,9 @@ func initFolders() []string {
 	return []string{"/usr/local/libexec/docker", "/usr/libexec/docker", "/usr/local/lib/docker", "/usr/lib/docker"}
 }
 
+// Init returns the path of the program for `--init`; see findInit.
+func (h Host) Init() (string, error) { return findInit(h.InitPath) }
+
 // findInit returns the path of the program for `--init`. It looks anew each time:
 // who reads the error and installs a package need not restart the daemon. A
 // configured absolute path is taken as it is, another name is looked for like
