@@ -34,7 +34,7 @@ func (s *specs) spec(r record, n netns, f containerfiles.Files) model.ContainerS
 		MaskedPaths: h.MaskedPaths, ReadonlyPaths: h.ReadonlyPaths,
 		Sysctls: h.Sysctls, Resources: containerspec.Resources(h.Resources),
 		ShmSize: h.ShmSize, CgroupParent: h.CgroupParent,
-		Init: containerspec.WantsInit(h, s.defaults.Init),
+		Init: containerspec.WantsInit(h, s.defaults.Init), Annotations: h.Annotations,
 	}
 	s.shareSpec(&out, r)
 	return out

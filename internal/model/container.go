@@ -32,7 +32,7 @@ type ContainerSpec struct {
 	Privileged     bool
 	CapAdd         []string // "NET_ADMIN", "CAP_NET_ADMIN" or "ALL"
 	CapDrop        []string
-	SecurityOpts   []string // "no-new-privileges", "seccomp=unconfined", "apparmor=unconfined"
+	SecurityOpts   []string // "no-new-privileges", "seccomp=unconfined", "seccomp={…}", "apparmor=unconfined"
 	// MaskedPaths cannot be read, ReadonlyPaths not be written; nil is the runtime's own
 	// list, an empty one is none.
 	MaskedPaths, ReadonlyPaths []string
@@ -41,6 +41,8 @@ type ContainerSpec struct {
 	ShmSize                    int64 // bytes; 0 means 64 MiB
 	CgroupParent               string
 	Init                       bool // a small init reaps zombies as process 1
+	// Annotations are handed to the OCI runtime as they are.
+	Annotations map[string]string
 }
 
 // Process is a program to run: a container's first, or an exec's.

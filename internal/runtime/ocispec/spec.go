@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/containerd/containerd/v2/contrib/seccomp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/linkspan/linkspan/internal/model"
@@ -47,6 +46,8 @@ func Build(spec model.ContainerSpec, user specs.User, host Host) (*specs.Spec, e
 		Process: process,
 		Root:    &specs.Root{Path: "rootfs", Readonly: spec.ReadonlyRootfs},
 		Mounts:  all,
+
+		Annotations: spec.Annotations,
 		Linux: &specs.Linux{
 			CgroupsPath:       CgroupPath(spec),
 			Namespaces:        namespacesOf(spec, host),
@@ -62,8 +63,7 @@ func Build(spec model.ContainerSpec, user specs.User, host Host) (*specs.Spec, e
 	if err := addDevices(s, spec); err != nil {
 		return nil, err
 	}
-	security.confine(s, spec, host)
-	return s, nil
+	return s, security.confine(s, spec, host)
 }
 
 // Check refuses what no container could be made of, as far as the specification
@@ -74,7 +74,11 @@ func (h Host) Check(spec model.ContainerSpec) error {
 	if err != nil {
 		return err
 	}
-	if _, err = parseSecurity(spec.SecurityOpts); err != nil {
+	o, err := parseSecurity(spec.SecurityOpts)
+	if err != nil {
+		return err
+	}
+	if _, err = o.filter(&specs.Spec{Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{}}}); err != nil {
 		return err
 	}
 	if _, err = rlimits(spec.Process.Rlimits); err != nil {
@@ -218,6 +222,7 @@ func CgroupPath(spec model.ContainerSpec) string {
 type security struct {
 	noNewPrivileges bool
 	noSeccomp       bool
+	seccomp         string // a profile in Docker's format; "" is the engine's own
 	noMasks         bool
 	apparmor        string // "" is the engine's own profile
 }
@@ -242,7 +247,7 @@ func parseSecurity(given []string) (security, error) {
 			out.noSeccomp = true
 		case key == "seccomp" && value == "builtin":
 		case key == "seccomp":
-			return out, model.Errorf(model.NotImplemented, "custom seccomp profiles are not supported yet")
+			out.seccomp = value
 		case key == "apparmor" && value != "":
 			out.apparmor = value
 		case key == "systempaths" && value == "unconfined":
@@ -257,7 +262,7 @@ func parseSecurity(given []string) (security, error) {
 
 // confine writes seccomp, AppArmor and masked paths into s. It comes last: the
 // seccomp profile depends on the capabilities.
-func (o security) confine(s *specs.Spec, spec model.ContainerSpec, host Host) {
+func (o security) confine(s *specs.Spec, spec model.ContainerSpec, host Host) (err error) {
 	privileged := spec.Privileged
 	if !privileged && !o.noMasks {
 		s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = spec.MaskedPaths, spec.ReadonlyPaths
@@ -269,7 +274,9 @@ func (o security) confine(s *specs.Spec, spec model.ContainerSpec, host Host) {
 		}
 	}
 	if !privileged && !o.noSeccomp {
-		s.Linux.Seccomp = seccomp.DefaultProfile(s)
+		if s.Linux.Seccomp, err = o.filter(s); err != nil {
+			return err
+		}
 	}
 	switch {
 	case !host.apparmor || o.apparmor == "unconfined":
@@ -278,4 +285,5 @@ func (o security) confine(s *specs.Spec, spec model.ContainerSpec, host Host) {
 	case !privileged:
 		s.Process.ApparmorProfile = host.apparmorProfile
 	}
+	return nil
 }
