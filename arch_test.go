@@ -87,12 +87,17 @@ var layers = map[string][]string{
 	"internal/volumes":    {words, thought, "internal/events", "internal/ids"},
 	"internal/inspect":    {words, thought},
 	"internal/leases":     {words, thought, "internal/events"},
+	"internal/guests":     {words, thought, "internal/events", "internal/ids"},
 	"internal/keeper":     {words, "internal/limits", "internal/process", "internal/keeper/wire"},
 
 	// doors
 	"internal/config":    {"internal/model"},
-	"internal/dockerapi": {words, "internal/dockerapi", "internal/limits", "internal/events", hub, "internal/driver", "internal/query", "internal/containerview"},
-	"internal/cli":       {words},
+	"internal/dockerapi": {words, "internal/dockerapi", "internal/limits", "internal/events", hub, "internal/driver", "internal/query", "internal/containerview", "internal/privateapi"},
+	"internal/cli":       {words, "internal/privateapi"},
+	"internal/cni":       {words, "internal/privateapi"},
+
+	// what doors of ours say to one another over the private socket
+	"internal/privateapi": {"internal/model"},
 
 	// cmd wires; lab and demo are outside and use the doors
 	"cmd":   {"internal"},
@@ -111,7 +116,7 @@ const (
 var groups = map[string][]string{
 	words:   {"internal/resolvconf", "internal/model", "internal/facts", "internal/desired", "internal/state"},
 	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/gateway", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/query", "internal/containerspec", "internal/lifecycle", "internal/containerrecord", "internal/containerview"},
-	hub:     {"internal/engine", "internal/containers", "internal/networks", "internal/images", "internal/volumes", "internal/inspect", "internal/leases", "internal/keeper"},
+	hub:     {"internal/engine", "internal/containers", "internal/networks", "internal/images", "internal/volumes", "internal/inspect", "internal/leases", "internal/guests", "internal/keeper"},
 }
 
 // pure are packages that pure code must not import: effects, clocks, chance.

@@ -24,9 +24,11 @@ import (
 	"github.com/linkspan/linkspan/internal/events"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/firewalld"
+	"github.com/linkspan/linkspan/internal/guests"
 	"github.com/linkspan/linkspan/internal/images"
 	"github.com/linkspan/linkspan/internal/keeper"
 	"github.com/linkspan/linkspan/internal/kernel"
+	"github.com/linkspan/linkspan/internal/kernel/nft"
 	"github.com/linkspan/linkspan/internal/kernel/xtables"
 	"github.com/linkspan/linkspan/internal/leases"
 	"github.com/linkspan/linkspan/internal/localvolume"
@@ -60,6 +62,7 @@ type daemon struct {
 	runtime  *runtime.Runtime
 	events   events.Bus
 	networks *networks.Manager
+	guests   *guests.Manager
 	// zones is nil where no rules are wanted.
 	zones *firewalld.Firewalld
 	// registries is the way to registries of images.
@@ -160,7 +163,7 @@ func (d *daemon) openEngine(ctx context.Context) error {
 		return err
 	}
 	reached := failpoint()
-	k, err := kernel.New(kernel.Options{Instance: instance, Logger: d.log, Firewall: firewall, Reached: reached})
+	k, err := kernel.New(kernel.Options{Instance: instance, Logger: d.log, Firewall: firewall, GiveBack: nft.DropDNSRedirect, Reached: reached})
 	if err != nil {
 		return fmt.Errorf("open the kernel: %w", err)
 	}
@@ -191,7 +194,29 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	d.later(func(context.Context) error { d.engine.Close(); return nil })
 	d.followLeases(source)
 	d.networks = networks.New(networks.Options{Engine: d.engine, Events: &d.events, Maker: networkMaker, Logger: d.log})
-	return d.networks.Predefine(ctx, standard, found, len(d.config.Pools) > 0)
+	if err := d.networks.Predefine(ctx, standard, found, len(d.config.Pools) > 0); err != nil {
+		return err
+	}
+	d.openGuests(ctx)
+	return nil
+}
+
+// openGuests looks after namespaces that are not containers', those that are gone since
+// at once.
+func (d *daemon) openGuests(ctx context.Context) {
+	d.guests = guests.New(guests.Options{Engine: d.engine, Namespaces: d.kernel, Events: &d.events, Drivers: drivers(d.config), Logger: d.log})
+	d.guests.Sweep(ctx)
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		d.guests.Run(running)
+	}()
+	d.later(func(context.Context) error {
+		stop()
+		<-done
+		return nil
+	})
 }
 
 // observer adds to the kernel's facts what follows from the engine's identity.

@@ -47,7 +47,7 @@ func (d *daemon) answer(ctx context.Context) error {
 	})
 	private := private.Handler(private.Options{
 		Engine: d.engine, Drivers: drivers(d.config), Containers: d.manager, Traffic: d.kernel, Listeners: hostports.Listeners,
-		Explainer: explain.New(explain.Options{IPTables: d.savedRules}), Volumes: d.volumes, Metrics: metrics, Logger: d.log,
+		Explainer: explain.New(explain.Options{IPTables: d.savedRules}), Volumes: d.volumes, Guests: d.guests, Metrics: metrics, Logger: d.log,
 	})
 	var public []net.Listener
 	for _, host := range d.config.Hosts {

@@ -19,10 +19,10 @@ func replace(t *testing.T, s State, owner Owner, rows ...Row) State {
 
 func TestReplaceIsExact(t *testing.T) {
 	var s State
-	s = replace(t, s, "a", Namespace{"one"}, Link{Name: "br0", Type: LinkBridge})
-	s = replace(t, s, "ab", Namespace{"two"}) // an owner whose name begins like another's
+	s = replace(t, s, "a", Namespace{Name: "one"}, Link{Name: "br0", Type: LinkBridge})
+	s = replace(t, s, "ab", Namespace{Name: "two"}) // an owner whose name begins like another's
 	before := s.String()
-	next := replace(t, s, "a", Namespace{"three"})
+	next := replace(t, s, "a", Namespace{Name: "three"})
 	if s.String() != before {
 		t.Error("a state changed")
 	}
@@ -35,16 +35,16 @@ func TestReplaceIsExact(t *testing.T) {
 }
 
 func TestTwoOwnersOfOneThingConflict(t *testing.T) {
-	s := replace(t, State{}, "a", Namespace{"one"})
-	_, err := s.Replace("b", []Row{Namespace{"one"}})
+	s := replace(t, State{}, "a", Namespace{Name: "one"})
+	_, err := s.Replace("b", []Row{Namespace{Name: "one"}})
 	if model.KindOf(err) != model.Conflict || err.Error() != "one: wanted by a and by b" {
 		t.Errorf("error %v", err)
 	}
 }
 
 func TestDiffVisitsOnlyTheOwnersGiven(t *testing.T) {
-	prev := replace(t, replace(t, State{}, "a", Sysctl{Path: "x", Value: "1"}, Namespace{"gone"}), "b", Namespace{"b"})
-	next := replace(t, replace(t, prev, "a", Sysctl{Path: "x", Value: "2"}, Namespace{"new"}), "b")
+	prev := replace(t, replace(t, State{}, "a", Sysctl{Path: "x", Value: "1"}, Namespace{Name: "gone"}), "b", Namespace{Name: "b"})
+	next := replace(t, replace(t, prev, "a", Sysctl{Path: "x", Value: "2"}, Namespace{Name: "new"}), "b")
 	var got []string
 	for _, d := range Diff(prev, next, []Owner{"a"}) {
 		got = append(got, fmt.Sprint(d.Old, " -> ", d.New))
@@ -59,8 +59,8 @@ func TestDiffVisitsOnlyTheOwnersGiven(t *testing.T) {
 }
 
 func TestDiffFollowsARowToItsNewOwner(t *testing.T) {
-	prev := replace(t, State{}, "a", Namespace{"one"})
-	next := replace(t, replace(t, prev, "a"), "b", Namespace{"one"})
+	prev := replace(t, State{}, "a", Namespace{Name: "one"})
+	next := replace(t, replace(t, prev, "a"), "b", Namespace{Name: "one"})
 	deltas := Diff(prev, next, []Owner{"a", "b"})
 	if len(deltas) != 1 || deltas[0].Owner != "b" || deltas[0].Old == nil || deltas[0].New == nil {
 		t.Errorf("deltas %+v, want one change and no removal", deltas)
@@ -71,8 +71,8 @@ func TestDiffFollowsARowToItsNewOwner(t *testing.T) {
 }
 
 func TestFailuresAreFoundInJoinedErrors(t *testing.T) {
-	one := &Failure{Owner: "a", Key: Namespace{"x"}.Key(), Err: errors.New("no")}
-	two := &Failure{Owner: "b", Key: Namespace{"y"}.Key(), Err: ErrLost}
+	one := &Failure{Owner: "a", Key: Namespace{Name: "x"}.Key(), Err: errors.New("no")}
+	two := &Failure{Owner: "b", Key: Namespace{Name: "y"}.Key(), Err: ErrLost}
 	err := fmt.Errorf("turn: %w", errors.Join(one, errors.Join(errors.New("plain"), two)))
 	if got := Failures(err); len(got) != 2 || got[0] != one || got[1] != two {
 		t.Errorf("found %v", got)

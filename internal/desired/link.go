@@ -10,12 +10,26 @@ import (
 // interface up.
 type Namespace struct {
 	Name string
+	// Of is set where it is somebody else's that gets the name (model.IsGuest), and is
+	// given back.
+	Of Lent
+}
+
+// Lent says which namespace of somebody else's is meant, and where to find it.
+type Lent struct {
+	Path          string
+	Device, Inode uint64
 }
 
 func (r Namespace) Key() Key      { return key(KindNamespace, r.Name) }
 func (r Namespace) Space() string { return r.Name }
 
-func (r Namespace) String() string { return "namespace " + r.Name }
+func (r Namespace) String() string {
+	if r.Of == (Lent{}) {
+		return "namespace " + r.Name
+	}
+	return fmt.Sprintf("namespace %s of %s net:[%d]", r.Name, r.Of.Path, r.Of.Inode)
+}
 
 // LinkType is a kind of network interface, by the kernel's name.
 type LinkType string

@@ -8,11 +8,12 @@ import (
 	"github.com/linkspan/linkspan/internal/state"
 )
 
-// upgraded returns the snapshot of a view with what records of older releases leave
-// open settled, and stored. Where nothing is open, nothing is written.
+// upgraded returns the snapshot of a view with what records of older releases, and those
+// of before the last boot, leave open settled, and stored. Where nothing is open,
+// nothing is written.
 func (e *Engine) upgraded(ctx context.Context, v view) (*state.Snapshot, error) {
 	tx := ops.Begin(v.snapshot, v.facts, e.options.Networks.Drivers)
-	if err := ops.SettlePublished()(tx); err != nil {
+	if err := ops.All(ops.SettlePublished(), ops.ForgetGuests())(tx); err != nil {
 		return nil, fmt.Errorf("upgrade the model: %w", err)
 	}
 	next, changes := tx.Commit()

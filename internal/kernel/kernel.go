@@ -49,6 +49,9 @@ type Options struct {
 	// ForwardingGrace is how long a host whose forwarding others switched off as a whole is
 	// left so: watch.DefaultForwardingGrace if 0.
 	ForwardingGrace time.Duration
+	// GiveBack, if set, removes what others than a Kernel have made in a namespace that goes
+	// back to its maker. It is called inside.
+	GiveBack func() error
 	// Reached, if set, is called when Apply has gone through a stage: "nft", the
 	// name of a step ("namespaces", "links" ...), or "removals". It serves tests
 	// that stop the process there.
@@ -77,6 +80,7 @@ type Kernel struct {
 	census     func() netns.Census
 	reached    func(stage string)
 	grace      time.Duration
+	giveBack   func() error
 	hostFile   *os.File
 	netns      *netns.Dir
 	sysctls    sysctl.Source
@@ -106,6 +110,9 @@ func New(o Options) (*Kernel, error) {
 	if o.Reached == nil {
 		o.Reached = func(string) {}
 	}
+	if o.GiveBack == nil {
+		o.GiveBack = func() error { return nil }
+	}
 	if o.ForwardingGrace == 0 {
 		o.ForwardingGrace = watch.DefaultForwardingGrace
 	}
@@ -115,7 +122,7 @@ func New(o Options) (*Kernel, error) {
 	}
 	k := &Kernel{
 		instance: o.Instance, log: o.Logger, firewall: o.Firewall, resolvConf: o.ResolvConf,
-		census: o.Census, reached: o.Reached, grace: o.ForwardingGrace, hostFile: file, idle: make(chan struct{}, 1),
+		census: o.Census, reached: o.Reached, grace: o.ForwardingGrace, giveBack: o.GiveBack, hostFile: file, idle: make(chan struct{}, 1),
 	}
 	k.netns = netns.New(netns.Options{Dir: o.NetnsDir, Host: file, Instance: o.Instance, Logger: o.Logger})
 	k.flusher = conntrack.NewFlusher(func(f func() error) error {

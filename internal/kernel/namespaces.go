@@ -27,9 +27,9 @@ func handleNamespaces(p *pass) handler {
 func (h namespaces) find(want desired.State) (wrong, strays []desired.Delta) {
 	wanted := map[string]bool{}
 	for o := range want.Kind(desired.KindNamespace) {
-		name := o.Row.(desired.Namespace).Name
-		wanted[name] = true
-		if why := h.drift(name, o.Owner); why != "" {
+		row := o.Row.(desired.Namespace)
+		wanted[row.Name] = true
+		if why := h.drift(row, o.Owner); why != "" {
 			wrong = append(wrong, desired.Delta{Owner: o.Owner, New: o.Row})
 			h.tell(o.Row.String() + ": " + why)
 		}
@@ -56,13 +56,15 @@ func (h namespaces) find(want desired.State) (wrong, strays []desired.Delta) {
 	return wrong, strays
 }
 
-func (h namespaces) drift(name string, owner desired.Owner) (why string) {
-	err := h.in(name, func(s *space) error {
+func (h namespaces) drift(row desired.Namespace, owner desired.Owner) (why string) {
+	err := h.in(row.Name, func(s *space) error {
 		lo, err := link.Get(s.conn, loopback)
 		switch {
 		case err != nil:
 			return err
-		case lo.Alias != link.Mark(h.k.instance, owner):
+		case isGuest(row) && !netns.IsLent(s.file, row.Of):
+			why = "its name leads to another namespace"
+		case lo.Alias != h.mark(row.Name, owner):
 			why = "is not marked as ours"
 		case !lo.Up:
 			why = "lo is down"
@@ -82,7 +84,13 @@ func (h namespaces) drift(name string, owner desired.Owner) (why string) {
 func (h namespaces) ownerOf(name string) (owner desired.Owner, ours bool) {
 	err := h.look(name, func(s *space) error {
 		lo, err := link.Get(s.conn, loopback)
-		owner, ours = link.Owner(h.k.instance, lo)
+		owner, ours = link.LentTo(h.k.instance, lo)
+		switch guest := model.IsGuest(name); {
+		case ours && !guest:
+			ours = false // it is its maker's own name
+		case !guest:
+			owner, ours = link.Owner(h.k.instance, lo)
+		}
 		return err
 	})
 	return owner, ours && err == nil
@@ -97,7 +105,11 @@ func (h namespaces) put(g group) {
 // putOne makes a namespace and keeps it open for the rows inside. A repair
 // takes first what is there, be it without its name.
 func (h namespaces) putOne(d desired.Delta) error {
-	name := d.New.(desired.Namespace).Name
+	row := d.New.(desired.Namespace)
+	if isGuest(row) {
+		return h.putGuest(row, d.Owner)
+	}
+	name := row.Name
 	if h.repair {
 		if err := h.reclaim(name, d.Owner); !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -175,7 +187,11 @@ func (h namespaces) livesIn(s *space) bool {
 
 func (h namespaces) drop(g group) {
 	for _, d := range g.deltas {
-		h.try(d, func() error { return h.dropOne(d.Old.(desired.Namespace).Name) })
+		name, drop := d.Old.(desired.Namespace).Name, h.dropOne
+		if model.IsGuest(name) {
+			drop = h.dropGuest
+		}
+		h.try(d, func() error { return drop(name) })
 	}
 }
 

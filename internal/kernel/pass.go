@@ -14,6 +14,7 @@ import (
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/link"
 	"github.com/linkspan/linkspan/internal/kernel/netns"
+	"github.com/linkspan/linkspan/internal/model"
 )
 
 const (
@@ -103,7 +104,7 @@ func (p *pass) markDoomed(deltas []desired.Delta) {
 		}
 		switch row := d.Old.(type) {
 		case desired.Namespace:
-			p.doomedSpaces[row.Name] = true
+			p.doomedSpaces[row.Name] = !model.IsGuest(row.Name) // a guest's goes on
 		case desired.Link:
 			if row.OnParent() {
 				p.leaving = append(p.leaving, d)

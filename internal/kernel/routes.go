@@ -10,6 +10,7 @@ import (
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/link"
 	"github.com/linkspan/linkspan/internal/kernel/route"
+	"github.com/linkspan/linkspan/internal/model"
 )
 
 // routes makes desired.Route so.
@@ -31,6 +32,9 @@ func (h routes) find(g group) (f found, err error) {
 			row := d.New.(desired.Route)
 			wanted[row.Destination.String()] = true
 			spec, err := h.spec(s, row)
+			if err == nil && model.IsGuest(s.name) && h.hasOwn(s, spec, have) {
+				continue
+			}
 			if err != nil || !slices.ContainsFunc(have, func(i route.Info) bool { return i.Matches(spec) }) {
 				f.check(d, missing)
 			}
@@ -53,6 +57,9 @@ func (h routes) put(g group) {
 		spec, err := h.spec(s, row)
 		if err == nil {
 			err = h.putOne(s, spec)
+		}
+		if model.IsGuest(s.name) && model.KindOf(err) == model.Conflict {
+			return nil // a guest keeps the way that it has made for itself
 		}
 		return about(err, "route to %s", row.Destination)
 	})
@@ -80,9 +87,14 @@ func (h routes) putOne(s *space, spec route.Spec) error {
 	return err
 }
 
+// hasOwn tells whether a guest has a route of its own to a destination.
+func (h routes) hasOwn(s *space, spec route.Spec, ours []route.Info) bool {
+	return !slices.ContainsFunc(ours, func(i route.Info) bool { return i.Destination == spec.Destination }) && route.Exists(s.conn, spec.Destination)
+}
+
 // spec says what a row means to the kernel.
 func (h routes) spec(s *space, row desired.Route) (route.Spec, error) {
-	spec := route.Spec{Destination: row.Destination, Gateway: row.Gateway, Replace: s.name != desired.HostNamespace}
+	spec := route.Spec{Destination: row.Destination, Gateway: row.Gateway, Replace: s.name != desired.HostNamespace && !model.IsGuest(s.name)}
 	if row.Link == "" {
 		return spec, nil
 	}

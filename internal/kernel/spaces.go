@@ -11,6 +11,7 @@ import (
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/link"
 	"github.com/linkspan/linkspan/internal/kernel/rtnl"
+	"github.com/linkspan/linkspan/internal/model"
 )
 
 // place is a link by name.
@@ -57,7 +58,8 @@ func (p *pass) open(name string) (*space, error) {
 // that is not ours, it is given back to the one that lives (see living).
 func (p *pass) enter(name string) (*space, error) {
 	file, err := p.k.netns.Open(name)
-	if errors.Is(err, fs.ErrNotExist) && !p.doomedSpaces[name] {
+	guest := model.IsGuest(name) // known by which it is, see guests.go
+	if errors.Is(err, fs.ErrNotExist) && !p.doomedSpaces[name] && !guest {
 		return p.rename(name, nil)
 	}
 	if err != nil {
@@ -66,6 +68,9 @@ func (p *pass) enter(name string) (*space, error) {
 	s, err := p.dial(name, file)
 	if err != nil {
 		return nil, err
+	}
+	if guest {
+		return s, nil
 	}
 	if lo, err := p.lookup(s, loopback); err != nil || p.doomedSpaces[name] || ours(p.k.instance, lo) {
 		return s, nil

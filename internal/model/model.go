@@ -213,6 +213,9 @@ type Sandbox struct {
 	// NetAdmin says that processes in the namespace have CAP_NET_ADMIN: they may
 	// configure interfaces, and so speak for more than the engine gave them.
 	NetAdmin bool `json:",omitempty"`
+	// Guest is set where the namespace is somebody else's; Container is then no
+	// container's ID but begins with GuestPrefix.
+	Guest *Guest `json:",omitempty"`
 }
 
 // SandboxLink is what a link (--link) opens: ports of another container.
@@ -260,6 +263,8 @@ type Endpoint struct {
 	// Yielded says that others may have its addresses, except static ones. It has
 	// them again when it comes back, unless somebody took them.
 	Yielded bool `json:",omitempty"`
+	// Claim is set in the sandbox of a guest: who attached it here.
+	Claim *Claim `json:",omitempty"`
 }
 
 // EndpointSpec is a membership as the user asks for it.

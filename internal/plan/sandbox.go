@@ -18,13 +18,13 @@ func (in Input) sandbox(id model.SandboxID) ([]desired.Row, error) {
 		return nil, nil
 	}
 	ns := model.NamespaceOf(sb.Container)
-	rows := []desired.Row{desired.Namespace{Name: ns}}
+	rows := []desired.Row{namespace(ns, sb)}
 	members := gateway.Members(in.Snapshot, id)
 	if slices.ContainsFunc(members, func(m gateway.Member) bool { return m.Network.IPv6 }) {
 		rows = append(rows, ipv6Settings(ns)...)
 	}
 	for _, f := range model.Families {
-		if r, ok := in.defaultRoute(members, f); ok {
+		if r, ok := in.defaultRoute(members, f); ok && !hasWayOut(sb, f) {
 			r.Namespace = ns
 			rows = append(rows, r)
 		}
@@ -39,6 +39,20 @@ func (in Input) sandbox(id model.SandboxID) ([]desired.Row, error) {
 	}
 	published, err := in.published(sb, members)
 	return slices.Concat(rows, linked, in.elsewhere(sb, members), published), err
+}
+
+// namespace plans the namespace of a sandbox: one of our own, or a guest's.
+func namespace(name string, sb model.Sandbox) desired.Namespace {
+	row := desired.Namespace{Name: name}
+	if g := sb.Guest; g != nil {
+		row.Of = desired.Lent{Path: g.Path, Device: g.Device, Inode: g.Inode}
+	}
+	return row
+}
+
+// hasWayOut tells whether a sandbox is a guest's that had a way out of family f before.
+func hasWayOut(sb model.Sandbox, f model.Family) bool {
+	return sb.Guest != nil && (f == model.IPv4 && sb.Guest.Out4 || f == model.IPv6 && sb.Guest.Out6)
 }
 
 // defaultRoute plans the way out of family f: a gateway, or on networks that lead out

@@ -133,6 +133,22 @@ func (s *Snapshot) SandboxOf(c model.ContainerID) (model.Sandbox, bool) {
 	return s.Sandbox(model.SandboxID(id))
 }
 
+// SandboxOfGuest returns the sandbox of a namespace of somebody else's, wherever that
+// was found.
+func (s *Snapshot) SandboxOfGuest(g model.Guest) (model.Sandbox, bool) {
+	id, ok := s.index.Get(indexKey(guestIndex(g)...))
+	if !ok {
+		return model.Sandbox{}, false
+	}
+	return s.Sandbox(model.SandboxID(id))
+}
+
+// Claimed yields the endpoints of guests that came by a door for one of its containers,
+// ordered by ID.
+func (s *Snapshot) Claimed(door, container string) iter.Seq[model.Endpoint] {
+	return s.indexed("claim", door, container)
+}
+
 // Endpoint returns the endpoint with the given ID.
 func (s *Snapshot) Endpoint(id model.EndpointID) (model.Endpoint, bool) {
 	return s.endpoint.Get([]byte(id))

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	iradix "github.com/hashicorp/go-immutable-radix/v2"
 
@@ -127,18 +128,20 @@ func (tx *Tx) DeleteContainer(id model.ContainerID) {
 func (tx *Tx) PutSandbox(sb model.Sandbox) {
 	old, ok := tx.now.Sandbox(sb.ID)
 	if ok {
-		tx.unindex(string(old.ID), "container", string(old.Container))
+		tx.unindexSandbox(old)
 	}
 	tx.indexPorts(old, sb)
 	tx.now.sandbox = put(tx.now.sandbox, string(sb.ID), sb)
-	tx.index(string(sb.ID), "container", string(sb.Container))
+	for _, words := range sandboxIndex(sb) {
+		tx.index(string(sb.ID), words...)
+	}
 	tx.touch(KindSandbox, string(sb.ID))
 }
 
 // DeleteSandbox removes a sandbox; its endpoints must be gone.
 func (tx *Tx) DeleteSandbox(id model.SandboxID) {
 	if old, ok := tx.now.Sandbox(id); ok {
-		tx.unindex(string(old.ID), "container", string(old.Container))
+		tx.unindexSandbox(old)
 		tx.indexPorts(old, model.Sandbox{})
 		tx.now.sandbox = drop(tx.now.sandbox, string(id))
 		tx.touch(KindSandbox, string(id))
@@ -262,6 +265,25 @@ func (s *Snapshot) record(t touch) any {
 	return v
 }
 
+// sandboxIndex returns the words under which a sandbox can be found.
+func sandboxIndex(sb model.Sandbox) [][]string {
+	words := [][]string{{"container", string(sb.Container)}}
+	if sb.Guest != nil {
+		words = append(words, guestIndex(*sb.Guest))
+	}
+	return words
+}
+
+func guestIndex(g model.Guest) []string {
+	return []string{"guest", g.Boot, strconv.FormatUint(g.Device, 10), strconv.FormatUint(g.Inode, 10)}
+}
+
+func (tx *Tx) unindexSandbox(sb model.Sandbox) {
+	for _, words := range sandboxIndex(sb) {
+		tx.unindex(string(sb.ID), words...)
+	}
+}
+
 // endpointIndex returns the words under which an endpoint can be found. An
 // endpoint that is down still holds its addresses: they are claims.
 func endpointIndex(e model.Endpoint) [][]string {
@@ -274,6 +296,9 @@ func endpointIndex(e model.Endpoint) [][]string {
 	}
 	if e.MAC != "" {
 		words = append(words, []string{"mac", string(e.Network), e.MAC, id})
+	}
+	if c := e.Claim; c != nil {
+		words = append(words, []string{"claim", c.Door, c.Container, id})
 	}
 	return words
 }

@@ -45,6 +45,7 @@ type Options struct {
 	Listeners func(ctx context.Context, port uint16) ([]facts.Listener, error)
 	Explainer inspect.Explainer // nil: packets are not followed
 	Volumes   VolumeImporter
+	Guests    Guests            // nil: no namespaces are attached
 	Metrics   prometheus.Gatherer
 	Logger    *slog.Logger
 }
@@ -76,6 +77,8 @@ type server struct {
 //	/linkspan/v1/firewall GET: what the firewall was asked for, by who asked, in words
 //	                      (?format=json: as JSON); with /explain?target=&from=&to= the
 //	                      way of a packet through all rules of the host
+//	/linkspan/v1/attachments  what package privateapi describes: namespaces that are no
+//	                      containers' and join networks
 func Handler(o Options) http.Handler {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -101,7 +104,10 @@ func Handler(o Options) http.Handler {
 	mux.HandleFunc("GET /linkspan/v1/firewall/explain", d.explain)
 	mux.HandleFunc("GET /linkspan/v1/diff", d.report(o.Engine.Check, "differs"))
 	mux.HandleFunc("POST /linkspan/v1/volumes/import", d.importVolumes)
-	mux.HandleFunc("POST /linkspan/v1/resync", d.report(o.Engine.Resync, "repaired"))
+	mux.HandleFunc("POST /linkspan/v1/resync", d.report(d.resync, "repaired"))
+	if o.Guests != nil {
+		d.handleAttachments(mux)
+	}
 	return mux
 }
 

@@ -76,6 +76,22 @@ func markPrefix(instance string) string { return "linkspan:" + instance + ":" }
 
 func retiredMark(instance string) string { return markPrefix(instance) + "dying" }
 
+// lent stands before the owner in the mark of a namespace that somebody else made: it has
+// other names than ours, which are not ours to take away.
+const lent = "lent:"
+
+// LentMark is Mark for a namespace that somebody else made.
+func LentMark(instance string, owner desired.Owner) string {
+	return markPrefix(instance) + lent + string(owner)
+}
+
+// LentTo returns the owner for whom a namespace is held that somebody else made, by its
+// loopback interface, and whether it is.
+func LentTo(instance string, lo Info) (desired.Owner, bool) {
+	owner, ours := strings.CutPrefix(lo.Alias, markPrefix(instance)+lent)
+	return desired.Owner(owner), ours
+}
+
 // Get returns the link of that name. The error is unix.ENODEV if there is none.
 func Get(c *rtnl.Conn, name string) (Info, error) {
 	msg, err := c.Get(rtnl.Request{Type: unix.RTM_GETLINK, Header: header(0, 0, 0), Attrs: func(ae *netlink.AttributeEncoder) {
@@ -133,6 +149,16 @@ func Disown(c *rtnl.Conn, instance string) error {
 	return set(c, "lo", change{attrs: func(ae *netlink.AttributeEncoder) {
 		ae.Bytes(unix.IFLA_IFALIAS, []byte(retiredMark(instance)))
 	}})
+}
+
+// Unmark takes a mark off the namespace, if it is that which it has: it is its maker's
+// again.
+func Unmark(c *rtnl.Conn, mark string) (had bool, err error) {
+	lo, err := Get(c, "lo")
+	if err != nil || lo.Alias != mark {
+		return false, err
+	}
+	return true, set(c, "lo", change{attrs: func(ae *netlink.AttributeEncoder) { ae.Bytes(unix.IFLA_IFALIAS, nil) }})
 }
 
 // SetMaster makes the link a port of the bridge with that index, or of none if

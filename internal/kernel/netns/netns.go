@@ -74,6 +74,7 @@ type Dir struct {
 	mu       sync.Mutex // guards the fields below
 	prepared bool
 	leaving  map[string]chan struct{} // closed when the removal is done
+	goodbyes map[string]func() error  // what is to be done in those that are others'
 }
 
 // New returns the directory. Nothing is written before the first Create.
@@ -86,6 +87,7 @@ func New(o Options) *Dir {
 		inside:   make(chan struct{}, maxInside),
 		removals: make(chan string, maxRemovals),
 		leaving:  map[string]chan struct{}{},
+		goodbyes: map[string]func() error{},
 	}
 	if o.Instance != "" {
 		d.mark = "linkspan:" + o.Instance + "\n"

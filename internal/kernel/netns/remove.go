@@ -53,7 +53,7 @@ func (d *Dir) awaitRemoval(ctx context.Context, name string) error {
 // removeLoop is the one remover: the kernel serialises unmounts anyway.
 func (d *Dir) removeLoop() {
 	for name := range d.removals {
-		if err := d.remove(d.Path(name)); err != nil {
+		if err := errors.Join(d.remove(d.Path(name)), d.sayGoodbye(name)); err != nil {
 			// The next resync finds the namespace by its mark and tries again.
 			d.log.Warn("network namespace stays", "op", "netns.delete", "container", name, "err", err)
 		}

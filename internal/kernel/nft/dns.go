@@ -43,6 +43,23 @@ func RedirectDNS(netns int, udpPort, tcpPort uint16) error {
 	return nil
 }
 
+// DropDNSRedirect removes what RedirectDNS has made in the current namespace, which its
+// maker gets back. What is not there is no error.
+func DropDNSRedirect() error {
+	c, err := dial(0)
+	if err == nil {
+		err = c.commitAll([]message{dnsTable().delTable()})
+		if errors.Is(err, unix.ENOENT) {
+			err = nil
+		}
+		err = errors.Join(err, c.close())
+	}
+	if err != nil {
+		return fmt.Errorf("remove the redirect of DNS: %w", err)
+	}
+	return nil
+}
+
 // DNSRedirected tells whether everything that RedirectDNS makes for these ports is
 // there, and nothing else in the same table. It writes nothing and takes about
 // 0.2 ms.
