@@ -204,7 +204,7 @@ func (d *daemon) openEngine(ctx context.Context) error {
 // openGuests looks after namespaces that are not containers', those that are gone since
 // at once.
 func (d *daemon) openGuests(ctx context.Context) {
-	d.guests = guests.New(guests.Options{Engine: d.engine, Namespaces: d.kernel, Events: &d.events, Drivers: drivers(d.config), Logger: d.log})
+	d.guests = guests.New(guests.Options{Engine: d.engine, Namespaces: d.kernel.Guests(), Events: &d.events, Drivers: drivers(d.config), Logger: d.log})
 	d.guests.Sweep(ctx)
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan struct{})

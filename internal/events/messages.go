@@ -15,6 +15,17 @@ func Network(action events.Action, n model.Network, pairs ...string) Message {
 	return message(events.NetworkEventType, action, string(n.ID), map[string]string{"name": n.Name, "type": n.Driver}, pairs)
 }
 
+// Joined returns what is said when the container with an ID, or what stands for one, has
+// joined a network.
+func Joined(n model.Network, id string) Message {
+	return Network(events.ActionConnect, n, "container", id)
+}
+
+// Left returns what is said when it has left again.
+func Left(n model.Network, id string) Message {
+	return Network(events.ActionDisconnect, n, "container", id)
+}
+
 // Image returns what is said when something happens to an image, under the name by
 // which it was asked for.
 func Image(action events.Action, id model.ImageID, name string) Message {

@@ -7,10 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 
-	dockerevents "github.com/moby/moby/api/types/events"
-
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/driver"
+	"github.com/linkspan/linkspan/internal/events"
 	"github.com/linkspan/linkspan/internal/ids"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
@@ -52,7 +51,7 @@ func (m *Manager) Attach(ctx context.Context, r Request) (Attachment, error) {
 	if err != nil {
 		return Attachment{}, err
 	}
-	m.say(dockerevents.ActionConnect, a)
+	m.Events.Publish(events.Joined(a.Network, string(a.Sandbox.Container)))
 	return a, nil
 }
 

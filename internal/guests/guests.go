@@ -20,8 +20,6 @@ import (
 	"sync"
 	"time"
 
-	dockerevents "github.com/moby/moby/api/types/events"
-
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/events"
@@ -121,16 +119,11 @@ func (m *Manager) Sweep(ctx context.Context) int {
 			continue
 		}
 		m.Logger.Info("a network namespace is no more: it is off its networks", "container", name, "path", sb.Guest.Path, "op", "guest.sweep")
-		m.say(dockerevents.ActionDisconnect, members...)
+		for _, a := range members {
+			m.Events.Publish(events.Left(a.Network, string(sb.Container)))
+		}
 	}
 	return len(gone)
-}
-
-// say tells whoever listens that guests have joined or left networks.
-func (m *Manager) say(action dockerevents.Action, all ...Attachment) {
-	for _, a := range all {
-		m.Events.Publish(events.Network(action, a.Network, "container", string(a.Sandbox.Container)))
-	}
 }
 
 // Detach takes guests off networks: all that are meant. That there are none is no error.
@@ -149,7 +142,7 @@ func (m *Manager) detach(ctx context.Context, all []Attachment) error {
 			failed = append(failed, err)
 			continue
 		}
-		m.say(dockerevents.ActionDisconnect, a)
+		m.Events.Publish(events.Left(a.Network, string(a.Sandbox.Container)))
 	}
 	return errors.Join(failed...)
 }

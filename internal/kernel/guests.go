@@ -1,20 +1,14 @@
 package kernel
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/linkspan/linkspan/internal/desired"
-	"github.com/linkspan/linkspan/internal/facts"
-	"github.com/linkspan/linkspan/internal/kernel/addr"
+	"github.com/linkspan/linkspan/internal/kernel/guest"
 	"github.com/linkspan/linkspan/internal/kernel/link"
 	"github.com/linkspan/linkspan/internal/kernel/netns"
-	"github.com/linkspan/linkspan/internal/kernel/route"
-	"github.com/linkspan/linkspan/internal/kernel/rtnl"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -104,19 +98,12 @@ func (h namespaces) dropGuest(name string) error {
 	}
 	h.shut(name)
 	h.k.writes.Add(1)
-	return h.k.netns.Release(name, file, func() error {
-		conn, err := rtnl.Open(&h.k.writes)
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
-		// The mark tells whether it has come back since.
-		had, err := link.Unmark(conn, mark)
-		if err != nil || !had {
-			return err
-		}
-		return errors.Join(link.FreeParents(conn, h.k.instance), h.k.giveBack())
-	})
+	return h.k.netns.Release(name, file, func() error { return guest.Leave(&h.k.writes, h.k.instance, mark, h.k.giveBack) })
+}
+
+// Guests looks at the namespaces of others, for whoever decides what becomes of them.
+func (k *Kernel) Guests() guest.Namespaces {
+	return guest.Namespaces{Instance: k.instance, Host: k.hostFile, Dir: k.netns, Dial: k.dial}
 }
 
 // markOf returns the mark that a namespace bears; empty if none of ours.
@@ -129,87 +116,4 @@ func (h namespaces) markOf(name string) (mark string, err error) {
 		return err
 	})
 	return mark, err
-}
-
-// Look says which network namespace is at a path, whether it has ways out, and whose it
-// is already, if it bears our mark. Errors: NotFound if nothing is there; Invalid if it
-// is none, or the host's own.
-func (k *Kernel) Look(path string) (guest model.Guest, owner desired.Owner, err error) {
-	file, lent, err := netns.Look(path)
-	if err != nil {
-		return model.Guest{}, "", err
-	}
-	defer file.Close()
-	if netns.Same(file, k.hostFile) {
-		return model.Guest{}, "", &model.Error{Op: "netns.look", Kind: model.Invalid,
-			Err: fmt.Errorf("%s is the host's own network namespace", path), Way: "attach one of another process (unshare --net, ip netns add)"}
-	}
-	guest = model.Guest{Path: path, Device: lent.Device, Inode: lent.Inode, Boot: bootID()}
-	conn, err := k.dial(context.Background(), file)
-	if err != nil {
-		return model.Guest{}, "", err
-	}
-	defer conn.Close()
-	if lo, err := link.Get(conn, loopback); err == nil && !link.Dying(k.instance, lo) {
-		var guest bool
-		if owner, guest = link.LentTo(k.instance, lo); !guest {
-			owner, _ = link.Owner(k.instance, lo)
-		}
-	}
-	guest.Out4, guest.Out6, err = waysOut(conn)
-	return guest, owner, err
-}
-
-// waysOut tells for each family whether a namespace has a default route that is not
-// ours.
-func waysOut(conn *rtnl.Conn) (four, six bool, err error) {
-	all, err := route.All(conn)
-	for _, r := range all {
-		if r.Destination.Bits() != 0 || r.Protocol == rtnl.Protocol || r.Type != unix.RTN_UNICAST {
-			continue
-		}
-		four, six = four || r.Destination.Addr().Is4(), six || r.Destination.Addr().Is6()
-	}
-	return four, six, err
-}
-
-// Deserted returns which of the guests, by the names of their namespaces, are no more:
-// see netns.Dir.Deserted.
-func (k *Kernel) Deserted(guests map[string]model.Guest) []string {
-	all := map[string]desired.Lent{}
-	for name, g := range guests {
-		all[name] = desired.Lent{Path: g.Path, Device: g.Device, Inode: g.Inode}
-	}
-	return k.netns.Deserted(all)
-}
-
-// Inside returns the interfaces of the namespace at a path, as they are seen there.
-// Errors are those of Look.
-func (k *Kernel) Inside(path string) ([]facts.Inside, error) {
-	file, _, err := netns.Look(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	conn, err := k.dial(context.Background(), file)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	links, err := link.List(conn)
-	if err != nil {
-		return nil, err
-	}
-	addrs, err := addr.List(conn, 0)
-	out := make([]facts.Inside, 0, len(links))
-	for _, l := range links {
-		one := facts.Inside{Name: l.Name, MAC: l.MAC, Up: l.Up}
-		for _, a := range addrs {
-			if a.Index == l.Index {
-				one.Addrs = append(one.Addrs, a.Prefix)
-			}
-		}
-		out = append(out, one)
-	}
-	return out, err
 }

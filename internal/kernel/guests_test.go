@@ -36,7 +36,7 @@ func guestLab(t *testing.T) (l lab, path string, base desired.State) {
 // attachGuest is what is wanted once a namespace has joined the bridge.
 func attachGuest(t *testing.T, l lab, path string, base desired.State) desired.State {
 	t.Helper()
-	g, _, err := l.Look(path)
+	g, _, err := l.Guests().Look(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestGuestLeftByACrash(t *testing.T) {
 func TestGuestKeepsItsWayOut(t *testing.T) {
 	l, path, base := guestLab(t)
 	l.sh(t, "blue", "ip route add default via 192.0.2.1")
-	if g, _, err := l.Look(path); err != nil || !g.Out4 || g.Out6 {
+	if g, _, err := l.Guests().Look(path); err != nil || !g.Out4 || g.Out6 {
 		t.Errorf("ways out %t %t, %v", g.Out4, g.Out6, err)
 	}
 	want := attachGuest(t, l, path, base)
@@ -157,7 +157,7 @@ func TestLookRefuses(t *testing.T) {
 		path + "-none": model.NotFound, file: model.Invalid, file + "/x": model.NotFound, "/proc/self/ns/mnt": model.Invalid,
 		"/dev/null": model.Invalid, l.host.Netns: model.Invalid, "/proc/999999999/ns/net": model.NotFound,
 	} {
-		if _, _, err := l.Look(path); err == nil || model.KindOf(err) != kind {
+		if _, _, err := l.Guests().Look(path); err == nil || model.KindOf(err) != kind {
 			t.Errorf("%s: %v, want kind %d", path, err, kind)
 		}
 	}
@@ -168,14 +168,14 @@ func TestDeserted(t *testing.T) {
 	l, path, base := guestLab(t)
 	want := attachGuest(t, l, path, base)
 	l.apply(t, base, want)
-	g, owner, err := l.Look(path)
+	g, owner, err := l.Guests().Look(path)
 	if err != nil || owner != "sandbox/blue" {
 		t.Fatalf("it is held for %q, %v", owner, err)
 	}
 	all := map[string]model.Guest{guestSpace: g}
 	deserted := func(want bool, why string) {
 		t.Helper()
-		if got := l.Deserted(all); (len(got) == 1) != want {
+		if got := l.Guests().Deserted(all); (len(got) == 1) != want {
 			t.Errorf("%s: deserted %q", why, got)
 		}
 	}

@@ -2,14 +2,9 @@ package kernel
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"net/netip"
-	"os"
 	"slices"
-	"strings"
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/facts"
@@ -19,14 +14,7 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/route"
 	"github.com/linkspan/linkspan/internal/kernel/rtnl"
 	"github.com/linkspan/linkspan/internal/kernel/sysctl"
-	"github.com/linkspan/linkspan/internal/resolvconf"
 )
-
-// maxResolvers bounds what is read of resolv.conf(5); the C library uses three.
-const maxResolvers = 16
-
-// maxResolvConf is how much of a resolv.conf is read, in bytes.
-const maxResolvConf = 64 << 10
 
 // Observe learns about the host: its interfaces, which prefixes it reaches directly, not counting
 // interfaces of ours, how large packets may be, its name servers, whether it
@@ -37,11 +25,11 @@ func (k *Kernel) Observe(ctx context.Context) (facts.Host, error) {
 		return facts.Host{}, err
 	}
 	defer p.end()
-	h := facts.Host{Instance: k.instance, BootID: bootID()}
+	h := facts.Host{Instance: k.instance, BootID: observe.BootID()}
 	if err := (observer{p}).routes(&h); err != nil {
 		return facts.Host{}, fmt.Errorf("read the host's routes: %w", err)
 	}
-	if h.Resolvers, err = readResolvers(k.resolvConf); err != nil {
+	if h.Resolvers, err = observe.Resolvers(k.resolvConf); err != nil {
 		return facts.Host{}, err
 	}
 	err = k.netns.Enter(ctx, k.hostFile, func() error {
@@ -57,15 +45,6 @@ func (k *Kernel) Observe(ctx context.Context) (facts.Host, error) {
 
 // observer learns from the host's links and routes.
 type observer struct{ *pass }
-
-// bootID returns random(4)'s identity of this boot, empty if there is none.
-func bootID() string {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(b))
-}
 
 // off tells whether a sysctl exists and is 0.
 func off(tree *sysctl.Tree, path string) bool {
@@ -87,7 +66,7 @@ func (o observer) routes(h *facts.Host) error {
 	if err := o.addrs(conn, links, h); err != nil {
 		return err
 	}
-	h.OnLink = o.onLinkPrefixes(links, routes)
+	h.OnLink = observe.OnLink(routes, o.ours(links))
 	for _, l := range links {
 		h.Links = append(h.Links, l.Name)
 	}
@@ -135,46 +114,6 @@ func (o observer) ours(links []link.Info) map[int]bool {
 	for _, l := range links {
 		_, owned := link.Owner(o.k.instance, l)
 		out[l.Index] = owned || l.Group == desired.PortGroup
-	}
-	return out
-}
-
-// onLinkPrefixes lists where the host gets without a gateway. Default routes,
-// link-local and multicast prefixes say nothing about who is where.
-func (o observer) onLinkPrefixes(links []link.Info, routes []route.Info) []netip.Prefix {
-	skip := o.ours(links)
-	var out []netip.Prefix
-	for _, r := range routes {
-		p := r.Destination
-		if r.OnLink() && !skip[r.Index] && p.Bits() > 0 && !p.Addr().IsLinkLocalUnicast() && !p.Addr().IsMulticast() {
-			out = append(out, p)
-		}
-	}
-	slices.SortFunc(out, netip.Prefix.Compare)
-	return slices.Compact(out)
-}
-
-func readResolvers(path string) ([]netip.Addr, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, _ := io.ReadAll(io.LimitReader(f, maxResolvConf)) // what can be read counts
-	return resolversIn(text), nil
-}
-
-// resolversIn returns the name servers that the text of a resolv.conf(5) names, in
-// order and without zones.
-func resolversIn(text []byte) []netip.Addr {
-	var out []netip.Addr
-	for _, a := range resolvconf.Parse(text).Servers {
-		if len(out) < maxResolvers {
-			out = append(out, a.WithZone("").Unmap())
-		}
 	}
 	return out
 }
