@@ -83,9 +83,6 @@ func fill(v reflect.Value, path string) {
 		value := reflect.New(v.Type().Elem()).Elem()
 		fill(value, path)
 		v.SetMapIndex(reflect.ValueOf(path+" key"), value)
-	case reflect.Pointer:
-		v.Set(reflect.New(v.Type().Elem()))
-		fill(v.Elem(), path)
 	case reflect.Struct:
 		for i := range v.NumField() {
 			fill(v.Field(i), path+"."+v.Type().Field(i).Name)
