@@ -45,7 +45,7 @@ type Options struct {
 	Listeners func(ctx context.Context, port uint16) ([]facts.Listener, error)
 	Explainer inspect.Explainer // nil: packets are not followed
 	Volumes   VolumeImporter
-	Guests    Guests            // nil: no namespaces are attached
+	Guests    Guests // nil: no namespaces are attached
 	Metrics   prometheus.Gatherer
 	Logger    *slog.Logger
 }
