@@ -72,6 +72,7 @@ var layers = map[string][]string{
 	"internal/hostports":          {words, "internal/limits", "internal/portsocket", "internal/hostports"},
 	"internal/firewalld":          {words},
 	"internal/dhcp":               {words},
+	"internal/plugins":            {words, "internal/plugins"},
 	"internal/userproxy":          {words, "internal/limits", "internal/portsocket", "internal/userproxy"},
 	"internal/localvolume":        {words, "internal/foldercopy"},
 

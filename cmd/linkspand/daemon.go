@@ -20,6 +20,7 @@ import (
 	"github.com/linkspan/linkspan/internal/config"
 	"github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/containers/netfiles"
+	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/engine"
 	"github.com/linkspan/linkspan/internal/events"
 	"github.com/linkspan/linkspan/internal/facts"
@@ -32,7 +33,10 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/xtables"
 	"github.com/linkspan/linkspan/internal/leases"
 	"github.com/linkspan/linkspan/internal/localvolume"
+	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/networks"
+	"github.com/linkspan/linkspan/internal/plugins"
+	"github.com/linkspan/linkspan/internal/plugins/source"
 	"github.com/linkspan/linkspan/internal/runtime"
 	"github.com/linkspan/linkspan/internal/runtime/registry"
 	"github.com/linkspan/linkspan/internal/store/bolt"
@@ -58,6 +62,8 @@ type daemon struct {
 	keeper   *keeper.Keeper
 	kernel   *kernel.Kernel
 	engine   *engine.Engine
+	plugins  *plugins.Registry
+	source   *source.Source
 	running  atomic.Pointer[engine.Engine] // engine, for those who look before it is open
 	runtime  *runtime.Runtime
 	events   events.Bus
@@ -173,6 +179,9 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := d.openPlugins(networkMaker.Drivers); err != nil {
+		return err
+	}
 	standard := bridgeSettings(d.config)
 	found, err := findDevice(standard) // before it is made again
 	if err != nil {
@@ -183,8 +192,8 @@ func (d *daemon) openEngine(ctx context.Context) error {
 		Source: source,
 		Store:  d.store, Hands: append([]engine.Hand{k, d.keeper}, d.openZones()...), PortReserver: d.keeper, Networks: networkMaker, Logger: d.log,
 		Observer: observer{k, uniqueLocal(d.store.Instance()), ownPorts(d.config.Hosts)}, Reached: reached,
-		Firewall: firewallSettings(d.config),
-		Watcher:  k, Repaired: d.repaired,
+		Firewall: firewallSettings(d.config), Source: d.source,
+		Watcher: k, Repaired: d.repaired,
 	})
 	if err != nil {
 		return err
@@ -217,6 +226,22 @@ func (d *daemon) openGuests(ctx context.Context) {
 		<-done
 		return nil
 	})
+}
+
+// ipamDrivers are the ways to give out addresses that are no plugins'.
+var ipamDrivers = []string{"", "default", "null", model.IPAMDHCP}
+
+// openPlugins makes other people's drivers known.
+func (d *daemon) openPlugins(builtin driver.Set) (err error) {
+	d.plugins = plugins.New(plugins.Options{Places: plugins.Docker(), Logger: d.log})
+	d.source, err = source.Open(source.Options{
+		Plugins: d.plugins, Folder: filepath.Join(d.config.DataRoot, "plugins"), Drivers: builtin.Names(), IPAM: ipamDrivers, Logger: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	d.later(func(context.Context) error { d.source.Close(); return nil })
+	return nil
 }
 
 // observer adds to the kernel's facts what follows from the engine's identity.

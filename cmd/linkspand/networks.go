@@ -33,7 +33,7 @@ func maker(c config.Config) (ops.NetworkMaker, error) {
 
 // drivers returns the kinds of networks, as the daemon's settings have them.
 func drivers(c config.Config) driver.Set {
-	return all.With(all.Settings{Publish: driver.PublishPolicy(c.PublishPolicy), Respect: c.FirewallRespect})
+	return all.With(all.Settings{Publish: driver.PublishPolicy(c.PublishPolicy), Respect: c.FirewallRespect, Plugins: true})
 }
 
 // bridgeSettings returns what the flags say of the network "bridge".

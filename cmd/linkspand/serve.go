@@ -40,9 +40,11 @@ func (d *daemon) serve(ctx context.Context, r reloader) error {
 func (d *daemon) answer(ctx context.Context) error {
 	metrics := prometheus.NewRegistry()
 	observe := d.register(metrics)
+	hubs := dockerapi.Hubs{Containers: d.manager, Images: d.images, Networks: d.networks, Volumes: d.volumes}
+	backends := dockerapi.BackendsOf(hubs, &d.events, d.registries)
+	backends.Plugins = d.plugins
 	api := dockerapi.New(dockerapi.Options{
-		Backends: dockerapi.BackendsOf(dockerapi.Hubs{Containers: d.manager, Images: d.images, Networks: d.networks, Volumes: d.volumes}, &d.events, d.registries),
-		Info:     d.info(ctx), Settings: d.shown,
+		Backends: backends, Info: d.info(ctx), Settings: d.shown,
 		Machine: func() facts.Machine { return machine.Read(os.DirFS("/")) }, Logger: d.log, Observe: observe,
 	})
 	private := private.Handler(private.Options{

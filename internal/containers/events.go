@@ -38,7 +38,7 @@ func (a *announcer) sayNetwork(action dockerevents.Action, n model.Network, c mo
 func (a *announcer) sayNetworks(action dockerevents.Action, b *entry) {
 	s := a.engine.Snapshot()
 	for _, e := range s.EndpointsInOrder(b.snapshot().Sandbox) {
-		if n, ok := s.Network(e.Network); ok {
+		if n, ok := s.Network(e.Network); ok && !e.WayOut {
 			a.sayNetwork(action, n, b.id)
 		}
 	}

@@ -77,6 +77,8 @@ func (e *fakeEngine) Do(_ context.Context, op ops.Op) (*state.Snapshot, error) {
 
 func (e *fakeEngine) Resync(context.Context) (desired.Report, error) { return desired.Report{}, nil }
 
+func (e *fakeEngine) Facts() facts.Set { return facts.Set{} }
+
 func (e *fakeEngine) Snapshot() *state.Snapshot {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"github.com/linkspan/linkspan/internal/containers/mounts"
 	"github.com/linkspan/linkspan/internal/containers/streams"
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/state"
@@ -20,6 +21,8 @@ type Engine interface {
 	// op's effect.
 	Do(ctx context.Context, op ops.Op) (*state.Snapshot, error)
 	Snapshot() *state.Snapshot
+	// Facts returns what somebody outside has said.
+	Facts() facts.Set
 	// Resync repairs what differs from the model.
 	Resync(ctx context.Context) (desired.Report, error)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/linkspan/linkspan/internal/containerrecord"
 	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/driver"
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/state"
 )
@@ -23,6 +24,7 @@ import (
 // View shows containers on networks as they are in one snapshot.
 type View struct {
 	State   *state.Snapshot
+	Facts   facts.Set  // what somebody outside has said of endpoints
 	Drivers driver.Set // the kinds of networks there are
 }
 

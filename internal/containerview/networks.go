@@ -20,8 +20,8 @@ func (v View) Networks(r containerrecord.Record) map[string]*network.EndpointSet
 		return out
 	}
 	for _, e := range s.EndpointsInOrder(sb.ID) {
-		if n, ok := s.Network(e.Network); ok {
-			out[n.Name] = settings(sb, n, e, v.Drivers.Named(n))
+		if n, ok := s.Network(e.Network); ok && !e.WayOut {
+			out[n.Name] = settings(sb, gateway.Member{Endpoint: e, Network: n, Learned: v.Facts.Endpoint(e.ID)}, v.Drivers.Named(n))
 		}
 	}
 	for _, spec := range sb.Pending {
@@ -47,7 +47,8 @@ func wanted(spec model.EndpointSpec) *network.EndpointSettings {
 
 // settings returns what Docker shows of a membership; named says that it is found by
 // name on its network.
-func settings(sb model.Sandbox, n model.Network, e model.Endpoint, named bool) *network.EndpointSettings {
+func settings(sb model.Sandbox, m gateway.Member, named bool) *network.EndpointSettings {
+	n, e := m.Network, m.Endpoint
 	out := wanted(e.Spec(n.Name))
 	out.NetworkID = string(n.ID)
 	if named {
@@ -59,26 +60,30 @@ func settings(sb model.Sandbox, n model.Network, e model.Endpoint, named bool) *
 	out.EndpointID = string(e.ID)
 	out.MacAddress = HardwareAddr(e.MAC)
 	out.DriverOpts = withLease(out.DriverOpts, e.Lease4)
-	out.IPAddress, out.Gateway, out.IPPrefixLen = addressing(n, e, model.IPv4)
-	out.GlobalIPv6Address, out.IPv6Gateway, out.GlobalIPv6PrefixLen = addressing(n, e, model.IPv6)
+	out.IPAddress, out.Gateway, out.IPPrefixLen = addressing(m, model.IPv4)
+	out.GlobalIPv6Address, out.IPv6Gateway, out.GlobalIPv6PrefixLen = addressing(m, model.IPv6)
 	return out
 }
 
 // addressing returns an endpoint's address of family f with the gateway and the
 // prefix length of its network.
-func addressing(n model.Network, e model.Endpoint, f model.Family) (address, via netip.Addr, bits int) {
-	address = e.Address(f)
-	if l := e.Lease4; l != nil && l.Prefix.Addr() == address {
+func addressing(m gateway.Member, f model.Family) (address, via netip.Addr, bits int) {
+	address = m.Endpoint.Address(f)
+	said := m.Learned.Address(f)
+	pool, ok := m.Network.PoolOf(address)
+	l := m.Endpoint.Lease4
+	switch {
+	case l != nil && l.Prefix.Addr() == address:
 		return address, l.Gateway, l.Prefix.Bits()
-	}
-	pool, ok := n.PoolOf(address)
-	if !ok {
+	case said.IsValid() && said.Addr() == address:
+		bits = said.Bits()
+	case !ok:
 		return netip.Addr{}, netip.Addr{}, 0
+	default:
+		bits = pool.Subnet.Bits()
 	}
-	if !n.Internal {
-		via = gateway.In(pool, f)
-	}
-	return address, via, pool.Subnet.Bits()
+	via, _ = m.Out(f)
+	return address, via, bits
 }
 
 // HardwareAddr returns a MAC address of the model in Docker's form; nil for none.

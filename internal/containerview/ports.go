@@ -22,7 +22,7 @@ func (v View) openPorts(r containerrecord.Record) ([]model.PortBinding, bool) {
 	if !ok || !sb.Up || sb.Mode != model.SandboxOwn {
 		return nil, false
 	}
-	publishing := slices.ContainsFunc(gateway.Members(v.State, sb.ID), func(one gateway.Member) bool {
+	publishing := slices.ContainsFunc(gateway.Members(v.State, v.Facts, sb.ID), func(one gateway.Member) bool {
 		_, ok := v.Drivers.Publisher(one.Network)
 		return ok
 	})

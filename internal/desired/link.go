@@ -45,6 +45,10 @@ const (
 	// ifb, which drops whatever is sent, too. (A bridge without ports has no carrier, so
 	// what hangs on it would have none.)
 	LinkDummy LinkType = "dummy"
+	// LinkMoved is an interface of any type that somebody outside, such as a plugin, makes
+	// on the host for a container: the Parent. It is moved there, and given back under the
+	// name that it had.
+	LinkMoved LinkType = "moved"
 )
 
 // PortGroup is the interface group (IFLA_GROUP) of every bridge port of ours.
@@ -64,15 +68,18 @@ type Link struct {
 	Group     uint32
 	Packets   PacketSizes // of a veth, of the end in Namespace
 	Peer      *Peer
-	Parent    *Parent // of a macvlan, ipvlan or VLAN
+	Parent    *Parent // of a macvlan, ipvlan or VLAN; of one that is moved, what it was on the host
 	// Adopt lets the link be one that was there before: it is used and not
 	// removed afterwards.
 	Adopt bool
 }
 
 // OnParent tells whether the link is an interface of its own on a parent: a macvlan or
-// ipvlan. A VLAN is one that others hang on.
-func (r Link) OnParent() bool { return r.Type == LinkMacvlan || r.Type == LinkIPvlan }
+// ipvlan, or one that was the parent itself until it was moved. A VLAN is one that others
+// hang on.
+func (r Link) OnParent() bool {
+	return r.Type == LinkMacvlan || r.Type == LinkIPvlan || r.Type == LinkMoved
+}
 
 func (r Link) Key() Key      { return key(KindLink, where(r.Namespace), r.Name) }
 func (r Link) Space() string { return r.Namespace }

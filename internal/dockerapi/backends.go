@@ -6,6 +6,7 @@ import (
 	"github.com/linkspan/linkspan/internal/dockerapi/exec"
 	"github.com/linkspan/linkspan/internal/dockerapi/images"
 	"github.com/linkspan/linkspan/internal/dockerapi/networks"
+	"github.com/linkspan/linkspan/internal/dockerapi/plugins"
 	"github.com/linkspan/linkspan/internal/dockerapi/registries"
 	"github.com/linkspan/linkspan/internal/dockerapi/system"
 	"github.com/linkspan/linkspan/internal/dockerapi/volumes"
@@ -37,6 +38,7 @@ type Backends struct {
 	Events      system.Events
 	// Drivers returns the kinds of networks there are.
 	Drivers func() []string
+	Plugins plugins.Plugins // nil: there are none
 }
 
 // Hubs are the hubs that the door passes requests on to.

@@ -14,6 +14,7 @@ import (
 	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 	"github.com/linkspan/linkspan/internal/dockerapi/images"
 	"github.com/linkspan/linkspan/internal/dockerapi/networks"
+	"github.com/linkspan/linkspan/internal/dockerapi/plugins"
 	"github.com/linkspan/linkspan/internal/dockerapi/registries"
 	"github.com/linkspan/linkspan/internal/dockerapi/system"
 	"github.com/linkspan/linkspan/internal/dockerapi/volumes"
@@ -71,6 +72,7 @@ func (s *server) routes() []httpkit.Routes {
 		registries.Routes(o.Registries),
 		networks.Routes(o.Networks, o.Memberships),
 		volumes.Routes(o.Volumes),
+		plugins.Routes(o.Plugins),
 		unsupportedRoutes(),
 	}
 }

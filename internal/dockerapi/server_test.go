@@ -186,6 +186,9 @@ func TestAbsentFeatures(t *testing.T) {
 		b.want(t, 503, `{"message":"This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again."}`, "GET", path)
 	}
 	b.want(t, 200, `[]`, "GET", "/plugins")
+	b.want(t, 404, `plugin \"x\" not found`, "GET", "/plugins/x/json")
+	b.want(t, 501, "managed plugins are not supported", "POST", "/plugins/pull")
+	b.want(t, 501, "managed plugins are not supported", "DELETE", "/plugins/x")
 	b.want(t, 200, `"CachesDeleted":[]`, "POST", "/build/prune")
 	for _, path := range []string{"POST /build", "POST /swarm/init", "POST /commit", "GET /containers/x/attach/ws"} {
 		method, path, _ := strings.Cut(path, " ")

@@ -4,7 +4,6 @@ import (
 	"net/http"
 
 	"github.com/moby/moby/api/types/build"
-	"github.com/moby/moby/api/types/plugin"
 
 	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 	"github.com/linkspan/linkspan/internal/model"
@@ -18,9 +17,6 @@ const notManager = `This node is not a swarm manager. Use "docker swarm init" or
 // work; what would make one says clearly that it cannot.
 func unsupportedRoutes() httpkit.Routes {
 	routes := httpkit.Routes{
-		"GET /plugins":             listPlugins,
-		"GET /plugins/{name}/json": noPlugin,
-
 		"POST /build":        httpkit.Unsupported(`building images is not supported yet: build elsewhere and use "docker load"`),
 		"POST /build/prune":  pruneBuilds,
 		"POST /build/cancel": noBuild,
@@ -47,14 +43,6 @@ func unsupportedRoutes() httpkit.Routes {
 
 func noSwarm(words string) httpkit.Handler {
 	return func(http.ResponseWriter, *httpkit.Request) error { return model.Errorf(model.Unavailable, "%s", words) }
-}
-
-func listPlugins(w http.ResponseWriter, _ *httpkit.Request) error {
-	return httpkit.WriteJSON(w, http.StatusOK, []plugin.Plugin{})
-}
-
-func noPlugin(_ http.ResponseWriter, r *httpkit.Request) error {
-	return model.Errorf(model.NotFound, "plugin %q not found", r.PathValue("name"))
 }
 
 func pruneBuilds(w http.ResponseWriter, _ *httpkit.Request) error {

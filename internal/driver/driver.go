@@ -184,6 +184,13 @@ type GatewayChooser interface {
 	NeedsGateway(n model.Network, f model.Family) (bool, error)
 }
 
+// GatewayMaker is a Driver of whose networks one can lead containers out whose own lead nowhere.
+type GatewayMaker interface {
+	// GatewayOptions are the options of such a network, whose interface on the host is
+	// called device.
+	GatewayOptions(device string) map[string]string
+}
+
 // InterfacePrefix returns what the names of the network's interfaces begin
 // with inside containers.
 func InterfacePrefix(n model.Network) string {

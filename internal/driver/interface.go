@@ -17,6 +17,16 @@ func LinkLocalPrefix(a netip.Addr) netip.Prefix {
 	return netip.PrefixFrom(a, 16)
 }
 
+// Prefix returns the address of family f of v.Endpoint with the length of its subnet: as
+// whoever gave it said, or as the network has it.
+func Prefix(v View, f model.Family) netip.Prefix {
+	a := v.Endpoint.Address(f)
+	if said := v.Learned.Address(f); said.IsValid() && said.Addr() == a {
+		return said
+	}
+	return PrefixOf(v.Network, *v.Endpoint, a)
+}
+
 // InterfaceSettings are what an endpoint's interface has besides addresses: those asked
 // for with the endpoint, and whether it has IPv6, unless they say that themselves.
 func InterfaceSettings(v View) ([]desired.Row, error) {
@@ -62,9 +72,7 @@ func OnLAN(v View, link desired.LinkType, parent desired.Parent, mtu int) ([]des
 	var addrs []netip.Addr
 	for _, f := range model.Families {
 		if a := e.Address(f); a.IsValid() {
-			rows = append(rows, desired.Addr{
-				Namespace: ns, Link: e.Interface, Prefix: PrefixOf(v.Network, e, a), Detect: a.Is6(),
-			})
+			rows = append(rows, desired.Addr{Namespace: ns, Link: e.Interface, Prefix: Prefix(v, f), Detect: a.Is6()})
 			addrs = append(addrs, a)
 		}
 	}

@@ -13,11 +13,24 @@ const Placeholder = "null"
 // first there is.
 func (s Set) Default() string { return s[0].Name() }
 
+// Outside is a Driver that stands for all that are not built in: plugins. Its own name is
+// empty.
+type Outside interface {
+	// Called returns the driver of networks that name a plugin. Whether there is one is
+	// for others to find out.
+	Called(plugin string) Driver
+}
+
 // Find returns the driver called name.
 func (s Set) Find(name string) (Driver, error) {
 	for _, d := range s {
-		if d.Name() == name {
+		if d.Name() == name && name != "" {
 			return d, nil
+		}
+	}
+	for _, d := range s {
+		if o, ok := d.(Outside); ok && name != "" {
+			return o.Called(name), nil
 		}
 	}
 	return nil, model.Errorf(model.NotFound, "plugin %q not found", name)
@@ -37,6 +50,24 @@ func (s Set) Publisher(n model.Network) (Publisher, bool) {
 	d, err := s.Find(n.Driver)
 	p, ok := d.(Publisher)
 	return p, ok && err == nil
+}
+
+// Foreign tells whether the driver of a network is somebody else's.
+func (s Set) Foreign(n model.Network) bool {
+	d, err := s.Find(n.Driver)
+	_, foreign := d.(Outside)
+	return err == nil && foreign && !n.ConfigOnly
+}
+
+// Names returns what users call the drivers that are built in.
+func (s Set) Names() []string {
+	var out []string
+	for _, d := range s {
+		if name := d.Name(); name != "" {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // Named tells whether a network's endpoints are found by name: on all user-defined

@@ -199,6 +199,9 @@ func (e *Engine) Snapshot() *state.Snapshot { return e.now.Load().snapshot }
 // Plan returns what the model asks of the kernel now.
 func (e *Engine) Plan() desired.State { return e.now.Load().desired }
 
+// Facts returns what is known now.
+func (e *Engine) Facts() facts.Set { return e.now.Load().facts }
+
 // Observe looks at the host again. Ops submitted afterwards see what it found,
 // and what was planned from facts that have changed is planned anew.
 func (e *Engine) Observe(ctx context.Context) error {

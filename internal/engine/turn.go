@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/facts"
@@ -78,7 +79,7 @@ func (e *Engine) run(batch []*request, tried tries) outcome {
 	out := outcome{next: e.Snapshot().At(e.stored), facts: e.now.Load().facts, owners: map[*request][]desired.Owner{}}
 	touched := map[desired.Owner]bool{}
 	for _, r := range batch {
-		tx := e.transaction(out, tried, r)
+		tx := transaction(e, out, tried, r)
 		if err := protect(func() error { return r.op(tx) }); err != nil {
 			var missing *facts.Missing
 			if errors.As(err, &missing) {
@@ -111,10 +112,12 @@ func (e *Engine) run(batch []*request, tried tries) outcome {
 }
 
 // transaction starts the transaction of an op, on what those before it have left.
-func (e *Engine) transaction(out outcome, tried tries, r *request) ops.Tx {
+func transaction(e *Engine, out outcome, tried tries, r *request) ops.Tx {
 	known := tried.known(out.facts.With(r.known...))
 	known.Asked = e.asker.openQuestions()
-	return ops.Begin(out.next, known, e.options.Networks.Drivers)
+	tx := ops.Begin(out.next, known, e.options.Networks.Drivers)
+	tx.Maker, tx.Now = e.options.Networks, time.Now().UTC()
+	return tx
 }
 
 // protect turns a panic of an op into an error, so that one bad request does

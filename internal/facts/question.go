@@ -1,6 +1,10 @@
 package facts
 
-import "github.com/linkspan/linkspan/internal/model"
+import (
+	"net/netip"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
 
 // Question is what has to be found out about an endpoint before it can come up, or,
 // without an Endpoint, about a network before it can be there. It carries the records as
@@ -9,7 +13,9 @@ type Question struct {
 	Network model.Network
 	// Wished is the network as its user asked for it, without what was chosen for it
 	// since. It is set if the question is about the network.
-	Wished   model.Network
+	Wished model.Network
+	// Avoid are subnets that one which is chosen for the network must not overlap.
+	Avoid    []netip.Prefix
 	Endpoint model.Endpoint
 	Sandbox  model.Sandbox
 	// Families are those in which the endpoint is to have an address.

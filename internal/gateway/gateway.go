@@ -1,7 +1,7 @@
 // Package gateway decides by which of its networks a container leaves: where its
 // default routes lead, and where its published ports come in.
 //
-// It is pure: equal snapshots give equal answers.
+// It is pure: equal snapshots and facts give equal answers.
 package gateway
 
 import (
@@ -9,31 +9,34 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/state"
 )
 
-// Member is an endpoint that is up, with its network.
+// Member is an endpoint that is up, with its network and what somebody outside has said of
+// it.
 type Member struct {
 	Endpoint model.Endpoint
 	Network  model.Network
+	Learned  facts.Endpoint
 }
 
 // Members returns a sandbox's endpoints that are up, the one that provides the
 // default gateway first: by priority, then those that lead out before internal
 // ones, then by the number of families in which they do, then by name.
-func Members(s *state.Snapshot, id model.SandboxID) []Member {
+func Members(s *state.Snapshot, known facts.Set, id model.SandboxID) []Member {
 	var out []Member
 	for e := range s.EndpointsOf(id) {
 		if n, ok := s.Network(e.Network); ok && e.Up {
-			out = append(out, Member{e, n})
+			out = append(out, Member{e, n, known.Endpoint(e.ID)})
 		}
 	}
 	slices.SortFunc(out, func(a, b Member) int {
 		return cmp.Or(
 			-cmp.Compare(a.Endpoint.Priority, b.Endpoint.Priority),
 			model.CompareBool(a.Network.Internal, b.Network.Internal),
-			-cmp.Compare(families(a), families(b)),
+			-cmp.Compare(a.families(), b.families()),
 			cmp.Compare(a.Network.Name, b.Network.Name),
 		)
 	})
@@ -41,30 +44,56 @@ func Members(s *state.Snapshot, id model.SandboxID) []Member {
 }
 
 // families counts those in which a member leads out.
-func families(m Member) int {
-	n, count := m.Network, 0
+func (m Member) families() int {
+	count := 0
 	if _, ok := leased(m, model.IPv4); ok {
 		count++
 	}
 	for _, f := range model.Families {
 		leads := func(p model.Pool) bool { return p.Gateway.IsValid() && model.FamilyOf(p.Gateway) == f }
-		if n.Enabled(f) && !n.Internal && slices.ContainsFunc(n.IPAM.Pools, leads) {
+		if m.Learned.Joined != nil {
+			if _, ok := m.Out(f); ok {
+				count++
+			}
+		} else if m.Network.Enabled(f) && !m.Network.Internal && slices.ContainsFunc(m.Network.IPAM.Pools, leads) {
 			count++
 		}
 	}
 	return count
 }
 
+// Out returns the address through which family f leaves by a member, invalid if it does by
+// the interface alone; false if it does not. Of a network whose driver is outside, that
+// one's word alone counts.
+func (m Member) Out(f model.Family) (via netip.Addr, ok bool) {
+	if m.Network.Internal || !m.Endpoint.Address(f).IsValid() {
+		return via, false
+	}
+	said := m.Learned.Gateway(f)
+	if j := m.Learned.Joined; j != nil {
+		for _, r := range j.Routes {
+			if r.Default() && model.FamilyOf(r.Destination.Addr()) == f && !said.IsValid() {
+				return r.Via, j.Link != ""
+			}
+		}
+		return said, j.Link != "" && said.IsValid()
+	}
+	if via, ok := leased(m, f); ok {
+		return via, true
+	}
+	pool, ok := m.Network.PoolOf(m.Endpoint.Address(f))
+	if !ok || !pool.Gateway.IsValid() {
+		return via, false
+	}
+	return In(pool, f), true
+}
+
 // Of picks the member through which family f leaves, and the address
-// there. Internal networks lead nowhere.
+// there, as Out has it. Internal networks lead nowhere.
 func Of(members []Member, f model.Family) (Member, netip.Addr, bool) {
 	for _, m := range members {
-		if via, ok := leased(m, f); ok {
+		if via, ok := m.Out(f); ok {
 			return m, via, true
-		}
-		pool, ok := m.Network.PoolOf(m.Endpoint.Address(f))
-		if ok && pool.Gateway.IsValid() && !m.Network.Internal {
-			return m, In(pool, f), true
 		}
 	}
 	return Member{}, netip.Addr{}, false

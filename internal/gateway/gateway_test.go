@@ -26,7 +26,7 @@ func TestMembersOrder(t *testing.T) {
 		tx.PutEndpoint(model.Endpoint{ID: model.EndpointID("e" + n.ID), Network: n.ID, Sandbox: "s", Up: true,
 			Addr4: n.IPAM.Pools[0].Subnet.Addr().Next().Next(), Priority: map[model.NetworkID]int{"n2": 1}[n.ID]})
 	}
-	members := Members(tx.View(), "s")
+	members := Members(tx.View(), facts.Set{}, "s")
 	var names []string
 	for _, m := range members {
 		names = append(names, m.Network.Name)

@@ -151,7 +151,7 @@ func (h links) want(s *space, owner desired.Owner, row desired.Link, f func(link
 	w := link.Want{Row: row, Instance: h.k.instance, Owner: owner, Conn: s.conn}
 	if row.Parent != nil {
 		return h.in(desired.HostNamespace, func(host *space) error {
-			w.Parent = host.conn
+			w.Parent, w.Home = host.conn, host.file
 			if s != host {
 				w.File = s.file
 			}

@@ -49,6 +49,11 @@ func (h links) dropOnParent(s *space, owner desired.Owner, row desired.Link) err
 	if err != nil {
 		return err
 	}
+	if row.Type == desired.LinkMoved {
+		h.forgetLink(s, row.Name)
+		err := h.want(s, owner, row, func(w link.Want) error { return w.GiveBack(have.Host) })
+		return about(err, "give interface %s back", row.Name)
+	}
 	remove := link.Delete
 	if h.doomedSpaces[s.name] && row.Type == desired.LinkMacvlan && have.Host.Parent.Mode != link.Exclusive {
 		remove = link.Retire

@@ -265,6 +265,9 @@ type Endpoint struct {
 	Yielded bool `json:",omitempty"`
 	// Claim is set in the sandbox of a guest: who attached it here.
 	Claim *Claim `json:",omitempty"`
+	// WayOut says that it is there only to lead its container out, which its user did not
+	// ask for. It goes with the container's network.
+	WayOut bool `json:",omitempty"`
 }
 
 // EndpointSpec is a membership as the user asks for it.

@@ -76,11 +76,15 @@ func New(o Options) *Manager {
 	return m
 }
 
-// Drivers returns the names of the kinds of networks there are, sorted.
+// Drivers returns the names of the kinds of networks there are, sorted; of plugins those
+// that have networks.
 func (m *Manager) Drivers() []string {
 	names := map[string]bool{}
-	for _, d := range m.maker.Drivers {
-		names[d.Name()] = true
+	for _, name := range m.maker.Drivers.Names() {
+		names[name] = true
+	}
+	for n := range m.engine.Snapshot().Networks() { // also those of plugins
+		names[n.Driver] = true
 	}
 	return slices.Sorted(maps.Keys(names))
 }

@@ -21,6 +21,15 @@ type Member struct {
 	Sandbox  model.Sandbox
 }
 
+// Name returns what the member is called on its network: its container's name, or what
+// leads it out.
+func (m Member) Name() string {
+	if m.Endpoint.WayOut {
+		return "gateway_" + model.Short(m.Sandbox.ID)
+	}
+	return m.Sandbox.Name
+}
+
 // Members returns who is on the network: the endpoints that are up.
 func (v View) Members() []Member { return members(v.at, v.Network) }
 

@@ -62,6 +62,9 @@ func attach(tx Tx, e model.Endpoint) error {
 		tx.PutEndpoint(e)
 		return nil
 	}
+	if foreign(tx, n) {
+		return attachOutside(tx, n, sb, e)
+	}
 	var err error
 	for _, f := range model.Families {
 		if !n.Enabled(f) || f == model.IPv6 && driver.IPv6Off(sb, e) {
@@ -156,7 +159,7 @@ func address(tx Tx, n model.Network, e model.Endpoint, f model.Family) (model.En
 	for _, pool := range poolsOf(n, f) {
 		a, ok := ipam.Address(ipam.Request{
 			Subnet: pool.Subnet, Range: pool.Range, Cursor: tx.View().Cursor(n.ID, f),
-			Taken: func(a netip.Addr) bool { return reserved(tx, n, pool, a) },
+			Taken: func(a netip.Addr) bool { return reserved(tx, n, pool, a) || asked(tx, n, e.ID, a) },
 		})
 		if ok {
 			tx.PutCursor(n.ID, a)
@@ -250,8 +253,12 @@ func interfaceName(tx Tx, n model.Network, e model.Endpoint) (string, error) {
 		}
 		return name, nil
 	}
+	prefix := driver.InterfacePrefix(n)
+	if j := tx.Facts().Endpoint(e.ID).Joined; j != nil && j.Prefix != "" {
+		prefix = j.Prefix
+	}
 	for i := 0; ; i++ {
-		if name := fmt.Sprintf("%s%d", driver.InterfacePrefix(n), i); !used[name] {
+		if name := fmt.Sprintf("%s%d", prefix, i); !used[name] {
 			return name, nil
 		}
 	}

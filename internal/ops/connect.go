@@ -42,7 +42,7 @@ func Connect(id model.SandboxID, spec EndpointSpec) Op {
 			return err
 		}
 		touchLinkers(tx, sb)
-		return publish(tx, id)
+		return leads(tx, id, false)
 	}
 }
 
@@ -116,7 +116,7 @@ func Disconnect(id model.SandboxID, network string, force bool) Op {
 		}
 		tx.DeleteEndpoint(e.ID)
 		touchLinkers(tx, sb)
-		return publish(tx, id)
+		return leads(tx, id, true)
 	}
 }
 

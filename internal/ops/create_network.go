@@ -38,9 +38,10 @@ func (m NetworkMaker) Create(n model.Network, explicit ...model.Family) Op {
 		if n, err = fromTemplate(tx, n); err != nil {
 			return err
 		}
+		wished := n
 		n.Scope = scopeLocal
 		if !n.ConfigOnly {
-			return m.put(tx, n)
+			return m.put(tx, n, wished)
 		}
 		if _, err := driver.DNSRoutes(n); err != nil {
 			return err
@@ -82,8 +83,9 @@ func withDefaults(options, defaults map[string]string) map[string]string {
 	return out
 }
 
-// put gives a network its pools and stores it.
-func (m NetworkMaker) put(tx Tx, n model.Network) error {
+// put gives a network its pools and stores it. wished is the network as its user asked for
+// it.
+func (m NetworkMaker) put(tx Tx, n, wished model.Network) error {
 	d, err := m.Drivers.Find(n.Driver)
 	if err != nil {
 		return err
@@ -99,6 +101,9 @@ func (m NetworkMaker) put(tx Tx, n model.Network) error {
 			return model.Errorf(model.Invalid, "IPv4 or IPv6 must be enabled")
 		}
 		if n, err = m.allocate(tx, n, d); err != nil {
+			return err
+		}
+		if n, err = askOutside(tx, n, wished); err != nil {
 			return err
 		}
 		if n, err = seatHost(tx, n, d); err != nil {
@@ -200,8 +205,11 @@ func fromTemplate(tx Tx, n model.Network) (model.Network, error) {
 	}
 }
 
-// ipamDefault is the one way to give out addresses; "null" gives out none.
-const ipamDefault = "default"
+// The ways to give out addresses that are built in: ipamNone gives out none.
+const (
+	ipamDefault = "default"
+	ipamNone    = "null"
+)
 
 // allocate settles the subnets and gateways of n.
 func (m NetworkMaker) allocate(tx Tx, n model.Network, d driver.Driver) (model.Network, error) {
@@ -211,11 +219,11 @@ func (m NetworkMaker) allocate(tx Tx, n model.Network, d driver.Driver) (model.N
 	if n.Leased() {
 		return n, checkLeased(n, d)
 	}
-	if n.IPAM.Driver != ipamDefault && n.IPAM.Driver != "null" {
-		return n, model.Errorf(model.NotFound, "plugin %q not found", n.IPAM.Driver)
-	}
 	if err := checkPools(n); err != nil {
 		return n, err // those of the daemon's flags are seen here for the first time, and those of a template again
+	}
+	if foreignIPAM(n) {
+		return n, nil // who gives out its addresses chooses, and is asked
 	}
 	var pools []model.Pool
 	for _, f := range model.Families {
@@ -230,7 +238,7 @@ func (m NetworkMaker) allocate(tx Tx, n model.Network, d driver.Driver) (model.N
 			asked = []model.Pool{{}}
 		}
 		for _, p := range asked {
-			p, err := m.pool(tx, f, p, pools)
+			p, err := m.pool(tx, n.ID, f, p, pools)
 			if err != nil {
 				return n, err
 			}
@@ -246,21 +254,15 @@ func (m NetworkMaker) allocate(tx Tx, n model.Network, d driver.Driver) (model.N
 
 // pool settles one subnet: the one asked for if it is free, else the lowest
 // free one.
-func (m NetworkMaker) pool(tx Tx, f model.Family, p model.Pool, own []model.Pool) (model.Pool, error) {
+func (m NetworkMaker) pool(tx Tx, id model.NetworkID, f model.Family, p model.Pool, own []model.Pool) (model.Pool, error) {
 	bits := 0
 	if p.Subnet.IsValid() && p.Subnet.Addr().IsUnspecified() {
 		bits = p.Subnet.Bits() // "any subnet of this size"; of length 0, of any
 	} else if p.Subnet.IsValid() {
-		return p, free(tx, p.Subnet, own)
+		return p, free(tx, id, p.Subnet, own)
 	}
-	taken := append([]netip.Prefix(nil), tx.Facts().Host.OnLink...)
-	for _, a := range tx.Facts().Host.Resolvers {
-		taken = append(taken, netip.PrefixFrom(a, a.BitLen()))
-	}
-	for other := range tx.View().Networks() {
-		if other.ConfigOnly {
-			continue
-		}
+	taken := busySubnets(tx)
+	for _, other := range poolHolders(tx, id) {
 		for _, q := range other.IPAM.Pools {
 			taken = append(taken, q.Subnet)
 		}
@@ -284,11 +286,8 @@ func (m NetworkMaker) pool(tx Tx, f model.Family, p model.Pool, own []model.Pool
 }
 
 // free refuses a subnet that overlaps one in use.
-func free(tx Tx, subnet netip.Prefix, own []model.Pool) error {
-	for other := range tx.View().Networks() {
-		if other.ConfigOnly {
-			continue
-		}
+func free(tx Tx, id model.NetworkID, subnet netip.Prefix, own []model.Pool) error {
+	for _, other := range poolHolders(tx, id) {
 		for _, q := range other.IPAM.Pools {
 			if q.Subnet.Overlaps(subnet) {
 				return &model.Error{Op: "network.create", Kind: model.Forbidden,

@@ -8,6 +8,7 @@ package ops
 
 import (
 	"errors"
+	"time"
 
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/facts"
@@ -20,10 +21,16 @@ import (
 type Tx struct {
 	*state.Tx
 	Drivers driver.Set
+	// Maker and Now are for what an op makes by itself: how networks are made, and when
+	// that is.
+	Maker NetworkMaker
+	Now   time.Time
 }
 
 // Begin starts a transaction on a snapshot.
-func Begin(s *state.Snapshot, f facts.Set, d driver.Set) Tx { return Tx{state.Begin(s, f), d} }
+func Begin(s *state.Snapshot, f facts.Set, d driver.Set) Tx {
+	return Tx{Tx: state.Begin(s, f), Drivers: d, Maker: NetworkMaker{Drivers: d}}
+}
 
 // Op is one request. An op that returns an error must be taken not to have
 // happened: its transaction is dropped.

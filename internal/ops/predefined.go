@@ -19,7 +19,7 @@ func (m NetworkMaker) Predefine(standard, host, none model.Network) Op {
 	return func(tx Tx) error {
 		for _, n := range []model.Network{none, host} {
 			if _, ok := tx.View().NetworkNamed(n.Name); !ok {
-				if err := m.put(tx, n); err != nil {
+				if err := m.put(tx, n, n); err != nil {
 					return err
 				}
 			}
@@ -53,7 +53,7 @@ func (m NetworkMaker) replace(tx Tx, old, want model.Network) error {
 		bare.IPAM.Pools = nil
 		tx.PutNetwork(bare)
 	}
-	return m.put(tx, want)
+	return m.put(tx, want, want)
 }
 
 // withLinkLocal names the gateway of a default bridge whose subnet is the link's

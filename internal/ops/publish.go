@@ -93,7 +93,7 @@ func newPublisher(tx Tx, sb model.Sandbox) (*publisher, error) {
 		}
 	}
 	var err error
-	p.members = gateway.Members(p.view, sb.ID)
+	p.members = gateway.Members(p.view, p.facts, sb.ID)
 	if p.four, p.six, err = waysOf(tx, p.members); p.facts.Host.NoIPv6 {
 		p.six = way{}
 	}

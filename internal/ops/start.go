@@ -37,8 +37,20 @@ func StartSandbox(id model.SandboxID) Op {
 			}
 		}
 		touchLinkers(tx, sb)
-		return publish(tx, id)
+		return leads(tx, id, false)
 	}
+}
+
+// leads settles by which networks a sandbox that is up leaves, and is reached, after
+// anything of its networks changed.
+func leads(tx Tx, id model.SandboxID, lenient bool) error {
+	if err := wayOut(tx, id); err != nil {
+		return err
+	}
+	if err := publish(tx, id); err != nil {
+		return err
+	}
+	return outward(tx, id, lenient)
 }
 
 // StopSandbox returns the op for `docker stop`: the sandbox goes down. Its
@@ -52,6 +64,7 @@ func StopSandbox(id model.SandboxID) Op {
 		}
 		sb.Up = false
 		tx.PutSandbox(sb)
+		dropWaysOut(tx, id)
 		for e := range tx.View().EndpointsOf(id) {
 			e.Up, e.Interface, e.DownSince = false, "", tx.View().Revision+1
 			tx.PutEndpoint(e)

@@ -171,7 +171,7 @@ func (in Input) endpoint(id model.EndpointID) ([]desired.Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.Traits().Names {
+	if d.Traits().Names && !e.WayOut {
 		rows = append(rows, names(n, sb, e)...)
 	}
 	return rows, nil

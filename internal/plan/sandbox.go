@@ -19,7 +19,7 @@ func (in Input) sandbox(id model.SandboxID) ([]desired.Row, error) {
 	}
 	ns := model.NamespaceOf(sb.Container)
 	rows := []desired.Row{namespace(ns, sb)}
-	members := gateway.Members(in.Snapshot, id)
+	members := gateway.Members(in.Snapshot, in.Facts, id)
 	if slices.ContainsFunc(members, func(m gateway.Member) bool { return m.Network.IPv6 }) {
 		rows = append(rows, ipv6Settings(ns)...)
 	}
@@ -30,6 +30,7 @@ func (in Input) sandbox(id model.SandboxID) ([]desired.Row, error) {
 		}
 	}
 	rows = append(rows, leasedRoutes(ns, members)...)
+	rows = append(rows, staticRoutes(ns, members)...)
 	if r, ok := in.resolver(sb, members); ok {
 		rows = append(rows, r)
 	}
@@ -84,6 +85,27 @@ func leasedRoutes(ns string, members []gateway.Member) []desired.Row {
 				seen[r.Destination] = true
 				rows = append(rows, desired.Route{Namespace: ns, Destination: r.Destination, Gateway: r.Gateway, Link: m.Endpoint.Interface})
 			}
+		}
+	}
+	return rows
+}
+
+// staticRoutes plans the routes that drivers outside have named, besides ways out. Where
+// several networks name the same, the first has it.
+func staticRoutes(ns string, members []gateway.Member) []desired.Row {
+	var rows []desired.Row
+	seen := map[netip.Prefix]bool{}
+	for _, m := range members {
+		j := m.Learned.Joined
+		if j == nil || j.Link == "" {
+			continue
+		}
+		for _, r := range j.Routes {
+			if r.Default() || seen[r.Destination] || !m.Endpoint.Address(model.FamilyOf(r.Destination.Addr())).IsValid() {
+				continue
+			}
+			seen[r.Destination] = true
+			rows = append(rows, desired.Route{Namespace: ns, Destination: r.Destination, Gateway: r.Via, Link: m.Endpoint.Interface})
 		}
 	}
 	return rows
@@ -185,7 +207,7 @@ func (in Input) resolver(sb model.Sandbox, members []gateway.Member) (desired.Re
 	}
 	for _, m := range members {
 		r.Internal = r.Internal && m.Network.Internal
-		if !in.Drivers.Named(m.Network) {
+		if !in.Drivers.Named(m.Network) || m.Endpoint.WayOut {
 			continue
 		}
 		r.Networks = append(r.Networks, m.Network.ID)

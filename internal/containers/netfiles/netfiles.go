@@ -213,7 +213,7 @@ func hash(text []byte) string {
 func ownEntries(r containerrecord.Record, s *state.Snapshot) []names.HostEntry {
 	var addresses []netip.Addr
 	for _, e := range s.EndpointsInOrder(r.Sandbox) {
-		if e.Up {
+		if e.Up && !e.WayOut {
 			addresses = append(addresses, e.Addr4, e.Addr6)
 		}
 	}

@@ -40,5 +40,5 @@ func (rd *Reader) Inspect(_ context.Context, ref string) (container.InspectRespo
 
 // view shows containers as they are on their networks now.
 func (rd *Reader) view() containerview.View {
-	return containerview.View{State: rd.o.Engine.Snapshot(), Drivers: rd.o.Drivers}
+	return containerview.View{State: rd.o.Engine.Snapshot(), Facts: rd.o.Engine.Facts(), Drivers: rd.o.Drivers}
 }

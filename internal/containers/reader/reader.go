@@ -11,6 +11,7 @@ import (
 	"github.com/linkspan/linkspan/internal/containerrecord"
 	"github.com/linkspan/linkspan/internal/containers/containerfiles"
 	"github.com/linkspan/linkspan/internal/driver"
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/state"
 )
@@ -40,6 +41,8 @@ type Containers interface {
 // Engine is where networks are looked at.
 type Engine interface {
 	Snapshot() *state.Snapshot
+	// Facts returns what somebody outside has said.
+	Facts() facts.Set
 }
 
 // Control knows the processes of running containers.

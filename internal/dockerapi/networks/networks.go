@@ -83,7 +83,7 @@ func showMembers(v hub.View) map[string]network.EndpointResource {
 			key = "ep-" + string(m.Endpoint.ID)
 		}
 		out[key] = network.EndpointResource{
-			Name: m.Sandbox.Name, EndpointID: string(m.Endpoint.ID), MacAddress: containerview.HardwareAddr(m.Endpoint.MAC),
+			Name: m.Name(), EndpointID: string(m.Endpoint.ID), MacAddress: containerview.HardwareAddr(m.Endpoint.MAC),
 			IPv4Address: withLength(v.Network, m.Endpoint.Addr4), IPv6Address: withLength(v.Network, m.Endpoint.Addr6),
 		}
 	}

@@ -8,12 +8,14 @@ import (
 	"github.com/linkspan/linkspan/internal/driver/ipvlan"
 	"github.com/linkspan/linkspan/internal/driver/macvlan"
 	"github.com/linkspan/linkspan/internal/driver/null"
+	"github.com/linkspan/linkspan/internal/driver/remote"
 )
 
 // Settings are the daemon's words on all networks of a kind.
 type Settings struct {
 	Publish driver.PublishPolicy // where networks publish ports that do not say
 	Respect string               // whose firewall judges published ports of networks that do not say
+	Plugins bool                 // a driver that is not built in may be a plugin
 }
 
 // Drivers returns the built-in drivers as they are by default; the first is that of
@@ -22,11 +24,15 @@ func Drivers() driver.Set { return With(Settings{}) }
 
 // With returns the built-in drivers, with settings.
 func With(s Settings) driver.Set {
-	return driver.Set{
+	out := driver.Set{
 		bridge.Driver{Policy: s.Publish, Respect: s.Respect},
 		host.Driver{},
 		null.Driver{},
 		macvlan.Driver{},
 		ipvlan.Driver{},
 	}
+	if s.Plugins {
+		out = append(out, remote.Driver{})
+	}
+	return out
 }

@@ -231,3 +231,9 @@ func familySysctls(bridge string, ipv6 bool) []desired.Row {
 		set("accept_ra", "0"), set("accept_dad", "0"), set("disable_ipv6", "0"),
 	}
 }
+
+// GatewayOptions implements driver.GatewayMaker: containers have nothing to do with one another
+// there.
+func (Driver) GatewayOptions(device string) map[string]string {
+	return map[string]string{OptionName: device, OptionICC: "false", OptionMasquerade: "true"}
+}

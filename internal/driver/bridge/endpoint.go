@@ -35,8 +35,7 @@ func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
 	var addrs, open, routed []netip.Addr
 	for _, f := range model.Families {
 		if a := e.Address(f); a.IsValid() {
-			pool, _ := v.Network.Pool(f)
-			rows = append(rows, desired.Addr{Namespace: ns, Link: e.Interface, Prefix: netip.PrefixFrom(a, pool.Subnet.Bits())})
+			rows = append(rows, desired.Addr{Namespace: ns, Link: e.Interface, Prefix: driver.Prefix(v, f)})
 			addrs = append(addrs, a)
 			switch mode := c.publishing.mode(f); {
 			case v.Network.Internal:

@@ -88,6 +88,9 @@ func (w Want) makeOnParent() (State, error) {
 	if err != nil {
 		return State{}, err
 	}
+	if w.Row.Type == desired.LinkMoved {
+		return w.moveIn(parent)
+	}
 	name := Unfinished(w.Instance, w.Row.Namespace)
 	if err = remove(w.Conn, name); err == nil {
 		err = patiently(func() error { return w.createOnParent(parent, name) }, func(err error) bool {
@@ -257,6 +260,9 @@ func wordOf[T comparable](words map[string]T, value T) string {
 // parent that is away, or has another name now, nothing is said: what hangs on it works
 // as before, or is gone with it.
 func (w Want) hangsWrong(have Info) string {
+	if w.Row.Type == desired.LinkMoved { // it hangs on nothing
+		return ""
+	}
 	is := have.Parent
 	if is.Name = w.Row.Parent.Name; is != *w.Row.Parent {
 		return fmt.Sprintf("is%s instead of%s", is, *w.Row.Parent)
@@ -288,6 +294,10 @@ func (w Want) needsAll() bool {
 // noParent says, in Docker's words, that there is nothing to hang on.
 func (w Want) noParent() error {
 	p := w.Row.Parent.Name
+	if w.Row.Type == desired.LinkMoved {
+		return &model.Error{Kind: model.Unfit, Err: fmt.Errorf("failed to get link by name %q: Link not found", p),
+			Who: "the plugin that is the network's driver was to make it", Way: "see what it says, and start the container anew"}
+	}
 	err := fmt.Errorf("the requested parent interface %s was not found on the Docker host", p)
 	if w.Row.Type == desired.LinkVLAN {
 		err = fmt.Errorf("-o parent interface was not found on the host: %s", p)

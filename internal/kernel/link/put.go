@@ -34,6 +34,7 @@ type Want struct {
 	// where that is, and the file of the link's own.
 	Parent *rtnl.Conn
 	File   *os.File
+	Home   *os.File // the file of the host's namespace
 }
 
 // State is what there is of a wanted link: both ends of a veth pair, Host alone
@@ -322,7 +323,7 @@ const noDummy = "ifb"
 
 // isA tells whether a link is of the type that a row wants.
 func isA(row desired.Link, kind string) bool {
-	return kind == string(row.Type) || row.Type == desired.LinkDummy && kind == noDummy
+	return row.Type == desired.LinkMoved || kind == string(row.Type) || row.Type == desired.LinkDummy && kind == noDummy
 }
 
 // create makes the link, down. The error is unix.EEXIST if either name is taken.
