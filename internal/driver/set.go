@@ -1,6 +1,10 @@
 package driver
 
-import "github.com/linkspan/linkspan/internal/model"
+import (
+	"slices"
+
+	"github.com/linkspan/linkspan/internal/model"
+)
 
 // Set is the drivers there are, in the order they are listed to users.
 type Set []Driver
@@ -50,6 +54,11 @@ func (s Set) Publisher(n model.Network) (Publisher, bool) {
 	d, err := s.Find(n.Driver)
 	p, ok := d.(Publisher)
 	return p, ok && err == nil
+}
+
+// Plugins tells whether names that are not built in may be those of plugins.
+func (s Set) Plugins() bool {
+	return slices.ContainsFunc(s, func(d Driver) bool { _, is := d.(Outside); return is })
 }
 
 // Foreign tells whether the driver of a network is somebody else's.

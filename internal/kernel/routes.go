@@ -51,7 +51,12 @@ func (h routes) find(g group) (f found, err error) {
 	return f, err
 }
 
+// put makes routes so, those to what is on a link before those that lead through it.
 func (h routes) put(g group) {
+	g.deltas = slices.Clone(g.deltas)
+	slices.SortStableFunc(g.deltas, func(a, b desired.Delta) int {
+		return model.CompareBool(a.New.(desired.Route).Gateway.IsValid(), b.New.(desired.Route).Gateway.IsValid())
+	})
 	h.each(g, func(s *space, d desired.Delta) error {
 		row := d.New.(desired.Route)
 		spec, err := h.spec(s, row)

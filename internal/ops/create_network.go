@@ -222,6 +222,9 @@ func (m NetworkMaker) allocate(tx Tx, n model.Network, d driver.Driver) (model.N
 	if err := checkPools(n); err != nil {
 		return n, err // those of the daemon's flags are seen here for the first time, and those of a template again
 	}
+	if foreignIPAM(n) && !m.Drivers.Plugins() {
+		return n, model.Errorf(model.NotFound, "plugin %q not found", n.IPAM.Driver)
+	}
 	if foreignIPAM(n) {
 		return n, nil // who gives out its addresses chooses, and is asked
 	}

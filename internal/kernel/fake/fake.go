@@ -151,6 +151,9 @@ func rank(r desired.Row) int {
 	if l, ok := r.(desired.Link); ok && (l.Master != "" || l.OnParent()) {
 		return 1
 	}
+	if via, ok := r.(desired.Route); ok && via.Gateway.IsValid() { // it may be reached by another
+		return 1
+	}
 	return 0
 }
 

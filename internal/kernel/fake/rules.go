@@ -119,8 +119,15 @@ func (k *Kernel) linkIn(namespace, name string) (desired.Link, bool) {
 // reachable tells whether a route's gateway is on a subnet of its link.
 func (k *Kernel) reachable(r desired.Route) bool {
 	for key := range k.hung[place{r.Namespace, r.Link}] {
-		if a, ok := k.objects[key].(desired.Addr); ok && a.Prefix.Masked().Contains(r.Gateway) {
-			return true
+		switch o := k.objects[key].(type) {
+		case desired.Addr:
+			if o.Prefix.Masked().Contains(r.Gateway) {
+				return true
+			}
+		case desired.Route:
+			if !o.Gateway.IsValid() && o.Destination.Contains(r.Gateway) {
+				return true
+			}
 		}
 	}
 	return false

@@ -34,6 +34,7 @@ func (w Want) Among(all []Info) (Info, bool) {
 			return i, true
 		case i.Name == w.Row.Name:
 			named = i
+		case i.Name == "lo": // bears its namespace's mark
 		case ours && owner == w.Owner && w.Row.OnParent() && isA(w.Row, i.Type):
 			return i, true
 		}
