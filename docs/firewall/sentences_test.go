@@ -50,6 +50,7 @@ raw PREROUTING
 	^-d .* -j DROP: 127.0.0.0/8 is for this host alone: nobody gets there
 
 filter FORWARD
+	! --ctstate: neither side is ours and forwarding is on only for us
 	-j DOCKER-USER: first the administrator's own rules
 	-j DOCKER-FORWARD: then ours
 
@@ -60,7 +61,6 @@ filter DOCKER-FORWARD
 	^-i \S+ -o \S+ -j DROP: between containers, icc=false (frames that br_netfilter shows to this chain)
 	^-i \S+ ! -o .* -j ACCEPT: out of a network
 	^-i \S+ -j ACCEPT: out of a network, and within it
-	! --ctstate: neither side is ours and forwarding is on only for us
 
 filter DOCKER-CT
 	-j ACCEPT: answers to what was let through

@@ -84,14 +84,14 @@ const (
 
 // Classes of the chains that have several.
 const (
-	markRule, internalRule, leavingRule, enteringRule = 0, 1, 2, 3    // chainMarks
-	returnRule, answerRule, dropRule, astrayRule      = 0, 1, 2, 3    // chainLeaving
-	forgedRule, knownRule, directRule                 = 0, 1, 2       // chainEntering
-	openRule, closedRule                              = 0, 1          // chainDocker of filter
-	oneAddress, anyAddress                            = 0, 1          // chainDocker of nat
-	toCT, toInternal, toBridge, network, guardRule    = 0, 1, 2, 3, 4 // chainForward
-	masqueradeRule, staysRule                         = 0, 1          // chainPostrouting; astrayRule comes last
-	exceptRule, restRule                              = 0, 1          // chainOutput
+	markRule, internalRule, leavingRule, enteringRule = 0, 1, 2, 3 // chainMarks
+	returnRule, answerRule, dropRule, astrayRule      = 0, 1, 2, 3 // chainLeaving
+	forgedRule, knownRule, directRule                 = 0, 1, 2    // chainEntering
+	openRule, closedRule                              = 0, 1       // chainDocker of filter
+	oneAddress, anyAddress                            = 0, 1       // chainDocker of nat
+	toCT, toInternal, toBridge, network               = 0, 1, 2, 3 // chainForward
+	masqueradeRule, staysRule                         = 0, 1       // chainPostrouting; astrayRule comes last
+	exceptRule, restRule                              = 0, 1       // chainOutput
 )
 
 // ownChains are the chains that are ours as a whole, by table. DOCKER-USER is not one.

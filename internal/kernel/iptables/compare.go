@@ -159,12 +159,13 @@ func (r *repair) base(p place, seen *ruleset.Chain) {
 		t := r.script.table(p.table)
 		t.remove = append(t.remove, command{"-D " + p.chain + " " + rule, noDelta})
 	}
-	for i, l := range rulesOf(seen) {
+	rules := rulesOf(seen)
+	for i, l := range rules {
 		rule := l.Rule.String()
 		e, ok := want[rule]
 		switch {
 		case ok && !slices.Contains(kept, e):
-			ordered = ordered && e.class >= last && (!p.front() || i == len(kept))
+			ordered = ordered && e.class >= last && (!p.front() || i == len(kept) || e.class == atEnd && i == len(rules)-1)
 			last = e.class
 			kept = append(kept, e)
 		case ok || isOurs(l.Rule):
@@ -192,7 +193,8 @@ func rulesOf(c *ruleset.Chain) []ruleset.Line {
 	return c.Rules
 }
 
-// front tells whether our rules must be the first of the chain.
+// front tells whether our rules must be the first of the chain, and those at its end the
+// last: they are its policy, which is not ours to set.
 func (p place) front() bool { return p.table == tableFilter && p.chain == "FORWARD" }
 
 // isOurs tells whether a rule in a chain of the kernel is ours: it bears our mark, or

@@ -127,8 +127,8 @@ func renderMasquerade(r desired.Masquerade) ([]entry, error) {
 	return w.out, w.err
 }
 
-// renderForwardDrop: what is left at the end of DOCKER-FORWARD is between two interfaces
-// that are not ours.
+// renderForwardDrop: what is left at the end of FORWARD is between two interfaces that are
+// not ours, and nobody else has accepted it, as with a policy of DROP.
 func renderForwardDrop(r desired.ForwardDrop) ([]entry, error) {
 	var w writer
 	if r.IPv4 {
@@ -137,7 +137,7 @@ func renderForwardDrop(r desired.ForwardDrop) ([]entry, error) {
 	if r.IPv6 {
 		w.families = append(w.families, six)
 	}
-	w.add(tableFilter, chainForward, guardRule, "-m conntrack ! --ctstate ESTABLISHED,RELATED -j DROP")
+	w.add(tableFilter, "FORWARD", atEnd, "-m conntrack ! --ctstate ESTABLISHED,RELATED -m comment --comment "+ownComment+" -j DROP")
 	return w.out, w.err
 }
 
