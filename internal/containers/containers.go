@@ -136,8 +136,8 @@ type Manager struct {
 	health     *healthChecks
 	volumes    Volumes
 	dirs       containerfiles.Dirs
-	archive    *archive.Archive
-	stats      *stats.Stats
+	Archive    *archive.Archive // copies files into containers and out of them
+	Stats      *stats.Stats     // tells what containers use
 }
 
 // New returns a manager that knows no containers; Restore loads them.
@@ -185,20 +185,14 @@ func New(o Options) (*Manager, error) {
 // Execs returns the further processes in containers.
 func (m *Manager) Execs() *exec.Execs { return m.execs }
 
-// Archive returns who copies files into containers and out of them.
-func (m *Manager) Archive() *archive.Archive { return m.archive }
-
-// Stats returns who tells what containers use.
-func (m *Manager) Stats() *stats.Stats { return m.stats }
-
 // furnish gives the manager those who do its verbs.
 func furnish(m *Manager) {
 	o, reg, say := m.o, m.registry, m.announcer
 	m.Reader = reader.New(reader.Options{Containers: finder{reg, say}, Engine: o.Engine, Drivers: o.Drivers, Control: o.Control, Execs: m.execs, Images: o.Images,
 		Sizes: o.Sizes, Logs: o.Logs, Dirs: m.dirs, StorageDriver: o.StorageDriver})
 	d := &drafts{registry: reg, announcer: say, runtime: o.Containers, specs: m.specs, dirs: m.dirs}
-	m.archive = archive.New(o.Files, d.container)
-	m.stats = stats.New(o.Meter, d.metered)
+	m.Archive = archive.New(o.Files, d.container)
+	m.Stats = stats.New(o.Meter, d.metered)
 	m.attacher = &attacher{registry: reg, announcer: say, control: o.Control, outputs: m.outputs, closed: m.closed}
 	m.creator = &creator{registry: reg, announcer: say, engine: o.Engine, drivers: o.Drivers, runtime: o.Containers, images: o.Images, confinement: o.Confinement,
 		defaults: &m.o.Defaults, specs: m.specs, files: m.files, outputs: m.outputs, records: m.records, volumes: m.volumes, dirs: m.dirs}
