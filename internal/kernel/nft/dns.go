@@ -48,11 +48,11 @@ func RedirectDNS(netns int, udpPort, tcpPort uint16) error {
 func DropDNSRedirect() error {
 	c, err := dial(0)
 	if err == nil {
-		err = c.commitAll([]message{dnsTable().delTable()})
+		err = c.commitAll([]wire.Message{dnsTable().delTable()})
 		if errors.Is(err, unix.ENOENT) {
 			err = nil
 		}
-		err = errors.Join(err, c.close())
+		err = errors.Join(err, c.Close())
 	}
 	if err != nil {
 		return fmt.Errorf("remove the redirect of DNS: %w", err)
