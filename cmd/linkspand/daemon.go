@@ -187,12 +187,11 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	source := leases.Source{Keeper: d.keeper, Drivers: drivers(d.config)}
+	servers := leases.Source{Keeper: d.keeper, Drivers: drivers(d.config)}
 	d.engine, err = engine.Open(ctx, engine.Options{
-		Source: source,
-		Store:  d.store, Hands: append([]engine.Hand{k, d.keeper}, d.openZones()...), PortReserver: d.keeper, Networks: networkMaker, Logger: d.log,
+		Store: d.store, Hands: append([]engine.Hand{k, d.keeper}, d.openZones()...), PortReserver: d.keeper, Networks: networkMaker, Logger: d.log,
 		Observer: observer{k, uniqueLocal(d.store.Instance()), ownPorts(d.config.Hosts)}, Reached: reached,
-		Firewall: firewallSettings(d.config), Source: d.source,
+		Firewall: firewallSettings(d.config), Source: sources{servers: servers, plugins: d.source},
 		Watcher: k, Repaired: d.repaired,
 	})
 	if err != nil {
@@ -201,7 +200,7 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	d.dropOtherFirewall(ctx)
 	d.running.Store(d.engine)
 	d.later(func(context.Context) error { d.engine.Close(); return nil })
-	d.followLeases(source)
+	d.followLeases(servers)
 	d.networks = networks.New(networks.Options{Engine: d.engine, Events: &d.events, Maker: networkMaker, Logger: d.log})
 	if err := d.networks.Predefine(ctx, standard, found, len(d.config.Pools) > 0); err != nil {
 		return err
