@@ -32,7 +32,6 @@ const infinite = 0xffffffff
 type reply struct {
 	*dhcpv4.DHCPv4
 	server netip.Addr
-	hop    net.HardwareAddr // who has sent the frame
 }
 
 // parse reads a message of a server to the client that has asked with xid, by mac. All

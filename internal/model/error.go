@@ -19,8 +19,8 @@ const (
 	NotModified             // it is already so
 	Unavailable             // try again later
 	NotImplemented
-	Unauthorized // who asks is not known, or not believed
 	Unfit        // it does not fit what is there, and Docker answers as if the fault were its own
+	Unauthorized // who asks is not known, or not believed
 )
 
 // Error is the one error type of the engine. Err carries Docker's own words,

@@ -13,6 +13,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/containerview"
 	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
+	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/model"
 	hub "github.com/linkspan/linkspan/internal/networks"
 	"github.com/linkspan/linkspan/internal/query"
@@ -84,23 +85,20 @@ func showMembers(v hub.View) map[string]network.EndpointResource {
 		}
 		out[key] = network.EndpointResource{
 			Name: m.Name(), EndpointID: string(m.Endpoint.ID), MacAddress: containerview.HardwareAddr(m.Endpoint.MAC),
-			IPv4Address: withLength(v.Network, m.Endpoint.Addr4), IPv6Address: withLength(v.Network, m.Endpoint.Addr6),
+			IPv4Address: withLength(v.Network, m.Endpoint, model.IPv4), IPv6Address: withLength(v.Network, m.Endpoint, model.IPv6),
 		}
 	}
 	return out
 }
 
-// withLength returns an address with the length of the subnet that it is in.
-func withLength(n model.Network, a netip.Addr) netip.Prefix {
+// withLength returns an endpoint's address of family f with the length of the subnet that
+// it is in.
+func withLength(n model.Network, e model.Endpoint, f model.Family) netip.Prefix {
+	a := e.Address(f)
 	if !a.IsValid() {
 		return netip.Prefix{}
 	}
-	for _, p := range n.IPAM.Pools {
-		if p.Subnet.Contains(a) {
-			return netip.PrefixFrom(a, p.Subnet.Bits())
-		}
-	}
-	return netip.PrefixFrom(a, a.BitLen())
+	return driver.PrefixOf(n, e, a)
 }
 
 func neverNull(m map[string]string) map[string]string {

@@ -80,7 +80,7 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 // connect makes the client and chooses the snapshotter. What the client's packages would write into
 // a log of their own comes back to us as errors.
 func (c *Client) connect(ctx context.Context, log *slog.Logger) (err error) {
-	if err := containerdlog.SetLevel(containerdlog.FatalLevel.String()); err != nil {
+	if err := containerdlog.SetLevel(containerdlog.FatalLevel.String()); err != nil { //nolint:forbidigo // that it does not log is what is asked for
 		return fmt.Errorf("silence the client of containerd: %w", err)
 	}
 	c.Client, err = client.New(c.Address,

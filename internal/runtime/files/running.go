@@ -74,7 +74,7 @@ func (r *running) enter() error {
 	if err := unix.Unshare(unix.CLONE_FS); err != nil { // setns(2) asks for it
 		return at("unshare", err)
 	}
-	if err := unix.Setns(int(r.mounts.Fd()), unix.CLONE_NEWNS); err != nil {
+	if err := unix.Setns(int(r.mounts.Fd()), unix.CLONE_NEWNS); err != nil { //nolint:forbidigo // a mount namespace, and the thread ends with it
 		return at("setns", err)
 	}
 	if err := private(); err != nil {
