@@ -14,11 +14,13 @@ import (
 
 	dockercli "github.com/docker/cli/cli"
 	"github.com/spf13/cobra"
+
+	"github.com/linkspan/linkspan/internal/privateapi"
 )
 
 // DefaultSocket is where a daemon with the default --exec-root listens for
 // linkspan.
-const DefaultSocket = "/run/linkspan/private.sock"
+const DefaultSocket = privateapi.DefaultSocket
 
 // timeout bounds one request: a look at the whole kernel of a large host takes
 // seconds, not minutes.
@@ -63,7 +65,7 @@ func verbs() []verb {
 // daemon is found.
 func addVerbs(root *cobra.Command) {
 	socket := root.Flags().String("socket", cmp.Or(os.Getenv("LINKSPAN_SOCKET"), DefaultSocket),
-		"The daemon's private socket, for network plan, diff, repair; port ls, who, drops, inspect; firewall show, explain; state")
+		"The daemon's private socket, for network plan, diff, repair; port ls, who, drops, inspect; firewall show, explain; attach PID|PATH NETWORK, detach; state")
 	for _, v := range verbs() {
 		parent := root
 		for _, c := range root.Commands() {
@@ -79,6 +81,7 @@ func addVerbs(root *cobra.Command) {
 		}
 	}
 	root.AddCommand(firewall(socket))
+	withGuests(root, socket)
 }
 
 func (v verb) command(socket *string) *cobra.Command {
