@@ -179,7 +179,7 @@ func TestMounts(t *testing.T) {
 	same(t, "last mounts", s.Mounts[len(s.Mounts)-3:], []specs.Mount{
 		{Destination: "/data", Type: "bind", Source: "/h", Options: []string{"rbind", "rw", "rslave"}},
 		{Destination: "/data/deep", Type: "bind", Source: "/h/deep", Options: []string{"rbind", "ro", "rro", "rprivate"}},
-		{Destination: "/dev/shm", Type: "tmpfs", Source: "tmpfs", Options: []string{"noexec", "nosuid", "nodev", "exec"}},
+		{Destination: "/dev/shm", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "rprivate", "exec"}},
 	}[:])
 	if s.Linux.RootfsPropagation != "rslave" {
 		t.Errorf("propagation %q", s.Linux.RootfsPropagation)
