@@ -36,11 +36,7 @@ type attachFlags struct {
 // withGuests gives docker's attach a second form, for what is no container, and adds
 // detach: CONTAINER alone is docker's.
 func withGuests(root *cobra.Command, socket *string) {
-	for _, c := range root.Commands() {
-		if c.Name() == "attach" {
-			attachGuest(c, socket)
-		}
-	}
+	attachGuest(dockers(root, "attach"), socket)
 	root.AddCommand(&cobra.Command{
 		Use: "detach PID|PATH NETWORK", Short: "Take a network namespace that is no container's off a network", Args: dockercli.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {

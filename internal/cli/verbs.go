@@ -68,20 +68,24 @@ func addVerbs(root *cobra.Command) {
 		"The daemon's private socket, for network plan, diff, repair; port ls, who, drops, inspect; firewall show, explain; attach PID|PATH NETWORK, detach; state")
 	for _, v := range verbs() {
 		parent := root
-		for _, c := range root.Commands() {
-			if c.Name() == v.parent {
-				parent = c
-			}
+		if v.parent != "" {
+			parent = dockers(root, v.parent)
 		}
 		parent.AddCommand(v.command(socket))
 	}
-	for _, c := range root.Commands() {
-		if c.Name() == "volume" {
-			c.AddCommand(volumeImport(socket))
-		}
-	}
+	dockers(root, "volume").AddCommand(volumeImport(socket))
 	root.AddCommand(firewall(socket))
 	withGuests(root, socket)
+}
+
+// dockers returns docker's own command of that name, which it has.
+func dockers(root *cobra.Command, name string) *cobra.Command {
+	for _, c := range root.Commands() {
+		if c.Name() == name {
+			return c
+		}
+	}
+	panic("docker has no command " + name)
 }
 
 func (v verb) command(socket *string) *cobra.Command {

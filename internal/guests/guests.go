@@ -172,8 +172,8 @@ func (m *Manager) Collect(ctx context.Context, config string, inUse []Valid) ([]
 	return stale, err
 }
 
-// Ready tells whether a network can take one more. Errors: NotFound if there is none;
-// Invalid if it takes no namespaces; Unfit if it has no address left.
+// Ready tells whether a network takes namespaces; whether an address is left is only known
+// by an Attach. Errors: NotFound if there is none; Invalid if it takes none.
 func (m *Manager) Ready(network string) error {
 	n, err := m.Engine.Snapshot().FindNetwork(network)
 	if err != nil {

@@ -46,12 +46,9 @@ type Containers struct {
 func (c *Containers) Create(ctx context.Context, spec model.ContainerSpec) error {
 	ctx, cancel := c.client.Call(ctx)
 	defer cancel()
-	image, err := c.images.ByID(ctx, spec.Image)
+	image, err := c.imageOf(ctx, spec)
 	if err != nil {
 		return err
-	}
-	if image.Image.Damaged != "" {
-		return model.Errorf(model.Unavailable, "image %s cannot be read: %s", spec.Image, image.Image.Damaged)
 	}
 	rootfs, err := c.snapshots.Prepare(ctx, spec.ID, image)
 	if model.KindOf(err) == model.Conflict {
@@ -64,6 +61,15 @@ func (c *Containers) Create(ctx context.Context, spec model.ContainerSpec) error
 		return errors.Join(startError(err), c.Delete(context.WithoutCancel(ctx), spec.ID))
 	}
 	return nil
+}
+
+// imageOf returns the image that a container is made of; one that cannot be read is Unavailable.
+func (c *Containers) imageOf(ctx context.Context, spec model.ContainerSpec) (imagestore.Fact, error) {
+	image, err := c.images.ByID(ctx, spec.Image)
+	if err == nil && image.Image.Damaged != "" {
+		err = model.Errorf(model.Unavailable, "image %s cannot be read: %s", spec.Image, image.Image.Damaged)
+	}
+	return image, err
 }
 
 func (c *Containers) createRecord(ctx context.Context, spec model.ContainerSpec, rootfs []mount.Mount) error {

@@ -24,12 +24,9 @@ func isDraft(rec containers.Container) bool { return rec.Labels[labelDraft] != "
 func (c *Containers) Draft(ctx context.Context, spec model.ContainerSpec) error {
 	ctx, cancel := c.client.Call(ctx)
 	defer cancel()
-	image, err := c.images.ByID(ctx, spec.Image)
+	image, err := c.imageOf(ctx, spec)
 	if err != nil {
 		return err
-	}
-	if image.Image.Damaged != "" {
-		return model.Errorf(model.Unavailable, "image %s cannot be read: %s", spec.Image, image.Image.Damaged)
 	}
 	rootfs, err := c.snapshots.Prepare(ctx, spec.ID, image)
 	if model.KindOf(err) == model.Conflict {

@@ -93,11 +93,7 @@ func readManifest(ctx context.Context, store content.Provider, desc ocispec.Desc
 func (s *Store) Manifests(ctx context.Context, ref string) ([]model.ImageManifest, error) {
 	ctx, cancel := s.client.Call(ctx)
 	defer cancel()
-	all, err := s.catalog(ctx)
-	if err != nil {
-		return nil, err
-	}
-	e, _, err := findImage(all, ref)
+	e, err := s.lookUp(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
@@ -172,11 +168,7 @@ func (s *Store) FindFor(ctx context.Context, ref, platform string) (model.Image,
 	}
 	ctx, cancel := s.client.Call(ctx)
 	defer cancel()
-	all, err := s.catalog(ctx)
-	if err != nil {
-		return model.Image{}, err
-	}
-	e, _, err := findImage(all, ref)
+	e, err := s.lookUp(ctx, ref)
 	if err != nil {
 		return model.Image{}, err
 	}

@@ -54,11 +54,7 @@ func (s *Store) List(ctx context.Context) ([]model.Image, error) {
 func (s *Store) Find(ctx context.Context, ref string) (model.Image, error) {
 	ctx, cancel := s.client.Call(ctx)
 	defer cancel()
-	all, err := s.catalog(ctx)
-	if err != nil {
-		return model.Image{}, err
-	}
-	e, _, err := findImage(all, ref)
+	e, err := s.lookUp(ctx, ref)
 	if err != nil {
 		return model.Image{}, err
 	}
@@ -80,6 +76,16 @@ func (s *Store) ByID(ctx context.Context, id model.ImageID) (Fact, error) {
 		}
 	}
 	return Fact{}, noSuchImage(string(id))
+}
+
+// lookUp returns the image that ref names, among all that are here; see Find.
+func (s *Store) lookUp(ctx context.Context, ref string) (imageEntry, error) {
+	all, err := s.catalog(ctx)
+	if err != nil {
+		return imageEntry{}, err
+	}
+	e, _, err := findImage(all, ref)
+	return e, err
 }
 
 // findImage looks ref up in all. record is the name it matched, "" if it was an
@@ -142,11 +148,7 @@ func (s *Store) Tag(ctx context.Context, src, ref string) error {
 	if err != nil {
 		return err
 	}
-	all, err := s.catalog(ctx)
-	if err != nil {
-		return err
-	}
-	e, _, err := findImage(all, src)
+	e, err := s.lookUp(ctx, src)
 	if err != nil {
 		return err
 	}
