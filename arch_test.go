@@ -91,6 +91,11 @@ var layers = map[string][]string{
 	"internal/guests":     {words, thought, "internal/events", "internal/ids"},
 	"internal/keeper":     {words, "internal/limits", "internal/process", "internal/keeper/wire"},
 
+	// many hosts: the types of swarmkit stay in cluster and tasks
+	"internal/cluster": {words, "internal/limits", "internal/cluster"},
+	"internal/swarm":   {words, thought, "internal/events", "internal/ids", "internal/cluster"},
+	"internal/tasks":   {words, thought, "internal/events", "internal/ids", "internal/cluster"},
+
 	// doors
 	"internal/config":    {"internal/model"},
 	"internal/dockerapi": {words, "internal/dockerapi", "internal/limits", "internal/events", hub, "internal/driver", "internal/query", "internal/containerview", "internal/privateapi"},
@@ -117,7 +122,7 @@ const (
 var groups = map[string][]string{
 	words:   {"internal/resolvconf", "internal/model", "internal/facts", "internal/desired", "internal/state"},
 	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/gateway", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/query", "internal/containerspec", "internal/lifecycle", "internal/containerrecord", "internal/containerview"},
-	hub:     {"internal/engine", "internal/containers", "internal/networks", "internal/images", "internal/volumes", "internal/inspect", "internal/leases", "internal/guests", "internal/keeper"},
+	hub:     {"internal/engine", "internal/containers", "internal/networks", "internal/images", "internal/volumes", "internal/inspect", "internal/leases", "internal/guests", "internal/keeper", "internal/swarm", "internal/tasks"},
 }
 
 // pure are packages that pure code must not import: effects, clocks, chance.
@@ -249,7 +254,8 @@ var oneDoor = map[string][]string{
 	"github.com/godbus/dbus":                {"internal/firewalld"},
 	"github.com/miekg/dns":                  {"internal/resolver", "lab"},
 	"github.com/docker/cli":                 {"internal/cli"},
-	"github.com/moby/moby/api":              {"internal/events", "internal/networks", "internal/images", "internal/volumes", "internal/inspect", "internal/containerspec", "internal/containerrecord", "internal/containerview", "internal/containers", "internal/dockerapi"},
+	"github.com/moby/moby/api":              {"internal/events", "internal/networks", "internal/images", "internal/volumes", "internal/inspect", "internal/containerspec", "internal/containerrecord", "internal/containerview", "internal/containers", "internal/dockerapi", "internal/cluster", "internal/swarm", "internal/tasks"},
+	"github.com/moby/swarmkit":              {"internal/cluster", "internal/tasks"},
 	"github.com/prometheus/client_golang":   {"internal/dockerapi", "cmd"},
 	"github.com/hashicorp/go-immutable-rad": {"internal/facts", "internal/desired", "internal/state", "internal/resolver"},
 }
