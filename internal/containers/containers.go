@@ -22,7 +22,7 @@
 // makes them, package reader tells of them, attacher connects clients, memberships joins
 // networks, launcher and networkDown bring networks up and down, restarts starts again
 // by the policy, package netfiles writes hosts and resolv.conf, namespaces joins those of
-// others, outputs has output logged, sweeper and pendingCleanup remove what is left.
+// others, outputs has output logged, sweeper and removal remove what is left.
 //
 // Locks. Every container has one entry.opLock, which a verb holds while it
 // changes the container and which may be held across calls to the engine and the
@@ -49,6 +49,7 @@ import (
 	"github.com/linkspan/linkspan/internal/containers/netfiles"
 	"github.com/linkspan/linkspan/internal/containers/reader"
 	"github.com/linkspan/linkspan/internal/containers/records"
+	"github.com/linkspan/linkspan/internal/containers/removal"
 	"github.com/linkspan/linkspan/internal/containers/stats"
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/ids"
@@ -127,7 +128,7 @@ type Manager struct {
 	dropWatch  *dropwatch.Watch
 	sweeper    *sweeper
 	netAdmin   *netAdmin
-	cleanups   *pendingCleanup
+	cleanups   *removal.Finisher
 	outputs    *outputs
 	namespaces *namespaces
 	specs      *specs
@@ -172,7 +173,7 @@ func New(o Options) (*Manager, error) {
 	m.files = &netfiles.Files{Containers: withFiles{m.registry}, Engine: o.Engine, Records: m.records, Dirs: m.dirs, Defaults: &m.o.Defaults.Defaults, Log: o.Logger,
 		HostResolvConf: o.Host.ResolvConf, HostHosts: o.Host.Hosts, NoIPv6: o.Host.NoIPv6}
 	m.netAdmin = &netAdmin{registry: m.registry, dirs: m.dirs, log: o.Logger}
-	m.cleanups = &pendingCleanup{engine: o.Engine, runtime: o.Containers, dirs: m.dirs, closed: m.closed, work: &m.work, log: o.Logger}
+	m.cleanups = &removal.Finisher{Engine: o.Engine, Runtime: o.Containers, Dirs: m.dirs, Closed: m.closed, Work: &m.work, Log: o.Logger}
 	m.outputs = &outputs{reader: o.Outputs, logs: o.Logs, dirs: m.dirs, closed: m.closed, log: o.Logger}
 	m.namespaces = &namespaces{registry: m.registry, dirs: m.dirs, log: o.Logger}
 	m.specs = &specs{dirs: m.dirs, files: m.files, defaults: &m.o.Defaults, volumes: m.volumes}

@@ -363,11 +363,6 @@ func TestRemovalFinishedLater(t *testing.T) {
 		have, err := b.runtime.List(ctx)
 		return err == nil && len(have) == 0
 	})
-	soon(t, "nobody is about it any more", func() bool {
-		b.cleanups.mu.Lock()
-		defer b.cleanups.mu.Unlock()
-		return !b.cleanups.busy
-	})
 	b.nothingLeft()
 }
 

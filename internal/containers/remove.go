@@ -8,6 +8,7 @@ import (
 	dockerevents "github.com/moby/moby/api/types/events"
 
 	"github.com/linkspan/linkspan/internal/containers/mounts"
+	"github.com/linkspan/linkspan/internal/containers/removal"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -68,9 +69,9 @@ func (m *Manager) remove(ctx context.Context, b *entry, o RemoveOptions) error {
 	delete(m.entries, b.id)
 	m.mu.Unlock()
 	m.execs.Forget(b.id)
-	left := remains{rec.ID, held, made}
-	err = m.cleanups.teardown(ctx, left)
-	if err != nil && m.cleanups.finishLater(left) {
+	left := removal.Remains{ID: rec.ID, Sandbox: held, Made: made}
+	err = m.cleanups.Now(ctx, left)
+	if err != nil && m.cleanups.Later(left) {
 		// The container is gone for all who ask; what is left is the manager's affair.
 		m.log.Warn("removal to be finished later", "container", model.Short(b.id), "op", "container.remove", "err", err)
 		err = nil
