@@ -31,7 +31,6 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel"
 	"github.com/linkspan/linkspan/internal/kernel/nft"
 	"github.com/linkspan/linkspan/internal/kernel/xtables"
-	"github.com/linkspan/linkspan/internal/leases"
 	"github.com/linkspan/linkspan/internal/localvolume"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/networks"
@@ -187,11 +186,10 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	servers := leases.Source{Keeper: d.keeper, Drivers: drivers(d.config)}
 	d.engine, err = engine.Open(ctx, engine.Options{
 		Store: d.store, Hands: append([]engine.Hand{k, d.keeper}, d.openZones()...), PortReserver: d.keeper, Networks: networkMaker, Logger: d.log,
 		Observer: observer{k, uniqueLocal(d.store.Instance()), ownPorts(d.config.Hosts)}, Reached: reached,
-		Firewall: firewallSettings(d.config), Source: sources{servers: servers, plugins: d.source},
+		Firewall: firewallSettings(d.config), Source: sources{servers: d.leaseSource(), plugins: d.source},
 		Watcher: k, Repaired: d.repaired,
 	})
 	if err != nil {
@@ -200,7 +198,6 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	d.dropOtherFirewall(ctx)
 	d.running.Store(d.engine)
 	d.later(func(context.Context) error { d.engine.Close(); return nil })
-	d.followLeases(servers)
 	d.networks = networks.New(networks.Options{Engine: d.engine, Events: &d.events, Maker: networkMaker, Logger: d.log})
 	if err := d.networks.Predefine(ctx, standard, found, len(d.config.Pools) > 0); err != nil {
 		return err
@@ -320,6 +317,7 @@ func (d *daemon) openManager(ctx context.Context) (err error) {
 	if err := d.manager.Restore(ctx); err != nil {
 		return fmt.Errorf("take up the containers: %w", err)
 	}
+	d.followLeases()
 	return nil
 }
 

@@ -78,6 +78,14 @@ func (ms *memberships) Disconnect(ctx context.Context, ref, networkRef string, f
 	return nil
 }
 
+// Readdressed has the files of a container follow what a server gives it now.
+func (ms *memberships) Readdressed(ctx context.Context, id model.ContainerID) {
+	if b, err := ms.acquire(ctx, string(id)); err == nil {
+		defer b.opLock.release()
+		ms.files.Refresh(ctx, b, ms.engine.Snapshot(), "leases.follow")
+	}
+}
+
 // noMember is the answer to disconnecting a container that is not there by force:
 // Docker looks for what such a one may have left on the network, and here nothing
 // is ever left.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/linkspan/linkspan/internal/events"
@@ -34,7 +35,7 @@ type Follower struct {
 	Engine Engine
 	Events *events.Bus
 	Logger *slog.Logger
-	// Changed is called after a container's address has changed.
+	// Changed is called after a container's address has changed, or what its server says of names.
 	Changed func(id model.ContainerID)
 }
 
@@ -96,10 +97,25 @@ func (f *Follower) note(ctx context.Context, e model.Endpoint, h facts.HeldLease
 	if _, err := f.Engine.Do(ctx, ops.SetLease(e.ID, &lease)); err != nil {
 		return err
 	}
-	if lease.Prefix.Addr() != e.Addr4 {
+	switch {
+	case lease.Prefix.Addr() != e.Addr4:
 		f.tell(e, "lease-changed", lease.Prefix.Addr().String(), "")
+	case e.Lease4 == nil || !sameNames(*e.Lease4, lease):
+		f.files(e)
 	}
 	return nil
+}
+
+// sameNames tells whether two leases say the same of names.
+func sameNames(a, b model.Lease) bool {
+	return slices.Equal(a.DNS, b.DNS) && a.Domain == b.Domain && slices.Equal(a.Search, b.Search)
+}
+
+// files has the files of an endpoint's container follow.
+func (f *Follower) files(e model.Endpoint) {
+	if sb, ok := f.Engine.Snapshot().Sandbox(e.Sandbox); ok && f.Changed != nil {
+		f.Changed(sb.Container)
+	}
 }
 
 // tell says what has become of an endpoint's address.
@@ -109,9 +125,7 @@ func (f *Follower) tell(e model.Endpoint, action, address, why string) {
 	sb, _ := s.Sandbox(e.Sandbox)
 	f.Logger.Warn(action, "op", "leases.follow", "container", model.Short(sb.Container), "network", n.Name, "address", address, "why", why)
 	f.Events.Publish(events.Leased(n, sb, action, address, why))
-	if f.Changed != nil {
-		f.Changed(sb.Container)
-	}
+	f.files(e)
 }
 
 // askAgain asks for a lease that the keeper has lost, in the background: it was started
