@@ -6,6 +6,8 @@
 # Found when first needed, so that "make deps" can bring it.
 GO = $(eval GO := $(shell build/go.sh find))$(GO)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# What looks at the code compiles it as "build" does: then it need not be compiled once more.
+AS_BUILT = CGO_ENABLED=0 GOFLAGS=-trimpath $(GO)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -64,8 +66,8 @@ demo: ## play a guided tour in a lab of network namespaces, on a bare Debian 12 
 	@demo/demo.sh
 
 test: deps build bin/docker ## vet, staticcheck and all tests with the race detector, on a bare Debian 12 (as root)
-	$(GO) vet ./...
-	$(GO) run $(STATICCHECK) ./...
+	$(AS_BUILT) vet ./...
+	$(AS_BUILT) run $(STATICCHECK) ./...
 	@GO='$(GO)' build/test.sh -race -timeout 20m ./...
 
 lab: build bin/docker ## only the lab and the stories that are played in it (as root)
@@ -101,7 +103,7 @@ lint: deps ## gofmt, golangci-lint (vet and staticcheck are in it) and shellchec
 	@GO='$(GO)' GOLANGCI_LINT='$(GOLANGCI_LINT)' build/lint.sh
 
 check: ## what needs no root and no kernel, in a minute: the house, its words and its thought, without the race detector
-	$(GO) vet . $(PURE)
+	$(AS_BUILT) vet . $(PURE)
 	$(GO) test . $(PURE)
 
 fuzz: ## run every fuzz test for T (30s) each
