@@ -98,7 +98,7 @@ var layers = map[string][]string{
 
 	// doors
 	"internal/config":    {"internal/model"},
-	"internal/dockerapi": {words, "internal/dockerapi", "internal/limits", "internal/events", hub, "internal/driver", "internal/query", "internal/containerview", "internal/privateapi"},
+	"internal/dockerapi": {words, "internal/dockerapi", "internal/cluster/services", "internal/limits", "internal/events", hub, "internal/driver", "internal/query", "internal/containerview", "internal/privateapi"},
 	"internal/cli":       {words, "internal/privateapi"},
 	"internal/cni":       {words, "internal/privateapi"},
 

@@ -54,7 +54,7 @@ func (n *Node) Nodes(ctx context.Context, f NodeFilter) (out []swarm.Node, err e
 // FindNode returns the node of an ID, a name, or the beginning of an ID.
 func (n *Node) FindNode(ctx context.Context, ref string) (out swarm.Node, err error) {
 	err = n.Manage(ctx, func(ctx context.Context, m Manager) error {
-		found, err := m.node(ctx, ref)
+		found, err := m.FindNode(ctx, ref)
 		if err == nil {
 			out = convert.Node(found)
 		}
@@ -71,7 +71,7 @@ func (n *Node) UpdateNode(ctx context.Context, ref string, version uint64, s swa
 		if err != nil {
 			return model.Errorf(model.Invalid, "%w", err)
 		}
-		found, err := m.node(ctx, ref)
+		found, err := m.FindNode(ctx, ref)
 		if err != nil {
 			return err
 		}
@@ -83,7 +83,7 @@ func (n *Node) UpdateNode(ctx context.Context, ref string, version uint64, s swa
 // RemoveNode removes a node that is down; with force also one that is not.
 func (n *Node) RemoveNode(ctx context.Context, ref string, force bool) error {
 	return n.Manage(ctx, func(ctx context.Context, m Manager) error {
-		found, err := m.node(ctx, ref)
+		found, err := m.FindNode(ctx, ref)
 		if err != nil {
 			return err
 		}
@@ -92,8 +92,8 @@ func (n *Node) RemoveNode(ctx context.Context, ref string, force bool) error {
 	})
 }
 
-// node finds a node as a user names it.
-func (m Manager) node(ctx context.Context, ref string) (*api.Node, error) {
+// FindNode finds a node as a user names it.
+func (m Manager) FindNode(ctx context.Context, ref string) (*api.Node, error) {
 	return Find(Lookup[*api.Node]{
 		Kind: "node",
 		Get: func(id string) (*api.Node, error) {
