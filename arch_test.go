@@ -25,6 +25,7 @@ var layers = map[string][]string{
 	"internal/facts":      {"internal/model"},
 	"internal/desired":    {"internal/model"},
 	"internal/resolvconf": {},
+	"internal/evidence":   {"internal/model"},
 	"internal/state":      {"internal/model", "internal/facts"},
 
 	// thought: pure
@@ -32,6 +33,7 @@ var layers = map[string][]string{
 	"internal/ports":         {words},
 	"internal/names":         {words},
 	"internal/gateway":       {words},
+	"internal/diagnose":      {words},
 	"internal/firewall":      {words},
 	"internal/driver":        {words, "internal/firewall"},
 	"internal/driver/all":    {"internal/driver"},
@@ -99,7 +101,7 @@ var layers = map[string][]string{
 	// doors
 	"internal/config":    {"internal/model"},
 	"internal/dockerapi": {words, "internal/dockerapi", "internal/cluster/services", "internal/limits", "internal/events", hub, "internal/driver", "internal/query", "internal/containerview", "internal/privateapi"},
-	"internal/cli":       {words, "internal/privateapi"},
+	"internal/cli":       {words, "internal/privateapi", "internal/diagnose"},
 	"internal/cni":       {words, "internal/privateapi"},
 
 	// what doors of ours say to one another over the private socket
@@ -120,8 +122,8 @@ const (
 )
 
 var groups = map[string][]string{
-	words:   {"internal/resolvconf", "internal/model", "internal/facts", "internal/desired", "internal/state"},
-	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/gateway", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/query", "internal/containerspec", "internal/lifecycle", "internal/containerrecord", "internal/containerview"},
+	words:   {"internal/resolvconf", "internal/evidence", "internal/model", "internal/facts", "internal/desired", "internal/state"},
+	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/gateway", "internal/diagnose", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/query", "internal/containerspec", "internal/lifecycle", "internal/containerrecord", "internal/containerview"},
 	hub:     {"internal/engine", "internal/containers", "internal/networks", "internal/images", "internal/volumes", "internal/inspect", "internal/leases", "internal/guests", "internal/keeper", "internal/swarm", "internal/tasks"},
 }
 

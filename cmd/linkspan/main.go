@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"github.com/linkspan/linkspan/internal/cli"
+	"github.com/linkspan/linkspan/internal/hostports"
+	"github.com/linkspan/linkspan/internal/kernel/survey"
 )
 
 // version is set by the linker.
@@ -16,5 +18,8 @@ var version = "unknown"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the second signal ends what does not heed the first
-	os.Exit(cli.Program{Version: version, Args: os.Args[1:]}.Run(ctx))
+	looks := survey.New(survey.Options{Listeners: hostports.Listeners})
+	status := cli.Program{Version: version, Args: os.Args[1:], Surveyor: looks}.Run(ctx)
+	looks.Close()
+	os.Exit(status)
 }

@@ -17,6 +17,8 @@ import (
 	"github.com/docker/cli/cli/command"
 	"github.com/docker/cli/cli/command/commands"
 	"github.com/spf13/cobra"
+
+	"github.com/linkspan/linkspan/internal/cli/investigate"
 )
 
 const (
@@ -31,6 +33,8 @@ type Program struct {
 	Args    []string // without the program's name
 	// Streams replace the standard ones, in tests.
 	Streams []command.CLIOption
+	// Surveyor looks at the host, for doctor and trace.
+	Surveyor investigate.Surveyor
 }
 
 // Run does what the arguments say and returns the exit status: docker's for
@@ -106,11 +110,11 @@ func (p Program) tree(docker *command.DockerCli) *dockercli.TopLevelCommand {
 	root.SetErr(docker.Err())
 	options, _ := dockercli.SetupRootCommand(root)
 	root.SetVersionTemplate("Linkspan version {{.Version}}\n")
-	root.Annotations["additionalHelp"] = "What is Linkspan's own: network plan, diff, repair; port ls, who, drops, inspect; firewall show, explain; volume import; attach PID|PATH NETWORK, detach; state"
+	root.Annotations["additionalHelp"] = "What is Linkspan's own: network plan, diff, repair; port ls, who, drops, inspect; firewall show, explain; doctor; trace; volume import; attach PID|PATH NETWORK, detach; state"
 	root.Flags().BoolP("version", "v", false, "Print version information and quit")
 	commands.AddCommands(root, docker)
 	hideOthers(root)
-	addVerbs(root)
+	p.addVerbs(root)
 	return dockercli.NewTopLevelCommand(root, docker, options, root.Flags())
 }
 

@@ -34,9 +34,9 @@ func firewallShow(socket *string) *cobra.Command {
 func firewallExplain(socket *string) *cobra.Command {
 	from, to, json := "", "", false
 	c := &cobra.Command{
-		Use: "explain [OPTIONS] PORT|CONTAINER[:PORT]", Short: "Follow a packet through all rules of the host, and say which one decides",
+		Use: "explain [OPTIONS] PORT|CONTAINER[:PORT]|ADDRESS[:PORT]", Short: "Follow a packet through all rules of the host, and say which one decides",
 		Long: "Follow the first packet of a connection through all rules of the host, ours and others', to a port of the host (8080, 53/udp)\n" +
-			"or to a container at its own address (web, web:80, web:53/udp), and say what becomes of it, by which rule and whose.",
+			"to a container at its own address (web, web:80, web:53/udp), or to any address (192.0.2.1:80), and say what becomes of it, by which rule and whose.",
 		Args: dockercli.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			v := verb{method: http.MethodGet, path: "/linkspan/v1/firewall/explain?" + formatted(url.Values{"target": args, "from": {from}, "to": {to}}, json)}

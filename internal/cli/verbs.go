@@ -63,9 +63,9 @@ func verbs() []verb {
 
 // addVerbs puts our commands among docker's, and the option that says where the
 // daemon is found.
-func addVerbs(root *cobra.Command) {
+func (p Program) addVerbs(root *cobra.Command) {
 	socket := root.Flags().String("socket", cmp.Or(os.Getenv("LINKSPAN_SOCKET"), DefaultSocket),
-		"The daemon's private socket, for network plan, diff, repair; port ls, who, drops, inspect; firewall show, explain; attach PID|PATH NETWORK, detach; state")
+		"The daemon's private socket, for network plan, diff, repair; port ls, who, drops, inspect; firewall show, explain; doctor; trace; attach PID|PATH NETWORK, detach; state")
 	for _, v := range verbs() {
 		parent := root
 		if v.parent != "" {
@@ -74,7 +74,7 @@ func addVerbs(root *cobra.Command) {
 		parent.AddCommand(v.command(socket))
 	}
 	dockers(root, "volume").AddCommand(volumeImport(socket))
-	root.AddCommand(firewall(socket))
+	root.AddCommand(firewall(socket), p.trace(socket))
 	withGuests(root, socket)
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/plan"
+	"github.com/linkspan/linkspan/internal/privateapi"
 )
 
 // planning is an engine that has a plan.
@@ -92,7 +93,7 @@ forward
 		!strings.Contains(text, "cannot tell whether it matches: the time is not known") {
 		t.Errorf("in doubt:\n%s", text)
 	}
-	var answer private.TraceAnswer
+	var answer privateapi.Path
 	if _, text := get(dropping{}, question+"&format=json"); json.Unmarshal([]byte(text), &answer) != nil || answer.Outcome != "dropped" || len(answer.Steps) != 3 ||
 		answer.Steps[0].Owner != "linkspan, for container web" || answer.Steps[1].Owner != "" || answer.Steps[2].Owner != "foreign" || !answer.Steps[2].Decides {
 		t.Errorf("explain as JSON:\n%s", text)

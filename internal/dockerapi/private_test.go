@@ -37,6 +37,16 @@ func TestDebug(t *testing.T) {
 		{"GET", "/linkspan/v1/diff", 200, "differs: link docker0: missing\n1 differences, 2 writes\n"},
 		{"POST", "/linkspan/v1/resync", 200, "repaired: link docker0: missing\n1 differences, 2 writes\n"},
 		{"GET", "/linkspan/v1/resync", 405, ""},
+		{"GET", "/linkspan/v1/state", 200, `"Containers":[{"ID":"1111`},
+		{"GET", "/linkspan/v1/state", 200, `"Networks":[{"ID":"`},
+		{"GET", "/linkspan/v1/state", 200, `{"Address":"172.17.0.2/16","Gateway":"172.17.0.1"}`},
+		{"GET", "/linkspan/v1/containers/web", 501, "not known here"},
+		{"GET", "/linkspan/v1/plan?format=json", 200, "[]\n"},
+		{"GET", "/linkspan/v1/diff?format=json", 200, `"Differences": [
+        "link docker0: missing"
+    ],
+    "Writes": 2`},
+		{"GET", "/linkspan/v1/ports?format=json", 200, "[]\n"},
 		{"GET", "/debug/pprof/cmdline", 200, "dockerapi"},
 		{"GET", "/debug/pprof/", 200, "goroutine"},
 	} {

@@ -22,7 +22,7 @@ type Explainer interface {
 // Question is what a user asks of the firewall, as the words come.
 type Question struct {
 	// Target is a host port ("8080", "53/udp") or a container with or without a port
-	// ("web", "web:80", "web:53/udp").
+	// ("web", "web:80", "web:53/udp"), or any address ("192.0.2.1:80", "[2001:db8::1]:53/udp").
 	Target string
 	// From is who sends: an address, "localhost", a container. Empty: another machine.
 	From string
@@ -132,11 +132,13 @@ func elsewhere(plan desired.State, t facts.Trace) string {
 // target is what a question is about.
 type target struct {
 	container string // empty for a port of the host
+	addr      netip.Addr
 	port      uint16 // 0: none was named
 	protocol  model.Protocol
 }
 
-// readTarget understands "8080", "53/udp", "web", "web:80" and "web:53/udp".
+// readTarget understands "8080", "53/udp", "web", "web:80", "web:53/udp", and addresses in
+// the place of "web".
 func readTarget(text string) (t target, err error) {
 	rest, protocol, named := strings.Cut(text, "/")
 	t.protocol = model.TCP
@@ -144,6 +146,12 @@ func readTarget(text string) (t target, err error) {
 		if t.protocol = model.Protocol(strings.ToLower(protocol)); t.protocol.Number() == 0 {
 			return target{}, model.Errorf(model.Invalid, "invalid protocol: %q: tcp, udp and sctp have ports", protocol)
 		}
+	}
+	if at, err := netip.ParseAddrPort(rest); err == nil {
+		return target{addr: at.Addr().Unmap(), port: at.Port(), protocol: t.protocol}, nil
+	}
+	if a, err := netip.ParseAddr(rest); err == nil {
+		return target{addr: a.Unmap()}, nil // an echo request
 	}
 	name, port, hasPort := strings.Cut(rest, ":")
 	if number, err := strconv.ParseUint(rest, 10, 16); err == nil && number > 0 {
@@ -174,6 +182,9 @@ func (r *Reader) packet(ctx context.Context, s *state.Snapshot, plan desired.Sta
 	}
 	if t.container != "" {
 		return r.toContainer(ctx, s, plan, t, from)
+	}
+	if t.addr.IsValid() {
+		q.To = t.addr.String()
 	}
 	return toPort(plan, t, from, q.To)
 }

@@ -25,9 +25,13 @@ func TestEveryPolicyHasWords(t *testing.T) {
 }
 
 func TestTargets(t *testing.T) {
+	addr := netip.MustParseAddr
 	for text, want := range map[string]target{
-		"8080": {"", 8080, model.TCP}, "53/udp": {"", 53, model.UDP}, "132/SCTP": {"", 132, model.SCTP}, "web": {"web", 0, model.TCP},
-		"web:80": {"web", 80, model.TCP}, "web:53/udp": {"web", 53, model.UDP}, "123456789abc": {"123456789abc", 0, model.TCP}, "99999": {"99999", 0, model.TCP},
+		"8080": {port: 8080, protocol: model.TCP}, "53/udp": {port: 53, protocol: model.UDP}, "132/SCTP": {port: 132, protocol: model.SCTP},
+		"web": {container: "web", protocol: model.TCP}, "web:80": {container: "web", port: 80, protocol: model.TCP}, "web:53/udp": {container: "web", port: 53, protocol: model.UDP},
+		"123456789abc": {container: "123456789abc", protocol: model.TCP}, "99999": {container: "99999", protocol: model.TCP},
+		"192.0.2.1:80": {addr: addr("192.0.2.1"), port: 80, protocol: model.TCP}, "[2001:db8::1]:53/udp": {addr: addr("2001:db8::1"), port: 53, protocol: model.UDP},
+		"2001:db8::1": {addr: addr("2001:db8::1")}, "::ffff:192.0.2.1": {addr: addr("192.0.2.1")},
 	} {
 		if got, err := readTarget(text); err != nil || got != want {
 			t.Errorf("%q: %+v, %v", text, got, err)
@@ -43,7 +47,7 @@ func TestTargets(t *testing.T) {
 func FuzzTarget(f *testing.F) {
 	f.Add("web:80/udp")
 	f.Fuzz(func(t *testing.T, text string) {
-		if got, err := readTarget(text); err == nil && got.container == "" && got.port == 0 {
+		if got, err := readTarget(text); err == nil && got.container == "" && got.port == 0 && !got.addr.IsValid() {
 			t.Errorf("%q is about nothing", text)
 		}
 	})

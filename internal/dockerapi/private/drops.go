@@ -25,6 +25,10 @@ func (d *server) drops(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), httpkit.StatusOf(err))
 		return
 	}
+	if asJSON(r) {
+		d.json(w, r, dropAnswers(t.Drops))
+		return
+	}
 	var out bytes.Buffer
 	columns := tabwriter.NewWriter(&out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(columns, "CONTAINER\tID\tNETWORK\tINTERFACE\tSECURITY\tNET_ADMIN\tKIND\tFRAMES\tBYTES\tWHAT IT SENDS")

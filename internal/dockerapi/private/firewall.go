@@ -12,6 +12,7 @@ import (
 	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/inspect"
+	"github.com/linkspan/linkspan/internal/privateapi"
 )
 
 // firewall shows what the firewall was asked for, by who asked: in words, or as JSON.
@@ -38,40 +39,6 @@ func (d *server) firewall(w http.ResponseWriter, r *http.Request) {
 	d.text(w, r, out.String())
 }
 
-// TraceAnswer is what `linkspan firewall explain --json` says.
-type TraceAnswer struct {
-	Outcome  facts.Outcome
-	Verdict  string // the first line of the text
-	Protocol string // "tcp", "udp", "sctp" or "icmp"
-	From     string
-	Sender   string `json:",omitempty"` // container
-	To       string
-	In       string        `json:",omitempty"` // interface
-	Out      string        `json:",omitempty"`
-	Arrives  ArrivalAnswer // if it is accepted: how
-	Steps    []StepAnswer
-}
-
-// ArrivalAnswer is a packet as it is in the end.
-type ArrivalAnswer struct {
-	From, To string
-	Receiver string `json:",omitempty"` // container
-}
-
-// StepAnswer is one rule on the way, or a routing decision.
-type StepAnswer struct {
-	Hook    string
-	Table   string `json:",omitempty"`
-	Chain   string `json:",omitempty"`
-	Rule    string `json:",omitempty"`
-	Comment string `json:",omitempty"`
-	Verdict string
-	Decides bool   `json:",omitempty"`
-	Doubt   string `json:",omitempty"`
-	Owner   string // "linkspan", with who asked for it; "foreign"; empty for routing
-	WayOut  string `json:",omitempty"`
-}
-
 // explain follows a packet through the rules.
 func (d *server) explain(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
@@ -88,14 +55,14 @@ func (d *server) explain(w http.ResponseWriter, r *http.Request) {
 	d.text(w, r, traceText(answer))
 }
 
-func traceAnswer(e inspect.Explanation) TraceAnswer {
-	out := TraceAnswer{
-		Outcome: e.Outcome, Protocol: cmp.Or(string(e.Packet.Protocol), "icmp"), From: addrText(e.Packet.From), Sender: e.Sender,
-		To: targetText(e.Packet.To), In: e.In, Out: e.Out, Steps: []StepAnswer{},
-		Arrives: ArrivalAnswer{From: addrText(e.Trace.From), To: targetText(e.Trace.To), Receiver: e.Receiver},
+func traceAnswer(e inspect.Explanation) privateapi.Path {
+	out := privateapi.Path{
+		Outcome: string(e.Outcome), Protocol: cmp.Or(string(e.Packet.Protocol), "icmp"), From: addrText(e.Packet.From), Sender: e.Sender,
+		To: targetText(e.Packet.To), In: e.In, Out: e.Out, Steps: []privateapi.Step{},
+		Arrives: privateapi.Arrival{From: addrText(e.Trace.From), To: targetText(e.Trace.To), Receiver: e.Receiver},
 	}
 	for i, s := range e.Steps {
-		step := StepAnswer{
+		step := privateapi.Step{
 			Hook: s.Hook, Table: s.Table, Chain: s.Chain, Rule: s.Rule, Comment: s.Comment, Verdict: s.Verdict,
 			Decides: s.Decides, Doubt: s.Doubt, WayOut: s.WayOut,
 		}
@@ -128,13 +95,13 @@ func targetText(a netip.AddrPort) string {
 }
 
 // verdict is the answer in a line.
-func verdict(a TraceAnswer) string {
+func verdict(a privateapi.Path) string {
 	who := a.From
 	if a.Sender != "" {
 		who += " (" + a.Sender + ")"
 	}
 	head := fmt.Sprintf("%s: %s from %s to %s", a.Outcome, a.Protocol, who, a.To)
-	switch a.Outcome {
+	switch facts.Outcome(a.Outcome) {
 	case facts.OutcomeAccepted:
 		if a.Out == "" {
 			return head + ": it is for " + cmp.Or(a.Arrives.Receiver, "the host itself")
@@ -160,7 +127,7 @@ func verdict(a TraceAnswer) string {
 }
 
 // where is a rule in a line, and whose it is.
-func where(s StepAnswer) string {
+func where(s privateapi.Step) string {
 	if s.Table == "" {
 		return s.Verdict
 	}
@@ -172,7 +139,7 @@ func where(s StepAnswer) string {
 }
 
 // traceText is the answer, then each step in a line.
-func traceText(a TraceAnswer) string {
+func traceText(a privateapi.Path) string {
 	var out bytes.Buffer
 	line(&out, "%s", a.Verdict)
 	for _, s := range a.Steps {
@@ -194,7 +161,7 @@ func traceText(a TraceAnswer) string {
 	return out.String()
 }
 
-func stepText(s StepAnswer) string {
+func stepText(s privateapi.Step) string {
 	mark := "  "
 	if s.Decides {
 		mark = "* "
@@ -218,7 +185,7 @@ func stepText(s StepAnswer) string {
 	return text + doubtText(s)
 }
 
-func doubtText(s StepAnswer) string {
+func doubtText(s privateapi.Step) string {
 	if s.Doubt == "" {
 		return ""
 	}

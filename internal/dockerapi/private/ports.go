@@ -15,6 +15,7 @@ import (
 	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 	"github.com/linkspan/linkspan/internal/inspect"
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/privateapi"
 )
 
 // ports lists what is published, ordered by host port: who, where, since when,
@@ -24,7 +25,12 @@ func (d *server) ports(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		d.Logger.Warn("traffic was not read", "op", "port.ls", "err", err) // the rest is worth showing
 	}
-	d.text(w, r, table(t.Ports, d.reader.Starts(r.Context())))
+	since := d.reader.Starts(r.Context())
+	if asJSON(r) {
+		d.json(w, r, portAnswers(t.Ports, since))
+		return
+	}
+	d.text(w, r, table(t.Ports, since))
 }
 
 func table(all []inspect.Port, since func(model.ContainerID) time.Time) string {
@@ -71,6 +77,10 @@ func (d *server) portUsers(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), httpkit.StatusOf(err))
 		return
 	}
+	if asJSON(r) {
+		d.json(w, r, usersAnswer(users))
+		return
+	}
 	var out bytes.Buffer
 	for _, u := range users.Containers {
 		verb := "is published by"
@@ -86,4 +96,16 @@ func (d *server) portUsers(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(&out, "port %d is free\n", number)
 	}
 	d.text(w, r, out.String())
+}
+
+// usersAnswer is what a program is told of the users of a port.
+func usersAnswer(users inspect.PortUsers) []privateapi.PortUser {
+	out := []privateapi.PortUser{}
+	for _, u := range users.Containers {
+		out = append(out, privateapi.PortUser{Protocol: u.Protocol, At: u.At, Container: u.Sandbox.Name, ID: string(u.Sandbox.Container), Running: u.Running})
+	}
+	for _, l := range users.Processes {
+		out = append(out, privateapi.PortUser{Protocol: l.Protocol, At: l.At, Running: true, Who: l.Who})
+	}
+	return out
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/linkspan/linkspan/internal/inspect"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/networks"
+	"github.com/linkspan/linkspan/internal/privateapi"
 	"github.com/linkspan/linkspan/internal/state"
 )
 
@@ -45,7 +46,8 @@ type Options struct {
 	Listeners func(ctx context.Context, port uint16) ([]facts.Listener, error)
 	Explainer inspect.Explainer // nil: packets are not followed
 	Volumes   VolumeImporter
-	Guests    Guests // nil: no namespaces are attached
+	Guests    Guests            // nil: no namespaces are attached
+	Daemon    privateapi.Daemon // who answers
 	Metrics   prometheus.Gatherer
 	Logger    *slog.Logger
 }
@@ -65,6 +67,8 @@ type server struct {
 //	/metrics              what Prometheus collects
 //	/debug/pprof/         profiles of the daemon
 //	/debug/state          the model and the plan, as text
+//	/linkspan/v1/state    GET: what package privateapi calls State; of one container
+//	/linkspan/v1/containers/NAME  more
 //	/linkspan/v1/plan     GET: what the kernel shall have, a row a line
 //	/linkspan/v1/diff     GET: what the kernel has otherwise, a difference a line
 //	/linkspan/v1/resync   POST: repair that
@@ -77,6 +81,7 @@ type server struct {
 //	/linkspan/v1/firewall GET: what the firewall was asked for, by who asked, in words
 //	                      (?format=json: as JSON); with /explain?target=&from=&to= the
 //	                      way of a packet through all rules of the host
+//	                      plan, diff, resync, ports, drops, too, are JSON with ?format=json
 //	/linkspan/v1/attachments  what package privateapi describes: namespaces that are no
 //	                      containers' and join networks
 func Handler(o Options) http.Handler {
@@ -94,6 +99,8 @@ func Handler(o Options) http.Handler {
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("GET /debug/state", d.state)
+	mux.HandleFunc("GET /linkspan/v1/state", d.answer(d.stateAnswer))
+	mux.HandleFunc("GET /linkspan/v1/containers/{container}", d.answer(d.containerAnswer))
 	mux.HandleFunc("GET /linkspan/v1/plan", d.plan)
 	mux.HandleFunc("GET /linkspan/v1/ports", d.ports)
 	mux.HandleFunc("GET /linkspan/v1/ports/{port}", d.portUsers)
@@ -112,8 +119,20 @@ func Handler(o Options) http.Handler {
 }
 
 func (d *server) plan(w http.ResponseWriter, r *http.Request) {
-	d.text(w, r, d.Engine.Plan().String())
+	plan := d.Engine.Plan()
+	if !asJSON(r) {
+		d.text(w, r, plan.String())
+		return
+	}
+	rows := []privateapi.Row{}
+	for o := range plan.All() {
+		rows = append(rows, privateapi.Row{Kind: string(o.Row.Key().Kind), Owner: string(o.Owner), Text: o.Row.String()})
+	}
+	d.json(w, r, rows)
 }
+
+// asJSON tells whether a request wants its answer as JSON.
+func asJSON(r *http.Request) bool { return r.URL.Query().Get("format") == "json" }
 
 // report answers with what a look at the kernel found. The header
 // Linkspan-Drift has the number of lines, so that scripts need not count.
@@ -127,6 +146,10 @@ func (d *server) report(look func(context.Context) (desired.Report, error), verb
 			return
 		}
 		w.Header().Set("Linkspan-Drift", fmt.Sprint(len(found.Drift)))
+		if asJSON(r) {
+			d.json(w, r, privateapi.Drift{Differences: append([]string{}, found.Drift...), Writes: found.Writes})
+			return
+		}
 		var out bytes.Buffer
 		for _, line := range found.Drift {
 			fmt.Fprintf(&out, "%s: %s\n", verb, model.Printable(line))

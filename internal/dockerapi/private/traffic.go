@@ -9,6 +9,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/inspect"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -64,9 +65,23 @@ func (d *server) traffic(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), httpkit.StatusOf(err))
 		return
 	}
-	since := d.reader.Starts(r.Context())
-	answer := TrafficAnswer{Ports: []PortAnswer{}, Networks: []NetworkAnswer{}}
-	for _, p := range t.Ports {
+	answer := TrafficAnswer{Ports: portAnswers(t.Ports, d.reader.Starts(r.Context())), Networks: []NetworkAnswer{}}
+	for _, n := range t.Networks {
+		answer.Networks = append(answer.Networks, NetworkAnswer{n.Name, n.Bridge, n.InBytes, n.InPackets, n.OutBytes, n.OutPackets})
+	}
+	answer.Drops = dropAnswers(t.Drops)
+	var out bytes.Buffer
+	if err := json.NewEncoder(&out).Encode(answer); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	d.write(w, r, "application/json", out.Bytes())
+}
+
+// portAnswers is published ports with what was counted.
+func portAnswers(all []inspect.Port, since func(model.ContainerID) time.Time) []PortAnswer {
+	out := []PortAnswer{}
+	for _, p := range all {
 		one := PortAnswer{
 			Container: p.Sandbox.Name, ContainerID: string(p.Sandbox.Container), Protocol: p.Binding.Protocol,
 			Address: p.Binding.Host.String(), HostPorts: portsText(p.Binding), ContainerPorts: p.Binding.Container.String(),
@@ -77,18 +92,15 @@ func (d *server) traffic(w http.ResponseWriter, r *http.Request) {
 		if c := p.Counts; c != nil {
 			one.Connections, one.Packets, one.Bytes = &c.Connections, &c.Packets, &c.Bytes
 		}
-		answer.Ports = append(answer.Ports, one)
+		out = append(out, one)
 	}
-	for _, n := range t.Networks {
-		answer.Networks = append(answer.Networks, NetworkAnswer{n.Name, n.Bridge, n.InBytes, n.InPackets, n.OutBytes, n.OutPackets})
+	return out
+}
+
+// dropAnswers is what port security has dropped.
+func dropAnswers(all []inspect.Drop) (out []TrafficDrops) {
+	for _, x := range all {
+		out = append(out, TrafficDrops{x.Sandbox.Name, string(x.Sandbox.Container), x.Network.Name, x.Kind, x.Packets, x.Bytes})
 	}
-	for _, x := range t.Drops {
-		answer.Drops = append(answer.Drops, TrafficDrops{x.Sandbox.Name, string(x.Sandbox.Container), x.Network.Name, x.Kind, x.Packets, x.Bytes})
-	}
-	var out bytes.Buffer
-	if err := json.NewEncoder(&out).Encode(answer); err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	d.write(w, r, "application/json", out.Bytes())
+	return out
 }
