@@ -98,7 +98,9 @@ func TestTrace(t *testing.T) {
 		"interface lost": {neighbours, func(p *evidence.Path) { p.Receiver.Links = nil }, "web has lost its interface eth0", "container web"},
 		"address lost":   {neighbours, func(p *evidence.Path) { p.Receiver.AddrsOn = nil }, "eth0 of container web has lost its address 10.8.0.9", "container web"},
 		"no route":       {outward, func(p *evidence.Path) { p.Sender.Route = evidence.Route{Err: "network is unreachable"} }, "a has no route to 192.0.2.9: network is unreachable", "container a"},
-		"own rules":      {neighbours, func(p *evidence.Path) { p.Sender.Rules = evidence.Verdict{Outcome: string(facts.OutcomeRejected), Decides: "rule x"} }, "rule x inside container a rejects what leaves", "container a"},
+		"own rules": {neighbours, func(p *evidence.Path) {
+			p.Sender.Rules = evidence.Verdict{Outcome: string(facts.OutcomeRejected), Decides: "rule x"}
+		}, "rule x inside container a rejects what leaves", "container a"},
 		"bridge gone":    {neighbours, func(p *evidence.Path) { p.Host.Links = p.Host.Links[1:] }, "bridge br0 of network blue is gone", "administrator"},
 		"port gone":      {neighbours, func(p *evidence.Path) { p.Host.Links = p.Host.Links[:2] }, "host's end of eth0 of container web, veth9, is gone", "administrator"},
 		"port down":      {neighbours, func(p *evidence.Path) { p.Host.Links[2].Up = false }, "veth9, is down", "administrator"},
@@ -111,12 +113,16 @@ func TestTrace(t *testing.T) {
 		"no ARP": {neighbours, func(p *evidence.Path) {
 			p.Sender.Hop.State, p.Sender.Hop.MAC, p.Receiver.Links[0].NoARP = "failed", "", true
 		}, "ARP is switched off on eth0", "container web"},
-		"foreign drop": {neighbours, func(p *evidence.Path) { p.Firewall.Outcome, p.Firewall.Decides = string(facts.OutcomeDropped), "rule x" }, "on this host rule x drops it", "administrator"},
+		"foreign drop": {neighbours, func(p *evidence.Path) {
+			p.Firewall.Outcome, p.Firewall.Decides = string(facts.OutcomeDropped), "rule x"
+		}, "on this host rule x drops it", "administrator"},
 		"our drop": {neighbours, func(p *evidence.Path) {
 			p.Firewall = evidence.Verdict{Asked: true, Outcome: string(facts.OutcomeDropped), Decides: "rule x", Ours: true, For: "network blue", WayOut: "publish"}
 		}, "on this host rule x drops it", "linkspan, for network blue"},
-		"no forwarding":    {outward, func(p *evidence.Path) { p.Host.Settings["net/ipv4/ip_forward"] = "0" }, "does not forward packets (net.ipv4.ip_forward is 0)", "administrator"},
-		"no way":           {outward, func(p *evidence.Path) { p.Firewall.Outcome, p.Firewall.Decides = string(facts.OutcomeUnreachable), "no way: x" }, "this host has no route for it: no way: x", "administrator"},
+		"no forwarding": {outward, func(p *evidence.Path) { p.Host.Settings["net/ipv4/ip_forward"] = "0" }, "does not forward packets (net.ipv4.ip_forward is 0)", "administrator"},
+		"no way": {outward, func(p *evidence.Path) {
+			p.Firewall.Outcome, p.Firewall.Decides = string(facts.OutcomeUnreachable), "no way: x"
+		}, "this host has no route for it: no way: x", "administrator"},
 		"full":             {outward, func(p *evidence.Path) { p.Connections.Count = 100 }, "the table of connections is full: 100 of 100", "administrator"},
 		"uplink down":      {outward, func(p *evidence.Path) { p.Host.Links[3].Carrier = false }, "up0, by which this host sends it, is down or has no carrier", "administrator"},
 		"router dead":      {outward, func(p *evidence.Path) { p.Host.Hop.State = "failed" }, "router 192.0.2.254, to which this host hands it by up0, does not answer", "192.0.2.254"},
