@@ -94,9 +94,10 @@ var layers = map[string][]string{
 	"internal/keeper":     {words, "internal/limits", "internal/process", "internal/keeper/wire"},
 
 	// many hosts: the types of swarmkit stay in cluster and tasks
-	"internal/cluster": {words, "internal/limits", "internal/cluster"},
-	"internal/swarm":   {words, thought, "internal/events", "internal/ids", "internal/cluster"},
-	"internal/tasks":   {words, thought, "internal/events", "internal/ids", "internal/cluster"},
+	"internal/cluster":           {words, "internal/limits", "internal/cluster"},
+	"internal/cluster/allocator": {words, "internal/ipam"},
+	"internal/swarm":             {words, thought, "internal/events", "internal/ids", "internal/cluster"},
+	"internal/tasks":             {words, thought, "internal/events", "internal/ids", "internal/cluster"},
 
 	// doors
 	"internal/config":    {"internal/model"},

@@ -39,6 +39,7 @@ import (
 	"github.com/linkspan/linkspan/internal/runtime"
 	"github.com/linkspan/linkspan/internal/runtime/registry"
 	"github.com/linkspan/linkspan/internal/store/bolt"
+	"github.com/linkspan/linkspan/internal/swarm"
 	"github.com/linkspan/linkspan/internal/volumes"
 )
 
@@ -75,6 +76,7 @@ type daemon struct {
 	images     *images.Manager
 	volumes    *volumes.Manager
 	manager    *containers.Manager
+	swarm      *swarm.Manager
 	// otherFirewall removes what the firewall backend that is not used has left.
 	otherFirewall func(context.Context) error
 	// variant is the iptables that the firewall backend of that name uses; empty with another.
@@ -94,7 +96,7 @@ type daemon struct {
 func start(ctx context.Context, c config.Config, heard *told, log *slog.Logger) (*daemon, error) {
 	d := &daemon{config: c, told: heard, log: log, repairs: newRepairs()}
 	d.settings.Store(&c.Settings)
-	for _, step := range []func(context.Context) error{d.openNotifier, d.ensureSingleInstance, d.openStore, d.openKeeper, d.openEngine, d.openRuntime, d.openVolumes, d.openManager} {
+	for _, step := range []func(context.Context) error{d.openNotifier, d.ensureSingleInstance, d.openStore, d.openKeeper, d.openEngine, d.openRuntime, d.openVolumes, d.openManager, d.openSwarm} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, d.close(ctx))
 		}
@@ -198,7 +200,8 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	d.dropOtherFirewall(ctx)
 	d.running.Store(d.engine)
 	d.later(func(context.Context) error { d.engine.Close(); return nil })
-	d.networks = networks.New(networks.Options{Engine: d.engine, Events: &d.events, Maker: networkMaker, Logger: d.log})
+	d.newSwarm()
+	d.networks = networks.New(networks.Options{Engine: d.engine, Events: &d.events, Maker: networkMaker, Swarm: d.swarm, Logger: d.log})
 	if err := d.networks.Predefine(ctx, standard, found, len(d.config.Pools) > 0); err != nil {
 		return err
 	}
@@ -299,7 +302,7 @@ func (d *daemon) openManager(ctx context.Context) (err error) {
 		Engine: d.engine, Containers: r.Containers, Tasks: r.Tasks, Control: r.Tasks, Execs: r.Execs, Confinement: r.Containers, Sizes: r.Containers,
 		Images: r.Images, Files: r.Files, Volumes: d.volumes, Meter: r.Usage,
 		Outputs: outputs{d.keeper.Outputs()}, Logs: logs{},
-		Events: &d.events, Drivers: drivers(c), Drops: d.kernel, Root: c.DataRoot, ExecRoot: c.ExecRoot, StorageDriver: r.Snapshotter(),
+		Events: &d.events, Drivers: drivers(c), Drops: d.kernel, Swarm: d.swarm, Root: c.DataRoot, ExecRoot: c.ExecRoot, StorageDriver: r.Snapshotter(),
 		Defaults: containers.Defaults{
 			Defaults: netfiles.Defaults{
 				DNS: c.DNS, DNSSearch: c.DNSSearch, DNSOptions: c.DNSOptions, HostGateway: c.HostGatewayIPs,

@@ -41,7 +41,7 @@ func (d *daemon) serve(ctx context.Context, r reloader) error {
 func (d *daemon) answer(ctx context.Context) error {
 	metrics := prometheus.NewRegistry()
 	observe := d.register(metrics)
-	hubs := dockerapi.Hubs{Containers: d.manager, Images: d.images, Networks: d.networks, Volumes: d.volumes}
+	hubs := dockerapi.Hubs{Containers: d.manager, Images: d.images, Networks: d.networks, Volumes: d.volumes, Swarm: d.swarm}
 	backends := dockerapi.BackendsOf(hubs, &d.events, d.registries)
 	backends.Plugins = d.plugins
 	api := dockerapi.New(dockerapi.Options{

@@ -53,6 +53,8 @@ type Config struct {
 	MTU             int // bytes; of the default bridge
 	Pools           []Pool
 	NetworkOptions  []string // driver=key=value
+	// SwarmAdvertise is --swarm-default-advertise-addr: an address or an interface.
+	SwarmAdvertise string
 	// BridgeDNS is --default-bridge-dns: names work on the default bridge too.
 	BridgeDNS bool
 
@@ -164,6 +166,7 @@ func (c *Config) define(flags *pflag.FlagSet) (file *string) {
 	flags.StringVar(&c.FirewallRespect, "firewall-respect", "none", "whose firewall judges published ports: none (only ours), or host (its input rules)")
 	flags.IntVar(&c.MTU, "mtu", 1500, "MTU of the default bridge in bytes")
 	flags.Var(poolsValue{&c.Pools}, "default-address-pool", "base=CIDR,size=BITS: where subnets come from; may be repeated")
+	flags.StringVar(&c.SwarmAdvertise, "swarm-default-advertise-addr", "", "address or interface by which other hosts of a swarm reach this one")
 	flags.BoolVar(&c.BridgeDNS, "default-bridge-dns", false, "containers on the default bridge find one another by name")
 	flags.StringArrayVar(&c.NetworkOptions, "default-network-opt", nil, "driver=key=value: default options of new networks")
 

@@ -42,7 +42,6 @@ var foreignFlags = []foreign{
 	{name: "containerd-namespace", form: text, why: "containers are kept in their own namespace"},
 	{name: "containerd-plugins-namespace", form: text, why: "there are no managed plugins"},
 	{name: "network-control-plane-mtu", form: number, why: "there is no gossip on this host"},
-	{name: "swarm-default-advertise-addr", form: text, why: "there is no swarm mode"},
 	{name: "storage-driver", short: "s", form: text, why: "containerd's snapshotter is used"},
 	{name: "oom-score-adjust", form: number, why: "the daemon keeps the score it was started with"},
 	{name: "api-cors-header", form: text, why: "the API sends no CORS headers"},

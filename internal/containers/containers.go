@@ -50,6 +50,7 @@ import (
 	"github.com/linkspan/linkspan/internal/containers/reader"
 	"github.com/linkspan/linkspan/internal/containers/records"
 	"github.com/linkspan/linkspan/internal/containers/removal"
+	"github.com/linkspan/linkspan/internal/containers/seats"
 	"github.com/linkspan/linkspan/internal/containers/stats"
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/ids"
@@ -75,6 +76,7 @@ type Options struct {
 	Events      Publisher
 	Drivers     driver.Set       // the kinds of networks there are
 	Drops       dropwatch.Reader // nil: nobody is told why frames are dropped
+	Swarm       seats.Swarm      // nil: no network reaches over hosts
 
 	Root     string // data root: containers/ is below it
 	ExecRoot string
@@ -189,6 +191,7 @@ func (m *Manager) Execs() *exec.Execs { return m.execs }
 // furnish gives the manager those who do its verbs.
 func furnish(m *Manager) {
 	o, reg, say := m.o, m.registry, m.announcer
+	places := &seats.Seats{Swarm: o.Swarm, Engine: o.Engine}
 	m.Reader = reader.New(reader.Options{Containers: finder{reg, say}, Engine: o.Engine, Drivers: o.Drivers, Control: o.Control, Execs: m.execs, Images: o.Images,
 		Sizes: o.Sizes, Logs: o.Logs, Dirs: m.dirs, StorageDriver: o.StorageDriver})
 	d := &drafts{registry: reg, announcer: say, runtime: o.Containers, specs: m.specs, dirs: m.dirs}
@@ -197,10 +200,10 @@ func furnish(m *Manager) {
 	m.attacher = &attacher{registry: reg, announcer: say, control: o.Control, outputs: m.outputs, closed: m.closed}
 	m.creator = &creator{registry: reg, announcer: say, engine: o.Engine, drivers: o.Drivers, runtime: o.Containers, images: o.Images, confinement: o.Confinement,
 		defaults: &m.o.Defaults, specs: m.specs, files: m.files, outputs: m.outputs, records: m.records, volumes: m.volumes, dirs: m.dirs}
-	m.memberships = &memberships{registry: reg, announcer: say, engine: o.Engine, files: m.files, records: m.records}
+	m.memberships = &memberships{registry: reg, announcer: say, engine: o.Engine, files: m.files, records: m.records, seats: places}
 	m.launcher = &launcher{engine: o.Engine, records: m.records, dirs: m.dirs, tasks: o.Tasks, runtime: o.Containers, defaults: &m.o.Defaults, namespaces: m.namespaces,
-		specs: m.specs, files: m.files, netAdmin: m.netAdmin, outputs: m.outputs, volumes: m.volumes, closed: m.closed}
-	m.down = &networkDown{engine: o.Engine, records: m.records, closed: m.closed, work: &m.work, log: o.Logger}
+		specs: m.specs, files: m.files, netAdmin: m.netAdmin, outputs: m.outputs, volumes: m.volumes, seats: places, closed: m.closed}
+	m.down = &networkDown{engine: o.Engine, records: m.records, seats: places, closed: m.closed, work: &m.work, log: o.Logger}
 	m.restarts = &restarts{registry: reg, host: &m.o.Host, next: m.next, start: m.start, closed: m.closed, work: &m.work, log: o.Logger}
 	m.dropWatch = dropwatch.New(dropwatch.Options{Engine: o.Engine, Drivers: o.Drivers, Drops: o.Drops, Log: o.Logger})
 	m.sweeper = &sweeper{registry: reg, tasks: o.Tasks, runtime: o.Containers, outputs: o.Outputs, dirs: m.dirs, log: o.Logger}

@@ -11,6 +11,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 
 	"github.com/linkspan/linkspan/internal/containers/containerfiles"
+	"github.com/linkspan/linkspan/internal/containers/logger"
 	"github.com/linkspan/linkspan/internal/containers/machine"
 	"github.com/linkspan/linkspan/internal/containers/mounts"
 	"github.com/linkspan/linkspan/internal/containers/naming"
@@ -102,7 +103,7 @@ func (cr *creator) build(ctx context.Context, rec record, nets *network.Networki
 	if err := cr.fillHost(&rec); err != nil {
 		return nil, err
 	}
-	_, err := cr.outputs.logAttributes(rec)
+	_, err := logger.Of(rec.plain(), cr.dirs.Log(rec.ID))
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/containers/netfiles"
 	"github.com/linkspan/linkspan/internal/containers/records"
+	"github.com/linkspan/linkspan/internal/containers/seats"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 )
@@ -20,6 +21,7 @@ type memberships struct {
 	engine  Engine
 	files   *netfiles.Files
 	records records.Records
+	seats   *seats.Seats
 }
 
 // Connect makes a container a member of one more network: at once if it runs,
@@ -35,7 +37,12 @@ func (ms *memberships) Connect(ctx context.Context, ref, networkRef string, sett
 		return refuse(ops.SharedNetworking)
 	}
 	ctx = context.WithoutCancel(ctx)
-	s, err := ms.engine.Do(ctx, ops.Connect(rec.Sandbox, newEndpoint(networkRef, settings)))
+	op, used, err := ms.seats.Connect(ctx, rec.ID, rec.Sandbox, newEndpoint(networkRef, settings))
+	if err != nil {
+		return err
+	}
+	s, err := ms.engine.Do(ctx, op)
+	used()
 	if err != nil {
 		return err
 	}
@@ -70,6 +77,7 @@ func (ms *memberships) Disconnect(ctx context.Context, ref, networkRef string, f
 	}
 	ctx = context.WithoutCancel(ctx)
 	after, err := ms.engine.Do(ctx, ops.Disconnect(rec.Sandbox, networkRef, force))
+	ms.seats.Settle()
 	if err != nil || absent != nil || b.current() == nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 
 	"github.com/linkspan/linkspan/internal/containers/containerfiles"
+	"github.com/linkspan/linkspan/internal/containers/logger"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -52,7 +53,7 @@ func (out *outputs) openOutput(ctx context.Context, b *entry, pipes model.Pipes)
 		o.Log, o.Options = out.dirs.Log(b.id), c.Config
 	}
 	var err error
-	if o.Attributes, err = out.logAttributes(rec); err != nil {
+	if o.Attributes, err = logger.Of(rec.plain(), out.dirs.Log(rec.ID)); err != nil {
 		// Refused when the container is made; one of an earlier release shall not fail.
 		out.log.Warn("log attributes are not noted", "container", model.Short(b.id), "op", "output.open", "err", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/containers/records"
+	"github.com/linkspan/linkspan/internal/containers/seats"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -17,6 +18,7 @@ const downLast = 5 * time.Second
 type networkDown struct {
 	engine  Engine
 	records records.Records
+	seats   *seats.Seats
 	closed  context.Context // ends with the manager
 	work    *sync.WaitGroup
 	log     *slog.Logger
@@ -30,6 +32,7 @@ type networkDown struct {
 func (nd *networkDown) sandboxDown(ctx context.Context, b *entry, after record, back bool) {
 	err := nd.records.TakeDown(ctx, after.plain(), back)
 	if err == nil {
+		nd.seats.Settle()
 		return
 	}
 	if after.Sandbox != "" {
@@ -72,5 +75,7 @@ func (nd *networkDown) downNow(b *entry, back bool) bool {
 	}
 	ctx, cancel := cleanup()
 	defer cancel()
-	return nd.records.TakeDown(ctx, b.snapshot().plain(), back) == nil
+	err := nd.records.TakeDown(ctx, b.snapshot().plain(), back)
+	nd.seats.Settle()
+	return err == nil
 }

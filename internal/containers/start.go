@@ -14,6 +14,7 @@ import (
 	"github.com/linkspan/linkspan/internal/containers/netfiles"
 	"github.com/linkspan/linkspan/internal/containers/ocierror"
 	"github.com/linkspan/linkspan/internal/containers/records"
+	"github.com/linkspan/linkspan/internal/containers/seats"
 	"github.com/linkspan/linkspan/internal/containerview"
 	"github.com/linkspan/linkspan/internal/lifecycle"
 	"github.com/linkspan/linkspan/internal/model"
@@ -87,6 +88,7 @@ type launcher struct {
 	netAdmin   *netAdmin
 	outputs    *outputs
 	volumes    Volumes
+	seats      *seats.Seats
 	closed     context.Context // ends with the manager
 }
 
@@ -163,7 +165,12 @@ func (la *launcher) sandboxUp(ctx context.Context, r record) error {
 	if r.Sandbox == "" {
 		return nil
 	}
-	up := []ops.Op{ops.StartSandbox(r.Sandbox)}
+	up, used, err := la.seats.Take(ctx, r.ID, r.Sandbox)
+	defer used()
+	if err != nil {
+		return err
+	}
+	up = append(up, ops.StartSandbox(r.Sandbox))
 	if now := la.files.Resolving(r.plain()); !sameResolving(la.engine.Snapshot(), r.Sandbox, now) {
 		up = append([]ops.Op{ops.SetResolving(r.Sandbox, now)}, up...) // the host's file has changed
 	}

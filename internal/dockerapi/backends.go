@@ -8,11 +8,13 @@ import (
 	"github.com/linkspan/linkspan/internal/dockerapi/networks"
 	"github.com/linkspan/linkspan/internal/dockerapi/plugins"
 	"github.com/linkspan/linkspan/internal/dockerapi/registries"
+	"github.com/linkspan/linkspan/internal/dockerapi/swarm"
 	"github.com/linkspan/linkspan/internal/dockerapi/system"
 	"github.com/linkspan/linkspan/internal/dockerapi/volumes"
 	"github.com/linkspan/linkspan/internal/events"
 	imagehub "github.com/linkspan/linkspan/internal/images"
 	networkhub "github.com/linkspan/linkspan/internal/networks"
+	swarmhub "github.com/linkspan/linkspan/internal/swarm"
 	volumehub "github.com/linkspan/linkspan/internal/volumes"
 )
 
@@ -39,6 +41,9 @@ type Backends struct {
 	// Drivers returns the kinds of networks there are.
 	Drivers func() []string
 	Plugins plugins.Plugins // nil: there are none
+	Swarm   swarm.Backend
+	// Membership is what is shown of the swarm everywhere.
+	Membership system.Swarm
 }
 
 // Hubs are the hubs that the door passes requests on to.
@@ -47,6 +52,7 @@ type Hubs struct {
 	Images     *imagehub.Manager
 	Networks   *networkhub.Manager
 	Volumes    *volumehub.Manager
+	Swarm      *swarmhub.Manager
 }
 
 // BackendsOf returns the backends that the hubs make up, and the way to registries.
@@ -55,5 +61,6 @@ func BackendsOf(h Hubs, bus *events.Bus, r registries.Registries) Backends {
 	return Backends{
 		Containers: m, Lifecycle: m, Control: m, Archive: m.Archive, Stats: m.Stats, Endpoints: n, Execs: m.Execs(), Images: i, Transfer: i, Mover: i, Registries: r,
 		Networks: n, Memberships: m, Volumes: v, Usage: m, VolumeUsage: v, Events: bus, Drivers: n.Drivers,
+		Swarm: h.Swarm, Membership: h.Swarm,
 	}
 }

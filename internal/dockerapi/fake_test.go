@@ -29,6 +29,7 @@ import (
 	"github.com/linkspan/linkspan/internal/networks"
 	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/state"
+	"github.com/linkspan/linkspan/internal/swarm"
 )
 
 // fakeManager stands for the hub of containers. Every call is noted; err, if set, is the
@@ -363,11 +364,13 @@ func newBench(t *testing.T) *bench {
 	stored := images.New(images.Options{Store: b.images, Variants: variants{b.images}, Mover: fakeMover{}, Registries: fakeRegistries{}, Containers: b.fakeManager, Events: b.fakeManager})
 	listed := networks.New(networks.Options{Engine: b.engine, Events: b.fakeManager, Maker: maker})
 	kept := newVolumes(t, b.fakeManager)
+	alone := swarm.New(swarm.Options{Engine: b.engine})
 	b.options = Options{
 		Backends: Backends{
 			Containers: b.fakeManager, Lifecycle: b.fakeManager, Control: b.fakeManager, Endpoints: listed, Execs: b.fakeManager,
 			Images: stored, Transfer: stored, Mover: stored, Registries: fakeRegistries{}, Networks: listed, Memberships: b.fakeManager,
 			Volumes: kept, VolumeUsage: kept, Usage: b.fakeManager, Events: b.fakeManager, Drivers: listed.Drivers,
+			Swarm: alone, Membership: alone,
 		},
 		Info:     system.Info{Version: "0.1.0", FirewallBackend: "nftables"},
 		Settings: func() system.Settings { return system.Settings{LiveRestore: true} },

@@ -16,6 +16,7 @@ import (
 	"github.com/linkspan/linkspan/internal/dockerapi/networks"
 	"github.com/linkspan/linkspan/internal/dockerapi/plugins"
 	"github.com/linkspan/linkspan/internal/dockerapi/registries"
+	"github.com/linkspan/linkspan/internal/dockerapi/swarm"
 	"github.com/linkspan/linkspan/internal/dockerapi/system"
 	"github.com/linkspan/linkspan/internal/dockerapi/volumes"
 	"github.com/linkspan/linkspan/internal/facts"
@@ -62,7 +63,7 @@ func (s *server) routes() []httpkit.Routes {
 	o := s.options
 	return []httpkit.Routes{
 		system.Routes(system.Options{
-			Info: o.Info, Settings: o.Settings, Machine: o.Machine, Containers: o.Usage, Images: o.Images, Volumes: o.VolumeUsage, Drivers: o.Drivers, Events: o.Events,
+			Info: o.Info, Settings: o.Settings, Machine: o.Machine, Containers: o.Usage, Images: o.Images, Volumes: o.VolumeUsage, Drivers: o.Drivers, Events: o.Events, Swarm: o.Membership,
 		}),
 		containers.Routes(containers.Options{
 			Containers: o.Containers, Lifecycle: o.Lifecycle, Control: o.Control, Archive: o.Archive, Stats: o.Stats, Images: o.Images, Endpoints: o.Endpoints,
@@ -73,6 +74,7 @@ func (s *server) routes() []httpkit.Routes {
 		networks.Routes(o.Networks, o.Memberships),
 		volumes.Routes(o.Volumes),
 		plugins.Routes(o.Plugins),
+		swarm.Routes(o.Swarm),
 		unsupportedRoutes(),
 	}
 }

@@ -23,15 +23,9 @@ func unsupportedRoutes() httpkit.Routes {
 		"POST /session":      httpkit.Unsupported("build sessions are not supported"),
 		"POST /grpc":         httpkit.Unsupported("build sessions are not supported"),
 		"POST /commit":       httpkit.Unsupported("making images of containers is not supported yet"),
-
-		"POST /swarm/init":  httpkit.Unsupported("swarm mode is not supported"),
-		"POST /swarm/join":  httpkit.Unsupported("swarm mode is not supported"),
-		"POST /swarm/leave": noSwarm("This node is not part of a swarm"),
 	}
 	for _, pattern := range []string{
-		"GET /swarm", "GET /swarm/unlockkey", "POST /swarm/update", "POST /swarm/unlock",
 		"GET /services", "GET /services/{id...}", "POST /services/create", "POST /services/{id}/update", "DELETE /services/{id}",
-		"GET /nodes", "GET /nodes/{id...}", "POST /nodes/{id}/update", "DELETE /nodes/{id}",
 		"GET /tasks", "GET /tasks/{id...}",
 		"GET /secrets", "GET /secrets/{id...}", "POST /secrets/create", "POST /secrets/{id}/update", "DELETE /secrets/{id}",
 		"GET /configs", "GET /configs/{id...}", "POST /configs/create", "POST /configs/{id}/update", "DELETE /configs/{id}",

@@ -68,6 +68,7 @@ type Traits struct {
 	OnePool   bool // at most one subnet of each family
 	HostsOwn  bool // its containers have the host's own network namespace, from their creation on
 	Alone     bool // its containers are on no other network
+	Hosts     bool // it reaches over the hosts of a swarm
 }
 
 // View is what a driver sees: a network and, when an endpoint's rows are wanted,

@@ -37,6 +37,16 @@ func (k *Kernel) Observe(ctx context.Context) (facts.Host, error) {
 	return h, err
 }
 
+// Interfaces returns the host's interfaces with their addresses, in the kernel's order.
+func (k *Kernel) Interfaces(ctx context.Context) ([]facts.Interface, error) {
+	p, err := k.begin(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer p.end()
+	return observe.Interfaces(p.spaces[desired.HostNamespace].conn)
+}
+
 // off tells whether a sysctl exists and is 0.
 func off(tree *sysctl.Tree, path string) bool {
 	value, err := tree.Get(path)

@@ -61,6 +61,10 @@ func FamilyOf(a netip.Addr) Family {
 // (RFC 4291, section 2.5.6).
 func LinkLocalSubnet() netip.Prefix { return netip.MustParsePrefix("fe80::/64") }
 
+// ScopeSwarm is the scope of networks that reach over the hosts of a swarm. Their
+// addresses are the swarm's to give.
+const ScopeSwarm = "swarm"
+
 // Names of the networks that are always there.
 const (
 	NetworkBridge = "bridge"
@@ -89,12 +93,13 @@ type Network struct {
 	ID         NetworkID
 	Name       string
 	Driver     string
-	Scope      string // "local"
+	Scope      string // "local", or "swarm": it reaches over hosts
 	Created    time.Time
 	IPv4, IPv6 bool
 	Internal   bool
 	Attachable bool
 	ConfigOnly bool
+	Ingress    bool   `json:",omitempty"` // published ports of the swarm are reached by it
 	ConfigFrom string // name of the config-only network its settings came from
 	IPAM       IPAM
 	Options    map[string]string // driver options as given; parsed once by the driver
@@ -275,6 +280,9 @@ type EndpointSpec struct {
 	ID         EndpointID
 	Network    string // name, ID or the beginning of an ID
 	IPv4, IPv6 netip.Addr
+	// Given are addresses that somebody else chose for it, of families that it asks for none
+	// of.
+	Given      []netip.Addr `json:",omitempty"`
 	LinkLocal  []netip.Addr
 	MAC        string
 	Aliases    []string

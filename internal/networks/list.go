@@ -1,17 +1,18 @@
 package networks
 
 import (
+	"context"
+
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/query"
 	"github.com/linkspan/linkspan/internal/state"
 )
 
-// Find returns the network of a name, an ID or the beginning of an ID. Errors:
-// NotFound; Invalid if several IDs begin so.
-func (m *Manager) Find(ref string) (View, error) {
-	s := m.engine.Snapshot()
-	n, err := s.FindNetwork(ref)
-	return View{n, s}, err
+// Find returns the network of a name, an ID or the beginning of an ID, of a scope unless
+// that is empty. Errors: NotFound; Invalid if it is ambiguous.
+func (m *Manager) Find(ctx context.Context, ref, scope string) (View, error) {
+	n, err := m.find(ctx, ref, scope)
+	return View{n, m.engine.Snapshot()}, err
 }
 
 // Endpoint returns the endpoint of an ID.
@@ -21,14 +22,18 @@ func (m *Manager) Endpoint(id model.EndpointID) (model.Endpoint, bool) {
 
 // List returns the networks that meet all filters, the oldest first. Errors: Invalid
 // for a filter.
-func (m *Manager) List(f query.Filters) ([]View, error) {
+func (m *Manager) List(ctx context.Context, f query.Filters) ([]View, error) {
 	s := m.engine.Snapshot()
 	keep, err := filter(s, f)
 	if err != nil {
 		return nil, err
 	}
 	var out []View
-	for _, n := range ByAge(s) {
+	all, err := m.all(ctx)
+	if err != nil { // what is here is shown all the same
+		m.log.Info("the networks of the swarm are not known", "op", "network.list", "err", err)
+	}
+	for _, n := range all {
 		if keep(n) {
 			out = append(out, View{n, s})
 		}

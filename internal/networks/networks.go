@@ -55,6 +55,7 @@ type Options struct {
 	Engine Engine
 	Events Publisher
 	Maker  ops.NetworkMaker
+	Swarm  Swarm // nil: no network reaches over hosts
 	Logger *slog.Logger
 }
 
@@ -63,13 +64,14 @@ type Manager struct {
 	engine  Engine
 	events  Publisher
 	maker   ops.NetworkMaker
+	swarm   Swarm
 	log     *slog.Logger
 	pruning atomic.Bool // one prune at a time
 }
 
 // New returns a manager of the engine's networks.
 func New(o Options) *Manager {
-	m := &Manager{engine: o.Engine, events: o.Events, maker: o.Maker, log: o.Logger}
+	m := &Manager{engine: o.Engine, events: o.Events, maker: o.Maker, swarm: o.Swarm, log: o.Logger}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
@@ -103,6 +105,12 @@ type CreateRequest struct {
 // Create makes a network and returns it as it became.
 func (m *Manager) Create(ctx context.Context, r CreateRequest) (model.Network, error) {
 	n := r.Network
+	if m.overSwarm(n) {
+		return m.createOverSwarm(ctx, r)
+	}
+	if err := m.freeName(ctx, n); err != nil {
+		return n, err
+	}
 	n.ID, n.Created = model.NetworkID(ids.New()), time.Now().UTC()
 	// A subnet that nobody asked for must not overlap a route the host has now.
 	if err := m.engine.Observe(ctx); err != nil {
@@ -133,9 +141,12 @@ func withoutOwner(err error) error {
 
 // Remove removes a network by its name, its ID or the beginning of its ID.
 func (m *Manager) Remove(ctx context.Context, ref string) error {
-	n, err := m.engine.Snapshot().FindNetwork(ref)
+	n, err := m.find(ctx, ref, "")
 	if err != nil {
 		return err
+	}
+	if n.Scope == model.ScopeSwarm && m.swarm != nil {
+		return m.swarm.RemoveNetwork(ctx, n.ID)
 	}
 	return m.remove(ctx, n)
 }

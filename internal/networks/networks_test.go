@@ -87,7 +87,7 @@ func TestCreateLooksAtTheHostFirst(t *testing.T) {
 	if got := strings.Join(*heard, ", "); got != "network create web" {
 		t.Errorf("events: %s", got)
 	}
-	if v, err := m.Find(string(n.ID)[:12]); err != nil || v.Name != "web" || len(v.Members()) != 0 {
+	if v, err := m.Find(t.Context(), string(n.ID)[:12], ""); err != nil || v.Name != "web" || len(v.Members()) != 0 {
 		t.Errorf("%+v, %v", v.Network, err)
 	}
 }
@@ -132,7 +132,7 @@ func TestTemplatesAreNotSpokenOf(t *testing.T) {
 	if got := strings.Join(*heard, ", "); got != "network destroy one, network prune " {
 		t.Errorf("events: %s", got)
 	}
-	if list, err := m.List(query.Filters{"type": {"custom"}}); err != nil || len(list) != 0 {
+	if list, err := m.List(t.Context(), query.Filters{"type": {"custom"}}); err != nil || len(list) != 0 {
 		t.Errorf("left: %v, %v", list, err)
 	}
 }

@@ -40,10 +40,13 @@ func (m *Manager) Prune(ctx context.Context, f query.Filters) ([]string, error) 
 			m.log.Warn("network not pruned", "op", "network.prune", "network", n.Name, "err", err)
 		} // else a container came to use it meanwhile
 	}
+	removed = append(removed, m.pruneSwarm(ctx, func(n model.Network) bool {
+		return (until.IsZero() || !n.Created.After(until)) && f.MatchAllLabels(n.Labels)
+	})...)
 	m.events.Publish(events.Pruned(dockerevents.NetworkEventType, 0))
 	return removed, nil
 }
 
 func prunable(s *state.Snapshot, n model.Network, f query.Filters, until time.Time) bool {
-	return !n.Predefined() && !n.ConfigOnly && idle(s, n) && (until.IsZero() || !n.Created.After(until)) && f.MatchAllLabels(n.Labels)
+	return !n.Predefined() && n.Scope != model.ScopeSwarm && !n.ConfigOnly && idle(s, n) && (until.IsZero() || !n.Created.After(until)) && f.MatchAllLabels(n.Labels)
 }

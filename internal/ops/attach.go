@@ -31,7 +31,7 @@ func newEndpoint(sb model.Sandbox, n model.Network, spec EndpointSpec) (model.En
 	if spec.IPv6.IsValid() {
 		e = e.WithAddress(model.IPv6, spec.IPv6, true)
 	}
-	return e, nil
+	return given(e, spec.Given), nil
 }
 
 // enrol records a container's membership of a network, down, as the last of
@@ -144,12 +144,15 @@ func holderOfMAC(tx Tx, n model.Network, e model.Endpoint, mac string) (string, 
 // address gives e an address of family f: the one it claims, or the next free
 // one.
 func address(tx Tx, n model.Network, e model.Endpoint, f model.Family) (model.Endpoint, error) {
+	if n.Scope == model.ScopeSwarm && !e.Address(f).IsValid() {
+		return e, nil // the swarm gives this network none of this family
+	}
 	if claimed := e.Address(f); claimed.IsValid() {
 		holder, held := holderOf(tx, n, e, claimed)
 		switch {
 		case !held:
 			return e, nil
-		case e.Static(f):
+		case e.Static(f), n.Scope == model.ScopeSwarm:
 			return e, &model.Error{Op: "endpoint.attach", Subject: "network " + n.Name, Kind: model.Forbidden,
 				Err: errors.New(addressInUse),
 				Who: fmt.Sprintf("%s is held by %s", claimed, holder)}

@@ -141,10 +141,17 @@ func checkName(n model.Network) error {
 		return model.Errorf(model.Forbidden, "network name %q is reserved and cannot be created", clip(n.Name))
 	case len(n.Name) > maxName:
 		return model.Errorf(model.Invalid, "invalid name: %q… is too long (maximum %d bytes)", n.Name[:32], maxName)
-	case n.Driver == "overlay":
-		return model.Errorf(model.Forbidden, `This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.`)
 	}
 	return nil
+}
+
+// CheckNetwork refuses a name that is none, and pools that cannot be, wherever the
+// network is to be.
+func CheckNetwork(n model.Network) error {
+	if err := checkName(n); err != nil {
+		return err
+	}
+	return checkPools(n)
 }
 
 // clip shortens what is too long to be repeated in an error.

@@ -22,8 +22,8 @@ const (
 // NoManager is the answer of a host that is of no swarm to requests for a manager.
 func NoManager() error { return model.Errorf(model.Unavailable, "%s", notInSwarm) }
 
-// errOnlyWorker is the answer of a worker to them.
-func errOnlyWorker() error { return model.Errorf(model.Unavailable, "%s", onlyWorker) }
+// OnlyManagers is the answer of a worker to them.
+func OnlyManagers() error { return model.Errorf(model.Unavailable, "%s", onlyWorker) }
 
 // errLocked says that the node's key is needed.
 func errLocked() error { return model.Errorf(model.Unavailable, "%s", locked) }

@@ -3,6 +3,7 @@ package swarm
 import (
 	"context"
 	"math"
+	"time"
 
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/swarmkit/v2/api"
@@ -34,9 +35,7 @@ func (n *Node) Manage(ctx context.Context, ask func(context.Context, Manager) er
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
-	defer cancel()
-	return failure(ask(ctx, m))
+	return Ask(ctx, m, ask)
 }
 
 // manager returns the way to this node's own manager. Errors: Unavailable, in Docker's
@@ -49,11 +48,11 @@ func (n *Node) manager() (Manager, error) {
 	defer n.mu.Unlock()
 	switch r := n.run; {
 	case r != nil && r.conn != nil:
-		return Manager{NodeID: r.node.NodeID(), ControlClient: api.NewControlClient(r.conn), conn: r.conn}, nil
+		return ManagerBehind(r.node.NodeID(), r.conn), nil
 	case r != nil && r.node.Manager() != nil:
 		return Manager{}, model.Errorf(model.Unavailable, "%s", notReady)
 	case r != nil:
-		return Manager{}, errOnlyWorker()
+		return Manager{}, OnlyManagers()
 	case isLocked(n.err):
 		return Manager{}, errLocked()
 	}
@@ -124,7 +123,7 @@ func (n *Node) Update(ctx context.Context, version uint64, s swarm.Spec, r Rotat
 // swarmkit has it.
 func (n *Node) Specify(ctx context.Context, s swarm.Spec) error {
 	return n.Manage(ctx, func(ctx context.Context, m Manager) error {
-		c, err := m.cluster(ctx)
+		c, err := m.firstCluster(ctx)
 		if err != nil {
 			return err
 		}
@@ -138,6 +137,26 @@ func (n *Node) Specify(ctx context.Context, s swarm.Spec) error {
 		}
 		return nil
 	})
+}
+
+// firstCluster waits until a new swarm has its object in the store.
+func (m Manager) firstCluster(ctx context.Context) (*api.Cluster, error) {
+	for {
+		r, err := m.ListClusters(ctx, &api.ListClustersRequest{})
+		if err != nil {
+			return nil, err
+		}
+		if len(r.Clusters) > 0 {
+			return r.Clusters[0], nil
+		}
+		timer := time.NewTimer(allocatePause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, context.Cause(ctx)
+		}
+	}
 }
 
 // UnlockKey returns the key that unlocks managers of the swarm; empty if they are not

@@ -16,18 +16,20 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/moby/moby/api/types/swarm"
-	"github.com/moby/swarmkit/v2/agent/exec"
 	"github.com/moby/swarmkit/v2/api"
 	swarmlog "github.com/moby/swarmkit/v2/log"
 	"github.com/moby/swarmkit/v2/manager/allocator/networkallocator"
 	"github.com/moby/swarmkit/v2/node"
 	"google.golang.org/grpc"
 
+	"github.com/linkspan/linkspan/internal/cluster/allocator"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -47,10 +49,13 @@ const (
 
 // Options are what a Node is made of. All but Changed are needed.
 type Options struct {
-	Folder   string // of the node's state; 0700
-	Socket   string // the manager's own, in a folder of 0700
-	Executor exec.Executor
-	Networks networkallocator.Provider
+	Folder   string // for the node's state
+	Runtime  string // for the manager's own socket
+	Executor ExecutorOptions
+	DataPort func(port uint32) // is told the UDP port of the swarm's data
+	// Managing, if set, is called in a goroutine of its own for every way to this node's
+	// manager; ctx ends with the way.
+	Managing func(ctx context.Context, m Manager)
 	// Changed, if set, is called after State may have changed. It must not wait.
 	Changed func()
 	Logger  *slog.Logger
@@ -68,9 +73,10 @@ type Node struct {
 	err    error // why the last run ended
 	wait   context.CancelFunc
 	pause  time.Duration
-	again  bool // it was ready once, or has been started again: it is to go on
-	ended  bool // Stop was called
-	first  *run // of the first start, for those who wait for it
+	again  bool          // it was ready once, or has been started again: it is to go on
+	ended  bool          // Stop was called
+	first  *run          // of the first start, for those who wait for it
+	told   chan struct{} // closed, and another made, after State may have changed
 	work   sync.WaitGroup
 }
 
@@ -85,9 +91,11 @@ type run struct {
 
 // Start starts a node. Whether it can take part is told by Ready.
 func Start(o Options, c Config) (*Node, error) {
-	n := &Node{o: o, log: o.Logger, config: c, pause: againFirst}
-	if n.o.Changed == nil {
-		n.o.Changed = func() {}
+	n := &Node{o: o, log: o.Logger, config: c, pause: againFirst, told: make(chan struct{})}
+	for _, folder := range []string{o.Folder, o.Runtime} {
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			return nil, err
+		}
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -138,12 +146,12 @@ func (n *Node) nodeConfig() (*node.Config, error) {
 		joinAddr = c.RemoteAddr
 	}
 	out := &node.Config{
-		StateDir: n.o.Folder, ListenControlAPI: n.o.Socket,
+		StateDir: n.o.Folder, ListenControlAPI: filepath.Join(n.o.Runtime, "control.sock"),
 		ListenRemoteAPI: c.ListenAddr, AdvertiseRemoteAPI: c.AdvertiseAddr,
 		JoinAddr: joinAddr, JoinToken: c.JoinToken, ForceNewCluster: c.ForceNewCluster,
 		AutoLockManagers: c.AutoLock, UnlockKey: c.UnlockKey,
 		HeartbeatTick: heartbeatTick, ElectionTick: electionTick,
-		Executor: n.o.Executor, NetworkProvider: n.o.Networks,
+		Executor: newExecutor(n.o.Executor), NetworkProvider: allocator.Provider{Port: n.o.DataPort},
 		NetworkConfig: &networkallocator.Config{SubnetSize: c.SubnetSize, VXLANUDPPort: c.DataPathPort},
 	}
 	for _, p := range c.DefaultAddressPool {
@@ -177,23 +185,42 @@ func (n *Node) untilReady(ctx context.Context, r *run) {
 	}
 	close(r.ready)
 	n.mu.Unlock()
-	n.o.Changed()
+	n.tell()
 }
 
 // followSocket keeps the connection to the node's own manager.
 func (n *Node) followSocket(ctx context.Context, r *run) {
+	end := func() {}
+	defer func() { end() }()
 	for conn := range r.node.ListenControlSocket(ctx) {
 		n.mu.Lock()
+		same := r.conn == conn
 		r.conn = conn
 		n.mu.Unlock()
-		n.o.Changed()
+		if !same {
+			end()
+			end = n.manage(ctx, r.node.NodeID(), conn)
+		}
+		n.tell()
 	}
+}
+
+// manage tells that there is a way to the node's own manager, if there is one, and
+// returns what ends that.
+func (n *Node) manage(ctx context.Context, id string, conn *grpc.ClientConn) context.CancelFunc {
+	if n.o.Managing == nil || conn == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	n.work.Go(func() { n.o.Managing(ctx, ManagerBehind(id, conn)) })
+	return cancel
 }
 
 // untilEnd waits for the end of a run, and has it started again unless it was asked to
 // end, or never came to take part.
 func (n *Node) untilEnd(r *run) {
 	err := r.node.Err(context.Background())
+	defer n.tell()
 	if errors.Is(err, node.ErrInvalidUnlockKey) {
 		err = errLocked()
 	}
@@ -202,7 +229,6 @@ func (n *Node) untilEnd(r *run) {
 	r.err, r.conn = err, nil
 	n.run, n.err = nil, err
 	close(r.done)
-	defer n.o.Changed()
 	if n.ended {
 		return
 	}
@@ -244,6 +270,34 @@ func (n *Node) startLaterLocked() {
 			n.startLaterLocked()
 		}
 	})
+}
+
+// tell says that State may have changed. The caller does not hold mu.
+func (n *Node) tell() {
+	n.mu.Lock()
+	close(n.told)
+	n.told = make(chan struct{})
+	n.mu.Unlock()
+	if n.o.Changed != nil {
+		n.o.Changed()
+	}
+}
+
+// Until waits until the node is as wanted. Errors: that of ctx.
+func (n *Node) Until(ctx context.Context, wanted func(State) bool) error {
+	for {
+		n.mu.Lock()
+		told := n.told
+		n.mu.Unlock()
+		if wanted(n.State()) {
+			return nil
+		}
+		select {
+		case <-told:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // Ready waits until the node takes part in its swarm for the first time. Errors: why it

@@ -34,7 +34,7 @@ func (a *api) createNetwork(w http.ResponseWriter, r *httpkit.Request) error {
 func networkFrom(body network.CreateRequest) hub.CreateRequest {
 	n, explicit := model.Network{
 		Name: body.Name, Driver: body.Driver, Scope: body.Scope, IPv4: true,
-		Internal: body.Internal, Attachable: body.Attachable, ConfigOnly: body.ConfigOnly,
+		Internal: body.Internal, Attachable: body.Attachable, Ingress: body.Ingress, ConfigOnly: body.ConfigOnly,
 		Options: maps.Clone(body.Options), Labels: maps.Clone(body.Labels),
 	}, []model.Family(nil)
 	if body.EnableIPv4 != nil {

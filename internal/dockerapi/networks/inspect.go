@@ -18,14 +18,11 @@ func (a *api) inspectNetwork(w http.ResponseWriter, r *httpkit.Request) error {
 		}
 	}
 	term := r.PathValue("id")
-	v, err := a.Networks.Find(term)
+	v, err := a.Networks.Find(r.Context(), term, r.Query.Get("scope"))
 	if err != nil {
 		return err
 	}
 	out := network.Inspect{Network: show(v.Network), Containers: showMembers(v)}
-	if scope := r.Query.Get("scope"); scope != "" && scope != out.Scope {
-		return model.Errorf(model.NotFound, "network %s not found", term)
-	}
 	if r.Version >= 52 {
 		out.Status = &network.Status{}
 		if !v.ConfigOnly {

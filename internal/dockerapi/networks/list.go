@@ -13,7 +13,7 @@ func (a *api) listNetworks(w http.ResponseWriter, r *httpkit.Request) error {
 	if err != nil {
 		return err
 	}
-	list, err := a.Networks.List(f)
+	list, err := a.Networks.List(r.Context(), f)
 	if err != nil {
 		return err
 	}

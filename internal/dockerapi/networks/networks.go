@@ -22,9 +22,10 @@ import (
 // Networks makes, shows and removes networks.
 type Networks interface {
 	Create(ctx context.Context, r hub.CreateRequest) (model.Network, error)
-	Find(ref string) (hub.View, error)
+	// Find returns a network, of a scope unless that is empty.
+	Find(ctx context.Context, ref, scope string) (hub.View, error)
 	// List returns the networks that meet all filters, the oldest first.
-	List(f query.Filters) ([]hub.View, error)
+	List(ctx context.Context, f query.Filters) ([]hub.View, error)
 	Remove(ctx context.Context, ref string) error
 	// Prune returns the names of the networks that it removed.
 	Prune(ctx context.Context, f query.Filters) ([]string, error)
@@ -60,7 +61,7 @@ func Routes(n Networks, m Memberships) httpkit.Routes {
 func show(n model.Network) network.Network {
 	out := network.Network{
 		Name: n.Name, ID: string(n.ID), Created: n.Created, Scope: hub.Scope(n), Driver: n.Driver,
-		EnableIPv4: n.IPv4, EnableIPv6: n.IPv6, Internal: n.Internal, Attachable: n.Attachable,
+		EnableIPv4: n.IPv4, EnableIPv6: n.IPv6, Internal: n.Internal, Attachable: n.Attachable, Ingress: n.Ingress,
 		ConfigFrom: network.ConfigReference{Network: n.ConfigFrom}, ConfigOnly: n.ConfigOnly,
 		IPAM: network.IPAM{
 			Driver: cmp.Or(n.IPAM.Driver, "default"), Options: n.IPAM.Options, // null unless given

@@ -40,6 +40,14 @@ type Options struct {
 	// Drivers returns the kinds of networks there are.
 	Drivers func() []string
 	Events  Events
+	Swarm   Swarm
+}
+
+// Swarm is what this host is to a swarm.
+type Swarm interface {
+	// Status is that in a word or two: "inactive", "active/manager".
+	Status() string
+	Info(ctx context.Context) swarm.Info
 }
 
 type api struct{ Options }
@@ -150,7 +158,7 @@ func (a *api) ping(w http.ResponseWriter, r *httpkit.Request) error {
 	h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
 	h.Set("Pragma", "no-cache")
 	h.Set("Builder-Version", "1")
-	h.Set("Swarm", string(swarm.LocalNodeStateInactive))
+	h.Set("Swarm", a.Swarm.Status())
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	if r.Method == http.MethodHead {
 		h.Set("Content-Length", "0")
@@ -192,6 +200,7 @@ func (a *api) getInfo(w http.ResponseWriter, r *httpkit.Request) error {
 	info.Containers = info.ContainersRunning + info.ContainersPaused + info.ContainersStopped
 	info.Images = len(images)
 	a.describe(&info)
+	info.Swarm = a.Swarm.Info(r.Context())
 	if r.Version < 46 {
 		info.Containerd = nil
 	}
@@ -210,7 +219,7 @@ func (a *api) hostInfo(host facts.Machine) system.Info {
 		NGoroutines: runtime.NumGoroutine(), NFd: host.Descriptors, SystemTime: time.Now().Format(time.RFC3339Nano),
 		CgroupDriver: "cgroupfs", CgroupVersion: host.CgroupVersion,
 		KernelVersion: host.Kernel, OperatingSystem: host.System, OSVersion: host.SystemVersion,
-		OSType: runtime.GOOS, Architecture: architecture(), NCPU: runtime.NumCPU(), MemTotal: host.Memory, Name: host.Name,
+		OSType: runtime.GOOS, Architecture: Architecture(), NCPU: runtime.NumCPU(), MemTotal: host.Memory, Name: host.Name,
 		SecurityOptions: []string{},
 	}
 	if host.AppArmor {
@@ -266,7 +275,6 @@ func (a *api) describe(info *system.Info) {
 		info.Containerd = &system.ContainerdInfo{Address: own.ContainerdAddress,
 			Namespaces: system.ContainerdNamespaces{Containers: "linkspan", Plugins: "linkspan"}}
 	}
-	info.Swarm = swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive, RemoteManagers: []swarm.Peer{}}
 	info.FirewallBackend = firewallInfo(own, settings)
 	for _, p := range own.Pools {
 		info.DefaultAddressPools = append(info.DefaultAddressPools, system.NetworkAddressPool{Base: p.Base, Size: p.Size})
@@ -309,8 +317,8 @@ func (a *api) machine() facts.Machine {
 	return a.Machine()
 }
 
-// architecture is the processor's name as uname(1) gives it, which /info uses.
-func architecture() string {
+// Architecture is the processor's name as uname(1) gives it, which /info uses.
+func Architecture() string {
 	switch runtime.GOARCH {
 	case "amd64":
 		return "x86_64"

@@ -1,21 +1,21 @@
-package containers
+package logger
 
 import (
 	"slices"
 
-	"github.com/linkspan/linkspan/internal/containers/logger"
+	"github.com/linkspan/linkspan/internal/containerrecord"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// logAttributes returns what is noted with every line of a container's log.
+// Of returns what is noted with every line of a container's log, which is at path.
 // Errors have Docker's words, with which it refuses to start such a container.
-func (out *outputs) logAttributes(r record) (map[string]string, error) {
+func Of(r containerrecord.Record, path string) (map[string]string, error) {
 	if r.Host.LogConfig.Type == "none" {
 		return nil, nil
 	}
 	command := slices.Concat(r.Config.Entrypoint, r.Config.Cmd)
-	attributes, err := logger.Attributes(&logger.Info{
-		Config: r.Host.LogConfig.Config, LogPath: out.dirs.Log(r.ID), DaemonName: "docker",
+	attributes, err := Attributes(&Info{
+		Config: r.Host.LogConfig.Config, LogPath: path, DaemonName: "docker",
 		ContainerID: string(r.ID), ContainerName: "/" + r.Name, ContainerCreated: r.Created,
 		ContainerEntrypoint: command[0], ContainerArgs: command[1:],
 		ContainerImageID: string(r.Image), ContainerImageName: r.Config.Image,
