@@ -24,6 +24,7 @@ import (
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/events"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/ids"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 	"github.com/linkspan/linkspan/internal/state"
@@ -35,6 +36,7 @@ type Engine interface {
 	// effect.
 	Do(ctx context.Context, op ops.Op) (*state.Snapshot, error)
 	Snapshot() *state.Snapshot
+	Facts() facts.Set
 	Plan() desired.State
 	// Await returns once the kernel has the rows of owners.
 	Await(ctx context.Context, owners ...desired.Owner) error
@@ -172,9 +174,10 @@ func (m *Manager) Collect(ctx context.Context, config string, inUse []Valid) ([]
 	return stale, err
 }
 
-// Ready tells whether a network takes namespaces; whether an address is left is only known
-// by an Attach. Errors: NotFound if there is none; Invalid if it takes none.
-func (m *Manager) Ready(network string) error {
+// Ready tells whether a network takes one more namespace: by trying what an Attach does to
+// the model. Errors: NotFound if there is none; Invalid if it takes none; what an Attach
+// says if it has no address left.
+func (m *Manager) Ready(ctx context.Context, network string) error {
 	n, err := m.Engine.Snapshot().FindNetwork(network)
 	if err != nil {
 		return err
@@ -182,5 +185,23 @@ func (m *Manager) Ready(network string) error {
 	if !m.Drivers.Traits(n).Interface || n.ConfigOnly {
 		return model.Errorf(model.Invalid, "a network namespace cannot be attached to network %s", n.Name)
 	}
-	return nil
+	err = m.try(n)
+	if err != nil && m.Sweep(ctx) > 0 { // it may be full of those that are no more
+		err = m.try(n)
+	}
+	return err
+}
+
+// try has a namespace that nobody has join a network, in a transaction that is dropped.
+func (m *Manager) try(n model.Network) error {
+	id := ids.New()
+	tx := ops.Begin(m.Engine.Snapshot(), m.Engine.Facts(), m.Drivers)
+	err := ops.AttachGuest(ops.GuestRequest{
+		Sandbox:  model.Sandbox{ID: model.SandboxID(id), Container: model.ContainerID(id), Name: "trial-" + model.Short(id), Guest: &model.Guest{Path: id}},
+		Endpoint: ops.EndpointSpec{ID: model.EndpointID(id), Network: string(n.ID)},
+	})(tx)
+	if missing := (*facts.Missing)(nil); errors.As(err, &missing) {
+		return nil // somebody outside says, and is asked by an Attach alone
+	}
+	return err
 }

@@ -258,3 +258,41 @@ func TestWalk(t *testing.T) {
 		})
 	}
 }
+
+// TestReady: a network is ready exactly as long as one more can join, and asking changes nothing.
+func TestReady(t *testing.T) {
+	w := newWalker(t, 0)
+	maker := ops.NetworkMaker{Drivers: all.Drivers(), Bases: ipam.DefaultBases()}
+	for name, args := range map[string]map[string]string{"small": {"driver": "bridge", "subnet": "10.9.0.0/29"}} {
+		if _, err := w.Engine.Do(t.Context(), maker.Create(plantest.Network(name, args))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Ready(t.Context(), "nowhere"); model.KindOf(err) != model.NotFound {
+		t.Errorf("a network that is not there: %v", err)
+	}
+	joined := 0
+	for ; joined < 10; joined++ {
+		path := fmt.Sprintf("/run/netns/%d", joined)
+		w.spaces.at[path] = uint64(joined + 1)
+		before := w.Engine.Snapshot()
+		ready := w.Ready(t.Context(), "small")
+		if w.Engine.Snapshot() != before {
+			t.Error("asking has changed the state")
+		}
+		_, err := w.Attach(t.Context(), Request{Namespace: path, Network: "small", Claim: model.Claim{Door: model.DoorAttach}})
+		if (ready == nil) != (err == nil) {
+			t.Fatalf("with %d: ready says %v, attach %v", joined, ready, err)
+		}
+		if err != nil {
+			break
+		}
+	}
+	if joined != 5 {
+		t.Errorf("%d have joined a /29, want 5", joined)
+	}
+	delete(w.spaces.at, "/run/netns/3") // one is no more
+	if err := w.Ready(t.Context(), "small"); err != nil {
+		t.Errorf("with a place of one that is no more: %v", err)
+	}
+}

@@ -77,7 +77,7 @@ func (c Client) Collect(ctx context.Context, r Collect) (out Collected, err erro
 }
 
 // Ready asks whether a network can take one more. Errors: NotFound if there is none;
-// Unfit if it cannot.
+// what an attach says if it cannot, such as that no address is left.
 func (c Client) Ready(ctx context.Context, network string) error {
 	return c.ask(ctx, http.MethodGet, attachments+"/ready?network="+url.QueryEscape(network), nil, nil)
 }

@@ -23,7 +23,7 @@ type Guests interface {
 	List(ref guests.Ref) ([]guests.Attachment, error)
 	Check(ctx context.Context, ref guests.Ref, want guests.Expected) error
 	Collect(ctx context.Context, config string, inUse []guests.Valid) ([]guests.Attachment, error)
-	Ready(network string) error
+	Ready(ctx context.Context, network string) error
 	// Sweep removes what is no more.
 	Sweep(ctx context.Context) int
 }
@@ -48,7 +48,9 @@ func (d *server) handleAttachments(mux *http.ServeMux) {
 	mux.HandleFunc("DELETE "+at, d.answer(func(r *http.Request) (any, error) { return nil, d.Guests.Detach(r.Context(), refOf(r)) }))
 	mux.HandleFunc("POST "+at+"/check", d.answer(d.checkAttachment))
 	mux.HandleFunc("POST "+at+"/collect", d.answer(d.collect))
-	mux.HandleFunc("GET "+at+"/ready", d.answer(func(r *http.Request) (any, error) { return nil, d.Guests.Ready(r.URL.Query().Get("network")) }))
+	mux.HandleFunc("GET "+at+"/ready", d.answer(func(r *http.Request) (any, error) {
+		return nil, d.Guests.Ready(r.Context(), r.URL.Query().Get("network"))
+	}))
 }
 
 // answer returns the handler that answers with what f returns, or with no content if that
