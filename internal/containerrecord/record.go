@@ -48,6 +48,7 @@ type Record struct {
 	// RestartCount counts starts by the restart policy since the user's own.
 	RestartCount int
 	Stopped      bool // by the user: "unless-stopped" leaves it alone
+	Managed      bool // it runs a task of a swarm
 	// Health is nil without a health check; a new value is put in its stead too.
 	Health *container.Health
 	// ResolvHash is the SHA-256 of the resolv.conf that was written last; another
@@ -106,6 +107,7 @@ type stored struct {
 	State        storedProgress    `json:"State,omitzero"`
 	RestartCount int               `json:"RestartCount,omitzero"`
 	Stopped      bool              `json:"Stopped,omitzero"`
+	Managed      bool              `json:"Managed,omitzero"`
 	Health       *storedHealth     `json:"Health,omitzero"`
 	ResolvHash   string            `json:"ResolvHash,omitzero"`
 	OwnEntries   []storedEntry     `json:"OwnEntries,omitzero"`
@@ -168,7 +170,7 @@ func toStored(r Record) stored {
 		Config: toConfig(r.Config), Host: toHost(r.Host),
 		Links:  each(r.Links, func(l Link) storedLink { return storedLink(l) }),
 		Mounts: each(r.Mounts, toPoint),
-		State:  storedProgress(r.State), RestartCount: r.RestartCount, Stopped: r.Stopped,
+		State:  storedProgress(r.State), RestartCount: r.RestartCount, Stopped: r.Stopped, Managed: r.Managed,
 		Health: toHealth(r.Health), ResolvHash: r.ResolvHash,
 		OwnEntries: each(r.OwnEntries, func(e names.HostEntry) storedEntry { return storedEntry(e) }),
 		FormerName: r.FormerName, FormerLinks: each(r.FormerLinks, func(e names.HostEntry) storedEntry { return storedEntry(e) }),
@@ -189,7 +191,7 @@ func (s stored) record() (Record, error) {
 		Config: s.Config.docker(), Host: s.Host.docker(),
 		Links:  each(s.Links, func(l storedLink) Link { return Link(l) }),
 		Mounts: each(s.Mounts, storedPoint.point),
-		State:  Progress(s.State), RestartCount: s.RestartCount, Stopped: s.Stopped,
+		State:  Progress(s.State), RestartCount: s.RestartCount, Stopped: s.Stopped, Managed: s.Managed,
 		Health: s.Health.docker(), ResolvHash: s.ResolvHash,
 		OwnEntries: each(s.OwnEntries, func(e storedEntry) names.HostEntry { return names.HostEntry(e) }),
 		FormerName: s.FormerName, FormerLinks: each(s.FormerLinks, func(e storedEntry) names.HostEntry { return names.HostEntry(e) }),

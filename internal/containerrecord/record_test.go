@@ -142,7 +142,7 @@ func TestVersion2(t *testing.T) {
 		},
 	} {
 		want := decoded(t, "v3-full.json")
-		want.FormerName, want.FormerLinks = "", nil // no earlier version had them
+		want.FormerName, want.FormerLinks, want.Managed = "", nil, false // no earlier version had them
 		for i := range want.Mounts {
 			p := &want.Mounts[i]
 			p.Subpath, p.NonRecursive, p.ReadOnlyNonRecursive, p.ReadOnlyForceRecursive = "", false, false, false // nor these

@@ -8,7 +8,6 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
-	"github.com/moby/moby/api/types/network"
 
 	"github.com/linkspan/linkspan/internal/containers/containerfiles"
 	"github.com/linkspan/linkspan/internal/containers/logger"
@@ -70,6 +69,9 @@ func (cr *creator) Create(ctx context.Context, r CreateRequest) (id string, rema
 	rec := record{ID: model.ContainerID(ids.New()), Created: time.Now().UTC(), Image: image.ID, Config: r.Config, Host: r.Host}
 	// A client that goes away leaves the container behind, as with Docker, not half of
 	// one.
+	if r.Task != nil {
+		rec.Managed, rec.Mounts = true, r.Task.Files
+	}
 	b, err := cr.buildNamed(context.WithoutCancel(ctx), rec, r)
 	if err != nil {
 		return "", nil, err
@@ -90,7 +92,7 @@ func (cr *creator) buildNamed(ctx context.Context, rec record, r CreateRequest) 
 		if rec.Name, err = naming.Choose(cr.engine.Snapshot(), r.Name, rec.ID); err != nil {
 			return nil, err
 		}
-		b, err := cr.build(ctx, rec, r.Networking)
+		b, err := cr.build(ctx, rec, r)
 		if err == nil || r.Name != "" || ops.NameTaken(cr.engine.Snapshot(), rec.Name, rec.ID) == nil {
 			return b, err
 		}
@@ -99,7 +101,7 @@ func (cr *creator) buildNamed(ctx context.Context, rec record, r CreateRequest) 
 
 // build makes everything of a container outside memory; on failure nothing of it
 // stays. Record and sandbox come last: files without a record are swept by Restore.
-func (cr *creator) build(ctx context.Context, rec record, nets *network.NetworkingConfig) (*entry, error) {
+func (cr *creator) build(ctx context.Context, rec record, r CreateRequest) (*entry, error) {
 	if err := cr.fillHost(&rec); err != nil {
 		return nil, err
 	}
@@ -117,7 +119,8 @@ func (cr *creator) build(ctx context.Context, rec record, nets *network.Networki
 		return nil, undo(err)
 	}
 	wanted := mounts.Resolver{Volumes: cr.volumes, ID: rec.ID, Inherited: func() ([]mountPoint, error) { return cr.inheritedPoints(rec) }}
-	if rec.Mounts, err = wanted.Resolve(ctx, rec.Config, rec.Host); err != nil {
+	resolved, err := wanted.Resolve(ctx, rec.Config, rec.Host)
+	if rec.Mounts = append(resolved, rec.Mounts...); err != nil {
 		return nil, undo(err)
 	}
 	if err := cr.runtime.Check(cr.specs.spec(rec, netns{}, cr.dirs.Files(rec.ID))); err != nil {
@@ -126,7 +129,7 @@ func (cr *creator) build(ctx context.Context, rec record, nets *network.Networki
 	if !rec.mode().IsContainer() {
 		rec.Sandbox = model.SandboxID(ids.New())
 	}
-	if err := cr.enter(ctx, rec, nets); err != nil {
+	if err := cr.enter(ctx, rec, r); err != nil {
 		return nil, undo(err)
 	}
 	return newEntry(rec), nil
@@ -134,7 +137,7 @@ func (cr *creator) build(ctx context.Context, rec record, nets *network.Networki
 
 // enter makes a container part of the state: its record, and its sandbox if it has
 // one of its own.
-func (cr *creator) enter(ctx context.Context, rec record, nets *network.NetworkingConfig) (err error) {
+func (cr *creator) enter(ctx context.Context, rec record, r CreateRequest) (err error) {
 	if rec.Sandbox == "" {
 		return cr.records.Create(ctx, rec.plain())
 	}
@@ -144,7 +147,7 @@ func (cr *creator) enter(ctx context.Context, rec record, nets *network.Networki
 			return err
 		}
 	}
-	return cr.records.Create(ctx, rec.plain(), ops.CreateSandbox(sb, cr.endpointSpecs(rec, nets)))
+	return cr.records.Create(ctx, rec.plain(), ops.CreateSandbox(sb, cr.endpointSpecs(rec, r)))
 }
 
 // sandbox returns the network life of a container.

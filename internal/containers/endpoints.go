@@ -15,10 +15,10 @@ import (
 // endpointSpecs returns the memberships that a container is created with: those
 // given, that of its mode first, the others by name; without any the network of its
 // mode. As with Docker a mode does not add a network to those given.
-func (cr *creator) endpointSpecs(r record, nets *network.NetworkingConfig) []ops.EndpointSpec {
+func (cr *creator) endpointSpecs(r record, asked CreateRequest) []ops.EndpointSpec {
 	given := map[string]*network.EndpointSettings{}
-	if nets != nil {
-		given = nets.EndpointsConfig
+	if asked.Networking != nil {
+		given = asked.Networking.EndpointsConfig
 	}
 	// The mode and a membership may name one network in two ways, by name and by ID.
 	s, first := cr.engine.Snapshot(), string(r.mode())
@@ -38,7 +38,11 @@ func (cr *creator) endpointSpecs(r record, nets *network.NetworkingConfig) []ops
 	}
 	var out []ops.EndpointSpec
 	for _, name := range names {
-		out = append(out, newEndpoint(name, given[name]))
+		one := newEndpoint(name, given[name])
+		if asked.Task != nil {
+			one.Service, one.Given = asked.Task.Services[name], asked.Task.Given[name]
+		}
+		out = append(out, one)
 	}
 	return out
 }

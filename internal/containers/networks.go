@@ -94,6 +94,16 @@ func (ms *memberships) Readdressed(ctx context.Context, id model.ContainerID) {
 	}
 }
 
+// SetServing says whether a container that runs a service's task is ready for requests.
+func (ms *memberships) SetServing(ctx context.Context, ref string, yes bool) error {
+	b, err := ms.find(ref)
+	if err != nil || b.snapshot().Sandbox == "" {
+		return err
+	}
+	_, err = ms.engine.Do(ctx, ops.SetServing(b.snapshot().Sandbox, yes))
+	return err
+}
+
 // noMember is the answer to disconnecting a container that is not there by force:
 // Docker looks for what such a one may have left on the network, and here nothing
 // is ever left.

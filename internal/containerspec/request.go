@@ -10,8 +10,12 @@
 package containerspec
 
 import (
+	"net/netip"
+
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
+
+	"github.com/linkspan/linkspan/internal/model"
 )
 
 // Machine is what a request is checked against.
@@ -30,4 +34,16 @@ type Request struct {
 	Config     *container.Config
 	Host       *container.HostConfig
 	Networking *network.NetworkingConfig
+	// Task is set for a container that a swarm asks for.
+	Task *Task
+}
+
+// Task is what a swarm asks of a container besides.
+type Task struct {
+	// Services is what the container stands for, and Given its addresses, by the networks
+	// of Networking.
+	Services map[string]*model.ServiceEndpoint
+	Given    map[string][]netip.Addr
+	// Files are mounted too, and told to nobody.
+	Files []MountPoint
 }

@@ -221,6 +221,8 @@ type Sandbox struct {
 	// Guest is set where the namespace is somebody else's; Container is then no
 	// container's ID but begins with GuestPrefix.
 	Guest *Guest `json:",omitempty"`
+	// Serving says that the container, which runs a service's task, is ready for requests.
+	Serving bool `json:",omitempty"`
 }
 
 // SandboxLink is what a link (--link) opens: ports of another container.
@@ -273,6 +275,30 @@ type Endpoint struct {
 	// WayOut says that it is there only to lead its container out, which its user did not
 	// ask for. It goes with the container's network.
 	WayOut bool `json:",omitempty"`
+	// Service is set on a network of a swarm, for a container that runs a service's task.
+	Service *ServiceEndpoint `json:",omitempty"`
+}
+
+// ServiceEndpoint is what a container stands for on one network of a swarm. It is never
+// changed in place.
+type ServiceEndpoint struct {
+	Service string // ID
+	Name    string // the service's
+	Task    string // ID
+	// VIPs are the service's addresses on the network; none if names of it stand for those
+	// of its containers.
+	VIPs    []netip.Addr
+	Aliases []string // further names of the service on the network
+	// Ingress are the ports by which all hosts of the swarm lead to the service; only on
+	// the network that is for that.
+	Ingress []IngressPort
+}
+
+// IngressPort is a port that all hosts of a swarm publish.
+type IngressPort struct {
+	Name              string
+	Protocol          Protocol
+	Target, Published uint16
 }
 
 // EndpointSpec is a membership as the user asks for it.
@@ -289,13 +315,14 @@ type EndpointSpec struct {
 	Links      []Link
 	Priority   int
 	DriverOpts map[string]string
+	Service    *ServiceEndpoint `json:",omitempty"`
 }
 
 // Spec returns what the user asked for in e, on a network called network.
 func (e Endpoint) Spec(network string) EndpointSpec {
 	s := EndpointSpec{
 		ID: e.ID, Network: network, LinkLocal: e.LinkLocal, Aliases: e.Aliases, Links: e.Links,
-		Priority: e.Priority, DriverOpts: e.DriverOpts,
+		Priority: e.Priority, DriverOpts: e.DriverOpts, Service: e.Service,
 	}
 	if e.Static4 {
 		s.IPv4 = e.Addr4

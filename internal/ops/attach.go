@@ -23,7 +23,7 @@ func newEndpoint(sb model.Sandbox, n model.Network, spec EndpointSpec) (model.En
 		ID: spec.ID, Network: n.ID, Sandbox: sb.ID,
 		MAC: spec.MAC, StaticMAC: spec.MAC != "",
 		LinkLocal: spec.LinkLocal, Aliases: spec.Aliases, Links: spec.Links,
-		Priority: spec.Priority, DriverOpts: spec.DriverOpts,
+		Priority: spec.Priority, DriverOpts: spec.DriverOpts, Service: spec.Service,
 	}
 	if spec.IPv4.IsValid() {
 		e = e.WithAddress(model.IPv4, spec.IPv4, true)

@@ -62,7 +62,7 @@ func StopSandbox(id model.SandboxID) Op {
 		if !ok || !sb.Up {
 			return nil
 		}
-		sb.Up = false
+		sb.Up, sb.Serving = false, false
 		tx.PutSandbox(sb)
 		dropWaysOut(tx, id)
 		for e := range tx.View().EndpointsOf(id) {

@@ -24,17 +24,16 @@ func (rd *Reader) List(ctx context.Context, o ListOptions) ([]container.Summary,
 	if err := containerview.CheckValues(f); err != nil {
 		return nil, err
 	}
-	if task, _, err := f.Bool("is-task"); err != nil {
+	task, only, err := f.Bool("is-task")
+	if err != nil {
 		return nil, err
-	} else if task {
-		entries = nil // there is no swarm whose tasks they could be
 	}
 	everything := o.All || o.Limit > 0 || f.Has("status") || f.Has("exited")
 	now, linked, view := time.Now(), linkedNames(rd.o.Containers), rd.view()
 	out := []container.Summary{}
 	for _, b := range entries {
 		rec := b.Record()
-		if !rec.State.Running && !everything {
+		if !rec.State.Running && !everything || only && rec.Managed != task {
 			continue
 		}
 		if !view.Matches(rec, f) {

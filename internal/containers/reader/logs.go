@@ -33,6 +33,12 @@ func OpenLog(logs Logs, dirs containerfiles.Dirs, c Container, q LogQuery) (LogR
 // Logs writes a container's output to out, one Write for each entry, and with
 // Follow what comes until the container ends or ctx does.
 func (rd *Reader) Logs(ctx context.Context, ref string, o LogOptions, out streams.Client) error {
+	return rd.LogEntries(ctx, ref, o, func(e LogEntry) error { return writeEntry(e, o, out) })
+}
+
+// LogEntries is Logs for who wants entries: each gets one after the other, of both
+// streams. An error of each ends them.
+func (rd *Reader) LogEntries(ctx context.Context, ref string, o LogOptions, each func(LogEntry) error) error {
 	b, err := rd.o.Containers.Find(ref)
 	if err != nil {
 		return err
@@ -53,7 +59,7 @@ func (rd *Reader) Logs(ctx context.Context, ref string, o LogOptions, out stream
 		case err != nil:
 			return err
 		}
-		if err := writeEntry(e, o, out); err != nil {
+		if err := each(e); err != nil {
 			return err
 		}
 	}

@@ -73,7 +73,7 @@ func (se *Seats) Take(ctx context.Context, c model.ContainerID, sandbox model.Sa
 		wanted = append(wanted[:len(wanted):len(wanted)], e.Spec(string(e.Network)))
 	}
 	for _, spec := range wanted {
-		if !se.needed(s, spec.Network) {
+		if spec.Service != nil || !se.needed(s, spec.Network) { // a task comes with its places
 			continue
 		}
 		n, addrs, one, err := se.Swarm.Seat(ctx, c, spec.Network, asked(spec))
