@@ -300,7 +300,7 @@ func (d *daemon) openManager(ctx context.Context) (err error) {
 	c, r := d.config, d.runtime
 	d.manager, err = containers.New(containers.Options{
 		Engine: d.engine, Containers: r.Containers, Tasks: r.Tasks, Control: r.Tasks, Execs: r.Execs, Confinement: r.Containers, Sizes: r.Containers,
-		Images: r.Images, Files: r.Files, Volumes: d.volumes, Meter: r.Usage,
+		Images: r.Images, Files: r.Files, Layers: r.Files, Commits: r.Images, Volumes: d.volumes, Meter: r.Usage,
 		Outputs: outputs{d.keeper.Outputs()}, Logs: logs{},
 		Events: &d.events, Drivers: drivers(c), Drops: d.kernel, Swarm: d.swarm, Root: c.DataRoot, ExecRoot: c.ExecRoot, StorageDriver: r.Snapshotter(),
 		Defaults: containers.Defaults{
@@ -308,7 +308,7 @@ func (d *daemon) openManager(ctx context.Context) (err error) {
 				DNS: c.DNS, DNSSearch: c.DNSSearch, DNSOptions: c.DNSOptions, HostGateway: c.HostGatewayIPs,
 				LinkEnvironment: os.Getenv("DOCKER_KEEP_DEPRECATED_LEGACY_LINKS_ENV_VARS") == "1",
 			},
-			LogDriver: c.LogDriver, LogOptions: c.LogOptions, Init: c.Init, ShmSize: c.ShmSize,
+			LogDriver: c.LogDriver, LogOptions: c.LogOptions, Init: c.Init, ShmSize: c.ShmSize, CgroupnsMode: c.CgroupnsMode,
 		},
 		Logger: d.log,
 	})

@@ -84,7 +84,9 @@ type Config struct {
 
 	LogDriver  string
 	LogOptions map[string]string
-	ShmSize    int64 // bytes, of containers' /dev/shm; 0: as big as it always is
+	// CgroupnsMode is --default-cgroupns-mode; empty: as the machine's cgroups have it.
+	CgroupnsMode string
+	ShmSize      int64 // bytes, of containers' /dev/shm; 0: as big as it always is
 
 	Settings
 	// given is what the user set, by the name of the flag.
@@ -190,6 +192,7 @@ func (c *Config) define(flags *pflag.FlagSet) (file *string) {
 	flags.StringVar(&c.NoProxy, "no-proxy", "", "hosts and subnets that are reached without a proxy; without it $NO_PROXY")
 	flags.StringVar(&c.LogDriver, "log-driver", "json-file", "json-file or none")
 	flags.Var(optionsValue{c.LogOptions}, "log-opt", "key=value option of the log driver; may be repeated")
+	flags.StringVar(&c.CgroupnsMode, "default-cgroupns-mode", "", "private or host: what containers see of cgroups; without it private with cgroups of version 2")
 	flags.Var(sizeValue{&c.ShmSize}, "default-shm-size", "size of containers' /dev/shm: 64M")
 	return file
 }
@@ -239,6 +242,8 @@ func (c Config) finish() (Config, error) {
 		return c, fmt.Errorf("invalid firewall-respect: %q; choose none or host", c.FirewallRespect)
 	case c.LogDriver != "json-file" && c.LogDriver != "none":
 		return c, fmt.Errorf("logger: no log driver named '%s' is registered", c.LogDriver)
+	case !slices.Contains([]string{"", "private", "host"}, c.CgroupnsMode):
+		return c, fmt.Errorf(`invalid default cgroup namespace (%s): use "host" or "private"`, c.CgroupnsMode)
 	case c.MTU < 0:
 		return c, fmt.Errorf("invalid MTU number: %d", c.MTU)
 	}

@@ -57,7 +57,6 @@ var foreignFlags = []foreign{
 	{name: "add-runtime", form: list},
 	{name: "default-ulimit", form: list},
 	{name: "default-ipc-mode", form: text, same: []string{"private"}, check: ipcMode},
-	{name: "default-cgroupns-mode", form: text, same: []string{"private"}, check: cgroupMode},
 	{name: "cgroup-parent", form: text},
 	{name: "seccomp-profile", form: text, same: []string{"builtin"}},
 	{name: "no-new-privileges", form: truth},
@@ -162,13 +161,6 @@ func ipcMode(value string) error {
 		return fmt.Errorf(`IPC mode "%s" is not supported as default value; use "shareable" or "private"`, value)
 	}
 	return fmt.Errorf(`default IPC mode setting (%s) is invalid; use "shareable" or "private"`, value)
-}
-
-func cgroupMode(value string) error {
-	if value != "private" && value != "host" {
-		return fmt.Errorf(`invalid default cgroup namespace (%s): use "host" or "private"`, value)
-	}
-	return nil
 }
 
 func diagnosticPort(value string) error {

@@ -42,11 +42,13 @@ import (
 	"sync/atomic"
 
 	"github.com/linkspan/linkspan/internal/containers/archive"
+	"github.com/linkspan/linkspan/internal/containers/commit"
 	"github.com/linkspan/linkspan/internal/containers/containerfiles"
 	"github.com/linkspan/linkspan/internal/containers/dropwatch"
 	"github.com/linkspan/linkspan/internal/containers/exec"
 	"github.com/linkspan/linkspan/internal/containers/health"
 	"github.com/linkspan/linkspan/internal/containers/netfiles"
+	"github.com/linkspan/linkspan/internal/containers/prune"
 	"github.com/linkspan/linkspan/internal/containers/reader"
 	"github.com/linkspan/linkspan/internal/containers/records"
 	"github.com/linkspan/linkspan/internal/containers/removal"
@@ -69,6 +71,8 @@ type Options struct {
 	Sizes       Sizes       // nil leaves sizes at 0
 	Images      Images
 	Files       archive.Files
+	Layers      commit.Files
+	Commits     commit.Images
 	Volumes     Volumes
 	Meter       stats.Meter
 	Outputs     Outputs
@@ -94,6 +98,7 @@ type Defaults struct {
 	LogOptions        map[string]string
 	ShmSize           int64 // bytes; 0 means 64 MiB
 	Init              bool
+	CgroupnsMode      string // "private" or "host"; empty: as the cgroups have it
 }
 
 // HostFiles are the host's own files that containers' files are made from, and what
@@ -109,13 +114,12 @@ type HostFiles struct {
 
 // Manager knows all containers. Its methods may be called from any goroutine.
 type Manager struct {
-	o       Options
-	log     *slog.Logger
-	closed  context.Context // ends with Close: goroutines of the manager's own live in it
-	close   context.CancelFunc
-	ending  atomic.Bool    // containers are being stopped with the daemon: none is restarted
-	pruning atomic.Bool    // one prune at a time
-	work    sync.WaitGroup // goroutines started by the manager
+	o      Options
+	log    *slog.Logger
+	closed context.Context // ends with Close: goroutines of the manager's own live in it
+	close  context.CancelFunc
+	ending atomic.Bool    // containers are being stopped with the daemon: none is restarted
+	work   sync.WaitGroup // goroutines started by the manager
 
 	*registry
 	*announcer
@@ -123,6 +127,7 @@ type Manager struct {
 	*attacher
 	*creator
 	*memberships
+	*prune.Pruner
 	files      *netfiles.Files
 	launcher   *launcher
 	down       *networkDown
@@ -141,6 +146,7 @@ type Manager struct {
 	dirs       containerfiles.Dirs
 	Archive    *archive.Archive // copies files into containers and out of them
 	Stats      *stats.Stats     // tells what containers use
+	Commits    *commit.Committer
 }
 
 // New returns a manager that knows no containers; Restore loads them.
@@ -196,7 +202,8 @@ func furnish(m *Manager) {
 		Sizes: o.Sizes, Logs: o.Logs, Dirs: m.dirs, StorageDriver: o.StorageDriver})
 	d := &drafts{registry: reg, announcer: say, runtime: o.Containers, specs: m.specs, dirs: m.dirs}
 	m.Archive = archive.New(o.Files, d.container)
-	m.Stats = stats.New(o.Meter, d.metered)
+	m.Stats, m.Pruner = stats.New(o.Meter, d.metered), prune.New(removable{m}, o.Events, o.Logger)
+	m.Commits = commit.New(commit.Options{Find: d.container, Files: o.Layers, Images: o.Commits, Pauser: m, Events: o.Events})
 	m.attacher = &attacher{registry: reg, announcer: say, control: o.Control, outputs: m.outputs, closed: m.closed}
 	m.creator = &creator{registry: reg, announcer: say, engine: o.Engine, drivers: o.Drivers, runtime: o.Containers, images: o.Images, confinement: o.Confinement,
 		defaults: &m.o.Defaults, specs: m.specs, files: m.files, outputs: m.outputs, records: m.records, volumes: m.volumes, dirs: m.dirs}

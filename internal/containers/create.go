@@ -47,9 +47,11 @@ func (cr *creator) Create(ctx context.Context, r CreateRequest) (id string, rema
 	if r, err = cr.complete(r); err != nil {
 		return "", nil, err
 	}
-	if err := containerspec.Validate(r, machine.This()); err != nil {
+	on := machine.This()
+	if err := containerspec.Validate(r, on); err != nil {
 		return "", nil, err
 	}
+	discarded := containerspec.Possible(&r.Host.Resources, on)
 	image, err := cr.images.Find(ctx, r.Config.Image)
 	if err != nil {
 		return "", nil, err
@@ -81,7 +83,7 @@ func (cr *creator) Create(ctx context.Context, r CreateRequest) (id string, rema
 	cr.entries[b.id] = b
 	cr.mu.Unlock()
 	cr.say(b, events.ActionCreate)
-	return string(b.id), append(containerspec.Warnings(r, machine.This()), remarks...), nil
+	return string(b.id), append(append(discarded, containerspec.Warnings(r, on)...), remarks...), nil
 }
 
 // buildNamed gives a container its name and makes it. A name that was drawn and that
@@ -167,7 +169,7 @@ func (cr *creator) sandbox(rec record) model.Sandbox {
 // complete fills in what the client left out, and names other containers by their IDs.
 func (cr *creator) complete(r CreateRequest) (CreateRequest, error) {
 	d := cr.defaults
-	standard := containerspec.Defaults{LogDriver: d.LogDriver, LogOptions: d.LogOptions, ShmSize: d.ShmSize}
+	standard := containerspec.Defaults{LogDriver: d.LogDriver, LogOptions: d.LogOptions, ShmSize: d.ShmSize, Cgroup2: machine.Unified(), CgroupnsMode: d.CgroupnsMode}
 	if cr.confinement != nil {
 		standard.SystemPaths = cr.confinement.SystemPaths
 	}

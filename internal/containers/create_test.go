@@ -245,12 +245,12 @@ func TestCreateWarns(t *testing.T) {
 	_, got, err = b.Create(ctx, request("two", func(r *CreateRequest) {
 		r.Host.PortBindings = network.PortMap{port: {{HostPort: "8080"}}}
 		r.Host.Links = []string{b.create("target", nil) + ":uno"}
-		r.Host.StorageOpt = map[string]string{"size": "1G"}
 	}))
 	must(t, err)
 	equal(t, "warnings", got, []string{
-		"Links on the default bridge network are deprecated and will be removed in a future release. Use a custom network instead.",
-		"Not supported by this version yet, and without effect: storage options"})
+		"Links on the default bridge network are deprecated and will be removed in a future release. Use a custom network instead."})
+	_, _, err = b.Create(ctx, request("limited", func(r *CreateRequest) { r.Host.StorageOpt = map[string]string{"size": "1G"} }))
+	refused(t, err, model.Unfit, "--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
 	_, got, err = b.Create(ctx, request("three", func(r *CreateRequest) { r.Host.PublishAllPorts = true }))
 	must(t, err)
 	equal(t, "warnings", got, nil)

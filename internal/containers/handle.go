@@ -1,6 +1,8 @@
 package containers
 
 import (
+	"context"
+
 	"github.com/moby/moby/api/types/events"
 
 	"github.com/linkspan/linkspan/internal/containerrecord"
@@ -106,4 +108,21 @@ type withFiles struct{ *registry }
 func (w withFiles) ByID(id model.ContainerID) (netfiles.Container, bool) {
 	b, ok := w.entry(id)
 	return b, ok
+}
+
+// removable shows them to package prune.
+type removable struct{ *Manager }
+
+// Records returns all containers, the newest first.
+func (r removable) Records() []containerrecord.Record {
+	var out []containerrecord.Record
+	for _, b := range r.all() {
+		out = append(out, b.Record())
+	}
+	return out
+}
+
+// RemoveStopped removes a container that does not run.
+func (r removable) RemoveStopped(ctx context.Context, id model.ContainerID) error {
+	return r.Remove(ctx, string(id), RemoveOptions{})
 }

@@ -324,7 +324,9 @@ func TestRename(t *testing.T) {
 func TestUpdateAndPrune(t *testing.T) {
 	b := newBench(t)
 	id := b.run("one", nil)
-	_, err := b.Update(ctx, id, container.UpdateConfig{Resources: container.Resources{Memory: 64 << 20},
+	_, err := b.Update(ctx, id, container.UpdateConfig{Resources: container.Resources{Memory: 64 << 20}})
+	refused(t, err, model.Conflict, "Cannot update container "+id+": Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time")
+	_, err = b.Update(ctx, id, container.UpdateConfig{Resources: container.Resources{Memory: 64 << 20, MemorySwap: -1},
 		RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyAlways}})
 	must(t, err)
 	if h := b.inspect(id).HostConfig; h.Memory != 64<<20 || !h.RestartPolicy.IsAlways() {

@@ -24,7 +24,7 @@ func (s *specs) spec(r record, n netns, f containerfiles.Files) model.ContainerS
 		ID: r.ID, Image: r.Image,
 		Hostname: n.hostname, Domain: n.domainname,
 		Netns:   n.path,
-		HostPID: h.PidMode.IsHost(), HostIPC: h.IpcMode.IsHost(), HostUTS: h.UTSMode.IsHost(),
+		HostPID: h.PidMode.IsHost(), HostIPC: h.IpcMode.IsHost(), HostUTS: h.UTSMode.IsHost(), HostCgroup: h.CgroupnsMode.IsHost(),
 		Process:        s.process(r),
 		Mounts:         s.runtimeMounts(r, f),
 		Devices:        containerspec.Devices(h.Devices),

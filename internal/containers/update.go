@@ -26,9 +26,11 @@ func (m *Manager) Update(ctx context.Context, ref string, c container.UpdateConf
 	if host.AutoRemove && !c.RestartPolicy.IsNone() {
 		return none, model.Errorf(model.Conflict, "Cannot update container %s: Restart policy cannot be updated because AutoRemove is enabled for the container", b.id)
 	}
-	if err := containerspec.CheckLimits(c.Resources, machine.This()); err != nil {
+	on := machine.This()
+	if err := containerspec.CheckLimits(c.Resources, on); err != nil {
 		return none, err
 	}
+	remarks := append([]string{}, containerspec.Possible(&c.Resources, on)...)
 	if err := containerspec.CheckUpdate(host.Resources, c.Resources); err != nil {
 		return none, model.Errorf(model.KindOf(err), "Cannot update container %s: %w", b.id, err)
 	}
@@ -40,7 +42,7 @@ func (m *Manager) Update(ctx context.Context, ref string, c container.UpdateConf
 	made := b.made
 	b.mu.Unlock()
 	ctx = context.WithoutCancel(ctx) // the limits and the record change both or not at all
-	if changed := containerspec.Resources(c.Resources); made && changed != (model.Resources{}) {
+	if changed := containerspec.ChangedResources(c.Resources); made && changed != (model.Resources{}) {
 		if err := m.o.Containers.Update(ctx, b.id, changed); err != nil {
 			return none, model.Errorf(model.KindOf(err), "Cannot update container %s: %w", b.id, err)
 		}
@@ -50,5 +52,5 @@ func (m *Manager) Update(ctx context.Context, ref string, c container.UpdateConf
 		return none, err
 	}
 	m.say(b, dockerevents.ActionUpdate)
-	return container.UpdateResponse{Warnings: []string{}}, nil
+	return container.UpdateResponse{Warnings: remarks}, nil
 }

@@ -12,6 +12,9 @@ type Defaults struct {
 	LogDriver  string
 	LogOptions map[string]string
 	ShmSize    int64 // bytes; 0 means 64 MiB
+	Cgroup2    bool  // the machine has cgroups of version 2 alone
+	// CgroupnsMode is "private" or "host"; empty is what is usual with the machine's cgroups.
+	CgroupnsMode string
 	// SystemPaths returns what is masked and what is read-only; nil leaves it untold.
 	SystemPaths func() (masked, readonly []string)
 }
@@ -55,7 +58,7 @@ func Complete(r Request, d Defaults) (Request, error) {
 		host.IpcMode = container.IPCModePrivate
 	}
 	if host.CgroupnsMode == "" {
-		host.CgroupnsMode = container.CgroupnsModePrivate
+		host.CgroupnsMode = d.cgroupns(host.Privileged)
 	}
 	if host.Memory > 0 && host.MemorySwap == 0 {
 		host.MemorySwap = 2 * host.Memory // else swap would be without a limit
@@ -63,6 +66,20 @@ func Complete(r Request, d Defaults) (Request, error) {
 	confine(&host, d.SystemPaths)
 	r.Config, r.Host, r.Networking = &config, &host, renameDefault(r.Networking)
 	return r, nil
+}
+
+// cgroupns returns the mode of containers that say nothing. With cgroups of version 1 programs
+// rely on seeing the host's.
+func (d Defaults) cgroupns(privileged bool) container.CgroupnsMode {
+	switch {
+	case privileged && !d.Cgroup2:
+		return container.CgroupnsModeHost
+	case d.CgroupnsMode != "":
+		return container.CgroupnsMode(d.CgroupnsMode)
+	case d.Cgroup2:
+		return container.CgroupnsModePrivate
+	}
+	return container.CgroupnsModeHost
 }
 
 // renameDefault gives the membership in "default" its network's true name.

@@ -1,6 +1,7 @@
 package containerspec
 
 import (
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -93,4 +94,21 @@ func meantHealth(given *model.Healthcheck) *model.Healthcheck {
 		h.Test = nil
 	}
 	return &h
+}
+
+// ImageConfig returns a container's configuration as that of an image.
+func ImageConfig(c *container.Config) model.ImageConfig {
+	out := model.ImageConfig{
+		User: c.User, Env: c.Env, Entrypoint: c.Entrypoint, Cmd: c.Cmd, WorkingDir: c.WorkingDir, Labels: c.Labels,
+		StopSignal: c.StopSignal, Shell: c.Shell, OnBuild: c.OnBuild, Volumes: slices.Sorted(maps.Keys(c.Volumes)),
+	}
+	for port := range c.ExposedPorts {
+		out.ExposedPorts = append(out.ExposedPorts, port.String())
+	}
+	slices.Sort(out.ExposedPorts)
+	if h := c.Healthcheck; h != nil {
+		out.Healthcheck = &model.Healthcheck{Test: h.Test, Interval: h.Interval, Timeout: h.Timeout,
+			StartPeriod: h.StartPeriod, StartInterval: h.StartInterval, Retries: h.Retries}
+	}
+	return out
 }

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/moby/moby/api/types/blkiodev"
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/linkspan/linkspan/internal/model"
@@ -42,10 +43,50 @@ func CheckLimits(r container.Resources, on Machine) error {
 		return model.Errorf(model.Invalid, "Invalid value %s for cpuset cpus", r.CpusetCpus)
 	case !isCPUList(r.CpusetMems):
 		return model.Errorf(model.Invalid, "Invalid value %s for cpuset mems", r.CpusetMems)
+	case r.BlkioWeight > 0 && on.BlockWeights && (r.BlkioWeight < 10 || r.BlkioWeight > 1000):
+		return refuse("Range of blkio weight is from 10 to 1000")
+	case r.IOMaximumBandwidth != 0 || r.IOMaximumIOps != 0:
+		return refuse("Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps")
 	case r.MemorySwappiness != nil && (*r.MemorySwappiness < -1 || *r.MemorySwappiness > 100):
 		return model.Errorf(model.Invalid, "Invalid value: %d, valid memory swappiness range is 0-100", *r.MemorySwappiness)
 	}
 	return checkAvailable(r, on.OnlineCPUs, on.OnlineNodes)
+}
+
+// checkSwap refuses, at create, a limit for memory and swap together without one for memory.
+func checkSwap(r Request) error {
+	if m := r.Host.Resources; m.Memory == 0 && m.MemorySwap > 0 {
+		return refuse("You should always set the Memory limit when using Memoryswap limit, see usage")
+	}
+	return nil
+}
+
+// Possible takes out of limits those that the machine cannot set, and returns what Docker
+// remarks on that.
+func Possible(r *container.Resources, on Machine) []string {
+	var out []string
+	discard := func(given, can bool, remark string, clear func()) {
+		if given && !can {
+			out = append(out, remark)
+			clear()
+		}
+	}
+	const missing = " or the cgroup is not mounted. "
+	discard(r.BlkioWeight > 0, on.BlockWeights, "Your kernel does not support Block I/O weight"+missing+"Weight discarded.", func() { r.BlkioWeight = 0 })
+	discard(len(r.BlkioWeightDevice) > 0, on.BlockDeviceWeights, "Your kernel does not support Block I/O weight_device"+missing+"Weight-device discarded.",
+		func() { r.BlkioWeightDevice = []*blkiodev.WeightDevice{} })
+	for _, kind := range []struct {
+		devices *[]*blkiodev.ThrottleDevice
+		remark  string
+	}{
+		{&r.BlkioDeviceReadBps, "BPS Block I/O read limit" + missing + "Block I/O BPS read limit discarded."},
+		{&r.BlkioDeviceWriteBps, "BPS Block I/O write limit" + missing + "Block I/O BPS write limit discarded."},
+		{&r.BlkioDeviceReadIOps, "IOPS Block read limit" + missing + "Block I/O IOPS read limit discarded."},
+		{&r.BlkioDeviceWriteIOps, "IOPS Block write limit" + missing + "Block I/O IOPS write limit discarded."},
+	} {
+		discard(len(*kind.devices) > 0, on.BlockLimits, "Your kernel does not support "+kind.remark, func() { *kind.devices = []*blkiodev.ThrottleDevice{} })
+	}
+	return out
 }
 
 // checkAvailable refuses CPUs and memory nodes that the machine does not have.

@@ -3,6 +3,7 @@ package containerspec
 import (
 	"testing"
 
+	"github.com/moby/moby/api/types/blkiodev"
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/linkspan/linkspan/internal/model"
@@ -65,4 +66,22 @@ func TestCheckAvailable(t *testing.T) {
 		refused(t, err, model.Invalid, c.text)
 	}
 	must(t, checkAvailable(container.Resources{CpusetCpus: "7", CpusetMems: "7"}, "", "")) // nobody knows
+}
+
+// TestPossible: what the machine cannot set is discarded, with a remark each; what it can is
+// left.
+func TestPossible(t *testing.T) {
+	device := []*blkiodev.ThrottleDevice{{Path: "/dev/null", Rate: 1}}
+	all := container.Resources{BlkioWeight: 20, BlkioWeightDevice: []*blkiodev.WeightDevice{{Path: "/dev/null", Weight: 20}},
+		BlkioDeviceReadBps: device, BlkioDeviceWriteBps: device, BlkioDeviceReadIOps: device, BlkioDeviceWriteIOps: device}
+	given := all
+	if got := Possible(&given, Machine{BlockWeights: true, BlockDeviceWeights: true, BlockLimits: true}); got != nil || blockIO(given) == nil {
+		t.Errorf("all can be set: %q, %+v", got, given)
+	}
+	if got := Possible(&given, Machine{}); len(got) != 6 || got[2] != "Your kernel does not support BPS Block I/O read limit or the cgroup is not mounted. Block I/O BPS read limit discarded." {
+		t.Errorf("nothing can be set: %q", got)
+	}
+	if got := blockIO(given); got != nil {
+		t.Errorf("left: %+v", got)
+	}
 }

@@ -25,6 +25,9 @@ type Machine struct {
 	// not say.
 	OnlineCPUs, OnlineNodes string
 	MemoryV1                bool // memory is controlled by cgroups of version 1
+	// BlockWeights, BlockDeviceWeights and BlockLimits say what can be set of block devices;
+	// Cgroupns, that there are cgroup namespaces.
+	BlockWeights, BlockDeviceWeights, BlockLimits, Cgroupns bool
 }
 
 // Request asks for a container. Name may be empty; the rest may be nil,

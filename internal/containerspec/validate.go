@@ -1,6 +1,7 @@
 package containerspec
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -24,7 +25,7 @@ func Validate(r Request, on Machine) error {
 	for _, check := range []func(Request) error{
 		checkContainerMode, checkModes, checkHostname, checkSysctls, checkPorts,
 		checkExtraHosts, checkLinks, checkEndpoints, checkPolicies,
-		limits, checkVariables, checkHealth, checkLogging, checkHost,
+		limits, checkSwap, checkVariables, checkHealth, checkLogging, checkHost,
 	} {
 		if err := check(r); err != nil {
 			return err
@@ -214,6 +215,10 @@ func checkHost(r Request) error {
 	case len(h.DeviceRequests) > 0:
 		d := h.DeviceRequests[0]
 		return model.Errorf(model.NotImplemented, "could not select device driver %q with capabilities: %v", d.Driver, d.Capabilities)
+	case len(h.StorageOpt) > 0:
+		return model.Errorf(model.Unfit, "%s", refusedStorage(h.StorageOpt))
+	case !h.CgroupnsMode.Valid():
+		return refuse("invalid cgroup namespace mode: " + string(h.CgroupnsMode))
 	case h.ShmSize < 0:
 		return refuse("SHM size can not be less than 0")
 	case h.OomScoreAdj < -1000 || h.OomScoreAdj > 1000:
@@ -230,4 +235,14 @@ func CheckEnv(env []string) error {
 		}
 	}
 	return nil
+}
+
+// refusedStorage is Docker's word where the file system of a container cannot be limited.
+func refusedStorage(options map[string]string) string {
+	for _, key := range slices.Sorted(maps.Keys(options)) {
+		if strings.ToLower(key) != "size" {
+			return "Unknown option " + key
+		}
+	}
+	return "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
 }

@@ -26,6 +26,7 @@ type Backends struct {
 	Control     containers.Control
 	Archive     containers.Archive
 	Stats       containers.Stats
+	Commits     containers.Commits
 	Endpoints   containers.Endpoints
 	Execs       exec.Execs
 	Images      images.Images
@@ -59,7 +60,7 @@ type Hubs struct {
 func BackendsOf(h Hubs, bus *events.Bus, r registries.Registries) Backends {
 	m, i, n, v := h.Containers, h.Images, h.Networks, h.Volumes
 	return Backends{
-		Containers: m, Lifecycle: m, Control: m, Archive: m.Archive, Stats: m.Stats, Endpoints: n, Execs: m.Execs(), Images: i, Transfer: i, Mover: i, Registries: r,
+		Containers: m, Lifecycle: m, Control: m, Archive: m.Archive, Stats: m.Stats, Commits: m.Commits, Endpoints: n, Execs: m.Execs(), Images: i, Transfer: i, Mover: i, Registries: r,
 		Networks: n, Memberships: m, Volumes: v, Usage: m, VolumeUsage: v, Events: bus, Drivers: n.Drivers,
 		Swarm: h.Swarm, Membership: h.Swarm,
 	}

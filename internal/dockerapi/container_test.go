@@ -8,10 +8,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 
 	containerhub "github.com/linkspan/linkspan/internal/containers"
+	"github.com/linkspan/linkspan/internal/containers/commit"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
 )
@@ -277,4 +279,18 @@ func TestInspectOfAStoppedContainerHasEmptyAddresses(t *testing.T) {
 	b.inspect = inspected()
 	b.inspect.NetworkSettings.Networks = map[string]*network.EndpointSettings{}
 	b.want(t, 200, `"IPAddress":"","IPPrefixLen":0,"IPv6Gateway":"","MacAddress":""`, "GET", "/v1.40/containers/web/json")
+}
+
+// TestCommit: how clients say what the image shall be; what they leave out is the container's.
+func TestCommit(t *testing.T) {
+	b := newBench(t)
+	b.want(t, 201, `{"Id":"sha256:5"}`, "POST", "/commit?container=c1&repo=kept&tag=two&author=me&comment=so&changes=CMD+a&changes=USER+b&pause=0")
+	want := commit.Request{Ref: "c1", Name: "kept:two", Author: "me", Comment: "so", Changes: []string{"CMD a", "USER b"}, NoPause: true}
+	if diff := cmp.Diff(want, b.committed); diff != "" {
+		t.Error(diff)
+	}
+	b.ask("POST", "/commit?container=c1&tag=only", `{"User":"u"}`)
+	if got := b.committed; got.Name != "" || got.NoPause || got.Config == nil || got.Config.User != "u" {
+		t.Errorf("%+v", got)
+	}
 }

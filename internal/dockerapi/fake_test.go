@@ -18,6 +18,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 
 	containerhub "github.com/linkspan/linkspan/internal/containers"
+	"github.com/linkspan/linkspan/internal/containers/commit"
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/dockerapi/system"
 	"github.com/linkspan/linkspan/internal/driver/all"
@@ -35,15 +36,16 @@ import (
 // fakeManager stands for the hub of containers. Every call is noted; err, if set, is the
 // answer to all of them.
 type fakeManager struct {
-	mu      sync.Mutex
-	calls   []string
-	err     error
-	create  containerhub.CreateRequest
-	list    containerhub.ListOptions
-	logs    containerhub.LogOptions
-	update  container.UpdateConfig
-	connect *network.EndpointSettings
-	exec    container.ExecCreateRequest
+	mu        sync.Mutex
+	calls     []string
+	err       error
+	create    containerhub.CreateRequest
+	list      containerhub.ListOptions
+	logs      containerhub.LogOptions
+	update    container.UpdateConfig
+	committed commit.Request
+	connect   *network.EndpointSettings
+	exec      container.ExecCreateRequest
 
 	inspect     container.InspectResponse
 	execAbout   container.ExecInspectResponse
@@ -130,6 +132,10 @@ func (m *fakeManager) Rename(_ context.Context, ref, name string) error {
 func (m *fakeManager) Update(_ context.Context, ref string, c container.UpdateConfig) (container.UpdateResponse, error) {
 	m.update = c
 	return container.UpdateResponse{}, m.note("update %s", ref)
+}
+func (m *fakeManager) Commit(_ context.Context, r commit.Request) (model.ImageID, error) {
+	m.committed = r
+	return "sha256:5", m.note("commit %s", r.Ref)
 }
 func (m *fakeManager) Top(_ context.Context, ref string, args []string) (container.TopResponse, error) {
 	return container.TopResponse{Titles: []string{"PID"}}, m.note("top %s %q", ref, args)
@@ -367,7 +373,7 @@ func newBench(t *testing.T) *bench {
 	alone := swarm.New(swarm.Options{Engine: b.engine})
 	b.options = Options{
 		Backends: Backends{
-			Containers: b.fakeManager, Lifecycle: b.fakeManager, Control: b.fakeManager, Endpoints: listed, Execs: b.fakeManager,
+			Containers: b.fakeManager, Lifecycle: b.fakeManager, Control: b.fakeManager, Commits: b.fakeManager, Endpoints: listed, Execs: b.fakeManager,
 			Images: stored, Transfer: stored, Mover: stored, Registries: fakeRegistries{}, Networks: listed, Memberships: b.fakeManager,
 			Volumes: kept, VolumeUsage: kept, Usage: b.fakeManager, Events: b.fakeManager, Drivers: listed.Drivers,
 			Swarm: alone, Membership: alone,

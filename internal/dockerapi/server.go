@@ -66,7 +66,7 @@ func (s *server) routes() []httpkit.Routes {
 			Info: o.Info, Settings: o.Settings, Machine: o.Machine, Containers: o.Usage, Images: o.Images, Volumes: o.VolumeUsage, Drivers: o.Drivers, Events: o.Events, Swarm: o.Membership,
 		}),
 		containers.Routes(containers.Options{
-			Containers: o.Containers, Lifecycle: o.Lifecycle, Control: o.Control, Archive: o.Archive, Stats: o.Stats, Images: o.Images, Endpoints: o.Endpoints,
+			Containers: o.Containers, Lifecycle: o.Lifecycle, Control: o.Control, Archive: o.Archive, Stats: o.Stats, Commits: o.Commits, Images: o.Images, Endpoints: o.Endpoints,
 		}),
 		exec.Routes(o.Execs),
 		images.Routes(o.Images, o.Transfer, o.Mover, s.log),

@@ -12,6 +12,8 @@ import (
 	"github.com/moby/moby/api/types/system"
 
 	daemon "github.com/linkspan/linkspan/internal/dockerapi/system"
+
+	"github.com/linkspan/linkspan/internal/model"
 )
 
 func TestInfo(t *testing.T) {
@@ -98,13 +100,18 @@ func TestVersionPage(t *testing.T) {
 
 func TestDiskUsage(t *testing.T) {
 	b := newBench(t)
+	one := b.images.images[0]
+	one.Layers, one.LayerSizes = []string{"a", "b"}, []int64{3, 4}
+	other := model.Image{ID: "sha256:2", Size: 5, Layers: []string{"a", "c"}, LayerSizes: []int64{3, 2}}
+	b.images.images = []model.Image{one, other}
 	b.containers = []container.Summary{{ID: "c1", State: "running", SizeRw: 3}, {ID: "c2", State: "exited", SizeRw: 4}}
 	old := b.ask("GET", "/v1.51/system/df", "").Body.String()
-	if !strings.Contains(old, `"LayersSize":7`) || !strings.Contains(old, `"Volumes":[]`) || strings.Contains(old, "ImageUsage") {
+	if !strings.Contains(old, `"LayersSize":9`) || !strings.Contains(old, `"Volumes":[]`) || strings.Contains(old, "ImageUsage") {
 		t.Errorf("1.51: %s", old)
 	}
 	both := b.ask("GET", "/v1.52/system/df", "").Body.String()
-	if !strings.Contains(both, `"LayersSize":7`) || !strings.Contains(both, `"ContainerUsage":{"ActiveCount":1,"Reclaimable":4,"TotalCount":2,"TotalSize":7}`) {
+	if !strings.Contains(both, `"LayersSize":9`) || !strings.Contains(both, `"ContainerUsage":{"ActiveCount":1,"Reclaimable":4,"TotalCount":2,"TotalSize":7}`) ||
+		!strings.Contains(both, `"ImageUsage":{"Reclaimable":6,"TotalCount":2,"TotalSize":9}`) {
 		t.Errorf("1.52: %s", both)
 	}
 	now := b.ask("GET", "/v1.53/system/df?type=image&verbose=1", "").Body.String()

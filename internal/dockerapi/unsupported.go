@@ -22,7 +22,6 @@ func unsupportedRoutes() httpkit.Routes {
 		"POST /build/cancel": noBuild,
 		"POST /session":      httpkit.Unsupported("build sessions are not supported"),
 		"POST /grpc":         httpkit.Unsupported("build sessions are not supported"),
-		"POST /commit":       httpkit.Unsupported("making images of containers is not supported yet"),
 	}
 	for _, pattern := range []string{
 		"GET /services", "GET /services/{id...}", "POST /services/create", "POST /services/{id}/update", "DELETE /services/{id}",

@@ -18,6 +18,8 @@ type ContainerSpec struct {
 	HostPID bool
 	HostIPC bool
 	HostUTS bool
+	// HostCgroup shows the container the cgroups of the host as they are.
+	HostCgroup bool
 	// PIDNamespace and IPCNamespace are paths of namespaces of other containers.
 	PIDNamespace, IPCNamespace string
 	// SharedMemory is the container, itself or another, whose shared memory is mounted at
@@ -102,6 +104,23 @@ type Resources struct {
 	Pids              int64
 	Swappiness        int64 // percent plus one, so that 0 says nothing
 	NoOOMKiller       bool  // memory that is short stops processes instead of ending one
+	RealtimePeriod    int64 // microseconds
+	RealtimeRuntime   int64 // microseconds per period
+	BlockIO           *BlockIO
+}
+
+// BlockIO limits what goes to block devices and comes from them. Devices are named by the
+// paths of their nodes.
+type BlockIO struct {
+	Weight                                       uint16 // 10 to 1000; 0 says nothing
+	DeviceWeights                                []DeviceRate
+	ReadBytes, WriteBytes, ReadTimes, WriteTimes []DeviceRate // a second
+}
+
+// DeviceRate is a number for one device.
+type DeviceRate struct {
+	Path string
+	Rate uint64
 }
 
 // Component is a program that the daemon works with.
@@ -204,6 +223,21 @@ type ImageConfig struct {
 	StopSignal   string
 	Shell        []string     // of commands that are one line of text; nil means /bin/sh -c
 	Healthcheck  *Healthcheck // nil if the image has none
+	OnBuild      []string     // instructions for builds that begin with the image
+}
+
+// Commit is an image that is made of a container: the container's image, and what its own
+// layer changes.
+type Commit struct {
+	Parent ImageID
+	// Name may be empty. Author empty is that of the parent.
+	Name, Author, Comment string
+	// CreatedBy is what the container ran.
+	CreatedBy string
+	// Config is what Changes, instructions as in a Dockerfile, are applied to; what it leaves
+	// out then is taken from Ran, what the container has.
+	Config, Ran ImageConfig
+	Changes     []string
 }
 
 // Healthcheck says how to find out whether a container is well. Zero means that

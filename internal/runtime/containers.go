@@ -223,11 +223,12 @@ func (c *Containers) Update(ctx context.Context, id model.ContainerID, res model
 		return err
 	}
 	var changed specs.LinuxResources
-	ocispec.ApplyLimits(&changed, res, c.host)
+	if err := errors.Join(ocispec.ApplyLimits(&changed, res, c.host), ocispec.ApplyLimits(s.Linux.Resources, res, c.host)); err != nil {
+		return err
+	}
 	if err := c.updateTask(ctx, id, &changed); err != nil {
 		return err
 	}
-	ocispec.ApplyLimits(s.Linux.Resources, res, c.host)
 	return c.specs.save(ctx, record, s)
 }
 

@@ -6,22 +6,33 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/linkspan/linkspan/internal/containerspec"
 )
 
-// memoryV1 is there where memory is controlled by cgroups of version 1.
-const memoryV1 = "/sys/fs/cgroup/memory/memory.swappiness"
+// cgroups is where the cgroups are mounted, of either version.
+const cgroups = "/sys/fs/cgroup/"
 
 // This reads what requests are checked against.
 func This() containerspec.Machine {
-	_, v1 := os.Stat(memoryV1)
+	io := Unified() && slices.Contains(strings.Fields(online(cgroups+"cgroup.controllers")), "io")
 	return containerspec.Machine{
 		CPUs:       runtime.NumCPU(),
 		OnlineCPUs: online("/sys/devices/system/cpu/online"), OnlineNodes: online("/sys/devices/system/node/online"),
-		MemoryV1: v1 == nil,
+		MemoryV1:     there(cgroups + "memory/memory.swappiness"),
+		BlockWeights: io || there(cgroups+"blkio/blkio.weight"), BlockDeviceWeights: io || there(cgroups+"blkio/blkio.weight_device"),
+		BlockLimits: io || there(cgroups+"blkio/blkio.throttle.read_bps_device"), Cgroupns: there("/proc/self/ns/cgroup"),
 	}
+}
+
+// Unified tells whether the cgroups are those of version 2 alone.
+func Unified() bool { return there(cgroups + "cgroup.controllers") }
+
+func there(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // online reads which CPUs or memory nodes the machine has; empty if it does not say.

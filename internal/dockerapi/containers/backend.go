@@ -12,6 +12,7 @@ import (
 
 	containerhub "github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/containers/archive"
+	"github.com/linkspan/linkspan/internal/containers/commit"
 	"github.com/linkspan/linkspan/internal/containers/stats"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/query"
@@ -24,6 +25,7 @@ type Options struct {
 	Control    Control
 	Archive    Archive
 	Stats      Stats
+	Commits    Commits
 	Images     Images
 	Endpoints  Endpoints
 }
@@ -81,6 +83,11 @@ type Archive interface {
 type Stats interface {
 	// Read gives send one answer or, streaming, one a second.
 	Read(ctx context.Context, ref string, o stats.Options, send func(container.StatsResponse) error) error
+}
+
+// Commits makes images of containers.
+type Commits interface {
+	Commit(ctx context.Context, r commit.Request) (model.ImageID, error)
 }
 
 // Images finds images.

@@ -41,6 +41,8 @@ func Routes(o Options) httpkit.Routes {
 		"GET /containers/{id}/archive": a.getArchive, // and HEAD
 		"PUT /containers/{id}/archive": a.putArchive,
 
+		"POST /commit": a.commit,
+
 		"GET /containers/{id}/checkpoints":  httpkit.Unsupported("checkpoints are not supported"),
 		"POST /containers/{id}/checkpoints": httpkit.Unsupported("checkpoints are not supported"),
 	}
@@ -168,6 +170,7 @@ func (a *api) updateContainer(w http.ResponseWriter, r *httpkit.Request) error {
 	if err := r.Decode(&body); err != nil {
 		return err
 	}
+	forgetUpdates(r.Version, &body)
 	answer, err := a.Control.Update(r.Context(), r.PathValue("id"), body)
 	if err != nil {
 		return err
@@ -176,6 +179,20 @@ func (a *api) updateContainer(w http.ResponseWriter, r *httpkit.Request) error {
 		answer.Warnings = []string{}
 	}
 	return httpkit.WriteJSON(w, http.StatusOK, answer)
+}
+
+// forgetUpdates clears what a client of version v does not know, and says "no limit" in one way.
+func forgetUpdates(v httpkit.Version, body *container.UpdateConfig) {
+	if v < 40 {
+		body.PidsLimit = nil
+	}
+	if v < 55 {
+		body.BlkioWeightDevice, body.BlkioDeviceReadBps, body.BlkioDeviceWriteBps = nil, nil, nil
+		body.BlkioDeviceReadIOps, body.BlkioDeviceWriteIOps = nil, nil
+	}
+	if body.PidsLimit != nil && *body.PidsLimit <= 0 {
+		body.PidsLimit = new(int64)
+	}
 }
 
 // waitContainer sends its headers as soon as it waits, so that a client may

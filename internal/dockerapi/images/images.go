@@ -121,6 +121,18 @@ func (a *api) listImages(w http.ResponseWriter, r *httpkit.Request) error {
 	return httpkit.WriteJSON(w, http.StatusOK, list)
 }
 
+// Usage returns all images as Summaries does, and how many bytes they have together: a layer
+// that several share counts once.
+func Usage(r *httpkit.Request, images Lister) (list []Summary, total int64, err error) {
+	all, err := images.List(r.Context(), query.Filters{})
+	if err != nil {
+		return nil, 0, err
+	}
+	_, total = layerUsage(all)
+	list, err = Summaries(r, images, query.Filters{}, true)
+	return list, total, err
+}
+
 // Summaries returns the images that meet all filters, as the request's version shows
 // them, with what each shares with others if that is wanted; never nil.
 func Summaries(r *httpkit.Request, images Lister, f query.Filters, wantShared bool) ([]Summary, error) {
@@ -194,7 +206,7 @@ func (a *api) inspectImage(w http.ResponseWriter, r *httpkit.Request, name strin
 			WorkingDir: i.Config.WorkingDir, Labels: i.Config.Labels, StopSignal: i.Config.StopSignal,
 			ExposedPorts: asSet(i.Config.ExposedPorts), Volumes: asSet(i.Config.Volumes),
 		}, DockerOCIImageConfigExt: dockerspec.DockerOCIImageConfigExt{
-			Shell: i.Config.Shell, Healthcheck: healthcheckOf(i),
+			Shell: i.Config.Shell, Healthcheck: healthcheckOf(i), OnBuild: i.Config.OnBuild,
 		}},
 	}
 	if r.Version >= 48 && i.Target.Digest != "" {

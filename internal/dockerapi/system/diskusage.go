@@ -15,7 +15,6 @@ import (
 	"github.com/linkspan/linkspan/internal/dockerapi/images"
 	"github.com/linkspan/linkspan/internal/dockerapi/volumes"
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/query"
 )
 
 // usage is /system/df in the old form, the new form, or, in 1.52, both.
@@ -43,7 +42,7 @@ func (a *api) diskUsage(w http.ResponseWriter, r *httpkit.Request) error {
 		}
 	}
 	wants := func(kind string) bool { return len(asked) == 0 || slices.Contains(asked, kind) }
-	stored, err := images.Summaries(r, a.Images, query.Filters{}, true)
+	stored, layers, err := images.Usage(r, a.Images)
 	if err != nil {
 		return err
 	}
@@ -59,10 +58,10 @@ func (a *api) diskUsage(w http.ResponseWriter, r *httpkit.Request) error {
 	}
 	answer := usage{}
 	if r.Version >= 52 {
-		answer.DiskUsage = newUsage(stored, containers, kept, wants, r.Flag("verbose"))
+		answer.DiskUsage = newUsage(found{stored, layers, containers, kept}, wants, r.Flag("verbose"))
 	}
 	if r.Version <= 52 && !r.Flag("verbose") {
-		answer.legacyUsage = oldUsage(stored, containers, kept, wants)
+		answer.legacyUsage = oldUsage(found{stored, layers, containers, kept}, wants)
 	}
 	return httpkit.WriteJSON(w, http.StatusOK, answer)
 }
@@ -82,16 +81,23 @@ func (a *api) volumes(r *httpkit.Request) ([]volume.Volume, error) {
 	return out, nil
 }
 
-func newUsage(stored []images.Summary, containers []container.Summary, kept []volume.Volume, wants func(string) bool, verbose bool) system.DiskUsage {
+// found is what takes room, and how much all layers of images together.
+type found struct {
+	images     []images.Summary
+	layers     int64
+	containers []container.Summary
+	volumes    []volume.Volume
+}
+
+func newUsage(has found, wants func(string) bool, verbose bool) system.DiskUsage {
 	var out system.DiskUsage
 	if wants("image") {
-		u := &image.DiskUsage{TotalCount: int64(len(stored))}
-		for _, i := range stored {
-			u.TotalSize += i.Size
+		u := &image.DiskUsage{TotalCount: int64(len(has.images)), TotalSize: has.layers}
+		for _, i := range has.images {
 			if i.Containers > 0 {
 				u.ActiveCount++
 			} else {
-				u.Reclaimable += i.Size
+				u.Reclaimable += i.Size - i.SharedSize
 			}
 			if verbose {
 				u.Items = append(u.Items, i.Summary)
@@ -100,23 +106,23 @@ func newUsage(stored []images.Summary, containers []container.Summary, kept []vo
 		out.ImageUsage = u
 	}
 	if wants("container") {
-		u := &container.DiskUsage{TotalCount: int64(len(containers))}
-		for _, c := range containers {
+		u := &container.DiskUsage{TotalCount: int64(len(has.containers))}
+		for _, c := range has.containers {
 			u.TotalSize += c.SizeRw
-			if c.State == container.StateRunning || c.State == container.StatePaused {
+			if c.State == container.StateRunning || c.State == container.StatePaused || c.State == container.StateRestarting {
 				u.ActiveCount++
 			} else {
 				u.Reclaimable += c.SizeRw
 			}
 		}
 		if verbose {
-			u.Items = containers
+			u.Items = has.containers
 		}
 		out.ContainerUsage = u
 	}
 	if wants("volume") {
-		u := &volume.DiskUsage{TotalCount: int64(len(kept))}
-		for _, v := range kept {
+		u := &volume.DiskUsage{TotalCount: int64(len(has.volumes))}
+		for _, v := range has.volumes {
 			size := max(v.UsageData.Size, 0) // below 0 it is not known
 			u.TotalSize += size
 			if v.UsageData.RefCount > 0 {
@@ -126,7 +132,7 @@ func newUsage(stored []images.Summary, containers []container.Summary, kept []vo
 			}
 		}
 		if verbose {
-			u.Items = kept
+			u.Items = has.volumes
 		}
 		out.VolumeUsage = u
 	}
@@ -136,19 +142,16 @@ func newUsage(stored []images.Summary, containers []container.Summary, kept []vo
 	return out
 }
 
-func oldUsage(stored []images.Summary, containers []container.Summary, kept []volume.Volume, wants func(string) bool) *legacyUsage {
+func oldUsage(has found, wants func(string) bool) *legacyUsage {
 	out := &legacyUsage{}
 	if wants("image") {
-		out.Images = stored
-		for _, i := range stored {
-			out.LayersSize += i.Size
-		}
+		out.Images, out.LayersSize = has.images, has.layers
 	}
 	if wants("container") {
-		out.Containers = containers
+		out.Containers = has.containers
 	}
 	if wants("volume") {
-		out.Volumes = kept
+		out.Volumes = has.volumes
 	}
 	if wants("build-cache") {
 		out.BuildCache = []build.CacheRecord{}

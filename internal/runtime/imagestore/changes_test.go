@@ -19,7 +19,7 @@ func same(t *testing.T, what string, got, want any) {
 }
 
 func TestChanges(t *testing.T) {
-	got, err := applyChanges([]string{`CMD ["a","b"]`, "entrypoint run it", `ENV A=1 B="two words" A=3`, "ENV OLD some value",
+	got, err := applyChanges(dockerspec.DockerOCIImageConfig{}, []string{`CMD ["a","b"]`, "entrypoint run it", `ENV A=1 B="two words" A=3`, "ENV OLD some value",
 		"EXPOSE 80 53/udp", "VOLUME /a /b", `LABEL x="y z" q=1`, "USER web", "WORKDIR /srv", "STOPSIGNAL SIGINT",
 		"HEALTHCHECK --interval=5s --retries=2  CMD curl -f http://localhost"})
 	if err != nil {
@@ -39,7 +39,7 @@ func TestChanges(t *testing.T) {
 	for _, bad := range []string{"", "RUN x", "ENV", "ENV A", `ENV A="open`, "LABEL a=1 b",
 		"HEALTHCHECK", "HEALTHCHECK CMD", "HEALTHCHECK NONE x", "HEALTHCHECK TCP 80", "HEALTHCHECK --interval=1us CMD x",
 		"HEALTHCHECK --interval=soon CMD x", "HEALTHCHECK --retries=-1 CMD x", "HEALTHCHECK --retries=x CMD x", "HEALTHCHECK --odd CMD x"} {
-		if _, err := applyChanges([]string{bad}); model.KindOf(err) != model.Invalid {
+		if _, err := applyChanges(dockerspec.DockerOCIImageConfig{}, []string{bad}); model.KindOf(err) != model.Invalid {
 			t.Errorf("%q: %v, want Invalid", bad, err)
 		}
 	}
@@ -50,7 +50,7 @@ func FuzzChanges(f *testing.F) {
 	f.Add(`LABEL '`)
 	f.Add(`HEALTHCHECK --interval=1s --retries=3 CMD ["a"]`)
 	f.Fuzz(func(t *testing.T, line string) {
-		if _, err := applyChanges([]string{line}); err != nil && model.KindOf(err) != model.Invalid {
+		if _, err := applyChanges(dockerspec.DockerOCIImageConfig{}, []string{line}); err != nil && model.KindOf(err) != model.Invalid {
 			t.Fatalf("%q: %v", line, err)
 		}
 	})

@@ -178,7 +178,7 @@ func parseConfig(raw []byte) (model.Image, []digest.Digest, error) {
 			WorkingDir: c.Config.WorkingDir, Labels: c.Config.Labels, StopSignal: c.Config.StopSignal,
 			ExposedPorts: slices.Sorted(maps.Keys(c.Config.ExposedPorts)),
 			Volumes:      slices.Sorted(maps.Keys(c.Config.Volumes)),
-			Shell:        c.Config.Shell, Healthcheck: healthcheck(c.Config.Healthcheck),
+			Shell:        c.Config.Shell, Healthcheck: healthcheck(c.Config.Healthcheck), OnBuild: c.Config.OnBuild,
 		},
 	}
 	if c.Created != nil {
@@ -197,6 +197,9 @@ func parseConfig(raw []byte) (model.Image, []digest.Digest, error) {
 			one.Created = *h.Created
 		}
 		out.History = append(out.History, one)
+	}
+	if last := len(out.History); out.Comment == "" && last > 0 {
+		out.Comment = out.History[last-1].Comment
 	}
 	return out, c.RootFS.DiffIDs, nil
 }

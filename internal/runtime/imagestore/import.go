@@ -1,6 +1,7 @@
 package imagestore
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -34,7 +35,7 @@ func (s *Store) Import(ctx context.Context, rootfs io.Reader, ref string, change
 			return model.Image{}, err
 		}
 	}
-	config, err := applyChanges(changes)
+	config, err := applyChanges(dockerspec.DockerOCIImageConfig{}, changes)
 	if err != nil {
 		return model.Image{}, err
 	}
@@ -44,7 +45,7 @@ func (s *Store) Import(ctx context.Context, rootfs io.Reader, ref string, change
 		if err != nil {
 			return nil, err
 		}
-		target, err := writeImage(ctx, store, layer, config)
+		target, err := writeImage(ctx, store, imported(layer, config), []ocispec.Descriptor{layer})
 		if err != nil {
 			return nil, err
 		}
@@ -73,27 +74,42 @@ func writeLayer(ctx context.Context, store ingest, rootfs io.Reader) (ocispec.De
 			Err: fmt.Errorf("root file system archive: %w", err)}
 	}
 	defer plain.Close()
+	return storeLayer(ctx, store, func(w io.Writer) error {
+		_, err := io.Copy(w, plain)
+		return err
+	})
+}
+
+// storeLayer stores the tar file that write writes.
+func storeLayer(ctx context.Context, store ingest, write func(io.Writer) error) (ocispec.Descriptor, error) {
 	w, err := content.OpenWriter(ctx, store, content.WithRef("import-layer"))
 	if err != nil {
 		return ocispec.Descriptor{}, containerd.Faultf("import", "", "write layer", err)
 	}
 	defer w.Close()
-	size, err := io.Copy(w, plain)
+	out := bufio.NewWriterSize(w, 256<<10)
+	if err = write(out); err == nil {
+		err = out.Flush()
+	}
+	var done content.Status
+	if err == nil {
+		done, err = w.Status()
+	}
 	if err != nil {
 		return ocispec.Descriptor{}, containerd.Faultf("import", "", "write layer", err)
 	}
 	sum := w.Digest()
-	if err := w.Commit(ctx, size, sum); err != nil && containerd.KindOf(err) != model.Conflict {
+	if err := w.Commit(ctx, done.Offset, sum); err != nil && containerd.KindOf(err) != model.Conflict {
 		return ocispec.Descriptor{}, containerd.Faultf("import", "", "write layer", err)
 	}
-	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: sum, Size: size}, nil
+	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: sum, Size: done.Offset}, nil
 }
 
-// writeImage stores configuration and manifest of an image of one layer.
-func writeImage(ctx context.Context, store ingest, layer ocispec.Descriptor, c dockerspec.DockerOCIImageConfig) (ocispec.Descriptor, error) {
+// imported is the configuration of an image of one layer.
+func imported(layer ocispec.Descriptor, c dockerspec.DockerOCIImageConfig) dockerspec.DockerOCIImage {
 	now := time.Now().UTC()
 	host := platforms.DefaultSpec()
-	config, err := writeJSON(ctx, store, ocispec.MediaTypeImageConfig, dockerspec.DockerOCIImage{
+	return dockerspec.DockerOCIImage{
 		Image: ocispec.Image{
 			Created:  &now,
 			Platform: ocispec.Platform{Architecture: host.Architecture, OS: host.OS, Variant: host.Variant},
@@ -101,17 +117,25 @@ func writeImage(ctx context.Context, store ingest, layer ocispec.Descriptor, c d
 			History:  []ocispec.History{{Created: &now, Comment: "Imported from -"}},
 		},
 		Config: c,
-	}, nil)
+	}
+}
+
+// writeImage stores configuration and manifest of an image of these layers, and returns
+// the manifest.
+func writeImage(ctx context.Context, store ingest, c dockerspec.DockerOCIImage, layers []ocispec.Descriptor) (ocispec.Descriptor, error) {
+	config, err := writeJSON(ctx, store, ocispec.MediaTypeImageConfig, c, nil)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
+	// Labels are by what the collector finds what the manifest refers to.
+	labels := map[string]string{"containerd.io/gc.ref.content.config": config.Digest.String()}
+	for i, layer := range layers {
+		labels[fmt.Sprintf("containerd.io/gc.ref.content.l.%d", i)] = layer.Digest.String()
+	}
 	return writeJSON(ctx, store, ocispec.MediaTypeImageManifest, ocispec.Manifest{
 		Versioned: imagespecs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
-		Config: config, Layers: []ocispec.Descriptor{layer},
-	}, map[string]string{ // by which the collector finds what the manifest refers to
-		"containerd.io/gc.ref.content.config": config.Digest.String(),
-		"containerd.io/gc.ref.content.l.0":    layer.Digest.String(),
-	})
+		Config: config, Layers: layers,
+	}, labels)
 }
 
 // writeJSON stores one document.

@@ -32,6 +32,7 @@ type Host struct {
 	ShmDir string
 
 	capabilities      []string // the daemon's own, effective
+	cgroupns          bool     // there are cgroup namespaces
 	swapLimit         bool     // memory and swap can be limited together
 	recursiveReadOnly bool     // mount_setattr(2) exists
 	apparmor          bool
@@ -54,6 +55,7 @@ func ReadHost(log *slog.Logger) (Host, error) {
 	}
 	// cgroup v2 always accounts swap, if the kernel has swap at all.
 	h.swapLimit = h.Cgroup2 || exists(filepath.Join(CgroupRoot, "memory", "memory.memsw.limit_in_bytes"))
+	h.cgroupns = exists("/proc/self/ns/cgroup")
 	h.recursiveReadOnly = unix.MountSetattr(-1, "", 0, &unix.MountAttr{}) != unix.ENOSYS
 	for key, value := range map[string]string{
 		"net.ipv4.ip_unprivileged_port_start": "0",

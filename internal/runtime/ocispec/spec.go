@@ -59,7 +59,9 @@ func Build(spec model.ContainerSpec, user specs.User, host Host) (*specs.Spec, e
 	if !spec.HostUTS {
 		s.Hostname = spec.Hostname
 	}
-	ApplyLimits(s.Linux.Resources, spec.Resources, host)
+	if err := ApplyLimits(s.Linux.Resources, spec.Resources, host); err != nil {
+		return nil, err
+	}
 	if err := addDevices(s, spec); err != nil {
 		return nil, err
 	}
@@ -180,8 +182,7 @@ func namespacesOf(spec model.ContainerSpec, host Host) []specs.LinuxNamespace {
 		{specs.UTSNamespace, !spec.HostUTS, ""},
 		{specs.PIDNamespace, !spec.HostPID, spec.PIDNamespace},
 		{specs.IPCNamespace, !spec.HostIPC, spec.IPCNamespace},
-		// With cgroup v1 Docker shares the host's, and programs rely on it.
-		{specs.CgroupNamespace, host.Cgroup2 && !spec.Privileged, ""},
+		{specs.CgroupNamespace, !spec.HostCgroup && host.cgroupns, ""},
 	} {
 		if n.own {
 			out = append(out, specs.LinuxNamespace{Type: n.kind, Path: n.path})

@@ -161,10 +161,13 @@ func TestHostNamespaces(t *testing.T) {
 	shm := s.Mounts[slices.IndexFunc(s.Mounts, func(m specs.Mount) bool { return m.Destination == "/dev/shm" })]
 	same(t, "shm", shm, specs.Mount{Destination: "/dev/shm", Type: "bind", Source: "/dev/shm",
 		Options: []string{"rbind", "nosuid", "noexec", "nodev"}})
-	host.Cgroup2 = true
-	s = built(t, testSpec(), host)
-	if !slices.Contains(s.Linux.Namespaces, specs.LinuxNamespace{Type: "cgroup"}) {
-		t.Error("no cgroup namespace with cgroup v2")
+	host.cgroupns = true
+	for _, shared := range []bool{false, true} {
+		spec := testSpec()
+		spec.HostCgroup = shared
+		if own := slices.Contains(built(t, spec, host).Linux.Namespaces, specs.LinuxNamespace{Type: "cgroup"}); own == shared {
+			t.Errorf("host's cgroups %t: a cgroup namespace of its own: %t", shared, own)
+		}
 	}
 }
 
@@ -207,16 +210,35 @@ func TestMounts(t *testing.T) {
 func TestResources(t *testing.T) {
 	host := testHost()
 	var got specs.LinuxResources
-	ApplyLimits(&got, model.Resources{}, host)
+	limit := func(r model.Resources) {
+		t.Helper()
+		if err := ApplyLimits(&got, r, host); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit(model.Resources{})
 	same(t, "no limits", got, specs.LinuxResources{})
-	ApplyLimits(&got, model.Resources{Memory: 1 << 20, MemorySwap: -1, NanoCPUs: 15e8, CPUShares: 2,
-		CpusetCpus: "0-1", Pids: 7}, host)
+	limit(model.Resources{Memory: 1 << 20, MemorySwap: -1, NanoCPUs: 15e8, CPUShares: 2, CpusetCpus: "0-1", Pids: 7})
 	if *got.Memory.Limit != 1<<20 || *got.Memory.Swap != -1 || *got.CPU.Quota != 150000 || *got.CPU.Period != 100000 ||
 		*got.CPU.Shares != 2 || got.CPU.Cpus != "0-1" || *got.Pids.Limit != 7 {
 		t.Errorf("limits %+v", got)
 	}
-	host.swapLimit = false
-	ApplyLimits(&got, model.Resources{MemorySwap: 5, Memory: 4}, host)
+	limit(model.Resources{MemoryReservation: 5, CPUShares: 3})
+	if *got.Memory.Limit != 1<<20 || *got.Memory.Reservation != 5 || *got.CPU.Quota != 150000 || *got.CPU.Shares != 3 {
+		t.Errorf("what a change does not name is gone: %+v %+v", got.Memory, got.CPU)
+	}
+	limit(model.Resources{BlockIO: &model.BlockIO{Weight: 300, DeviceWeights: []model.DeviceRate{{Path: "/dev/null", Rate: 20}},
+		ReadBytes: []model.DeviceRate{{Path: "/dev/zero", Rate: 1 << 20}}}})
+	if b := got.BlockIO; *b.Weight != 300 || *b.WeightDevice[0].Weight != 20 || b.WeightDevice[0].Major != 1 || b.WeightDevice[0].Minor != 3 ||
+		b.ThrottleReadBpsDevice[0].Minor != 5 || b.ThrottleReadBpsDevice[0].Rate != 1<<20 || b.ThrottleWriteBpsDevice != nil {
+		t.Errorf("block devices %+v", got.BlockIO)
+	}
+	err := ApplyLimits(&got, model.Resources{BlockIO: &model.BlockIO{ReadBytes: []model.DeviceRate{{Path: "/dev/no-such", Rate: 1}}}}, host)
+	if model.KindOf(err) != model.Invalid || err.Error() != "stat /dev/no-such: no such file or directory" {
+		t.Errorf("a device that is not there: %v", err)
+	}
+	host.swapLimit, got = false, specs.LinuxResources{}
+	limit(model.Resources{MemorySwap: 5, Memory: 4})
 	if got.Memory.Swap != nil || *got.Memory.Limit != 4 {
 		t.Errorf("swap limited where it cannot be: %+v", got.Memory)
 	}
