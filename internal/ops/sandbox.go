@@ -56,11 +56,7 @@ func RenameSandbox(id model.SandboxID, name string) Op {
 			return err
 		}
 		sb.Name = name
-		tx.PutSandbox(sb)
-		// What an endpoint answers to is planned with the endpoint.
-		for e := range tx.View().EndpointsOf(id) {
-			tx.PutEndpoint(e)
-		}
+		putWhole(tx, sb) // what an endpoint answers to is planned with it
 		return nil
 	}
 }
