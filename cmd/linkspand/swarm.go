@@ -37,14 +37,19 @@ func (d *daemon) describe(context.Context) (cluster.Description, error) {
 	}, nil
 }
 
-// overlays makes networks of the swarm on this host.
+// overlays makes networks of the swarm on this host. They are made by a part of the daemon
+// that is made later than the swarm's.
 type overlays struct{ *daemon }
 
 // EnsureOverlay implements swarm.Overlays.
-func (o overlays) EnsureOverlay(context.Context, model.Network) error { return nil }
+func (o overlays) EnsureOverlay(ctx context.Context, n model.Network) error {
+	return o.networks.EnsureOverlay(ctx, n)
+}
 
 // DropOverlay implements swarm.Overlays.
-func (o overlays) DropOverlay(context.Context, model.NetworkID) error { return nil }
+func (o overlays) DropOverlay(ctx context.Context, id model.NetworkID) error {
+	return o.networks.DropOverlay(ctx, id)
+}
 
 // EnsureGateway implements swarm.Overlays.
-func (o overlays) EnsureGateway(context.Context) error { return nil }
+func (o overlays) EnsureGateway(ctx context.Context) error { return o.networks.EnsureGateway(ctx) }

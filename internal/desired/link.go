@@ -45,6 +45,7 @@ const (
 	// ifb, which drops whatever is sent, too. (A bridge without ports has no carrier, so
 	// what hangs on it would have none.)
 	LinkDummy LinkType = "dummy"
+	LinkVXLAN LinkType = "vxlan" // RFC 7348
 	// LinkMoved is an interface of any type that somebody outside, such as a plugin, makes
 	// on the host for a container: the Parent. It is moved there, and given back under the
 	// name that it had.
@@ -69,6 +70,7 @@ type Link struct {
 	Packets   PacketSizes // of a veth, of the end in Namespace
 	Peer      *Peer
 	Parent    *Parent // of a macvlan, ipvlan or VLAN; of one that is moved, what it was on the host
+	VXLAN     *VXLAN  // of a VXLAN
 	// Adopt lets the link be one that was there before: it is used and not
 	// removed afterwards.
 	Adopt bool
@@ -107,6 +109,9 @@ func (r Link) String() string {
 	}
 	if r.Parent != nil {
 		b.WriteString(r.Parent.String())
+	}
+	if r.VXLAN != nil {
+		b.WriteString(r.VXLAN.String())
 	}
 	return b.String()
 }
@@ -158,6 +163,20 @@ func (p Parent) String() string {
 		out += fmt.Sprintf(" id %d", p.VLAN)
 	}
 	return out
+}
+
+// VXLAN is a tunnel that carries frames to other hosts over UDP (RFC 7348). Wherever its
+// link is, its packets leave and come by the host's namespace. It learns nothing from
+// packets: where frames go, an FDB says.
+type VXLAN struct {
+	ID    uint32     // of the network (VNI)
+	Port  uint16     // UDP port of all hosts
+	Local netip.Addr // this host's address in its packets
+}
+
+// String is how ip-link(8) says it, with a space before.
+func (v VXLAN) String() string {
+	return fmt.Sprintf(" id %d local %s dstport %d", v.ID, v.Local, v.Port)
 }
 
 // Addr is an address on a link. Prefix holds the host's address and the length

@@ -55,6 +55,22 @@ func (r Neigh) String() string {
 	return fmt.Sprintf("neigh %s %s %s lladdr %s", where(r.Namespace), r.Link, r.IP, r.MAC)
 }
 
+// FDB is an entry of a VXLAN's forwarding database (bridge(8)): frames to MAC go to the
+// host whose address is Remote.
+type FDB struct {
+	Namespace string
+	Link      string
+	MAC       string
+	Remote    netip.Addr
+}
+
+func (r FDB) Key() Key      { return key(KindFDB, where(r.Namespace), r.Link, r.MAC) }
+func (r FDB) Space() string { return r.Namespace }
+
+func (r FDB) String() string {
+	return fmt.Sprintf("fdb %s %s %s dst %s", where(r.Namespace), r.Link, r.MAC, r.Remote)
+}
+
 // Announce tells the neighbours on a network, Count times and Every so often, which MAC
 // address the addresses of a container's interface have: whoever knew another forgets it.
 type Announce struct {

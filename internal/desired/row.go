@@ -21,6 +21,7 @@ const (
 	KindAddr      Kind = "addr"
 	KindRoute     Kind = "route"
 	KindRule      Kind = "rule"
+	KindFDB       Kind = "fdb"
 	KindNeigh     Kind = "neigh"
 	KindAnnounce  Kind = "announce"
 	KindName      Kind = "name"
@@ -36,9 +37,9 @@ const (
 // to it last.
 func Kinds() []Kind { o := order(); return o[:] }
 
-func order() [15]Kind {
+func order() [16]Kind {
 	return [...]Kind{
-		KindPolicy, KindNamespace, KindLink, KindSysctl, KindLoopback, KindFence, KindAddr, KindRoute, KindRule, KindNeigh, KindAnnounce,
+		KindPolicy, KindNamespace, KindLink, KindSysctl, KindLoopback, KindFence, KindAddr, KindRoute, KindRule, KindFDB, KindNeigh, KindAnnounce,
 		KindName, KindResolver, KindForward, KindReserve,
 	}
 }
@@ -81,7 +82,7 @@ type Row interface {
 func Types() []Row {
 	return []Row{
 		BridgePolicy{}, Masquerade{}, ForwardDrop{}, AcceptMark{}, Direct{}, DirectFrom{}, DirectICMP{}, Allow{}, PortSecurity{}, Identity{}, Elsewhere{}, Transparent{}, Publish{}, Served{},
-		Namespace{}, Link{}, Sysctl{}, Loopback{}, Fence{}, Addr{}, Route{}, Rule{}, Neigh{}, Announce{},
+		Namespace{}, Link{}, Sysctl{}, Loopback{}, Fence{}, Addr{}, Route{}, Rule{}, FDB{}, Neigh{}, Announce{},
 		Name{}, Resolver{}, Forward{}, Reserve{},
 	}
 }

@@ -83,6 +83,8 @@ type View struct {
 	Packets facts.Packets
 	// Learned is what somebody outside has said of the endpoint.
 	Learned facts.Endpoint
+	// Overlay is what is known of the network's other hosts, if it reaches over hosts.
+	Overlay facts.Overlay
 	// Forward says that the host must forward between its networks (--ip-forward).
 	Forward bool
 	// DirectRouting lets the outside reach published ports at containers' own

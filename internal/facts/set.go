@@ -10,7 +10,7 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// Owner says whom a fact is about: "host", "network/<id>" or "endpoint/<id>". What a plan makes of
+// Owner says whom a fact is about: "host", "network/<id>", "overlay/<id>" or "endpoint/<id>". What a plan makes of
 // it belongs to the owners of rows (desired.Owner) that plan.OwnersOf names.
 type Owner string
 
@@ -20,9 +20,10 @@ const HostOwner Owner = "host"
 const (
 	networkPrefix  = "network/"
 	endpointPrefix = "endpoint/"
+	overlayPrefix  = "overlay/"
 )
 
-// Fact is one thing that was learned: a Host, a Network or an Endpoint. It stands for all
+// Fact is one thing that was learned: a Host, a Network, an Overlay or an Endpoint. It stands for all
 // that is known of its owner; the next one takes its place.
 type Fact interface {
 	Owner() Owner
@@ -37,6 +38,7 @@ type Set struct {
 	Host      Host
 	networks  *iradix.Tree[Network]
 	endpoints *iradix.Tree[Endpoint]
+	overlays  *iradix.Tree[Overlay]
 
 	// Asked are questions of other ops that have no answer yet. What those would have is
 	// not free.
@@ -62,6 +64,9 @@ func (s Set) With(learned ...Fact) Set {
 func (s Set) Of(owner Owner) Fact {
 	if id, ok := strings.CutPrefix(string(owner), endpointPrefix); ok {
 		return s.Endpoint(model.EndpointID(id))
+	}
+	if id, ok := strings.CutPrefix(string(owner), overlayPrefix); ok {
+		return s.Overlay(model.NetworkID(id))
 	}
 	if id, ok := strings.CutPrefix(string(owner), networkPrefix); ok {
 		return s.Network(model.NetworkID(id))

@@ -49,6 +49,9 @@ func (m Member) families() int {
 	if _, ok := leased(m, model.IPv4); ok {
 		count++
 	}
+	if m.Network.Overlay() {
+		return count
+	}
 	for _, f := range model.Families {
 		leads := func(p model.Pool) bool { return p.Gateway.IsValid() && model.FamilyOf(p.Gateway) == f }
 		if m.Learned.Joined != nil {
@@ -64,9 +67,9 @@ func (m Member) families() int {
 
 // Out returns the address through which family f leaves by a member, invalid if it does by
 // the interface alone; false if it does not. Of a network whose driver is outside, that
-// one's word alone counts.
+// one's word alone counts; one that reaches over hosts leads to those alone.
 func (m Member) Out(f model.Family) (via netip.Addr, ok bool) {
-	if m.Network.Internal || !m.Endpoint.Address(f).IsValid() {
+	if m.Network.Internal || m.Network.Overlay() || !m.Endpoint.Address(f).IsValid() {
 		return via, false
 	}
 	said := m.Learned.Gateway(f)

@@ -3,9 +3,9 @@ package kernel
 import (
 	"context"
 	"slices"
-	"strings"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/part"
 	"github.com/linkspan/linkspan/internal/kernel/watch"
 )
 
@@ -54,7 +54,7 @@ func (k *Kernel) Repair(ctx context.Context, want desired.State, owners []desire
 		p.scope, owners = ofHost, slices.Collect(want.Owners())
 	}
 	p.whole = want
-	p.compare(hostRows(want, withMasters(want, owners)))
+	p.compare(part.OnHost(want, part.WithMasters(want, owners)))
 	report.Drift = append(report.Drift, p.drift...)
 	report.Writes += k.Writes() - before
 	return report, p.err()
@@ -89,90 +89,13 @@ func (s scope) spares(d desired.Delta) bool {
 	return s == ofOwners || s == ofHost && d.Space() != desired.HostNamespace
 }
 
-// withMasters adds the owners of the bridges that links of owners are ports of: a port
-// may be told of before its bridge is, when that is deleted.
-func withMasters(want desired.State, owners []desired.Owner) []desired.Owner {
-	out := slices.Clone(owners)
-	for _, owner := range owners {
-		for row := range want.Owned(owner) {
-			l, ok := row.(desired.Link)
-			if !ok || l.Master == "" {
-				continue
-			}
-			if o, known := want.Get(desired.Link{Name: l.Master}.Key()); known && !slices.Contains(out, o.Owner) {
-				out = append(out, o.Owner)
-			}
-		}
-	}
-	return out
-}
-
-// hostRows returns the rows of owners in the host's namespace that are objects of its
-// kernel, and links in containers that hang on an interface of the host: they go with
-// it. Policies are left out: the firewall takes all or none.
-func hostRows(want desired.State, owners []desired.Owner) (out desired.State) {
-	for _, owner := range owners {
-		out = only(out, owner, want, func(row desired.Row) bool {
-			if l, ok := row.(desired.Link); ok && l.OnParent() {
-				return true
-			}
-			kind := row.Key().Kind
-			return row.Space() == desired.HostNamespace && kind != desired.KindPolicy && kind.Rank() < desired.KindName.Rank()
-		})
-	}
-	return out
-}
-
-// only adds the rows of an owner that are wanted, and fit, to a state.
-func only(to desired.State, owner desired.Owner, want desired.State, fits func(desired.Row) bool) desired.State {
-	rows := slices.Collect(to.Owned(owner))
-	for row := range want.Owned(owner) {
-		if fits(row) && !slices.ContainsFunc(rows, func(r desired.Row) bool { return r.Key() == row.Key() }) {
-			rows = append(rows, row)
-		}
-	}
-	if len(rows) == 0 {
-		return to
-	}
-	next, err := to.Replace(owner, rows)
-	if err != nil {
-		return to // two owners of one row: a State has none
-	}
-	return next
-}
-
 // withRemade adds what is wanted of the ends in containers that were made anew: the
 // rows of the endpoint and of the sandbox, on that interface.
 func (p *pass) withRemade(want desired.State) desired.State {
 	for end, owner := range p.remade {
-		for _, owner := range append(sandboxOf(p.whole, end.space), owner) {
-			want = only(want, owner, p.whole, func(row desired.Row) bool { return row.Space() == end.space && isOn(row, end.link) })
+		for _, owner := range append(part.SandboxOf(p.whole, end.space), owner) {
+			want = part.Only(want, owner, p.whole, func(row desired.Row) bool { return row.Space() == end.space && part.IsOn(row, end.link) })
 		}
 	}
 	return want
-}
-
-// sandboxOf returns who wants a namespace.
-func sandboxOf(want desired.State, space string) []desired.Owner {
-	o, ok := want.Get(desired.Namespace{Name: space}.Key())
-	if !ok {
-		return nil
-	}
-	return []desired.Owner{o.Owner}
-}
-
-// isOn tells whether a row is about an interface, by its wanted name.
-func isOn(row desired.Row, link string) bool {
-	switch r := row.(type) {
-	case desired.Addr:
-		return r.Link == link
-	case desired.Route:
-		return r.Link == link || r.Link == ""
-	case desired.Neigh:
-		return r.Link == link
-	case desired.Sysctl:
-		parts := strings.Split(r.Path, "/")
-		return len(parts) == sysctlParts && parts[3] == link
-	}
-	return false
 }

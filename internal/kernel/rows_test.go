@@ -28,6 +28,10 @@ func rowCases() []rowCase {
 		Name: "veth1", Type: desired.LinkVeth, MTU: 1400, Master: "br0", Group: desired.PortGroup,
 		Peer: &desired.Peer{Namespace: "c1", Name: "eth0", MAC: "02:42:ac:11:00:02"},
 	}
+	tunnel := desired.Link{
+		Namespace: "c1", Name: "vx4097", Type: desired.LinkVXLAN, MTU: 1450, MAC: "02:42:0A:00:00:01",
+		VXLAN: &desired.VXLAN{ID: 4097, Port: 4789, Local: netip.MustParseAddr("192.0.2.1")},
+	}
 	onBridge := desired.Addr{Link: "br0", Prefix: netip.MustParsePrefix("172.17.0.1/16")}
 	return []rowCase{
 		{"bridge", []desired.Row{bridge}, "", "ip -j -d link show br0",
@@ -62,6 +66,14 @@ func rowCases() []rowCase {
 		{"IPv6 neighbour", []desired.Row{bridge,
 			desired.Neigh{Link: "br0", IP: netip.MustParseAddr("fd00::9"), MAC: "02:42:ac:11:00:09"},
 		}, "", "ip neigh show dev br0", []string{"fd00::9 lladdr 02:42:ac:11:00:09 PERMANENT"}},
+		{"VXLAN", []desired.Row{space, tunnel}, "c1", "ip -j -d link show vx4097",
+			[]string{`"info_kind":"vxlan"`, `"id":4097`, `"local":"192.0.2.1"`, `"port":4789`, `"learning":false`, `"mtu":1450`, `"link_netnsid"`, `"UP"`, `"ifalias":"linkspan:test0:network/n"`}},
+		{"VXLAN over IPv6", []desired.Row{space, desired.Link{
+			Namespace: "c1", Name: "vx4098", Type: desired.LinkVXLAN, VXLAN: &desired.VXLAN{ID: 4098, Port: 4790, Local: netip.MustParseAddr("2001:db8::1")},
+		}}, "c1", "ip -j -d link show vx4098", []string{`"local6":"2001:db8::1"`, `"port":4790`}},
+		{"way to another host", []desired.Row{space, tunnel,
+			desired.FDB{Namespace: "c1", Link: "vx4097", MAC: "02:42:0a:00:00:02", Remote: netip.MustParseAddr("192.0.2.2")},
+		}, "c1", "bridge fdb show dev vx4097", []string{"02:42:0a:00:00:02 dst 192.0.2.2 ", "self permanent"}},
 		{"sysctl of the host", []desired.Row{desired.Sysctl{Path: "net/ipv4/ip_forward", Value: "1"}}, "",
 			"cat /proc/sys/net/ipv4/ip_forward", []string{"1"}},
 		{"sysctl of a container", []desired.Row{space, desired.Sysctl{Namespace: "c1", Path: "net/ipv4/ip_local_port_range", Value: "2000 3000"}}, "c1",

@@ -37,6 +37,7 @@ func (p *pass) handlers() map[desired.Kind]handler {
 		desired.KindAddr:      handleAddrs(p),
 		desired.KindRoute:     handleRoutes(p),
 		desired.KindRule:      handleRules(p),
+		desired.KindFDB:       handleFDBs(p),
 		desired.KindNeigh:     handleNeighs(p),
 		desired.KindAnnounce:  handleAnnouncements(p),
 	}

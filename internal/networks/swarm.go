@@ -38,12 +38,9 @@ func (m *Manager) overSwarm(n model.Network) bool {
 	return n.Scope == model.ScopeSwarm || m.reaches(n)
 }
 
-// driverOverlay is the kind of networks that reach over hosts.
-const driverOverlay = "overlay"
-
 // reaches tells whether the networks of a kind reach over hosts by themselves.
 func (m *Manager) reaches(n model.Network) bool {
-	return n.Driver == driverOverlay || m.maker.Drivers.Traits(n).Hosts
+	return m.maker.Drivers.Traits(n).Hosts
 }
 
 // createOverSwarm makes a network that reaches over hosts.

@@ -14,8 +14,9 @@ import (
 const gatewayNetwork = "docker_gwbridge"
 
 // wayOut gives a sandbox that is up an endpoint on the gateway bridge if it needs one, and
-// takes it away if it does not. It is needed while a network whose driver is outside names
-// no way out, nor says that none is needed, and no other network has one.
+// takes it away if it does not. It is needed while a network reaches over hosts, or one whose
+// driver is outside names no way out, nor says that none is needed, and no other network has
+// one.
 func wayOut(tx Tx, id model.SandboxID) error {
 	var has *model.Endpoint
 	needs := false
@@ -27,7 +28,7 @@ func wayOut(tx Tx, id model.SandboxID) error {
 		}
 		others = append(others, m)
 		j := m.Learned.Joined
-		needs = needs || j != nil && !j.Alone && !m.Network.Internal
+		needs = needs || (m.Network.Overlay() || j != nil && !j.Alone) && !m.Network.Internal
 	}
 	for _, f := range model.Families {
 		if _, _, ok := gateway.Of(others, f); ok {
@@ -73,6 +74,12 @@ func ensureGatewayNetwork(tx Tx) (model.Network, error) {
 	}
 	n, _ = tx.View().Network(n.ID)
 	return n, nil
+}
+
+// EnsureGateway is the op that makes the gateway bridge if it is not there.
+func EnsureGateway(tx Tx) error {
+	_, err := ensureGatewayNetwork(tx)
+	return err
 }
 
 // computedID returns the ID of what the engine makes for itself. An op that runs again

@@ -17,6 +17,8 @@ func OwnersOf(s *state.Snapshot, known facts.Set, learned facts.Fact) []desired.
 		return ofHost(s, known.Host, f)
 	case facts.Endpoint:
 		return ofEndpoint(s, known.Endpoint(f.ID), f)
+	case facts.Overlay:
+		return ofOverlay(s, known.Overlay(f.ID), f)
 	}
 	return nil
 }
@@ -42,6 +44,21 @@ func ofEndpoint(s *state.Snapshot, old, now facts.Endpoint) []desired.Owner {
 		return nil
 	}
 	return []desired.Owner{desired.OwnerOf("endpoint", e.ID), desired.OwnerOf("sandbox", e.Sandbox)}
+}
+
+// ofOverlay: ways to other hosts are the network's; how large packets are is also its
+// endpoints'.
+func ofOverlay(s *state.Snapshot, old, now facts.Overlay) []desired.Owner {
+	if _, ok := s.Network(now.ID); !ok {
+		return nil
+	}
+	owners := []desired.Owner{desired.OwnerOf("network", now.ID)}
+	if old.MTU != now.MTU {
+		for e := range s.EndpointsOn(now.ID) {
+			owners = append(owners, desired.OwnerOf("endpoint", e.ID))
+		}
+	}
+	return owners
 }
 
 // All returns every owner of a snapshot; with drivers, also the parents that networks

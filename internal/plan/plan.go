@@ -143,7 +143,9 @@ func (in Input) network(id model.NetworkID) ([]desired.Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.Plan(driver.View{Network: n, Packets: in.Facts.Host.Packets, Forward: in.Forward, DirectRouting: in.Firewall.DirectRouting})
+	return d.Plan(driver.View{
+		Network: n, Packets: in.Facts.Host.Packets, Overlay: in.Facts.Overlay(id), Forward: in.Forward, DirectRouting: in.Firewall.DirectRouting,
+	})
 }
 
 // parent plans what the networks share that hang on one interface of the host.
@@ -181,6 +183,6 @@ func (in Input) endpoint(id model.EndpointID) ([]desired.Row, error) {
 func (in Input) view(n model.Network, e model.Endpoint, sb model.Sandbox) driver.View {
 	return driver.View{
 		Network: n, Endpoint: &e, Sandbox: sb, DirectRouting: in.Firewall.DirectRouting,
-		Packets: in.Facts.Host.Packets, Learned: in.Facts.Endpoint(e.ID),
+		Packets: in.Facts.Host.Packets, Learned: in.Facts.Endpoint(e.ID), Overlay: in.Facts.Overlay(n.ID),
 	}
 }

@@ -124,7 +124,7 @@ func leasedServers(members []gateway.Member) []netip.Addr {
 
 // elsewhere plans what a container with several networks may say on each of them:
 // answers from its address on a network that is not its way out leave by the one that
-// is. An internal network's address stays there, and no other comes to it. The rows
+// is. The address of an internal network, or of one over hosts, stays there. The rows
 // are the sandbox's, since a network that is joined or left changes those of all.
 func (in Input) elsewhere(sb model.Sandbox, members []gateway.Member) []desired.Row {
 	var rows []desired.Row
@@ -136,7 +136,7 @@ func (in Input) elsewhere(sb model.Sandbox, members []gateway.Member) []desired.
 		}
 		var addrs []netip.Addr
 		for _, o := range members {
-			if o.Endpoint.ID == m.Endpoint.ID || o.Network.Internal {
+			if o.Endpoint.ID == m.Endpoint.ID || o.Network.Internal || o.Network.Overlay() {
 				continue
 			}
 			for _, f := range model.Families {

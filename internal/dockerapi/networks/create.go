@@ -17,7 +17,7 @@ func (a *api) createNetwork(w http.ResponseWriter, r *httpkit.Request) error {
 	if err := r.Decode(&body); err != nil {
 		return err
 	}
-	if body.Ingress && !body.ConfigOnly && body.Driver != "overlay" {
+	if body.Ingress && !body.ConfigOnly && body.Driver != model.DriverOverlay {
 		return model.Errorf(model.Forbidden, "Ingress network can only be global scope network")
 	}
 	if r.Version < 48 {

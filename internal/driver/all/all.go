@@ -8,6 +8,7 @@ import (
 	"github.com/linkspan/linkspan/internal/driver/ipvlan"
 	"github.com/linkspan/linkspan/internal/driver/macvlan"
 	"github.com/linkspan/linkspan/internal/driver/null"
+	"github.com/linkspan/linkspan/internal/driver/overlay"
 	"github.com/linkspan/linkspan/internal/driver/remote"
 )
 
@@ -30,6 +31,7 @@ func With(s Settings) driver.Set {
 		null.Driver{},
 		macvlan.Driver{},
 		ipvlan.Driver{},
+		overlay.Driver{},
 	}
 	if s.Plugins {
 		out = append(out, remote.Driver{})

@@ -19,6 +19,8 @@ func (k *Kernel) admit(r desired.Row) error {
 		return k.needLink(r.Namespace, r.Link)
 	case desired.Neigh:
 		return k.needLink(r.Namespace, r.Link)
+	case desired.FDB:
+		return k.needLink(r.Namespace, r.Link)
 	case desired.Sysctl:
 		return k.admitSysctl(r)
 	case desired.Fence:
@@ -231,6 +233,8 @@ func hangsOn(r desired.Row) []place {
 	case desired.Route:
 		return []place{{r.Namespace, r.Link}}
 	case desired.Neigh:
+		return []place{{r.Namespace, r.Link}}
+	case desired.FDB:
 		return []place{{r.Namespace, r.Link}}
 	case desired.Fence:
 		return []place{{desired.HostNamespace, r.Link}}

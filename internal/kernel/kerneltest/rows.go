@@ -101,6 +101,50 @@ func Member(i int) []desired.Row {
 	}
 }
 
+// Overlay is the namespace of a network that reaches over hosts, Tunnel its VXLAN there;
+// OverlayOwner owns its rows.
+const (
+	Overlay      = "ov-test"
+	Tunnel       = "vx4097"
+	OverlayOwner = desired.Owner("network/overlay")
+)
+
+// Hosts returns the rows of a network that reaches over hosts: a namespace with a VXLAN,
+// from which one container on another host is reached.
+func Hosts() []desired.Row {
+	return []desired.Row{
+		desired.Namespace{Name: Overlay},
+		desired.Link{
+			Namespace: Overlay, Name: Tunnel, Type: desired.LinkVXLAN, MTU: 1450, MAC: "02:42:00:02:00:01",
+			VXLAN: &desired.VXLAN{ID: 4097, Port: 4789, Local: netip.MustParseAddr("192.0.2.1")},
+		},
+		desired.Sysctl{Namespace: Overlay, Path: "net/ipv4/ip_forward", Value: "1"},
+		desired.Addr{Namespace: Overlay, Link: Tunnel, Prefix: netip.MustParsePrefix("10.7.0.1/16")},
+		desired.FDB{Namespace: Overlay, Link: Tunnel, MAC: "02:42:00:02:00:02", Remote: netip.MustParseAddr("192.0.2.2")},
+		desired.Neigh{Namespace: Overlay, Link: Tunnel, IP: netip.MustParseAddr("10.7.9.9"), MAC: "02:42:00:02:00:02"},
+	}
+}
+
+// PlaceOwner owns the rows of Place(i).
+func PlaceOwner(i int) desired.Owner { return desired.Owner(fmt.Sprintf("endpoint/overlay%d", i)) }
+
+// Place returns the rows of a container's membership of Hosts: a veth pair into its
+// namespace, and the way to it there.
+func Place(i int) []desired.Row {
+	ns, end := Space(i), fmt.Sprintf("vethover%d", i)
+	a := netip.AddrFrom4([4]byte{10, 7, byte(1 + i/250), byte(1 + i%250)})
+	return []desired.Row{
+		desired.Link{
+			Namespace: Overlay, Name: end, Type: desired.LinkVeth, MTU: 1450,
+			Peer: &desired.Peer{Namespace: ns, Name: "over0", MAC: fmt.Sprintf("02:42:00:03:%02x:%02x", i/250, 1+i%250)},
+		},
+		desired.Sysctl{Namespace: Overlay, Path: "net/ipv4/conf/" + end + "/proxy_arp", Value: "1"},
+		desired.Sysctl{Namespace: Overlay, Path: "net/ipv4/neigh/" + end + "/proxy_delay", Value: "0"},
+		desired.Addr{Namespace: ns, Link: "over0", Prefix: netip.PrefixFrom(a, 16)},
+		desired.Route{Namespace: Overlay, Link: end, Destination: netip.PrefixFrom(a, 32)},
+	}
+}
+
 // With returns the state in which owner wants rows.
 func With(t testing.TB, s desired.State, owner desired.Owner, rows ...desired.Row) desired.State {
 	t.Helper()
@@ -127,26 +171,27 @@ func AttachBridged(t testing.TB, s desired.State, i int) desired.State {
 	return With(t, With(t, s, SandboxOwner(i), Sandbox(i)...), EndpointOwner(i), Endpoint(i)...)
 }
 
-// Attached returns the state in which Network and LAN exist and n containers are on both.
+// Attached returns the state in which Network, LAN and Hosts exist and n containers are on
+// all of them.
 func Attached(t testing.TB, n int) desired.State {
 	t.Helper()
-	s := With(t, With(t, desired.State{}, NetworkOwner, Network()...), LANOwner, LAN()...)
+	s := With(t, With(t, With(t, desired.State{}, NetworkOwner, Network()...), LANOwner, LAN()...), OverlayOwner, Hosts()...)
 	for i := range n {
 		s = Attach(t, s, i)
 	}
 	return s
 }
 
-// Attach adds Sandbox(i), Endpoint(i) and Member(i).
+// Attach adds Sandbox(i), Endpoint(i), Member(i) and Place(i).
 func Attach(t testing.TB, s desired.State, i int) desired.State {
 	t.Helper()
-	return With(t, AttachBridged(t, s, i), MemberOwner(i), Member(i)...)
+	return With(t, With(t, AttachBridged(t, s, i), MemberOwner(i), Member(i)...), PlaceOwner(i), Place(i)...)
 }
 
-// Detach removes Sandbox(i), Endpoint(i) and Member(i).
+// Detach removes Sandbox(i), Endpoint(i), Member(i) and Place(i).
 func Detach(t testing.TB, s desired.State, i int) desired.State {
 	t.Helper()
-	return With(t, With(t, With(t, s, MemberOwner(i)), EndpointOwner(i)), SandboxOwner(i))
+	return With(t, With(t, With(t, With(t, s, PlaceOwner(i)), MemberOwner(i)), EndpointOwner(i)), SandboxOwner(i))
 }
 
 // Diff returns what turns prev into next, whoever owns it.

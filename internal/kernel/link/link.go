@@ -1,5 +1,5 @@
 // Package link reads and writes network interfaces: bridges, veth pairs, macvlans,
-// ipvlans, VLANs, dummies and the links that are adopted (rtnetlink(7), RTM_*LINK).
+// ipvlans, VLANs, VXLANs, dummies and the links that are adopted (rtnetlink(7), RTM_*LINK).
 //
 // It must not touch a link that is not ours, except that an adopted one is
 // brought up and used as a master. Whether a link is a port of the right bridge
@@ -51,6 +51,7 @@ type Info struct {
 	Master    int            // index of the bridge it is a port of, or 0
 	PeerIndex int            // of the other end of a veth, or of what the link hangs on, in its own namespace
 	Parent    desired.Parent // how it hangs there, as far as it does; without the name
+	VXLAN     desired.VXLAN  // of a VXLAN
 	Hairpin   bool           // of a bridge's port: see SetPort
 	Passes    uint16         // of a bridge's port: the reserved group addresses that it passes on (group_fwd_mask)
 	Up        bool
@@ -284,6 +285,11 @@ func gone(err error) error {
 	return err
 }
 
+// rtnlNew is a request for a new link, which fails if it is there.
+func rtnlNew(attrs func(*netlink.AttributeEncoder)) rtnl.Request {
+	return rtnl.Request{Type: unix.RTM_NEWLINK, Flags: netlink.Create | netlink.Excl, Header: header(0, 0, 0), Attrs: attrs}
+}
+
 // change is what one RTM_SETLINK message alters.
 type change struct {
 	flags, mask uint32
@@ -352,7 +358,11 @@ func (i *Info) kind(ad *netlink.AttributeDecoder) error {
 		case unix.IFLA_INFO_KIND:
 			i.Type = ad.String()
 		case unix.IFLA_INFO_DATA: // comes after the kind
-			ad.Nested(i.hung)
+			if i.Type == string(desired.LinkVXLAN) {
+				ad.Nested(i.carried)
+			} else {
+				ad.Nested(i.hung)
+			}
 		case unix.IFLA_INFO_SLAVE_KIND: // comes before the data
 			bridged = ad.String() == string(desired.LinkBridge)
 		case unix.IFLA_INFO_SLAVE_DATA:

@@ -30,7 +30,7 @@ type Want struct {
 	// and its file.
 	Peer     *rtnl.Conn
 	PeerFile *os.File
-	// For a link that hangs on another, an open conversation with the host's namespace,
+	// For a VXLAN or a link that hangs on another, an open conversation with the host's namespace,
 	// where that is, and the file of the link's own.
 	Parent *rtnl.Conn
 	File   *os.File
@@ -165,6 +165,9 @@ func (w Want) mustRenew(have State) string {
 	}
 	if w.Row.Parent != nil {
 		return w.hangsWrong(have.Host)
+	}
+	if w.Row.VXLAN != nil {
+		return w.carriesWrong(have.Host)
 	}
 	if w.Row.Peer != nil && have.Peer.Index == 0 {
 		return "its other end is gone"
@@ -328,6 +331,9 @@ func isA(row desired.Link, kind string) bool {
 
 // create makes the link, down. The error is unix.EEXIST if either name is taken.
 func (w Want) create() error {
+	if w.Row.VXLAN != nil {
+		return w.createVXLAN()
+	}
 	err := w.createAs(w.Row.Type)
 	if w.Row.Type == desired.LinkDummy && errors.Is(err, unix.EOPNOTSUPP) {
 		return w.createAs(noDummy)

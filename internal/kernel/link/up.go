@@ -61,8 +61,8 @@ func notUp(row desired.Link, err error) error {
 	return out
 }
 
-// FreeParents removes what hangs on parents and is the instance's in a namespace that
-// nobody wants any more.
+// FreeParents removes what has something of the host to itself, a parent or a VNI, and is
+// the instance's in a namespace that nobody wants any more.
 func FreeParents(c *rtnl.Conn, instance string) error {
 	all, err := List(c)
 	if err != nil {
@@ -70,7 +70,7 @@ func FreeParents(c *rtnl.Conn, instance string) error {
 	}
 	for _, i := range all {
 		row := desired.Link{Name: i.Name, Type: desired.LinkType(i.Type)}
-		if _, ours := Owner(instance, i); ours && row.OnParent() {
+		if _, ours := Owner(instance, i); ours && (row.OnParent() || row.Type == desired.LinkVXLAN) {
 			err = errors.Join(err, Delete(c, instance, row))
 		}
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/linkspan/linkspan/internal/ipam"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/ops"
+	"github.com/linkspan/linkspan/internal/ops/overlays"
 	"github.com/linkspan/linkspan/internal/plan"
 	"github.com/linkspan/linkspan/internal/ports"
 	"github.com/linkspan/linkspan/internal/state"
@@ -31,7 +32,8 @@ import (
 // Play runs requests on an empty state and returns what they come to, and the errors of
 // those that were refused. Besides what Request reads, a line may be a setting of the
 // daemon (direct-routing, accept-mark [MARK/MASK], no-firewall FAMILY...) or what is known of the
-// host (host-names ADDRESS,... MAC).
+// host (host-names ADDRESS,... MAC) or a network of the swarm (hosts NETWORK LOCAL
+// NAME:VTEP:ADDRESS...).
 func Play(t testing.TB, drivers driver.Set, requests string) (in plan.Input, refused string) {
 	t.Helper()
 	in = plan.Input{Snapshot: state.Empty(), Drivers: drivers}
@@ -45,6 +47,7 @@ func Play(t testing.TB, drivers driver.Set, requests string) (in plan.Input, ref
 			continue
 		}
 		tx := ops.Begin(in.Snapshot, in.Facts, in.Drivers)
+		tx.Maker.Bases, tx.Now = ipam.DefaultBases(), time.Unix(0, 0)
 		if err := Request(t, drivers, words)(tx); err != nil {
 			fmt.Fprintf(&errors, "%s: %v\n", lines.Text(), err)
 			continue
@@ -74,6 +77,14 @@ func setting(t testing.TB, in *plan.Input, words []string) bool {
 			in.Facts.Host.Addrs = append(in.Facts.Host.Addrs, netip.MustParseAddr(a))
 		}
 		in.Facts.Host.MACs = words[2:]
+	case "hosts":
+		o := facts.Overlay{ID: model.NetworkID(digits(words[1])), Local: netip.MustParseAddr(words[2]), Port: 4789, MTU: 1450}
+		for _, w := range words[3:] {
+			p := strings.Split(w, ":")
+			o.Remotes = append(o.Remotes, model.Remote{Endpoint: model.EndpointID(digits(p[0])), VTEP: netip.MustParseAddr(p[1]),
+				Addrs: []netip.Addr{netip.MustParseAddr(p[2])}, Names: p[:1]})
+		}
+		in.Facts = in.Facts.With(o)
 	default:
 		return false
 	}
@@ -98,6 +109,10 @@ func Request(t testing.TB, drivers driver.Set, words []string) ops.Op {
 		return ops.SetHost(maker.Host)
 	case "network":
 		return maker.Create(Network(name, args))
+	case "overlay": // vni, and what else networks have
+		n := Network(name, args)
+		n.Driver, n.Options["com.docker.network.driver.overlay.vxlanid_list"] = model.DriverOverlay, args["vni"]
+		return overlays.Put(n)
 	case "default-bridge":
 		n := Network(model.NetworkBridge, args)
 		n.Driver = "bridge"

@@ -1,0 +1,22 @@
+package model
+
+import "net/netip"
+
+// DriverOverlay is the driver of networks that reach over the hosts of a swarm.
+const DriverOverlay = "overlay"
+
+// Overlay tells whether containers on other hosts are on the network, too. By itself it
+// leads them nowhere else.
+func (n Network) Overlay() bool { return n.Driver == DriverOverlay && !n.ConfigOnly }
+
+// Remote is an endpoint on another host of the swarm, as its host told of it.
+type Remote struct {
+	Network  NetworkID
+	Endpoint EndpointID
+	Node     string     // the ID of its node
+	Host     string     // the name of its node
+	VTEP     netip.Addr // where its host receives VXLAN packets
+	Addrs    []netip.Addr
+	// Names are what it answers to; the first is the one that a PTR query gets.
+	Names []string
+}
