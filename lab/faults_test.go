@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,11 +21,14 @@ type fault struct {
 	// seed and undo are for a shell on the host; see faults.shell for its words. Nothing is
 	// seeded where the question alone is wrong.
 	seed, undo string
+	// hold is an address of the host that somebody else listens at meanwhile.
+	hold string
 	// queue is where connections are opened until no more are taken.
 	queue string
 	// trace is "FROM TO"; empty: the doctor is asked.
 	trace string
-	// want is what the answer must say, and whose what it must say of whose it is.
+	// want is what the answer must say, and whose what it must say of whose it is. The
+	// doctor must find nothing else that it had not found before.
 	want, whose string
 }
 
@@ -81,6 +85,18 @@ var theFaults = []fault{
 	{name: "a machine that is off", trace: "friend 198.51.100.77:80", want: "198.51.100.77, to which this host hands it by eth0, does not answer", whose: "198.51.100.77"},
 	{name: "a port closed outside", trace: "friend $WORLD:81", want: "198.51.100.1:81/tcp refuses", whose: "198.51.100.1"},
 	{name: "a program that hangs", seed: "inside friend 'kill -STOP $(pidof httpd)'", queue: "10.8.0.8:5001", undo: "inside friend 'kill -CONT $(pidof httpd)'", trace: "web friend:5001", want: `5001/tcp in container friend does not take its connections`, whose: "^container friend$"},
+	{name: "no room for connections", seed: "crowd", undo: "conntrack -F", trace: "friend $WORLD:80", want: "table of connections is full", whose: "administrator"},
+
+	{name: "doctor: a port held by a stranger", hold: "0.0.0.0:9090", want: `port 0\.0\.0\.0:9090/tcp, which container late will want, is held by`},
+	{name: "doctor: a route into a network", seed: "ip route add 10.8.0.128/25 via $WORLD", undo: "ip route del 10.8.0.128/25", want: `route 10\.8\.0\.128/25 via 198\.51\.100\.1 dev eth0 takes addresses of network blue`},
+	{name: "doctor: a VPN over everything", seed: "ip route add 10.0.0.0/8 via $WORLD", undo: "ip route del 10.0.0.0/8", want: `network \w+ \(10\.\d+\.0\.0/24\) hides a part of what is reached by route 10\.0\.0\.0/8`},
+	{name: "doctor: a dead name server", seed: "echo nameserver 198.51.100.77 >/etc/resolv.conf", undo: "echo nameserver $WORLD >/etc/resolv.conf", want: `name server 198\.51\.100\.77 does not answer`, whose: "198.51.100.77"},
+	{name: "doctor: a foreign policy of DROP", seed: "nft add table inet admin; nft add chain inet admin f '{ type filter hook forward priority 10; policy drop; }'", undo: "nft delete table inet admin",
+		want: "chain f of inet admin drops what is forwarded|inet admin, chain f .* drops it", whose: "administrator"},
+	{name: "doctor: remains of a dockerd", seed: "ip link add docker_gwbridge type bridge", undo: "ip link del docker_gwbridge", want: "interface docker_gwbridge is left of a dockerd"},
+	{name: "doctor: remains of another linkspand", seed: "ip link add old0 type bridge; ip link set old0 alias linkspan:ffffffffffff:network/1", undo: "ip link del old0", want: "interface old0 is left of another linkspand"},
+	{name: "doctor: a narrow uplink", seed: "ip link set eth0 mtu 1400", undo: "ip link set eth0 mtu 1500", want: `may be larger \(1500 bytes\) than eth0 takes \(1400\)`},
+	{name: "doctor: no default route", seed: "ip route del default", undo: "ip route add default via $WORLD", want: "this host has no route|no IPv4 way|network is unreachable"},
 }
 
 // faults is the host on which they are.
@@ -91,6 +107,8 @@ type faults struct {
 	ctx  context.Context
 	base string // what the shell knows
 	cli  string
+	// known is what the doctor finds odd where nothing was seeded.
+	known map[string]bool
 }
 
 // TestFaults seeds one fault after the other on one host, and asks the linkspan command what is wrong. Faults are taken back; when all are, nothing is
@@ -104,6 +122,9 @@ func TestFaults(t *testing.T) {
 	f.build()
 	f.healthy("before")
 	for _, one := range theFaults {
+		if one.seed == "crowd" && f.connections() > 300_000 {
+			continue // the machine is large, and so is its table: to fill it takes longer than all others
+		}
 		t.Run(one.name, func(t *testing.T) { f.try(t, one) })
 	}
 	f.healthy("after")
@@ -131,6 +152,7 @@ func (f *faults) build() {
 		do(f.h.Docker(f.ctx, append([]string{"run", "-d"}, strings.Fields(container)...)...))
 	}
 	do(f.h.Docker(f.ctx, "run", "-d", "--name", "gone", "--network", "blue", "busybox", "sh", "-c", "exit 3"))
+	do(f.h.Docker(f.ctx, "create", "--name", "late", "-p", "0.0.0.0:9090:80", "nginx"))
 	f.listen(f.l.World().Machine, worldAddr4+":80")
 	f.listen(f.h.Machine, "0.0.0.0:2222")
 	f.words()
@@ -144,8 +166,8 @@ func (f *faults) build() {
 	}))
 }
 
-// listen accepts connections at an address of a machine until the test ends.
-func (f *faults) listen(m *Machine, at string) {
+// listen accepts connections at an address of a machine, until the test ends or what it returns is called.
+func (f *faults) listen(m *Machine, at string) (end func()) {
 	f.t.Helper()
 	var l net.Listener
 	must0(f.t, inside(fmt.Sprintf("/proc/%d/ns/net", m.PID()), func() (err error) {
@@ -162,6 +184,7 @@ func (f *faults) listen(m *Machine, at string) {
 			_ = conn.Close()
 		}
 	}()
+	return func() { _ = l.Close() }
 }
 
 // words tells the shell of seeds who is where.
@@ -176,6 +199,12 @@ func (f *faults) words() {
 	blue := do(f.h.Docker(f.ctx, "network", "inspect", "-f", "{{.Id}}", "blue"))
 	fmt.Fprintf(&out, "export DOCKER_HOST=unix://%s WORLD=%s BEYOND=%s H1=%s BRIDGE=br-%.12s LINKSPAN=%s\n", f.h.Socket(), worldAddr4, beyondAddr4, f.h.Addr4, blue, f.cli)
 	out.WriteString("pause() { docker pause $1; }\nunpause() { docker unpause $1; }\ninside() { docker exec $1 sh -c \"$2\"; }\n")
+	out.WriteString(`crowd() {
+	awk -v n="$(cat /proc/sys/net/netfilter/nf_conntrack_max)" 'BEGIN { for (i = 0; i < n; i++) printf "-A -s 10.%d.%d.%d -d 10.99.0.1 -p udp --sport 1000 --dport 53 -t 600 -u ASSURED\n", 100 + i/65536, i/256%256, i%256 }' >/run/crowd
+	conntrack -R /run/crowd 2>/dev/null || :
+	rm /run/crowd
+}
+`)
 	f.base = out.String()
 }
 
@@ -213,11 +242,64 @@ func (f *faults) try(t *testing.T, one fault) {
 	if one.queue != "" {
 		defer f.fill(one.queue)()
 	}
+	if one.hold != "" {
+		defer f.listen(f.h.Machine, one.hold)()
+	}
+	if one.trace == "" {
+		f.consult(t, one)
+		f.shell(t, one.undo)
+		return
+	}
 	r := f.ask(t, one.trace)
 	f.shell(t, one.undo)
 	if r.Outcome != "broken" || !regexp.MustCompile(one.want).MatchString(r.Verdict) || !regexp.MustCompile(one.whose).MatchString(r.Whose) {
 		t.Errorf("%s: %s: %q, whose: %q\nwant %q, whose: %q\n%+v", one.trace, r.Outcome, r.Verdict, r.Whose, one.want, one.whose, r.Steps)
 	}
+}
+
+// connections is how many connections the kernel can remember.
+func (f *faults) connections() int {
+	f.t.Helper()
+	n, err := strconv.Atoi(must(f.t)(f.h.Run(f.ctx, "cat", "/proc/sys/net/netfilter/nf_conntrack_max")))
+	must0(f.t, err)
+	return n
+}
+
+// consult asks the doctor. What it finds besides what it always does must be the fault.
+func (f *faults) consult(t *testing.T, one fault) {
+	t.Helper()
+	found := 0
+	for _, x := range f.examine(t) {
+		right := regexp.MustCompile(one.want).MatchString(x.Found) && regexp.MustCompile(one.whose).MatchString(x.Whose)
+		switch {
+		case f.known[x.Found]:
+		case right:
+			found++
+		default:
+			t.Errorf("blamed wrongly: %+v", x)
+		}
+	}
+	if found == 0 {
+		t.Errorf("not found: %s", one.want)
+	}
+}
+
+type finding struct{ Check, Status, Found, Mend, Whose string }
+
+// examine is what the doctor finds that is not right.
+func (f *faults) examine(t *testing.T) (out []finding) {
+	t.Helper()
+	text, failed := f.h.Run(f.ctx, f.cli, "doctor", "--format", "json")
+	var all []finding
+	if err := json.Unmarshal([]byte(text), &all); err != nil || len(all) < 10 {
+		t.Fatalf("%v, %v\n%s", err, failed, text)
+	}
+	for _, x := range all {
+		if x.Status != "ok" {
+			out = append(out, x)
+		}
+	}
+	return out
 }
 
 // fill opens connections from the host until no more are taken, and returns what closes them.
@@ -249,11 +331,17 @@ func (f *faults) healthy(when string) {
 			f.t.Errorf("%s: %s: %s: %q, whose: %q\n%+v", when, trace, r.Outcome, r.Verdict, r.Whose, r.Steps)
 		}
 	}
+	f.known = map[string]bool{}
+	for _, x := range f.examine(f.t) {
+		if f.known[x.Found] = true; x.Status == "wrong" {
+			f.t.Errorf("%s: the doctor: %+v", when, x)
+		}
+	}
 	f.shell(f.t, "iptables -P FORWARD ACCEPT")
 }
 
 func (f *faults) takeDown() {
 	do := must(f.t)
-	do(f.h.Docker(f.ctx, "rm", "-f", "web", "friend", "qq", "ii", "x1", "x2", "bare", "d1", "d2", "gone"))
+	do(f.h.Docker(f.ctx, "rm", "-f", "web", "friend", "qq", "ii", "x1", "x2", "bare", "d1", "d2", "gone", "late"))
 	do(f.h.Docker(f.ctx, "network", "rm", "blue", "red", "inner", "apart", "plain"))
 }

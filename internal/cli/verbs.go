@@ -74,7 +74,7 @@ func (p Program) addVerbs(root *cobra.Command) {
 		parent.AddCommand(v.command(socket))
 	}
 	dockers(root, "volume").AddCommand(volumeImport(socket))
-	root.AddCommand(firewall(socket), p.trace(socket))
+	root.AddCommand(firewall(socket), p.trace(socket), p.doctor(socket))
 	withGuests(root, socket)
 }
 

@@ -97,6 +97,7 @@ type Chain struct {
 	Table, Name string
 	Hook        string
 	Drops       bool // its policy is to drop
+	Accepts     bool // it has our rule that accepts packets of our networks first
 	Rules       int
 }
 

@@ -40,6 +40,8 @@ type Surveyor interface {
 	// Host looks at the machine as a whole. dataRoot is where its data will be, instance
 	// marks the engine's own interfaces; empty if they are not known.
 	Host(ctx context.Context, dataRoot, instance string) evidence.Host
+	// Descriptors counts the files that a process has open.
+	Descriptors(who string, pid int) (evidence.Descriptors, error)
 }
 
 // Investigator gathers evidence. The zero values of Patience are 1 s.

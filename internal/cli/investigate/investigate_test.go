@@ -94,6 +94,9 @@ func (s *scene) Explain(_ context.Context, target, from, to string) (privateapi.
 func (s *scene) PortUsers(context.Context, string) ([]privateapi.PortUser, error) { return nil, nil }
 func (s *scene) Diff(context.Context) (privateapi.Drift, error)                   { return privateapi.Drift{}, nil }
 func (s *scene) Host(context.Context, string, string) evidence.Host               { return evidence.Host{} }
+func (s *scene) Descriptors(string, int) (evidence.Descriptors, error) {
+	return evidence.Descriptors{}, nil
+}
 
 func (s *scene) View(_ context.Context, q evidence.ViewQuestion) (evidence.View, error) {
 	s.views = append(s.views, q)

@@ -244,8 +244,3 @@ func ruleText(s facts.TraceStep) string {
 	}
 	return fmt.Sprintf("%s, chain %s: %s", s.Table, s.Chain, text)
 }
-
-// Host looks at the machine as a whole.
-func (s *Surveyor) Host(ctx context.Context, dataRoot, instance string) evidence.Host {
-	return evidence.Host{}
-}
