@@ -16,7 +16,7 @@ PREFIX ?= /usr/local
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 PROGRAMS := $(notdir $(wildcard cmd/*))
 
-STORIES ?= 01 02 03 04 05 06 07 11 12 13 14 15 20 21 22 23 24 25 26 30 31 32 34 35 36 37
+STORIES ?= 01 02 03 04 05 06 07 08 09 10 11 12 13 14 15 16 20 21 22 23 24 25 26 30 31 32 34 35 36 37 38 40 41 42 43 51
 ACCEPTANCE ?= ../shared/acceptance
 T ?= 30s
 # Packages whose tests need neither root nor anything that is installed.

@@ -79,7 +79,8 @@ func (m *Manager) createOverSwarm(ctx context.Context, r CreateRequest) (model.N
 	return m.swarm.CreateNetwork(ctx, n)
 }
 
-// freeName refuses a name that a network of this host or of the swarm has.
+// freeName refuses a name that a network of the swarm has, or, to one of the swarm, a
+// network of this host: of two on this host the op knows, and what else it refuses first.
 func (m *Manager) freeName(ctx context.Context, n model.Network) error {
 	if m.swarm == nil {
 		return nil // the op looks at this host's
@@ -88,8 +89,9 @@ func (m *Manager) freeName(ctx context.Context, n model.Network) error {
 	if err != nil && n.Scope == model.ScopeSwarm {
 		return err
 	}
+	local := m.engine.Snapshot()
 	for _, other := range all {
-		if other.Name == n.Name {
+		if _, here := local.Network(other.ID); other.Name == n.Name && (!here || m.overSwarm(n)) {
 			return &model.Error{Op: "network.create", Subject: "network " + n.Name, Kind: model.Conflict,
 				Err: errors.New("network with name " + n.Name + " already exists"), Who: "it has the ID " + model.Short(other.ID)}
 		}
