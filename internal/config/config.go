@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/linkspan/linkspan/internal/logoptions"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -190,7 +191,7 @@ func (c *Config) define(flags *pflag.FlagSet) (file *string) {
 	flags.StringVar(&c.HTTPProxy, "http-proxy", "", "URL of the proxy to registries that speak HTTP; without it $HTTP_PROXY")
 	flags.StringVar(&c.HTTPSProxy, "https-proxy", "", "URL of the proxy to registries that speak HTTPS; without it $HTTPS_PROXY")
 	flags.StringVar(&c.NoProxy, "no-proxy", "", "hosts and subnets that are reached without a proxy; without it $NO_PROXY")
-	flags.StringVar(&c.LogDriver, "log-driver", "json-file", "json-file or none")
+	flags.StringVar(&c.LogDriver, "log-driver", "json-file", "json-file, local, journald, syslog or none")
 	flags.Var(optionsValue{c.LogOptions}, "log-opt", "key=value option of the log driver; may be repeated")
 	flags.StringVar(&c.CgroupnsMode, "default-cgroupns-mode", "", "private or host: what containers see of cgroups; without it private with cgroups of version 2")
 	flags.Var(sizeValue{&c.ShmSize}, "default-shm-size", "size of containers' /dev/shm: 64M")
@@ -240,12 +241,13 @@ func (c Config) finish() (Config, error) {
 		return c, fmt.Errorf("invalid publish-policy: %q; choose any, private or localhost", c.PublishPolicy)
 	case c.FirewallRespect != "none" && c.FirewallRespect != "host":
 		return c, fmt.Errorf("invalid firewall-respect: %q; choose none or host", c.FirewallRespect)
-	case c.LogDriver != "json-file" && c.LogDriver != "none":
-		return c, fmt.Errorf("logger: no log driver named '%s' is registered", c.LogDriver)
 	case !slices.Contains([]string{"", "private", "host"}, c.CgroupnsMode):
 		return c, fmt.Errorf(`invalid default cgroup namespace (%s): use "host" or "private"`, c.CgroupnsMode)
 	case c.MTU < 0:
 		return c, fmt.Errorf("invalid MTU number: %d", c.MTU)
+	}
+	if err := logoptions.Check(c.LogDriver, c.LogOptions); err != nil {
+		return c, err
 	}
 	c.Masquerade = c.Masquerade && c.Firewall4 // as with dockerd, for both families
 	return c, nil

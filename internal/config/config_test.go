@@ -77,7 +77,7 @@ func TestRefused(t *testing.T) {
 		{"--mtu=1400", `{"mtu": 1300}`, "mtu: (from flag: 1400, from file: 1300)"},
 		{"--label=a=b", `{"labels": ["c=d", "e=f"]}`, "labels: (from flag: [a=b], from file: c=d e=f)"},
 		{"--log-opt=max-size", "{}", "write key=value"},
-		{"--log-driver=syslog", "{}", "no log driver named 'syslog' is registered"},
+		{"--log-driver=splunk", "{}", "no log driver named 'splunk' is registered"},
 		{"--default-address-pool=base=10.0.0.0/16,size=8", "{}", "size must be between the base's 16 and 32 bits"},
 		{"--default-address-pool=odd=1", "{}", `unknown field "odd"`},
 		{"--bip=fd00::1/64", "{}", "--bip, --fixed-cidr and --default-gateway are for IPv4"},

@@ -50,7 +50,7 @@ func (m *Manager) adopt(ctx context.Context, b *entry, t model.TaskStatus) (bool
 
 // readOn has the output of a process read that was there before the daemon.
 func (out *outputs) readOn(ctx context.Context, b *entry, task *model.Task) error {
-	if err := out.openOutput(ctx, b, task.Pipes); err != nil {
+	if err := out.openOutput(ctx, b, task.Pipes, true); err != nil {
 		return err
 	}
 	return out.reader.Begun(ctx, b.id)

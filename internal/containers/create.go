@@ -107,7 +107,7 @@ func (cr *creator) build(ctx context.Context, rec record, r CreateRequest) (*ent
 	if err := cr.fillHost(&rec); err != nil {
 		return nil, err
 	}
-	_, err := logger.Of(rec.plain(), cr.dirs.Log(rec.ID))
+	_, _, err := logger.Of(rec.plain(), cr.dirs.Log(rec.ID))
 	if err != nil {
 		return nil, err
 	}

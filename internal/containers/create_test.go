@@ -92,7 +92,7 @@ func otherRefusals() []refusal {
 				r.Host.RestartPolicy.Name = container.RestartPolicyAlways
 			}},
 		{"unknown policy", func(r *CreateRequest) { r.Host.RestartPolicy.Name = "sometimes" }},
-		{"no log driver named 'syslog' is registered", func(r *CreateRequest) { r.Host.LogConfig.Type = "syslog" }},
+		{"no log driver named 'fluentd' is registered", func(r *CreateRequest) { r.Host.LogConfig.Type = "fluentd" }},
 		{"Invalid container name (/), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", func(r *CreateRequest) { r.Name = "//" }},
 		{"Invalid container name (a)", func(r *CreateRequest) { r.Name = "a" }},
 		{"Invalid container name (-ab)", func(r *CreateRequest) { r.Name = "-ab" }},

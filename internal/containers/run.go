@@ -9,6 +9,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/containers/containerfiles"
 	"github.com/linkspan/linkspan/internal/containers/logger"
+	"github.com/linkspan/linkspan/internal/logoptions"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -46,14 +47,16 @@ type outputs struct {
 
 // openOutput has a container's output read and logged. Drivers that write
 // elsewhere are refused when the container is made.
-func (out *outputs) openOutput(ctx context.Context, b *entry, pipes model.Pipes) error {
-	o := model.Output{Container: b.id, Pipes: pipes}
+func (out *outputs) openOutput(ctx context.Context, b *entry, pipes model.Pipes, running bool) error {
+	o := model.Output{Container: b.id, Pipes: pipes, Running: running}
 	rec := b.snapshot()
-	if c := rec.Host.LogConfig; c.Type != "none" {
-		o.Log, o.Options = out.dirs.Log(b.id), c.Config
+	c := rec.Host.LogConfig
+	o.Driver, o.Options = c.Type, c.Config
+	if logoptions.Kept(c.Type, c.Config) {
+		o.Log = out.dirs.LogOf(b.id, c.Type)
 	}
 	var err error
-	if o.Attributes, err = logger.Of(rec.plain(), out.dirs.Log(rec.ID)); err != nil {
+	if o.Attributes, o.Source, err = logger.Of(rec.plain(), out.dirs.Log(rec.ID)); err != nil {
 		// Refused when the container is made; one of an earlier release shall not fail.
 		out.log.Warn("log attributes are not noted", "container", model.Short(b.id), "op", "output.open", "err", err)
 	}

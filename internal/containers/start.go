@@ -139,7 +139,7 @@ func (la *launcher) launch(ctx context.Context, b *entry) (launched, error) {
 	}
 	task, err := la.tasks.NewTask(ctx, b.id, model.StreamOptions{
 		TTY: rec.Config.Tty, Stdin: rec.Config.OpenStdin, SharedMemory: sharedMemory(rec),
-		Open: func(p model.Pipes) error { return la.outputs.openOutput(ctx, b, p) },
+		Open: func(p model.Pipes) error { return la.outputs.openOutput(ctx, b, p, false) },
 	})
 	if err != nil {
 		return launched{}, err

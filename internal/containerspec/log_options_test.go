@@ -19,7 +19,7 @@ func TestCheckLogging(t *testing.T) {
 		{"no log", "none", map[string]string{"max-size": "x"}, ""},
 		{"everything", "json-file", map[string]string{"max-size": "10m", "max-file": "3", "compress": "true", "labels": "a", "env": "B",
 			"labels-regex": "^a", "env-regex": "^b", "tag": "x", "mode": "non-blocking", "max-buffer-size": "4m"}, ""},
-		{"another driver", "syslog", nil, "logger: no log driver named 'syslog' is registered"},
+		{"another driver", "gelf", nil, "logger: no log driver named 'gelf' is registered"},
 		{"another's option", "", map[string]string{"syslog-address": "x"}, "unknown log opt 'syslog-address' for json-file log driver"},
 		{"size in words", "", map[string]string{"max-size": "big"}, driver + "invalid size: 'big'"},
 		{"size of nothing", "", map[string]string{"max-size": "0"}, driver + "max-size must be a positive number"},

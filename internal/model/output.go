@@ -11,9 +11,19 @@ type Pipes struct {
 type Output struct {
 	Container ContainerID
 	Pipes     Pipes
-	Log       string            // path of the json-file log; empty: none is kept
+	Log       string            // path of the log that is kept here; empty: none is
 	Options   map[string]string // of the log driver, as in `--log-opt`
+	// Running says that the container runs already: that a log server is not there must not
+	// keep its output from being read.
+	Running bool `json:",omitempty"`
+	// Driver is the log driver; empty is json-file. Source is what one that sends output
+	// elsewhere says of the container.
+	Driver string    `json:",omitempty"`
+	Source LogSource `json:",omitzero"`
 	// Attributes are noted in the log with every line, by name. A keeper that does
 	// not know them notes none.
 	Attributes map[string]string `json:",omitempty"`
 }
+
+// LogSource is a container as log servers know it.
+type LogSource struct{ Name, Image, Tag string }

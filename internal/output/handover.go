@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/output/remotelog"
 )
 
 // defaultGrace is Options.Grace where nothing else is said.
@@ -111,7 +112,9 @@ func (o *Outputs) adopt(h Handed) error {
 		// one that no process will open.
 		unguarded = r.guard()
 	}
-	return errors.Join(unguarded, o.start(c, r, h))
+	remote, err := remotelog.Open(h.Output, true, o.logOf(c))
+	r.remote = remote
+	return errors.Join(unguarded, err, o.start(c, r, h))
 }
 
 // adoptStreams makes streams of files that came from elsewhere, and closes those.

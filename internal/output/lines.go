@@ -3,11 +3,15 @@ package output
 import (
 	"bytes"
 	"errors"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"time"
 	"unicode/utf8"
 
 	"github.com/linkspan/linkspan/internal/output/jsonlog"
+	"github.com/linkspan/linkspan/internal/output/remotelog"
 )
 
 const (
@@ -52,9 +56,11 @@ func (c *cutter) cut(data []byte, emit func(line []byte)) {
 
 type lineLogOptions struct {
 	path       string            // empty: no log is kept
+	folder     bool              // the log has a folder of its own
 	config     map[string]string // options of the json-file driver
 	attributes jsonlog.Attributes
 	buffers    *jsonlog.Buffers
+	remote     *remotelog.Log // nil: output is sent nowhere
 	log        *slog.Logger
 }
 
@@ -86,7 +92,7 @@ func (l *lineLog) cutter(stream string) *cutter {
 
 // open opens the log unless it is open or that was tried just now.
 func (l *lineLog) open(now time.Time) error {
-	if l.to != nil || now.Sub(l.tried).Abs() < reopenAfter {
+	if l.opts.path == "" || l.to != nil || now.Sub(l.tried).Abs() < reopenAfter {
 		return nil
 	}
 	l.tried = now
@@ -95,13 +101,18 @@ func (l *lineLog) open(now time.Time) error {
 		return err
 	}
 	o.Buffers = l.opts.buffers
+	if l.opts.folder {
+		if err := os.Mkdir(filepath.Dir(l.opts.path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
 	l.to, err = jsonlog.Open(l.opts.path, o)
 	return err
 }
 
 // write logs the lines that a piece of output completes.
 func (l *lineLog) write(stream string, now time.Time, data []byte) {
-	if l.opts.path == "" {
+	if l.opts.path == "" && l.opts.remote == nil {
 		return
 	}
 	err := l.open(now)
@@ -114,10 +125,15 @@ func (l *lineLog) write(stream string, now time.Time, data []byte) {
 }
 
 func (l *lineLog) add(stream string, now time.Time, line []byte) error {
-	if l.to == nil {
-		return nil
+	e := jsonlog.Entry{Time: now, Stream: stream, Line: line, Attributes: l.opts.attributes}
+	var err error
+	if l.opts.remote != nil {
+		err = l.opts.remote.Add(e)
 	}
-	return l.to.Add(jsonlog.Entry{Time: now, Stream: stream, Line: line, Attributes: l.opts.attributes})
+	if l.to == nil {
+		return err
+	}
+	return errors.Join(err, l.to.Add(e))
 }
 
 // flush writes what was added; err is of something before.
@@ -181,10 +197,14 @@ func wholeRunes(text []byte) int {
 func (l *lineLog) close(now time.Time) error {
 	l.endLine(stdoutName, now)
 	l.endLine(stderrName, now)
-	if l.to == nil {
-		return nil
+	var err error
+	if l.opts.remote != nil {
+		err = l.opts.remote.Close()
 	}
-	return l.to.Close()
+	if l.to == nil {
+		return err
+	}
+	return errors.Join(err, l.to.Close())
 }
 
 // release closes the log and returns the lines that have begun.
@@ -193,6 +213,11 @@ func (l *lineLog) release() map[string][]byte {
 	for _, stream := range []string{stdoutName, stderrName} {
 		if p := l.cutter(stream).partial; len(p) > 0 {
 			out[stream] = p
+		}
+	}
+	if l.opts.remote != nil {
+		if err := l.opts.remote.Close(); err != nil {
+			l.opts.log.Error("log not sent", "op", "output.release", "err", err)
 		}
 	}
 	if l.to != nil {

@@ -27,8 +27,10 @@ import (
 	"time"
 
 	"github.com/linkspan/linkspan/internal/limits"
+	"github.com/linkspan/linkspan/internal/logoptions"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/output/jsonlog"
+	"github.com/linkspan/linkspan/internal/output/remotelog"
 )
 
 // defaultPatience is Options.Patience where nothing else is said.
@@ -103,6 +105,13 @@ func (o *Outputs) Open(ctx context.Context, out model.Output) error {
 	if err != nil {
 		return &model.Error{Op: "output.open", Subject: string(out.Container), Err: err}
 	}
+	remote, err := remotelog.Open(out, out.Running, o.logOf(c))
+	if err != nil {
+		r.closeGuards()
+		r.closeFiles()
+		return &model.Error{Op: "output.open", Subject: string(out.Container), Kind: model.Unfit, Err: err}
+	}
+	r.remote = remote
 	return o.start(c, r, Handed{})
 }
 
@@ -223,17 +232,25 @@ func (o *Outputs) start(c *container, r *run, from Handed) error {
 	}
 	o.mu.Unlock()
 	if released {
+		if r.remote != nil {
+			_ = r.remote.Close() // nothing was sent
+		}
 		r.closeGuards()
 		r.closeFiles()
 		return replaced()
 	}
 	r.log = newLineLog(lineLogOptions{
-		path: r.output.Log, config: r.output.Options, attributes: jsonlog.NewAttributes(r.output.Attributes), buffers: &o.buffers,
-		log: o.opts.Logger.With("container", model.Short(c.id)),
+		path: r.output.Log, folder: r.output.Driver == logoptions.Local, config: logoptions.Files(r.output.Driver, r.output.Options), attributes: jsonlog.NewAttributes(r.output.Attributes),
+		buffers: &o.buffers, remote: r.remote, log: o.logOf(c),
 	})
 	r.log.adopt(from.Partial)
 	c.begin(r, from.Clients)
 	return nil
+}
+
+// logOf returns where is said what happens to a container's output.
+func (o *Outputs) logOf(c *container) *slog.Logger {
+	return o.opts.Logger.With("container", model.Short(c.id))
 }
 
 // stop ends a container's run.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/output/remotelog"
 )
 
 const (
@@ -147,7 +148,8 @@ func (s *stream) rest() {
 type run struct {
 	output  model.Output // its Attributes are guarded by container.mu
 	streams []*stream
-	log     *lineLog // guarded by container.mu
+	log     *lineLog       // guarded by container.mu
+	remote  *remotelog.Log // where else output is sent; nil: nowhere
 
 	begun  bool       // guarded by container.turn
 	guards []*os.File // guarded by container.turn

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/linkspan/linkspan/internal/logoptions"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -76,6 +77,17 @@ func (d Dirs) Files(id model.ContainerID) Files {
 // Log returns the path of a container's log.
 func (d Dirs) Log(id model.ContainerID) string {
 	return filepath.Join(d.Of(id), string(id)+"-json.log")
+}
+
+// LogOf returns the path of what a log driver keeps here of a container's output.
+func (d Dirs) LogOf(id model.ContainerID, driver string) string {
+	switch {
+	case driver == logoptions.Local:
+		return filepath.Join(d.Of(id), "local-logs", "container.log")
+	case logoptions.Cached(driver):
+		return filepath.Join(d.Of(id), "container-cached.log")
+	}
+	return d.Log(id)
 }
 
 // Netns, PIDNamespace and IPCNamespace return the paths of links to the namespaces of

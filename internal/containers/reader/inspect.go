@@ -9,6 +9,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/linkspan/linkspan/internal/containerview"
+	"github.com/linkspan/linkspan/internal/logoptions"
 )
 
 // Inspect returns everything about a container, as the API has it from 1.52 on.
@@ -32,7 +33,7 @@ func (rd *Reader) Inspect(_ context.Context, ref string) (container.InspectRespo
 		host := *rec.Host
 		host.Links, out.HostConfig = shownLinks(rd.o.Containers, rec), &host
 	}
-	if rec.Host.LogConfig.Type != "none" {
+	if rec.Host.LogConfig.Type == logoptions.JSONFile {
 		out.LogPath = rd.o.Dirs.Log(rec.ID)
 	}
 	return out, nil

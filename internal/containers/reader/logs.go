@@ -12,6 +12,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/containers/containerfiles"
 	"github.com/linkspan/linkspan/internal/containers/streams"
+	"github.com/linkspan/linkspan/internal/logoptions"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -21,13 +22,14 @@ const timestamp = "2006-01-02T15:04:05.000000000Z07:00"
 // OpenLog reads a container's log in its directory. Following ends with the run that is.
 // NotImplemented if the log is not kept where it can be read.
 func OpenLog(logs Logs, dirs containerfiles.Dirs, c Container, q LogQuery) (LogReader, error) {
-	if c.Record().Host.LogConfig.Type == "none" {
+	how := c.Record().Host.LogConfig
+	if !logoptions.Kept(how.Type, how.Config) {
 		return nil, model.Errorf(model.NotImplemented, "configured logging driver does not support reading")
 	}
 	if q.Ended = c.Ended(); q.Ended == nil {
 		q.Follow = false
 	}
-	return logs.Read(dirs.Log(c.ID()), q)
+	return logs.Read(dirs.LogOf(c.ID(), how.Type), q)
 }
 
 // Logs writes a container's output to out, one Write for each entry, and with

@@ -23,6 +23,7 @@ import (
 	"github.com/linkspan/linkspan/internal/dockerapi/images"
 	"github.com/linkspan/linkspan/internal/events"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/logoptions"
 	"github.com/linkspan/linkspan/internal/query"
 	volumehub "github.com/linkspan/linkspan/internal/volumes"
 )
@@ -257,7 +258,7 @@ func (a *api) describe(info *system.Info) {
 	info.LoggingDriver, info.LiveRestoreEnabled, info.Warnings = own.LogDriver, settings.LiveRestore, own.Warnings
 	info.Labels = append([]string{}, settings.Labels...)
 	info.Plugins = system.PluginsInfo{
-		Volume: []string{"local"}, Network: a.Drivers(), Log: []string{"json-file", "none"},
+		Volume: []string{"local"}, Network: a.Drivers(), Log: logoptions.Drivers(),
 	}
 	info.DefaultRuntime, info.InitBinary = "runc", cmp.Or(own.InitPath, "docker-init")
 	info.Runtimes = map[string]system.RuntimeWithStatus{"runc": {Runtime: system.Runtime{Path: "runc"}}}
