@@ -39,6 +39,7 @@ type seats struct {
 	mu     sync.Mutex
 	places map[string]*place // by task
 	wishes map[*wish]bool
+	users  map[model.NetworkID]map[string]bool // networks that tasks of services need, by task
 }
 
 // seatTimeout bounds how long a container waits for a place.
@@ -284,6 +285,29 @@ func (m *seats) ensure(ctx context.Context, n model.Network) error {
 	return m.o.Overlays.EnsureOverlay(ctx, n)
 }
 
+// EnsureFor makes a network of the swarm here for a task of a service. It stays until
+// DropFor, and while somebody is on it. Twice is the same as once.
+func (m *seats) EnsureFor(ctx context.Context, task string, n model.Network) error {
+	m.mu.Lock()
+	if m.users[n.ID] == nil {
+		m.users[n.ID] = map[string]bool{}
+	}
+	m.users[n.ID][task] = true
+	m.mu.Unlock()
+	return m.ensure(ctx, n)
+}
+
+// DropFor says that a task needs a network no more.
+func (m *seats) DropFor(ctx context.Context, task string, id model.NetworkID) {
+	m.mu.Lock()
+	delete(m.users[id], task)
+	if len(m.users[id]) == 0 {
+		delete(m.users, id)
+	}
+	m.mu.Unlock()
+	m.dropUnused(ctx, id)
+}
+
 // dropUnused drops a network here that nobody is on, or is about to be.
 func (m *seats) dropUnused(ctx context.Context, id model.NetworkID) {
 	m.overlays.Lock()
@@ -299,7 +323,7 @@ func (m *seats) dropUnused(ctx context.Context, id model.NetworkID) {
 		}
 	}
 	m.mu.Lock()
-	used := false
+	used := len(m.users[id]) > 0
 	for _, p := range m.places {
 		used = used || p.network.ID == id
 	}

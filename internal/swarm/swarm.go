@@ -99,7 +99,7 @@ type Manager struct {
 // New returns a manager of a host that is of no swarm; Open takes up what it was.
 func New(o Options) *Manager {
 	m := &Manager{o: o, log: o.Logger, folder: filepath.Join(o.Root, "swarm")}
-	m.seats = &seats{o: &m.o, log: o.Logger, node: m.Node, opened: make(chan struct{}), places: map[string]*place{}, wishes: map[*wish]bool{}}
+	m.seats = &seats{o: &m.o, log: o.Logger, node: m.Node, opened: make(chan struct{}), places: map[string]*place{}, wishes: map[*wish]bool{}, users: map[model.NetworkID]map[string]bool{}}
 	return m
 }
 

@@ -49,7 +49,11 @@ func (h hook) Fire(e *logrus.Entry) error {
 	}
 	args := []any{"op", op}
 	for _, name := range [...]string{"node.id", "task.id", "service.id", "network.id", logrus.ErrorKey} {
-		if value, ok := e.Data[name]; ok {
+		value, ok := e.Data[name]
+		if err, is := value.(error); is {
+			value = err.Error() // without its stack
+		}
+		if ok {
 			args = append(args, keys[name], value)
 		}
 	}

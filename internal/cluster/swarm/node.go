@@ -233,7 +233,7 @@ func (n *Node) untilEnd(r *run) {
 		return
 	}
 	if err != nil {
-		n.log.Warn("the node of the swarm ended", "op", "swarm.run", "err", err)
+		n.log.Warn("the node of the swarm ended", "op", "swarm.run", "err", err.Error()) // without swarmkit's stack
 	}
 	again := n.again
 	n.again = true // as soon as somebody starts it anew, it is to go on
