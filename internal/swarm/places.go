@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	types "github.com/moby/moby/api/types/swarm"
+
 	cluster "github.com/linkspan/linkspan/internal/cluster/swarm"
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -61,7 +63,11 @@ func (m *seats) Seat(ctx context.Context, c model.ContainerID, network string, w
 		return "", nil, nil, model.Errorf(model.NotFound, "network %s not found", network)
 	}
 	w := m.ask(c, network)
-	task, err := n.Attach(ctx, c, network, wanted)
+	err = n.Until(ctx, active)
+	task := ""
+	if err == nil {
+		task, err = n.Attach(ctx, c, network, wanted)
+	}
 	if err != nil {
 		m.unask(w)
 		m.Settle() // the answer may be lost, and the place given
@@ -251,11 +257,18 @@ func (m placeKeeper) Left(ctx context.Context, given cluster.Place) error {
 	delete(m.places, p.task)
 	m.mu.Unlock()
 	m.dropUnused(ctx, p.network.ID)
-	if err := m.node().Detach(ctx, p.task); err != nil {
+	n := m.node()
+	if n == nil {
+		return nil // the swarm is left
+	}
+	if err := n.Until(ctx, active); err != nil {
 		return err
 	}
-	return nil
+	return n.Detach(ctx, p.task)
 }
+
+// active tells whether a node takes part in its swarm.
+func active(s cluster.State) bool { return s.Status == types.LocalNodeStateActive }
 
 // Networks implements cluster.Places.
 func (m placeKeeper) Networks(ctx context.Context, wanted []cluster.Network) error {

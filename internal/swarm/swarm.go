@@ -144,7 +144,7 @@ func (m *Manager) Close(context.Context) error {
 	if n == nil {
 		return nil
 	}
-	err := n.Stop()
+	err := n.Pause()
 	m.setNode(nil)
 	return err
 }

@@ -196,15 +196,15 @@ func (*placeController) Close() error { return nil }
 // these addresses. It returns the place's task; the place itself comes by Places. Errors
 // are swarmkit's, in Docker's words.
 func (n *Node) Attach(ctx context.Context, c model.ContainerID, network string, wanted []netip.Addr) (task string, err error) {
-	r := n.current()
-	if r == nil || r.node.Agent() == nil {
+	a := n.agent()
+	if a == nil {
 		return "", model.Errorf(model.Unfit, "invalid cluster node while attaching to network")
 	}
 	var texts []string
 	for _, a := range wanted {
 		texts = append(texts, a.String())
 	}
-	task, err = r.node.Agent().ResourceAllocator().AttachNetwork(ctx, string(c), network, texts)
+	task, err = a.ResourceAllocator().AttachNetwork(ctx, string(c), network, texts)
 	if err != nil {
 		return "", model.Errorf(model.Unfit, "Could not attach to network %s: %v", network, err)
 	}
@@ -213,11 +213,11 @@ func (n *Node) Attach(ctx context.Context, c model.ContainerID, network string, 
 
 // Detach gives a place back. One that is gone is success.
 func (n *Node) Detach(ctx context.Context, task string) error {
-	r := n.current()
-	if r == nil || r.node.Agent() == nil {
+	a := n.agent()
+	if a == nil {
 		return model.Errorf(model.Unavailable, "invalid cluster node while detaching from network")
 	}
-	err := failure(r.node.Agent().ResourceAllocator().DetachNetwork(ctx, task))
+	err := failure(a.ResourceAllocator().DetachNetwork(ctx, task))
 	if model.KindOf(err) == model.NotFound {
 		return nil
 	}

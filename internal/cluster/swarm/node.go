@@ -14,7 +14,6 @@ package swarm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -23,6 +22,7 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/swarm"
+	"github.com/moby/swarmkit/v2/agent"
 	"github.com/moby/swarmkit/v2/api"
 	swarmlog "github.com/moby/swarmkit/v2/log"
 	"github.com/moby/swarmkit/v2/manager/allocator/networkallocator"
@@ -87,6 +87,8 @@ type run struct {
 	done  chan struct{} // closed when it has ended, after err was set
 	err   error
 	conn  *grpc.ClientConn // to its own manager; nil if there is none, or no leader
+	agent *agent.Agent     // once it is ready
+	end   context.CancelFunc
 }
 
 // Start starts a node. Whether it can take part is told by Ready.
@@ -127,7 +129,7 @@ func (n *Node) startLocked() error {
 		cancel()
 		return err
 	}
-	r := &run{node: sk, ready: make(chan struct{}), done: make(chan struct{})}
+	r := &run{node: sk, ready: make(chan struct{}), done: make(chan struct{}), end: cancel}
 	n.run, n.err = r, nil
 	n.work.Go(func() { n.untilReady(ctx, r) })
 	n.work.Go(func() { n.followSocket(ctx, r) })
@@ -174,7 +176,9 @@ func (n *Node) untilReady(ctx context.Context, r *run) {
 	case <-ctx.Done():
 		return
 	}
+	a := r.node.Agent()
 	n.mu.Lock()
+	r.agent = a
 	n.again, n.pause = true, againFirst
 	n.config.ForceNewCluster = false // was for once
 	if n.config.JoinInProgress {
@@ -319,8 +323,15 @@ func (n *Node) Ready(ctx context.Context) error {
 	}
 }
 
-// Stop ends the node and waits for that.
-func (n *Node) Stop() error {
+// Stop ends the node's part in its swarm, and waits for that: tasks are ended.
+func (n *Node) Stop() error { return n.end(true) }
+
+// Pause ends the node until it is started again, and waits for that: tasks go on.
+func (n *Node) Pause() error { return n.end(false) }
+
+// end ends the node. Swarmkit's own way to do that would hold its lock while tasks end,
+// which ask it for this and that.
+func (n *Node) end(leave bool) error {
 	n.mu.Lock()
 	n.ended = true
 	if n.wait != nil {
@@ -328,12 +339,26 @@ func (n *Node) Stop() error {
 		n.wait = nil
 	}
 	r := n.run
+	var a *agent.Agent
+	if r != nil && leave {
+		a = r.agent
+	}
 	n.mu.Unlock()
 	if r != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 		defer cancel()
-		if err := r.node.Stop(ctx); err != nil && !strings.Contains(err.Error(), context.Canceled.Error()) {
-			return fmt.Errorf("stop the node of the swarm: %w", err)
+		if a != nil {
+			if err := a.Leave(ctx); err != nil {
+				n.log.Warn("tasks of the swarm were not ended in time", "op", "swarm.leave", "err", err.Error())
+			}
+		}
+		r.end()
+		limit := time.NewTimer(stopTimeout)
+		defer limit.Stop()
+		select {
+		case <-r.done:
+		case <-limit.C:
+			return errors.New("the node of the swarm does not end")
 		}
 	}
 	n.work.Wait()
@@ -388,12 +413,15 @@ func (n *Node) Config() Config {
 	return n.config
 }
 
-// current returns the run of now, or nil.
-func (n *Node) current() *run {
+// agent returns what speaks with the swarm for this node, or nil.
+func (n *Node) agent() *agent.Agent {
 	if n == nil {
 		return nil
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.run
+	if n.run == nil {
+		return nil
+	}
+	return n.run.agent
 }
