@@ -43,12 +43,15 @@ var layers = map[string][]string{
 	"internal/query":         {"internal/model"},
 	"internal/containerview": {words, "internal/containerrecord", "internal/containerspec", "internal/driver", "internal/gateway", "internal/query"},
 	"internal/lifecycle":     {"internal/model"},
-	"internal/containerspec": {words, "internal/logoptions", "internal/names", "internal/ops", "internal/ports"},
+	"internal/containerspec": {words, "internal/logoptions", "internal/ociruntimes", "internal/names", "internal/ops", "internal/ports"},
 
 	"internal/containerrecord": {words, "internal/names", "internal/containerspec"},
 
 	// what the options of log drivers mean: for all that keep logs
 	"internal/logoptions": {"internal/model"},
+
+	// which OCI runtimes there are
+	"internal/ociruntimes": {"internal/model"},
 
 	// what a process has little of: for all that act
 	"internal/limits": {},
@@ -103,8 +106,8 @@ var layers = map[string][]string{
 	"internal/tasks":             {words, thought, "internal/events", "internal/ids", "internal/cluster"},
 
 	// doors
-	"internal/config":    {"internal/model", "internal/logoptions"},
-	"internal/dockerapi": {words, "internal/dockerapi", "internal/cluster/services", "internal/limits", "internal/events", hub, "internal/driver", "internal/query", "internal/logoptions", "internal/containerview", "internal/privateapi"},
+	"internal/config":    {"internal/model", "internal/logoptions", "internal/ociruntimes"},
+	"internal/dockerapi": {words, "internal/dockerapi", "internal/cluster/services", "internal/limits", "internal/events", hub, "internal/driver", "internal/query", "internal/logoptions", "internal/ociruntimes", "internal/containerview", "internal/privateapi"},
 	"internal/cli":       {words, "internal/privateapi", "internal/diagnose"},
 	"internal/cni":       {words, "internal/privateapi"},
 
@@ -127,7 +130,7 @@ const (
 
 var groups = map[string][]string{
 	words:   {"internal/resolvconf", "internal/evidence", "internal/model", "internal/facts", "internal/desired", "internal/state"},
-	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/gateway", "internal/diagnose", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/query", "internal/logoptions", "internal/containerspec", "internal/lifecycle", "internal/containerrecord", "internal/containerview"},
+	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/gateway", "internal/diagnose", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/query", "internal/logoptions", "internal/ociruntimes", "internal/containerspec", "internal/lifecycle", "internal/containerrecord", "internal/containerview"},
 	hub:     {"internal/engine", "internal/containers", "internal/networks", "internal/images", "internal/volumes", "internal/inspect", "internal/leases", "internal/guests", "internal/keeper", "internal/swarm", "internal/tasks"},
 }
 

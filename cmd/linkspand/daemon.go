@@ -268,6 +268,9 @@ func uniqueLocal(id string) netip.Prefix {
 }
 
 func (d *daemon) openRuntime(ctx context.Context) (err error) {
+	if err := writeWrappers(d.config.Runtimes); err != nil {
+		return err
+	}
 	d.registries = registry.New(registry.Options{Settings: d.registrySettings, Proxy: proxies(d.config),
 		UserAgent: "linkspan/" + version + " os/linux arch/" + goruntime.GOARCH, Logger: d.log})
 	d.runtime, err = runtime.Open(ctx, runtime.Options{
@@ -308,7 +311,7 @@ func (d *daemon) openManager(ctx context.Context) (err error) {
 				DNS: c.DNS, DNSSearch: c.DNSSearch, DNSOptions: c.DNSOptions, HostGateway: c.HostGatewayIPs,
 				LinkEnvironment: os.Getenv("DOCKER_KEEP_DEPRECATED_LEGACY_LINKS_ENV_VARS") == "1",
 			},
-			LogDriver: c.LogDriver, LogOptions: c.LogOptions, Init: c.Init, ShmSize: c.ShmSize, CgroupnsMode: c.CgroupnsMode,
+			LogDriver: c.LogDriver, LogOptions: c.LogOptions, Init: c.Init, ShmSize: c.ShmSize, CgroupnsMode: c.CgroupnsMode, Runtimes: c.Runtimes,
 		},
 		Logger: d.log,
 	})

@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/linkspan/linkspan/internal/config"
+	"github.com/linkspan/linkspan/internal/ociruntimes"
 )
 
 const (
@@ -36,6 +37,24 @@ func makeRoots(c config.Config) error {
 		}
 		if err := os.Chmod(root.path, root.mode); err != nil {
 			return fmt.Errorf("set the mode of %s: %w", root.path, err)
+		}
+	}
+	return nil
+}
+
+// writeWrappers writes the scripts by which OCI runtimes get their arguments. Those of an
+// earlier daemon stay: containers that run may need them.
+func writeWrappers(runtimes ociruntimes.Set) error {
+	for name := range runtimes.Defined {
+		path, text, needed := runtimes.Wrapper(name)
+		if !needed {
+			continue
+		}
+		if err := os.MkdirAll(runtimes.Folder, 0o700); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(text), 0o700); err != nil { //nolint:gosec // it is a program
+			return fmt.Errorf("runtime %s: %w", name, err)
 		}
 	}
 	return nil

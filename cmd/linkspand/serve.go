@@ -141,7 +141,7 @@ func (d *daemon) info(ctx context.Context) system.Info {
 		Version: version, ID: d.store.Instance(), DataRoot: d.config.DataRoot, StorageDriver: d.runtime.Snapshotter(),
 		FirewallBackend: d.config.Backend,
 		LogDriver:       d.config.LogDriver, InitPath: d.config.InitPath, OldestAPI: d.config.OldestAPI,
-		ContainerdAddress: d.config.Containerd,
+		ContainerdAddress: d.config.Containerd, Runtimes: d.config.Runtimes, CgroupnsMode: d.config.CgroupnsMode, Hosts: d.config.Hosts,
 	}
 	for _, b := range d.networks.Bases() {
 		i.Pools = append(i.Pools, system.AddressPool{Base: b.Prefix, Size: b.Bits})

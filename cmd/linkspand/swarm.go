@@ -8,6 +8,7 @@ import (
 	cluster "github.com/linkspan/linkspan/internal/cluster/swarm"
 	"github.com/linkspan/linkspan/internal/dockerapi/system"
 	"github.com/linkspan/linkspan/internal/kernel/machine"
+	"github.com/linkspan/linkspan/internal/logoptions"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/swarm"
 )
@@ -33,7 +34,7 @@ func (d *daemon) describe(context.Context) (cluster.Description, error) {
 	return cluster.Description{
 		Hostname: host.Name, Architecture: system.Architecture(), EngineVersion: system.Info{Version: version}.Release(),
 		Labels: d.settings.Load().Labels, CPUs: goruntime.NumCPU(), Memory: host.Memory,
-		Volume: []string{"local"}, Network: d.networks.Drivers(), Log: []string{"json-file", "none"},
+		Volume: []string{"local"}, Network: d.networks.Drivers(), Log: logoptions.Drivers(),
 	}, nil
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/logoptions"
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/ociruntimes"
 )
 
 // Config is everything a user can set about the daemon.
@@ -85,6 +86,8 @@ type Config struct {
 
 	LogDriver  string
 	LogOptions map[string]string
+	// Runtimes are those that containers may have besides runc, and which is the default.
+	Runtimes ociruntimes.Set
 	// CgroupnsMode is --default-cgroupns-mode; empty: as the machine's cgroups have it.
 	CgroupnsMode string
 	ShmSize      int64 // bytes, of containers' /dev/shm; 0: as big as it always is
@@ -193,6 +196,8 @@ func (c *Config) define(flags *pflag.FlagSet) (file *string) {
 	flags.StringVar(&c.NoProxy, "no-proxy", "", "hosts and subnets that are reached without a proxy; without it $NO_PROXY")
 	flags.StringVar(&c.LogDriver, "log-driver", "json-file", "json-file, local, journald, syslog or none")
 	flags.Var(optionsValue{c.LogOptions}, "log-opt", "key=value option of the log driver; may be repeated")
+	flags.StringVar(&c.Runtimes.Default, "default-runtime", "", "OCI runtime of containers that do not say; without it runc")
+	flags.Var(runtimesValue{&c.Runtimes.Defined}, "add-runtime", "name=path of a further OCI runtime; may be repeated")
 	flags.StringVar(&c.CgroupnsMode, "default-cgroupns-mode", "", "private or host: what containers see of cgroups; without it private with cgroups of version 2")
 	flags.Var(sizeValue{&c.ShmSize}, "default-shm-size", "size of containers' /dev/shm: 64M")
 	return file
@@ -245,6 +250,10 @@ func (c Config) finish() (Config, error) {
 		return c, fmt.Errorf(`invalid default cgroup namespace (%s): use "host" or "private"`, c.CgroupnsMode)
 	case c.MTU < 0:
 		return c, fmt.Errorf("invalid MTU number: %d", c.MTU)
+	}
+	c.Runtimes.Folder = filepath.Join(c.DataRoot, "runtimes")
+	if err := c.Runtimes.Check(); err != nil {
+		return c, err
 	}
 	if err := logoptions.Check(c.LogDriver, c.LogOptions); err != nil {
 		return c, err

@@ -53,8 +53,6 @@ var foreignFlags = []foreign{
 
 	{name: "selinux-enabled", form: truth},
 	{name: "userns-remap", form: text},
-	{name: "default-runtime", form: text, same: []string{"runc", "io.containerd.runc.v2"}},
-	{name: "add-runtime", form: list},
 	{name: "default-ulimit", form: list},
 	{name: "default-ipc-mode", form: text, same: []string{"private"}, check: ipcMode},
 	{name: "cgroup-parent", form: text},

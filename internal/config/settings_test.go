@@ -26,7 +26,7 @@ func TestReload(t *testing.T) {
 		"no JSON":               {file: `{"labels": ["x=y"], `, fails: "invalid JSON: unexpected end of JSON input"},
 		"an unknown key":        {file: `{"labels": ["x=y"], "odd": 1}`, fails: "don't match any configuration option: odd"},
 		"what a flag says":      {file: `{"labels": ["x=y"], "ipv6": false}`, fails: "both as a flag and in the configuration file: ipv6: (from flag: true, from file: false)"},
-		"what there is not":     {file: `{"labels": ["x=y"], "runtimes": {"y": {"path": "/y"}}}`, fails: "not supported by this version: --add-runtime"},
+		"what there is not":     {file: `{"labels": ["x=y"], "authorization-plugins": ["y"]}`, fails: "not supported by this version: --authorization-plugin"},
 		"a bad value":           {file: `{"labels": ["x=y", "x=z"]}`, fails: "conflict labels for x=z and x=y"},
 	} {
 		flag := withFile(t, start)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -9,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/docker/go-units"
+
+	"github.com/linkspan/linkspan/internal/ociruntimes"
 )
 
 // Values of types that pflag does not know.
@@ -225,5 +228,43 @@ func (v truthsValue) Set(text string) error {
 		return fmt.Errorf("invalid feature %q: write name=true or name=false", text)
 	}
 	v.to[name] = on
+	return nil
+}
+
+// runtimesValue is name=path or, from a file, name={…}.
+type runtimesValue struct {
+	to *map[string]ociruntimes.Definition
+}
+
+func (v runtimesValue) Type() string { return "name=path" }
+
+func (v runtimesValue) String() string {
+	if v.to == nil {
+		return ""
+	}
+	return joined(slices.Sorted(maps.Keys(*v.to)), func(name string) string { return name + "=" + (*v.to)[name].Path })
+}
+
+func (v runtimesValue) Set(text string) error {
+	name, value, ok := strings.Cut(text, "=")
+	name, value = strings.ToLower(strings.TrimSpace(name)), strings.TrimSpace(value)
+	var d ociruntimes.Definition
+	switch {
+	case !ok || name == "" || value == "":
+		return fmt.Errorf("invalid runtime argument: %s", text)
+	case strings.HasPrefix(value, "{"):
+		if err := json.Unmarshal([]byte(value), &d); err != nil {
+			return fmt.Errorf("runtime %s: %w", name, err)
+		}
+	default:
+		d.Path = value
+	}
+	if _, twice := (*v.to)[name]; twice {
+		return fmt.Errorf("runtime '%s' was already defined", name)
+	}
+	if *v.to == nil {
+		*v.to = map[string]ociruntimes.Definition{}
+	}
+	(*v.to)[name] = d
 	return nil
 }

@@ -57,6 +57,7 @@ import (
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/ids"
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/ociruntimes"
 )
 
 // Options is what a Manager is made of. Engine, the hands and Events are needed; the
@@ -98,6 +99,7 @@ type Defaults struct {
 	LogOptions        map[string]string
 	ShmSize           int64 // bytes; 0 means 64 MiB
 	Init              bool
+	Runtimes          ociruntimes.Set
 	CgroupnsMode      string // "private" or "host"; empty: as the cgroups have it
 }
 

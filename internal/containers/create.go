@@ -51,6 +51,9 @@ func (cr *creator) Create(ctx context.Context, r CreateRequest) (id string, rema
 	if err := containerspec.Validate(r, on); err != nil {
 		return "", nil, err
 	}
+	if _, err := cr.defaults.Runtimes.Find(r.Host.Runtime); err != nil {
+		return "", nil, err
+	}
 	discarded := containerspec.Possible(&r.Host.Resources, on)
 	image, err := cr.images.Find(ctx, r.Config.Image)
 	if err != nil {
@@ -169,7 +172,7 @@ func (cr *creator) sandbox(rec record) model.Sandbox {
 // complete fills in what the client left out, and names other containers by their IDs.
 func (cr *creator) complete(r CreateRequest) (CreateRequest, error) {
 	d := cr.defaults
-	standard := containerspec.Defaults{LogDriver: d.LogDriver, LogOptions: d.LogOptions, ShmSize: d.ShmSize, Cgroup2: machine.Unified(), CgroupnsMode: d.CgroupnsMode}
+	standard := containerspec.Defaults{LogDriver: d.LogDriver, LogOptions: d.LogOptions, ShmSize: d.ShmSize, Runtimes: d.Runtimes, Cgroup2: machine.Unified(), CgroupnsMode: d.CgroupnsMode}
 	if cr.confinement != nil {
 		standard.SystemPaths = cr.confinement.SystemPaths
 	}

@@ -5,6 +5,8 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
+
+	"github.com/linkspan/linkspan/internal/ociruntimes"
 )
 
 // Defaults are the daemon's settings for what a request leaves out.
@@ -12,7 +14,8 @@ type Defaults struct {
 	LogDriver  string
 	LogOptions map[string]string
 	ShmSize    int64 // bytes; 0 means 64 MiB
-	Cgroup2    bool  // the machine has cgroups of version 2 alone
+	Runtimes   ociruntimes.Set
+	Cgroup2    bool // the machine has cgroups of version 2 alone
 	// CgroupnsMode is "private" or "host"; empty is what is usual with the machine's cgroups.
 	CgroupnsMode string
 	// SystemPaths returns what is masked and what is read-only; nil leaves it untold.
@@ -37,7 +40,7 @@ func Complete(r Request, d Defaults) (Request, error) {
 		host.NetworkMode = network.NetworkBridge
 	}
 	if host.Runtime == "" {
-		host.Runtime = "runc"
+		host.Runtime = d.Runtimes.Name()
 	}
 	if host.LogConfig.Type == "" {
 		host.LogConfig.Type = d.LogDriver

@@ -208,8 +208,6 @@ func checkVariables(r Request) error { return CheckEnv(r.Config.Env) }
 func checkHost(r Request) error {
 	h := r.Host
 	switch {
-	case !slices.Contains([]string{"", "runc", "io.containerd.runc.v2"}, h.Runtime):
-		return refuse("unknown or invalid runtime name: " + h.Runtime)
 	case !h.Isolation.IsDefault():
 		return model.Errorf(model.Invalid, "invalid isolation '%s' on linux", h.Isolation)
 	case len(h.DeviceRequests) > 0:

@@ -13,6 +13,7 @@ import (
 
 	daemon "github.com/linkspan/linkspan/internal/dockerapi/system"
 
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -30,7 +31,7 @@ func TestInfo(t *testing.T) {
 	if info.Containers != 6 || info.ContainersRunning != 3 || info.ContainersPaused != 2 || info.ContainersStopped != 1 || info.Images != 1 {
 		t.Errorf("counts: %+v", info)
 	}
-	if info.Driver != "native" || strings.Join(info.Plugins.Network, " ") != "bridge host ipvlan macvlan null" || info.FirewallBackend.Driver != "nftables" ||
+	if info.Driver != "native" || strings.Join(info.Plugins.Network, " ") != "bridge host ipvlan macvlan null overlay" || info.FirewallBackend.Driver != "nftables" ||
 		!info.LiveRestoreEnabled || info.DefaultRuntime != "runc" || info.CgroupDriver != "cgroupfs" || info.ServerVersion != "29.7.2+linkspan.0.1.0" ||
 		info.DefaultAddressPools[0].Base.String() != "172.17.0.0/16" || info.ContainerdCommit.ID != "abc" || info.RuncCommit.ID != "def" ||
 		string(info.Swarm.LocalNodeState) != "inactive" || info.DockerRootDir != "/var/lib/linkspan" {
@@ -119,4 +120,29 @@ func TestDiskUsage(t *testing.T) {
 		t.Errorf("1.53: %s", now)
 	}
 	b.want(t, 400, "unknown object type: x", "GET", "/system/df?type=x")
+}
+
+// TestInfoWarns: of what the machine cannot do, and of doors that are open.
+func TestInfoWarns(t *testing.T) {
+	b := newBench(t)
+	warnings := func(m facts.Machine, hosts ...string) []string {
+		b.with(func(o *Options) { o.Machine, o.Info.Hosts = func() facts.Machine { return m }, hosts })
+		var info system.Info
+		if err := json.Unmarshal(b.ask("GET", "/info", "").Body.Bytes(), &info); err != nil {
+			t.Fatal(err)
+		}
+		return info.Warnings
+	}
+	all := facts.Machine{CgroupVersion: "2", MemoryControl: true, SwapControl: true, CPUControl: true, CPUSetControl: true, Forwarding4: true,
+		BlockControl: facts.BlockControl{ReadBytes: true, WriteBytes: true, ReadTimes: true, WriteTimes: true}}
+	if got := warnings(all, "unix:///run/docker.sock"); len(got) != 0 {
+		t.Errorf("nothing is missing: %q", got)
+	}
+	got := strings.Join(warnings(facts.Machine{CgroupVersion: "1"}, "tcp://1.2.3.4:2375"), "\n")
+	for _, want := range []string{"API is accessible on http://1.2.3.4:2375 without encryption.", "WARNING: No swap limit support", "WARNING: No oom kill disable support",
+		"WARNING: No blkio throttle.read_bps_device support", "WARNING: Support for cgroup v1 is deprecated", "WARNING: IPv4 forwarding is disabled"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not in %s", want, got)
+		}
+	}
 }

@@ -16,5 +16,11 @@ type Machine struct {
 	SwapControl    bool
 	CPUSetControl  bool
 	ProcessControl bool
+	OOMControl     bool // the killer can be told to leave containers alone
+	Cgroupns       bool // there are cgroup namespaces
+	BlockControl   BlockControl
 	Descriptors    int // that the daemon has open
 }
+
+// BlockControl says which limits on block devices can be set: bytes and accesses a second.
+type BlockControl struct{ ReadBytes, WriteBytes, ReadTimes, WriteTimes bool }

@@ -14,7 +14,9 @@ type ContainerSpec struct {
 	Hostname string
 	Domain   string
 	// Netns is the path of the network namespace; empty means the host's own.
-	Netns   string
+	Netns string
+	// Runtime runs the container; empty is runc.
+	Runtime OCIRuntime
 	HostPID bool
 	HostIPC bool
 	HostUTS bool
@@ -46,6 +48,10 @@ type ContainerSpec struct {
 	// Annotations are handed to the OCI runtime as they are.
 	Annotations map[string]string
 }
+
+// OCIRuntime is a shim of containerd's and, if it is not that shim's own, the program which the
+// shim starts.
+type OCIRuntime struct{ Shim, Program string }
 
 // Process is a program to run: a container's first, or an exec's.
 type Process struct {

@@ -1,12 +1,14 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/typeurl/v2"
@@ -77,7 +79,11 @@ func (c *Containers) createRecord(ctx context.Context, spec model.ContainerSpec,
 	if err != nil {
 		return err
 	}
-	_, err = c.client.ContainerService().Create(ctx, c.record(spec, packed))
+	rec, err := c.record(spec, packed)
+	if err != nil {
+		return err
+	}
+	_, err = c.client.ContainerService().Create(ctx, rec)
 	return containerd.Faultf("create", containerd.Describe(spec.ID), "create container", err)
 }
 
@@ -106,16 +112,23 @@ func (c *Containers) specify(ctx context.Context, spec model.ContainerSpec, root
 }
 
 // record returns a container as containerd keeps it.
-func (c *Containers) record(spec model.ContainerSpec, packed typeurl.Any) containers.Container {
+func (c *Containers) record(spec model.ContainerSpec, packed typeurl.Any) (containers.Container, error) {
+	rt := containers.RuntimeInfo{Name: cmp.Or(spec.Runtime.Shim, ociRuntime)}
+	if spec.Runtime.Program != "" {
+		var err error
+		if rt.Options, err = typeurl.MarshalAny(&options.Options{BinaryName: spec.Runtime.Program}); err != nil {
+			return containers.Container{}, fmt.Errorf("pack the runtime's options: %w", err)
+		}
+	}
 	return containers.Container{
 		ID:          string(spec.ID),
 		Labels:      map[string]string{labelImage: string(spec.Image), labelInstance: c.instance},
 		Image:       string(spec.Image),
-		Runtime:     containers.RuntimeInfo{Name: ociRuntime},
+		Runtime:     rt,
 		Spec:        packed,
 		Snapshotter: c.client.Snapshotter,
 		SnapshotKey: string(spec.ID),
-	}
+	}, nil
 }
 
 // Delete removes a container that has no process: its record, snapshot and

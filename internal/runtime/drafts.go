@@ -57,7 +57,10 @@ func (c *Containers) createDraft(ctx context.Context, spec model.ContainerSpec, 
 	if err != nil {
 		return fmt.Errorf("pack specification: %w", err)
 	}
-	rec := c.record(spec, empty)
+	rec, err := c.record(spec, empty)
+	if err != nil {
+		return err
+	}
 	rec.Labels[labelDraft] = "1"
 	_, err = c.client.ContainerService().Create(ctx, rec)
 	return containerd.Faultf("create", containerd.Describe(spec.ID), "create container", err)

@@ -24,6 +24,7 @@ import (
 	"github.com/linkspan/linkspan/internal/events"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/logoptions"
+	"github.com/linkspan/linkspan/internal/ociruntimes"
 	"github.com/linkspan/linkspan/internal/query"
 	volumehub "github.com/linkspan/linkspan/internal/volumes"
 )
@@ -88,6 +89,11 @@ type Info struct {
 	OldestAPI  int
 	Pools      []AddressPool
 	Components []Component // "containerd", "runc": besides the daemon itself
+	Runtimes   ociruntimes.Set
+	// CgroupnsMode is that of containers which do not say; empty: as the machine's cgroups have it.
+	CgroupnsMode string
+	// Hosts are where the API listens.
+	Hosts []string
 	// ContainerdAddress is the socket of the runtime in use.
 	ContainerdAddress string
 	Warnings          []string
@@ -200,6 +206,7 @@ func (a *api) getInfo(w http.ResponseWriter, r *httpkit.Request) error {
 	info.ContainersRunning, info.ContainersPaused, info.ContainersStopped = a.Containers.Counts()
 	info.Containers = info.ContainersRunning + info.ContainersPaused + info.ContainersStopped
 	info.Images = len(images)
+	info.Warnings = append(openHosts(a.Info.Hosts), missing(host, info)...)
 	a.describe(&info)
 	info.Swarm = a.Swarm.Info(r.Context())
 	if r.Version < 46 {
@@ -216,7 +223,7 @@ func (a *api) hostInfo(host facts.Machine) system.Info {
 	info := system.Info{
 		MemoryLimit: host.MemoryControl, SwapLimit: host.SwapControl, PidsLimit: host.ProcessControl,
 		CPUCfsPeriod: host.CPUControl, CPUCfsQuota: host.CPUControl, CPUShares: host.CPUControl, CPUSet: host.CPUSetControl,
-		IPv4Forwarding: host.Forwarding4, OomKillDisable: host.CgroupVersion == "1" && host.MemoryControl,
+		IPv4Forwarding: host.Forwarding4, OomKillDisable: host.OOMControl,
 		NGoroutines: runtime.NumGoroutine(), NFd: host.Descriptors, SystemTime: time.Now().Format(time.RFC3339Nano),
 		CgroupDriver: "cgroupfs", CgroupVersion: host.CgroupVersion,
 		KernelVersion: host.Kernel, OperatingSystem: host.System, OSVersion: host.SystemVersion,
@@ -229,7 +236,7 @@ func (a *api) hostInfo(host facts.Machine) system.Info {
 	if host.Seccomp {
 		info.SecurityOptions = append(info.SecurityOptions, "name=seccomp,profile=builtin")
 	}
-	if host.CgroupVersion == "2" {
+	if private := a.Info.CgroupnsMode == "private" || a.Info.CgroupnsMode == "" && host.CgroupVersion == "2"; private && host.Cgroupns {
 		info.SecurityOptions = append(info.SecurityOptions, "name=cgroupns")
 	}
 	return info
@@ -255,13 +262,14 @@ func (a *api) describe(info *system.Info) {
 	}
 	info.ID, info.Debug, info.ServerVersion, info.DockerRootDir = own.ID, settings.Debug, own.Release(), own.DataRoot
 	info.Driver, info.DriverStatus = own.StorageDriver, [][2]string{{"driver-type", "io.containerd.snapshotter.v1"}}
-	info.LoggingDriver, info.LiveRestoreEnabled, info.Warnings = own.LogDriver, settings.LiveRestore, own.Warnings
+	info.LoggingDriver, info.LiveRestoreEnabled, info.Warnings = own.LogDriver, settings.LiveRestore, append(info.Warnings, own.Warnings...)
 	info.Labels = append([]string{}, settings.Labels...)
 	info.Plugins = system.PluginsInfo{
 		Volume: []string{"local"}, Network: a.Drivers(), Log: logoptions.Drivers(),
 	}
-	info.DefaultRuntime, info.InitBinary = "runc", cmp.Or(own.InitPath, "docker-init")
-	info.Runtimes = map[string]system.RuntimeWithStatus{"runc": {Runtime: system.Runtime{Path: "runc"}}}
+	info.DefaultRuntime, info.InitBinary = own.Runtimes.Name(), cmp.Or(own.InitPath, "docker-init")
+	info.Runtimes = runtimes(own.Runtimes)
+	info.RuncCommit.ID, info.ContainerdCommit.ID, info.InitCommit.ID = "N/A", "N/A", "N/A"
 	for _, c := range own.Components {
 		switch c.Name {
 		case "containerd":

@@ -5,6 +5,7 @@ package machine
 import (
 	"bufio"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -52,6 +53,13 @@ func Read(root fs.FS) facts.Machine {
 			}
 		}
 		f.SwapControl = there("sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")
+	}
+	f.OOMControl = f.CgroupVersion == "1" && there("sys/fs/cgroup/memory/memory.oom_control")
+	f.Cgroupns = there("proc/self/ns/cgroup")
+	for kind, can := range map[string]*bool{
+		"read_bps": &f.BlockControl.ReadBytes, "write_bps": &f.BlockControl.WriteBytes, "read_iops": &f.BlockControl.ReadTimes, "write_iops": &f.BlockControl.WriteTimes,
+	} {
+		*can = slices.Contains(controllers, "io") || there("sys/fs/cgroup/blkio/blkio.throttle."+kind+"_device")
 	}
 	if open, err := fs.ReadDir(root, "proc/self/fd"); err == nil {
 		f.Descriptors = len(open)

@@ -21,7 +21,7 @@ func TestRead(t *testing.T) {
 	})
 	want := facts.Machine{Kernel: "6.1.0-9-amd64", System: "Debian GNU/Linux 12 (bookworm)", SystemVersion: "12", Name: "h1", Memory: 2 << 20,
 		Forwarding4: true, CgroupVersion: "2", Seccomp: true, AppArmor: true, CPUControl: true, MemoryControl: true,
-		SwapControl: true, CPUSetControl: true, ProcessControl: true}
+		SwapControl: true, CPUSetControl: true, ProcessControl: true, BlockControl: facts.BlockControl{ReadBytes: true, WriteBytes: true, ReadTimes: true, WriteTimes: true}}
 	if v2 != want {
 		t.Errorf("%+v\nwant %+v", v2, want)
 	}
