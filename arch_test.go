@@ -83,6 +83,7 @@ var layers = map[string][]string{
 	"internal/plugins":            {words, "internal/plugins"},
 	"internal/userproxy":          {words, "internal/limits", "internal/portsocket", "internal/userproxy"},
 	"internal/localvolume":        {words, "internal/foldercopy"},
+	"internal/taskfiles":          {words},
 
 	// for all hubs: what they say to whoever listens, and the IDs they draw
 	"internal/events": {"internal/model"},
@@ -103,7 +104,7 @@ var layers = map[string][]string{
 	"internal/cluster":           {words, "internal/limits", "internal/cluster"},
 	"internal/cluster/allocator": {words, "internal/ipam"},
 	"internal/swarm":             {words, thought, "internal/events", "internal/ids", "internal/cluster"},
-	"internal/tasks":             {words, thought, "internal/events", "internal/ids", "internal/cluster"},
+	"internal/tasks":             {words, thought, "internal/events", "internal/ids", "internal/cluster", "internal/containers", "internal/images"},
 
 	// doors
 	"internal/config":    {"internal/model", "internal/logoptions", "internal/ociruntimes"},
@@ -258,13 +259,13 @@ var oneDoor = map[string][]string{
 	"github.com/google/nftables":            {"internal/kernel/nft", "internal/kernel/hostfilter", "internal/kernel/iptables"},
 	"github.com/containerd/containerd":      {"internal/runtime"},
 	"os/exec":                               {"internal/process", "internal/runtime", "internal/kernel/xtables", "internal/kernel/firewalltest", "internal/keeper", "internal/portsocket/porttest", "lab", "demo"},
-	"golang.org/x/sys/unix":                 {"internal/kernel", "internal/store", "internal/resolver", "internal/process", "internal/runtime", "internal/output", "internal/portsocket", "internal/hostports", "internal/userproxy", "internal/dhcp", "internal/localvolume", "internal/foldercopy", "lab"},
+	"golang.org/x/sys/unix":                 {"internal/kernel", "internal/store", "internal/resolver", "internal/process", "internal/runtime", "internal/output", "internal/portsocket", "internal/hostports", "internal/userproxy", "internal/dhcp", "internal/localvolume", "internal/foldercopy", "internal/taskfiles", "lab"},
 	"go.etcd.io/bbolt":                      {"internal/store", "internal/localvolume"},
 	"github.com/godbus/dbus":                {"internal/firewalld"},
 	"github.com/miekg/dns":                  {"internal/resolver", "lab"},
 	"github.com/docker/cli":                 {"internal/cli"},
 	"github.com/moby/moby/api":              {"internal/events", "internal/networks", "internal/images", "internal/volumes", "internal/inspect", "internal/containerspec", "internal/containerrecord", "internal/containerview", "internal/containers", "internal/dockerapi", "internal/cluster", "internal/swarm", "internal/tasks"},
-	"github.com/moby/swarmkit":              {"internal/cluster", "internal/tasks"},
+	"github.com/moby/swarmkit":              {"internal/cluster", "internal/tasks", "cmd"},
 	"github.com/prometheus/client_golang":   {"internal/dockerapi", "cmd"},
 	"github.com/hashicorp/go-immutable-rad": {"internal/facts", "internal/desired", "internal/state", "internal/resolver"},
 }

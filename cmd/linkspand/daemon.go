@@ -40,6 +40,7 @@ import (
 	"github.com/linkspan/linkspan/internal/runtime/registry"
 	"github.com/linkspan/linkspan/internal/store/bolt"
 	"github.com/linkspan/linkspan/internal/swarm"
+	"github.com/linkspan/linkspan/internal/tasks"
 	"github.com/linkspan/linkspan/internal/volumes"
 )
 
@@ -77,6 +78,7 @@ type daemon struct {
 	volumes    *volumes.Manager
 	manager    *containers.Manager
 	swarm      *swarm.Manager
+	tasks      *tasks.Manager
 	// otherFirewall removes what the firewall backend that is not used has left.
 	otherFirewall func(context.Context) error
 	// variant is the iptables that the firewall backend of that name uses; empty with another.

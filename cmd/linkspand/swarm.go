@@ -19,11 +19,13 @@ func (d *daemon) newSwarm() {
 	d.swarm = swarm.New(swarm.Options{
 		Root: d.config.DataRoot, ExecRoot: d.config.ExecRoot, Advertise: d.config.SwarmAdvertise,
 		Engine: d.engine, Host: d.kernel, Overlays: overlays{d}, Describe: d.describe, Logger: d.log,
+		Tasks: swarmWork{d}, RemoveTasks: swarmWork{d}.removeTasks, Managing: swarmWork{d}.tellOfSwarm,
 	})
 }
 
 // openSwarm makes this host again the node that it was.
 func (d *daemon) openSwarm(ctx context.Context) error {
+	swarmWork{d}.newTasks()
 	d.later(d.swarm.Close)
 	return d.swarm.Open(ctx, d.manager)
 }

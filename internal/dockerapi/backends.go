@@ -1,6 +1,7 @@
 package dockerapi
 
 import (
+	servicehub "github.com/linkspan/linkspan/internal/cluster/services"
 	containerhub "github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/dockerapi/containers"
 	"github.com/linkspan/linkspan/internal/dockerapi/exec"
@@ -8,6 +9,7 @@ import (
 	"github.com/linkspan/linkspan/internal/dockerapi/networks"
 	"github.com/linkspan/linkspan/internal/dockerapi/plugins"
 	"github.com/linkspan/linkspan/internal/dockerapi/registries"
+	"github.com/linkspan/linkspan/internal/dockerapi/services"
 	"github.com/linkspan/linkspan/internal/dockerapi/swarm"
 	"github.com/linkspan/linkspan/internal/dockerapi/system"
 	"github.com/linkspan/linkspan/internal/dockerapi/volumes"
@@ -45,6 +47,7 @@ type Backends struct {
 	Swarm   swarm.Backend
 	// Membership is what is shown of the swarm everywhere.
 	Membership system.Swarm
+	Services   services.Options
 }
 
 // Hubs are the hubs that the door passes requests on to.
@@ -64,4 +67,10 @@ func BackendsOf(h Hubs, bus *events.Bus, r registries.Registries) Backends {
 		Networks: n, Memberships: m, Volumes: v, Usage: m, VolumeUsage: v, Events: bus, Drivers: n.Drivers,
 		Swarm: h.Swarm, Membership: h.Swarm,
 	}
+}
+
+// ServicesOf returns the backends of services, tasks, secrets and configs of a swarm.
+func ServicesOf(o servicehub.Options) services.Options {
+	s := servicehub.New(o)
+	return services.Options{Services: s, Tasks: s, Secrets: servicehub.NewSecrets(o), Configs: servicehub.NewConfigs(o)}
 }

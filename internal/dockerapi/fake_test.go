@@ -17,6 +17,7 @@ import (
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/network"
 
+	servicehub "github.com/linkspan/linkspan/internal/cluster/services"
 	containerhub "github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/containers/commit"
 	"github.com/linkspan/linkspan/internal/desired"
@@ -376,7 +377,7 @@ func newBench(t *testing.T) *bench {
 			Containers: b.fakeManager, Lifecycle: b.fakeManager, Control: b.fakeManager, Commits: b.fakeManager, Endpoints: listed, Execs: b.fakeManager,
 			Images: stored, Transfer: stored, Mover: stored, Registries: fakeRegistries{}, Networks: listed, Memberships: b.fakeManager,
 			Volumes: kept, VolumeUsage: kept, Usage: b.fakeManager, Events: b.fakeManager, Drivers: listed.Drivers,
-			Swarm: alone, Membership: alone,
+			Swarm: alone, Membership: alone, Services: ServicesOf(servicehub.Options{Manage: alone.Node().Manage}),
 		},
 		Info:     system.Info{Version: "0.1.0", FirewallBackend: "nftables"},
 		Settings: func() system.Settings { return system.Settings{LiveRestore: true} },

@@ -16,6 +16,7 @@ import (
 	"github.com/linkspan/linkspan/internal/dockerapi/networks"
 	"github.com/linkspan/linkspan/internal/dockerapi/plugins"
 	"github.com/linkspan/linkspan/internal/dockerapi/registries"
+	"github.com/linkspan/linkspan/internal/dockerapi/services"
 	"github.com/linkspan/linkspan/internal/dockerapi/swarm"
 	"github.com/linkspan/linkspan/internal/dockerapi/system"
 	"github.com/linkspan/linkspan/internal/dockerapi/volumes"
@@ -75,6 +76,7 @@ func (s *server) routes() []httpkit.Routes {
 		volumes.Routes(o.Volumes),
 		plugins.Routes(o.Plugins),
 		swarm.Routes(o.Swarm),
+		services.Routes(o.Backends.Services),
 		unsupportedRoutes(),
 	}
 }

@@ -57,3 +57,10 @@ type FileChange struct {
 	Path string // absolute, in the container
 	Kind ChangeKind
 }
+
+// TaskFile is a file that a task of a swarm is given, as its container sees it.
+type TaskFile struct {
+	Data     []byte
+	UID, GID int
+	Mode     fs.FileMode // its permissions
+}
