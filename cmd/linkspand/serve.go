@@ -53,7 +53,7 @@ func (d *daemon) answer(ctx context.Context) error {
 		Explainer: explain.New(explain.Options{IPTables: d.savedRules}), Volumes: d.volumes, Guests: d.guests, Metrics: metrics, Logger: d.log,
 		Daemon: privateapi.Daemon{
 			Version: version, Pid: os.Getpid(), DataRoot: d.config.DataRoot, ExecRoot: d.config.ExecRoot,
-			Instance: d.store.Instance()[:instanceLen], FirewallBackend: string(d.config.Backend),
+			Instance: d.store.Instance()[:instanceLen], FirewallBackend: d.config.Backend,
 		},
 	})
 	var public []net.Listener

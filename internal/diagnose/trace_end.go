@@ -45,7 +45,7 @@ func listening(p evidence.Path, v *evidence.View, who evidence.Party) []Step {
 		return []Step{wrong(aboutReceiver, whose, "ask by "+string(other[0].Protocol),
 			"in %s nobody waits at port %d/%s; it is waited at by %s", partyText(who), at, p.Protocol, sockets(other))}
 	}
-	return []Step{wrong(aboutReceiver, whose, nobody(p, who), "in %s nobody waits at port %d/%s", partyText(who), at, p.Protocol)}
+	return []Step{wrong(aboutReceiver, whose, nobody(who), "in %s nobody waits at port %d/%s", partyText(who), at, p.Protocol)}
 }
 
 // shown is an address as -p takes it.
@@ -57,7 +57,7 @@ func shown(a netip.Addr) string {
 }
 
 // nobody is what can be done where nobody listens.
-func nobody(p evidence.Path, who evidence.Party) string {
+func nobody(who evidence.Party) string {
 	if who.Kind == evidence.TheHost {
 		return "publish the port (docker run -p), or start the program"
 	}

@@ -91,9 +91,7 @@ type Manager struct {
 	mu      sync.Mutex
 	node    *cluster.Node // nil: of no swarm
 	members Members
-	port    uint32            // of data, UDP
-	places  map[string]*place // by task
-	wishes  map[*wish]bool
+	port    uint32 // of data, UDP
 }
 
 // New returns a manager of a host that is of no swarm; Open takes up what it was.

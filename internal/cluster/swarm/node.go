@@ -124,7 +124,7 @@ func (n *Node) startLocked() error {
 	if err := save(n.o.Folder, n.config); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(swarmlog.WithLogger(context.Background(), bridge(n.log)))
+	ctx, cancel := context.WithCancel(swarmlog.WithLogger(context.Background(), bridge(n.log))) //nolint:forbidigo // its log leads to ours
 	if err := sk.Start(ctx); err != nil {
 		cancel()
 		return err
