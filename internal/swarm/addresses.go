@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
@@ -112,11 +113,17 @@ func (c chooser) named(text string, unspecified bool, refusal string) (string, e
 	return a.Unmap().String(), nil
 }
 
-// the returns the one address of an interface; of two families the IPv4 one.
+// the returns the one address of an interface; of two families the IPv4 one. Addresses that
+// mean nothing elsewhere are looked at where there is no other: Docker counts them, and
+// refuses every interface with a global IPv6 address.
 func the(i facts.Interface) (netip.Addr, error) {
 	found := map[model.Family]netip.Addr{}
+	beyond := slices.ContainsFunc(i.Addrs, func(a netip.Addr) bool { return !a.IsLinkLocalUnicast() })
 	for _, a := range i.Addrs {
 		f := model.FamilyOf(a)
+		if beyond && a.IsLinkLocalUnicast() {
+			continue
+		}
 		if other, twice := found[f]; twice {
 			return netip.Addr{}, invalid("interface %s has more than one IPv%d address (%s and %s)", i.Name, f, other, a)
 		}

@@ -78,8 +78,10 @@ func (m *seats) Seat(ctx context.Context, c model.ContainerID, network string, w
 	select {
 	case <-p.given:
 	case <-ctx.Done():
+		late := model.Errorf(model.Unfit, "attaching to network failed, make sure your network options are correct and check manager logs: %v", context.Cause(ctx))
+		late.Who = n.Why(context.WithoutCancel(ctx), task)
 		m.drop(p)
-		return "", nil, nil, model.Errorf(model.Unfit, "attaching to network failed, make sure your network options are correct and check manager logs: %v", context.Cause(ctx))
+		return "", nil, nil, late
 	}
 	return p.network.ID, p.addrs, func() {
 		m.mu.Lock()

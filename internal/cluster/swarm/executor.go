@@ -211,6 +211,19 @@ func (n *Node) Attach(ctx context.Context, c model.ContainerID, network string, 
 	return task, nil
 }
 
+// Why returns what the swarm says of a place that does not come; empty if it says nothing,
+// or this node is no manager and cannot know.
+func (n *Node) Why(ctx context.Context, task string) (why string) {
+	_ = n.Manage(ctx, func(ctx context.Context, m Manager) error { // what is not known is not said
+		r, err := m.GetTask(ctx, &api.GetTaskRequest{TaskID: task})
+		if err == nil {
+			why = r.Task.Status.Err
+		}
+		return err
+	})
+	return why
+}
+
 // Detach gives a place back. One that is gone is success.
 func (n *Node) Detach(ctx context.Context, task string) error {
 	a := n.agent()
