@@ -63,6 +63,9 @@ type Options struct {
 	// Reached, if set, is called when a turn reaches a stage: "claim", "commit",
 	// "apply", "publish" or "answer". It serves tests that stop the process there.
 	Reached func(stage string)
+	// Published, if set, is called when readers may see something new. It must not wait,
+	// nor call the engine.
+	Published func()
 	// Compiled, if set, is told how many owners a turn compiled.
 	Compiled func(owners int)
 }
