@@ -36,6 +36,7 @@ import (
 	"github.com/linkspan/linkspan/internal/networks"
 	"github.com/linkspan/linkspan/internal/plugins"
 	"github.com/linkspan/linkspan/internal/plugins/source"
+	"github.com/linkspan/linkspan/internal/remotes"
 	"github.com/linkspan/linkspan/internal/runtime"
 	"github.com/linkspan/linkspan/internal/runtime/registry"
 	"github.com/linkspan/linkspan/internal/store/bolt"
@@ -78,6 +79,7 @@ type daemon struct {
 	volumes    *volumes.Manager
 	manager    *containers.Manager
 	swarm      *swarm.Manager
+	remotes    atomic.Pointer[remotes.Manager] // set once the engine is open
 	tasks      *tasks.Manager
 	// otherFirewall removes what the firewall backend that is not used has left.
 	otherFirewall func(context.Context) error
@@ -98,7 +100,7 @@ type daemon struct {
 func start(ctx context.Context, c config.Config, heard *told, log *slog.Logger) (*daemon, error) {
 	d := &daemon{config: c, told: heard, log: log, repairs: newRepairs()}
 	d.settings.Store(&c.Settings)
-	for _, step := range []func(context.Context) error{d.openNotifier, d.ensureSingleInstance, d.openStore, d.openKeeper, d.openEngine, d.openRuntime, d.openVolumes, d.openManager, d.openSwarm} {
+	for _, step := range []func(context.Context) error{d.openNotifier, d.ensureSingleInstance, d.openStore, d.openKeeper, d.openEngine, d.openRuntime, d.openVolumes, d.openManager, d.openSwarm, d.openRemotes} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, d.close(ctx))
 		}
@@ -194,7 +196,7 @@ func (d *daemon) openEngine(ctx context.Context) error {
 		Store: d.store, Hands: append([]engine.Hand{k, d.keeper}, d.openZones()...), PortReserver: d.keeper, Networks: networkMaker, Logger: d.log,
 		Observer: observer{k, uniqueLocal(d.store.Instance()), ownPorts(d.config.Hosts)}, Reached: reached,
 		Firewall: firewallSettings(d.config), Source: sources{servers: d.leaseSource(), plugins: d.source},
-		Watcher: k, Repaired: d.repaired,
+		Watcher: k, Repaired: d.repaired, Published: d.wakeRemotes,
 	})
 	if err != nil {
 		return err
@@ -202,6 +204,7 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	d.dropOtherFirewall(ctx)
 	d.running.Store(d.engine)
 	d.later(func(context.Context) error { d.engine.Close(); return nil })
+	d.newRemotes()
 	d.newSwarm()
 	d.networks = networks.New(networks.Options{Engine: d.engine, Events: &d.events, Maker: networkMaker, Swarm: d.swarm, Logger: d.log})
 	if err := d.networks.Predefine(ctx, standard, found, len(d.config.Pools) > 0); err != nil {

@@ -18,7 +18,7 @@ import (
 func (d *daemon) newSwarm() {
 	d.swarm = swarm.New(swarm.Options{
 		Root: d.config.DataRoot, ExecRoot: d.config.ExecRoot, Advertise: d.config.SwarmAdvertise,
-		Engine: d.engine, Host: d.kernel, Overlays: overlays{d}, Describe: d.describe, Logger: d.log,
+		Engine: d.engine, Host: d.kernel, Overlays: overlays{d}, Describe: d.describe, Changed: d.wakeRemotes, Logger: d.log,
 		Tasks: swarmWork{d}, RemoveTasks: swarmWork{d}.removeTasks, Managing: swarmWork{d}.tellOfSwarm,
 	})
 }

@@ -324,6 +324,8 @@ func (e *fakeEngine) Snapshot() *state.Snapshot {
 	defer e.mu.Unlock()
 	return e.now
 }
+func (e *fakeEngine) Facts() facts.Set { return e.facts }
+
 func (e *fakeEngine) Observe(context.Context) error { return nil }
 
 func (e *fakeEngine) Plan() desired.State { return desired.State{} }

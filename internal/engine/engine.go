@@ -129,6 +129,9 @@ type answer struct {
 // engine. This is the only way to start: after a crash, an upgrade or a reboot
 // the same happens as on a new host.
 func Open(ctx context.Context, o Options) (*Engine, error) {
+	if o.Published == nil {
+		o.Published = func() {}
+	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e := &Engine{options: o, queue: make(chan *request, queueLength), stop: stop, done: make(chan struct{})}
 	e.repairs = repairs{watcher: o.Watcher, plan: e.Plan, log: o.Logger, tell: o.Repaired}

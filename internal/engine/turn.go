@@ -177,22 +177,16 @@ func (e *Engine) realise(ctx context.Context, next view, owners []desired.Owner,
 	e.ports.release(ctx, change.gone)
 	e.reached("apply")
 	e.now.Store(&next)
-	e.published()
+	e.options.Published()
 	e.reached("publish")
 	return nil, nil
-}
-
-func (e *Engine) published() {
-	if e.options.Published != nil {
-		e.options.Published()
-	}
 }
 
 // follow plans what owners want of the next view, makes the kernel follow, and
 // publishes it. The view is so whether the kernel can follow or not, since it was
 // observed: what the kernel refuses it owes.
 func (e *Engine) follow(ctx context.Context, next view, owners []desired.Owner) error {
-	defer func() { e.now.Store(&next); e.published() }()
+	defer func() { e.now.Store(&next); e.options.Published() }()
 	if len(owners) == 0 {
 		return nil
 	}

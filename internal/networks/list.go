@@ -12,7 +12,7 @@ import (
 // that is empty. Errors: NotFound; Invalid if it is ambiguous.
 func (m *Manager) Find(ctx context.Context, ref, scope string) (View, error) {
 	n, err := m.find(ctx, ref, scope)
-	return View{n, m.engine.Snapshot()}, err
+	return View{n, m.engine.Snapshot(), m.engine.Facts().Overlay(n.ID).Peers}, err
 }
 
 // Endpoint returns the endpoint of an ID.
@@ -35,7 +35,7 @@ func (m *Manager) List(ctx context.Context, f query.Filters) ([]View, error) {
 	}
 	for _, n := range all {
 		if keep(n) {
-			out = append(out, View{n, s})
+			out = append(out, View{n, s, nil})
 		}
 	}
 	return out, nil

@@ -27,6 +27,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/events"
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/ids"
 	"github.com/linkspan/linkspan/internal/ipam"
 	"github.com/linkspan/linkspan/internal/model"
@@ -40,6 +41,7 @@ type Engine interface {
 	// op's effect.
 	Do(ctx context.Context, op ops.Op) (*state.Snapshot, error)
 	Snapshot() *state.Snapshot
+	Facts() facts.Set
 	// Observe looks at the host again, for ops to see.
 	Observe(ctx context.Context) error
 }

@@ -47,6 +47,8 @@ func (e *fakeEngine) Snapshot() *state.Snapshot {
 	return e.now
 }
 
+func (e *fakeEngine) Facts() facts.Set { return e.facts }
+
 func (e *fakeEngine) Observe(context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()

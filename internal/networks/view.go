@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"net/netip"
 
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/state"
 )
@@ -13,6 +14,8 @@ import (
 type View struct {
 	model.Network
 	at *state.Snapshot
+	// Peers are the hosts that have a container on the network, if it reaches over hosts.
+	Peers []facts.Peer
 }
 
 // Member is an endpoint that is up, with the sandbox that it belongs to.

@@ -158,6 +158,11 @@ func (w *world) check(what string) {
 	}
 }
 
+// pass lets time go by, which costs none in a bubble.
+func pass(d time.Duration) {
+	time.Sleep(d) // in a bubble of synctest: the clock goes on when nobody has anything to do
+}
+
 func row(network string, id int, addr int, vtep int, names ...string) model.Remote {
 	return model.Remote{
 		Network: model.NetworkID(network), Endpoint: model.EndpointID(fmt.Sprint("e", id)), VTEP: netip.AddrFrom4([4]byte{192, 0, 2, byte(1 + vtep)}),
@@ -174,22 +179,22 @@ func TestWalk(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				random := rand.New(rand.NewPCG(seed, 7))
 				w := newWorld(t, 1+int(seed%3), 4)
-				time.Sleep(time.Second)
+				pass(time.Second)
 				for range 30 {
 					w.step(random)
 					if random.IntN(3) == 0 {
-						time.Sleep(time.Duration(random.IntN(20_000)) * time.Millisecond)
+						pass(time.Duration(random.IntN(20_000)) * time.Millisecond)
 					}
 				}
 				for way := range w.cut {
 					w.cut[way] = false
 				}
-				time.Sleep(DefaultGrace + againLast + patience)
+				pass(DefaultGrace + againLast + patience)
 				w.check("at last")
 				h := w.hosts["h0"]
 				if h == nil {
 					h = w.join("h0")
-					time.Sleep(DefaultGrace)
+					pass(DefaultGrace)
 				}
 				late := row("a", 9999, 9999, 0, "late")
 				h.rows[late.Endpoint] = late
@@ -261,7 +266,7 @@ func TestGoneAtOnce(t *testing.T) {
 			w.hosts[name].rows["x"] = row("a", 0, i, i, "any")
 			w.hosts[name].publish()
 		}
-		time.Sleep(time.Second)
+		pass(time.Second)
 		w.check("all three")
 		delete(w.hosts["h0"].rows, "x")
 		w.hosts["h0"].publish()
@@ -276,7 +281,7 @@ func TestGoneAtOnce(t *testing.T) {
 			t.Error("a host that is silent for a moment is forgotten")
 		}
 		delete(w.hosts, "h2")
-		time.Sleep(DefaultGrace + time.Second)
+		pass(DefaultGrace + time.Second)
 		w.check("one was silent")
 		if len(silent.Table()) != 0 {
 			t.Error("h0 has nothing, and is still known")
@@ -290,7 +295,7 @@ func TestGoneAtOnce(t *testing.T) {
 func TestMoves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2, 3)
-		time.Sleep(time.Second)
+		pass(time.Second)
 		at := func() string {
 			synctest.Wait()
 			var out []string
@@ -321,14 +326,14 @@ func TestKept(t *testing.T) {
 		w := newWorld(t, 1, 2)
 		w.hosts["h0"].rows["x"] = row("a", 0, 1, 0, "one")
 		w.hosts["h0"].publish()
-		time.Sleep(time.Second)
+		pass(time.Second)
 		old, stale := w.hosts["h1"].Table(), row("a", 5, 7, 3)
 		stale.Node = "h9" // which is no more
 		w.hosts["h1"].Close(t.Context(), false)
 		c := NewClient(func(context.Context, string) (net.Conn, error) { return nil, errors.New("no way") }, append(old, stale), DefaultGrace, slog.New(slog.DiscardHandler))
 		c.Publish(nil, []model.NetworkID{"a"})
 		c.SetManagers([]string{"m0"})
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		if got := c.Table(); len(got) != 2 {
 			t.Errorf("without managers: %v", got)
 		}
@@ -336,7 +341,7 @@ func TestKept(t *testing.T) {
 		c = NewClient(w.dial("h1"), append(old, stale), DefaultGrace, slog.New(slog.DiscardHandler))
 		c.Publish(nil, []model.NetworkID{"a"})
 		c.SetManagers([]string{"m0"})
-		time.Sleep(DefaultGrace + time.Second)
+		pass(DefaultGrace + time.Second)
 		if got := text(c.Table()); got != text(old) {
 			t.Errorf("with one: %v", got)
 		}
@@ -352,17 +357,17 @@ func TestDoubt(t *testing.T) {
 		unknown := true
 		w := newWorld(t, 1, 2)
 		w.refused = func(model.Remote) bool { mu.Lock(); defer mu.Unlock(); return unknown }
-		time.Sleep(time.Second)
+		pass(time.Second)
 		w.hosts["h0"].rows["x"] = row("a", 0, 1, 0)
 		w.hosts["h0"].publish()
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		if got := w.hosts["h1"].Table(); len(got) != 0 {
 			t.Errorf("told of %v", got)
 		}
 		mu.Lock()
 		unknown = false
 		mu.Unlock()
-		time.Sleep(2 * proveEvery)
+		pass(2 * proveEvery)
 		w.check("proved")
 		w.end()
 	})

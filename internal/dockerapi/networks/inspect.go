@@ -23,6 +23,9 @@ func (a *api) inspectNetwork(w http.ResponseWriter, r *httpkit.Request) error {
 		return err
 	}
 	out := network.Inspect{Network: show(v.Network), Containers: showMembers(v)}
+	for _, p := range v.Peers {
+		out.Peers = append(out.Peers, network.PeerInfo{Name: p.Name, IP: p.Addr})
+	}
 	if r.Version >= 52 {
 		out.Status = &network.Status{}
 		if !v.ConfigOnly {

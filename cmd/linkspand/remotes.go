@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/linkspan/linkspan/internal/cluster/stream"
+	cluster "github.com/linkspan/linkspan/internal/cluster/swarm"
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/remotes"
+)
+
+// newRemotes makes the part of the daemon that knows of other hosts' endpoints.
+func (d *daemon) newRemotes() {
+	d.remotes.Store(remotes.New(remotes.Options{
+		Engine: d.engine, Node: &swarmNode{daemon: d}, File: filepath.Join(d.config.DataRoot, "remotes.json"), Logger: d.log,
+	}))
+}
+
+// wakeRemotes is called whenever the model or the swarm may have changed, from the time on
+// when the engine opens.
+func (d *daemon) wakeRemotes() {
+	if r := d.remotes.Load(); r != nil {
+		r.Wake()
+	}
+}
+
+// openRemotes begins to tell of this host's endpoints.
+func (d *daemon) openRemotes(ctx context.Context) error {
+	d.remotes.Load().Start(ctx)
+	d.later(func(context.Context) error { d.remotes.Load().Close(); return nil })
+	return nil
+}
+
+// swarmNode is this host's node for those who speak with others.
+type swarmNode struct {
+	*daemon
+	mu    sync.Mutex
+	spots map[string]spots // by node
+}
+
+// spots are the addresses of a node's tasks as they were a moment ago.
+type spots struct {
+	at   time.Time
+	list map[cluster.Spot]bool
+}
+
+// Self implements remotes.Node.
+func (s *swarmNode) Self() (remotes.Self, bool) {
+	n := s.swarm.Node()
+	st := n.State()
+	if n == nil || st.ID == "" {
+		return remotes.Self{}, false
+	}
+	out := remotes.Self{ID: st.ID, Port: uint16(s.swarm.DataPort()), Manager: st.Manager}
+	out.Name, _ = os.Hostname()
+	own := ""
+	for _, text := range []string{st.LocalAddr, st.Advertise, st.DataPath} {
+		if a, err := netip.ParseAddr(text); err == nil && !a.IsUnspecified() {
+			out.VTEP, own = a.Unmap(), text
+		}
+	}
+	out.MTU = mtuOf(out.VTEP)
+	for _, r := range st.Remotes {
+		if host, _, err := net.SplitHostPort(r.Addr); err == nil && r.NodeID != st.ID {
+			out.Managers = append(out.Managers, host)
+		}
+	}
+	if st.Manager {
+		out.Managers = append(out.Managers, own)
+	}
+	return out, out.VTEP.IsValid()
+}
+
+// usualMTU is that of an interface that is not known.
+const usualMTU = 1500
+
+// mtuOf returns the MTU of the interface with an address.
+func mtuOf(a netip.Addr) int {
+	all, err := net.Interfaces()
+	if err != nil {
+		return usualMTU
+	}
+	for _, i := range all {
+		addrs, err := i.Addrs()
+		if err != nil {
+			continue
+		}
+		for _, one := range addrs {
+			if p, err := netip.ParsePrefix(one.String()); err == nil && p.Addr() == a && i.Flags&net.FlagLoopback == 0 {
+				return i.MTU
+			}
+		}
+	}
+	return usualMTU
+}
+
+const (
+	// handshakeTime bounds the beginning of a session between two nodes.
+	handshakeTime = 5 * time.Second
+	// maxNodes bounds how many nodes connect to one manager.
+	maxNodes = 8192
+	// spotsFresh is how long what was asked of the swarm about a node is not asked again.
+	spotsFresh = 200 * time.Millisecond
+	// spotsOld is how long an address that was a node's is taken to be so still.
+	spotsOld = 5 * time.Second
+)
+
+// Dial implements remotes.Node.
+func (s *swarmNode) Dial(ctx context.Context, manager string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTime)
+	defer cancel()
+	d := tls.Dialer{Config: s.swarm.Node().Credentials().Client()}
+	return d.DialContext(ctx, "tcp", net.JoinHostPort(manager, strconv.Itoa(stream.Port)))
+}
+
+// Serve implements remotes.Node.
+func (s *swarmNode) Serve(ctx context.Context, serve func(context.Context, net.Conn, string)) error {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("", strconv.Itoa(stream.Port)))
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	defer l.Close()
+	var running sync.WaitGroup
+	defer running.Wait()
+	places := make(chan struct{}, maxNodes)
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return errors.Join(err, ctx.Err())
+		}
+		select {
+		case places <- struct{}{}:
+		default:
+			conn.Close()
+			continue
+		}
+		running.Go(func() {
+			defer func() { <-places }()
+			defer conn.Close()
+			if secured, node, err := s.identify(ctx, conn); err == nil {
+				serve(ctx, secured, node)
+			} else {
+				s.log.Debug("a connection is not a node's", "op", "stream.accept", "err", err)
+			}
+		})
+	}
+}
+
+// identify returns which node is at the other end.
+func (s *swarmNode) identify(ctx context.Context, conn net.Conn) (net.Conn, string, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTime)
+	defer cancel()
+	secured := tls.Server(conn, s.swarm.Node().Credentials().Server())
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return nil, "", err
+	}
+	peer, err := cluster.PeerOf(secured.ConnectionState())
+	return secured, peer.NodeID, err
+}
+
+// Holds implements remotes.Node.
+func (s *swarmNode) Holds(ctx context.Context, r model.Remote) bool {
+	s.mu.Lock()
+	known := s.spots[r.Node]
+	s.mu.Unlock()
+	age := time.Since(known.at)
+	if age < spotsOld && known.has(r) {
+		return true
+	}
+	if age < spotsFresh {
+		return false
+	}
+	list, err := s.swarm.Node().Spots(ctx, r.Node)
+	if err != nil {
+		return false
+	}
+	s.mu.Lock()
+	if s.spots == nil || len(s.spots) > maxNodes {
+		s.spots = map[string]spots{}
+	}
+	known = spots{time.Now(), list}
+	s.spots[r.Node] = known
+	s.mu.Unlock()
+	return known.has(r)
+}
+
+func (k spots) has(r model.Remote) bool {
+	for _, a := range r.Addrs {
+		if !k.list[cluster.Spot{Network: r.Network, Addr: a}] {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,298 @@
+// Package remotes tells the other hosts of a swarm which endpoints this one has on their
+// networks, and has the engine learn theirs.
+//
+//	engine ── Published ─▶ Wake ─▶ settle ─▶ stream.Client ══▶ managers
+//	engine ◀── Learn(facts.Overlay) ── settle ◀── Told ── stream.Client ◀══ managers
+//
+// Without a swarm it has no goroutine but one that waits, no port and no file. It decides
+// what is published, and what is known before a manager answers: what the file says that
+// was written last.
+package remotes
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/linkspan/linkspan/internal/cluster/stream"
+	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/state"
+)
+
+// Engine has the model of this host, and what was learned.
+type Engine interface {
+	Snapshot() *state.Snapshot
+	Facts() facts.Set
+	Learn(ctx context.Context, learned ...facts.Fact) error
+}
+
+// Self is this host as a node of a swarm.
+type Self struct {
+	ID       string
+	Name     string
+	VTEP     netip.Addr // where it receives the networks' packets
+	Port     uint16     // UDP port of all nodes
+	MTU      int        // of the interface with VTEP, in bytes
+	Manager  bool
+	Managers []string // their addresses, without ports
+}
+
+// Node is the way to the swarm.
+type Node interface {
+	// Self returns this host; false if it is of no swarm, or not yet.
+	Self() (Self, bool)
+	// Dial connects to a manager.
+	Dial(ctx context.Context, manager string) (net.Conn, error)
+	// Serve has nodes that connect served, until ctx ends.
+	Serve(ctx context.Context, serve func(ctx context.Context, conn net.Conn, node string)) error
+	// Holds tells whether a node has an endpoint with these addresses. Managers are asked.
+	Holds(ctx context.Context, r model.Remote) bool
+}
+
+// Options are what a Manager is made of.
+type Options struct {
+	Engine Engine
+	Node   Node
+	File   string // what was known last is kept there
+	Logger *slog.Logger
+}
+
+// Manager keeps this host's part. Its methods may be called from any goroutine.
+type Manager struct {
+	o     Options
+	wake  chan struct{}
+	tasks sync.WaitGroup
+	stop  context.CancelFunc
+
+	// The fields below are of the goroutine of Run.
+	client   *stream.Client
+	manage   context.CancelFunc // ends the reflector; nil: this host manages nothing
+	known    map[model.NetworkID]bool
+	stored   []model.Remote
+	retrying *time.Timer
+}
+
+// retryAfter is the pause after what the engine did not take in.
+const retryAfter = time.Second
+
+// byeTimeout bounds how long a host that leaves says so.
+const byeTimeout = 2 * time.Second
+
+// envelope is how many bytes of a packet between hosts are not the container's: over IPv4
+// 50, over IPv6 70 (RFC 7348).
+func envelope(a netip.Addr) int {
+	if a.Is6() {
+		return 70
+	}
+	return 50
+}
+
+// New returns a manager that does nothing before Start.
+func New(o Options) *Manager {
+	return &Manager{o: o, wake: make(chan struct{}, 1), known: map[model.NetworkID]bool{}}
+}
+
+// Wake has it look again at the model, and at the swarm. It does not wait.
+func (m *Manager) Wake() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Start begins to keep this host's part, until Close.
+func (m *Manager) Start(ctx context.Context) {
+	ctx, m.stop = context.WithCancel(context.WithoutCancel(ctx))
+	m.tasks.Go(func() { m.run(ctx) })
+	m.Wake()
+}
+
+// Close ends it. The other hosts go on with what they know of this one.
+func (m *Manager) Close() {
+	if m.stop != nil {
+		m.stop()
+	}
+	m.tasks.Wait()
+}
+
+func (m *Manager) run(ctx context.Context) {
+	for {
+		var told <-chan struct{}
+		if m.client != nil {
+			told = m.client.Told()
+		}
+		select {
+		case <-m.wake:
+		case <-told:
+		case <-ctx.Done():
+			m.part(ctx, false)
+			return
+		}
+		m.settle(ctx)
+	}
+}
+
+// settle makes what is published, and what is known, follow the model and the swarm.
+func (m *Manager) settle(ctx context.Context) {
+	self, member := m.o.Node.Self()
+	if !member {
+		m.part(ctx, true)
+		m.learn(ctx, nil)
+		return
+	}
+	if m.client == nil {
+		m.stored = stream.Load(m.o.File, m.o.Logger)
+		m.client = stream.NewClient(m.o.Node.Dial, m.stored, stream.DefaultGrace, m.o.Logger)
+	}
+	m.follow(ctx, self.Manager)
+	rows, networks := Local(m.o.Engine.Snapshot(), self)
+	m.client.Publish(rows, networks)
+	m.client.SetManagers(self.Managers)
+	table := m.client.Table()
+	m.learn(ctx, overlays(self, networks, rows, table))
+	if !reflect.DeepEqual(table, m.stored) {
+		m.stored = table
+		if err := stream.Save(m.o.File, table); err != nil {
+			m.o.Logger.Warn("what is known of other hosts is not kept", "op", "remotes.save", "err", err)
+		}
+	}
+}
+
+// part ends the sessions; with bye the host has left the swarm.
+func (m *Manager) part(ctx context.Context, bye bool) {
+	if m.client != nil {
+		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), byeTimeout)
+		m.client.Close(limit, bye)
+		cancel()
+		m.client = nil
+		if bye {
+			stream.Forget(m.o.File)
+		}
+	}
+	m.follow(ctx, false)
+}
+
+// follow reflects rows while this host is a manager.
+func (m *Manager) follow(ctx context.Context, manager bool) {
+	switch {
+	case manager && m.manage == nil:
+		ctx, m.manage = context.WithCancel(ctx)
+		r := stream.NewReflector(m.o.Node.Holds, stream.DefaultGrace, m.o.Logger)
+		m.tasks.Go(func() {
+			defer r.Close()
+			m.serve(ctx, r)
+		})
+	case !manager && m.manage != nil:
+		m.manage()
+		m.manage = nil
+	}
+}
+
+// serve serves the nodes that connect; a port that is taken is tried again.
+func (m *Manager) serve(ctx context.Context, r *stream.Reflector) {
+	for ctx.Err() == nil {
+		err := m.o.Node.Serve(ctx, func(ctx context.Context, conn net.Conn, node string) {
+			if err := r.Serve(ctx, conn, node); err != nil {
+				m.o.Logger.Debug("a node's session ended", "op", "stream.serve", "node", node, "err", err)
+			}
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		m.o.Logger.Warn("other hosts cannot tell of their endpoints", "op", "stream.listen", "err", err)
+		timer := time.NewTimer(retryAfter)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
+	}
+}
+
+// learn has the engine learn what differs from what it knows; of networks that are not
+// wanted any more nothing is known.
+func (m *Manager) learn(ctx context.Context, wanted map[model.NetworkID]facts.Overlay) {
+	have := m.o.Engine.Facts()
+	var changed []facts.Fact
+	for id, o := range wanted {
+		m.known[id] = true
+		if !reflect.DeepEqual(have.Overlay(id), o) {
+			changed = append(changed, o)
+		}
+	}
+	for id := range m.known {
+		if _, wants := wanted[id]; !wants {
+			if !have.Overlay(id).Empty() {
+				changed = append(changed, facts.Overlay{ID: id})
+			} else {
+				delete(m.known, id)
+			}
+		}
+	}
+	if len(changed) == 0 {
+		return
+	}
+	if err := m.o.Engine.Learn(ctx, changed...); err != nil && ctx.Err() == nil {
+		m.o.Logger.Warn("what other hosts have is not reached yet", "op", "remotes.learn", "err", err)
+		if m.retrying != nil {
+			m.retrying.Stop()
+		}
+		m.retrying = time.AfterFunc(retryAfter, m.Wake)
+	}
+}
+
+// Local returns the endpoints of this host that are up on networks over hosts, and those
+// networks.
+func Local(s *state.Snapshot, self Self) (rows []model.Remote, networks []model.NetworkID) {
+	for n := range s.Networks() {
+		if !n.Overlay() {
+			continue
+		}
+		networks = append(networks, n.ID)
+		for e := range s.EndpointsOn(n.ID) {
+			sb, ok := s.Sandbox(e.Sandbox)
+			if !ok || !e.Up {
+				continue
+			}
+			r := model.Remote{Network: n.ID, Endpoint: e.ID, Node: self.ID, Host: self.Name, VTEP: self.VTEP, Names: model.DNSNames(sb, e)}
+			for _, f := range model.Families {
+				if a := e.Address(f); a.IsValid() {
+					r.Addrs = append(r.Addrs, a)
+				}
+			}
+			rows = append(rows, r)
+		}
+	}
+	slices.Sort(networks)
+	return rows, networks
+}
+
+// overlays says what is to be known of each network.
+func overlays(self Self, networks []model.NetworkID, local, remote []model.Remote) map[model.NetworkID]facts.Overlay {
+	out := map[model.NetworkID]facts.Overlay{}
+	for _, id := range networks {
+		o := facts.Overlay{ID: id, Local: self.VTEP, Port: self.Port, MTU: self.MTU - envelope(self.VTEP)}
+		peers := map[facts.Peer]bool{}
+		for _, r := range local {
+			if r.Network == id {
+				peers[facts.Peer{Name: self.Name, Addr: self.VTEP}] = true
+			}
+		}
+		for _, r := range remote {
+			if r.Network == id {
+				o.Remotes = append(o.Remotes, r)
+				peers[facts.Peer{Name: r.Host, Addr: r.VTEP}] = true
+			}
+		}
+		o.Peers = slices.SortedFunc(maps.Keys(peers), func(a, b facts.Peer) int { return a.Addr.Compare(b.Addr) })
+		out[id] = o
+	}
+	return out
+}
