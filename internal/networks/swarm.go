@@ -46,6 +46,9 @@ func (m *Manager) reaches(n model.Network) bool {
 // createOverSwarm makes a network that reaches over hosts.
 func (m *Manager) createOverSwarm(ctx context.Context, r CreateRequest) (model.Network, error) {
 	n := r.Network
+	if n.Driver == "" {
+		n.Driver = m.maker.Drivers.Default()
+	}
 	member, manager := false, false
 	if m.swarm != nil {
 		member, manager = m.swarm.Role()
