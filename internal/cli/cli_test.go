@@ -22,9 +22,17 @@ func daemon(t *testing.T, drift int) (socket string) {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /linkspan/v1/plan", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "the plan") })
-	mux.HandleFunc("GET /linkspan/v1/diff", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /linkspan/v1/diff", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Linkspan-Drift", fmt.Sprint(drift))
+		if r.URL.Query().Get("format") == "json" {
+			fmt.Fprintf(w, `{"Differences":["a","b"],"Writes":%d}`, drift)
+			return
+		}
 		fmt.Fprintf(w, "%d differences\n", drift)
+	})
+	mux.HandleFunc("GET /linkspan/v1/state", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"Version":1}`) })
+	mux.HandleFunc("GET /linkspan/v1/firewall", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `[{"Name":"a","Query":%q},{"Name":"b"}]`, r.URL.RawQuery)
 	})
 	mux.HandleFunc("POST /linkspan/v1/resync", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "refused", http.StatusInternalServerError) })
 	mux.HandleFunc("GET /linkspan/v1/ports", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "the ports") })
@@ -48,6 +56,12 @@ func TestVerbs(t *testing.T) {
 		{clean, "network diff", 0, "0 differences\n", ""},
 		{dirty, "network diff", 1, "2 differences\n", ""},
 		{clean, "network repair", 2, "", "linkspan: 500 Internal Server Error: refused"},
+		{dirty, "network diff --format {{len_.Differences}}_{{.Writes}}", 1, "2 2\n", ""},
+		{dirty, "network diff --format json", 1, "{\n    \"Differences\": [\n        \"a\",\n        \"b\"\n    ],\n    \"Writes\": 2\n}\n", ""},
+		{clean, "network diff --format {{", 2, "", "linkspan: template parsing error"},
+		{clean, "network plan --format json", 2, "", "linkspan: the daemon's answer cannot be read"},
+		{clean, "state --format {{.Version}}", 0, "1\n", ""},
+		{clean, "firewall show --format {{.Name}}{{.Query}}", 0, "aformat=json\nb<no value>\n", ""},
 		{clean, "port ls", 0, "the ports\n", ""},
 		{clean, "port who 8080", 0, "who has 8080\n", ""},
 		{clean, "port who a/b", 0, "who has a/b\n", ""},
@@ -72,12 +86,23 @@ func run(t *testing.T, command string) (status int, out, errs string) {
 	t.Helper()
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
 	var stdout, stderr strings.Builder
-	p := Program{Version: "1.2.3", Args: strings.Fields(command), Streams: []dockercommand.CLIOption{
+	p := Program{Version: "1.2.3", Args: words(command), Streams: []dockercommand.CLIOption{
 		dockercommand.WithInputStream(io.NopCloser(strings.NewReader(""))),
 		dockercommand.WithOutputStream(&stdout), dockercommand.WithErrorStream(&stderr),
 	}}
 	status = p.Run(t.Context())
 	return status, stdout.String(), stderr.String()
+}
+
+// words are those of a command; of a template, "_" stands for a space.
+func words(command string) []string {
+	out := strings.Fields(command)
+	for i, w := range out {
+		if strings.HasPrefix(w, "{{") {
+			out[i] = strings.ReplaceAll(w, "_", " ")
+		}
+	}
+	return out
 }
 
 // TestDockerCommands plays docker's commands against an engine that has one

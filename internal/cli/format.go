@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"reflect"
 	"text/template"
 
 	"github.com/spf13/cobra"
@@ -19,12 +20,15 @@ func (f *format) add(c *cobra.Command) {
 	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 }
 
+// table tells whether it is for people.
+func (f format) table() bool { return f.text == "" || f.text == "table" }
+
 // print writes a value as it is wanted; table writes it for people.
 func (f format) print(w io.Writer, value any, table func(io.Writer) error) error {
-	switch f.text {
-	case "", "table":
+	switch {
+	case f.table():
 		return table(w)
-	case "json":
+	case f.text == "json":
 		return writeJSON(w, value)
 	}
 	return f.fill(w, value)
@@ -38,7 +42,7 @@ func writeJSON(w io.Writer, value any) error {
 	return encoder.Encode(value)
 }
 
-// fill writes a value by the template.
+// fill writes a value by the template; of a list, each of its rows on a line of its own.
 func (f format) fill(w io.Writer, value any) error {
 	t, err := template.New("").Funcs(template.FuncMap{"json": func(v any) (string, error) {
 		raw, err := json.Marshal(v)
@@ -47,9 +51,20 @@ func (f format) fill(w io.Writer, value any) error {
 	if err != nil {
 		return fmt.Errorf("template parsing error: %w", err)
 	}
-	if err := t.Execute(w, value); err != nil {
-		return err
+	rows := []any{value}
+	if list := reflect.ValueOf(value); list.Kind() == reflect.Slice {
+		rows = nil
+		for i := range list.Len() {
+			rows = append(rows, list.Index(i).Interface())
+		}
 	}
-	_, err = fmt.Fprintln(w)
-	return err
+	for _, row := range rows {
+		if err := t.Execute(w, row); err != nil {
+			return err
+		}
+		if _, err = fmt.Fprintln(w); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -32,12 +34,17 @@ type verb struct {
 	use, short string
 	method     string
 	path       string
+	query      string // with its question mark
 	// differs says that any difference found means exit status 1.
 	differs bool
 	// argument says that one word more is needed; it becomes part of the path.
 	argument bool
 	// patient says that it may take as long as the user waits.
 	patient bool
+	// jsonPath is where it is answered as JSON; empty: at path, if that is asked for it.
+	jsonPath string
+	// jsonOnly says that there is no answer but JSON.
+	jsonOnly bool
 }
 
 func verbs() []verb {
@@ -55,9 +62,9 @@ func verbs() []verb {
 		{parent: "port", use: "drops", short: "Show what containers sent in another's name, which port security dropped",
 			method: http.MethodGet, path: "/linkspan/v1/drops"},
 		{parent: "port", use: "inspect CONTAINER", short: "Show how far a container is believed on its networks, and what was dropped of it",
-			method: http.MethodGet, path: "/linkspan/v1/drops/", argument: true},
+			method: http.MethodGet, path: "/linkspan/v1/drops/", argument: true, jsonOnly: true},
 		{use: "state", short: "Show everything the daemon knows, as text",
-			method: http.MethodGet, path: "/debug/state"},
+			method: http.MethodGet, path: "/debug/state", jsonPath: "/linkspan/v1/state"},
 	}
 }
 
@@ -93,18 +100,45 @@ func (v verb) command(socket *string) *cobra.Command {
 	if v.argument {
 		arguments = dockercli.ExactArgs(1)
 	}
-	return &cobra.Command{
+	var out format
+	c := &cobra.Command{
 		Use: v.use, Short: v.short, Args: arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return v.run(cmd.Context(), *socket, args, cmd.OutOrStdout())
+			return v.formatted(cmd.Context(), *socket, args, out, cmd.OutOrStdout())
 		},
 	}
+	out.add(c)
+	return c
+}
+
+// formatted is run, with the answer as the user wants it.
+func (v verb) formatted(ctx context.Context, socket string, args []string, wanted format, out io.Writer) error {
+	if wanted.table() {
+		return v.run(ctx, socket, args, out)
+	}
+	if v.path = cmp.Or(v.jsonPath, v.path); !v.jsonOnly {
+		v.query = "?format=json"
+	}
+	var text bytes.Buffer
+	err := v.run(ctx, socket, args, &text)
+	if text.Len() == 0 {
+		return err
+	}
+	var value any
+	if err := json.Unmarshal(text.Bytes(), &value); err != nil {
+		return failed(fmt.Errorf("the daemon's answer cannot be read: %w", err))
+	}
+	if err := wanted.print(out, value, nil); err != nil {
+		return failed(err)
+	}
+	return err // of a difference
 }
 
 func (v verb) run(ctx context.Context, socket string, args []string, out io.Writer) error {
 	for _, argument := range args {
 		v.path += url.PathEscape(argument)
 	}
+	v.path += v.query
 	a, err := request(ctx, socket, v)
 	if err != nil {
 		return dockercli.StatusError{Cause: fmt.Errorf("linkspan: %w", err), StatusCode: statusFailed}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/linkspan/linkspan/internal/evidence"
 	"github.com/linkspan/linkspan/internal/model"
@@ -34,7 +35,7 @@ func (i Investigator) Host(ctx context.Context) evidence.Host {
 	}
 	h := i.Surveyor.Host(ctx, root, state.Daemon.Instance)
 	if err != nil {
-		h.Daemon.Err = err.Error()
+		h.Daemon.Err, _, _ = strings.Cut(err.Error(), "\n") // what else there is to do doctor says itself
 		return h
 	}
 	d := state.Daemon
