@@ -23,7 +23,7 @@ func firewallShow(socket *string) *cobra.Command {
 	c := &cobra.Command{
 		Use: "show [OPTIONS]", Short: "Show the firewall's rules in words, by the network or container that asked for them", Args: dockercli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return getFormatted(cmd, *socket, "/linkspan/v1/firewall", url.Values{}, json, out)
+			return firewallVerb("/linkspan/v1/firewall", url.Values{}, json).formatted(cmd.Context(), *socket, nil, out, cmd.OutOrStdout())
 		},
 	}
 	c.Flags().BoolVar(&json, "json", false, "Format output as JSON")
@@ -39,7 +39,8 @@ func firewallExplain(socket *string) *cobra.Command {
 			"to a container at its own address (web, web:80, web:53/udp), or to any address (192.0.2.1:80), and say what becomes of it, by which rule and whose.",
 		Args: dockercli.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return getFormatted(cmd, *socket, "/linkspan/v1/firewall/explain", url.Values{"target": args, "from": {from}, "to": {to}}, json, out)
+			query := url.Values{"target": args, "from": {from}, "to": {to}}
+			return firewallVerb("/linkspan/v1/firewall/explain", query, json).formatted(cmd.Context(), *socket, nil, out, cmd.OutOrStdout())
 		},
 	}
 	c.Flags().StringVar(&from, "from", "", `Who sends: an address, "localhost" or a container (default another machine)`)
@@ -49,13 +50,13 @@ func firewallExplain(socket *string) *cobra.Command {
 	return c
 }
 
-// getFormatted asks, and writes the answer as it is wanted; json is the older way to say so.
-func getFormatted(cmd *cobra.Command, socket, path string, query url.Values, json bool, wanted format) error {
+// firewallVerb is a question about the firewall; json is the older way to ask for JSON.
+func firewallVerb(path string, query url.Values, json bool) verb {
 	v := verb{method: http.MethodGet, path: path + "?" + query.Encode(), jsonOnly: true}
 	query.Set("format", "json")
 	v.jsonPath = path + "?" + query.Encode()
 	if json {
 		v.path = v.jsonPath
 	}
-	return v.formatted(cmd.Context(), socket, nil, wanted, cmd.OutOrStdout())
+	return v
 }
