@@ -54,7 +54,7 @@ func (f *Files) Path(task string, n int) string {
 // Put writes the files of a task. Those that are there stay as they are: a container may
 // have them. Errors: Invalid for what is no name of a task.
 func (f *Files) Put(task string, files []model.TaskFile) error {
-	if task == "" || !filepath.IsLocal(task) || filepath.Base(task) != task {
+	if !named(task) {
 		return model.Errorf(model.Invalid, "%q is no name of a task", task)
 	}
 	if len(files) == 0 {
@@ -92,8 +92,13 @@ func put(path string, one model.TaskFile) error {
 
 // Drop removes the files of a task; none is success.
 func (f *Files) Drop(task string) error {
-	if task == "" || filepath.Base(task) != task {
+	if !named(task) {
 		return nil
 	}
 	return os.RemoveAll(filepath.Join(f.folder, task))
+}
+
+// named tells whether a text can be the name of a task's folder.
+func named(task string) bool {
+	return task != "." && filepath.IsLocal(task) && filepath.Base(task) == task
 }

@@ -213,10 +213,12 @@ func (c *controller) Wait(ctx context.Context) error {
 					c.Logger.Warn("an unhealthy container goes on", "op", "task.wait", "task", c.want.task.ID, "err", err)
 				}
 			}
+		case <-ctx.Done():
+			return ctx.Err()
 		case how, ok := <-ended:
 			switch {
 			case !ok:
-				return context.Cause(ctx)
+				return ctx.Err()
 			case how.StatusCode == 0:
 				return nil
 			case cause == nil && how.Error != nil:
