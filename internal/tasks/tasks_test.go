@@ -14,6 +14,7 @@ import (
 	"github.com/moby/swarmkit/v2/agent/exec"
 	"github.com/moby/swarmkit/v2/api"
 
+	"github.com/linkspan/linkspan/internal/events"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -98,16 +99,15 @@ func TestHealth(t *testing.T) {
 		m, h := newTasks()
 		c := run(t, m, aTask(checked))
 		must(t, c.Prepare(t.Context()))
+		_, begun := h.Subscribe(t.Context(), time.Time{}, time.Time{}, func(e events.Message) bool { return e.Action == dockerevents.ActionStart })
 		started := make(chan error, 1)
 		go func() { started <- c.Start(t.Context()) }()
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-			if found, _ := h.Inspect(t.Context(), name); found.State.Running {
-				return h, c, started
-			}
-			if time.Now().After(deadline) {
-				t.Fatal("it is not started")
-			}
+		select {
+		case <-begun:
+		case <-time.After(10 * time.Second):
+			t.Fatal("it is not started")
 		}
+		return h, c, started
 	}
 	t.Run("well, then ill", func(t *testing.T) {
 		h, c, started := begin(t)
