@@ -195,7 +195,7 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	d.engine, err = engine.Open(ctx, engine.Options{
 		Store: d.store, Hands: append([]engine.Hand{k, d.keeper}, d.openZones()...), PortReserver: d.keeper, Networks: networkMaker, Logger: d.log,
 		Observer: observer{k, uniqueLocal(d.store.Instance()), ownPorts(d.config.Hosts)}, Reached: reached,
-		Firewall: firewallSettings(d.config), Source: sources{servers: d.leaseSource(), plugins: d.source},
+		Firewall: firewallSettings(d.config), Source: sources{servers: d.leaseSource(), plugins: d.source, hosts: knownRemotes(d.config, d.log)},
 		Watcher: k, Repaired: d.repaired, Published: d.wakeRemotes,
 	})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/linkspan/linkspan/internal/cluster/stream"
 	cluster "github.com/linkspan/linkspan/internal/cluster/swarm"
+	"github.com/linkspan/linkspan/internal/config"
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/remotes"
 )
@@ -21,8 +24,21 @@ import (
 // newRemotes makes the part of the daemon that knows of other hosts' endpoints.
 func (d *daemon) newRemotes() {
 	d.remotes.Store(remotes.New(remotes.Options{
-		Engine: d.engine, Node: &swarmNode{daemon: d}, File: filepath.Join(d.config.DataRoot, "remotes.json"), Logger: d.log,
+		Engine: d.engine, Node: &swarmNode{daemon: d}, File: remotesFile(d.config), Logger: d.log,
 	}))
+}
+
+// remotesFile is where what is known of other hosts is kept for the next daemon.
+func remotesFile(c config.Config) string { return filepath.Join(c.DataRoot, "remotes.json") }
+
+// knownRemotes returns what the daemon before knew of other hosts: the ways to them stay.
+func knownRemotes(c config.Config, log *slog.Logger) func() []facts.Fact {
+	return func() (out []facts.Fact) {
+		for _, o := range stream.Load(remotesFile(c), log) {
+			out = append(out, o)
+		}
+		return out
+	}
 }
 
 // wakeRemotes is called whenever the model or the swarm may have changed, from the time on
@@ -58,7 +74,7 @@ func (s *swarmNode) Self() (remotes.Self, bool) {
 	n := s.swarm.Node()
 	st := n.State()
 	if n == nil || st.ID == "" {
-		return remotes.Self{}, false
+		return remotes.Self{}, n != nil
 	}
 	out := remotes.Self{ID: st.ID, Port: uint16(s.swarm.DataPort()), Manager: st.Manager}
 	out.Name, _ = os.Hostname()
@@ -77,7 +93,10 @@ func (s *swarmNode) Self() (remotes.Self, bool) {
 	if st.Manager {
 		out.Managers = append(out.Managers, own)
 	}
-	return out, out.VTEP.IsValid()
+	if !out.VTEP.IsValid() {
+		out.ID = "" // it does not know yet how others reach it
+	}
+	return out, true
 }
 
 // usualMTU is that of an interface that is not known.

@@ -8,9 +8,12 @@ import (
 	"github.com/linkspan/linkspan/internal/facts"
 )
 
-// sources is one engine.Source of two: on a network with a DHCP server it is asked what an
+// sources is one engine.Source of several: what is known of other hosts nobody asks for; on a network with a DHCP server it is asked what an
 // endpoint has, and on all others plugins are.
-type sources struct{ servers, plugins engine.Source }
+type sources struct {
+	servers, plugins engine.Source
+	hosts            func() []facts.Fact // nil: of them nothing is known
+}
 
 // Ask implements engine.Source.
 func (s sources) Ask(ctx context.Context, q facts.Question) (facts.Fact, error) {
@@ -31,6 +34,9 @@ func (s sources) Answers(ctx context.Context) ([]facts.Fact, error) {
 	leased, err := s.servers.Answers(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if s.hosts != nil {
+		leased = append(leased, s.hosts()...)
 	}
 	said, err := s.plugins.Answers(ctx)
 	return append(leased, said...), err

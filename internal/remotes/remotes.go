@@ -46,7 +46,8 @@ type Self struct {
 
 // Node is the way to the swarm.
 type Node interface {
-	// Self returns this host; false if it is of no swarm, or not yet.
+	// Self returns this host; false if it is of no swarm. While its node is not there, the
+	// ID is empty.
 	Self() (Self, bool)
 	// Dial connects to a manager.
 	Dial(ctx context.Context, manager string) (net.Conn, error)
@@ -75,7 +76,7 @@ type Manager struct {
 	client   *stream.Client
 	manage   context.CancelFunc // ends the reflector; nil: this host manages nothing
 	known    map[model.NetworkID]bool
-	stored   []model.Remote
+	stored   []facts.Overlay
 	retrying *time.Timer
 }
 
@@ -147,19 +148,30 @@ func (m *Manager) settle(ctx context.Context) {
 		m.learn(ctx, nil)
 		return
 	}
+	if self.ID == "" {
+		return // it will be a node again: until then all stays as it is
+	}
 	if m.client == nil {
 		m.stored = stream.Load(m.o.File, m.o.Logger)
-		m.client = stream.NewClient(m.o.Node.Dial, m.stored, stream.DefaultGrace, m.o.Logger)
+		var kept []model.Remote
+		for _, o := range m.stored {
+			kept = append(kept, o.Remotes...)
+		}
+		m.client = stream.NewClient(m.o.Node.Dial, kept, stream.DefaultGrace, m.o.Logger)
 	}
 	m.follow(ctx, self.Manager)
 	rows, networks := Local(m.o.Engine.Snapshot(), self)
 	m.client.Publish(rows, networks)
 	m.client.SetManagers(self.Managers)
-	table := m.client.Table()
-	m.learn(ctx, overlays(self, networks, rows, table))
-	if !reflect.DeepEqual(table, m.stored) {
-		m.stored = table
-		if err := stream.Save(m.o.File, table); err != nil {
+	wanted := overlays(self, networks, rows, m.client.Table())
+	m.learn(ctx, wanted)
+	var known []facts.Overlay
+	for _, id := range networks {
+		known = append(known, wanted[id])
+	}
+	if !reflect.DeepEqual(known, m.stored) {
+		m.stored = known
+		if err := stream.Save(m.o.File, known); err != nil {
 			m.o.Logger.Warn("what is known of other hosts is not kept", "op", "remotes.save", "err", err)
 		}
 	}

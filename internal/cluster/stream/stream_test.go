@@ -186,9 +186,9 @@ func TestWalk(t *testing.T) {
 						pass(time.Duration(random.IntN(20_000)) * time.Millisecond)
 					}
 				}
-				for way := range w.cut {
-					w.cut[way] = false
-				}
+				w.mu.Lock()
+				clear(w.cut)
+				w.mu.Unlock()
 				pass(DefaultGrace + againLast + patience)
 				w.check("at last")
 				h := w.hosts["h0"]
