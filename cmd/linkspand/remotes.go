@@ -76,7 +76,7 @@ func (s *swarmNode) Self() (remotes.Self, bool) {
 	if n == nil || st.ID == "" {
 		return remotes.Self{}, n != nil
 	}
-	out := remotes.Self{ID: st.ID, Port: uint16(s.swarm.DataPort()), Manager: st.Manager}
+	out := remotes.Self{ID: st.ID, Port: uint16(s.swarm.DataPort()), Guessed: !s.swarm.DataPortKnown(), Manager: st.Manager}
 	out.Name, _ = os.Hostname()
 	own := ""
 	for _, text := range []string{st.LocalAddr, st.Advertise, st.DataPath} {

@@ -39,6 +39,7 @@ type Self struct {
 	Name     string
 	VTEP     netip.Addr // where it receives the networks' packets
 	Port     uint16     // UDP port of all nodes
+	Guessed  bool       // the swarm has not said yet which port
 	MTU      int        // of the interface with VTEP, in bytes
 	Manager  bool
 	Managers []string // their addresses, without ports
@@ -158,6 +159,9 @@ func (m *Manager) settle(ctx context.Context) {
 			kept = append(kept, o.Remotes...)
 		}
 		m.client = stream.NewClient(m.o.Node.Dial, kept, stream.DefaultGrace, m.o.Logger)
+	}
+	if self.Guessed && len(m.stored) > 0 { // no manager has answered since the start
+		self.Port = m.stored[0].Port
 	}
 	m.follow(ctx, self.Manager)
 	rows, networks := Local(m.o.Engine.Snapshot(), self)

@@ -210,6 +210,14 @@ func (m *Manager) DataPort() uint32 {
 	return m.port
 }
 
+// DataPortKnown tells whether the swarm has said which port that is, since the daemon
+// started.
+func (m *Manager) DataPortKnown() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.port != 0
+}
+
 // errNoSwarm is the refusal to leave a swarm that this host is not of.
 func errNoSwarm() error { return model.Errorf(model.Unavailable, "This node is not part of a swarm") }
 

@@ -25,6 +25,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/driver"
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -130,8 +131,12 @@ func planNamespace(n model.Network) []desired.Row {
 	return rows
 }
 
-// link is the name of a network's VXLAN.
-func link(vni uint32) string { return "vx" + strconv.FormatUint(uint64(vni), 10) }
+// link is the name of a network's VXLAN. Of a VXLAN nothing can be changed but made anew,
+// and what was on it is gone then; so another one has another name.
+func link(vni uint32, o facts.Overlay) string {
+	which := driver.IfName("", o.Local.String(), strconv.Itoa(int(o.Port)))[:4]
+	return "vx" + strconv.FormatUint(uint64(vni), 10) + "-" + which
+}
 
 // planTunnel plans the VXLAN. The gateway's address there makes the kernel route all of
 // the subnet to it that is not here, and so answer for it.
@@ -140,7 +145,7 @@ func planTunnel(v driver.View, size int) ([]desired.Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	ns, name := Namespace(v.Network.ID), link(vni)
+	ns, name := Namespace(v.Network.ID), link(vni, v.Overlay)
 	rows := []desired.Row{
 		desired.Link{
 			Namespace: ns, Name: name, Type: desired.LinkVXLAN, MTU: size, MAC: MAC(v.Overlay.Local),

@@ -72,11 +72,15 @@ func TestRemotes(t *testing.T) {
 	if two == four || two == MAC(netip.MustParseAddr("192.0.2.1")) {
 		t.Fatal("hosts have one MAC address")
 	}
-	at := "ov-abcdefghijkl vx4097 "
+	name := link(4097, view().Overlay)
+	if other := view().Overlay; len(link(1<<24-1, other)) > 15 || func() bool { other.Port++; return link(4097, other) == name }() {
+		t.Errorf("%s is too long, or another's", name)
+	}
+	at := "ov-abcdefghijkl " + name + " "
 	for kind, want := range map[string][]string{
 		"link":  {"link " + at + "type vxlan mac " + MAC(netip.MustParseAddr("192.0.2.1")) + " mtu 1450 id 4097 local 192.0.2.1 dstport 4789"},
 		"addr":  {"addr " + at + "10.0.1.1/24"},
-		"route": {"route ov-abcdefghijkl fd00:1::/64 dev vx4097"},
+		"route": {"route ov-abcdefghijkl fd00:1::/64 dev " + name},
 		"fdb":   {"fdb " + at + two + " dst 192.0.2.2", "fdb " + at + four + " dst 192.0.2.4"},
 		"neigh": {
 			"neigh " + at + "10.0.1.12 lladdr " + two, "neigh " + at + "fd00:1::12 lladdr " + two, "neigh " + at + "10.0.1.13 lladdr " + two,
