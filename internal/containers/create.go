@@ -131,13 +131,22 @@ func (cr *creator) build(ctx context.Context, rec record, r CreateRequest) (*ent
 	if err := cr.runtime.Check(cr.specs.spec(rec, netns{}, cr.dirs.Files(rec.ID))); err != nil {
 		return nil, undo(err)
 	}
+	draft, err := cr.fill(ctx, rec)
+	if err != nil {
+		return nil, undo(err)
+	}
 	if !rec.mode().IsContainer() {
 		rec.Sandbox = model.SandboxID(ids.New())
 	}
 	if err := cr.enter(ctx, rec, r); err != nil {
+		if draft {
+			err = errors.Join(err, cr.runtime.Delete(ctx, rec.ID))
+		}
 		return nil, undo(err)
 	}
-	return newEntry(rec), nil
+	b := newEntry(rec)
+	b.draft = draft
+	return b, nil
 }
 
 // enter makes a container part of the state: its record, and its sandbox if it has

@@ -30,4 +30,6 @@ type VolumeUse struct {
 	// Subpath, if set, is the part of the volume that is mounted, which is reached at
 	// Part while the volume is mounted for the container.
 	Subpath, Part string
+	// Quiet leaves the mount out of the events.
+	Quiet bool
 }

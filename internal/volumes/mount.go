@@ -89,6 +89,9 @@ func (m *Manager) mountOne(ctx context.Context, id model.ContainerID, u model.Vo
 			return err
 		}
 	}
+	if u.Quiet {
+		return nil
+	}
 	m.events.Publish(events.Volume(dockerevents.ActionMount, v.Volume, "container", string(id), "destination", u.Target,
 		"read/write", strconv.FormatBool(!u.ReadOnly), "propagation", ""))
 	return nil
@@ -113,13 +116,14 @@ func (m *Manager) Unmount(id model.ContainerID) {
 	}
 	m.unmountParts(id)
 	for _, u := range uses {
-		if err := m.unmountOne(id, u.Name); err != nil {
+		if err := m.unmountOne(id, u); err != nil {
 			m.log.Warn("volume stays mounted", "op", "volume.unmount", "volume", u.Name, "container", model.Short(id), "err", err)
 		}
 	}
 }
 
-func (m *Manager) unmountOne(id model.ContainerID, name string) error {
+func (m *Manager) unmountOne(id model.ContainerID, u model.VolumeUse) error {
+	name := u.Name
 	release, err := m.locks.take(context.Background(), name)
 	if err != nil {
 		return err
@@ -139,7 +143,9 @@ func (m *Manager) unmountOne(id model.ContainerID, name string) error {
 	if last {
 		err = m.mounter.Unmount(v.Volume)
 	}
-	m.events.Publish(events.Volume(dockerevents.ActionUnmount, v.Volume, "container", string(id)))
+	if !u.Quiet {
+		m.events.Publish(events.Volume(dockerevents.ActionUnmount, v.Volume, "container", string(id)))
+	}
 	return err
 }
 

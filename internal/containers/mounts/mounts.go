@@ -224,3 +224,20 @@ func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
 }
+
+// Unfilled tells whether there is a volume among mounts that is to get what the image has for it,
+// and has nothing yet.
+func Unfilled(all []model.Mount) bool {
+	return slices.ContainsFunc(all, func(m model.Mount) bool {
+		if !m.CopyUp {
+			return false
+		}
+		folder, err := os.Open(m.Source)
+		if err != nil {
+			return true // whoever fills it says why
+		}
+		defer folder.Close() //nolint:errcheck // nothing was written
+		_, err = folder.Readdirnames(1)
+		return err != nil
+	})
+}
