@@ -63,7 +63,8 @@ func over(name string) CreateRequest {
 // TestWhoMayMakeANetworkOfTheSwarm has Docker's words for a host of no swarm, a worker,
 // and a manager.
 func TestWhoMayMakeANetworkOfTheSwarm(t *testing.T) {
-	scoped, off, local, ingress := named("s"), over("off"), over("l"), named("i")
+	scoped, off, local, ingress, sealed := named("s"), over("off"), over("l"), named("i"), over("e")
+	sealed.Network.Options = map[string]string{model.OptionEncrypted: ""}
 	scoped.Network.Scope = model.ScopeSwarm
 	off.Network.IPv4, off.Explicit = false, []model.Family{model.IPv4}
 	local.Network.Scope = "local"
@@ -84,6 +85,7 @@ func TestWhoMayMakeANetworkOfTheSwarm(t *testing.T) {
 		{"of one host", true, true, local, "cannot downgrade network scope for overlay networks", model.Forbidden},
 		{"ingress of another kind", true, true, ingress, "Ingress network can only be global scope network", model.Forbidden},
 		{"without IPv4", true, true, off, "IPv4 cannot be disabled in a Swarm scoped network", model.Invalid},
+		{"one that would leave in clear", true, true, sealed, "encrypted overlay networks are not supported", model.NotImplemented},
 		{"a name of the host's", true, true, over("host"), "operation is not permitted on predefined host network", model.Forbidden},
 		{"a name that is taken here", true, true, over("web"), "network with name web already exists", model.Conflict},
 		{"a name that is taken there", true, true, over("there"), "network with name there already exists", model.Conflict},

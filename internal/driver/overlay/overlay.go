@@ -76,6 +76,9 @@ func (Driver) Validate(n model.Network, _ iter.Seq[model.Network]) error {
 	if _, err := driver.MTU(n); err != nil {
 		return err
 	}
+	if n.Encrypted() {
+		return model.NotEncrypted()
+	}
 	return driver.CheckPools(n)
 }
 

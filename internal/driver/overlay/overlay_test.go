@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -140,6 +141,14 @@ func TestValidate(t *testing.T) {
 		n.Options = map[string]string{OptionVNIs: bad}
 		if err := (Driver{}).Validate(n, nil); model.KindOf(err) != model.Invalid {
 			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	for _, value := range []string{"", "true", "false"} { // that it is there counts
+		n := network()
+		n.Options = maps.Clone(n.Options)
+		n.Options[model.OptionEncrypted] = value
+		if err := (Driver{}).Validate(n, nil); model.KindOf(err) != model.NotImplemented {
+			t.Errorf("encrypted=%s: %v", value, err)
 		}
 	}
 }
