@@ -49,7 +49,7 @@ func (d swarmWork) removeTasks(ctx context.Context, node string) error {
 
 // tellOfSwarm publishes what happens to objects of the swarm, on managers.
 func (d swarmWork) tellOfSwarm(ctx context.Context, m cluster.Manager) {
-	if err := services.Follow(ctx, m, d.events.Publish); err != nil && ctx.Err() == nil {
+	if err := services.Follow(ctx, m, d.events.Publish); ctx.Err() == nil {
 		d.log.Info("events of the swarm are not told any more", "op", "swarm.events", "err", err)
 	}
 }
