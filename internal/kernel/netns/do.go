@@ -13,7 +13,9 @@ import (
 // self is the calling thread's own network namespace.
 const self = "/proc/thread-self/ns/net"
 
-// Do runs f in the named namespace; the empty name is the host's. f runs on a
+// Do runs f in the named namespace; the empty name is the host's, and no other name may
+// lead there: somebody has put it in another's place, and what is meant for a sandbox
+// would be done to the host. f runs on a
 // thread of its own, so everything it opens belongs to that namespace, and what
 // it starts in other goroutines does not. At most maxInside calls run at a time;
 // ctx bounds the wait for a place, not f. Where the process is at home anyway, nobody
@@ -27,6 +29,9 @@ func (d *Dir) Do(ctx context.Context, name string, f func() error) error {
 		return err
 	}
 	defer file.Close()
+	if name != "" && d.isHost(file) {
+		return fmt.Errorf("network namespace %s: its name leads to the host's own", name)
+	}
 	return d.Enter(ctx, file, f)
 }
 

@@ -115,6 +115,16 @@ func isOwn(namespace *os.File) bool {
 	return err == nil && same
 }
 
+// isHost tells whether a namespace's file is that of the host's.
+func (d *Dir) isHost(namespace *os.File) bool {
+	if d.host == nil {
+		return false
+	}
+	a, errA := namespace.Stat()
+	b, errB := d.host.Stat()
+	return errA == nil && errB == nil && os.SameFile(a, b)
+}
+
 // Close waits for the removals under way. The Dir must not be used afterwards.
 func (d *Dir) Close() {
 	close(d.removals)

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -341,6 +342,37 @@ func TestNameGivenBack(t *testing.T) {
 		t.Error("a process that has ended has a namespace", file.Close())
 	}
 	if err := d.Delete("a"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNameOfAnother: a name that somebody has led to the host's own namespace leads nobody there.
+func TestNameOfAnother(t *testing.T) {
+	d, _ := open(t)
+	if err := d.Create(t.Context(), "a", closeFile); err != nil {
+		t.Fatal(err)
+	}
+	file, err := d.Open("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	path := d.Path("b")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", file.Fd()), path, "none", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	visited := false
+	err = d.Do(t.Context(), "b", func() error { visited = true; return nil })
+	if err == nil || visited || !strings.Contains(err.Error(), "leads to the host's own") {
+		t.Errorf("visited: %v; %v", visited, err)
+	}
+	if inside(t, d, "a") == inside(t, d, "") {
+		t.Error("a namespace of its own is the host's")
+	}
+	if err := errors.Join(unix.Unmount(path, 0), os.Remove(path), d.Delete("a")); err != nil {
 		t.Error(err)
 	}
 }
