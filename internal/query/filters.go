@@ -130,3 +130,13 @@ func (f Filters) Until(now time.Time) (time.Time, error) {
 	}
 	return time.Time{}, model.Errorf(model.Invalid, "more than one until filter specified")
 }
+
+// Pairs reads conditions of the form "name=value"; a name alone has an empty value.
+func Pairs(conditions []string) map[string]string {
+	out := make(map[string]string, len(conditions))
+	for _, text := range conditions {
+		name, value, _ := strings.Cut(text, "=")
+		out[name] = value
+	}
+	return out
+}

@@ -231,3 +231,11 @@ func FuzzBool(f *testing.F) {
 		}
 	})
 }
+
+// TestPairs: a value may have equal signs, and may be missing.
+func TestPairs(t *testing.T) {
+	got := Pairs([]string{"a=b=c", "d"})
+	if len(got) != 2 || got["a"] != "b=c" || strings.Contains(got["d"], "=") {
+		t.Errorf("%v", got)
+	}
+}

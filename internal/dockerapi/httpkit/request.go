@@ -93,6 +93,17 @@ func (r *Request) Number(name string) (*int, error) {
 	return &n, nil
 }
 
+// ObjectVersion reads the version of the swarm's object, of a kind, that a change was made
+// from. Errors are Invalid.
+func (r *Request) ObjectVersion(kind string) (uint64, error) {
+	text := r.Query.Get("version")
+	version, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, model.Errorf(model.Invalid, "invalid %s version '%s': %w", kind, text, err)
+	}
+	return version, nil
+}
+
 // Size reads a terminal's width and height.
 func (r *Request) Size() (width, height uint, err error) {
 	for _, p := range []struct {

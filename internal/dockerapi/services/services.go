@@ -5,9 +5,9 @@ package services
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/api/types/swarm"
@@ -34,30 +34,12 @@ type Tasks interface {
 	Logs(ctx context.Context, q hub.LogQuery) (hub.LogStream, error)
 }
 
-// Secrets makes, shows, changes and removes secrets.
-type Secrets interface {
-	List(ctx context.Context, f hub.FileFilter) ([]swarm.Secret, error)
-	Find(ctx context.Context, ref string) (swarm.Secret, error)
-	Create(ctx context.Context, spec swarm.SecretSpec) (id string, err error)
-	Update(ctx context.Context, ref string, version uint64, spec swarm.SecretSpec) error
-	Remove(ctx context.Context, ref string) error
-}
-
-// Configs makes, shows, changes and removes configs.
-type Configs interface {
-	List(ctx context.Context, f hub.FileFilter) ([]swarm.Config, error)
-	Find(ctx context.Context, ref string) (swarm.Config, error)
-	Create(ctx context.Context, spec swarm.ConfigSpec) (id string, err error)
-	Update(ctx context.Context, ref string, version uint64, spec swarm.ConfigSpec) error
-	Remove(ctx context.Context, ref string) error
-}
-
 // Options are what the handlers are made of. All are needed.
 type Options struct {
 	Services Services
 	Tasks    Tasks
-	Secrets  Secrets
-	Configs  Configs
+	Secrets  Files[swarm.Secret, swarm.SecretSpec]
+	Configs  Files[swarm.Config, swarm.ConfigSpec]
 }
 
 type api struct{ Options }
@@ -65,7 +47,7 @@ type api struct{ Options }
 // Routes returns the handlers of services, tasks, secrets and configs.
 func Routes(o Options) httpkit.Routes {
 	a := &api{o}
-	return httpkit.Routes{
+	routes := httpkit.Routes{
 		"GET /services":              a.listServices,
 		"GET /services/{id}":         a.inspectService,
 		"POST /services/create":      a.createService,
@@ -75,27 +57,20 @@ func Routes(o Options) httpkit.Routes {
 		"GET /tasks":                 a.listTasks,
 		"GET /tasks/{id}":            a.inspectTask,
 		"GET /tasks/{id}/logs":       a.taskLogs,
-		"GET /secrets":               a.listSecrets,
-		"GET /secrets/{id}":          a.inspectSecret,
-		"POST /secrets/create":       a.createSecret,
-		"POST /secrets/{id}/update":  a.updateSecret,
-		"DELETE /secrets/{id}":       a.removeSecret,
-		"GET /configs":               a.listConfigs,
-		"GET /configs/{id}":          a.inspectConfig,
-		"POST /configs/create":       a.createConfig,
-		"POST /configs/{id}/update":  a.updateConfig,
-		"DELETE /configs/{id}":       a.removeConfig,
 	}
-}
-
-// pairs reads conditions of the form "name=value".
-func pairs(values []string) map[string]string {
-	out := make(map[string]string, len(values))
-	for _, text := range values {
-		name, value, _ := strings.Cut(text, "=")
-		out[name] = value
+	secrets := files[swarm.Secret, swarm.SecretSpec]{
+		hub: o.Secrets, kind: "secret", filters: []string{"names", "name", "id", "label"},
+		template: func(s swarm.SecretSpec) *swarm.Driver { return s.Templating },
+		created:  func(id string) any { return swarm.SecretCreateResponse{ID: id} },
 	}
-	return out
+	configs := files[swarm.Config, swarm.ConfigSpec]{
+		hub: o.Configs, kind: "config", filters: []string{"name", "id", "label"},
+		template: func(s swarm.ConfigSpec) *swarm.Driver { return s.Templating },
+		created:  func(id string) any { return swarm.ConfigCreateResponse{ID: id} },
+	}
+	maps.Copy(routes, secrets.routes())
+	maps.Copy(routes, configs.routes())
+	return routes
 }
 
 func (a *api) listServices(w http.ResponseWriter, r *httpkit.Request) error {
@@ -112,7 +87,7 @@ func (a *api) listServices(w http.ResponseWriter, r *httpkit.Request) error {
 	if err := f.Check("name", "id", "label", "mode", "runtime"); err != nil {
 		return err
 	}
-	asked := hub.ServiceFilter{Names: f["name"], IDs: f["id"], Labels: pairs(f["label"]), Modes: f["mode"], Runtimes: f["runtime"], Status: status}
+	asked := hub.ServiceFilter{Names: f["name"], IDs: f["id"], Labels: query.Pairs(f["label"]), Modes: f["mode"], Runtimes: f["runtime"], Status: status}
 	if !f.Has("runtime") {
 		asked.Runtimes = []string{string(swarm.RuntimeContainer)}
 	}
@@ -163,7 +138,7 @@ func (a *api) updateService(w http.ResponseWriter, r *httpkit.Request) error {
 	if err := r.Decode(&body); err != nil {
 		return err
 	}
-	version, err := objectVersion(r, "service")
+	version, err := r.ObjectVersion("service")
 	if err != nil {
 		return err
 	}
@@ -179,16 +154,6 @@ func (a *api) updateService(w http.ResponseWriter, r *httpkit.Request) error {
 		return err
 	}
 	return httpkit.WriteJSON(w, http.StatusOK, swarm.ServiceUpdateResponse{})
-}
-
-// objectVersion reads the version of the object that a change was made from.
-func objectVersion(r *httpkit.Request, kind string) (uint64, error) {
-	text := r.Query.Get("version")
-	version, err := strconv.ParseUint(text, 10, 64)
-	if err != nil {
-		return 0, model.Errorf(model.Invalid, "invalid %s version '%s': %w", kind, text, err)
-	}
-	return version, nil
 }
 
 func (a *api) removeService(w http.ResponseWriter, r *httpkit.Request) error {
@@ -219,7 +184,7 @@ func taskFilter(f query.Filters) (hub.TaskFilter, error) {
 		return hub.TaskFilter{}, err
 	}
 	return hub.TaskFilter{
-		Names: f["name"], IDs: f["id"], Labels: pairs(f["label"]), Services: f["service"], Nodes: f["node"], Desired: f["desired-state"],
+		Names: f["name"], IDs: f["id"], Labels: query.Pairs(f["label"]), Services: f["service"], Nodes: f["node"], Desired: f["desired-state"],
 		UpToDate: f.Has("_up-to-date"), Runtimes: f["runtime"],
 	}, nil
 }

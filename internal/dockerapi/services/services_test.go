@@ -1,7 +1,6 @@
 package services
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -81,13 +80,5 @@ func TestLine(t *testing.T) {
 		if string(got) != want {
 			t.Errorf("%q, want %q", got, want)
 		}
-	}
-}
-
-// TestPairs: a value may have equal signs, and may be missing.
-func TestPairs(t *testing.T) {
-	got := pairs([]string{"a=b=c", "d"})
-	if len(got) != 2 || got["a"] != "b=c" || strings.Contains(got["d"], "=") {
-		t.Errorf("%v", got)
 	}
 }

@@ -7,12 +7,12 @@ import (
 	"context"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/moby/moby/api/types/swarm"
 
 	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 	"github.com/linkspan/linkspan/internal/model"
+	"github.com/linkspan/linkspan/internal/query"
 	hub "github.com/linkspan/linkspan/internal/swarm"
 )
 
@@ -121,7 +121,7 @@ func (a *api) update(w http.ResponseWriter, r *httpkit.Request) error {
 	if err := r.Decode(&body); err != nil {
 		return err
 	}
-	version, err := versionOf(r, "swarm")
+	version, err := r.ObjectVersion("swarm")
 	if err != nil {
 		return err
 	}
@@ -142,16 +142,6 @@ func (a *api) update(w http.ResponseWriter, r *httpkit.Request) error {
 		return err
 	}
 	return httpkit.Empty(w, http.StatusOK)
-}
-
-// versionOf reads the version that a specification was made from.
-func versionOf(r *httpkit.Request, of string) (uint64, error) {
-	text := r.Query.Get("version")
-	version, err := strconv.ParseUint(text, 10, 64)
-	if err != nil {
-		return 0, model.Errorf(model.Invalid, "invalid %s version '%s': %w", of, text, err)
-	}
-	return version, nil
 }
 
 func (a *api) unlock(w http.ResponseWriter, r *httpkit.Request) error {
@@ -182,22 +172,12 @@ func (a *api) listNodes(w http.ResponseWriter, r *httpkit.Request) error {
 		return err
 	}
 	list, err := a.Nodes.Nodes(r.Context(), hub.NodeFilter{
-		Names: f["name"], IDs: f["id"], Labels: pairs(f["label"]), NodeLabels: pairs(f["node.label"]), Roles: f["role"], Members: f["membership"],
+		Names: f["name"], IDs: f["id"], Labels: query.Pairs(f["label"]), NodeLabels: query.Pairs(f["node.label"]), Roles: f["role"], Members: f["membership"],
 	})
 	if err != nil {
 		return err
 	}
 	return httpkit.WriteJSON(w, http.StatusOK, list)
-}
-
-// pairs reads key=value; a key alone stands for any value.
-func pairs(list []string) map[string]string {
-	out := map[string]string{}
-	for _, text := range list {
-		key, value, _ := strings.Cut(text, "=")
-		out[key] = value
-	}
-	return out
 }
 
 func (a *api) inspectNode(w http.ResponseWriter, r *httpkit.Request) error {
@@ -213,7 +193,7 @@ func (a *api) updateNode(w http.ResponseWriter, r *httpkit.Request) error {
 	if err := r.Decode(&body); err != nil {
 		return err
 	}
-	version, err := versionOf(r, "node")
+	version, err := r.ObjectVersion("node")
 	if err != nil {
 		return err
 	}
