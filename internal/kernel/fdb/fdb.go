@@ -10,6 +10,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/mdlayher/netlink"
@@ -30,20 +31,12 @@ type Info struct {
 
 // Put sets an entry. What is there is not written.
 func Put(c *rtnl.Conn, want Info) error {
-	err := write(c, want, netlink.Create|netlink.Excl)
-	if !errors.Is(err, unix.EEXIST) {
-		return err
-	}
-	all, err := List(c)
-	if err != nil {
-		return err
-	}
-	for _, have := range all {
-		if have.Matches(want) {
-			return nil
-		}
-	}
-	return write(c, want, netlink.Create|netlink.Replace)
+	return rtnl.Settle(
+		func(flags netlink.HeaderFlags) error { return write(c, want, flags) },
+		func() (bool, error) {
+			all, err := List(c)
+			return slices.ContainsFunc(all, func(have Info) bool { return have.Matches(want) }), err
+		})
 }
 
 // Matches tells whether an entry is the one that is wanted.

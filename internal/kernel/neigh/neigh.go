@@ -12,6 +12,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/mdlayher/netlink"
@@ -39,20 +40,12 @@ type Info struct {
 // Put sets a permanent entry on the link with that index. What is there is not
 // written.
 func Put(c *rtnl.Conn, want Info) error {
-	err := write(c, want, netlink.Create|netlink.Excl)
-	if !errors.Is(err, unix.EEXIST) {
-		return err
-	}
-	all, err := List(c, want.Index)
-	if err != nil {
-		return err
-	}
-	for _, have := range all {
-		if have.Matches(want) {
-			return nil
-		}
-	}
-	return write(c, want, netlink.Create|netlink.Replace)
+	return rtnl.Settle(
+		func(flags netlink.HeaderFlags) error { return write(c, want, flags) },
+		func() (bool, error) {
+			all, err := List(c, want.Index)
+			return slices.ContainsFunc(all, func(have Info) bool { return have.Matches(want) }), err
+		})
 }
 
 // Matches tells whether an entry is the permanent one that is wanted.

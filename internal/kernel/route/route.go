@@ -10,6 +10,7 @@ package route
 import (
 	"errors"
 	"net/netip"
+	"slices"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -53,23 +54,15 @@ func (i Info) Matches(s Spec) bool {
 
 // Put sets the route. One of ours that is there as wanted is not written.
 func Put(c *rtnl.Conn, s Spec) error {
-	err := add(c, s, netlink.Create|netlink.Excl)
-	if !errors.Is(err, unix.EEXIST) {
-		return err
-	}
-	have, err := find(c, s.Destination, rtnl.Protocol)
-	if err != nil {
-		return err
-	}
-	if len(have) == 0 && !s.Replace {
-		return model.Errorf(model.Conflict, "a route to %s already exists and was not made by this engine", s.Destination)
-	}
-	for _, h := range have {
-		if h.Matches(s) {
-			return nil
-		}
-	}
-	return add(c, s, netlink.Create|netlink.Replace)
+	return rtnl.Settle(
+		func(flags netlink.HeaderFlags) error { return add(c, s, flags) },
+		func() (bool, error) {
+			have, err := find(c, s.Destination, rtnl.Protocol)
+			if err == nil && len(have) == 0 && !s.Replace {
+				err = model.Errorf(model.Conflict, "a route to %s already exists and was not made by this engine", s.Destination)
+			}
+			return slices.ContainsFunc(have, func(h Info) bool { return h.Matches(s) }), err
+		})
 }
 
 // Delete removes our route to the destination. One that is missing is no error.

@@ -126,6 +126,19 @@ func (c *Conn) Change(r Request) error {
 	return err
 }
 
+// Settle writes an object of which the kernel has one at most: as a new one or, where that
+// is refused since there is one (EEXIST), in its place; unless it is there as wanted.
+func Settle(write func(netlink.HeaderFlags) error, there func() (bool, error)) error {
+	err := write(netlink.Create | netlink.Excl)
+	if !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	if is, err := there(); err != nil || is {
+		return err
+	}
+	return write(netlink.Create | netlink.Replace)
+}
+
 // Get asks for one object and returns its message without the netlink header.
 func (c *Conn) Get(r Request) (msg []byte, err error) {
 	err = c.exchange(r, netlink.Request|netlink.Acknowledge, func(m []byte) { msg = m })
