@@ -60,14 +60,8 @@ func (s *Store) Commit(ctx context.Context, c model.Commit, layer func(io.Writer
 		if err != nil {
 			return nil, err
 		}
-		records := []images.Image{{Name: anchorName(target.Digest), Target: target}}
-		if name != "" {
-			records = append(records, images.Image{Name: name, Target: target})
-		}
-		if err := s.unpack(ctx, records[0]); err != nil {
-			return nil, err
-		}
-		out, err = s.loaded(ctx, records)
+		records, made, err := s.made(ctx, target, name)
+		out = made
 		return records, err
 	})
 	if err != nil {

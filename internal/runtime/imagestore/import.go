@@ -49,20 +49,28 @@ func (s *Store) Import(ctx context.Context, rootfs io.Reader, ref string, change
 		if err != nil {
 			return nil, err
 		}
-		records := []images.Image{{Name: anchorName(target.Digest), Target: target}}
-		if name != "" {
-			records = append(records, images.Image{Name: name, Target: target})
-		}
-		if err := s.unpack(ctx, records[0]); err != nil {
-			return nil, err
-		}
-		out, err = s.loaded(ctx, records)
+		records, made, err := s.made(ctx, target, name)
+		out = made
 		return records, err
 	})
 	if err != nil {
 		return model.Image{}, badArchive("image.import", err)
 	}
 	return out[0], nil
+}
+
+// made unpacks an image that was written, and returns the records by which it is known: its
+// own, and one of a name unless that is empty.
+func (s *Store) made(ctx context.Context, target ocispec.Descriptor, name string) ([]images.Image, []model.Image, error) {
+	records := []images.Image{{Name: anchorName(target.Digest), Target: target}}
+	if name != "" {
+		records = append(records, images.Image{Name: name, Target: target})
+	}
+	if err := s.unpack(ctx, records[0]); err != nil {
+		return nil, nil, err
+	}
+	out, err := s.loaded(ctx, records)
+	return records, out, err
 }
 
 // writeLayer stores a tar file, uncompressed, so that its digest is the layer's
