@@ -18,14 +18,19 @@ import (
 	"github.com/linkspan/linkspan/internal/state"
 )
 
+// watched is what a keeper holds, and at which revision.
+type watched struct {
+	revision uint64
+	held     []facts.HeldLease
+}
+
 // rig is an engine that runs ops one by one, and a keeper that holds what the test says.
 type rig struct {
 	now   *state.Snapshot
 	known facts.Set
 
-	revision uint64
-	held     []facts.HeldLease
-	changed  chan struct{}
+	revision uint64       // of what the keeper holds
+	watched  chan watched // it, from now on
 	asked    []facts.LeaseRequest
 	returned []model.EndpointID
 }
@@ -56,24 +61,19 @@ func (r *rig) ReturnLease(_ context.Context, id model.EndpointID) error {
 	return nil
 }
 
-func (r *rig) WatchLeases(ctx context.Context, seen uint64) (uint64, []facts.HeldLease, error) {
-	for r.revision == seen {
-		select {
-		case <-r.changed:
-		case <-ctx.Done():
-			return 0, nil, ctx.Err()
-		}
+func (r *rig) WatchLeases(ctx context.Context, _ uint64) (uint64, []facts.HeldLease, error) {
+	select {
+	case w := <-r.watched:
+		return w.revision, w.held, nil
+	case <-ctx.Done():
+		return 0, nil, ctx.Err()
 	}
-	return r.revision, slices.Clone(r.held), nil
 }
 
-// holds has the keeper hold other leases from now on.
+// holds has the keeper hold other leases from now on, and waits until that has taken effect.
 func (r *rig) holds(held ...facts.HeldLease) {
-	r.held, r.revision = held, r.revision+1
-	select {
-	case r.changed <- struct{}{}:
-	default:
-	}
+	r.revision++
+	r.watched <- watched{r.revision, held}
 	synctest.Wait()
 }
 
@@ -85,7 +85,7 @@ func lease(address string) model.Lease {
 // started returns a rig on which the container web runs with a lease, and its endpoint.
 func started(t *testing.T, first model.Lease) (*rig, model.Endpoint) {
 	t.Helper()
-	r := &rig{now: state.Empty(), changed: make(chan struct{}, 1)}
+	r := &rig{now: state.Empty(), watched: make(chan watched)}
 	drivers := all.Drivers()
 	do := func(op ops.Op) {
 		if _, err := r.Do(t.Context(), op); err != nil {
