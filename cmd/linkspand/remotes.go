@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -17,6 +18,7 @@ import (
 	cluster "github.com/linkspan/linkspan/internal/cluster/swarm"
 	"github.com/linkspan/linkspan/internal/config"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/limits"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/remotes"
 )
@@ -67,6 +69,7 @@ type swarmNode struct {
 type spots struct {
 	at   time.Time
 	list map[cluster.Spot]bool
+	err  error // the swarm did not answer: the list is the one before
 }
 
 // Self implements remotes.Node.
@@ -147,10 +150,13 @@ func (s *swarmNode) Serve(ctx context.Context, serve func(context.Context, net.C
 	if err != nil {
 		return err
 	}
+	l = limits.Patient(l, &limits.Outage{Logger: s.log, Op: "stream.accept", What: "the listener for other hosts"})
+	ctx, cancel := context.WithCancel(ctx)
 	defer context.AfterFunc(ctx, func() { l.Close() })()
 	defer l.Close()
 	var running sync.WaitGroup
 	defer running.Wait()
+	defer cancel() // first: sessions end with the listener
 	places := make(chan struct{}, maxNodes)
 	for {
 		conn, err := l.Accept()
@@ -184,33 +190,38 @@ func (s *swarmNode) identify(ctx context.Context, conn net.Conn) (net.Conn, stri
 		return nil, "", err
 	}
 	peer, err := cluster.PeerOf(secured.ConnectionState())
-	return secured, peer.NodeID, err
+	if err != nil {
+		return nil, "", err
+	}
+	if known, err := s.swarm.Node().Known(ctx, peer.NodeID); err == nil && !known { // its certificate outlives docker node rm
+		return nil, "", fmt.Errorf("%s is no node of the swarm any more", peer.NodeID)
+	}
+	return secured, peer.NodeID, nil
 }
 
 // Holds implements remotes.Node.
-func (s *swarmNode) Holds(ctx context.Context, r model.Remote) bool {
+func (s *swarmNode) Holds(ctx context.Context, r model.Remote) (held, known bool) {
 	s.mu.Lock()
-	known := s.spots[r.Node]
+	last := s.spots[r.Node]
 	s.mu.Unlock()
-	age := time.Since(known.at)
-	if age < spotsOld && known.has(r) {
-		return true
+	age := time.Since(last.at)
+	if age < spotsOld && last.has(r) {
+		return true, true
 	}
 	if age < spotsFresh {
-		return false
+		return false, last.err == nil
 	}
-	list, err := s.swarm.Node().Spots(ctx, r.Node)
-	if err != nil {
-		return false
+	now := spots{at: time.Now()}
+	if now.list, now.err = s.swarm.Node().Spots(ctx, r.Node); now.err != nil {
+		now.list = last.list
 	}
 	s.mu.Lock()
 	if s.spots == nil || len(s.spots) > maxNodes {
 		s.spots = map[string]spots{}
 	}
-	known = spots{time.Now(), list}
-	s.spots[r.Node] = known
+	s.spots[r.Node] = now
 	s.mu.Unlock()
-	return known.has(r)
+	return now.err == nil && now.has(r), now.err == nil
 }
 
 func (k spots) has(r model.Remote) bool {

@@ -55,7 +55,8 @@ type Node interface {
 	// Serve has nodes that connect served, until ctx ends.
 	Serve(ctx context.Context, serve func(ctx context.Context, conn net.Conn, node string)) error
 	// Holds tells whether a node has an endpoint with these addresses. Managers are asked.
-	Holds(ctx context.Context, r model.Remote) bool
+	// known is false if the swarm does not answer.
+	Holds(ctx context.Context, r model.Remote) (held, known bool)
 }
 
 // Options are what a Manager is made of.

@@ -75,7 +75,7 @@ func (h *fakeHost) Serve(ctx context.Context, serve func(context.Context, net.Co
 	return ctx.Err()
 }
 
-func (*fakeHost) Holds(context.Context, model.Remote) bool { return true }
+func (*fakeHost) Holds(context.Context, model.Remote) (held, known bool) { return true, true }
 
 // host returns one that has a container on the network "ov".
 func host(name string, n byte) *fakeHost {

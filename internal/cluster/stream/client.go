@@ -356,6 +356,9 @@ func (c *Client) next(l *uplink, whole *bool) (m message, some bool) {
 func (c *Client) take(l *uplink, m message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.links[l.name] != l {
+		return // it is a manager no more, and what it says was on its way
+	}
 	for _, r := range m.Put {
 		if _, there := l.rows[r.id()]; there || len(l.rows) < maxTable {
 			l.rows[r.id()] = r

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"sync"
 	"time"
@@ -12,8 +13,8 @@ import (
 )
 
 // Holds tells whether a host has an endpoint of a network with these addresses, as the
-// swarm knows it. It may take its time.
-type Holds func(ctx context.Context, r model.Remote) bool
+// swarm knows it; known is false if the swarm does not answer. It may take its time.
+type Holds func(ctx context.Context, r model.Remote) (held, known bool)
 
 // Reflector is a manager's side. Serve may be called from any goroutine.
 type Reflector struct {
@@ -152,17 +153,7 @@ func (r *Reflector) expire(node string) {
 	}
 }
 
-// Forget drops all that a host has published: it is no node of the swarm any more.
-func (r *Reflector) Forget(node string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if s := r.sessions[node]; s != nil {
-		delete(r.sessions, node)
-		_ = s.conn.Close()
-	}
-	r.forgetLocked(node)
-}
-
+// forgetLocked drops all that a host has published.
 func (r *Reflector) forgetLocked(node string) {
 	delete(r.waiting, node)
 	r.tellLocked(r.table.forget(node)...)
@@ -178,7 +169,11 @@ func (r *Reflector) listen(ctx context.Context, s *session, m message) (left boo
 		var proved []model.Remote
 		for _, row := range m.Put {
 			row.Node = s.node
-			if r.knows(row.Remote) || r.holds(ctx, row.Remote) {
+			held := r.knows(row.Remote)
+			if !held {
+				held, _ = r.holds(ctx, row.Remote) // who does not know may do so later
+			}
+			if held {
 				proved = append(proved, row.Remote)
 			} else {
 				r.doubt(s, row.Remote)
@@ -387,9 +382,13 @@ func (r *Reflector) prove(ctx context.Context, s *session) {
 		for _, row := range s.unproved {
 			list = append(list, row)
 		}
+		maps.DeleteFunc(tries, func(id model.EndpointID, _ int) bool { _, still := s.unproved[id]; return !still })
 		r.mu.Unlock()
 		for _, row := range list {
-			held := r.holds(ctx, row)
+			held, known := r.holds(ctx, row)
+			if !known {
+				continue // a swarm without a leader has refused nothing
+			}
 			tries[row.Endpoint]++
 			r.mu.Lock()
 			if now, still := s.unproved[row.Endpoint]; still && same(now, row) && r.sessions[s.node] == s {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,6 +28,7 @@ type world struct {
 	managers map[string]*Reflector
 	hosts    map[string]*host
 	refused  func(model.Remote) bool // that the swarm does not know of
+	mute     atomic.Bool             // the swarm does not answer
 
 	mu    sync.Mutex
 	conns map[[2]string]net.Conn // of hosts to managers
@@ -54,7 +56,9 @@ func newWorld(t *testing.T, managers, hosts int) *world {
 }
 
 func (w *world) start(name string) {
-	holds := func(_ context.Context, r model.Remote) bool { return w.refused == nil || !w.refused(r) }
+	holds := func(_ context.Context, r model.Remote) (held, known bool) {
+		return !w.mute.Load() && (w.refused == nil || !w.refused(r)), !w.mute.Load()
+	}
 	w.managers[name] = NewReflector(holds, DefaultGrace, slog.New(slog.DiscardHandler))
 }
 
@@ -397,4 +401,45 @@ func FuzzRead(f *testing.F) {
 			t.Errorf("what was read is not read again: %v", err)
 		}
 	})
+}
+
+// TestNoLeader: while the swarm does not answer a manager, rows wait for as long as it takes: nothing has refused them.
+func TestNoLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 2)
+		w.mute.Store(true)
+		pass(time.Second)
+		w.hosts["h0"].rows["x"] = row("a", 0, 1, 0)
+		w.hosts["h0"].publish()
+		pass(3 * proveTimes * proveEvery)
+		if got := w.hosts["h1"].Table(); len(got) != 0 {
+			t.Errorf("told of %v", got)
+		}
+		w.mute.Store(false)
+		pass(2 * proveEvery)
+		w.check("the swarm answers again")
+		w.end()
+	})
+}
+
+// TestNoManagerAnyMore: what a manager has said is on its way when it is taken off the list. It counts no more, also not
+// if another of that name has come meanwhile.
+func TestNoManagerAnyMore(t *testing.T) {
+	never := func(ctx context.Context, _ string) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() }
+	c := NewClient(never, nil, DefaultGrace, slog.New(slog.DiscardHandler))
+	defer c.Close(t.Context(), false)
+	said := message{Put: []Row{{Remote: row("a", 0, 1, 0)}}, Synced: true}
+	for _, left := range [][]string{{}, {"m0"}} {
+		c.SetManagers([]string{"m0"})
+		c.mu.Lock()
+		old := c.links["m0"]
+		old.rows, c.current = map[ID]Row{}, old
+		c.mu.Unlock()
+		c.SetManagers(nil)
+		c.SetManagers(left)
+		c.take(old, said)
+		if got := c.Table(); len(got) != 0 {
+			t.Errorf("with managers %v: %v", left, got)
+		}
+	}
 }
