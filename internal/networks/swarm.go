@@ -107,7 +107,8 @@ func (m *Manager) freeName(ctx context.Context, n model.Network) error {
 // all returns the networks of this host, and those of the swarm that are not here.
 // Errors: the swarm does not answer its manager.
 func (m *Manager) all(ctx context.Context) ([]model.Network, error) {
-	out := ByAge(m.engine.Snapshot())
+	s := m.engine.Snapshot()
+	out := ByAge(s)
 	if m.swarm == nil {
 		return out, nil
 	}
@@ -121,7 +122,7 @@ func (m *Manager) all(ctx context.Context) ([]model.Network, error) {
 		return out, err
 	}
 	for _, n := range list {
-		if !slices.ContainsFunc(out, func(here model.Network) bool { return here.ID == n.ID }) {
+		if _, here := s.Network(n.ID); !here {
 			out = append(out, n)
 		}
 	}
@@ -143,6 +144,9 @@ func (m *Manager) find(ctx context.Context, ref, scope string) (model.Network, e
 		}
 		return n, err
 	}
+	if n, here := s.Network(model.NetworkID(ref)); here && (scope == "" || scope == Scope(n)) {
+		return n, nil // no other can be meant, and the swarm need not be asked
+	}
 	all, err := m.all(ctx)
 	if err != nil {
 		m.log.Info("the networks of the swarm are not known", "op", "network.find", "err", err)
@@ -159,15 +163,17 @@ func (m *Manager) find(ctx context.Context, ref, scope string) (model.Network, e
 			begun = append(begun, n)
 		}
 	}
-	for what, found := range map[string][]model.Network{"name": named, "ID prefix": begun} {
-		if len(found) > 1 && (what == "name" || len(named) == 0) {
-			return model.Network{}, model.Errorf(model.Invalid, "%d matches found based on %s: network %s is ambiguous", len(found), what, ref)
-		}
+	found, what := named, "name"
+	if len(named) == 0 {
+		found, what = begun, "ID prefix"
 	}
-	if found := append(named, begun...); len(found) > 0 {
+	switch len(found) {
+	case 0:
+		return model.Network{}, model.Errorf(model.NotFound, "network %s not found", ref)
+	case 1:
 		return found[0], nil
 	}
-	return model.Network{}, model.Errorf(model.NotFound, "network %s not found", ref)
+	return model.Network{}, model.Errorf(model.Invalid, "%d matches found based on %s: network %s is ambiguous", len(found), what, ref)
 }
 
 // pruneSwarm removes the networks of the swarm that nobody is on, and returns their names.

@@ -67,7 +67,7 @@ func (m *Manager) mayLeave(ctx context.Context, n *cluster.Node, s cluster.State
 func (m *Manager) vacate(ctx context.Context) {
 	s := m.o.Engine.Snapshot()
 	for n := range s.Networks() {
-		if n.Scope != cluster.ScopeSwarm {
+		if n.Scope != model.ScopeSwarm {
 			continue
 		}
 		for e := range s.EndpointsOn(n.ID) {
@@ -88,7 +88,7 @@ func (m *Manager) dropAll(ctx context.Context) error {
 	defer m.overlays.Unlock()
 	var failed []error
 	for n := range m.o.Engine.Snapshot().Networks() {
-		if n.Scope == cluster.ScopeSwarm {
+		if n.Scope == model.ScopeSwarm {
 			failed = append(failed, m.o.Overlays.DropOverlay(ctx, n.ID))
 		}
 	}
@@ -119,6 +119,8 @@ func (m *Manager) Unlock(ctx context.Context, text string) error {
 	if n, err = m.start(ctx, c); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, cluster.RequestTimeout) // without a quorum it never comes to take part
+	defer cancel()
 	if err := n.Ready(ctx); err != nil {
 		if n.State().Status == types.LocalNodeStateLocked {
 			return model.Errorf(model.Unauthorized, "swarm could not be unlocked: invalid key provided")

@@ -8,18 +8,12 @@ import (
 
 // Networks returns the networks of the swarm.
 func (m *Manager) Networks(ctx context.Context) ([]model.Network, error) {
-	list, err := m.Node().Networks(ctx)
-	out := make([]model.Network, 0, len(list))
-	for _, n := range list {
-		out = append(out, n.Network)
-	}
-	return out, err
+	return m.Node().Networks(ctx)
 }
 
 // CreateNetwork makes a network of the swarm.
 func (m *Manager) CreateNetwork(ctx context.Context, n model.Network) (model.Network, error) {
-	made, err := m.Node().CreateNetwork(ctx, n)
-	return made.Network, err
+	return m.Node().CreateNetwork(ctx, n)
 }
 
 // RemoveNetwork removes a network of the swarm that no task is on.

@@ -204,7 +204,7 @@ type placeKeeper struct{ *seats }
 
 // Place implements cluster.Places: it makes the network here, and tells whoever waits.
 func (m placeKeeper) Place(ctx context.Context, given cluster.Place) error {
-	if err := m.ensure(ctx, given.Network.Network); err != nil {
+	if err := m.ensure(ctx, given.Network); err != nil {
 		return err
 	}
 	m.give(given)
@@ -219,10 +219,10 @@ func (m placeKeeper) give(given cluster.Place) *place {
 	if !known {
 		p = m.placeLocked(given.Task)
 		for w := range m.wishes {
-			p.busy = p.busy || w.meets(given.Container, given.Network.Network)
+			p.busy = p.busy || w.meets(given.Container, given.Network)
 		}
 	}
-	p.container, p.network, p.addrs = given.Container, given.Network.Network, nil
+	p.container, p.network, p.addrs = given.Container, given.Network, nil
 	for _, a := range given.Addresses {
 		p.addrs = append(p.addrs, a.Addr())
 	}
@@ -244,7 +244,7 @@ func (m placeKeeper) Left(ctx context.Context, given cluster.Place) error {
 	p, known := m.places[given.Task]
 	m.mu.Unlock()
 	if !known {
-		if err := m.ensure(ctx, given.Network.Network); err != nil {
+		if err := m.ensure(ctx, given.Network); err != nil {
 			return err
 		}
 		p = m.give(given)
@@ -273,15 +273,15 @@ func (m placeKeeper) Left(ctx context.Context, given cluster.Place) error {
 func active(s cluster.State) bool { return s.Status == types.LocalNodeStateActive }
 
 // Networks implements cluster.Places.
-func (m placeKeeper) Networks(ctx context.Context, wanted []cluster.Network) error {
+func (m placeKeeper) Networks(ctx context.Context, wanted []model.Network) error {
 	for _, n := range wanted {
-		if err := m.ensure(ctx, n.Network); err != nil {
+		if err := m.ensure(ctx, n); err != nil {
 			return err
 		}
 	}
 	// An ingress network that is none any more goes.
 	for n := range m.o.Engine.Snapshot().Networks() {
-		if n.Ingress && !slices.ContainsFunc(wanted, func(w cluster.Network) bool { return w.ID == n.ID }) {
+		if n.Ingress && !slices.ContainsFunc(wanted, func(w model.Network) bool { return w.ID == n.ID }) {
 			m.overlays.Lock()
 			err := m.o.Overlays.DropOverlay(ctx, n.ID)
 			m.overlays.Unlock()

@@ -72,7 +72,7 @@ func newHouse(t *testing.T) (*house, *Manager) {
 }
 
 func given(task string) cluster.Place {
-	return cluster.Place{Task: task, Container: "c", Network: cluster.Network{Network: overlay}, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.1.5/24")}}
+	return cluster.Place{Task: task, Container: "c", Network: overlay, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.1.5/24")}}
 }
 
 // left tells whether a place ends, which it must within the patience if it is to.

@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"sync"
@@ -235,7 +236,7 @@ func (m *Manager) chooser(ctx context.Context) (chooser, error) {
 	c := chooser{interfaces: list, standard: m.o.Advertise}
 	for n := range m.o.Engine.Snapshot().Networks() {
 		for _, p := range n.IPAM.Pools {
-			if n.Scope != cluster.ScopeSwarm { // the host has no address of these
+			if n.Scope != model.ScopeSwarm { // the host has no address of these
 				c.ours = append(c.ours, p.Subnet)
 			}
 		}
@@ -323,7 +324,7 @@ func (m *Manager) initConfig(ctx context.Context, r types.InitRequest) (cluster.
 	if c.DataPathPort, err = dataPort(r.DataPathPort); err != nil {
 		return c, err
 	}
-	c.ListenAddr, c.AdvertiseAddr = netJoin(host, port), netJoin(advertised, advertisedPort)
+	c.ListenAddr, c.AdvertiseAddr = net.JoinHostPort(host, port), net.JoinHostPort(advertised, advertisedPort)
 	c.DefaultAddressPool, c.SubnetSize = maskedAll(r.DefaultAddrPool), r.SubnetSize
 	c.ForceNewCluster, c.AutoLock, c.Availability = r.ForceNewCluster, r.AutoLockManagers, r.Availability
 	return c, nil
@@ -394,7 +395,7 @@ func (m *Manager) joinConfig(ctx context.Context, r types.JoinRequest) (cluster.
 	if r.AdvertiseAddr != "" {
 		// One that cannot be is left out: managers see where we come from.
 		if a, p, err := from.advertise(r.AdvertiseAddr, port); err == nil {
-			c.AdvertiseAddr = netJoin(a, p)
+			c.AdvertiseAddr = net.JoinHostPort(a, p)
 		}
 	}
 	if c.DataPathAddr, err = from.dataPath(r.DataPathAddr); err != nil {
@@ -403,6 +404,6 @@ func (m *Manager) joinConfig(ctx context.Context, r types.JoinRequest) (cluster.
 	if a, err := netip.ParseAddr(host); err == nil && !a.IsUnspecified() {
 		c.LocalAddr = host
 	}
-	c.ListenAddr, c.JoinToken, c.Availability = netJoin(host, port), r.JoinToken, r.Availability
+	c.ListenAddr, c.JoinToken, c.Availability = net.JoinHostPort(host, port), r.JoinToken, r.Availability
 	return c, nil
 }

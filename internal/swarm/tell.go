@@ -3,14 +3,11 @@ package swarm
 import (
 	"cmp"
 	"context"
-	"net"
 
 	types "github.com/moby/moby/api/types/swarm"
 
 	cluster "github.com/linkspan/linkspan/internal/cluster/swarm"
 )
-
-func netJoin(host, port string) string { return net.JoinHostPort(host, port) }
 
 // Status returns how this host stands in a word or two: "inactive", "active/manager".
 func (m *Manager) Status() string {

@@ -71,7 +71,7 @@ func newWish(t *api.Task, node *api.NodeDescription) (*wish, error) {
 		if err != nil {
 			return nil, err
 		}
-		w.networks = append(w.networks, n.Network)
+		w.networks = append(w.networks, n)
 		w.stands[at.Network.ID] = w.standsFor(at)
 		for _, text := range at.Addresses {
 			p, err := netip.ParsePrefix(text)

@@ -211,7 +211,7 @@ func (a *allocator) takeVNIs(n *api.Network, count int) ([]uint32, error) {
 			continue
 		}
 		v, err := strconv.ParseUint(strings.TrimSpace(text), 10, 24)
-		if err != nil {
+		if err != nil || v == 0 {
 			return nil, fmt.Errorf("invalid vxlan id value %q passed", text)
 		}
 		if a.vnis[uint32(v)] || slices.Contains(out, uint32(v)) {

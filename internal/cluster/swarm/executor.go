@@ -39,21 +39,15 @@ type Places interface {
 	Left(ctx context.Context, p Place) error
 	// Networks are those that this node is to have, whoever is on them, such as the
 	// ingress network; all of them, each time.
-	Networks(ctx context.Context, wanted []Network) error
+	Networks(ctx context.Context, wanted []model.Network) error
 }
 
 // Place is a container's place on a network of the swarm.
 type Place struct {
 	Task      string // by which the swarm knows it
 	Container model.ContainerID
-	Network   Network
+	Network   model.Network
 	Addresses []netip.Prefix // with the length of their subnets; one a family
-}
-
-// Network is a network of the swarm, as a node is told of it.
-type Network struct {
-	model.Network
-	VNIs []uint32 // one a subnet
 }
 
 // ExecutorOptions are what does on this node what the swarm asks for.
@@ -112,7 +106,7 @@ func (e *executor) Describe(ctx context.Context) (*api.NodeDescription, error) {
 
 // Configure implements exec.Executor: it hands on which networks are in use here.
 func (e *executor) Configure(ctx context.Context, n *api.Node) error {
-	var wanted []Network
+	var wanted []model.Network
 	for _, at := range append(slices.Clone(n.Attachments), n.Attachment) {
 		if at == nil || at.Network == nil || !at.Network.Spec.Ingress {
 			continue // those of containers come with these
@@ -121,7 +115,7 @@ func (e *executor) Configure(ctx context.Context, n *api.Node) error {
 		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(wanted, func(w Network) bool { return w.ID == one.ID }) {
+		if !slices.ContainsFunc(wanted, func(w model.Network) bool { return w.ID == one.ID }) {
 			wanted = append(wanted, one)
 		}
 	}

@@ -4,20 +4,14 @@ import (
 	"context"
 	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	gogotypes "github.com/gogo/protobuf/types"
 	"github.com/moby/swarmkit/v2/api"
 	"github.com/moby/swarmkit/v2/manager/allocator/networkallocator"
 
-	"github.com/linkspan/linkspan/internal/cluster/allocator"
 	"github.com/linkspan/linkspan/internal/model"
 )
-
-// ScopeSwarm is the scope of networks that reach over the hosts of a swarm.
-const ScopeSwarm = model.ScopeSwarm
 
 // allocateTimeout bounds how long a new network waits for its subnet.
 const (
@@ -27,31 +21,21 @@ const (
 
 // NetworkOf translates a network of the swarm. Errors: what was stored by something else
 // than our allocator.
-func NetworkOf(n *api.Network) (Network, error) {
+func NetworkOf(n *api.Network) (model.Network, error) {
 	created, err := gogotypes.TimestampFromProto(n.Meta.CreatedAt)
 	if err != nil {
 		created = time.Time{}
 	}
-	out := Network{Network: model.Network{
-		ID: model.NetworkID(n.ID), Name: n.Spec.Annotations.Name, Scope: ScopeSwarm, Created: created, IPv4: true, IPv6: n.Spec.Ipv6Enabled,
+	out := model.Network{
+		ID: model.NetworkID(n.ID), Name: n.Spec.Annotations.Name, Scope: model.ScopeSwarm, Created: created, IPv4: true, IPv6: n.Spec.Ipv6Enabled,
 		Internal: n.Spec.Internal, Attachable: n.Spec.Attachable, Ingress: networkallocator.IsIngressNetwork(n),
 		ConfigFrom: n.Spec.GetNetwork(), Labels: n.Spec.Annotations.Labels,
-	}}
+	}
 	if d := n.DriverState; d != nil {
 		out.Driver, out.Options = d.Name, d.Options
 	}
 	if out.IPAM, err = ipamOf(n.IPAM); err != nil {
-		return Network{}, err
-	}
-	for text := range strings.SplitSeq(out.Options[allocator.VNIs], ",") {
-		if text == "" {
-			continue
-		}
-		v, err := strconv.ParseUint(text, 10, 24)
-		if err != nil {
-			return Network{}, model.Errorf(model.Internal, "VNI of network %s: %w", n.ID, err)
-		}
-		out.VNIs = append(out.VNIs, uint32(v))
+		return model.Network{}, err
 	}
 	return out, nil
 }
@@ -137,7 +121,7 @@ func text[T interface {
 
 // Networks returns the networks of the swarm, but for those that stand for each host's
 // own.
-func (n *Node) Networks(ctx context.Context) (out []Network, err error) {
+func (n *Node) Networks(ctx context.Context) (out []model.Network, err error) {
 	err = n.Manage(ctx, func(ctx context.Context, m Manager) error {
 		r, err := m.ListNetworks(ctx, &api.ListNetworksRequest{}, whole)
 		if err != nil {
@@ -160,7 +144,7 @@ func (n *Node) Networks(ctx context.Context) (out []Network, err error) {
 
 // CreateNetwork makes a network and returns it with its subnet. Errors: those of
 // swarmkit; Forbidden for a subnet that another network of the swarm has.
-func (n *Node) CreateNetwork(ctx context.Context, wanted model.Network) (out Network, err error) {
+func (n *Node) CreateNetwork(ctx context.Context, wanted model.Network) (out model.Network, err error) {
 	others, err := n.Networks(ctx)
 	if err != nil {
 		return out, err
@@ -185,7 +169,7 @@ func (n *Node) CreateNetwork(ctx context.Context, wanted model.Network) (out Net
 
 // disjoint refuses a subnet that another network of the swarm has. Swarmkit would take
 // the network, and never give it to anybody.
-func disjoint(wanted model.Network, others []Network) error {
+func disjoint(wanted model.Network, others []model.Network) error {
 	for i, p := range wanted.IPAM.Pools {
 		if !p.Subnet.IsValid() || p.Subnet.Addr().IsUnspecified() {
 			continue
