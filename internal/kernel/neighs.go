@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"net/netip"
-	"slices"
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/neigh"
@@ -26,13 +25,16 @@ func (h neighs) find(g group) (f found, err error) {
 			index int
 			ip    netip.Addr
 		}
-		wanted := map[spot]bool{}
+		at, wanted := map[spot]neigh.Info{}, map[spot]bool{}
+		for _, i := range have {
+			at[spot{i.Index, i.IP}] = i
+		}
 		for _, d := range g.deltas {
 			row := d.New.(desired.Neigh)
 			index, err := h.indexOf(s, row.Link)
-			wanted[spot{index, row.IP}] = true
-			want := neigh.Info{Index: index, IP: row.IP, MAC: row.MAC}
-			if err != nil || !slices.ContainsFunc(have, func(i neigh.Info) bool { return i.Matches(want) }) {
+			here := spot{index, row.IP}
+			wanted[here] = true
+			if err != nil || !at[here].Matches(neigh.Info{Index: index, IP: row.IP, MAC: row.MAC}) {
 				f.check(d, missing)
 			}
 		}

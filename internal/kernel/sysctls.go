@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/part"
 	"github.com/linkspan/linkspan/internal/kernel/sysctl"
 )
 
@@ -63,7 +64,7 @@ func (h sysctls) putOne(tree *sysctl.Tree, row desired.Sysctl) error {
 // path returns the path of a setting as the container has named its interface.
 func (h sysctls) path(row desired.Sysctl) string {
 	parts := strings.Split(row.Path, "/")
-	if len(parts) != sysctlParts {
+	if len(parts) != part.InterfaceParts {
 		return row.Path
 	}
 	h.mu.Lock()
@@ -73,7 +74,3 @@ func (h sysctls) path(row desired.Sysctl) string {
 	}
 	return strings.Join(parts, "/")
 }
-
-// sysctlParts is how many parts the path of an interface's setting has:
-// net/ipv6/conf/eth0/accept_ra.
-const sysctlParts = 5

@@ -11,8 +11,9 @@ import (
 	"github.com/linkspan/linkspan/internal/desired"
 )
 
-// interfaceParts is how many parts the path of a setting of an interface has.
-const interfaceParts = 5
+// InterfaceParts is how many parts the path of an interface's setting has:
+// net/ipv6/conf/eth0/accept_ra.
+const InterfaceParts = 5
 
 // WithMasters adds the owners of the bridges that links of owners are ports of: a port
 // may be told of before its bridge is, when that is deleted.
@@ -86,7 +87,7 @@ func IsOn(row desired.Row, link string) bool {
 		return r.Link == link
 	case desired.Sysctl:
 		parts := strings.Split(r.Path, "/")
-		return len(parts) == interfaceParts && parts[3] == link
+		return len(parts) == InterfaceParts && parts[3] == link
 	}
 	return false
 }
