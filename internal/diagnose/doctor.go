@@ -20,6 +20,7 @@ type Finding struct {
 // would say follows from that.
 type check struct {
 	name     string
+	needs    string // the look of evidence.Host that it judges by
 	look     func(h evidence.Host) []Finding
 	children []check
 }
@@ -28,24 +29,24 @@ type check struct {
 func checks() []check {
 	return []check{
 		{name: "rights", look: rights, children: []check{
-			{name: "kernel", look: features},
-			{name: "rules", look: rules},
+			{name: "kernel", needs: "kernel features", look: features},
+			{name: "rules", needs: "rules", look: rules},
 		}},
 		{name: "cgroups", look: cgroups},
 		{name: "programs", look: programs, children: []check{{name: "containerd", look: containerd}}},
 		{name: "daemon", look: daemon, children: []check{
-			{name: "drift", look: drift},
+			{name: "drift", needs: "drift", look: drift},
 			{name: "forwarding", look: forwarding},
 			{name: "ways", look: ways},
-			{name: "routes", look: overlaps},
-			{name: "uplink", look: uplink},
+			{name: "routes", needs: "links and routes", look: overlaps},
+			{name: "uplink", needs: "links and routes", look: uplink},
 			{name: "ports", look: claimed},
 			{name: "descriptors", look: descriptors},
 		}},
 		{name: "dns", look: dns},
 		{name: "connections", look: table},
-		{name: "neighbours", look: neighbourTable},
-		{name: "leftovers", look: leftovers},
+		{name: "neighbours", needs: "links and routes", look: neighbourTable},
+		{name: "leftovers", needs: "links and routes", look: leftovers},
 		{name: "disk", look: disks},
 		{name: "clock", look: clock},
 	}
@@ -53,17 +54,19 @@ func checks() []check {
 
 // Doctor says what is right and wrong with a host, in the order of the tree.
 func Doctor(h evidence.Host) []Finding {
-	out := walk(h, checks(), 0)
-	for what, why := range h.Failed {
-		out = append(out, Finding{Check: what, Status: Unknown, Found: "could not be looked at: " + why})
-	}
-	return out
+	return walk(h, checks(), 0)
 }
 
 func walk(h evidence.Host, tree []check, depth int) (out []Finding) {
 	for _, c := range tree {
 		silent := false
-		for _, f := range c.look(h) {
+		found := c.look
+		if why, failed := h.Failed[c.needs]; failed {
+			found = func(evidence.Host) []Finding {
+				return []Finding{{Status: Unknown, Found: "could not be looked at: " + why}}
+			}
+		}
+		for _, f := range found(h) {
 			f.Check, f.Depth = c.name, depth
 			silent = silent || f.Status == Wrong
 			out = append(out, f)

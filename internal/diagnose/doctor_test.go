@@ -103,6 +103,28 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
+// TestFailedLooks: a check whose look failed says so, and nothing else; all others say what they say otherwise.
+func TestFailedLooks(t *testing.T) {
+	for _, what := range []string{"rules", "kernel features", "links and routes", "drift"} {
+		h := sound()
+		h.Failed[what] = "denied"
+		all, failed := Doctor(h), map[string]bool{}
+		for _, f := range all {
+			if f.Status == Unknown && f.Found == "could not be looked at: denied" {
+				failed[f.Check] = true
+			}
+		}
+		for _, f := range all {
+			if failed[f.Check] && f.Status != Unknown {
+				t.Errorf("%s failed: %+v", what, f)
+			}
+		}
+		if len(failed) == 0 || len(all) != len(Doctor(sound())) {
+			t.Errorf("%s failed: only %v say so, in %d findings", what, failed, len(all))
+		}
+	}
+}
+
 // TestDoctorTree: a host on which nothing is wrong has every check once; what follows from a
 // parent that is wrong is not said.
 func TestDoctorTree(t *testing.T) {

@@ -147,10 +147,13 @@ func readTarget(text string) (t target, err error) {
 			return target{}, model.Errorf(model.Invalid, "invalid protocol: %q: tcp, udp and sctp have ports", protocol)
 		}
 	}
-	if at, err := netip.ParseAddrPort(rest); err == nil {
+	if at, err := netip.ParseAddrPort(rest); err == nil && at.Port() != 0 {
 		return target{addr: at.Addr().Unmap(), port: at.Port(), protocol: t.protocol}, nil
 	}
 	if a, err := netip.ParseAddr(rest); err == nil {
+		if named {
+			return target{}, model.Errorf(model.Invalid, "invalid target: %q: protocol %s needs a port", text, t.protocol)
+		}
 		return target{addr: a.Unmap()}, nil // an echo request
 	}
 	name, port, hasPort := strings.Cut(rest, ":")

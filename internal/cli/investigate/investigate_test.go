@@ -173,6 +173,26 @@ func (d daemonOf) Explain(ctx context.Context, target, from, to string) (private
 	return out, err
 }
 
+// TestOwnFiles: the host's resolv.conf is a link on many hosts.
+func TestOwnFiles(t *testing.T) {
+	dir := t.TempDir()
+	plain, link := filepath.Join(dir, "stub"), filepath.Join(dir, "resolv.conf")
+	if err := os.WriteFile(plain, []byte("nameserver 192.0.2.1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("stub", link); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{plain, link} {
+		if got := read(own(path)); got != "nameserver 192.0.2.1\n" {
+			t.Errorf("%s: %q", path, got)
+		}
+	}
+	if got := read(own(filepath.Join(dir, "missing"))); got != "" {
+		t.Errorf("a file that is not there: %q", got)
+	}
+}
+
 // TestReadIsBounded: what a container left in the place of its file is not followed, nor
 // waited for.
 func TestReadIsBounded(t *testing.T) {

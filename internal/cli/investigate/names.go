@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -149,6 +150,14 @@ func read(path string) string {
 	return string(text)
 }
 
+// own is where a file of the host's leads: its links are its administrator's, and followed.
+func own(path string) string {
+	if at, err := filepath.EvalSymlinks(path); err == nil {
+		return at
+	}
+	return path
+}
+
 // hostsOf is what a hosts(5) file says of a name.
 func hostsOf(text, name string) (out []netip.Addr) {
 	for line := range strings.Lines(text) {
@@ -174,7 +183,7 @@ const maxServers = 3
 func (t *trace) lookUp(name string) {
 	n := &t.path.Names
 	n.Name = name
-	hosts, conf := "/etc/hosts", "/etc/resolv.conf"
+	hosts, conf := own("/etc/hosts"), own(resolvconf.Path)
 	namespace := ""
 	if t.from != nil {
 		hosts, conf, namespace = t.from.Hosts, t.from.ResolvConf, t.from.Namespace
@@ -220,20 +229,16 @@ func (t *trace) upstreams(name string) []evidence.NameServer {
 	if len(t.from.Servers) > 0 {
 		return t.ask(t.from.Namespace, t.from.Servers, name)
 	}
-	return t.ask("", HostServers(), name)
+	return t.ask("", hostServers(), name)
 }
 
-// HostServers are the name servers of this host; those behind the stub of
+// hostServers are the name servers of this host; those behind the stub of
 // systemd-resolved, if nobody else is named.
-func HostServers() []netip.Addr {
-	text, err := os.ReadFile("/etc/resolv.conf")
-	if err != nil {
-		return nil
-	}
-	c := resolvconf.Parse(text)
+func hostServers() []netip.Addr {
+	c := resolvconf.Parse([]byte(read(own(resolvconf.Path))))
 	if c.OnlyStub() {
-		if behind, err := os.ReadFile("/run/systemd/resolve/resolv.conf"); err == nil {
-			c = resolvconf.Parse(behind)
+		if behind := read(own(resolvconf.SystemdPath)); behind != "" {
+			c = resolvconf.Parse([]byte(behind))
 		}
 	}
 	return c.Servers

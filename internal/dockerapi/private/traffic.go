@@ -98,7 +98,8 @@ func portAnswers(all []inspect.Port, since func(model.ContainerID) time.Time) []
 }
 
 // dropAnswers is what port security has dropped.
-func dropAnswers(all []inspect.Drop) (out []TrafficDrops) {
+func dropAnswers(all []inspect.Drop) []TrafficDrops {
+	out := []TrafficDrops{}
 	for _, x := range all {
 		out = append(out, TrafficDrops{x.Sandbox.Name, string(x.Sandbox.Container), x.Network.Name, x.Kind, x.Packets, x.Bytes})
 	}
