@@ -202,16 +202,16 @@ func (c *controller) Wait(ctx context.Context) error {
 	defer func() { stop() }()
 	var cause error
 	for {
+		if cause == nil && c.sick(ctx) { // an event only wakes: it may have been missed
+			cause = errUnhealthy
+			if err := c.stop(ctx); err != nil {
+				c.Logger.Warn("an unhealthy container goes on", "op", "task.wait", "task", c.want.task.ID, "err", err)
+			}
+		}
 		select {
-		case e, ok := <-heard:
+		case _, ok := <-heard:
 			if !ok && ctx.Err() == nil {
 				heard, stop = c.listen(ctx)
-			}
-			if ok && e.Action == dockerevents.ActionHealthStatusUnhealthy && cause == nil {
-				cause = errUnhealthy
-				if err := c.stop(ctx); err != nil {
-					c.Logger.Warn("an unhealthy container goes on", "op", "task.wait", "task", c.want.task.ID, "err", err)
-				}
 			}
 		case <-ctx.Done():
 			return ctx.Err()
@@ -227,6 +227,12 @@ func (c *controller) Wait(ctx context.Context) error {
 			return &exitError{int(how.StatusCode), cause}
 		}
 	}
+}
+
+// sick tells whether the container runs and is unhealthy.
+func (c *controller) sick(ctx context.Context) bool {
+	now, err := c.Looks.Inspect(ctx, c.want.name())
+	return err == nil && now.State.Running && now.State.Health != nil && now.State.Health.Status == container.Unhealthy
 }
 
 // exitError says that a container has ended with a fault.
@@ -262,12 +268,10 @@ func (c *controller) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// stop ends the container, once nobody sends it requests any more. One that does not
-// run is success.
+// stop ends the container, and says first that it serves no more. One that does not run is
+// success.
 func (c *controller) stop(ctx context.Context) error {
-	if err := c.Looks.SetServing(ctx, c.want.name(), false); err == nil && c.Drain != nil && len(c.want.networks) > 0 {
-		c.Drain(ctx)
-	}
+	_ = c.Looks.SetServing(ctx, c.want.name(), false) // one that is gone serves nobody
 	o := containers.StopOptions{}
 	if grace := c.want.spec.StopGracePeriod; grace != nil {
 		seconds := int(grace.Seconds())

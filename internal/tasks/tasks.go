@@ -79,7 +79,7 @@ type Files interface {
 	Drop(task string) error
 }
 
-// Options are what a Manager is made of. All but Offline and Drain are needed.
+// Options are what a Manager is made of. All but Offline are needed.
 type Options struct {
 	Lives    Lives
 	Looks    Looks
@@ -91,9 +91,7 @@ type Options struct {
 	Describe func(context.Context) (cluster.Description, error)
 	// Offline says that images are not looked for elsewhere.
 	Offline bool
-	// Drain, if set, waits until others have heard that a task serves no more.
-	Drain  func(ctx context.Context)
-	Logger *slog.Logger
+	Logger  *slog.Logger
 }
 
 // Manager runs tasks. It keeps what they depend on: secrets and configs.

@@ -135,6 +135,15 @@ func TestHealth(t *testing.T) {
 			}
 		}
 	})
+	t.Run("ill before anybody listens", func(t *testing.T) {
+		h, c, started := begin(t)
+		health(h, container.Healthy)
+		must(t, <-started)
+		health(h, container.Unhealthy) // and never said again
+		if err := c.Wait(t.Context()); err == nil || err.Error() != "task: non-zero exit (137): dockerexec: unhealthy container" {
+			t.Errorf("%v", err)
+		}
+	})
 	t.Run("never well", func(t *testing.T) {
 		h, _, started := begin(t)
 		health(h, container.Unhealthy)

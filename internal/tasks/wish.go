@@ -64,7 +64,7 @@ func newWish(t *api.Task, node *api.NodeDescription) (*wish, error) {
 		if at.Network == nil {
 			return nil, errors.New("a task is attached to no network")
 		}
-		if at.Network.Spec.Annotations.Labels["com.docker.swarm.predefined"] == "true" {
+		if at.Network.Spec.Annotations.Labels[prefix+"predefined"] == "true" {
 			continue // is the mode
 		}
 		n, err := cluster.NetworkOf(at.Network)
