@@ -26,8 +26,9 @@ const whiteout = ".wh."
 // WriteLayer writes what the container's own layer changes of those below as a layer of an
 // image (OCI image-spec, layer.md), and returns how many files that is about. What is mounted
 // in the container is not looked at. Errors after the first byte leave the layer incomplete.
-func (s *Store) WriteLayer(ctx context.Context, id model.ContainerID, out io.Writer) (changed int, err error) {
-	err = s.WithLayers(ctx, id, func(ctx context.Context, lower, upper []mount.Mount) error {
+func (s *Store) WriteLayer(ctx context.Context, id model.ContainerID, out io.Writer) (int, error) {
+	changed := new(int) // written by a thread that may go on after an error
+	err := s.WithLayers(ctx, id, func(ctx context.Context, lower, upper []mount.Mount) error {
 		both, err := s.compared(ctx, lower, upper)
 		if err != nil {
 			return err
@@ -37,11 +38,14 @@ func (s *Store) WriteLayer(ctx context.Context, id model.ContainerID, out io.Wri
 			if err != nil {
 				return err
 			}
-			changed = len(list)
+			*changed = len(list)
 			return newArchiver(ctx, out).changes(list)
 		})
 	})
-	return changed, containerd.Fault("commit", containerd.Describe(id), err)
+	if err != nil {
+		return 0, containerd.Fault("commit", containerd.Describe(id), err)
+	}
+	return *changed, nil
 }
 
 // compared is a view of nothing but two states of files, both read-only.

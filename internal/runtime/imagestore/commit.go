@@ -56,7 +56,8 @@ func (s *Store) Commit(ctx context.Context, c model.Commit, layer func(io.Writer
 		if err != nil && !errors.Is(err, errUnchanged) {
 			return nil, err
 		}
-		target, err := writeImage(ctx, store, parent.with(added, c, config), parent.layers)
+		image, layers := parent.with(added, c, config)
+		target, err := writeImage(ctx, store, image, layers)
 		if err != nil {
 			return nil, err
 		}
@@ -94,9 +95,10 @@ func (s *Store) parent(ctx context.Context, id model.ImageID) (*parentImage, err
 	return out, containerd.Faultf("commit", string(id), "read configuration", err)
 }
 
-// with returns the configuration of the image with one more layer, unless that is empty.
-func (p *parentImage) with(layer ocispec.Descriptor, c model.Commit, config dockerspec.DockerOCIImageConfig) dockerspec.DockerOCIImage {
-	now, out := time.Now().UTC(), p.image
+// with returns the configuration and the layers of the image with one more, unless that is
+// empty.
+func (p *parentImage) with(layer ocispec.Descriptor, c model.Commit, config dockerspec.DockerOCIImageConfig) (dockerspec.DockerOCIImage, []ocispec.Descriptor) {
+	now, out, layers := time.Now().UTC(), p.image, p.layers
 	out.Created, out.Config = &now, config
 	if c.Author != "" {
 		out.Author = c.Author
@@ -104,12 +106,12 @@ func (p *parentImage) with(layer ocispec.Descriptor, c model.Commit, config dock
 	out.RootFS.Type = "layers"
 	if layer.Digest != "" {
 		out.RootFS.DiffIDs = append(slices.Clone(out.RootFS.DiffIDs), layer.Digest)
-		p.layers = append(p.layers, layer)
+		layers = append(slices.Clone(layers), layer)
 	}
 	out.History = append(slices.Clone(out.History), ocispec.History{
 		Created: &now, CreatedBy: c.CreatedBy, Author: out.Author, Comment: c.Comment, EmptyLayer: layer.Digest == "",
 	})
-	return out
+	return out, layers
 }
 
 // imageConfig writes a configuration as images have it.
