@@ -72,11 +72,11 @@ func (cr *creator) Create(ctx context.Context, r CreateRequest) (id string, rema
 		return "", nil, err
 	}
 	rec := record{ID: model.ContainerID(ids.New()), Created: time.Now().UTC(), Image: image.ID, Config: r.Config, Host: r.Host}
-	// A client that goes away leaves the container behind, as with Docker, not half of
-	// one.
 	if r.Task != nil {
 		rec.Managed, rec.Mounts = true, r.Task.Files
 	}
+	// A client that goes away leaves the container behind, as with Docker, not half of
+	// one.
 	b, err := cr.buildNamed(context.WithoutCancel(ctx), rec, r)
 	if err != nil {
 		return "", nil, err

@@ -42,17 +42,24 @@ type Request struct {
 // is tried once more.
 func (m *Manager) Attach(ctx context.Context, r Request) (Attachment, error) {
 	a, err := m.attach(ctx, r)
-	switch model.KindOf(err) {
-	case model.Conflict, model.Forbidden, model.Unfit:
-		if err != nil && m.Sweep(ctx) > 0 {
-			a, err = m.attach(ctx, r)
-		}
+	if m.freed(ctx, err) {
+		a, err = m.attach(ctx, r)
 	}
 	if err != nil {
 		return Attachment{}, err
 	}
 	m.Events.Publish(events.Joined(a.Network, string(a.Sandbox.Container)))
 	return a, nil
+}
+
+// freed tells whether what somebody was refused may be free now: guests that are no more
+// were removed.
+func (m *Manager) freed(ctx context.Context, refused error) bool {
+	switch model.KindOf(refused) {
+	case model.Conflict, model.Forbidden, model.Unfit:
+		return refused != nil && m.Sweep(ctx) > 0
+	}
+	return false
 }
 
 func (m *Manager) attach(ctx context.Context, r Request) (Attachment, error) {

@@ -186,7 +186,7 @@ func (m *Manager) Ready(ctx context.Context, network string) error {
 		return model.Errorf(model.Invalid, "a network namespace cannot be attached to network %s", n.Name)
 	}
 	err = m.try(n)
-	if err != nil && m.Sweep(ctx) > 0 { // it may be full of those that are no more
+	if m.freed(ctx, err) {
 		err = m.try(n)
 	}
 	return err

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/swarmkit/v2/api"
 )
 
@@ -19,10 +20,7 @@ func mountOf(m api.Mount) mount.Mount {
 		}
 	}
 	if v := m.VolumeOptions; v != nil {
-		out.VolumeOptions = &mount.VolumeOptions{NoCopy: v.NoCopy, Labels: v.Labels, Subpath: v.Subpath}
-		if d := v.DriverConfig; d != nil {
-			out.VolumeOptions.DriverConfig = &mount.Driver{Name: d.Name, Options: d.Options}
-		}
+		out.VolumeOptions = &mount.VolumeOptions{NoCopy: v.NoCopy, Labels: v.Labels, Subpath: v.Subpath, DriverConfig: (*mount.Driver)(driverOf(v.DriverConfig))}
 	}
 	if t := m.TmpfsOptions; t != nil {
 		out.TmpfsOptions = &mount.TmpfsOptions{SizeBytes: t.SizeBytes, Mode: t.Mode}
@@ -53,10 +51,7 @@ func mountSpec(m mount.Mount) (api.Mount, error) {
 		}
 	}
 	if v := m.VolumeOptions; v != nil {
-		out.VolumeOptions = &api.Mount_VolumeOptions{NoCopy: v.NoCopy, Labels: v.Labels, Subpath: v.Subpath}
-		if d := v.DriverConfig; d != nil {
-			out.VolumeOptions.DriverConfig = &api.Driver{Name: d.Name, Options: d.Options}
-		}
+		out.VolumeOptions = &api.Mount_VolumeOptions{NoCopy: v.NoCopy, Labels: v.Labels, Subpath: v.Subpath, DriverConfig: driver((*swarm.Driver)(v.DriverConfig))}
 	}
 	if t := m.TmpfsOptions; t != nil {
 		out.TmpfsOptions = &api.Mount_TmpfsOptions{SizeBytes: t.SizeBytes, Mode: t.Mode}

@@ -22,7 +22,7 @@ func (s *Configs) List(ctx context.Context, f FileFilter) ([]wire.Config, error)
 	err := s.o.Manage(ctx, func(ctx context.Context, m swarm.Manager) error {
 		r, err := m.ListConfigs(ctx, &api.ListConfigsRequest{Filters: &api.ListConfigsRequest_Filters{
 			Names: f.Whole, NamePrefixes: f.Names, IDPrefixes: f.IDs, Labels: f.Labels,
-		}}, whole())
+		}}, swarm.Whole)
 		if err != nil {
 			return err
 		}
@@ -97,7 +97,7 @@ func config(ctx context.Context, m swarm.Manager, ref string) (*api.Config, erro
 			return r.Config, nil
 		},
 		List: func(names, prefixes []string) ([]*api.Config, error) {
-			r, err := m.ListConfigs(ctx, &api.ListConfigsRequest{Filters: &api.ListConfigsRequest_Filters{Names: names, IDPrefixes: prefixes}}, whole())
+			r, err := m.ListConfigs(ctx, &api.ListConfigsRequest{Filters: &api.ListConfigsRequest_Filters{Names: names, IDPrefixes: prefixes}}, swarm.Whole)
 			if err != nil {
 				return nil, err
 			}

@@ -11,6 +11,7 @@ import (
 	"github.com/moby/swarmkit/v2/api"
 
 	"github.com/linkspan/linkspan/internal/cluster/swarm"
+	"github.com/linkspan/linkspan/internal/model"
 )
 
 // Follow publishes what happens to objects of the swarm, until ctx ends or the manager
@@ -49,7 +50,7 @@ func messageOf(e *api.WatchMessage_Event, now time.Time) (events.Message, bool) 
 		return events.Message{}, false
 	}
 	var meta api.Meta
-	out := events.Message{Action: action, Scope: "swarm"}
+	out := events.Message{Action: action, Scope: model.ScopeSwarm}
 	name := func(id string, kind events.Type, m api.Meta, name string) {
 		meta, out.Type, out.Actor = m, kind, events.Actor{ID: id, Attributes: map[string]string{"name": name}}
 	}

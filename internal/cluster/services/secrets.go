@@ -30,7 +30,7 @@ func (s *Secrets) List(ctx context.Context, f FileFilter) ([]wire.Secret, error)
 	err := s.o.Manage(ctx, func(ctx context.Context, m swarm.Manager) error {
 		r, err := m.ListSecrets(ctx, &api.ListSecretsRequest{Filters: &api.ListSecretsRequest_Filters{
 			Names: f.Whole, NamePrefixes: f.Names, IDPrefixes: f.IDs, Labels: f.Labels,
-		}}, whole())
+		}}, swarm.Whole)
 		if err != nil {
 			return err
 		}
@@ -105,7 +105,7 @@ func secret(ctx context.Context, m swarm.Manager, ref string) (*api.Secret, erro
 			return r.Secret, nil
 		},
 		List: func(names, prefixes []string) ([]*api.Secret, error) {
-			r, err := m.ListSecrets(ctx, &api.ListSecretsRequest{Filters: &api.ListSecretsRequest_Filters{Names: names, IDPrefixes: prefixes}}, whole())
+			r, err := m.ListSecrets(ctx, &api.ListSecretsRequest{Filters: &api.ListSecretsRequest_Filters{Names: names, IDPrefixes: prefixes}}, swarm.Whole)
 			if err != nil {
 				return nil, err
 			}

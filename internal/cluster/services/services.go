@@ -12,11 +12,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
+	"slices"
 
 	wire "github.com/moby/moby/api/types/swarm"
 	"github.com/moby/swarmkit/v2/api"
-	"google.golang.org/grpc"
 
 	"github.com/linkspan/linkspan/internal/cluster/convert"
 	"github.com/linkspan/linkspan/internal/cluster/swarm"
@@ -41,9 +40,6 @@ type Services struct{ o Options }
 // New returns the services of a swarm.
 func New(o Options) *Services { return &Services{o} }
 
-// whole lifts gRPC's bound on answers that list: a manager's own process answers.
-func whole() grpc.CallOption { return grpc.MaxCallRecvMsgSize(math.MaxInt32) }
-
 // ServiceFilter says which services are listed: those that meet one of each that is
 // given, and all labels.
 type ServiceFilter struct {
@@ -59,7 +55,7 @@ func (s *Services) Services(ctx context.Context, f ServiceFilter) ([]wire.Servic
 	err := s.o.Manage(ctx, func(ctx context.Context, m swarm.Manager) error {
 		r, err := m.ListServices(ctx, &api.ListServicesRequest{Filters: &api.ListServicesRequest_Filters{
 			NamePrefixes: f.Names, IDPrefixes: f.IDs, Labels: f.Labels, Runtimes: f.Runtimes,
-		}}, whole())
+		}}, swarm.Whole)
 		if err != nil {
 			return err
 		}
@@ -94,12 +90,7 @@ func hasMode(s *api.Service, modes []string) bool {
 	case *api.ServiceSpec_GlobalJob:
 		mode = "global-job"
 	}
-	for _, wanted := range modes {
-		if wanted == mode {
-			return true
-		}
-	}
-	return len(modes) == 0
+	return len(modes) == 0 || slices.Contains(modes, mode)
 }
 
 // count notes in services how many of their tasks run.
@@ -108,7 +99,7 @@ func count(ctx context.Context, m swarm.Manager, list []wire.Service) error {
 	for i := range list {
 		ids[i], byID[list[i].ID] = list[i].ID, &list[i]
 	}
-	r, err := m.ListServiceStatuses(ctx, &api.ListServiceStatusesRequest{Services: ids}, whole())
+	r, err := m.ListServiceStatuses(ctx, &api.ListServiceStatusesRequest{Services: ids}, swarm.Whole)
 	if err != nil {
 		return err
 	}
@@ -144,7 +135,7 @@ func service(ctx context.Context, m swarm.Manager, ref string, defaults bool) (*
 		return r.Service, nil
 	}
 	found, err := swarm.Find(swarm.Lookup[*api.Service]{Kind: "service", Get: get, List: func(names, prefixes []string) ([]*api.Service, error) {
-		r, err := m.ListServices(ctx, &api.ListServicesRequest{Filters: &api.ListServicesRequest_Filters{Names: names, IDPrefixes: prefixes}}, whole())
+		r, err := m.ListServices(ctx, &api.ListServicesRequest{Filters: &api.ListServicesRequest_Filters{Names: names, IDPrefixes: prefixes}}, swarm.Whole)
 		if err != nil {
 			return nil, err
 		}
@@ -212,7 +203,7 @@ func (s *Services) network(ctx context.Context, m swarm.Manager, ref string) (*a
 			return r.Network, nil
 		},
 		List: func(names, prefixes []string) ([]*api.Network, error) {
-			r, err := m.ListNetworks(ctx, &api.ListNetworksRequest{Filters: &api.ListNetworksRequest_Filters{Names: names, IDPrefixes: prefixes}}, whole())
+			r, err := m.ListNetworks(ctx, &api.ListNetworksRequest{Filters: &api.ListNetworksRequest_Filters{Names: names, IDPrefixes: prefixes}}, swarm.Whole)
 			if err != nil {
 				return nil, err
 			}
@@ -225,22 +216,19 @@ func (s *Services) network(ctx context.Context, m swarm.Manager, ref string) (*a
 	}
 	local, ok := s.o.LocalNetwork(ref)
 	switch {
-	case ok && local.Name != ref && predefined(local.Name):
+	case ok && local.Name != ref && model.Predefined(local.Name):
 		found, err := swarm.Find(find, local.Name)
 		if err != nil {
 			return nil, model.Errorf(model.NotFound, "could not find the corresponding predefined swarm network: %w", err)
 		}
 		return found, nil
-	case ok && local.Scope != "swarm":
+	case ok && local.Scope != model.ScopeSwarm:
 		return nil, model.Errorf(model.Forbidden, "The network %s cannot be used with services. Only networks scoped to the swarm can be used, such as those created with the overlay driver.", local.Name)
 	case model.KindOf(err) == model.NotFound: // Docker says it as an error of its own
 		return nil, model.Errorf(model.Unfit, "network %s not found", ref)
 	}
 	return nil, err
 }
-
-// predefined tells whether every host has a network of that name.
-func predefined(name string) bool { return name == "bridge" || name == "host" || name == "none" }
 
 // ServiceUpdate says how a service is to change.
 type ServiceUpdate struct {

@@ -32,7 +32,7 @@ func (s *Services) Tasks(ctx context.Context, f TaskFilter) ([]wire.Task, error)
 		if err != nil {
 			return err
 		}
-		r, err := m.ListTasks(ctx, &api.ListTasksRequest{Filters: filters}, whole())
+		r, err := m.ListTasks(ctx, &api.ListTasksRequest{Filters: filters}, swarm.Whole)
 		if err != nil {
 			return err
 		}
@@ -100,7 +100,7 @@ func task(ctx context.Context, m swarm.Manager, ref string) (*api.Task, error) {
 			return r.Task, nil
 		},
 		List: func(names, prefixes []string) ([]*api.Task, error) {
-			r, err := m.ListTasks(ctx, &api.ListTasksRequest{Filters: &api.ListTasksRequest_Filters{Names: names, IDPrefixes: prefixes}}, whole())
+			r, err := m.ListTasks(ctx, &api.ListTasksRequest{Filters: &api.ListTasksRequest_Filters{Names: names, IDPrefixes: prefixes}}, swarm.Whole)
 			if err != nil {
 				return nil, err
 			}

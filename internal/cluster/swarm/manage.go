@@ -62,8 +62,8 @@ func (n *Node) manager() (Manager, error) {
 	return Manager{}, NoManager()
 }
 
-// whole lifts gRPC's bound on answers that list: a manager's own process answers.
-var whole = grpc.MaxCallRecvMsgSize(math.MaxInt32)
+// Whole lifts gRPC's bound on answers that list: a manager's own process answers.
+var Whole = grpc.MaxCallRecvMsgSize(math.MaxInt32)
 
 // cluster returns the one cluster there is.
 func (m Manager) cluster(ctx context.Context) (*api.Cluster, error) {

@@ -123,7 +123,7 @@ func text[T interface {
 // own.
 func (n *Node) Networks(ctx context.Context) (out []model.Network, err error) {
 	err = n.Manage(ctx, func(ctx context.Context, m Manager) error {
-		r, err := m.ListNetworks(ctx, &api.ListNetworksRequest{}, whole)
+		r, err := m.ListNetworks(ctx, &api.ListNetworksRequest{}, Whole)
 		if err != nil {
 			return err
 		}

@@ -39,7 +39,7 @@ func (n *Node) Nodes(ctx context.Context, f NodeFilter) (out []swarm.Node, err e
 	}
 	out = []swarm.Node{}
 	err = n.Manage(ctx, func(ctx context.Context, m Manager) error {
-		r, err := m.ListNodes(ctx, &api.ListNodesRequest{Filters: filters}, whole)
+		r, err := m.ListNodes(ctx, &api.ListNodesRequest{Filters: filters}, Whole)
 		if err != nil {
 			return err
 		}
@@ -104,7 +104,7 @@ func (m Manager) FindNode(ctx context.Context, ref string) (*api.Node, error) {
 			return r.Node, nil
 		},
 		List: func(names, prefixes []string) ([]*api.Node, error) {
-			r, err := m.ListNodes(ctx, &api.ListNodesRequest{Filters: &api.ListNodesRequest_Filters{Names: names, IDPrefixes: prefixes}}, whole)
+			r, err := m.ListNodes(ctx, &api.ListNodesRequest{Filters: &api.ListNodesRequest_Filters{Names: names, IDPrefixes: prefixes}}, Whole)
 			if err != nil {
 				return nil, err
 			}
@@ -117,7 +117,7 @@ func (m Manager) FindNode(ctx context.Context, ref string) (*api.Node, error) {
 // this node is one that does.
 func (n *Node) Managers(ctx context.Context) (self bool, reachable, unreachable int, err error) {
 	err = n.Manage(ctx, func(ctx context.Context, m Manager) error {
-		r, err := m.ListNodes(ctx, &api.ListNodesRequest{}, whole)
+		r, err := m.ListNodes(ctx, &api.ListNodesRequest{}, Whole)
 		if err != nil {
 			return err
 		}

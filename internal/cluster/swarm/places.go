@@ -19,7 +19,7 @@ type Spot struct {
 func (n *Node) Spots(ctx context.Context, node string) (map[Spot]bool, error) {
 	out := map[Spot]bool{}
 	err := n.Manage(ctx, func(ctx context.Context, m Manager) error {
-		r, err := m.ListTasks(ctx, &api.ListTasksRequest{Filters: &api.ListTasksRequest_Filters{NodeIDs: []string{node}}}, whole)
+		r, err := m.ListTasks(ctx, &api.ListTasksRequest{Filters: &api.ListTasksRequest_Filters{NodeIDs: []string{node}}}, Whole)
 		if err != nil {
 			return err
 		}

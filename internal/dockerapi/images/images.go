@@ -114,28 +114,28 @@ func (a *api) listImages(w http.ResponseWriter, r *httpkit.Request) error {
 	if name := r.Query.Get("filter"); name != "" && r.Version < 41 {
 		f["reference"] = append(f["reference"], name)
 	}
-	list, err := Summaries(r, a.Images, f, r.Version >= 42 && r.Flag("shared-size"))
+	list, err := summaries(r, a.Images, f, r.Version >= 42 && r.Flag("shared-size"))
 	if err != nil {
 		return err
 	}
 	return httpkit.WriteJSON(w, http.StatusOK, list)
 }
 
-// Usage returns all images as Summaries does, and how many bytes they have together: a layer
+// Usage returns all images as the request's version shows them, with what each shares, and how many bytes they have together: a layer
 // that several share counts once.
 func Usage(r *httpkit.Request, images Lister) (list []Summary, total int64, err error) {
 	all, err := images.List(r.Context(), query.Filters{})
 	if err != nil {
 		return nil, 0, err
 	}
-	_, total = layerUsage(all)
-	list, err = Summaries(r, images, query.Filters{}, true)
+	shared, total := layerUsage(all)
+	list, err = summarize(r, images, all, shared)
 	return list, total, err
 }
 
-// Summaries returns the images that meet all filters, as the request's version shows
+// summaries returns the images that meet all filters, as the request's version shows
 // them, with what each shares with others if that is wanted; never nil.
-func Summaries(r *httpkit.Request, images Lister, f query.Filters, wantShared bool) ([]Summary, error) {
+func summaries(r *httpkit.Request, images Lister, f query.Filters, wantShared bool) ([]Summary, error) {
 	list, err := images.List(r.Context(), f)
 	if err != nil {
 		return nil, err
@@ -148,6 +148,11 @@ func Summaries(r *httpkit.Request, images Lister, f query.Filters, wantShared bo
 		}
 		shared, _ = layerUsage(all)
 	}
+	return summarize(r, images, list, shared)
+}
+
+// summarize shows images. Of those that share nothing shared says so; nil: it is not asked.
+func summarize(r *httpkit.Request, images Lister, list []model.Image, shared map[model.ImageID]int64) (_ []Summary, err error) {
 	out := []Summary{}
 	for _, i := range list {
 		one := Summary{Summary: image.Summary{
@@ -166,7 +171,7 @@ func Summaries(r *httpkit.Request, images Lister, f query.Filters, wantShared bo
 		if r.Version < 44 {
 			one.VirtualSize = i.Size
 		}
-		if wantShared {
+		if shared != nil {
 			one.SharedSize = shared[i.ID]
 		}
 		if r.Version >= 48 && i.Target.Digest != "" {
