@@ -15,7 +15,7 @@ func addr(text string) netip.Addr { return netip.MustParseAddr(text) }
 // side is a container on network blue, and what is seen inside.
 func side(name, address, mac, port string, to string) (evidence.Party, *evidence.View) {
 	p := evidence.Party{Kind: evidence.Container, Name: name, State: "running", Namespace: "/run/netns/" + name, Networks: []evidence.Membership{{
-		Network: "blue", Driver: "bridge", Named: true, Up: true, Interface: "eth0", MAC: mac, Addrs: []netip.Addr{addr(address)},
+		Network: "blue", Named: true, Up: true, Interface: "eth0", MAC: mac, Addrs: []netip.Addr{addr(address)},
 		Gateways: []netip.Addr{addr("10.8.0.1")}, Bridge: "br0", Port: port, Names: []string{name},
 	}}}
 	return p, &evidence.View{

@@ -44,8 +44,6 @@ type Daemon struct {
 	Err      string // why it could not be asked
 	Version  string
 	Pid      int
-	DataRoot string
-	Instance string
 	Backend  string // of the firewall
 	Networks []Network
 	// Drift is what differs between what it wants of the kernel and what there is.
@@ -60,7 +58,6 @@ type Network struct {
 	Device   string
 	Subnets  []netip.Prefix
 	Internal bool
-	MTU      int
 }
 
 // Way is what rules make of the packets of one container, or to one published port.

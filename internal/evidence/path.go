@@ -33,8 +33,6 @@ type Party struct {
 	// Namespace is the path of its network namespace; empty: the host's.
 	Namespace string
 	Networks  []Membership
-	// Published are the ports of the host that lead to it, or will when it runs.
-	Published []Published
 }
 
 // Running tells whether its processes live, paused ones included.
@@ -44,12 +42,9 @@ func (p Party) Running() bool {
 
 // Membership is a party on a network.
 type Membership struct {
-	Network  string
-	Driver   string
-	Internal bool
-	Named    bool // members find each other by name there
-	// NoMasquerade says that packets leave the host with the container's own address.
-	NoMasquerade bool
+	Network      string
+	Internal     bool
+	Named        bool // members find each other by name there
 	Up           bool
 	Interface    string // inside
 	MAC          string
@@ -57,14 +52,6 @@ type Membership struct {
 	Gateways     []netip.Addr
 	Bridge, Port string // on the host; empty where there is none
 	Names        []string
-}
-
-// Published is a port of the host that leads to a container.
-type Published struct {
-	Protocol  model.Protocol
-	Host      netip.Addr
-	Ports     model.PortRange // of the host
-	Container model.PortRange
 }
 
 // View is what is seen of the network inside one namespace, on the way to one address.
@@ -95,7 +82,6 @@ type Link struct {
 	MAC     string
 	Master  string
 	Alias   string
-	Peer    int // index of the other end, of a veth
 	Index   int
 }
 
@@ -133,7 +119,6 @@ func (n Neighbour) Unanswered() bool { return n.State == "failed" || n.State == 
 type Socket struct {
 	Protocol model.Protocol
 	At       netip.AddrPort
-	Device   string // it is bound to; empty: any
 	// Waiting connections, and how many there may be; 0 of both where it has no queue.
 	Waiting, Backlog int
 	Who              string // "process nginx, pid 123"; empty if it is not known

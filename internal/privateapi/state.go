@@ -2,7 +2,6 @@ package privateapi
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -170,17 +169,5 @@ func (c Client) PortUsers(ctx context.Context, port string) (out []PortUser, err
 // Diff returns what differs between what is wanted of the kernel and what it has.
 func (c Client) Diff(ctx context.Context) (out Drift, err error) {
 	err = c.ask(ctx, http.MethodGet, "/linkspan/v1/diff?format=json", nil, &out)
-	return out, err
-}
-
-// Repair mends that, and returns what it was.
-func (c Client) Repair(ctx context.Context) (out Drift, err error) {
-	err = c.ask(ctx, http.MethodPost, "/linkspan/v1/resync?format=json", nil, &out)
-	return out, err
-}
-
-// Get returns the answer to GET at a path, as it comes.
-func (c Client) Get(ctx context.Context, path string) (out json.RawMessage, err error) {
-	err = c.ask(ctx, http.MethodGet, path, nil, &out)
 	return out, err
 }

@@ -39,9 +39,9 @@ func (i Investigator) Host(ctx context.Context) evidence.Host {
 		return h
 	}
 	d := state.Daemon
-	h.Daemon = evidence.Daemon{Runs: true, Version: d.Version, Pid: d.Pid, DataRoot: root, Instance: d.Instance, Backend: d.FirewallBackend}
+	h.Daemon = evidence.Daemon{Runs: true, Version: d.Version, Pid: d.Pid, Backend: d.FirewallBackend}
 	for _, n := range state.Networks {
-		one := evidence.Network{Name: n.Name, Device: n.Device, Internal: n.Internal, MTU: n.MTU}
+		one := evidence.Network{Name: n.Name, Device: n.Device, Internal: n.Internal}
 		for _, s := range n.Subnets {
 			one.Subnets = append(one.Subnets, s.Subnet)
 		}

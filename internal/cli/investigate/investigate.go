@@ -191,7 +191,7 @@ func (t *trace) describe(c privateapi.Container) evidence.Party {
 		one := evidence.Membership{Network: m.Network, Up: m.Up, Interface: m.Interface, MAC: m.MAC, Bridge: m.Bridge, Port: m.Port, Names: m.Names}
 		for _, n := range t.state.Networks {
 			if n.ID == m.NetworkID {
-				one.Driver, one.Internal, one.Named, one.NoMasquerade = n.Driver, n.Internal, n.Named, !n.Masquerades
+				one.Internal, one.Named = n.Internal, n.Named
 			}
 		}
 		for _, a := range m.Addresses {
@@ -201,11 +201,6 @@ func (t *trace) describe(c privateapi.Container) evidence.Party {
 			}
 		}
 		p.Networks = append(p.Networks, one)
-	}
-	for _, b := range c.Ports {
-		p.Published = append(p.Published, evidence.Published{
-			Protocol: model.Protocol(b.Protocol), Host: b.Host, Ports: ports(b.HostPort, b.Count), Container: ports(b.ContainerPort, b.Count),
-		})
 	}
 	return p
 }

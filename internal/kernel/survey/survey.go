@@ -110,9 +110,6 @@ func links(h *netlink.Handle, v *evidence.View) error {
 			Name: a.Name, Kind: l.Type(), Index: a.Index, MTU: a.MTU, MAC: a.HardwareAddr.String(), Alias: a.Alias, Master: names[a.MasterIndex],
 			Up: a.RawFlags&unix.IFF_UP != 0, Carrier: a.RawFlags&unix.IFF_LOWER_UP != 0, NoARP: a.RawFlags&unix.IFF_NOARP != 0,
 		}
-		if l.Type() == "veth" {
-			one.Peer = a.ParentIndex
-		}
 		v.Links = append(v.Links, one)
 	}
 	addrs, err := h.AddrList(nil, netlink.FAMILY_ALL)
