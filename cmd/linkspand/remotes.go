@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -87,7 +88,7 @@ func (s *swarmNode) Self() (remotes.Self, bool) {
 			out.VTEP, own = a.Unmap(), text
 		}
 	}
-	out.MTU = mtuOf(out.VTEP)
+	out.MTU = s.mtuOf(out.VTEP)
 	for _, r := range st.Remotes {
 		if host, _, err := net.SplitHostPort(r.Addr); err == nil && r.NodeID != st.ID {
 			out.Managers = append(out.Managers, host)
@@ -105,21 +106,16 @@ func (s *swarmNode) Self() (remotes.Self, bool) {
 // usualMTU is that of an interface that is not known.
 const usualMTU = 1500
 
-// mtuOf returns the MTU of the interface with an address.
-func mtuOf(a netip.Addr) int {
-	all, err := net.Interfaces()
+// mtuOf returns the MTU of the interface with an address. It waits for what is being written
+// to the kernel, as what is learned here does.
+func (s *swarmNode) mtuOf(a netip.Addr) int {
+	all, err := s.kernel.Interfaces(context.Background())
 	if err != nil {
 		return usualMTU
 	}
 	for _, i := range all {
-		addrs, err := i.Addrs()
-		if err != nil {
-			continue
-		}
-		for _, one := range addrs {
-			if p, err := netip.ParsePrefix(one.String()); err == nil && p.Addr() == a && i.Flags&net.FlagLoopback == 0 {
-				return i.MTU
-			}
+		if !i.Loop && slices.Contains(i.Addrs, a) {
+			return i.MTU
 		}
 	}
 	return usualMTU

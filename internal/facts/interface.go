@@ -8,5 +8,6 @@ type Interface struct {
 	Up    bool
 	Loop  bool         // the loopback interface
 	Plain bool         // of no kind: hardware, or the loopback interface
+	MTU   int          // in bytes
 	Addrs []netip.Addr // in the kernel's order
 }

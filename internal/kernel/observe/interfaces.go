@@ -20,7 +20,7 @@ func Interfaces(conn *rtnl.Conn) ([]facts.Interface, error) {
 	}
 	var out []facts.Interface
 	for _, l := range links {
-		one := facts.Interface{Name: l.Name, Up: l.Up, Loop: l.Name == "lo", Plain: l.Type == ""}
+		one := facts.Interface{Name: l.Name, Up: l.Up, Loop: l.Name == "lo", Plain: l.Type == "", MTU: l.MTU}
 		for _, a := range addrs {
 			if a.Index == l.Index {
 				one.Addrs = append(one.Addrs, a.Prefix.Addr())
