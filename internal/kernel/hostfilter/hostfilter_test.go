@@ -441,3 +441,25 @@ func TestOddNamesStayOutOfCommands(t *testing.T) {
 	native := tryOn(t, withNFT(t))
 	native.resync(true, policies(odd...)) // there, a name is a name
 }
+
+// TestPolicyOfAnother: somebody makes the chain FORWARD, to drop, after it was found missing. What he wants of it stays.
+func TestPolicyOfAnother(t *testing.T) {
+	b := tryOn(t, withNFT(t))
+	missing := make([]seen, len(b.families))
+	for i, f := range b.families {
+		var err error
+		if missing[i], err = f.native.read(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.sh("iptables-nft -P FORWARD DROP && ip6tables-nft -P FORWARD DROP")
+	for i, f := range b.families {
+		wanted := repair{makeForward: true, makeUser: true, make: true, rejump: true, rewrite: true}
+		if _, err := f.native.write(t.Context(), missing[i], wanted, []string{"br0"}); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := b.rules("-nft"); !slices.Contains(got, "-P FORWARD DROP") || !slices.Contains(got, "-A FORWARD -j LINKSPAN-FORWARD") {
+		t.Errorf("the rules are %q", got)
+	}
+}

@@ -155,11 +155,11 @@ func (b *batch) chain(name string) *nftables.Chain {
 	return &nftables.Chain{Name: name, Table: b.table}
 }
 
-// forward is the base chain as iptables-nft makes it.
+// forward is the base chain as iptables-nft makes it. It names no policy: that of a new
+// chain is to accept, and one that somebody has made since it was looked for keeps its own.
 func (b *batch) forward() *nftables.Chain {
-	accept := nftables.ChainPolicyAccept
 	c := b.chain(forwardChain)
-	c.Type, c.Hooknum, c.Priority, c.Policy = nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter, &accept
+	c.Type, c.Hooknum, c.Priority = nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter
 	return c
 }
 
