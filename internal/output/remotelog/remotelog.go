@@ -4,7 +4,8 @@
 //
 // It promises that a server which is slow, silent or gone holds a container up no longer than
 // patience for each line, and not at all once it is known; what finds no room then is lost, and
-// said so. Every write to a server has a deadline. It must not keep anything: `docker logs` reads
+// said so. Every write to a syslog server has a deadline; journald's socket has none, and what waits
+// for it is bounded here. It must not keep anything: `docker logs` reads
 // what is written to a file beside.
 package remotelog
 
@@ -48,7 +49,8 @@ type Log struct {
 }
 
 // Open returns the way that a container's driver takes; nil for a driver that sends nothing
-// anywhere. If there is no server an error is returned or, patient, it is tried again later.
+// anywhere. If there is no server an error is returned; patient, it is looked for when there is
+// something to send, and nobody waits for that.
 func Open(o model.Output, patient bool, log *slog.Logger) (*Log, error) {
 	if !logoptions.Cached(o.Driver) {
 		return nil, nil
@@ -57,14 +59,14 @@ func Open(o model.Output, patient bool, log *slog.Logger) (*Log, error) {
 	if o.Driver == logoptions.Syslog {
 		dial = func() (sender, error) { return openSyslog(o) }
 	}
-	to, err := dial()
-	if err != nil && !patient {
-		return nil, err
+	var to sender
+	if !patient {
+		var err error
+		if to, err = dial(); err != nil {
+			return nil, err
+		}
 	}
 	l := &Log{queue: make(chan jsonlog.Entry, queued), finished: make(chan struct{}), log: log}
-	if err != nil {
-		to = nil
-	}
 	go l.run(to, dial)
 	return l, nil
 }
