@@ -75,15 +75,10 @@ func (rs *restarts) restartAfter(b *entry, wait int, pause time.Duration) (again
 	}
 	ctx, cancel := cleanup() // the state says "restarting" until it runs
 	defer cancel()
-	awaited := rs.absent(before) // seen before the start, so that none comes unseen
+	b.await(rs.absent(before)) // before the start, so that none comes unseen, and who sees that it failed sees what it lacks
 	err := rs.start(ctx, b)
 	if err == nil {
-		awaited = nil
-	}
-	b.mu.Lock()
-	b.awaited = awaited
-	b.mu.Unlock()
-	if err == nil {
+		b.await(nil)
 		return false
 	}
 	now := b.snapshot().State
@@ -96,6 +91,13 @@ func (rs *restarts) restartAfter(b *entry, wait int, pause time.Duration) (again
 		b.wake(int64(now.ExitCode), "", false) // it will not run again by itself
 	}
 	return now.Restarting
+}
+
+// await says which addresses of the host the container's next start waits for.
+func (b *entry) await(addresses []netip.Addr) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.awaited = addresses
 }
 
 // addressLook is how often the host is looked at for an address that a container
