@@ -24,6 +24,7 @@ import (
 	"github.com/linkspan/linkspan/internal/inspect"
 	"github.com/linkspan/linkspan/internal/kernel/explain"
 	"github.com/linkspan/linkspan/internal/kernel/machine"
+	"github.com/linkspan/linkspan/internal/kernel/meter"
 	"github.com/linkspan/linkspan/internal/privateapi"
 )
 
@@ -50,7 +51,7 @@ func (d *daemon) answer(ctx context.Context) error {
 	})
 	private := private.Handler(private.Options{
 		Engine: d.engine, Drivers: drivers(d.config), Containers: d.manager, Traffic: d.kernel, Listeners: hostports.Listeners,
-		Explainer: explain.New(explain.Options{IPTables: d.savedRules}), Volumes: d.volumes, Guests: d.guests, Metrics: metrics, Logger: d.log,
+		Explainer: explain.New(explain.Options{IPTables: d.savedRules}), Links: meter.New(d.kernel.Netns()), Volumes: d.volumes, Guests: d.guests, Metrics: metrics, Logger: d.log,
 		Daemon: privateapi.Daemon{
 			Version: version, Pid: os.Getpid(), DataRoot: d.config.DataRoot, ExecRoot: d.config.ExecRoot,
 			Instance: d.store.Instance()[:instanceLen], FirewallBackend: d.config.Backend,

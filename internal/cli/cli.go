@@ -110,7 +110,7 @@ func (p Program) tree(docker *command.DockerCli) *dockercli.TopLevelCommand {
 	root.SetErr(docker.Err())
 	options, _ := dockercli.SetupRootCommand(root)
 	root.SetVersionTemplate("Linkspan version {{.Version}}\n")
-	root.Annotations["additionalHelp"] = "What is Linkspan's own: network plan, diff, repair; port ls, who, drops, inspect; firewall show, explain; doctor; trace; volume import; attach PID|PATH NETWORK, detach; state"
+	root.Annotations["additionalHelp"] = "What is Linkspan's own: network plan, diff, repair; port ls, who, drops, inspect; firewall show, explain; doctor; trace; top; volume import; attach PID|PATH NETWORK, detach; state"
 	root.Flags().BoolP("version", "v", false, "Print version information and quit")
 	commands.AddCommands(root, docker)
 	hideOthers(root)

@@ -72,7 +72,7 @@ func verbs() []verb {
 // daemon is found.
 func (p Program) addVerbs(root *cobra.Command) {
 	socket := root.Flags().String("socket", cmp.Or(os.Getenv("LINKSPAN_SOCKET"), DefaultSocket),
-		"The daemon's private socket, for network plan, diff, repair; port ls, who, drops, inspect; firewall show, explain; doctor; trace; attach PID|PATH NETWORK, detach; state")
+		"The daemon's private socket, for network plan, diff, repair; port ls, who, drops, inspect; firewall show, explain; doctor; trace; top; attach PID|PATH NETWORK, detach; state")
 	for _, v := range verbs() {
 		parent := root
 		if v.parent != "" {
@@ -83,6 +83,7 @@ func (p Program) addVerbs(root *cobra.Command) {
 	dockers(root, "volume").AddCommand(volumeImport(socket))
 	root.AddCommand(firewall(socket), p.trace(socket), p.doctor(socket))
 	withGuests(root, socket)
+	top(root, socket)
 }
 
 // dockers returns docker's own command of that name, which it has.

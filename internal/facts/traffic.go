@@ -59,3 +59,13 @@ type PortDrops struct {
 	Kind           DropKind
 	Packets, Bytes uint64 // Ethernet headers not included
 }
+
+// LinkTraffic is what one network interface has counted since it was made, as it sees it
+// itself: of the host's end of a veth pair, Received is what the container has sent.
+type LinkTraffic struct {
+	Link           string
+	Received, Sent Counter
+}
+
+// Counter is packets, with their Ethernet headers.
+type Counter struct{ Bytes, Packets uint64 }

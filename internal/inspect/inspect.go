@@ -49,7 +49,8 @@ type Options struct {
 	// Listeners says who waits at a port of the host, by TCP or UDP; nil: only
 	// containers are known.
 	Listeners func(ctx context.Context, port uint16) ([]facts.Listener, error)
-	Explainer Explainer // nil: packets are not followed
+	Explainer Explainer  // nil: packets are not followed
+	Links     LinkReader // nil: what containers send and receive is not counted
 }
 
 // Reader answers questions about what runs. Its methods may be called from any

@@ -92,28 +92,14 @@ func (c Client) ask(ctx context.Context, method, path string, body, answer any) 
 			return err
 		}
 	}
-	client := http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", c.Socket)
-		},
-	}}
-	req, err := http.NewRequestWithContext(ctx, method, "http://linkspan"+path, &content)
+	got, err := c.send(ctx, method, path, &content)
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := client.Do(req)
+	defer got.Close()
+	raw, err := io.ReadAll(io.LimitReader(got, maxAnswer))
 	if err != nil {
 		return c.away(err)
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return c.away(err)
-	}
-	if resp.StatusCode/100 != 2 {
-		return &model.Error{Kind: kindOf(resp.StatusCode), Err: errors.New(strings.TrimSpace(string(raw)))}
 	}
 	if answer == nil {
 		return nil
@@ -122,6 +108,40 @@ func (c Client) ask(ctx context.Context, method, path string, body, answer any) 
 		return fmt.Errorf("the daemon's answer cannot be read: %w", err)
 	}
 	return nil
+}
+
+// stream sends one request and returns the answer, which comes as long as ctx lets it. The
+// caller closes it.
+func (c Client) stream(ctx context.Context, method, path string) (io.ReadCloser, error) {
+	return c.send(ctx, method, path, http.NoBody)
+}
+
+// send sends one request, and returns the body of an answer that is no error.
+func (c Client) send(ctx context.Context, method, path string, content io.Reader) (io.ReadCloser, error) {
+	client := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", c.Socket)
+		},
+	}}
+	req, err := http.NewRequestWithContext(ctx, method, "http://linkspan"+path, content)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, c.away(err)
+	}
+	if resp.StatusCode/100 == 2 {
+		return resp.Body, nil
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, c.away(err)
+	}
+	return nil, &model.Error{Kind: kindOf(resp.StatusCode), Err: errors.New(strings.TrimSpace(string(raw)))}
 }
 
 // away says that the daemon could not be asked, without the URL, which says nothing.

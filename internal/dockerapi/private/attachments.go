@@ -61,8 +61,7 @@ func (d *server) answer(f func(*http.Request) (any, error)) http.HandlerFunc {
 		value, err := f(r)
 		switch {
 		case err != nil:
-			d.Logger.Info("request refused", "op", r.Method+" "+r.URL.Path, "err", err)
-			http.Error(w, err.Error(), httpkit.StatusOf(err))
+			d.refuse(w, r, err)
 		case value == nil:
 			w.WriteHeader(http.StatusNoContent)
 		default:
@@ -71,6 +70,12 @@ func (d *server) answer(f func(*http.Request) (any, error)) http.HandlerFunc {
 			}
 		}
 	}
+}
+
+// refuse answers with an error.
+func (d *server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	d.Logger.Info("request refused", "op", r.Method+" "+r.URL.Path, "err", err)
+	http.Error(w, err.Error(), httpkit.StatusOf(err))
 }
 
 func decode(r *http.Request, into any) error {

@@ -44,7 +44,8 @@ type Options struct {
 	// Listeners says who waits at a port of the host, by TCP or UDP; nil: only
 	// containers are known.
 	Listeners func(ctx context.Context, port uint16) ([]facts.Listener, error)
-	Explainer inspect.Explainer // nil: packets are not followed
+	Explainer inspect.Explainer  // nil: packets are not followed
+	Links     inspect.LinkReader // nil: what containers send and receive is not counted
 	Volumes   VolumeImporter
 	Guests    Guests            // nil: no namespaces are attached
 	Daemon    privateapi.Daemon // who answers
@@ -58,7 +59,8 @@ const looking = time.Minute
 // server answers on the private socket.
 type server struct {
 	Options
-	reader *inspect.Reader
+	reader  *inspect.Reader
+	streams streams
 }
 
 // Handler returns the handler for the private socket, which must be root's alone:
@@ -76,6 +78,7 @@ type server struct {
 //	/linkspan/v1/drops    GET: what port security dropped, a kind a line; with
 //	                      /NAME what holds for that container, as JSON
 //	/linkspan/v1/traffic  GET: the counters of ports and networks, as JSON
+//	/linkspan/v1/top      GET ?interval=&count=: what package privateapi calls Top, one a line
 //	/linkspan/v1/volumes/import  POST ?root=&name=: copy volumes of a Docker data root,
 //	                      a line for each
 //	/linkspan/v1/firewall GET: what the firewall was asked for, by who asked, in words
@@ -90,7 +93,8 @@ func Handler(o Options) http.Handler {
 	}
 	d := &server{o, inspect.New(inspect.Options{
 		Engine: o.Engine, Drivers: o.Drivers, Containers: o.Containers, Traffic: o.Traffic, Listeners: o.Listeners, Explainer: o.Explainer,
-	})}
+		Links: o.Links,
+	}), newStreams()}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -107,6 +111,7 @@ func Handler(o Options) http.Handler {
 	mux.HandleFunc("GET /linkspan/v1/drops", d.drops)
 	mux.HandleFunc("GET /linkspan/v1/drops/{container}", d.inspect)
 	mux.HandleFunc("GET /linkspan/v1/traffic", d.traffic)
+	mux.HandleFunc("GET /linkspan/v1/top", d.top)
 	mux.HandleFunc("GET /linkspan/v1/firewall", d.firewall)
 	mux.HandleFunc("GET /linkspan/v1/firewall/explain", d.explain)
 	mux.HandleFunc("GET /linkspan/v1/diff", d.report(o.Engine.Check, "differs"))
