@@ -31,6 +31,7 @@ var layers = map[string][]string{
 	// thought: pure
 	"internal/ipam":          {words},
 	"internal/ports":         {words},
+	"internal/balance":       {},
 	"internal/names":         {words},
 	"internal/gateway":       {words},
 	"internal/diagnose":      {words},
@@ -63,7 +64,7 @@ var layers = map[string][]string{
 	"internal/process": {},
 
 	// hands: each does one kind of effect and knows only words
-	"internal/kernel":             {words, "internal/limits", "internal/kernel"},
+	"internal/kernel":             {words, "internal/limits", "internal/balance", "internal/kernel"},
 	"internal/store":              {words, "internal/store"},
 	"internal/resolver":           {words, "internal/limits", "internal/resolver"},
 	"internal/resolver/message":   {},
@@ -132,7 +133,7 @@ const (
 
 var groups = map[string][]string{
 	words:   {"internal/resolvconf", "internal/evidence", "internal/model", "internal/facts", "internal/desired", "internal/state"},
-	thought: {"internal/ipam", "internal/ports", "internal/names", "internal/gateway", "internal/diagnose", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/query", "internal/logoptions", "internal/ociruntimes", "internal/containerspec", "internal/lifecycle", "internal/containerrecord", "internal/containerview"},
+	thought: {"internal/ipam", "internal/ports", "internal/balance", "internal/names", "internal/gateway", "internal/diagnose", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/query", "internal/logoptions", "internal/ociruntimes", "internal/containerspec", "internal/lifecycle", "internal/containerrecord", "internal/containerview"},
 	hub:     {"internal/engine", "internal/containers", "internal/networks", "internal/images", "internal/volumes", "internal/inspect", "internal/leases", "internal/guests", "internal/keeper", "internal/remotes", "internal/swarm", "internal/tasks"},
 }
 
