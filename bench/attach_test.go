@@ -128,7 +128,7 @@ func realHands(b *testing.B) []engine.Hand {
 		b.Fatal(err)
 	}
 	k, err := kernel.New(kernel.Options{
-		Instance: "bench", Logger: log, NetnsDir: host.Dir, Firewall: firewall, HostNetns: host.Netns,
+		Instance: "bench", Logger: log, NetnsDir: host.Dir, Firewall: firewall, Balancer: nft.Balancer{Instance: "bench", Logger: log}, HostNetns: host.Netns,
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -174,7 +174,7 @@ func (d *daemon) openEngine(ctx context.Context) error {
 		return err
 	}
 	reached := failpoint()
-	k, err := kernel.New(kernel.Options{Instance: instance, Logger: d.log, Firewall: firewall, GiveBack: nft.DropDNSRedirect, Reached: reached})
+	k, err := kernel.New(kernel.Options{Instance: instance, Logger: d.log, Firewall: firewall, Balancer: nft.Balancer{Instance: instance, Logger: d.log}, GiveBack: nft.DropDNSRedirect, Reached: reached})
 	if err != nil {
 		return fmt.Errorf("open the kernel: %w", err)
 	}

@@ -166,6 +166,16 @@ func (d Delta) row() Row { return cmp.Or(d.New, d.Old) }
 // Invert returns the delta that undoes d.
 func (d Delta) Invert() Delta { return Delta{d.Owner, d.New, d.Old} }
 
+// Wanted returns the rows that deltas want.
+func Wanted(deltas []Delta) (out []Row) {
+	for _, d := range deltas {
+		if d.New != nil {
+			out = append(out, d.New)
+		}
+	}
+	return out
+}
+
 // Diff returns what turns prev into next, looking only at the rows of the given
 // owners, which must be all that changed. A row that moved from one owner to
 // another counts as changed.

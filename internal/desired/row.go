@@ -23,6 +23,7 @@ const (
 	KindRule      Kind = "rule"
 	KindFDB       Kind = "fdb"
 	KindNeigh     Kind = "neigh"
+	KindBalance   Kind = "balance"
 	KindAnnounce  Kind = "announce"
 	KindName      Kind = "name"
 	KindResolver  Kind = "resolver"
@@ -33,13 +34,13 @@ const (
 // Kinds returns every kind, in the order in which rows are applied; removal runs in
 // reverse. Whoever applies rows goes by it. The firewall knows a link before it
 // exists; a link has its settings, and what fences it, before its addresses, and those
-// before its routes; the neighbours are told when all of that is there; and names lead
-// to it last.
+// before its routes; connections are led there, and the neighbours told, when all of that is
+// there; and names lead to it last.
 func Kinds() []Kind { o := order(); return o[:] }
 
-func order() [16]Kind {
+func order() [17]Kind {
 	return [...]Kind{
-		KindPolicy, KindNamespace, KindLink, KindSysctl, KindLoopback, KindFence, KindAddr, KindRoute, KindRule, KindFDB, KindNeigh, KindAnnounce,
+		KindPolicy, KindNamespace, KindLink, KindSysctl, KindLoopback, KindFence, KindAddr, KindRoute, KindRule, KindFDB, KindNeigh, KindBalance, KindAnnounce,
 		KindName, KindResolver, KindForward, KindReserve,
 	}
 }
@@ -82,7 +83,7 @@ type Row interface {
 func Types() []Row {
 	return []Row{
 		BridgePolicy{}, Masquerade{}, ForwardDrop{}, AcceptMark{}, Direct{}, DirectFrom{}, DirectICMP{}, Allow{}, PortSecurity{}, Identity{}, Elsewhere{}, Transparent{}, Publish{}, Served{},
-		Namespace{}, Link{}, Sysctl{}, Loopback{}, Fence{}, Addr{}, Route{}, Rule{}, FDB{}, Neigh{}, Announce{},
+		Namespace{}, Link{}, Sysctl{}, Loopback{}, Fence{}, Addr{}, Route{}, Rule{}, FDB{}, Neigh{}, Balance{}, Hairpin{}, Announce{},
 		Name{}, Resolver{}, Forward{}, Reserve{},
 	}
 }

@@ -88,6 +88,8 @@ func TestDrift(t *testing.T) {
 		{space, "ip link set lan0 alias ''", "alias \"\" instead of"},
 		{space, "ip addr flush dev lan0", "addr space0 lan0 10.8.0.1/16: missing"},
 		{space, "ip link add " + link.Unfinished(instance, space) + " type bridge", "left over"},
+		{kerneltest.Overlay, "nft flush ruleset", "balance ov-test 10.7.9.1 over [10.7.9.9] salt 192.0.2.1: table inet linkspan-balance: missing"},
+		{kerneltest.Overlay, "nft 'delete element inet linkspan-balance few_vips4 { 10.7.9.1 . 3 : 10.7.9.9 }'", "balance ov-test hairpin of 10.7.1.1: table inet linkspan-balance: set few_vips4: 10.7.9.1 . 3 : 10.7.9.9: missing"},
 		{space, "ip link set lo down", "namespace space0: lo is down"},
 		{space, "ip link set lo alias mine", "namespace space0: is not marked as ours"},
 		{"", "umount 'NETNS/" + space + "' && rm 'NETNS/" + space + "'", "namespace space0: missing"},

@@ -5,6 +5,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/fdb"
+	"github.com/linkspan/linkspan/internal/kernel/part"
 )
 
 // fdbs makes desired.FDB so, in namespaces with a VXLAN of ours.
@@ -18,12 +19,7 @@ func handleFDBs(p *pass) handler {
 // findAll looks at the VXLANs that are wanted, and nowhere else: one that is not goes as a
 // whole, and in containers there are none.
 func (h fdbs) findAll(want desired.State) (wrong, strays []desired.Delta) {
-	tunnels := map[string][]string{} // by namespace
-	for o := range want.Kind(desired.KindLink) {
-		if l := o.Row.(desired.Link); l.VXLAN != nil {
-			tunnels[l.Namespace] = append(tunnels[l.Namespace], l.Name)
-		}
-	}
+	tunnels := part.Tunnels(want)
 	if len(tunnels) == 0 {
 		return nil, nil
 	}

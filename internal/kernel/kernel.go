@@ -26,6 +26,7 @@ import (
 	"github.com/linkspan/linkspan/internal/kernel/announce"
 	"github.com/linkspan/linkspan/internal/kernel/conntrack"
 	"github.com/linkspan/linkspan/internal/kernel/netns"
+	"github.com/linkspan/linkspan/internal/kernel/part"
 	"github.com/linkspan/linkspan/internal/kernel/rtnl"
 	"github.com/linkspan/linkspan/internal/kernel/sysctl"
 	"github.com/linkspan/linkspan/internal/kernel/watch"
@@ -38,6 +39,7 @@ type Options struct {
 	Logger   *slog.Logger
 	NetnsDir string // directory of named namespaces; netns.DefaultDir if empty
 	Firewall Firewall
+	Balancer Balancer
 	// HostNetns is the file of the namespace that rows call the host's; the
 	// process's own if empty.
 	HostNetns string
@@ -76,6 +78,7 @@ type Kernel struct {
 	instance   string
 	log        *slog.Logger
 	firewall   Firewall
+	balancer   Balancer
 	resolvConf string
 	census     func() netns.Census
 	reached    func(stage string)
@@ -95,8 +98,8 @@ type Kernel struct {
 
 // New opens the host's namespace. It changes nothing.
 func New(o Options) (*Kernel, error) {
-	if o.Instance == "" || o.Firewall == nil || o.Logger == nil {
-		return nil, errors.New("kernel: options need an instance, a logger and a firewall")
+	if o.Instance == "" || o.Firewall == nil || o.Balancer == nil || o.Logger == nil {
+		return nil, errors.New("kernel: options need an instance, a logger, a firewall and a balancer")
 	}
 	if o.HostNetns == "" {
 		o.HostNetns = "/proc/self/ns/net"
@@ -121,12 +124,12 @@ func New(o Options) (*Kernel, error) {
 		return nil, fmt.Errorf("open the host's network namespace: %w", err)
 	}
 	k := &Kernel{
-		instance: o.Instance, log: o.Logger, firewall: o.Firewall, resolvConf: o.ResolvConf,
+		instance: o.Instance, log: o.Logger, firewall: o.Firewall, balancer: o.Balancer, resolvConf: o.ResolvConf,
 		census: o.Census, reached: o.Reached, grace: o.ForwardingGrace, giveBack: o.GiveBack, hostFile: file, idle: make(chan struct{}, 1),
 	}
 	k.netns = netns.New(netns.Options{Dir: o.NetnsDir, Host: file, Instance: o.Instance, Logger: o.Logger})
-	k.flusher = conntrack.NewFlusher(func(f func() error) error {
-		return k.netns.Enter(context.Background(), file, f)
+	k.flusher = conntrack.NewFlusher(func(space string, f func() error) error {
+		return k.netns.Do(context.Background(), space, f)
 	}, o.Logger)
 	k.announcer = announce.New(k.netns.Do, o.Logger)
 	if k.host, err = k.dial(context.Background(), file); err != nil {
@@ -183,7 +186,7 @@ func (k *Kernel) Apply(ctx context.Context, deltas []desired.Delta) error {
 	}
 	defer p.end()
 	put, drop := split(deltas)
-	closing, rest := closings(drop[desired.KindPolicy], put[desired.KindPolicy])
+	closing, rest := part.Closings(drop[desired.KindPolicy], put[desired.KindPolicy])
 	put[desired.KindPolicy] = append(closing, put[desired.KindPolicy]...)
 	p.putEarly(put)
 	if p.isFatal() {
@@ -198,7 +201,7 @@ func (k *Kernel) Apply(ctx context.Context, deltas []desired.Delta) error {
 	p.dropAll(drop)
 	k.reached("removals")
 	policies{p}.apply(rest)
-	p.forgetConnections(drop[desired.KindAddr], put[desired.KindPolicy])
+	k.flusher.Forget(desired.HostNamespace, conntrack.OfAddrs(drop[desired.KindAddr], put[desired.KindPolicy])) // no packet can make a new one
 	err = p.err()
 	var taken *desired.NameTaken // then somebody chooses another name, and tries again
 	if err != nil && p.lost && !errors.As(err, &taken) {

@@ -14,6 +14,7 @@ import (
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/kernel"
 	"github.com/linkspan/linkspan/internal/kernel/kerneltest"
+	"github.com/linkspan/linkspan/internal/kernel/nft"
 )
 
 const instance = "test0"
@@ -52,7 +53,7 @@ func labOn(t testing.TB, host kerneltest.Host, firewall kernel.Firewall) lab {
 func labWith(t testing.TB, host kerneltest.Host, o kernel.Options) lab {
 	t.Helper()
 	o.Instance, o.Logger = cmp.Or(o.Instance, instance), slog.New(slog.DiscardHandler)
-	o.NetnsDir, o.HostNetns = host.Dir, host.Netns
+	o.NetnsDir, o.HostNetns, o.Balancer = host.Dir, host.Netns, nft.Balancer{Instance: o.Instance, Logger: o.Logger}
 	k, err := kernel.New(o)
 	if err != nil {
 		t.Fatal(err)

@@ -7,7 +7,6 @@ import (
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/kernel/observe"
-	"github.com/linkspan/linkspan/internal/kernel/sysctl"
 )
 
 // Observe learns about the host: its interfaces, which prefixes it reaches directly, not counting
@@ -29,9 +28,7 @@ func (k *Kernel) Observe(ctx context.Context) (facts.Host, error) {
 	err = k.netns.Enter(ctx, k.hostFile, func() error {
 		tree := k.sysctls.Open()
 		defer tree.Close()
-		h.ForwardingOff4 = off(tree, "net/ipv4/ip_forward")
-		h.ForwardingOff6 = off(tree, "net/ipv6/conf/all/forwarding")
-		observe.Ports(tree, &h)
+		observe.Settings(tree, &h)
 		return nil
 	})
 	return h, err
@@ -45,10 +42,4 @@ func (k *Kernel) Interfaces(ctx context.Context) ([]facts.Interface, error) {
 	}
 	defer p.end()
 	return observe.Interfaces(p.spaces[desired.HostNamespace].conn)
-}
-
-// off tells whether a sysctl exists and is 0.
-func off(tree *sysctl.Tree, path string) bool {
-	value, err := tree.Get(path)
-	return err == nil && value == "0"
 }

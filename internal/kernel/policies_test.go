@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/part"
 )
 
 // TestWhatOpensIsClosedFirst ranges over all policies: of each it is said whether it lets
@@ -30,10 +31,10 @@ func TestWhatOpensIsClosedFirst(t *testing.T) {
 		name := fmt.Sprintf("%T", row)
 		want, known := opens[name]
 		if !known {
-			t.Errorf("%s: does it let something in? Say so here and, if it does, in closings", name)
+			t.Errorf("%s: does it let something in? Say so here and, if it does, in part.Closings", name)
 			continue
 		}
-		first, _ := closings([]desired.Delta{{Old: row}}, nil)
+		first, _ := part.Closings([]desired.Delta{{Old: row}}, nil)
 		if got := len(first) == 1; got != want {
 			t.Errorf("%s goes first: %t, want %t", name, got, want)
 		}

@@ -39,6 +39,7 @@ func (p *pass) handlers() map[desired.Kind]handler {
 		desired.KindRule:      handleRules(p),
 		desired.KindFDB:       handleFDBs(p),
 		desired.KindNeigh:     handleNeighs(p),
+		desired.KindBalance:   handleBalances(p),
 		desired.KindAnnounce:  handleAnnouncements(p),
 	}
 }

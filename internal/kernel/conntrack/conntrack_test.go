@@ -26,15 +26,15 @@ func FuzzParse(f *testing.F) {
 func TestFlusher(t *testing.T) {
 	a, b, c := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.3")
 	rounds := make(chan struct{})
-	f := NewFlusher(func(func() error) error {
+	f := NewFlusher(func(string, func() error) error {
 		rounds <- struct{}{} // begins
 		<-rounds             // may end
 		return errors.New("only logged")
 	}, slog.New(slog.DiscardHandler))
-	f.Forget(gone(a))
+	f.Forget(desired.HostNamespace, gone(a))
 	<-rounds
-	f.Forget(gone(b, a))
-	f.Forget(Stale{})
+	f.Forget(desired.HostNamespace, gone(b, a))
+	f.Forget(desired.HostNamespace, Stale{})
 	if err := f.Await(t.Context(), []netip.Addr{c}); err != nil {
 		t.Error(err)
 	}
@@ -134,5 +134,50 @@ func TestLaterChangeCounts(t *testing.T) {
 	s.merge(Stale{Ports: map[desired.Publish]Change{p: Published}})
 	if got, there := s.Ports[p]; !there || got != Published {
 		t.Errorf("got %v", s)
+	}
+}
+
+// TestBackendsThatAreGone: of a service's connections those go that lead to a backend which
+// is neither ready nor draining any more, whatever their protocol.
+func TestBackendsThatAreGone(t *testing.T) {
+	const udp, tcp = unix.IPPROTO_UDP, unix.IPPROTO_TCP
+	at := func(texts ...string) (out []netip.AddrPort) {
+		for _, text := range texts {
+			out = append(out, netip.MustParseAddrPort(text))
+		}
+		return out
+	}
+	vip := desired.Frontend{Addr: netip.MustParseAddr("10.0.0.9")}
+	port := desired.Frontend{Addr: netip.MustParseAddr("10.0.0.8"), Protocol: model.TCP, Port: 80}
+	gone := nothing()
+	gone.merge(OfBackends(desired.Delta{
+		Old: desired.Balance{To: vip, Backends: at("10.0.0.1:0", "10.0.0.2:0"), Draining: at("10.0.0.3:0", "10.0.0.4:0")},
+		New: desired.Balance{To: vip, Backends: at("10.0.0.1:0", "10.0.0.4:0"), Draining: nil},
+	}))
+	gone.merge(OfBackends(desired.Delta{Old: desired.Balance{To: port, Backends: at("10.0.0.1:8000")}}))
+	gone.merge(OfBackends(desired.Delta{New: desired.Balance{To: port, Backends: at("10.0.0.5:8000")}}))
+	gone.merge(OfBackends(desired.Delta{Old: desired.Hairpin{}}))
+	f, err := gone.filter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name  string
+		flow  flow
+		stale bool
+	}{
+		{"ready", connection(udp, 0, "10.0.0.9:53", "10.0.0.1:53"), false},
+		{"gone", connection(udp, 0, "10.0.0.9:53", "10.0.0.2:53"), true},
+		{"gone, another protocol", connection(tcp, statusAssured, "10.0.0.9:53", "10.0.0.2:53"), true},
+		{"drained", connection(udp, 0, "10.0.0.9:53", "10.0.0.3:53"), true},
+		{"ready again", connection(udp, 0, "10.0.0.9:53", "10.0.0.4:53"), false},
+		{"by its own address", connection(udp, 0, "10.0.0.2:53", "10.0.0.2:53"), false},
+		{"by a port", connection(tcp, 0, "10.0.0.8:80", "10.0.0.1:8000"), true},
+		{"by another port", connection(tcp, 0, "10.0.0.8:81", "10.0.0.1:8000"), false},
+		{"by another protocol's port", connection(udp, 0, "10.0.0.8:80", "10.0.0.1:8000"), false},
+	} {
+		if got := f.matches(c.flow); got != c.stale {
+			t.Errorf("%s: stale=%t", c.name, got)
+		}
 	}
 }

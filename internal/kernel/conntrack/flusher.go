@@ -2,10 +2,14 @@ package conntrack
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/linkspan/linkspan/internal/desired"
 )
 
 // A round makes the kernel walk its whole table, and whoever waits for an RCU
@@ -18,42 +22,47 @@ const (
 
 // Flusher forgets connections in the background.
 type Flusher struct {
-	flush func(Stale) error
+	flush func(space string, stale Stale) error
 	log   *slog.Logger
 	kick  chan struct{} // holds a token while there may be something to do
 	need  chan struct{} // holds a token while somebody waits for the next round
 	loop  sync.WaitGroup
 
-	mu      sync.Mutex    // guards the fields below
-	pending Stale         // for the next round; sets, so no larger than the subnets and the ports there are
-	running Stale         // in the round under way
-	over    chan struct{} // closed when that round is over
+	mu      sync.Mutex       // guards the fields below
+	pending map[string]Stale // by namespace, for the next round; sets, so no larger than the subnets, ports and services there are
+	running map[string]Stale // in the round under way
+	over    chan struct{}    // closed when that round is over
 }
 
-// NewFlusher starts a flusher. inside calls a function on a thread in the
-// namespace whose connections are meant.
-func NewFlusher(inside func(func() error) error, log *slog.Logger) *Flusher {
+// NewFlusher starts a flusher. inside calls a function on a thread in a namespace, of
+// which desired.HostNamespace is one.
+func NewFlusher(inside func(space string, f func() error) error, log *slog.Logger) *Flusher {
 	f := &Flusher{
-		flush: func(stale Stale) error {
-			return inside(func() error { return Flush(stale) })
+		flush: func(space string, stale Stale) error {
+			return inside(space, func() error { return Flush(stale) })
 		},
 		log:     log,
 		kick:    make(chan struct{}, 1),
 		need:    make(chan struct{}, 1),
-		pending: nothing(),
+		pending: map[string]Stale{},
 		over:    make(chan struct{}),
 	}
 	f.loop.Go(f.rounds)
 	return f
 }
 
-// Forget has stale connections removed soon.
-func (f *Flusher) Forget(stale Stale) {
+// Forget has stale connections of a namespace removed soon.
+func (f *Flusher) Forget(space string, stale Stale) {
 	if stale.empty() {
 		return
 	}
 	f.mu.Lock()
-	f.pending.merge(stale)
+	all, known := f.pending[space]
+	if !known {
+		all = nothing()
+		f.pending[space] = all
+	}
+	all.merge(stale)
 	f.mu.Unlock()
 	token(f.kick)
 }
@@ -67,7 +76,8 @@ func token(c chan struct{}) {
 	}
 }
 
-// Await returns when no connection of addrs waits to be removed any more.
+// Await returns when no connection of addrs in the host's namespace waits to be removed any
+// more.
 func (f *Flusher) Await(ctx context.Context, addrs []netip.Addr) error {
 	for {
 		f.mu.Lock()
@@ -87,7 +97,7 @@ func (f *Flusher) Await(ctx context.Context, addrs []netip.Addr) error {
 
 func (f *Flusher) busyLocked(addrs []netip.Addr) bool {
 	for _, a := range addrs {
-		if f.pending.Addrs[a] || f.running.Addrs[a] {
+		if f.pending[desired.HostNamespace].Addrs[a] || f.running[desired.HostNamespace].Addrs[a] {
 			return true
 		}
 	}
@@ -132,18 +142,18 @@ func (f *Flusher) settle() bool {
 // round removes the connections that are stale.
 func (f *Flusher) round() {
 	f.mu.Lock()
-	f.running, f.pending = f.pending, nothing()
+	f.running, f.pending = f.pending, map[string]Stale{}
 	now := f.running
 	f.mu.Unlock()
-	if !now.empty() {
-		if err := f.flush(now); err != nil {
-			// Nobody's request depends on it: a stale connection times out.
-			f.log.Warn("stale connections stay", "op", "conntrack.flush", "err", err)
+	for space, stale := range now {
+		// Nobody's request depends on it: a stale connection times out.
+		if err := f.flush(space, stale); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			f.log.Warn("stale connections stay", "op", "conntrack.flush", "namespace", space, "err", err)
 		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.running = Stale{}
+	f.running = nil
 	close(f.over)
 	f.over = make(chan struct{})
 }

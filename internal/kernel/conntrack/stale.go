@@ -3,6 +3,7 @@ package conntrack
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -13,11 +14,21 @@ import (
 )
 
 // Stale says which connections are to be forgotten: every one that has one of
-// the addresses as source or destination in either direction, and those that a
-// change of a published port has put in the wrong.
+// the addresses as source or destination in either direction, those that a
+// change of a published port has put in the wrong, and those that a service led to a
+// backend which is gone.
 type Stale struct {
 	Addrs map[netip.Addr]bool
 	Ports map[desired.Publish]Change
+	Led   map[Led]bool
+}
+
+// Led is where connections to a frontend (desired.Frontend) were led to. One without a port
+// has no protocol either, and its backend no port.
+type Led struct {
+	To       netip.AddrPort
+	Protocol byte // its number
+	Backend  netip.AddrPort
 }
 
 // Change is what happened to a published port.
@@ -29,7 +40,7 @@ const (
 	Withdrawn Change = false
 )
 
-func (s Stale) empty() bool { return len(s.Addrs) == 0 && len(s.Ports) == 0 }
+func (s Stale) empty() bool { return len(s.Addrs) == 0 && len(s.Ports) == 0 && len(s.Led) == 0 }
 
 // merge adds what else is stale. Of two changes of one port the later counts.
 func (s *Stale) merge(more Stale) {
@@ -39,15 +50,65 @@ func (s *Stale) merge(more Stale) {
 	for p, c := range more.Ports {
 		s.Ports[p] = c
 	}
+	for l := range more.Led {
+		s.Led[l] = true
+	}
 }
 
 func nothing() Stale {
-	return Stale{Addrs: map[netip.Addr]bool{}, Ports: map[desired.Publish]Change{}}
+	return Stale{Addrs: map[netip.Addr]bool{}, Ports: map[desired.Publish]Change{}, Led: map[Led]bool{}}
+}
+
+// OfAddrs is what is stale when addresses of containers are gone, and published ports were changed.
+func OfAddrs(addrs, policies []desired.Delta) Stale {
+	stale := nothing()
+	for _, d := range addrs {
+		if row := d.Old.(desired.Addr); row.Namespace != desired.HostNamespace {
+			stale.Addrs[row.Prefix.Addr()] = true
+		}
+	}
+	for _, d := range policies {
+		if port, ok := d.Old.(desired.Publish); ok {
+			stale.Ports[port] = Withdrawn
+		}
+	}
+	for _, d := range policies {
+		if port, ok := d.New.(desired.Publish); ok {
+			stale.Ports[port] = Published
+		}
+	}
+	return stale
+}
+
+// OfPorts is what is stale when published ports have come back.
+func OfPorts(rows []desired.Row) Stale {
+	stale := nothing()
+	for _, row := range rows {
+		if p, ok := row.(desired.Publish); ok {
+			stale.Ports[p] = Published
+		}
+	}
+	return stale
+}
+
+// OfBackends is what is stale when a service's backends have changed: connections with those
+// that are gone. Who is draining is there.
+func OfBackends(d desired.Delta) Stale {
+	stale := nothing()
+	old, _ := d.Old.(desired.Balance)
+	now, _ := d.New.(desired.Balance)
+	for _, b := range slices.Concat(old.Backends, old.Draining) {
+		if !slices.Contains(now.Backends, b) && !slices.Contains(now.Draining, b) {
+			stale.Led[Led{netip.AddrPortFrom(old.To.Addr, old.To.Port), old.To.Protocol.Number(), b}] = true
+		}
+	}
+	return stale
 }
 
 // filter finds what is stale among many connections.
 type filter struct {
 	addrs  map[netip.Addr]bool
+	led    map[Led]bool
 	ports  map[port][]rule // of single ports
 	ranges []rule
 	local  map[netip.Addr]bool // addresses of this host; nil if nobody needs them
@@ -66,7 +127,7 @@ type rule struct {
 // filter reads the addresses of the host, in the namespace of the calling
 // thread, if a port was published at all of them.
 func (s Stale) filter() (filter, error) {
-	f := filter{addrs: s.Addrs, ports: map[port][]rule{}}
+	f := filter{addrs: s.Addrs, led: s.Led, ports: map[port][]rule{}}
 	anywhere := false
 	for p, c := range s.Ports {
 		r := rule{p, c}
@@ -109,6 +170,9 @@ func (f filter) matches(one flow) bool {
 			return true
 		}
 	}
+	if f.led[one.led(false)] || f.led[one.led(true)] {
+		return true
+	}
 	for _, r := range f.ports[port{one.protocol, one.orig.destinationPort}] {
 		if r.stale(one, f.isLocal) {
 			return true
@@ -120,6 +184,17 @@ func (f filter) matches(one flow) bool {
 		}
 	}
 	return false
+}
+
+// led is where a connection to a frontend was led to: one with ports, or without.
+func (f flow) led(ports bool) Led {
+	if !ports {
+		return Led{To: netip.AddrPortFrom(f.orig.destination, 0), Backend: netip.AddrPortFrom(f.reply.source, 0)}
+	}
+	return Led{
+		netip.AddrPortFrom(f.orig.destination, f.orig.destinationPort), f.protocol,
+		netip.AddrPortFrom(f.reply.source, f.reply.sourcePort),
+	}
 }
 
 func (f filter) isLocal(a netip.Addr) bool { return a.IsLoopback() || f.local[a] }

@@ -32,6 +32,8 @@ func (k *Kernel) admit(r desired.Row) error {
 		if r.Gateway.IsValid() && !k.reachable(r) {
 			return fmt.Errorf("nexthop has invalid gateway: %w", syscall.ENETUNREACH)
 		}
+	case desired.Balance, desired.Hairpin:
+		return k.needNamespace(r.Space())
 	case desired.Namespace, desired.Loopback, desired.Rule:
 	default:
 		if r.Key().Kind != desired.KindPolicy {
@@ -238,6 +240,8 @@ func hangsOn(r desired.Row) []place {
 		return []place{{r.Namespace, r.Link}}
 	case desired.Fence:
 		return []place{{desired.HostNamespace, r.Link}}
+	case desired.Balance, desired.Hairpin:
+		return []place{{r.Space(), ""}}
 	case desired.Sysctl:
 		return []place{{r.Namespace, ""}, {r.Namespace, interfaceOf(r)}}
 	}

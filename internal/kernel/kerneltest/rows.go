@@ -122,6 +122,10 @@ func Hosts() []desired.Row {
 		desired.Addr{Namespace: Overlay, Link: Tunnel, Prefix: netip.MustParsePrefix("10.7.0.1/16")},
 		desired.FDB{Namespace: Overlay, Link: Tunnel, MAC: "02:42:00:02:00:02", Remote: netip.MustParseAddr("192.0.2.2")},
 		desired.Neigh{Namespace: Overlay, Link: Tunnel, IP: netip.MustParseAddr("10.7.9.9"), MAC: "02:42:00:02:00:02"},
+		desired.Balance{
+			Namespace: Overlay, To: desired.Frontend{Addr: netip.MustParseAddr("10.7.9.1")}, Salt: "192.0.2.1",
+			Backends: []netip.AddrPort{netip.AddrPortFrom(netip.MustParseAddr("10.7.9.9"), 0)},
+		},
 	}
 }
 
@@ -142,6 +146,7 @@ func Place(i int) []desired.Row {
 		desired.Sysctl{Namespace: Overlay, Path: "net/ipv4/neigh/" + end + "/proxy_delay", Value: "0"},
 		desired.Addr{Namespace: ns, Link: "over0", Prefix: netip.PrefixFrom(a, 16)},
 		desired.Route{Namespace: Overlay, Link: end, Destination: netip.PrefixFrom(a, 32)},
+		desired.Hairpin{Namespace: Overlay, Addr: a},
 	}
 }
 

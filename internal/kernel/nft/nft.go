@@ -58,8 +58,11 @@ type Options struct {
 	// Held, if not empty, is the name of tables that are made instead, and that nobody else
 	// can flush: they keep shut what the others keep shut, for as long as the Backend is
 	// open. See heldTables.
-	Held  string
-	NetNS int // descriptor of the network namespace; 0 is the current one
+	Held string
+	// Balance has the table made instead that desired.Balance is an affair of, in the
+	// namespace of a network.
+	Balance bool
+	NetNS   int // descriptor of the network namespace; 0 is the current one
 }
 
 // Backend writes policy to one network namespace. Its methods may be called
@@ -88,7 +91,7 @@ func New(o Options) (*Backend, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	shape := shape{instance: o.Instance, off4: o.Off4, off6: o.Off6, beside: o.Beside, held: o.Held}
+	shape := shape{instance: o.Instance, off4: o.Off4, off6: o.Off6, beside: o.Beside, held: o.Held, balance: o.Balance}
 	tables := shape.tables()
 	return &Backend{tables: tables, idx: indexOf(tables), log: o.Logger, conn: c, shape: shape, members: newMembership()}, nil
 }

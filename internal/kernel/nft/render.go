@@ -55,6 +55,10 @@ func render(row desired.Row) ([]element, error) {
 		return renderDirectICMP(r)
 	case desired.DirectFrom:
 		return renderDirectFrom(r)
+	case desired.Balance:
+		return renderBalance(r)
+	case desired.Hairpin:
+		return renderHairpin(r)
 	}
 	return nil, model.Errorf(model.NotImplemented, "nftables cannot express %q", row)
 }

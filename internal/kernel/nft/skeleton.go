@@ -75,6 +75,7 @@ type shape struct {
 	off4, off6 bool   // families to be left alone
 	beside     bool   // another backend decides about packets
 	held       string // the name of tables that hold for others (heldTables)
+	balance    bool   // the table that balances, and no other (balanceTable)
 
 	// What follows from rows: the mark that is let in, if one is, how many networks have
 	// transparent sockets, which not every kernel can match, and how many keep their
@@ -136,6 +137,9 @@ func (s shape) tables() []table {
 	mark := "linkspan"
 	if s.instance != "" {
 		mark = "linkspan:" + s.instance
+	}
+	if s.balance {
+		return []table{balanceTable(mark)}
 	}
 	packets := inetTable(mark, s)
 	if s.beside {

@@ -9,9 +9,11 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// Ports learns from where host ports may be given out (kernel: ip-sysctl,
-// ip_local_port_range and ip_local_reserved_ports; both hold for IPv6 too).
-func Ports(tree *sysctl.Tree, h *facts.Host) {
+// Settings learns whether the host forwards, and from where host ports may be given out
+// (kernel: ip-sysctl, ip_local_port_range and ip_local_reserved_ports; both hold for IPv6 too).
+func Settings(tree *sysctl.Tree, h *facts.Host) {
+	h.ForwardingOff4 = off(tree, "net/ipv4/ip_forward")
+	h.ForwardingOff6 = off(tree, "net/ipv6/conf/all/forwarding")
 	if text, err := tree.Get("net/ipv4/ip_local_port_range"); err == nil {
 		h.LocalPorts, _ = parsePorts(strings.Join(strings.Fields(text), "-"))
 	}
@@ -24,6 +26,12 @@ func Ports(tree *sysctl.Tree, h *facts.Host) {
 	}
 	_, err := tree.Get("net/ipv6/conf/all/disable_ipv6")
 	h.NoIPv6 = err != nil
+}
+
+// off tells whether a sysctl exists and is 0.
+func off(tree *sysctl.Tree, path string) bool {
+	value, err := tree.Get(path)
+	return err == nil && value == "0"
 }
 
 // parsePorts reads "8080" or "8000-8010".

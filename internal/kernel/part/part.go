@@ -91,3 +91,14 @@ func IsOn(row desired.Row, link string) bool {
 	}
 	return false
 }
+
+// Tunnels returns the names of the VXLANs that are wanted, by namespace.
+func Tunnels(want desired.State) map[string][]string {
+	out := map[string][]string{}
+	for o := range want.Kind(desired.KindLink) {
+		if l := o.Row.(desired.Link); l.VXLAN != nil {
+			out[l.Namespace] = append(out[l.Namespace], l.Name)
+		}
+	}
+	return out
+}

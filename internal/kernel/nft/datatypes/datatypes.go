@@ -28,6 +28,7 @@ const (
 	Ether   Type = 9  // ether_addr
 	INET    Type = 12 // inet_proto
 	Port    Type = 13 // inet_service
+	Mark    Type = 19 // mark, in host byte order
 	Ifname  Type = 41 // ifname
 )
 
@@ -40,6 +41,8 @@ func (t Type) Size() int {
 		return net.IPv6len
 	case Ether:
 		return 6
+	case Mark:
+		return 4
 	case Port:
 		return 2
 	case Ifname:
@@ -60,6 +63,8 @@ func (t Type) Text(v string) string {
 		return net.HardwareAddr(v).String()
 	case Port:
 		return strconv.Itoa(int(binary.BigEndian.Uint16([]byte(v))))
+	case Mark:
+		return strconv.FormatUint(uint64(binary.NativeEndian.Uint32([]byte(v))), 10)
 	case INET:
 		return string(Protocol(v[0]))
 	}
