@@ -2,8 +2,8 @@
 // them its addresses: swarmkit's provider of networks.
 //
 //	swarmkit's allocator (on the leader) ─▶ Allocate       subnet, gateway, VNI of a network
-//	                                     ─▶ AllocateService  one virtual address a network
-//	                                     ─▶ AllocateTask     one address a network and family
+//	                                     ─▶ AllocateService  a virtual address a network and family
+//	                                     ─▶ AllocateTask     an address a network and family
 //
 // It promises that no address and no VNI is given twice, that subnets of the swarm do
 // not overlap, and that what is in the store is taken up as it is. Nodes get no address

@@ -158,9 +158,24 @@ func (a *allocator) wants(s *api.Service, network string) bool {
 	return slices.ContainsFunc(networksOf(s), func(c *api.NetworkAttachmentConfig) bool { return c.Target == network })
 }
 
-// has tells whether a service has a virtual address on a network.
-func has(s *api.Service, network string) bool {
-	return s.Endpoint != nil && slices.ContainsFunc(s.Endpoint.VirtualIPs, func(v *api.Endpoint_VirtualIP) bool { return v.NetworkID == network })
+// lacks returns the families of a network in which a service has no virtual address there.
+// The host's own networks, and such as are not known, count as having one.
+func (a *allocator) lacks(s *api.Service, network string) (out []model.Family) {
+	families := []model.Family{model.IPv4}
+	nw := a.networks[network]
+	if nw != nil && !nw.local {
+		families = nw.families()
+	}
+	for _, f := range families {
+		has := func(v *api.Endpoint_VirtualIP) bool {
+			one, err := address(v.Addr)
+			return v.NetworkID == network && (nw == nil || nw.local || err == nil && model.FamilyOf(one) == f)
+		}
+		if s.Endpoint == nil || !slices.ContainsFunc(s.Endpoint.VirtualIPs, has) {
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 // IsServiceAllocated implements networkallocator.NetworkAllocator: it is false when
@@ -172,7 +187,7 @@ func (a *allocator) IsServiceAllocated(s *api.Service, _ ...func(*networkallocat
 		return !a.services[s.ID]
 	}
 	for _, c := range networksOf(s) {
-		if !a.services[s.ID] || !has(s, c.Target) {
+		if !a.services[s.ID] || len(a.lacks(s, c.Target)) > 0 {
 			return false
 		}
 	}
@@ -187,9 +202,9 @@ func (a *allocator) IsServiceAllocated(s *api.Service, _ ...func(*networkallocat
 	return true
 }
 
-// AllocateService implements networkallocator.NetworkAllocator: a service gets one
-// virtual address on each of its networks; those of networks that it has left are taken
-// back.
+// AllocateService implements networkallocator.NetworkAllocator: a service gets a virtual
+// address of each family on each of its networks; those of networks that it has left are taken
+// back. One that does not get them all keeps those that it had, which are in the store.
 func (a *allocator) AllocateService(s *api.Service) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -197,27 +212,24 @@ func (a *allocator) AllocateService(s *api.Service) error {
 		s.Endpoint = &api.Endpoint{}
 	}
 	s.Endpoint.Spec = s.Spec.Endpoint.Copy()
-	before := s.Endpoint.VirtualIPs
-	s.Endpoint.VirtualIPs = nil
-	for _, v := range before {
-		if !virtual(s) || !a.wants(s, v.NetworkID) {
-			a.returnVirtual(v)
-			continue
-		}
-		s.Endpoint.VirtualIPs = append(s.Endpoint.VirtualIPs, v)
-	}
-	if virtual(s) {
-		for _, c := range networksOf(s) {
-			if !has(s, c.Target) {
-				s.Endpoint.VirtualIPs = append(s.Endpoint.VirtualIPs, &api.Endpoint_VirtualIP{NetworkID: c.Target})
-			}
-		}
-	}
+	var kept, left []*api.Endpoint_VirtualIP
 	for _, v := range s.Endpoint.VirtualIPs {
-		if err := a.giveVirtual(v, a.services[s.ID]); err != nil {
-			a.dropService(s)
-			return err
+		if virtual(s) && a.wants(s, v.NetworkID) {
+			kept = append(kept, v)
+		} else {
+			left = append(left, v)
 		}
+	}
+	given := map[*api.Endpoint_VirtualIP]string{} // what they named before
+	if err := a.giveAll(s, kept, given); err != nil {
+		for v, named := range given {
+			a.returnVirtual(v)
+			v.Addr = named
+		}
+		return err
+	}
+	for _, v := range left {
+		a.returnVirtual(v)
 	}
 	delete(a.services, s.ID)
 	if len(s.Endpoint.VirtualIPs) > 0 {
@@ -226,31 +238,65 @@ func (a *allocator) AllocateService(s *api.Service) error {
 	return nil
 }
 
-// giveVirtual gives a virtual address. known says that the service has those that it
-// names already.
-func (a *allocator) giveVirtual(v *api.Endpoint_VirtualIP, known bool) error {
+// giveAll gives a service the virtual addresses that it keeps, and those that it lacks, and
+// notes which of them it did not hold before. With an error it has those that it had.
+func (a *allocator) giveAll(s *api.Service, kept []*api.Endpoint_VirtualIP, given map[*api.Endpoint_VirtualIP]string) error {
+	give := func(v *api.Endpoint_VirtualIP, f model.Family) error {
+		named := v.Addr
+		fresh, err := a.giveVirtual(v, f, a.services[s.ID])
+		if fresh {
+			given[v] = named
+		}
+		return err
+	}
+	for _, v := range kept {
+		if err := give(v, 0); err != nil {
+			return err
+		}
+	}
+	wanted := slices.Clone(kept)
+	if virtual(s) {
+		for _, c := range networksOf(s) {
+			for _, f := range a.lacks(&api.Service{Endpoint: &api.Endpoint{VirtualIPs: kept}}, c.Target) {
+				v := &api.Endpoint_VirtualIP{NetworkID: c.Target}
+				if err := give(v, f); err != nil {
+					return err
+				}
+				wanted = append(wanted, v)
+			}
+		}
+	}
+	s.Endpoint.VirtualIPs = wanted
+	return nil
+}
+
+// giveVirtual gives a virtual address: the one that v names, else one of family f, or of
+// the network's first if that is 0. known says that the service has those that it names
+// already; fresh that this one was free before.
+func (a *allocator) giveVirtual(v *api.Endpoint_VirtualIP, f model.Family, known bool) (fresh bool, err error) {
 	nw := a.networks[v.NetworkID]
 	switch {
 	case nw == nil:
-		return errors.New("networkallocator: could not find local network state")
+		return false, errors.New("networkallocator: could not find local network state")
 	case nw.local, known && v.Addr != "" && nw.holds([]string{v.Addr}):
-		return nil
+		return false, nil
 	}
 	var asked netip.Addr
-	family := nw.families()[0]
-	if v.Addr != "" {
-		var err error
-		if asked, err = address(v.Addr); err != nil {
-			return err
-		}
-		family = model.FamilyOf(asked)
+	if f == 0 {
+		f = nw.families()[0]
 	}
-	p, err := nw.take(family, asked)
+	if v.Addr != "" {
+		if asked, err = address(v.Addr); err != nil {
+			return false, err
+		}
+		f = model.FamilyOf(asked)
+	}
+	p, err := nw.take(f, asked)
 	if err != nil {
-		return err
+		return false, err
 	}
 	v.Addr = p.String()
-	return nil
+	return true, nil
 }
 
 func (a *allocator) returnVirtual(v *api.Endpoint_VirtualIP) {
