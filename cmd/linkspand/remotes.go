@@ -69,7 +69,7 @@ type swarmNode struct {
 // spots are the addresses of a node's tasks as they were a moment ago.
 type spots struct {
 	at   time.Time
-	list map[cluster.Spot]bool
+	list map[cluster.Spot]*model.ServiceEndpoint
 	err  error // the swarm did not answer: the list is the one before
 }
 
@@ -222,7 +222,8 @@ func (s *swarmNode) Holds(ctx context.Context, r model.Remote) (held, known bool
 
 func (k spots) has(r model.Remote) bool {
 	for _, a := range r.Addrs {
-		if !k.list[cluster.Spot{Network: r.Network, Addr: a}] {
+		stands, held := k.list[cluster.Spot{Network: r.Network, Addr: a}]
+		if !held || !stands.Equal(r.Service) {
 			return false
 		}
 	}

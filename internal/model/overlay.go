@@ -1,6 +1,9 @@
 package model
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // DriverOverlay is the driver of networks that reach over the hosts of a swarm.
 const DriverOverlay = "overlay"
@@ -19,4 +22,17 @@ type Remote struct {
 	Addrs    []netip.Addr
 	// Names are what it answers to; the first is the one that a PTR query gets.
 	Names []string
+	// Service is what it stands for, if its container runs a service's task; and Serving
+	// says that the container is ready for requests.
+	Service *ServiceEndpoint `json:",omitempty"`
+	Serving bool             `json:",omitempty"`
+}
+
+// Equal tells whether two stand for the same; nil is nothing at all.
+func (s *ServiceEndpoint) Equal(o *ServiceEndpoint) bool {
+	if s == nil || o == nil {
+		return s == o
+	}
+	return s.Service == o.Service && s.Name == o.Name && s.Task == o.Task &&
+		slices.Equal(s.VIPs, o.VIPs) && slices.Equal(s.Aliases, o.Aliases) && slices.Equal(s.Ingress, o.Ingress)
 }

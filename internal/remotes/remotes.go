@@ -278,7 +278,7 @@ func Local(s *state.Snapshot, self Self) (rows []model.Remote, networks []model.
 			if !ok || !e.Up {
 				continue
 			}
-			r := model.Remote{Network: n.ID, Endpoint: e.ID, Node: self.ID, Host: self.Name, VTEP: self.VTEP, Names: model.DNSNames(sb, e)}
+			r := model.Remote{Network: n.ID, Endpoint: e.ID, Node: self.ID, Host: self.Name, VTEP: self.VTEP, Names: model.DNSNames(sb, e), Service: e.Service, Serving: sb.Serving}
 			for _, f := range model.Families {
 				if a := e.Address(f); a.IsValid() {
 					r.Addrs = append(r.Addrs, a)

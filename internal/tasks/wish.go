@@ -72,7 +72,7 @@ func newWish(t *api.Task, node *api.NodeDescription) (*wish, error) {
 			return nil, err
 		}
 		w.networks = append(w.networks, n)
-		w.stands[at.Network.ID] = w.standsFor(at)
+		w.stands[at.Network.ID] = cluster.StandsFor(t, at)
 		for _, text := range at.Addresses {
 			p, err := netip.ParsePrefix(text)
 			if err != nil {
@@ -82,27 +82,6 @@ func newWish(t *api.Task, node *api.NodeDescription) (*wish, error) {
 		}
 	}
 	return w, nil
-}
-
-// standsFor returns what the task's container stands for on a network.
-func (w *wish) standsFor(at *api.NetworkAttachment) *model.ServiceEndpoint {
-	out := &model.ServiceEndpoint{Service: w.task.ServiceID, Name: w.task.ServiceAnnotations.Name, Task: w.task.ID, Aliases: at.Aliases}
-	if w.task.Endpoint == nil {
-		return out
-	}
-	for _, v := range w.task.Endpoint.VirtualIPs {
-		if p, err := netip.ParsePrefix(v.Addr); err == nil && v.NetworkID == at.Network.ID {
-			out.VIPs = append(out.VIPs, p.Addr())
-		}
-	}
-	for _, p := range w.task.Endpoint.Ports {
-		if p.PublishMode == api.PublishModeIngress && at.Network.Spec.Ingress && p.TargetPort <= math.MaxUint16 && p.PublishedPort <= math.MaxUint16 {
-			out.Ingress = append(out.Ingress, model.IngressPort{
-				Name: p.Name, Protocol: model.Protocol(strings.ToLower(p.Protocol.String())), Target: uint16(p.TargetPort), Published: uint16(p.PublishedPort),
-			})
-		}
-	}
-	return out
 }
 
 func checkMounts(list []api.Mount) error {

@@ -41,6 +41,7 @@ const (
 	maxAddrs    = 16
 	maxNames    = 64
 	maxName     = 256
+	maxPorts    = 1024 // of a service that all hosts publish
 )
 
 // Row is an endpoint as a manager tells of it. Of rows with one address that with the
@@ -61,7 +62,7 @@ func (r Row) id() ID { return ID{r.Node, r.Endpoint} }
 // same tells whether two rows say the same.
 func same(a, b model.Remote) bool {
 	return a.Network == b.Network && a.Endpoint == b.Endpoint && a.Node == b.Node && a.Host == b.Host && a.VTEP == b.VTEP &&
-		slices.Equal(a.Addrs, b.Addrs) && slices.Equal(a.Names, b.Names)
+		slices.Equal(a.Addrs, b.Addrs) && slices.Equal(a.Names, b.Names) && a.Serving == b.Serving && a.Service.Equal(b.Service)
 }
 
 // valid tells whether a host may say such a thing.
@@ -77,7 +78,27 @@ func valid(r model.Remote) bool {
 			return false
 		}
 	}
-	return !slices.ContainsFunc(r.Addrs, func(a netip.Addr) bool { return !unicast(a) })
+	return validService(r.Service) && !slices.ContainsFunc(r.Addrs, func(a netip.Addr) bool { return !unicast(a) })
+}
+
+func validService(s *model.ServiceEndpoint) bool {
+	if s == nil {
+		return true
+	}
+	for _, name := range append([]string{s.Service, s.Name, s.Task}, s.Aliases...) {
+		if name == "" || len(name) > maxName {
+			return false
+		}
+	}
+	if len(s.VIPs) > maxAddrs || len(s.Aliases) > maxNames || len(s.Ingress) > maxPorts {
+		return false
+	}
+	for _, p := range s.Ingress {
+		if p.Protocol.Number() == 0 || p.Target == 0 || p.Published == 0 || len(p.Name) > maxName {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(s.VIPs, func(a netip.Addr) bool { return !unicast(a) })
 }
 
 func unicast(a netip.Addr) bool {

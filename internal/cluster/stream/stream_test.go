@@ -147,7 +147,7 @@ func text(rows []model.Remote) string {
 	})
 	var out []string
 	for _, r := range rows {
-		out = append(out, fmt.Sprintf("%s %s of %s at %s: %v %v", r.Network, r.Endpoint, r.Node, r.VTEP, r.Addrs, r.Names))
+		out = append(out, fmt.Sprintf("%s %s of %s at %s: %v %v %t %v", r.Network, r.Endpoint, r.Node, r.VTEP, r.Addrs, r.Names, r.Serving, *r.Service))
 	}
 	return strings.Join(out, "\n")
 }
@@ -171,6 +171,8 @@ func row(network string, id int, addr int, vtep int, names ...string) model.Remo
 	return model.Remote{
 		Network: model.NetworkID(network), Endpoint: model.EndpointID(fmt.Sprint("e", id)), VTEP: netip.AddrFrom4([4]byte{192, 0, 2, byte(1 + vtep)}),
 		Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, byte(addr / 250), byte(1 + addr%250)})}, Names: names,
+		Service: &model.ServiceEndpoint{Service: "s", Name: "shop", Task: fmt.Sprint("t", id), Ingress: []model.IngressPort{{Protocol: model.TCP, Target: 80, Published: 8080}}},
+		Serving: addr%2 == 0,
 	}
 }
 
@@ -375,6 +377,37 @@ func TestDoubt(t *testing.T) {
 		w.check("proved")
 		w.end()
 	})
+}
+
+// TestServiceOfARow: what a row says of a service is bounded, and a change of it is one.
+func TestServiceOfARow(t *testing.T) {
+	good := row("a", 1, 2, 3, "x")
+	if !valid(good) || !same(good, row("a", 1, 2, 3, "x")) {
+		t.Error("a row is none, or is not the same as itself")
+	}
+	for name, change := range map[string]func(*model.Remote){
+		"readiness": func(r *model.Remote) { r.Serving = !r.Serving },
+		"port":      func(r *model.Remote) { r.Service.Ingress[0].Target++ },
+		"address":   func(r *model.Remote) { r.Service.VIPs = []netip.Addr{netip.MustParseAddr("10.0.0.9")} },
+		"none":      func(r *model.Remote) { r.Service = nil },
+	} {
+		other := row("a", 1, 2, 3, "x")
+		if change(&other); same(good, other) || !valid(other) {
+			t.Errorf("%s: no change, or no row", name)
+		}
+	}
+	for name, spoil := range map[string]func(*model.ServiceEndpoint){
+		"no name":    func(s *model.ServiceEndpoint) { s.Name = "" },
+		"protocol":   func(s *model.ServiceEndpoint) { s.Ingress[0].Protocol = "icmp" },
+		"port 0":     func(s *model.ServiceEndpoint) { s.Ingress[0].Published = 0 },
+		"many ports": func(s *model.ServiceEndpoint) { s.Ingress = slices.Repeat(s.Ingress, maxPorts+1) },
+		"loopback":   func(s *model.ServiceEndpoint) { s.VIPs = []netip.Addr{netip.MustParseAddr("127.0.0.1")} },
+	} {
+		other := row("a", 1, 2, 3, "x")
+		if spoil(other.Service); valid(other) {
+			t.Errorf("%s: taken for a row", name)
+		}
+	}
 }
 
 func FuzzRead(f *testing.F) {
