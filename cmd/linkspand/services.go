@@ -21,7 +21,7 @@ import (
 func (d swarmWork) newTasks() {
 	d.tasks = tasks.New(tasks.Options{
 		Lives: d.manager, Looks: d.manager, Events: &d.events, Images: d.images, Networks: d.swarm, Describe: d.describe,
-		Files: taskfiles.New(filepath.Join(d.config.ExecRoot, "tasks")), Offline: os.Getenv("DOCKER_SERVICE_PREFER_OFFLINE_IMAGE") == "1", Logger: d.log,
+		Files: taskfiles.New(filepath.Join(d.config.ExecRoot, "tasks")), Offline: os.Getenv("DOCKER_SERVICE_PREFER_OFFLINE_IMAGE") == "1", Drain: tasks.DefaultDrain, Logger: d.log,
 	})
 }
 

@@ -271,13 +271,31 @@ func (c *controller) Shutdown(ctx context.Context) error {
 // stop ends the container, and says first that it serves no more. One that does not run is
 // success.
 func (c *controller) stop(ctx context.Context) error {
-	_ = c.Looks.SetServing(ctx, c.want.name(), false) // one that is gone serves nobody
+	c.drain(ctx)
 	o := containers.StopOptions{}
 	if grace := c.want.spec.StopGracePeriod; grace != nil {
 		seconds := int(grace.Seconds())
 		o.Timeout = &seconds
 	}
 	return unless(c.Lives.Stop(ctx, c.want.name(), o), model.NotFound, model.NotModified)
+}
+
+// drain has nobody led to the container any more.
+func (c *controller) drain(ctx context.Context) {
+	now, err := c.Looks.Inspect(ctx, c.want.name())
+	if err != nil {
+		return // one that is gone serves nobody
+	}
+	if err := c.Looks.SetServing(ctx, c.want.name(), false); err != nil || !now.State.Running || len(c.want.stands) == 0 {
+		return
+	}
+	heard := time.NewTimer(c.Drain)
+	defer heard.Stop()
+	select {
+	case <-heard.C:
+	case <-ctx.Done():
+	case <-c.closed.Done():
+	}
 }
 
 // unless returns an error that is of none of the kinds.

@@ -79,7 +79,7 @@ type Files interface {
 	Drop(task string) error
 }
 
-// Options are what a Manager is made of. All but Offline are needed.
+// Options are what a Manager is made of. All but Offline and Drain are needed.
 type Options struct {
 	Lives    Lives
 	Looks    Looks
@@ -91,7 +91,10 @@ type Options struct {
 	Describe func(context.Context) (cluster.Description, error)
 	// Offline says that images are not looked for elsewhere.
 	Offline bool
-	Logger  *slog.Logger
+	// Drain is how long a container that others reach by its service goes on after it has said that it
+	// serves no more, so that all hosts hear of it first.
+	Drain  time.Duration
+	Logger *slog.Logger
 }
 
 // Manager runs tasks. It keeps what they depend on: secrets and configs.
@@ -125,6 +128,9 @@ func (m *Manager) Controller(t *api.Task) (exec.Controller, error) {
 	deps := template.NewTemplatedDependencyGetter(agent.Restrict(m, t), t, node)
 	return newController(m.o, w, deps), nil
 }
+
+// DefaultDrain is many times what it takes managers to pass on that a task is not ready.
+const DefaultDrain = 500 * time.Millisecond
 
 const (
 	// describeTimeout bounds looking at this host.
