@@ -85,6 +85,8 @@ type View struct {
 	Learned facts.Endpoint
 	// Overlay is what is known of the network's other hosts, if it reaches over hosts.
 	Overlay facts.Overlay
+	// Members are all who are on the network, if it reaches over hosts and is itself planned.
+	Members []Member
 	// Forward says that the host must forward between its networks (--ip-forward).
 	Forward bool
 	// DirectRouting lets the outside reach published ports at containers' own

@@ -112,6 +112,9 @@ func Owners(changes []state.Change, drivers driver.Set) []desired.Owner {
 			for _, v := range []any{c.Old, c.New} {
 				if e, ok := v.(model.Endpoint); ok {
 					add(desired.OwnerOf("sandbox", e.Sandbox))
+					if e.Service != nil { // the network has all who stand for one
+						add(desired.OwnerOf("network", e.Network))
+					}
 				}
 			}
 		}
@@ -143,9 +146,13 @@ func (in Input) network(id model.NetworkID) ([]desired.Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.Plan(driver.View{
+	v := driver.View{
 		Network: n, Packets: in.Facts.Host.Packets, Overlay: in.Facts.Overlay(id), Forward: in.Forward, DirectRouting: in.Firewall.DirectRouting,
-	})
+	}
+	if d.Traits().Hosts {
+		v.Members = driver.Members(in.Snapshot, v.Overlay)
+	}
+	return d.Plan(v)
 }
 
 // parent plans what the networks share that hang on one interface of the host.

@@ -239,17 +239,5 @@ func names(n model.Network, sb model.Sandbox, e model.Endpoint) []desired.Row {
 	if !n.Named() {
 		return nil
 	}
-	var addrs []netip.Addr
-	for _, f := range model.Families {
-		if a := e.Address(f); a.IsValid() {
-			addrs = append(addrs, a)
-		}
-	}
-	var rows []desired.Row
-	for i, name := range model.DNSNames(sb, e) {
-		rows = append(rows, desired.Name{
-			Network: n.ID, NetworkName: n.Name, Name: name, Endpoint: e.ID, Addrs: addrs, Primary: i == 0,
-		})
-	}
-	return rows
+	return driver.NewMember(sb, e).NameRows(n)
 }

@@ -45,6 +45,7 @@ func planEndpoint(v driver.View, size int) ([]desired.Row, error) {
 		rows = append(rows,
 			desired.Route{Namespace: ns, Link: end, Destination: own},
 			desired.Neigh{Namespace: ns, Link: end, IP: a, MAC: e.MAC})
+		rows = append(rows, hairpin(ns, e, a)...)
 		if f == model.IPv4 {
 			rows = append(rows, desired.Addr{Namespace: inside, Link: e.Interface, Prefix: driver.Prefix(v, f)})
 			continue

@@ -112,7 +112,7 @@ func (Driver) Plan(v driver.View) ([]desired.Row, error) {
 		}
 		rows = append(rows, more...)
 	}
-	return append(rows, planNames(v)...), nil
+	return slices.Concat(rows, planServices(v), planNames(v)), nil
 }
 
 // planNamespace plans where a network's packets are routed. It sends no redirects: all
@@ -203,14 +203,9 @@ func planRemotes(v driver.View, ns, name string) []desired.Row {
 }
 
 // planNames plans what containers on other hosts answer to.
-func planNames(v driver.View) []desired.Row {
-	var rows []desired.Row
+func planNames(v driver.View) (rows []desired.Row) {
 	for _, r := range v.Overlay.Remotes {
-		for i, name := range r.Names {
-			rows = append(rows, desired.Name{
-				Network: v.Network.ID, NetworkName: v.Network.Name, Name: name, Endpoint: r.Endpoint, Addrs: r.Addrs, Primary: i == 0,
-			})
-		}
+		rows = append(rows, driver.Elsewhere(r).NameRows(v.Network)...)
 	}
 	return rows
 }

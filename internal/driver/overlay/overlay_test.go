@@ -152,3 +152,83 @@ func TestValidate(t *testing.T) {
 		}
 	}
 }
+
+// member is a task of a service on a host that is ready or not.
+func member(service string, ready bool, addr string, vips ...string) driver.Member {
+	m := driver.Member{Endpoint: model.EndpointID(addr), Addrs: []netip.Addr{netip.MustParseAddr(addr)}, Serving: ready}
+	if service != "" {
+		m.Service = &model.ServiceEndpoint{Service: service, Name: service}
+		for _, vip := range vips {
+			m.Service.VIPs = append(m.Service.VIPs, netip.MustParseAddr(vip))
+		}
+	}
+	return m
+}
+
+// TestServices: who is ready gets connections, who is not keeps what it has; an address that
+// two services say is that of the one which is ready; and what is no address of the network
+// is nobody's.
+func TestServices(t *testing.T) {
+	v := view()
+	v.Members = []driver.Member{
+		member("", false, "10.0.1.2"),
+		member("b", true, "10.0.1.12", "10.0.1.200"), member("b", true, "10.0.1.11", "10.0.1.200"), member("b", false, "10.0.1.13", "10.0.1.200"),
+		member("a", false, "10.0.1.14", "10.0.1.200"),
+		member("c", false, "10.0.1.15", "10.0.1.201", "192.0.2.7"),
+		member("d", true, "fd00:1::16", "10.0.1.202", "fd00:1::202"),
+		member("e", true, "10.0.1.17"),
+	}
+	at := "balance ov-abcdefghijkl "
+	want := []string{
+		at + "10.0.1.200 over [10.0.1.11 10.0.1.12] draining [10.0.1.13] salt 192.0.2.1",
+		at + "10.0.1.201 over [] draining [10.0.1.15] salt 192.0.2.1",
+		at + "10.0.1.202 over [] salt 192.0.2.1",
+		at + "fd00:1::202 over [fd00:1::16] salt 192.0.2.1",
+	}
+	if got := of("balance", plan(t, v)); !slices.Equal(got, want) {
+		t.Error(strings.Join(got, "\n"))
+	}
+	v.Network.Ingress = true
+	if got := of("balance", plan(t, v)); len(got) > 0 {
+		t.Errorf("on the network for published ports: %v", got)
+	}
+}
+
+// TestNames: a service's names stand for its address while there is a member, and for the
+// members that are ready; a member's own yield to them.
+func TestNames(t *testing.T) {
+	n := network()
+	m := member("shop", true, "10.0.1.12", "10.0.1.200")
+	m.Service.Aliases, m.Names = []string{"store"}, []string{"shop.1.x", "shop"}
+	text := func(m driver.Member, n model.Network) (out []string) {
+		for _, r := range m.NameRows(n) {
+			row := r.(desired.Name)
+			line := row.Name + " " + row.Addrs[0].String()
+			if row.Primary {
+				line += " primary"
+			}
+			out = append(out, line)
+		}
+		return out
+	}
+	ready := []string{"shop 10.0.1.200", "tasks.shop 10.0.1.12", "store 10.0.1.200", "tasks.store 10.0.1.12", "shop.1.x 10.0.1.12 primary"}
+	if got := text(m, n); !slices.Equal(got, ready) {
+		t.Errorf("ready: %v", got)
+	}
+	m.Serving = false
+	if got := text(m, n); !slices.Equal(got, []string{ready[0], ready[2], ready[4]}) {
+		t.Errorf("not ready: %v", got)
+	}
+	m.Service.VIPs = nil
+	if got := text(m, n); !slices.Equal(got, []string{ready[4], "shop 10.0.1.12"}) {
+		t.Errorf("not ready, without an address: %v", got)
+	}
+	m.Serving = true
+	if got := text(m, n); len(got) != 5 || got[0] != "shop 10.0.1.12" || got[1] != "tasks.shop 10.0.1.12" {
+		t.Errorf("without an address: %v", got)
+	}
+	n.Ingress = true
+	if got := text(m, n); len(got) > 0 {
+		t.Errorf("on the network for published ports: %v", got)
+	}
+}

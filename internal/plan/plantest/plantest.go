@@ -33,7 +33,7 @@ import (
 // those that were refused. Besides what Request reads, a line may be a setting of the
 // daemon (direct-routing, accept-mark [MARK/MASK], no-firewall FAMILY...) or what is known of the
 // host (host-names ADDRESS,... MAC) or a network of the swarm (hosts NETWORK LOCAL
-// NAME:VTEP:ADDRESS...).
+// NAME:VTEP:ADDRESS[:SERVICE|VIP]...).
 func Play(t testing.TB, drivers driver.Set, requests string) (in plan.Input, refused string) {
 	t.Helper()
 	in = plan.Input{Snapshot: state.Empty(), Drivers: drivers}
@@ -81,8 +81,11 @@ func setting(t testing.TB, in *plan.Input, words []string) bool {
 		o := facts.Overlay{ID: model.NetworkID(digits(words[1])), Local: netip.MustParseAddr(words[2]), Port: 4789, MTU: 1450}
 		for _, w := range words[3:] {
 			p := strings.Split(w, ":")
-			o.Remotes = append(o.Remotes, model.Remote{Endpoint: model.EndpointID(digits(p[0])), VTEP: netip.MustParseAddr(p[1]),
-				Addrs: []netip.Addr{netip.MustParseAddr(p[2])}, Names: p[:1]})
+			r := model.Remote{Endpoint: model.EndpointID(digits(p[0])), VTEP: netip.MustParseAddr(p[1]), Addrs: []netip.Addr{netip.MustParseAddr(p[2])}, Names: p[:1]}
+			if len(p) > 3 {
+				r.Service, r.Serving = service(p[0], p[3]), true
+			}
+			o.Remotes = append(o.Remotes, r)
 		}
 		in.Facts = in.Facts.With(o)
 	default:
@@ -142,6 +145,8 @@ func Request(t testing.TB, drivers driver.Set, words []string) ops.Op {
 		return ops.CreateSandbox(sb, specs)
 	case "start":
 		return ops.StartSandbox(Sandbox(name).ID)
+	case "serve":
+		return ops.SetServing(Sandbox(name).ID, args["ready"] != "false")
 	case "stop":
 		return ops.StopSandbox(Sandbox(name).ID)
 	case "rename":
@@ -273,10 +278,22 @@ func membership(name, network, settings string) ops.EndpointSpec {
 			spec.DriverOpts = map[string]string{"com.docker.network.endpoint.ifname": v}
 		case "sysctl":
 			spec.DriverOpts = map[string]string{"com.docker.network.endpoint.sysctls": strings.ReplaceAll(v, "|", ",")}
+		case "service": // NAME|VIP
+			spec.Service = service(name, v)
 		case "private": // TARGET|ALIAS
 			target, alias, _ := strings.Cut(v, "|")
 			spec.Links = append(spec.Links, model.Link{Target: target, Alias: alias})
 		}
 	}
 	return spec
+}
+
+// service reads what a task stands for: "shop|10.0.0.9", or without an address "shop".
+func service(task, text string) *model.ServiceEndpoint {
+	name, vip, said := strings.Cut(text, "|")
+	out := &model.ServiceEndpoint{Service: "id-" + name, Name: name, Task: task, Aliases: []string{name + "-alias"}}
+	if said {
+		out.VIPs = []netip.Addr{netip.MustParseAddr(vip)}
+	}
+	return out
 }
