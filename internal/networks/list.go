@@ -3,6 +3,7 @@ package networks
 import (
 	"context"
 
+	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/query"
 	"github.com/linkspan/linkspan/internal/state"
@@ -12,7 +13,8 @@ import (
 // that is empty. Errors: NotFound; Invalid if it is ambiguous.
 func (m *Manager) Find(ctx context.Context, ref, scope string) (View, error) {
 	n, err := m.find(ctx, ref, scope)
-	return View{n, m.engine.Snapshot(), m.engine.Facts().Overlay(n.ID).Peers}, err
+	known := m.engine.Facts().Overlay(n.ID)
+	return View{n, m.engine.Snapshot(), known.Peers, known}, err
 }
 
 // Endpoint returns the endpoint of an ID.
@@ -35,7 +37,7 @@ func (m *Manager) List(ctx context.Context, f query.Filters) ([]View, error) {
 	}
 	for _, n := range all {
 		if keep(n) {
-			out = append(out, View{n, s, nil})
+			out = append(out, View{n, s, nil, facts.Overlay{}})
 		}
 	}
 	return out, nil

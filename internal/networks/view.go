@@ -16,6 +16,7 @@ type View struct {
 	at *state.Snapshot
 	// Peers are the hosts that have a container on the network, if it reaches over hosts.
 	Peers []facts.Peer
+	known facts.Overlay
 }
 
 // Member is an endpoint that is up, with the sandbox that it belongs to.

@@ -1,6 +1,7 @@
 package networks
 
 import (
+	"fmt"
 	"net/http"
 	"strconv"
 
@@ -12,8 +13,10 @@ import (
 )
 
 func (a *api) inspectNetwork(w http.ResponseWriter, r *httpkit.Request) error {
+	verbose := false
 	if text := r.Query.Get("verbose"); text != "" {
-		if _, err := strconv.ParseBool(text); err != nil {
+		var err error
+		if verbose, err = strconv.ParseBool(text); err != nil {
 			return model.Errorf(model.Invalid, "invalid value for verbose: %s", text)
 		}
 	}
@@ -26,6 +29,9 @@ func (a *api) inspectNetwork(w http.ResponseWriter, r *httpkit.Request) error {
 	for _, p := range v.Peers {
 		out.Peers = append(out.Peers, network.PeerInfo{Name: p.Name, IP: p.Addr})
 	}
+	if verbose {
+		out.Services = showServices(v)
+	}
 	if r.Version >= 52 {
 		out.Status = &network.Status{}
 		if !v.ConfigOnly {
@@ -33,6 +39,33 @@ func (a *api) inspectNetwork(w http.ResponseWriter, r *httpkit.Request) error {
 		}
 	}
 	return httpkit.WriteJSON(w, http.StatusOK, out)
+}
+
+// showServices translates the services on a network over hosts. Docker's number of a load
+// balancer has no meaning here: it is that of none.
+func showServices(v hub.View) map[string]network.ServiceInfo {
+	out := map[string]network.ServiceInfo{}
+	for _, s := range v.Services() {
+		info := network.ServiceInfo{Ports: []string{}, Tasks: []network.Task{}}
+		if len(s.VIPs) > 0 {
+			info.VIP = s.VIPs[0]
+		}
+		for _, p := range s.Ingress {
+			info.Ports = append(info.Ports, fmt.Sprintf("Target: %d, Publish: %d", p.Target, p.Published))
+		}
+		for _, m := range s.Tasks {
+			task := network.Task{EndpointID: string(m.Endpoint), Info: map[string]string{"Host IP": m.VTEP.String()}}
+			if len(m.Names) > 0 {
+				task.Name = m.Names[0]
+			}
+			if len(m.Addrs) > 0 {
+				task.EndpointIP = m.Addrs[0]
+			}
+			info.Tasks = append(info.Tasks, task)
+		}
+		out[s.Name] = info
+	}
+	return out
 }
 
 // subnetStatuses translates how far each subnet is used.
