@@ -10,6 +10,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 AS_BUILT = CGO_ENABLED=0 GOFLAGS=-trimpath $(GO)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+COMPOSE := github.com/docker/compose/v5/cmd@v5.0.2
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 PREFIX ?= /usr/local
@@ -34,7 +35,7 @@ export DOCKER = $(CURDIR)/bin/docker
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # what brings a thing comes before what needs it
-.PHONY: help deps build demo check test lab crash chaos many restart vm accept bench lint fuzz install uninstall clean
+.PHONY: help deps build demo check test lab compose crash chaos many restart vm accept bench lint fuzz install uninstall clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -52,6 +53,10 @@ bin/docker: FORCE
 	@CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -gcflags='github.com/docker/cli/cmd/docker=-lang=go1.26' \
 	  -ldflags "-s -w -X github.com/docker/cli/cli/version.Version=$$($(GO) list -m -f '{{slice .Version 1}}' github.com/docker/cli | cut -d+ -f1)" \
 	  -o $@ github.com/docker/cli/cmd/docker
+# docker's compose plugin, of a version of its own. It takes minutes to build, for the first time.
+bin/docker-compose:
+	@GOBIN='$(CURDIR)/bin/compose' GOFLAGS=-mod=mod CGO_ENABLED=0 $(GO) install $(COMPOSE)
+	@mv bin/compose/cmd $@ && rmdir bin/compose
 bin/labhost: FORCE
 	@CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -o $@ ./lab/cmd/labhost
 bin/peer: FORCE
@@ -72,6 +77,9 @@ test: deps build bin/docker ## vet, staticcheck and all tests with the race dete
 
 lab: build bin/docker ## only the lab and the stories that are played in it (as root)
 	@GO='$(GO)' build/test.sh -timeout 20m ./lab/...
+
+compose: build bin/docker bin/docker-compose ## the shapes that projects of docker compose have (as root; minutes)
+	@GO='$(GO)' COMPOSE='$(CURDIR)/bin/docker-compose' build/test.sh -timeout 20m -count 1 -run '^TestCompose$$' ./lab
 
 crash: build bin/docker ## kill -9 at every stage and at 30 seeded moments, and the full disk (as root; minutes)
 	@GO='$(GO)' LINKSPAN_CRASH=full build/test.sh -timeout 30m -count 1 -run 'TestCrash|TestFullDisk' ./lab

@@ -40,13 +40,31 @@ const storyStep = time.Minute
 //
 // When a story ends its lab is closed, and what is then left over is an error.
 func RunStories(t *testing.T, options Options, files ...string) {
+	t.Helper()
+	playStories(t, func(*testscript.Env) *story { return &story{options: options} }, files)
+}
+
+// RunStoriesIn plays stories in a lab that is built already, several at a time: it is for those that need no host of their own.
+// None of them begins with "lab", and what one leaves on a host is there for the next.
+func RunStoriesIn(t *testing.T, l *Lab, files ...string) {
+	t.Helper()
+	playStories(t, func(env *testscript.Env) *story {
+		s := &story{options: l.options, lab: l}
+		s.tell(env.Setenv)
+		return s
+	}, files)
+}
+
+// playStories plays stories, each with the state that begin gives it.
+func playStories(t *testing.T, begin func(*testscript.Env) *story, files []string) {
+	t.Helper()
 	if len(files) == 0 {
 		t.Fatal("there is no story to play")
 	}
 	testscript.Run(t, testscript.Params{
 		Files: files,
 		Setup: func(env *testscript.Env) error {
-			env.Values[storyKey{}] = &story{options: options}
+			env.Values[storyKey{}] = begin(env)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -105,18 +123,24 @@ func cmdLab(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	s.lab = l
 	ts.Defer(func() { s.end(ts) })
-	for _, h := range l.Hosts() {
-		ts.Setenv(strings.ToUpper(h.Name), h.Addr4.String())
-		ts.Setenv(strings.ToUpper(h.Name)+"_6", h.Addr6.String())
-		ts.Setenv(strings.ToUpper(h.Name)+"_SOCKET", "unix://"+h.Socket())
-		ts.Setenv(strings.ToUpper(h.Name)+"_LOG", h.file("engine.log"))
+	s.tell(ts.Setenv)
+}
+
+// tell puts into a script's environment where things are in its lab.
+func (s *story) tell(set func(name, value string)) {
+	for _, h := range s.lab.hosts {
+		name := strings.ToUpper(h.Name)
+		set(name, h.Addr4.String())
+		set(name+"_6", h.Addr6.String())
+		set(name+"_SOCKET", "unix://"+h.Socket())
+		set(name+"_LOG", h.file("engine.log"))
 	}
-	ts.Setenv("LINKSPAN", filepath.Join(filepath.Dir(s.options.Engine), "linkspan"))
-	ts.Setenv("DNSLOG", l.World().file("dns.log"))
-	ts.Setenv("WORLD", worldAddr4)
-	ts.Setenv("WORLD_6", worldAddr6)
-	ts.Setenv("BEYOND", beyondAddr4)
-	ts.Setenv("BEYOND_6", beyondAddr6)
+	set("LINKSPAN", filepath.Join(filepath.Dir(s.options.Engine), "linkspan"))
+	set("DNSLOG", s.lab.World().file("dns.log"))
+	set("WORLD", worldAddr4)
+	set("WORLD_6", worldAddr6)
+	set("BEYOND", beyondAddr4)
+	set("BEYOND_6", beyondAddr6)
 }
 
 // end closes the lab. The engines' last words go into the script's log, which is shown only if the script failed.
