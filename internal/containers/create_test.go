@@ -227,7 +227,7 @@ func TestLogOptions(t *testing.T) {
 		t.Errorf("json-file: %+v", got)
 	}
 	got = b.inspect(b.create("two", func(r *CreateRequest) { r.Host.LogConfig.Type = "none" })).HostConfig.LogConfig
-	if got.Type != "none" || len(got.Config) != 0 {
+	if got.Type != "none" || got.Config == nil || len(got.Config) != 0 {
 		t.Errorf("another driver: %+v", got)
 	}
 }

@@ -48,6 +48,9 @@ func Complete(r Request, d Defaults) (Request, error) {
 	if host.LogConfig.Type == d.LogDriver {
 		host.LogConfig.Config = mergeMaps(host.LogConfig.Config, d.LogOptions)
 	}
+	if host.LogConfig.Config == nil {
+		host.LogConfig.Config = map[string]string{} // is shown, as {}
+	}
 	if host.RestartPolicy.Name == "" {
 		host.RestartPolicy.Name = container.RestartPolicyDisabled
 	}
