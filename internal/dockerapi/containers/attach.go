@@ -25,19 +25,57 @@ func (a *api) attach(w http.ResponseWriter, r *httpkit.Request) error {
 	}
 	t := httpkit.NewTakeover(w, r, tty)
 	defer t.Close()
-	o := containerhub.AttachOptions{
+	o := attachOptions(r, t.Open)
+	in, out, errs := t.Streams(o.Stdin, o.Stdout, o.Stderr)
+	return t.Finish("Error attaching: ", a.attachTo(r, o, containerhub.Streams{Stdin: in, Stdout: out, Stderr: errs}))
+}
+
+// attachWebsocket is attach for browsers. Both outputs come as messages, and nothing says of which they are.
+func (a *api) attachWebsocket(w http.ResponseWriter, r *httpkit.Request) error {
+	if _, err := a.Control.IsTTY(r.PathValue("id")); err != nil {
+		return err
+	}
+	s, err := httpkit.NewWebsocket(w, r)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	o := attachOptions(r, s.Open)
+	if r.Version < 42 {
+		o.Stdin, o.Stdout, o.Stderr = true, true, true
+	}
+	var to containerhub.Streams
+	if o.Stdin {
+		to.Stdin = s
+	}
+	if o.Stdout {
+		to.Stdout = s
+	}
+	if o.Stderr {
+		to.Stderr = s
+	}
+	return s.Finish("Error attaching: ", a.attachTo(r, o, to))
+}
+
+// attachOptions reads what is to be attached. The client is told by open that it is: the streams' first use reports
+// the same error.
+func attachOptions(r *httpkit.Request, open func() error) containerhub.AttachOptions {
+	return containerhub.AttachOptions{
 		Stdin: r.Flag("stdin"), Stdout: r.Flag("stdout"), Stderr: r.Flag("stderr"),
 		Stream: r.Flag("stream"), Logs: r.Flag("logs"), DetachKeys: r.Query.Get("detachKeys"),
-		Ready: func() { _ = t.Open() }, // the streams' first use reports the same error
+		Ready: func() { _ = open() },
 	}
+}
+
+// attachTo has a container's streams carried until they end, the client detaches, or the daemon is about to end.
+func (a *api) attachTo(r *httpkit.Request, o containerhub.AttachOptions, to containerhub.Streams) error {
 	ctx, cancel := httpkit.UntilClosing(context.WithoutCancel(r.Context()))
 	defer cancel()
-	in, out, errs := t.Streams(o.Stdin, o.Stdout, o.Stderr)
-	err = a.Control.Attach(ctx, ref, o, containerhub.Streams{Stdin: in, Stdout: out, Stderr: errs})
+	err := a.Control.Attach(ctx, r.PathValue("id"), o, to)
 	if errors.Is(err, containerhub.ErrDetached) {
-		err = nil
+		return nil
 	}
-	return t.Finish("Error attaching: ", err)
+	return err
 }
 
 func (a *api) resize(w http.ResponseWriter, r *httpkit.Request) error {

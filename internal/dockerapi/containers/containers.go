@@ -31,7 +31,7 @@ func Routes(o Options) httpkit.Routes {
 		"POST /containers/{id}/wait":     a.waitContainer,
 		"GET /containers/{id}/top":       a.topContainer,
 		"POST /containers/{id}/attach":   a.attach,
-		"GET /containers/{id}/attach/ws": httpkit.Unsupported("attaching through a websocket is not supported"),
+		"GET /containers/{id}/attach/ws": a.attachWebsocket,
 		"GET /containers/{id}/logs":      a.logs,
 		"POST /containers/{id}/resize":   a.resize,
 
