@@ -78,7 +78,9 @@ test: deps build bin/docker ## vet, staticcheck and all tests with the race dete
 lab: build bin/docker ## only the lab and the stories that are played in it (as root)
 	@GO='$(GO)' build/test.sh -timeout 20m ./lab/...
 
-compose: build bin/docker bin/docker-compose ## the shapes that projects of docker compose have (as root; minutes)
+compose: build bin/docker bin/docker-compose ## the shapes that projects of docker compose have, and a Python script (as root; minutes)
+	@build/deps.sh
+	@build/apt-install.sh python3-docker
 	@GO='$(GO)' COMPOSE='$(CURDIR)/bin/docker-compose' build/test.sh -timeout 20m -count 1 -run '^TestCompose$$' ./lab
 
 crash: build bin/docker ## kill -9 at every stage and at 30 seeded moments, and the full disk (as root; minutes)

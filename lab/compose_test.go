@@ -16,7 +16,8 @@ const composeVariable = "COMPOSE"
 // composeTime bounds what is done before and after the shapes.
 const composeTime = time.Minute
 
-// TestCompose plays the shapes that projects of docker compose have, all on one host.
+// TestCompose plays the shapes that projects of docker compose have, and what scripts do with Docker's library for Python, all
+// on one host.
 func TestCompose(t *testing.T) {
 	plugin := os.Getenv(composeVariable)
 	if plugin == "" {
