@@ -37,7 +37,7 @@ func (fakeMover) Push(_ context.Context, ref, platform string, _ model.RegistryA
 
 func (fakeMover) DropAbandoned(context.Context) error { return nil }
 
-// variants are the images' own platform and arm64.
+// variants are arm64 and, of images that are called so, several more.
 type variants struct{ *fakeImages }
 
 func (v variants) FindFor(ctx context.Context, ref, platform string) (model.Image, error) {
@@ -49,11 +49,15 @@ func (v variants) FindFor(ctx context.Context, ref, platform string) (model.Imag
 	return i, err
 }
 
-func (v variants) Manifests(context.Context, string) ([]model.ImageManifest, error) {
-	return []model.ImageManifest{
+func (v variants) Manifests(_ context.Context, ref string) ([]model.ImageManifest, error) {
+	out := []model.ImageManifest{
 		{Descriptor: model.Descriptor{Digest: "sha256:11"}, Platform: model.Platform{OS: "linux", Architecture: "arm64"}, Available: true, Content: 3, Unpacked: 4},
 		{Descriptor: model.Descriptor{Digest: "sha256:12"}, Of: "sha256:11"},
-	}, nil
+	}
+	if strings.HasPrefix(ref, "several") {
+		out = append(out, model.ImageManifest{Platform: model.Platform{OS: "linux", Architecture: "amd64"}, Available: true})
+	}
+	return out, nil
 }
 
 // fakeRegistries knows the user me, and one repository.
@@ -140,6 +144,13 @@ func TestVariants(t *testing.T) {
 	b.want(t, 404, "does not provide the specified platform (linux/riscv64)", "GET", `/images/busybox:latest/json?platform={"os":"linux","architecture":"riscv64"}`)
 	b.want(t, 400, "conflicting options: manifests and platform options cannot both be set", "GET", `/images/busybox:latest/json?manifests=1&platform={"os":"linux"}`)
 	b.want(t, 400, "failed to parse platform", "GET", `/images/get?names=busybox&platform=arm`)
+	b.images.images[0].Tags = []string{"busybox:latest", "several:1"}
+	const arm, riscv = `?platforms={"os":"linux","architecture":"arm64"}`, `?platforms={"os":"linux","architecture":"riscv64"}`
+	b.want(t, 400, "failed to parse platform", "DELETE", `/images/busybox:latest?platforms=arm`)
+	b.want(t, 404, "does not provide the specified platform (linux/riscv64)", "DELETE", "/images/busybox:latest"+riscv)
+	b.want(t, 501, "removing some of the platforms of an image is not supported: remove several:1", "DELETE", "/images/several:1"+arm)
+	b.want(t, 200, `[{"Untagged":"several:1"}`, "DELETE", "/v1.49/images/several:1"+arm)
+	b.want(t, 200, `"Untagged":"busybox:latest"`, "DELETE", "/images/busybox:latest"+arm)
 	b.want(t, 200, `"SharedSize":0`, "GET", "/images/json?shared-size=1")
 	b.want(t, 200, `"SharedSize":-1`, "GET", "/images/json")
 	b.want(t, 200, `"CreatedBy":"second","Id":"sha256:1","Size":4`, "GET", "/images/busybox:latest/history")

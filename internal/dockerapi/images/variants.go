@@ -38,7 +38,10 @@ func platformList(r *httpkit.Request) ([]string, error) {
 	case r.Version < 52 && len(texts) > 1:
 		return nil, model.Errorf(model.Invalid, "multiple platform parameters are not supported in this API version; use API version 1.52 or later")
 	}
-	var out []string
+	return jsonPlatforms(texts)
+}
+
+func jsonPlatforms(texts []string) (out []string, err error) {
 	for _, text := range texts {
 		p, err := jsonPlatform(text)
 		if err != nil {
