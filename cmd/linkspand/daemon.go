@@ -295,7 +295,7 @@ func (d *daemon) openRuntime(ctx context.Context) (err error) {
 func (d *daemon) openVolumes(context.Context) error {
 	store, err := localvolume.Open(d.config.DataRoot, d.config.ExecRoot, d.log)
 	if err == nil {
-		d.volumes, err = volumes.New(volumes.Options{Store: store, Mounter: store, Origin: store, Events: &d.events, Logger: d.log})
+		d.volumes, err = volumes.New(volumes.Options{Store: store, Mounter: store, Images: d.runtime.Mounted, Origin: store, Events: &d.events, Logger: d.log})
 	}
 	if err != nil {
 		return fmt.Errorf("open the volumes: %w", err)

@@ -123,7 +123,7 @@ func (cr *creator) build(ctx context.Context, rec record, r CreateRequest) (*ent
 	if err := cr.dirs.Make(rec.ID); err != nil {
 		return nil, undo(err)
 	}
-	wanted := mounts.Resolver{Volumes: cr.volumes, ID: rec.ID, Inherited: func() ([]mountPoint, error) { return cr.inheritedPoints(rec) }}
+	wanted := mounts.Resolver{Volumes: cr.volumes, ID: rec.ID, Image: cr.images.Find, Inherited: func() ([]mountPoint, error) { return cr.inheritedPoints(rec) }}
 	resolved, err := wanted.Resolve(ctx, rec.Config, rec.Host)
 	if rec.Mounts = append(resolved, rec.Mounts...); err != nil {
 		return nil, undo(err)

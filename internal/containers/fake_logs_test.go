@@ -14,6 +14,9 @@ type fakeImages struct{}
 func (fakeImages) List(context.Context) ([]model.Image, error) { return nil, nil }
 
 func (fakeImages) Find(_ context.Context, ref string) (model.Image, error) {
+	if ref == "tools" {
+		return model.Image{ID: "sha256:70015"}, nil
+	}
 	if ref != "busybox" {
 		return model.Image{}, model.Errorf(model.NotFound, "No such image: %s:latest", ref)
 	}

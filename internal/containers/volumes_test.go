@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/moby/moby/api/types/mount"
@@ -93,6 +94,36 @@ func TestVolumesAreFilled(t *testing.T) {
 	for _, m := range b.runtime.made[model.ContainerID(id)].Mounts {
 		if m.CopyUp {
 			t.Errorf("%s of another container is filled", m.Target)
+		}
+	}
+}
+
+// TestMountImage: the image is found when the container is made, and is in use from then on.
+func TestMountImage(t *testing.T) {
+	b := newBench(t)
+	const image = "sha256:70015"
+	id := b.create("one", func(r *CreateRequest) {
+		r.Host.Mounts = []mount.Mount{{Type: mount.TypeImage, Source: "tools", Target: "/i/", ImageOptions: &mount.ImageOptions{Subpath: "bin"}}}
+	})
+	got := b.inspect(id).Mounts
+	if len(got) != 1 || got[0].Type != mount.TypeImage || got[0].Name != "tools" || got[0].Source != image || got[0].Destination != "/i" || got[0].RW {
+		t.Errorf("%+v", got)
+	}
+	if users := b.ImageUsers(image); len(users) != 1 {
+		t.Errorf("users: %v", users)
+	}
+	for _, c := range []struct {
+		text string
+		m    mount.Mount
+	}{
+		{"No such image: gone:latest", mount.Mount{Type: mount.TypeImage, Source: "gone", Target: "/i"}},
+		{"field Source must not be empty", mount.Mount{Type: mount.TypeImage, Target: "/i"}},
+		{"subpath must be a relative path within the volume", mount.Mount{Type: mount.TypeImage, Source: "tools", Target: "/i", ImageOptions: &mount.ImageOptions{Subpath: "../x"}}},
+		{"field VolumeOptions must not be specified", mount.Mount{Type: mount.TypeImage, Source: "tools", Target: "/i", VolumeOptions: &mount.VolumeOptions{}}},
+	} {
+		_, _, err := b.Create(t.Context(), request("two", func(r *CreateRequest) { r.Host.Mounts = []mount.Mount{c.m} }))
+		if model.KindOf(err) != model.Invalid || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%+v: %v", c.m, err)
 		}
 	}
 }

@@ -23,22 +23,33 @@ type MountPoint struct {
 	Anonymous bool     // a volume that goes with the container
 	CopyUp    bool     // a volume that takes over what the image has there, if it is empty
 	Unlisted  bool     // of --tmpfs: HostConfig tells of it, Mounts does not
-	Subpath   string   // the part of a volume that is mounted; empty: all of it
+	Subpath   string   // the part of a volume or an image that is mounted; empty: all of it
 
 	NonRecursive           bool // a bind without what is mounted below its source
 	ReadOnlyNonRecursive   bool // what is mounted below stays as it is
 	ReadOnlyForceRecursive bool // no mount at all rather than one that is not read-only below
 }
 
-// Uses returns the volumes among mounts; part says where a part of one comes to lie.
+// ImageID returns the image whose files a mount shows; empty for any other mount.
+func (p MountPoint) ImageID() model.ImageID {
+	if p.Type != mount.TypeImage {
+		return ""
+	}
+	return model.ImageID(p.Source)
+}
+
+// Uses returns the volumes and images among mounts; part says where a part of one comes to lie.
 func Uses(points []MountPoint, part func(target string) string) []model.VolumeUse {
 	var out []model.VolumeUse
 	for _, p := range points {
-		if p.Type != mount.TypeVolume {
+		u := model.VolumeUse{Name: p.Name, Target: p.Destination, ReadOnly: !p.RW, Subpath: p.Subpath, Image: p.ImageID()}
+		switch {
+		case u.Image != "":
+			u.Name = "" // the image's
+		case p.Type != mount.TypeVolume:
 			continue
 		}
-		u := model.VolumeUse{Name: p.Name, Target: p.Destination, ReadOnly: !p.RW, Subpath: p.Subpath}
-		if u.Subpath != "" {
+		if u.Subpath != "" || u.Image != "" {
 			u.Part = part(p.Destination)
 		}
 		out = append(out, u)
@@ -134,7 +145,7 @@ func CheckMount(m mount.Mount) error {
 		case mount.TypeTmpfs:
 			err = checkTmpfs(m)
 		case mount.TypeImage:
-			return model.Errorf(model.NotImplemented, "invalid mount config for type %q: mounting an image is not supported yet: copy what you need into a volume", m.Type)
+			err = checkImage(m)
 		default:
 			err = errors.New("mount type unknown")
 		}
@@ -216,10 +227,24 @@ func checkVolume(m mount.Mount) error {
 	if m.Source == "" {
 		return errors.New("must not set Subpath when using anonymous volumes")
 	}
-	if sub := m.VolumeOptions.Subpath; !filepath.IsLocal(sub) || strings.ContainsRune(sub, 0) {
+	return checkSubpath(m.VolumeOptions.Subpath)
+}
+
+func checkSubpath(sub string) error {
+	if !filepath.IsLocal(sub) || strings.ContainsRune(sub, 0) {
 		return errors.New("subpath must be a relative path within the volume")
 	}
 	return nil
+}
+
+func checkImage(m mount.Mount) error {
+	if m.Source == "" {
+		return errors.New("field Source must not be empty")
+	}
+	if m.ImageOptions == nil || m.ImageOptions.Subpath == "" {
+		return nil
+	}
+	return checkSubpath(m.ImageOptions.Subpath)
 }
 
 func checkTmpfs(m mount.Mount) error {
@@ -275,6 +300,11 @@ func Point(m mount.Mount) (MountPoint, error) {
 		p.Name, p.Anonymous, p.CopyUp = m.Source, m.Source == "", true
 		if o := m.VolumeOptions; o != nil {
 			p.CopyUp, p.Subpath = !o.NoCopy, o.Subpath
+		}
+	case mount.TypeImage: // read-only, whatever is asked for
+		p.Name, p.RW = m.Source, false
+		if o := m.ImageOptions; o != nil {
+			p.Subpath = o.Subpath
 		}
 	case mount.TypeTmpfs:
 		var err error

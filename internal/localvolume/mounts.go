@@ -1,6 +1,7 @@
 package localvolume
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -134,12 +135,12 @@ func (s *Store) PartOf(id model.ContainerID, target string) string {
 	return filepath.Join(s.folderOf(id), hex.EncodeToString(sum[:8]))
 }
 
-// MountPart mounts a part of a volume at its place below the exec root, from where it
-// comes into the container: the runtime would follow a link that somebody puts into the
-// way. No link leads out of the volume. Errors are in Docker's words; NotFound for a part
+// MountPart mounts a part of a volume's or an image's folder, or all of it, at its place below the
+// exec root, from where it comes into the container: the runtime would follow a link that somebody
+// puts into the way. No link leads out of the folder. Errors are in Docker's words; NotFound for a part
 // that is not there.
-func (s *Store) MountPart(id model.ContainerID, v model.Volume, u model.VolumeUse) error {
-	part, info, err := openPart(s.data(v.Name), u.Subpath)
+func (s *Store) MountPart(id model.ContainerID, folder string, u model.VolumeUse) error {
+	part, info, err := openPart(folder, cmp.Or(u.Subpath, "."))
 	if err != nil {
 		return err
 	}
@@ -163,11 +164,11 @@ func (s *Store) MountPart(id model.ContainerID, v model.Volume, u model.VolumeUs
 	}
 	tree, err := unix.OpenTree(part, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH|unix.AT_RECURSIVE)
 	if err != nil {
-		return fmt.Errorf("mount %s of volume %s: %w", u.Subpath, v.Name, err)
+		return fmt.Errorf("mount %s of %s: %w", cmp.Or(u.Subpath, "all"), folder, err)
 	}
 	defer unix.Close(tree)
 	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, u.Part, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-		return fmt.Errorf("mount %s of volume %s: %w", u.Subpath, v.Name, err)
+		return fmt.Errorf("mount %s of %s: %w", cmp.Or(u.Subpath, "all"), folder, err)
 	}
 	return nil
 }

@@ -30,6 +30,8 @@ type VolumeUse struct {
 	// Subpath, if set, is the part of the volume that is mounted, which is reached at
 	// Part while the volume is mounted for the container.
 	Subpath, Part string
+	// Image, if set, is what is mounted instead of a volume: the files of an image, at Part.
+	Image ImageID
 	// Quiet leaves the mount out of the events.
 	Quiet bool
 }

@@ -56,6 +56,7 @@ type Runtime struct {
 	Tasks      *Tasks
 	Execs      *Execs
 	Images     *imagestore.Store
+	Mounted    *MountedImages
 	Files      *files.Store
 	Usage      *usage.Reader
 
@@ -120,6 +121,7 @@ func (r *Runtime) assemble(host ocispec.Host, instance string, registries *regis
 	known := &processes{client: client, specs: specs, cgroup2: host.Cgroup2, life: r.life, log: r.log}
 	r.streams.client = client
 	r.Images, r.snapshots = imagestore.New(client, registries, r.log), snapshots.New(client, r.log)
+	r.Mounted = &MountedImages{client: client, images: r.Images}
 	r.stale = &staleTasks{client: client, specs: specs, cgroup2: host.Cgroup2, locks: locks, life: r.life, log: r.log}
 	r.Tasks = &Tasks{client: client, processes: known, streams: r.streams, shm: r.shm, locks: locks, limiter: limiter,
 		stale: r.stale, log: r.log}

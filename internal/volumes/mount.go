@@ -20,7 +20,7 @@ func (m *Manager) Adopt(id model.ContainerID, uses []model.VolumeUse, runs bool)
 	defer m.mu.Unlock()
 	for _, u := range uses {
 		v, ok := m.volumes[u.Name]
-		if !ok {
+		if !ok { // or an image
 			continue
 		}
 		v.users[id] = true
@@ -66,6 +66,9 @@ func (m *Manager) Mount(ctx context.Context, id model.ContainerID, uses []model.
 }
 
 func (m *Manager) mountOne(ctx context.Context, id model.ContainerID, u model.VolumeUse) error {
+	if u.Image != "" {
+		return m.mountImage(ctx, id, u)
+	}
 	release, err := m.locks.take(ctx, u.Name)
 	if err != nil {
 		return failed("get", u.Name, err)
@@ -85,7 +88,7 @@ func (m *Manager) mountOne(ctx context.Context, id model.ContainerID, u model.Vo
 	m.mounted[id] = append(m.mounted[id], u)
 	m.mu.Unlock()
 	if u.Subpath != "" {
-		if err := m.mounter.MountPart(id, v.Volume, u); err != nil {
+		if err := m.mounter.MountPart(id, v.Mountpoint, u); err != nil {
 			return err
 		}
 	}
@@ -95,6 +98,17 @@ func (m *Manager) mountOne(ctx context.Context, id model.ContainerID, u model.Vo
 	m.events.Publish(events.Volume(dockerevents.ActionMount, v.Volume, "container", string(id), "destination", u.Target,
 		"read/write", strconv.FormatBool(!u.ReadOnly), "propagation", ""))
 	return nil
+}
+
+// mountImage mounts an image's files at their place. They stay mounted as a part of a volume does.
+func (m *Manager) mountImage(ctx context.Context, id model.ContainerID, u model.VolumeUse) error {
+	if m.images == nil {
+		return model.Errorf(model.NotImplemented, "no images can be mounted here")
+	}
+	m.mu.Lock()
+	m.mounted[id] = append(m.mounted[id], u)
+	m.mu.Unlock()
+	return m.images.Show(ctx, u.Image, func(folder string) error { return m.mounter.MountPart(id, folder, u) })
 }
 
 func (m *Manager) unmountParts(id model.ContainerID) {
@@ -116,6 +130,9 @@ func (m *Manager) Unmount(id model.ContainerID) {
 	}
 	m.unmountParts(id)
 	for _, u := range uses {
+		if u.Image != "" {
+			continue // was a part
+		}
 		if err := m.unmountOne(id, u); err != nil {
 			m.log.Warn("volume stays mounted", "op", "volume.unmount", "volume", u.Name, "container", model.Short(id), "err", err)
 		}

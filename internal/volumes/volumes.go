@@ -50,13 +50,19 @@ type Mounter interface {
 	// Mount and Unmount may be called again for what is so already.
 	Mount(ctx context.Context, v model.Volume) error
 	Unmount(v model.Volume) error
-	// MountPart mounts what u.Subpath leads to in a volume at u.Part.
-	MountPart(id model.ContainerID, v model.Volume, u model.VolumeUse) error
+	// MountPart mounts what u.Subpath leads to in the folder of a volume or an image at u.Part.
+	MountPart(id model.ContainerID, folder string, u model.VolumeUse) error
 	UnmountParts(id model.ContainerID) error
 	// PartOf returns where a part comes to lie that a container has at target.
 	PartOf(id model.ContainerID, target string) string
 	// Sweep unmounts what an earlier daemon left, but for volumes that are used.
 	Sweep(used func(name string) bool, all []model.Volume) error
+}
+
+// Images shows the files of images.
+type Images interface {
+	// Show calls look with a folder in which an image's files are, read-only, until it returns.
+	Show(ctx context.Context, id model.ImageID, look func(folder string) error) error
 }
 
 // Publisher is told what happens to volumes.
@@ -69,6 +75,7 @@ type Publisher interface {
 type Options struct {
 	Store   Store
 	Mounter Mounter
+	Images  Images // nil: none can be mounted
 	Origin  Origin // nil: nothing is imported
 	Events  Publisher
 	Logger  *slog.Logger
@@ -78,6 +85,7 @@ type Options struct {
 type Manager struct {
 	store   Store
 	mounter Mounter
+	images  Images
 	origin  Origin
 	events  Publisher
 	log     *slog.Logger
@@ -98,7 +106,7 @@ type volume struct {
 
 // New returns a manager of the volumes that a store has. Nobody uses any yet: Adopt tells.
 func New(o Options) (*Manager, error) {
-	m := &Manager{store: o.Store, mounter: o.Mounter, origin: o.Origin, events: o.Events, log: o.Logger,
+	m := &Manager{store: o.Store, mounter: o.Mounter, images: o.Images, origin: o.Origin, events: o.Events, log: o.Logger,
 		volumes: map[string]*volume{}, mounted: map[model.ContainerID][]model.VolumeUse{}}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)

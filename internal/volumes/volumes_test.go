@@ -86,13 +86,19 @@ func (d *fakeDisk) Unmount(v model.Volume) error {
 	delete(d.mounted, v.Name)
 	return nil
 }
-func (d *fakeDisk) MountPart(id model.ContainerID, v model.Volume, _ model.VolumeUse) error {
-	leave, err := d.enter(v.Name)
+func (d *fakeDisk) MountPart(id model.ContainerID, folder string, _ model.VolumeUse) error {
+	leave, err := d.enter(strings.TrimPrefix(folder, "/v/"))
 	defer leave()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.parts[id]++
 	return err
+}
+func (d *fakeDisk) Show(_ context.Context, id model.ImageID, look func(string) error) error {
+	if id != "sha256:there" {
+		return model.Errorf(model.NotFound, "No such image: %s", id)
+	}
+	return look("/images/there")
 }
 func (d *fakeDisk) UnmountParts(id model.ContainerID) error {
 	d.mu.Lock()
@@ -388,4 +394,30 @@ func FuzzNames(f *testing.F) {
 			t.Errorf("%q was taken", name)
 		}
 	})
+}
+
+// TestMountImage: an image's files are mounted as a part of a volume is, and are nobody's volume.
+func TestMountImage(t *testing.T) {
+	d := newDisk(t)
+	m, err := New(Options{Store: d, Mounter: d, Images: d, Events: d})
+	must(t, err)
+	m.Adopt("c0", []model.VolumeUse{{Image: "sha256:there", Target: "/i"}}, true)
+	m.Unmount("c0")
+	settled, err := m.Mount(t.Context(), "c1", []model.VolumeUse{{Image: "sha256:there", Target: "/i", Part: "/p"}, {Image: "sha256:there", Target: "/j", Part: "/q"}})
+	must(t, err)
+	if d.parts["c1"] != 2 {
+		t.Errorf("%d parts", d.parts["c1"])
+	}
+	settled()
+	if d.parts["c1"] != 0 {
+		t.Error("the parts stay though the process has them")
+	}
+	m.Unmount("c1")
+	if _, err := m.Mount(t.Context(), "c1", []model.VolumeUse{{Image: "sha256:gone", Target: "/i"}}); model.KindOf(err) != model.NotFound {
+		t.Errorf("an image that is gone: %v", err)
+	}
+	must(t, m.Release(t.Context(), "c1", nil))
+	if len(d.said) > 0 {
+		t.Errorf("an image is no volume: %v", d.said)
+	}
 }

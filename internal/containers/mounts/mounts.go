@@ -32,6 +32,8 @@ type Volumes interface {
 type Resolver struct {
 	Volumes Volumes
 	ID      model.ContainerID
+	// Image finds the image that a mount of one names.
+	Image func(ctx context.Context, ref string) (model.Image, error)
 	// Inherited returns the mounts of the containers that --volumes-from names.
 	Inherited func() ([]containerspec.MountPoint, error)
 }
@@ -188,6 +190,9 @@ func (s *resolution) declared(all map[string]struct{}) error {
 // point returns the mount that a checked request means, with its volume made.
 func (s *resolution) point(m mount.Mount) (containerspec.MountPoint, error) {
 	p, err := containerspec.Point(m)
+	if err == nil && m.Type == mount.TypeImage {
+		return s.imagePoint(p)
+	}
 	if err != nil || m.Type != mount.TypeVolume {
 		return p, err
 	}
@@ -207,6 +212,19 @@ func (s *resolution) point(m mount.Mount) (containerspec.MountPoint, error) {
 	}
 	p.Name, p.Driver, p.Source, p.Mode = v.Name, v.Driver, v.Mountpoint, "z"
 	return p, nil
+}
+
+// imagePoint finds the image of a mount: what its name means later on changes nothing.
+func (s *resolution) imagePoint(p containerspec.MountPoint) (containerspec.MountPoint, error) {
+	i, err := s.Image(s.ctx, p.Name)
+	switch {
+	case model.KindOf(err) == model.NotFound:
+		return p, model.Errorf(model.Invalid, "%s", err) // else the docker command would look for the container's image
+	case err == nil && i.Damaged != "":
+		return p, model.Errorf(model.Unavailable, "image %s cannot be read: %s", p.Name, i.Damaged)
+	}
+	p.Source = string(i.ID)
+	return p, err
 }
 
 // makeSource makes the directory to bind, unless something is there.

@@ -28,7 +28,7 @@ type Keeper interface {
 	PartOf(id model.ContainerID, target string) string
 }
 
-// Uses returns the volumes that a container has.
+// Uses returns the volumes and the images that a container has mounted.
 func Uses(k Keeper, r containerrecord.Record) []model.VolumeUse {
 	return containerspec.Uses(r.Mounts, func(target string) string { return k.PartOf(r.ID, target) })
 }
@@ -71,7 +71,7 @@ func ForRuntime(k Keeper, r containerrecord.Record) []model.Mount {
 		if p.Type == mount.TypeTmpfs {
 			one.Type = "tmpfs"
 		}
-		if p.Subpath != "" {
+		if p.Subpath != "" || p.ImageID() != "" {
 			one.Source = k.PartOf(r.ID, p.Destination)
 		}
 		out = append(out, one)

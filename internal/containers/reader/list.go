@@ -7,6 +7,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/linkspan/linkspan/internal/containerspec"
 	"github.com/linkspan/linkspan/internal/containerview"
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -74,11 +75,12 @@ func (rd *Reader) between(f Filters) ([]Container, error) {
 	return entries, nil
 }
 
-// ImageUsers returns the containers made from an image; true for those that run.
+// ImageUsers returns the containers made from an image, and those that mount it; true for those that run.
 func (rd *Reader) ImageUsers(id model.ImageID) map[model.ContainerID]bool {
 	out := map[model.ContainerID]bool{}
 	for _, b := range rd.o.Containers.All() {
-		if rec := b.Record(); rec.Image == id {
+		rec := b.Record()
+		if rec.Image == id || slices.ContainsFunc(rec.Mounts, func(p containerspec.MountPoint) bool { return p.ImageID() == id }) {
 			out[b.ID()] = rec.State.Running
 		}
 	}
