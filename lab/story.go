@@ -3,6 +3,7 @@ package lab
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -25,6 +26,7 @@ const storyStep = time.Minute
 //	lab [-bridge-nf on|off] [N]      build the lab, with N hosts (1); must come first
 //	start HOST [NAME=value…] [FLAG…] start the engine, with these in its environment
 //	end HOST, kill9 HOST             end it with SIGTERM, with SIGKILL ("stop" is testscript's own: it ends the story)
+//	plug HOST NAME                   give the host one more interface on the LAN, down and without addresses
 //	images HOST NAME…                load test images into it
 //	program NAME                     build lab/cmd/NAME to run in containers; its path is in the environment, as NAME in capitals
 //	docker [-on HOST] ARG…           the docker client, talking to the engine of h1 or of HOST
@@ -68,7 +70,7 @@ func playStories(t *testing.T, begin func(*testscript.Env) *story, files []strin
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"lab": cmdLab, "start": cmdStart, "end": cmdEnd, "kill9": cmdKill, "images": cmdImages, "program": cmdProgram, "clean": cmdClean,
+			"lab": cmdLab, "start": cmdStart, "end": cmdEnd, "kill9": cmdKill, "plug": cmdPlug, "images": cmdImages, "program": cmdProgram, "clean": cmdClean,
 			"docker": cmdPlain("docker"), "host": cmdPlain("host"), "world": cmdPlain("world"), "soon": cmdSoon, "let": cmdLet,
 		},
 		RequireUniqueNames: true,
@@ -193,6 +195,15 @@ func cmdEnd(ts *testscript.TestScript, neg bool, args []string) {
 
 func cmdKill(ts *testscript.TestScript, neg bool, args []string) {
 	step(ts, neg, args, func(ctx context.Context, h *Host, _ []string) error { return h.Kill(ctx) })
+}
+
+func cmdPlug(ts *testscript.TestScript, neg bool, args []string) {
+	step(ts, neg, args, func(ctx context.Context, h *Host, names []string) error {
+		if len(names) != 1 {
+			return errors.New("usage: plug HOST NAME")
+		}
+		return of(ts, true).lab.Plug(ctx, h.Machine, names[0])
+	})
 }
 
 func cmdImages(ts *testscript.TestScript, neg bool, args []string) {

@@ -39,6 +39,15 @@ func (l *Lab) buildLAN(ctx context.Context) error {
 		"link set "+lanInterface+" up")
 }
 
+// Plug gives a machine one more interface on the LAN, down and without addresses. It replaces one of that name that was
+// taken away.
+func (l *Lab) Plug(ctx context.Context, m *Machine, name string) error {
+	port := "to-" + m.Name + "-" + name
+	return l.lan.ip(ctx,
+		fmt.Sprintf("link add %s type veth peer name %s netns %d", port, name, m.PID()),
+		fmt.Sprintf("link set %s master %s up", port, lanInterface))
+}
+
 // plug connects m's eth0 to the switch and gives it its addresses.
 func (l *Lab) plug(ctx context.Context, m *Machine) error {
 	port := "to-" + m.Name

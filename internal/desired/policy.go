@@ -161,6 +161,8 @@ type Fence struct {
 	// the one is never without the other. It is never set where the kernel cannot do
 	// both.
 	Localhost bool
+	// Closed lets nothing pass, of whatever protocol: the host is not on the network.
+	Closed bool
 	// Inside, if there are any, are the subnets that IP packets from the network must go
 	// to, and that those into it must come from, apart from what is for the link alone.
 	Inside []netip.Prefix
@@ -173,6 +175,9 @@ func (r Fence) String() string {
 	s := "fence " + r.Link
 	if r.Localhost {
 		s += " localhost"
+	}
+	if r.Closed {
+		s += " closed"
 	}
 	if len(r.Inside) > 0 {
 		s += fmt.Sprintf(" inside %v", r.Inside)

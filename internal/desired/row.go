@@ -25,6 +25,7 @@ const (
 	KindNeigh     Kind = "neigh"
 	KindBalance   Kind = "balance"
 	KindAnnounce  Kind = "announce"
+	KindUplink    Kind = "uplink"
 	KindName      Kind = "name"
 	KindResolver  Kind = "resolver"
 	KindForward   Kind = "forward"
@@ -35,12 +36,12 @@ const (
 // reverse. Whoever applies rows goes by it. The firewall knows a link before it
 // exists; a link has its settings, and what fences it, before its addresses, and those
 // before its routes; connections are led there, and the neighbours told, when all of that is
-// there; and names lead to it last.
+// there; a bridge that is ready is plugged into the outside; and names lead to it last.
 func Kinds() []Kind { o := order(); return o[:] }
 
-func order() [17]Kind {
+func order() [18]Kind {
 	return [...]Kind{
-		KindPolicy, KindNamespace, KindLink, KindSysctl, KindLoopback, KindFence, KindAddr, KindRoute, KindRule, KindFDB, KindNeigh, KindBalance, KindAnnounce,
+		KindPolicy, KindNamespace, KindLink, KindSysctl, KindLoopback, KindFence, KindAddr, KindRoute, KindRule, KindFDB, KindNeigh, KindBalance, KindAnnounce, KindUplink,
 		KindName, KindResolver, KindForward, KindReserve,
 	}
 }
@@ -83,7 +84,7 @@ type Row interface {
 func Types() []Row {
 	return []Row{
 		BridgePolicy{}, Masquerade{}, ForwardDrop{}, AcceptMark{}, Direct{}, DirectFrom{}, DirectICMP{}, Allow{}, PortSecurity{}, Identity{}, Elsewhere{}, Transparent{}, Publish{}, Served{},
-		Namespace{}, Link{}, Sysctl{}, Loopback{}, Fence{}, Addr{}, Route{}, Rule{}, FDB{}, Neigh{}, Balance{}, Hairpin{}, Announce{},
+		Namespace{}, Link{}, Sysctl{}, Loopback{}, Fence{}, Addr{}, Route{}, Rule{}, FDB{}, Neigh{}, Balance{}, Hairpin{}, Announce{}, Uplink{},
 		Name{}, Resolver{}, Forward{}, Reserve{},
 	}
 }

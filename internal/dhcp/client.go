@@ -72,6 +72,11 @@ type held struct {
 	cancel context.CancelFunc
 }
 
+// serves tells whether the lease is what is asked for.
+func (h *held) serves(r facts.LeaseRequest) bool {
+	return h.Lost == "" && h.Request.Device == r.Device && strings.EqualFold(h.Request.MAC, r.MAC) && (!r.Must || h.Lease.Prefix.Addr() == r.Want)
+}
+
 // New returns a client that holds nothing, and does nothing of its own before Resume.
 func New(o Options) *Client {
 	if o.Open == nil {
@@ -126,8 +131,11 @@ func (c *Client) Ask(ctx context.Context, r facts.LeaseRequest) (model.Lease, er
 	full := len(c.leases) >= maxLeases
 	c.mu.Unlock()
 	switch {
-	case known && h.Lost == "" && h.Request.Device == r.Device && strings.EqualFold(h.Request.MAC, r.MAC):
+	case known && h.serves(r):
 		return h.Lease, nil
+	case known && h.Lost == "":
+		// What cannot be given back runs out.
+		_ = c.Return(ctx, r.Endpoint)
 	case known:
 		c.forget(r.Endpoint)
 	case full:

@@ -106,6 +106,41 @@ func TestServersThatMisbehave(t *testing.T) {
 	}
 }
 
+// TestNoOtherAddressWillDo: one that the user asked for is had or none is, also where
+// another one is held already.
+func TestNoOtherAddressWillDo(t *testing.T) {
+	given := "192.0.2.7"
+	s := newServer(func(m *dhcpv4.DHCPv4) []*dhcpv4.DHCPv4 {
+		if m.MessageType() == dhcpv4.MessageTypeRelease {
+			return nil
+		}
+		return []*dhcpv4.DHCPv4{given4(m, given)}
+	})
+	c := clientOf(t, s, "")
+	r := request
+	r.Want, r.Must = netip.MustParseAddr("192.0.2.8"), true
+	_, err := c.Ask(t.Context(), r)
+	if err == nil || !strings.Contains(err.Error(), "requested address 192.0.2.8 is not available") || !strings.Contains(err.Error(), "server 192.0.2.1 offers 192.0.2.7") {
+		t.Errorf("error %v", err)
+	}
+	if want := []dhcpv4.MessageType{dhcpv4.MessageTypeDiscover}; !slices.Equal(s.types(), want) {
+		t.Errorf("messages %v, want %v: nothing is asked for that will not do", s.types(), want)
+	}
+	r.Must = false
+	if lease, err := c.Ask(t.Context(), r); err != nil || lease.Prefix.Addr().String() != given {
+		t.Errorf("lease %s, %v", lease.Prefix, err)
+	}
+	r.Must, given = true, "192.0.2.8"
+	if lease, err := c.Ask(t.Context(), r); err != nil || lease.Prefix.Addr() != r.Want {
+		t.Errorf("lease %s, %v: another one was held", lease.Prefix, err)
+	}
+	s.holds[r.Want] = otherMAC
+	r.Endpoint = "e2"
+	if _, err := c.Ask(t.Context(), r); err == nil || !strings.Contains(err.Error(), "02:00:00:00:00:07 has already") {
+		t.Errorf("of an address that a machine has: %v", err)
+	}
+}
+
 func TestAnAddressThatSomebodyHasIsDeclined(t *testing.T) {
 	next := 7
 	s := newServer(nil)

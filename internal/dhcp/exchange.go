@@ -116,6 +116,9 @@ func (d *dialog) attempt(ctx context.Context) (given, error) {
 	if taken != nil {
 		d.complain("server %s gave %s, which %s has already", ack.lease.Server, a, taken)
 		d.decline(ack)
+		if d.request.Must {
+			return given{}, d.notGiven()
+		}
 		d.request.Want = netip.Addr{}
 		return given{}, errAgain
 	}
@@ -128,7 +131,34 @@ func (d *dialog) discover(ctx context.Context) (given, error) {
 	if d.request.Want.Is4() {
 		more = append(more, dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(d.request.Want.AsSlice())))
 	}
-	return d.ask(ctx, toAll(d.mac), repetitions, func(reply) bool { return true }, more...)
+	if !d.request.Must {
+		return d.ask(ctx, toAll(d.mac), repetitions, func(reply) bool { return true }, more...)
+	}
+	// Where a server offers another address, the others had as much time to offer this one.
+	others := 0
+	wanted := func(r reply) bool {
+		offered, _ := netip.AddrFromSlice(r.YourIPAddr.To4())
+		if offered != d.request.Want {
+			others++
+			d.complain("server %s offers %s", r.server, offered)
+		}
+		return offered == d.request.Want
+	}
+	g, err := d.ask(ctx, toAll(d.mac), 1, wanted, more...)
+	if err != nil && others == 0 && ctx.Err() == nil {
+		g, err = d.ask(ctx, toAll(d.mac), repetitions, wanted, more...)
+	}
+	if err != nil && others > 0 && ctx.Err() == nil {
+		return given{}, d.notGiven()
+	}
+	return g, err
+}
+
+// notGiven is the error of a client whose user has asked for an address that no server gives.
+func (d *dialog) notGiven() error {
+	return &model.Error{Op: "dhcp.ask", Kind: model.Forbidden, Err: fmt.Errorf("requested address %s is not available", d.request.Want),
+		Who: strings.Join(d.complaints, "\n"),
+		Way: "ask for one that the server can give, or none, or have the server reserve it for the container's MAC address (--mac-address)"}
 }
 
 // renew asks the server of a lease for more time, or with rebind any server (RFC 2131,

@@ -87,16 +87,17 @@ func OnLAN(v View, link desired.LinkType, parent desired.Parent, mtu int) ([]des
 	if err != nil {
 		return nil, err
 	}
-	return Override(append(rows, lanSettings(v, ns)...), settings), nil
+	return Override(append(rows, LANSettings(v)...), settings), nil
 }
 
-// lanSettings are those of an interface with IPv6 on a network of others: what a sandbox
+// LANSettings are those of an interface with IPv6 on a network of others: what a sandbox
 // begins with is for networks on which IPAM alone gives out addresses. Routers there say
 // nothing to a container that is to have no way out.
-func lanSettings(v View, ns string) []desired.Row {
+func LANSettings(v View) []desired.Row {
 	if !v.Network.IPv6 || IPv6Off(v.Sandbox, *v.Endpoint) {
 		return nil
 	}
+	ns := model.NamespaceOf(v.Sandbox.Container)
 	set := func(name, value string) desired.Row {
 		return desired.Sysctl{Namespace: ns, Path: "net/ipv6/conf/" + v.Endpoint.Interface + "/" + name, Value: value}
 	}

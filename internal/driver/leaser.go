@@ -28,3 +28,23 @@ func NoLeases(why, way string) error {
 	return &model.Error{Op: "network.create", Kind: model.Invalid,
 		Err: model.Errorf(model.Invalid, "no DHCP server is heard on this network"), Who: why, Way: way}
 }
+
+// CheckLeased refuses what a network with a DHCP server cannot have.
+func CheckLeased(n model.Network, d Driver) error {
+	if len(n.IPAM.Pools) > 0 {
+		return &model.Error{Op: "network.create", Kind: model.Invalid,
+			Err: model.Errorf(model.Invalid, "the IPAM driver %s takes no subnets, gateways and ranges", model.IPAMDHCP),
+			Who: "those are what the server gives", Way: "leave them out, or let Linkspan give out addresses: --ipam-driver default"}
+	}
+	if !n.IPv4 {
+		return model.Errorf(model.Invalid, "the IPAM driver %s gives IPv4 addresses, and the network has none", model.IPAMDHCP)
+	}
+	l, ok := d.(Leaser)
+	if !ok {
+		return &model.Error{Op: "network.create", Kind: model.Invalid,
+			Err: model.Errorf(model.Invalid, "the IPAM driver %s cannot give addresses on %s networks", model.IPAMDHCP, n.Driver),
+			Who: "it is for networks on the host's own interfaces, where a DHCP server is"}
+	}
+	_, err := l.LeaseDevice(n)
+	return err
+}

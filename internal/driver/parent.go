@@ -15,10 +15,10 @@ import (
 // "eth0.50" for the VLAN 50 (IEEE 802.1Q) of eth0.
 const OptionParent = "parent"
 
-// Parented is a Driver whose networks hang on an interface of the host, which several
+// Parented is a Driver networks of which hang on an interface of the host, which several
 // of them may share.
 type Parented interface {
-	// Parent returns the interface's name.
+	// Parent returns the interface's name; empty if n hangs on none.
 	Parent(n model.Network) string
 	// OwnMAC tells whether containers have MAC addresses of their own on n. Otherwise
 	// they have their parent's, and can have no other.
@@ -46,7 +46,8 @@ func (s Set) ParentOf(n model.Network) (string, bool) {
 	if err != nil || !ok || n.ConfigOnly {
 		return "", false
 	}
-	return p.Parent(n), true
+	parent := p.Parent(n)
+	return parent, parent != ""
 }
 
 // OwnMAC tells whether containers have MAC addresses of their own on a network.

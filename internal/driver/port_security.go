@@ -19,7 +19,8 @@ const (
 	// SecurityStrict ties every container to its own MAC address and addresses.
 	SecurityStrict PortSecurity = "strict"
 	// SecurityCapability does so unless the container was given NET_ADMIN: that one
-	// only does not speak for its neighbours, its gateway and the host. The default.
+	// only does not speak for its neighbours, its gateway and the host. The default, but
+	// on a network with an uplink: there, neighbours are not known.
 	SecurityCapability PortSecurity = "capability"
 	// SecurityOff looks at nothing.
 	SecurityOff PortSecurity = "off"
@@ -30,6 +31,9 @@ const (
 // name what can be chosen.
 func PortSecurityOf(network, endpoint map[string]string) (PortSecurity, error) {
 	result := SecurityCapability
+	if network[OptionUplink] != "" {
+		result = SecurityStrict
+	}
 	for _, options := range []map[string]string{network, endpoint} {
 		text, given := options[OptionPortSecurity]
 		if !given {

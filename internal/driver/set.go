@@ -49,10 +49,14 @@ func (s Set) Traits(n model.Network) Traits {
 	return d.Traits()
 }
 
-// Publisher returns the driver of a network on which ports can be published.
+// Publisher returns the driver of a network on which ports can be published. Who is reached
+// at the addresses of a LAN has none.
 func (s Set) Publisher(n model.Network) (Publisher, bool) {
 	d, err := s.Find(n.Driver)
 	p, ok := d.(Publisher)
+	if u, is := d.(Uplinked); is && u.Uplink(n) != "" {
+		return p, false
+	}
 	return p, ok && err == nil
 }
 

@@ -13,7 +13,8 @@ type LeaseRequest struct {
 	MAC      string     // empty: that of the device
 	ClientID []byte     // option 61
 	Hostname string     // option 12; empty: none
-	Want     netip.Addr // the address it had before; invalid: none
+	Want     netip.Addr // the address it had before, or its user asks for; invalid: none
+	Must     bool       // it is Want or none
 }
 
 // HeldLease is a lease that was given and not returned.

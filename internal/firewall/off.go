@@ -55,7 +55,7 @@ func (s Settings) managed(row desired.Row) desired.Row {
 		}
 		return nil
 	case desired.Fence:
-		if r.Localhost = r.Localhost && !s.Off4; r.Localhost || len(r.Inside) > 0 {
+		if r.Localhost = r.Localhost && !s.Off4; r.Localhost || r.Closed || len(r.Inside) > 0 {
 			return r
 		}
 		return nil

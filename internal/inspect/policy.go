@@ -31,7 +31,10 @@ type Rule struct {
 func (r *Reader) Policies() []Asker {
 	s := r.o.Engine.Snapshot()
 	all := map[string]*Asker{}
-	for o := range r.o.Engine.Plan().Kind(desired.KindPolicy) {
+	for o := range r.o.Engine.Plan().All() {
+		if kind := o.Row.Key().Kind; kind != desired.KindPolicy && kind != desired.KindUplink {
+			continue
+		}
 		a := asker(s, o.Owner)
 		if all[a.Kind+a.ID] == nil {
 			all[a.Kind+a.ID] = &a
@@ -80,6 +83,8 @@ func words(row desired.Row) string {
 	switch r := row.(type) {
 	case desired.BridgePolicy:
 		return bridgeWords(r)
+	case desired.Uplink:
+		return fmt.Sprintf("interface %s is a port of bridge %s: its LAN and the containers reach one another, past the host", r.Link, r.Bridge)
 	case desired.Masquerade:
 		as := "the host's address"
 		if r.Source.IsValid() {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/fence"
+	"github.com/linkspan/linkspan/internal/kernel/part"
 	"github.com/linkspan/linkspan/internal/kernel/sysctl"
 )
 
@@ -17,22 +18,9 @@ type fences struct{ *pass }
 func handleFences(p *pass) handler {
 	h := fences{p}
 	find := func(want desired.State) (wrong, strays []desired.Delta) {
-		return p.inEach("fences", desired.KindFence, func(g group) (found, error) { return h.find(g, unfenced(want)) })(want)
+		return p.inEach("fences", desired.KindFence, func(g group) (found, error) { return h.find(g, part.Unfenced(want)) })(want)
 	}
 	return handler{name: "fences", find: find, put: h.put, drop: h.drop}
-}
-
-// unfenced are the bridges that are to have no fence: it is no longer wanted where the
-// engine has been told to write no rules.
-func unfenced(want desired.State) (bridges []string) {
-	for o := range want.Kind(desired.KindLink) {
-		if l, ok := o.Row.(desired.Link); ok && l.Type == desired.LinkBridge {
-			if _, fenced := want.Get(desired.Fence{Link: l.Name}.Key()); !fenced {
-				bridges = append(bridges, l.Name)
-			}
-		}
-	}
-	return bridges
 }
 
 // find says nothing where the kernel cannot do it: that was said once.

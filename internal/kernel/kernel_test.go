@@ -130,6 +130,7 @@ func TestCheckWritesNothing(t *testing.T) {
 
 func TestRemovalLeavesNothing(t *testing.T) {
 	l := newLab(t)
+	l.sh(t, "", "ip link set "+kerneltest.Uplink+" up; ip link set "+kerneltest.Uplink+" down") // it has its queue then
 	before := l.sh(t, "", "ip addr; ip route; ip -6 route; ip neigh; ls "+l.host.Dir)
 	want := kerneltest.Attached(t, 3)
 	l.apply(t, desired.State{}, want)

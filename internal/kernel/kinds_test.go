@@ -83,7 +83,7 @@ func TestOrderOfSteps(t *testing.T) {
 		names = append(names, s.name)
 	}
 	want := []string{
-		"namespaces", "links", "links on parents", "sysctls", "loopback", "fences", "masters", "addresses", "links up", "routes", "rules", "forwarding databases", "neighbours", "balances", "announcements",
+		"namespaces", "links", "links on parents", "sysctls", "loopback", "fences", "masters", "addresses", "links up", "routes", "rules", "forwarding databases", "neighbours", "balances", "announcements", "uplinks",
 	}
 	if !slices.Equal(names, want) {
 		t.Errorf("got  %v\nwant %v", names, want)

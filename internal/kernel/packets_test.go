@@ -20,7 +20,7 @@ func withPackets(t *testing.T, n int, host, container desired.PacketSizes) desir
 	for owner := range s.Owners() {
 		var rows []desired.Row
 		for r := range s.Owned(owner) {
-			if l, ok := r.(desired.Link); ok && l.Name != kerneltest.Parent && !l.OnParent() {
+			if l, ok := r.(desired.Link); ok && l.Name != kerneltest.Parent && l.Name != kerneltest.Outlet && !l.OnParent() {
 				l.Packets = host
 				if l.Peer != nil {
 					peer := *l.Peer

@@ -2,9 +2,6 @@ package kernel
 
 import (
 	"errors"
-	"slices"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/rule"
@@ -18,47 +15,19 @@ func handleRules(p *pass) handler {
 	return handler{name: "rules", find: p.inEach("rules", desired.KindRule, h.find), put: h.put, drop: h.drop}
 }
 
-// rulesOf returns the rules of the kernel that a row stands for.
-func rulesOf(row desired.Rule) (out []rule.Rule) {
-	if row.IPv4 {
-		out = append(out, rule.Rule{Family: unix.AF_INET, Link: row.Link, Mark: desired.TransparentMark})
-	}
-	if row.IPv6 {
-		out = append(out, rule.Rule{Family: unix.AF_INET6, Link: row.Link, Mark: desired.TransparentMark})
-	}
-	return out
-}
-
 func (h rules) find(g group) (f found, err error) {
 	if g.space != desired.HostNamespace {
 		return f, nil
 	}
 	err = h.in(g.space, func(s *space) error {
-		have, err := rule.List(s.conn)
-		if err != nil {
-			return err
+		lacking, strays, err := rule.Compare(s.conn, g.deltas)
+		for _, d := range lacking {
+			f.check(d, missing)
 		}
-		var wanted []rule.Rule
-		for _, d := range g.deltas {
-			wants := rulesOf(d.New.(desired.Rule))
-			wanted = append(wanted, wants...)
-			for _, r := range wants {
-				delivers, err := rule.Delivers(s.conn, r.Family)
-				if err != nil {
-					return err
-				}
-				if !delivers || !slices.Contains(have, r) {
-					f.check(d, missing)
-					break
-				}
-			}
+		for _, row := range strays {
+			f.stray(desired.HostOwner, row)
 		}
-		for _, r := range have {
-			if !slices.Contains(wanted, r) {
-				f.stray(desired.HostOwner, desired.Rule{Link: r.Link, IPv4: r.Family == unix.AF_INET, IPv6: r.Family == unix.AF_INET6})
-			}
-		}
-		return nil
+		return err
 	})
 	return f, err
 }
@@ -67,29 +36,18 @@ func (h rules) find(g group) (f found, err error) {
 func (h rules) put(g group) {
 	h.each(g, func(s *space, d desired.Delta) error {
 		row := d.New.(desired.Rule)
-		var errs []error
-		for _, r := range rulesOf(row) {
-			errs = append(errs, rule.Put(s.conn, r))
-		}
+		err := rule.PutAll(s.conn, row)
 		if old, ok := d.Old.(desired.Rule); ok {
 			old.IPv4, old.IPv6 = old.IPv4 && !row.IPv4, old.IPv6 && !row.IPv6
-			errs = append(errs, deleteAll(s, old))
+			err = errors.Join(err, rule.DeleteAll(s.conn, old))
 		}
-		return about(errors.Join(errs...), "rule for %s", row.Link)
+		return about(err, "rule for %s", row.Link)
 	})
 }
 
 func (h rules) drop(g group) {
 	h.eachGone(g, func(s *space, d desired.Delta) error {
 		row := d.Old.(desired.Rule)
-		return about(deleteAll(s, row), "rule for %s", row.Link)
+		return about(rule.DeleteAll(s.conn, row), "rule for %s", row.Link)
 	})
-}
-
-func deleteAll(s *space, row desired.Rule) error {
-	var errs []error
-	for _, r := range rulesOf(row) {
-		errs = append(errs, rule.Delete(s.conn, r))
-	}
-	return errors.Join(errs...)
 }

@@ -41,6 +41,7 @@ func (p *pass) handlers() map[desired.Kind]handler {
 		desired.KindNeigh:     handleNeighs(p),
 		desired.KindBalance:   handleBalances(p),
 		desired.KindAnnounce:  handleAnnouncements(p),
+		desired.KindUplink:    handleUplinks(p),
 	}
 }
 

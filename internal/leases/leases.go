@@ -78,7 +78,8 @@ func (s Source) request(n model.Network, e model.Endpoint, sb model.Sandbox) (fa
 	if err != nil {
 		return facts.LeaseRequest{}, err
 	}
-	r := facts.LeaseRequest{Endpoint: e.ID, Device: device, MAC: e.MAC, Hostname: sb.Hostname, Want: e.Addr4}
+	r := facts.LeaseRequest{Endpoint: e.ID, Device: device, MAC: e.MAC, Hostname: sb.Hostname}
+	r.Want, r.Must = e.Wished4()
 	r.ClientID, err = clientID(e)
 	return r, err
 }

@@ -57,3 +57,26 @@ func (l *Lease) SearchDomains() []string {
 	}
 	return nil
 }
+
+// Wished4 returns the IPv4 address that e is to have if it can, invalid for any, and whether
+// its user asked for that.
+func (e Endpoint) Wished4() (a netip.Addr, static bool) {
+	if e.Asked4.IsValid() {
+		return e.Asked4, true
+	}
+	return e.Addr4, e.Static4
+}
+
+// WithLease returns e with what a DHCP server has given it; with nil, without, but for what
+// its user asked for.
+func (e Endpoint) WithLease(l *Lease) Endpoint {
+	wished, static := e.Wished4()
+	e.Lease4, e.Asked4 = l, netip.Addr{}
+	if l != nil {
+		return e.WithAddress(IPv4, l.Prefix.Addr(), static && wished == l.Prefix.Addr())
+	}
+	if static {
+		e.Asked4 = wished
+	}
+	return e.WithAddress(IPv4, netip.Addr{}, false)
+}

@@ -267,6 +267,9 @@ type Endpoint struct {
 	DownSince  uint64 // revision at which it went down; orders soft claims by age
 	// Lease4 is what came with Addr4 from a DHCP server; nil if no server gave it.
 	Lease4 *Lease `json:",omitempty"`
+	// Asked4 is the address that the user asked for while a DHCP server gives it to nobody;
+	// invalid at all other times, when it is Addr4.
+	Asked4 netip.Addr `json:",omitzero"`
 	// Yielded says that others may have its addresses, except static ones. It has
 	// them again when it comes back, unless somebody took them.
 	Yielded bool `json:",omitempty"`
@@ -324,8 +327,8 @@ func (e Endpoint) Spec(network string) EndpointSpec {
 		ID: e.ID, Network: network, LinkLocal: e.LinkLocal, Aliases: e.Aliases, Links: e.Links,
 		Priority: e.Priority, DriverOpts: e.DriverOpts, Service: e.Service,
 	}
-	if e.Static4 {
-		s.IPv4 = e.Addr4
+	if a, static := e.Wished4(); static {
+		s.IPv4 = a
 	}
 	if e.Static6 {
 		s.IPv6 = e.Addr6

@@ -104,6 +104,9 @@ func checkAddress(n model.Network, f model.Family, a netip.Addr) []error {
 	if model.FamilyOf(a) != f || a.IsUnspecified() || a.Zone() != "" {
 		out = append(out, fmt.Errorf("invalid IPv%d address: %s", f, a))
 	}
+	if n.Leased() && f == model.IPv4 {
+		return out // its server decides
+	}
 	for _, p := range poolsOf(n, f) {
 		if p.Subnet.Contains(a) {
 			return out // the network's own addresses are like any other that is taken: that matters at start

@@ -224,7 +224,7 @@ func (m NetworkMaker) allocate(tx Tx, n model.Network, d driver.Driver) (model.N
 		n.IPAM.Driver = ipamDefault
 	}
 	if n.Leased() {
-		return n, checkLeased(n, d)
+		return n, driver.CheckLeased(n, d)
 	}
 	if err := checkPools(n); err != nil {
 		return n, err // those of the daemon's flags are seen here for the first time, and those of a template again

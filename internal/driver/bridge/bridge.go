@@ -70,6 +70,7 @@ type config struct {
 	inhibit    bool // the bridge gets no IPv4 address
 	publishing publishing
 	sources    map[model.Family]netip.Addr // under which its traffic leaves, if not the route's
+	uplink     string                      // see driver.OptionUplink; empty: none
 }
 
 // Name returns the bridge device of a network.
@@ -81,7 +82,7 @@ func Name(n model.Network) string {
 }
 
 func parse(n model.Network) (config, error) {
-	c := config{bridge: Name(n), icc: true, masquerade: true}
+	c := config{bridge: Name(n), icc: true, masquerade: true, uplink: n.Options[driver.OptionUplink]}
 	if !driver.ValidInterface(c.bridge) {
 		return c, model.Errorf(model.Invalid, "invalid bridge name %.32q: a network interface's name has at most 15 characters, and no slashes, colons, percent signs and spaces", c.bridge)
 	}
@@ -111,18 +112,19 @@ func parse(n model.Network) (config, error) {
 		return c, err
 	}
 	c.mtu, err = driver.MTU(n)
-	c.adopt = n.Options[OptionName] != ""
+	c.adopt = n.Options[OptionName] != "" && c.uplink == ""
 	return c, err
 }
 
 // NeedsGateway implements driver.GatewayChooser: where the host is not on the
-// network, or nothing leads out by way of it, there is none.
+// network, or nothing leads out by way of it, there is none. With an uplink it is a machine
+// of the LAN, which the user names.
 func (Driver) NeedsGateway(n model.Network, f model.Family) (bool, error) {
 	c, err := parse(n)
 	if err != nil {
 		return false, err
 	}
-	return c.publishing.mode(f) != modeIsolated && !(f == model.IPv4 && c.inhibit && n.Internal), nil
+	return c.uplink == "" && c.publishing.mode(f) != modeIsolated && !(f == model.IPv4 && c.inhibit && n.Internal), nil
 }
 
 // Validate implements driver.Driver.
@@ -131,6 +133,9 @@ func (Driver) Validate(n model.Network, others iter.Seq[model.Network]) error {
 		return err
 	}
 	if err := driver.CheckPools(n); err != nil {
+		return err
+	}
+	if err := checkUplink(n, others); err != nil {
 		return err
 	}
 	for other := range others {
@@ -168,6 +173,9 @@ func (d Driver) Plan(v driver.View) ([]desired.Row, error) {
 	}
 	if v.Endpoint != nil {
 		return planEndpoint(c, v)
+	}
+	if c.uplink != "" {
+		return planUplinked(c, v.Network), nil
 	}
 	rows := []desired.Row{desired.Link{
 		Name: c.bridge, Type: desired.LinkBridge, MTU: c.mtu, Adopt: c.adopt,

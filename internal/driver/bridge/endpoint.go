@@ -28,17 +28,17 @@ func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
 	e, ns := *v.Endpoint, model.NamespaceOf(v.Sandbox.Container)
 	host := HostEnd(e, v.Sandbox.Generation)
 	rows := []desired.Row{desired.Link{
-		Name: host, Type: desired.LinkVeth, MTU: c.mtu, Master: c.bridge, Group: desired.PortGroup,
+		Name: host, Type: desired.LinkVeth, MTU: mtu(c, e), Master: c.bridge, Group: desired.PortGroup,
 		Packets: hostPackets(c, v),
 		Peer:    &desired.Peer{Namespace: ns, Name: e.Interface, MAC: e.MAC, Packets: containerPackets(c, v)},
 	}, desired.Sysctl{Path: "net/ipv6/conf/" + host + "/disable_ipv6", Value: "1"}} // the bridge speaks for the host
 	var addrs, open, routed []netip.Addr
 	for _, f := range model.Families {
 		if a := e.Address(f); a.IsValid() {
-			rows = append(rows, desired.Addr{Namespace: ns, Link: e.Interface, Prefix: driver.Prefix(v, f)})
+			rows = append(rows, desired.Addr{Namespace: ns, Link: e.Interface, Prefix: driver.Prefix(v, f), Detect: c.uplink != "" && a.Is6()})
 			addrs = append(addrs, a)
 			switch mode := c.publishing.mode(f); {
-			case v.Network.Internal:
+			case v.Network.Internal, c.uplink != "":
 			case mode == modeUnprotected:
 				open = append(open, a)
 			case mode == modeRouted:
@@ -51,12 +51,15 @@ func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
 		if a.Is6() && driver.IPv6Off(v.Sandbox, e) {
 			continue
 		}
-		rows = append(rows, desired.Addr{Namespace: ns, Link: e.Interface, Prefix: driver.LinkLocalPrefix(a)})
+		rows = append(rows, desired.Addr{Namespace: ns, Link: e.Interface, Prefix: driver.LinkLocalPrefix(a), Detect: c.uplink != "" && a.Is6()})
 		addrs = append(addrs, a)
 	}
 	settings, err := driver.InterfaceSettings(v)
 	if err != nil {
 		return nil, err
+	}
+	if c.uplink != "" {
+		rows = append(rows, lanSettings(v)...)
 	}
 	rows = driver.Override(rows, settings)
 	mode, err := portMode(v)
@@ -64,14 +67,17 @@ func planEndpoint(c config, v driver.View) ([]desired.Row, error) {
 		return nil, err
 	}
 	rows = append(rows, firewall.Port(firewall.Attachment{
-		Port: host, Bridge: c.bridge, MAC: e.MAC, Addrs: addrs, Subnets: subnets(v.Network), Mode: mode,
+		Port: host, Bridge: c.bridge, MAC: e.MAC, Addrs: addrs, Subnets: subnetsOf(v), Mode: mode,
 	})...)
 	rows = append(rows, firewall.Unprotected(c.bridge, open)...)
 	return append(rows, firewall.Pingable(c.bridge, routed)...), nil
 }
 
-// Elsewhere implements driver.Multihomer.
-func (Driver) Elsewhere(v driver.View, addrs []netip.Addr) []desired.Row {
+// Elsewhere implements driver.Multihomer. A LAN is told nothing of the host's networks.
+func (d Driver) Elsewhere(v driver.View, addrs []netip.Addr) []desired.Row {
+	if d.Uplink(v.Network) != "" {
+		return nil
+	}
 	return firewall.Elsewhere(HostEnd(*v.Endpoint, v.Sandbox.Generation), addrs)
 }
 

@@ -60,6 +60,9 @@ func hostPackets(c config, v driver.View) desired.PacketSizes {
 // packetSizes are sizes for each family, as far as the kernel takes them and they
 // are more than usual. Those that the user asks for come first.
 func packetSizes(c config, host facts.Packets, size4, size6 int) desired.PacketSizes {
+	if c.uplink != "" {
+		size4, size6 = usualPackets, usualPackets // frames go on to another's interface
+	}
 	if c.packets != 0 {
 		size4, size6 = c.packets, c.packets
 	}

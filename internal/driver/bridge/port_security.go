@@ -31,6 +31,16 @@ func subnets(n model.Network) (out []netip.Prefix) {
 	return out
 }
 
+// subnetsOf returns the subnets in which an endpoint has neighbours: those of its network,
+// or what a DHCP server has said.
+func subnetsOf(v driver.View) []netip.Prefix {
+	out := subnets(v.Network)
+	if l := v.Endpoint.Lease4; l != nil {
+		out = append(out, l.Prefix.Masked())
+	}
+	return out
+}
+
 // identity keeps containers from speaking for the bridge. A gateway that is not
 // on the bridge is another machine's, which they do not speak for either.
 func identity(c config, n model.Network, rows []desired.Row) []desired.Row {

@@ -109,6 +109,9 @@ func (d Driver) Validate(n model.Network, others iter.Seq[model.Network]) error 
 		return err
 	}
 	parent := d.Parent(n)
+	if err := driver.CheckTaken(n, parent, others); err != nil {
+		return err
+	}
 	for other := range others {
 		if other.Driver == driverName && !other.ConfigOnly && other.ID != n.ID && d.Parent(other) == parent {
 			return &model.Error{Op: "network.create", Kind: model.Unfit,

@@ -25,6 +25,8 @@ func (k *Kernel) admit(r desired.Row) error {
 		return k.admitSysctl(r)
 	case desired.Fence:
 		return k.needLink(desired.HostNamespace, r.Link)
+	case desired.Uplink:
+		return k.admitUplink(r)
 	case desired.Route:
 		if err := k.needLink(r.Namespace, r.Link); err != nil {
 			return err
@@ -76,6 +78,15 @@ func (k *Kernel) admitOnParent(r desired.Link) error {
 		}
 	}
 	return k.nameIsFree(r, r.Namespace, r.Name)
+}
+
+// admitUplink: it needs its bridge, and its interface, which is the host's own and there
+// unless it was taken away.
+func (k *Kernel) admitUplink(r desired.Uplink) error {
+	if k.away[r.Link] {
+		return model.Errorf(model.Conflict, "uplink interface %s was not found on the host", r.Link)
+	}
+	return k.needLink(desired.HostNamespace, r.Bridge)
 }
 
 func (k *Kernel) nameIsFree(r desired.Link, namespace, name string) error {
@@ -242,6 +253,8 @@ func hangsOn(r desired.Row) []place {
 		return []place{{desired.HostNamespace, r.Link}}
 	case desired.Balance, desired.Hairpin:
 		return []place{{r.Space(), ""}}
+	case desired.Uplink:
+		return []place{{desired.HostNamespace, r.Link}, {desired.HostNamespace, r.Bridge}}
 	case desired.Sysctl:
 		return []place{{r.Namespace, ""}, {r.Namespace, interfaceOf(r)}}
 	}

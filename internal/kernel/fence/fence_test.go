@@ -105,6 +105,10 @@ func TestPrograms(t *testing.T) {
 		{"ARP", desired.Fence{Localhost: true}, packet{unix.ETH_P_ARP, "0.0.0.0", "0.0.0.0", 0}, true, true},
 		{"a second tag", desired.Fence{Localhost: true}, packet{unix.ETH_P_8021Q, "0.0.0.0", "0.0.0.0", 0}, false, true},
 
+		{"closed, IPv4", desired.Fence{Closed: true}, packet{four, "10.1.0.2", "10.1.0.1", 1 << 27}, false, false},
+		{"closed, IPv6 link-local", desired.Fence{Closed: true}, packet{six, "fe80::2", "ff02::1", 0}, false, false},
+		{"closed, ARP", desired.Fence{Closed: true}, packet{unix.ETH_P_ARP, "0.0.0.0", "0.0.0.0", 0}, false, false},
+
 		{"internal, to the gateway", insideRow(), packet{four, "10.3.3.2", "10.3.0.1", 0}, true, true},
 		{"internal, to the world", insideRow(), packet{four, "10.3.0.2", "192.0.2.1", 0}, false, true},
 		{"internal, from the world", insideRow(), packet{four, "192.0.2.1", "10.3.0.2", 0}, true, false},

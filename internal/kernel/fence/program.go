@@ -34,6 +34,10 @@ const (
 // programs are the two classifiers of a fence: for what the bridge hands to the host,
 // and for what the host hands to the bridge. One without instructions is not wanted.
 func programs(row desired.Fence) (in, out []unix.SockFilter) {
+	if row.Closed {
+		nothing := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: shot}}
+		return nothing, nothing
+	}
 	if len(row.Inside) > 0 {
 		return inside(row.Inside, destination4, destination6), inside(row.Inside, source4, source6)
 	}

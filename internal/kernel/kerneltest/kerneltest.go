@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/kernel/netns"
@@ -24,8 +25,8 @@ type Host struct {
 	Dir   string // directory for named namespaces
 }
 
-// New makes a host with its loopback interface up. It skips the test unless it runs
-// as root.
+// New makes a host with its loopback interface up, and an interface that nothing depends
+// on: Uplink. It skips the test unless it runs as root.
 func New(t testing.TB) Host {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -50,6 +51,9 @@ func New(t testing.TB) Host {
 		err := unix.Unshare(unix.CLONE_NEWNET)
 		if err == nil {
 			err = loopbackUp()
+		}
+		if err == nil {
+			err = netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: Uplink}, PeerName: "switch"})
 		}
 		if err == nil {
 			err = unix.Mount("/proc/thread-self/ns/net", h.Netns, "none", unix.MS_BIND, "")

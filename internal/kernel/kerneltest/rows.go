@@ -68,17 +68,27 @@ func Endpoint(i int) []desired.Row {
 	}
 }
 
+// Uplink is an interface of the host that is the uplink of LAN's bridge, Outlet.
+const (
+	Uplink = "uplink0"
+	Outlet = "br-outlet"
+)
+
 // Parent is the interface of LAN, LANOwner owns its rows.
 const (
 	Parent   = "dm-test"
 	LANOwner = desired.Owner("network/lan")
 )
 
-// LAN returns the rows of a network whose containers hang on an interface of the host.
+// LAN returns the rows of a network whose containers hang on an interface of the host, and
+// a bridge that has another for its uplink.
 func LAN() []desired.Row {
 	return []desired.Row{
 		desired.Link{Name: Parent, Type: desired.LinkDummy, MAC: "02:42:00:00:00:fe"},
 		desired.Sysctl{Path: "net/ipv6/conf/" + Parent + "/disable_ipv6", Value: "1"},
+		desired.Link{Name: Outlet, Type: desired.LinkBridge, MAC: "02:42:00:00:00:fd"},
+		desired.Fence{Link: Outlet, Closed: true},
+		desired.Uplink{Link: Uplink, Bridge: Outlet},
 	}
 }
 

@@ -305,6 +305,12 @@ func set(c *rtnl.Conn, name string, ch change) error {
 	}})
 }
 
+// Change alters the link with an index by one RTM_SETLINK message: of its flags those in
+// mask, and what attrs adds.
+func Change(c *rtnl.Conn, index int, flags, mask uint32, attrs func(*netlink.AttributeEncoder)) error {
+	return c.Change(rtnl.Request{Type: unix.RTM_SETLINK, Header: header(index, flags, mask), Attrs: attrs})
+}
+
 // header is a struct ifinfomsg. Index 0 leaves it to IFLA_IFNAME which link is
 // meant.
 func header(index int, flags, mask uint32) []byte {

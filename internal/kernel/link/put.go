@@ -214,7 +214,8 @@ func (w Want) Drift(have State, master int) string {
 				out = append(out, have.Peer.Name+" is down")
 			}
 		}
-		if have.Host.Master != master && !w.Row.OnParent() { // a container may have bridges of its own
+		// A container may have bridges of its own, and a VLAN may be a bridge's uplink.
+		if have.Host.Master != master && !w.Row.OnParent() && w.Row.Type != desired.LinkVLAN {
 			out = append(out, "is not a port of "+orNone(w.Row.Master))
 		} else if w.IsPort() {
 			if !have.Host.Hairpin {

@@ -102,3 +102,16 @@ func Tunnels(want desired.State) map[string][]string {
 	}
 	return out
 }
+
+// Unfenced are the bridges that are to have no fence: it is no longer wanted where the
+// engine has been told to write no rules.
+func Unfenced(want desired.State) (bridges []string) {
+	for o := range want.Kind(desired.KindLink) {
+		if l, ok := o.Row.(desired.Link); ok && l.Type == desired.LinkBridge {
+			if _, fenced := want.Get(desired.Fence{Link: l.Name}.Key()); !fenced {
+				bridges = append(bridges, l.Name)
+			}
+		}
+	}
+	return bridges
+}

@@ -244,6 +244,9 @@ func (w *watcher) link(i link.Info, gone bool) (owner desired.Owner, lost bool) 
 		w.absent[i.Name] = gone
 		return desired.EverythingOnHost, true // it, and all that hangs there
 	}
+	if up, isUplink := w.get(desired.Uplink{Link: i.Name}); isUplink && (gone || w.nameOf(i.Master) != up.Row.(desired.Uplink).Bridge) {
+		return up.Owner, true
+	}
 	if !wanted {
 		return w.renamed(i)
 	}
@@ -295,6 +298,9 @@ func (w *watcher) remember(i link.Info, gone bool) {
 
 // nameOf returns the name of a link, empty if it is gone.
 func (w *watcher) nameOf(index int) string {
+	if index == 0 {
+		return ""
+	}
 	if name, known := w.names[index]; known {
 		return name
 	}
