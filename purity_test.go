@@ -78,6 +78,7 @@ var filesOf = map[string]string{
 	"internal/config":                        "the configuration file",
 	"internal/keeper":                        "the keeper's program, its socket and its lock",
 	"internal/dockerapi/listen.go":           "sockets of the API",
+	"internal/dockerapi/certificates.go":     "certificates of the API",
 	"internal/cli":                           "the terminal",
 	"internal/containers/containerfiles":     "hosts, resolv.conf and the other files of containers",
 	"internal/containers/mounts":             "directories of the host that are mounted",

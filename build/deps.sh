@@ -7,7 +7,7 @@ bin=${XDG_CACHE_HOME:-$HOME/.cache}/linkspan-lab/bin
 
 engine=(containerd runc tini nftables iptables iproute2 procps util-linux ca-certificates)
 building=(make gcc libc6-dev git)
-testing=(busybox-static conntrack dbus-daemon dnsmasq-base iputils-ping curl jq socat tcpdump iperf3 mmdebstrap python3 docker-registry apache2-utils)
+testing=(busybox-static conntrack dbus-daemon dnsmasq-base iputils-ping curl jq socat tcpdump iperf3 mmdebstrap python3 docker-registry apache2-utils openssl)
 
 # Debian's docker client, an old one that people have: some stories are also played with it. It is unpacked into the cache
 # folder, for the package docker.io would bring the daemon along, and the machine's own docker is not to be shadowed.

@@ -20,6 +20,7 @@ import (
 	"github.com/linkspan/linkspan/internal/config"
 	"github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/containers/netfiles"
+	"github.com/linkspan/linkspan/internal/dockerapi"
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/engine"
 	"github.com/linkspan/linkspan/internal/events"
@@ -88,6 +89,9 @@ type daemon struct {
 	repairs repairs
 	// notifier is for the service manager that started the daemon.
 	notifier notifier
+	watchdog watchdog
+	// certificates are those of the API on TCP; nil: none.
+	certificates *dockerapi.Certificates
 	// mortal says that containers end with the daemon. It is decided when that ends.
 	mortal bool
 	// closers end the parts, the last first. Containers, and what is in the
@@ -100,6 +104,10 @@ type daemon struct {
 func start(ctx context.Context, c config.Config, heard *told, log *slog.Logger) (*daemon, error) {
 	d := &daemon{config: c, told: heard, log: log, repairs: newRepairs()}
 	d.settings.Store(&c.Settings)
+	var err error
+	if d.certificates, err = loadCertificates(c.TLS, log); err != nil {
+		return nil, err
+	}
 	for _, step := range []func(context.Context) error{d.openNotifier, d.ensureSingleInstance, d.openStore, d.openKeeper, d.openEngine, d.openRuntime, d.openVolumes, d.openManager, d.openSwarm, d.openRemotes} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, d.close(ctx))
@@ -115,7 +123,7 @@ func (d *daemon) later(f func(context.Context) error) { d.closers = append(d.clo
 // or the machine.
 func (d *daemon) close(ctx context.Context) error {
 	settings := d.settings.Load()
-	d.mortal = !settings.LiveRestore || d.told.machineEnds.Load()
+	d.mortal = !settings.LiveRestore || d.told.machineEnds.Load() || d.told.teardown.Load()
 	limit := closingTime
 	if d.mortal {
 		limit += max(stoppingTime, time.Duration(settings.ShutdownTimeout)*time.Second)
@@ -123,6 +131,7 @@ func (d *daemon) close(ctx context.Context) error {
 	d.tell(newsStopping(limit))
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
+	go d.watchdog.run(ctx, d.notifier, stillEnding, d.log) // limit bounds that
 	var failed []error
 	for _, f := range slices.Backward(d.closers) {
 		failed = append(failed, f(ctx))
@@ -180,6 +189,7 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	}
 	d.kernel = k
 	d.later(func(context.Context) error { return k.Close() })
+	d.later(takeAway(d))
 	networkMaker, err := maker(d.config)
 	if err != nil {
 		return err
@@ -194,7 +204,7 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	}
 	d.engine, err = engine.Open(ctx, engine.Options{
 		Store: d.store, Hands: append([]engine.Hand{k, d.keeper}, d.openZones()...), PortReserver: d.keeper, Networks: networkMaker, Logger: d.log,
-		Observer: observer{k, uniqueLocal(d.store.Instance()), ownPorts(d.config.Hosts)}, Reached: reached,
+		Observer: observer{k, uniqueLocal(d.store.Instance()), ownPorts(d.config)}, Reached: reached,
 		Firewall: firewallSettings(d.config), Source: sources{servers: d.leaseSource(), plugins: d.source, hosts: knownRemotes(d.config, d.log)},
 		Watcher: k, Repaired: d.repaired, Published: d.wakeRemotes,
 	})
@@ -273,7 +283,7 @@ func uniqueLocal(id string) netip.Prefix {
 }
 
 func (d *daemon) openRuntime(ctx context.Context) (err error) {
-	if err := writeWrappers(d.config.Runtimes); err != nil {
+	if err := writeWrappers(d.config.Settings.Runtimes); err != nil {
 		return err
 	}
 	d.registries = registry.New(registry.Options{Settings: d.registrySettings, Proxy: proxies(d.config),
@@ -316,7 +326,11 @@ func (d *daemon) openManager(ctx context.Context) (err error) {
 				DNS: c.DNS, DNSSearch: c.DNSSearch, DNSOptions: c.DNSOptions, HostGateway: c.HostGatewayIPs,
 				LinkEnvironment: os.Getenv("DOCKER_KEEP_DEPRECATED_LEGACY_LINKS_ENV_VARS") == "1",
 			},
-			LogDriver: c.LogDriver, LogOptions: c.LogOptions, Init: c.Init, ShmSize: c.ShmSize, CgroupnsMode: c.CgroupnsMode, Runtimes: c.Runtimes,
+			LogDriver: c.LogDriver, LogOptions: c.LogOptions, Init: c.Init,
+			Changing: func() containers.Changing {
+				s := d.settings.Load()
+				return containers.Changing{ShmSize: s.ShmSize, CgroupnsMode: s.CgroupnsMode, Runtimes: s.Runtimes}
+			},
 		},
 		Logger: d.log,
 	})

@@ -29,6 +29,7 @@ func (d *daemon) openFirewall(ctx context.Context, instance string) (kernel.Fire
 		return nil, fmt.Errorf("open the firewall: %w", err)
 	}
 	d.later(func(context.Context) error { return tables.Close() })
+	d.later(clearRules(d, tables))
 	warnOfGaps(s, d.log)
 	d.clearFilter(ctx, s)
 	d.otherFirewall = iptables.Remains{Logger: d.log}.Clean

@@ -66,7 +66,9 @@ func (n notifier) tell(news string) (err error) {
 
 // openNotifier is the daemon's first step: before anything that it starts.
 func (d *daemon) openNotifier(context.Context) (err error) {
-	d.notifier, err = takeNotifier()
+	if d.notifier, err = takeNotifier(); err == nil {
+		d.watchdog, err = takeWatchdog()
+	}
 	return err
 }
 

@@ -2,16 +2,19 @@ package main
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/linkspan/linkspan/internal/config"
 )
 
-// ownPorts returns the TCP ports at which the API is to listen. A host without an
+// ownPorts returns the TCP ports at which the daemon is to listen. A host without an
 // address stands for all of both families. One that is a name is left out: whether
 // its port is in use is seen when it is wanted.
-func ownPorts(hosts []string) []netip.AddrPort {
+func ownPorts(c config.Config) []netip.AddrPort {
 	var out []netip.AddrPort
-	for _, host := range hosts {
+	for _, host := range append(slices.Clone(c.Hosts), "tcp://"+c.MetricsAddr) {
 		address, tcp := strings.CutPrefix(host, "tcp://")
 		if !tcp {
 			continue

@@ -1,15 +1,14 @@
 package main
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"time"
 
@@ -50,6 +49,10 @@ func (r reloader) reload() {
 		d.log.Error("Error reloading configuration: nothing has changed", "op", "daemon.reload", "file", d.config.ConfigFile, "err", err)
 		return
 	}
+	if err := errors.Join(writeWrappers(next.Settings.Runtimes), renewCertificates(d.certificates)); err != nil {
+		d.log.Error("Error reloading configuration: nothing has changed", "op", "daemon.reload", "err", err)
+		return
+	}
 	d.settings.Store(&next.Settings)
 	r.level.Set(levelOf(d.config, next.Settings))
 	words := []any{"op", "daemon.reload", "file", d.config.ConfigFile, "changed", strings.Join(next.Changed, " ")}
@@ -59,7 +62,6 @@ func (r reloader) reload() {
 	d.log.Info("Reloaded configuration", words...)
 	attributes := next.Settings.Attributes()
 	maps.Copy(attributes, fixedAttributes)
-	attributes["default-shm-size"] = strconv.FormatInt(cmp.Or(d.config.ShmSize, defaultShmSize), 10)
 	if name, err := os.Hostname(); err == nil {
 		attributes["name"] = name
 	}
@@ -67,13 +69,7 @@ func (r reloader) reload() {
 }
 
 // fixedAttributes are those of dockerd's event that are always the same here.
-var fixedAttributes = map[string]string{
-	"runtimes": "runc:runc", "default-runtime": "runc", "default-ipc-mode": "private", "default-cgroupns-mode": "private",
-}
-
-// defaultShmSize is how large containers' /dev/shm is unless a user says other, in
-// bytes.
-const defaultShmSize = 64 << 20
+var fixedAttributes = map[string]string{"default-ipc-mode": "private"}
 
 // maxDump bounds a dump of goroutines, in bytes.
 const maxDump = 64 << 20

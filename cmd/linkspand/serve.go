@@ -3,12 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -52,46 +48,18 @@ func (d *daemon) answer(ctx context.Context) error {
 	private := private.Handler(private.Options{
 		Engine: d.engine, Drivers: drivers(d.config), Containers: d.manager, Traffic: d.kernel, Listeners: hostports.Listeners,
 		Explainer: explain.New(explain.Options{IPTables: d.savedRules}), Links: meter.New(d.kernel.Netns()), Volumes: d.volumes, Guests: d.guests, Metrics: metrics, Logger: d.log,
+		Teardown: d.told.leaveNothing,
 		Daemon: privateapi.Daemon{
 			Version: version, Pid: os.Getpid(), DataRoot: d.config.DataRoot, ExecRoot: d.config.ExecRoot,
 			Instance: d.store.Instance()[:instanceLen], FirewallBackend: d.config.Backend,
 		},
 	})
-	var public []net.Listener
-	for _, host := range d.config.Hosts {
-		l, err := dockerapi.Listen(host, d.config.Group)
-		public = append(public, l...)
-		if err != nil {
-			return errors.Join(fmt.Errorf("failed to load listeners: %w", err), closeAll(public))
-		}
+	ready := func() {
+		d.log.Info("ready", "op", "daemon.start", "hosts", d.config.Hosts, "version", version)
+		d.tell(newsReady)
+		go d.watchdog.run(ctx, d.notifier, alive(d.engine), d.log)
 	}
-	own, err := dockerapi.Listen("unix://"+filepath.Join(d.config.ExecRoot, "private.sock"), "")
-	if err != nil {
-		return errors.Join(err, closeAll(public))
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	failed := make(chan error, 2)
-	for _, s := range []struct {
-		handler   http.Handler
-		listeners []net.Listener
-	}{{api, public}, {private, own}} {
-		go func() {
-			failed <- dockerapi.Serve(ctx, s.handler, d.log, s.listeners...)
-			cancel() // one that fails ends the other
-		}()
-	}
-	d.log.Info("ready", "op", "daemon.start", "hosts", d.config.Hosts, "version", version)
-	d.tell(newsReady)
-	return errors.Join(<-failed, <-failed)
-}
-
-func closeAll(listeners []net.Listener) error {
-	var failed []error
-	for _, l := range listeners {
-		failed = append(failed, l.Close())
-	}
-	return errors.Join(failed...)
+	return serveDoors(ctx, doors(d.config, d.certificates, api, private, metrics), d.log, ready)
 }
 
 // register adds the daemon's metrics and returns what measures requests.
@@ -132,7 +100,7 @@ func (d *daemon) shown() system.Settings {
 	return system.Settings{
 		Firewalld: running, FirewallReloaded: reloaded,
 		Debug: levelOf(d.config, *s) <= slog.LevelDebug, Labels: s.Labels, LiveRestore: s.LiveRestore,
-		InsecureRegistries: s.InsecureRegistries, RegistryMirrors: s.RegistryMirrors,
+		InsecureRegistries: s.InsecureRegistries, RegistryMirrors: s.RegistryMirrors, Runtimes: s.Runtimes, CgroupnsMode: s.CgroupnsMode,
 	}
 }
 
@@ -142,8 +110,10 @@ func (d *daemon) info(ctx context.Context) system.Info {
 		Version: version, ID: d.store.Instance(), DataRoot: d.config.DataRoot, StorageDriver: d.runtime.Snapshotter(),
 		FirewallBackend: d.config.Backend,
 		LogDriver:       d.config.LogDriver, InitPath: d.config.InitPath, OldestAPI: d.config.OldestAPI,
-		ContainerdAddress: d.config.Containerd, Runtimes: d.config.Runtimes, CgroupnsMode: d.config.CgroupnsMode, Hosts: d.config.Hosts,
+		ContainerdAddress: d.config.Containerd, OpenHosts: openHosts(d.config),
 	}
+	p := proxies(d.config)
+	i.HTTPProxy, i.HTTPSProxy, i.NoProxy = p.HTTPProxy, p.HTTPSProxy, p.NoProxy
 	for _, b := range d.networks.Bases() {
 		i.Pools = append(i.Pools, system.AddressPool{Base: b.Prefix, Size: b.Bits})
 	}

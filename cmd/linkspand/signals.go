@@ -8,13 +8,17 @@ import (
 	"syscall"
 )
 
-// told is what signals have told the daemon.
+// told is what signals, and the private socket, have told the daemon.
 type told struct {
 	// machineEnds says that the whole machine goes down. Containers outlive the
 	// daemon but not the machine: an init system that knows nothing of them would
 	// send SIGTERM to all their processes at once, whatever signal they end by, and
 	// wait long for those that ignore it.
 	machineEnds atomic.Bool
+	// teardown says that nothing is to be left of what the daemon made of the host.
+	teardown atomic.Bool
+	// end has the daemon end, as SIGTERM does.
+	end context.CancelFunc
 	// reload is sent to when the configuration is to be read again. One that waits
 	// stands for all that came meanwhile.
 	reload chan os.Signal
@@ -33,6 +37,7 @@ func newTold() *told {
 // go of the signals.
 func (t *told) listen() (ctx context.Context, stop func()) {
 	ctx, end := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	t.end = end
 	power := make(chan os.Signal, 1)
 	signal.Notify(power, syscall.SIGPWR)
 	signal.Notify(t.reload, syscall.SIGHUP)
@@ -52,4 +57,10 @@ func (t *told) listen() (ctx context.Context, stop func()) {
 		close(stopped)
 		end()
 	}
+}
+
+// leaveNothing has the daemon end, its containers with it, and take away what it made of the host.
+func (t *told) leaveNothing() {
+	t.teardown.Store(true)
+	t.end()
 }

@@ -17,13 +17,12 @@ import (
 
 	"github.com/linkspan/linkspan/internal/logoptions"
 	"github.com/linkspan/linkspan/internal/model"
-	"github.com/linkspan/linkspan/internal/ociruntimes"
 )
 
 // Config is everything a user can set about the daemon.
 type Config struct {
 	ConfigFile string   // need not be there
-	Hosts      []string // where the API listens: unix:///path, tcp://host:port
+	Hosts      []string // where the API listens: unix:///path, tcp://host:port, fd://
 	Group      string   // group of unix sockets
 	DataRoot   string
 	ExecRoot   string
@@ -31,6 +30,11 @@ type Config struct {
 	Containerd string // socket of a running containerd; empty: a child of our own
 	LogLevel   string
 	LogFormat  string // "text" or "json"
+	TLS        TLS
+	// Insecure is --insecure: TCP at addresses of this machine's own needs no TLS.
+	Insecure bool
+	// MetricsAddr is where metrics are served to whoever asks, host:port; empty: nowhere but on the private socket.
+	MetricsAddr string
 	// Validate is --validate: the settings are to be checked, and nothing started.
 	Validate bool
 	// OldestAPI is the NN of the oldest API version 1.NN that is served
@@ -86,12 +90,6 @@ type Config struct {
 
 	LogDriver  string
 	LogOptions map[string]string
-	// Runtimes are those that containers may have besides runc, and which is the default.
-	Runtimes ociruntimes.Set
-	// CgroupnsMode is --default-cgroupns-mode; empty: as the machine's cgroups have it.
-	CgroupnsMode string
-	ShmSize      int64 // bytes, of containers' /dev/shm; 0: as big as it always is
-
 	Settings
 	// given is what the user set, by the name of the flag.
 	given map[string]string
@@ -117,6 +115,14 @@ const (
 	BackendNFTables = "nftables"
 	BackendIPTables = "iptables"
 )
+
+// Flags returns the flags that have an effect, for those who describe them.
+func Flags() *pflag.FlagSet {
+	c, flags := Config{LogOptions: map[string]string{}}, pflag.NewFlagSet("linkspand", pflag.ContinueOnError)
+	c.define(flags)
+	c.Settings.define(flags)
+	return flags
+}
 
 // Parse reads the arguments and the configuration file they lead to.
 func Parse(args []string) (Config, error) {
@@ -146,7 +152,10 @@ func Parse(args []string) (Config, error) {
 // define declares the flags that have an effect.
 func (c *Config) define(flags *pflag.FlagSet) (file *string) {
 	file = flags.String("config-file", DefaultConfigFile, "configuration file of the daemon")
-	flags.StringArrayVarP(&c.Hosts, "host", "H", nil, "socket to listen on: unix:///path or tcp://host:port")
+	flags.StringArrayVarP(&c.Hosts, "host", "H", nil, "socket to listen on: unix:///path, tcp://host:port, or fd:// for those of systemd")
+	c.TLS.define(flags)
+	flags.BoolVar(&c.Insecure, "insecure", false, "TCP at 127.0.0.1 and ::1 without TLS: every program of this machine may be root")
+	flags.StringVar(&c.MetricsAddr, "metrics-addr", "", "host:port at which Prometheus may fetch metrics")
 	flags.StringVarP(&c.Group, "group", "G", "docker", "group of the unix socket")
 	flags.StringVar(&c.DataRoot, "data-root", "/var/lib/linkspan", "folder for what must outlive a reboot")
 	flags.StringVar(&c.ExecRoot, "exec-root", "/run/linkspan", "folder for what must not outlive a reboot")
@@ -196,17 +205,18 @@ func (c *Config) define(flags *pflag.FlagSet) (file *string) {
 	flags.StringVar(&c.NoProxy, "no-proxy", "", "hosts and subnets that are reached without a proxy; without it $NO_PROXY")
 	flags.StringVar(&c.LogDriver, "log-driver", "json-file", "json-file, local, journald, syslog or none")
 	flags.Var(optionsValue{c.LogOptions}, "log-opt", "key=value option of the log driver; may be repeated")
-	flags.StringVar(&c.Runtimes.Default, "default-runtime", "", "OCI runtime of containers that do not say; without it runc")
-	flags.Var(runtimesValue{&c.Runtimes.Defined}, "add-runtime", "name=path of a further OCI runtime; may be repeated")
-	flags.StringVar(&c.CgroupnsMode, "default-cgroupns-mode", "", "private or host: what containers see of cgroups; without it private with cgroups of version 2")
-	flags.Var(sizeValue{&c.ShmSize}, "default-shm-size", "size of containers' /dev/shm: 64M")
 	return file
 }
 
 // finish checks what concerns more than one setting and fills in the rest.
 func (c Config) finish() (Config, error) {
-	if len(c.Hosts) == 0 {
-		c.Hosts = []string{"unix:///run/docker.sock"}
+	var err error
+	c.TLS = c.TLS.finish(c.given)
+	if c.Hosts, err = hosts(c.Hosts, c.TLS.Enabled); err != nil {
+		return c, err
+	}
+	if err := c.checkAccess(); err != nil {
+		return c, err
 	}
 	for _, path := range []*string{&c.DataRoot, &c.ExecRoot} {
 		abs, err := filepath.Abs(*path)
@@ -215,11 +225,11 @@ func (c Config) finish() (Config, error) {
 		}
 		*path = abs
 	}
+	c.Runtimes.Folder = filepath.Join(c.DataRoot, "runtimes")
 	if err := c.Settings.check(); err != nil {
 		return c, err
 	}
 	c.Backend = cmp.Or(c.Backend, BackendNFTables)
-	var err error
 	if c.LogLevel, err = logLevel(c.LogLevel); err != nil {
 		return c, err
 	}
@@ -246,14 +256,10 @@ func (c Config) finish() (Config, error) {
 		return c, fmt.Errorf("invalid publish-policy: %q; choose any, private or localhost", c.PublishPolicy)
 	case c.FirewallRespect != "none" && c.FirewallRespect != "host":
 		return c, fmt.Errorf("invalid firewall-respect: %q; choose none or host", c.FirewallRespect)
-	case !slices.Contains([]string{"", "private", "host"}, c.CgroupnsMode):
-		return c, fmt.Errorf(`invalid default cgroup namespace (%s): use "host" or "private"`, c.CgroupnsMode)
+	case c.MetricsAddr != "" && !hostPort(c.MetricsAddr):
+		return c, fmt.Errorf("invalid metrics-addr: %q: want host:port", c.MetricsAddr)
 	case c.MTU < 0:
 		return c, fmt.Errorf("invalid MTU number: %d", c.MTU)
-	}
-	c.Runtimes.Folder = filepath.Join(c.DataRoot, "runtimes")
-	if err := c.Runtimes.Check(); err != nil {
-		return c, err
 	}
 	if err := logoptions.Check(c.LogDriver, c.LogOptions); err != nil {
 		return c, err

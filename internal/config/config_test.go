@@ -22,7 +22,7 @@ func withFile(t *testing.T, text string) string {
 
 func TestFlagsAndFileMeanTheSame(t *testing.T) {
 	none := withFile(t, "{}")
-	byFlag, err := Parse([]string{none, "--host=unix:///a.sock", "-H", "tcp://127.0.0.1:1", "--bip=10.1.0.1/24", "--icc=false", "--mtu=1400", "--init", "--init-path=/opt/init",
+	byFlag, err := Parse([]string{none, "--host=unix:///a.sock", "-H", "tcp://127.0.0.1:1", "--insecure", "--bip=10.1.0.1/24", "--icc=false", "--mtu=1400", "--init", "--init-path=/opt/init",
 		"--dns=192.0.2.1", "--dns=192.0.2.2", "--dns-search=a.test", "--dns-opt=ndots:2", "--log-opt=max-size=1m",
 		"--default-address-pool=base=10.10.0.0/16,size=24", "--default-network-opt=bridge=com.docker.network.driver.mtu=1300",
 		"--label=a=b", "--feature=x", "--insecure-registry", "h:1", "--registry-mirror", "http://m", "-D", "--shutdown-timeout=7"})
@@ -30,7 +30,7 @@ func TestFlagsAndFileMeanTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	byFile, err := Parse([]string{withFile(t, `{
-		"hosts": ["unix:///a.sock", "tcp://127.0.0.1:1"], "bip": "10.1.0.1/24", "icc": false, "mtu": 1400, "init": true, "init-path": "/opt/init",
+		"hosts": ["unix:///a.sock", "tcp://127.0.0.1:1"], "insecure": true, "bip": "10.1.0.1/24", "icc": false, "mtu": 1400, "init": true, "init-path": "/opt/init",
 		"dns": ["192.0.2.1", "192.0.2.2"], "dns-search": ["a.test"], "dns-opts": ["ndots:2"], "log-opts": {"max-size": "1m"},
 		"default-address-pools": [{"base": "10.10.0.0/16", "size": 24}],
 		"default-network-opts": {"bridge": {"com.docker.network.driver.mtu": "1300"}},

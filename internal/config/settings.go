@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -10,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/linkspan/linkspan/internal/ociruntimes"
 )
 
 // Settings are what can change while the daemon runs. They are never changed in
@@ -25,6 +28,12 @@ type Settings struct {
 	// time, DownloadAttempts how often one is tried.
 	MaxDownloads, MaxUploads, DownloadAttempts int
 	Features                                   map[string]bool
+
+	// Runtimes are those that containers may have besides runc, and which is the default.
+	Runtimes ociruntimes.Set
+	// CgroupnsMode is --default-cgroupns-mode; empty: as the machine's cgroups have it.
+	CgroupnsMode string
+	ShmSize      int64 // bytes, of containers' /dev/shm; 0: as big as it always is
 }
 
 // Defaults that a setting goes back to if it is no longer in the file, as with
@@ -34,6 +43,9 @@ const (
 	defaultUploads   = 5
 	defaultAttempts  = 5
 )
+
+// defaultShmSize is how large containers' /dev/shm is unless a user says other, in bytes.
+const defaultShmSize = 64 << 20
 
 // define declares the flags of what can change.
 func (s *Settings) define(flags *pflag.FlagSet) {
@@ -47,6 +59,10 @@ func (s *Settings) define(flags *pflag.FlagSet) {
 	flags.IntVar(&s.MaxDownloads, "max-concurrent-downloads", defaultDownloads, "how many layers are pulled at a time")
 	flags.IntVar(&s.MaxUploads, "max-concurrent-uploads", defaultUploads, "how many layers are pushed at a time")
 	flags.IntVar(&s.DownloadAttempts, "max-download-attempts", defaultAttempts, "how often a layer is tried")
+	flags.StringVar(&s.Runtimes.Default, "default-runtime", "", "OCI runtime of containers that do not say; without it runc")
+	flags.Var(runtimesValue{&s.Runtimes.Defined}, "add-runtime", "name=path of a further OCI runtime; may be repeated")
+	flags.StringVar(&s.CgroupnsMode, "default-cgroupns-mode", "", "private or host: what containers see of cgroups; without it private with cgroups of version 2")
+	flags.Var(sizeValue{&s.ShmSize}, "default-shm-size", "size of containers' /dev/shm: 64M")
 	flags.Var(truthsValue{s.Features}, "feature", "name=bool: dockerd's switches; none has an effect here")
 }
 
@@ -80,7 +96,10 @@ func (s *Settings) check() error {
 			*limit.to = limit.standard
 		}
 	}
-	return nil
+	if !slices.Contains([]string{"", "private", "host"}, s.CgroupnsMode) {
+		return fmt.Errorf(`invalid default cgroup namespace (%s): use "host" or "private"`, s.CgroupnsMode)
+	}
+	return s.Runtimes.Check()
 }
 
 // labels returns the labels of the daemon without repetitions.
@@ -137,7 +156,21 @@ func (s Settings) Attributes() map[string]string {
 		"max-concurrent-uploads":   strconv.Itoa(s.MaxUploads),
 		"max-download-attempts":    strconv.Itoa(s.DownloadAttempts),
 		"features":                 fmt.Sprint(s.Features),
+		"runtimes":                 s.runtimes(),
+		"default-runtime":          s.Runtimes.Name(),
+		"default-shm-size":         strconv.FormatInt(cmp.Or(s.ShmSize, defaultShmSize), 10),
+		"default-cgroupns-mode":    cmp.Or(s.CgroupnsMode, "private"),
 	}
+}
+
+// runtimes returns the OCI runtimes as dockerd's event has them: name:path, the standard one first.
+func (s Settings) runtimes() string {
+	out := []string{ociruntimes.Standard + ":" + ociruntimes.Standard}
+	for _, name := range slices.Sorted(maps.Keys(s.Runtimes.Defined)) {
+		d := s.Runtimes.Defined[name]
+		out = append(out, name+":"+cmp.Or(d.Path, d.Type))
+	}
+	return strings.Join(out, " ")
 }
 
 // listed returns a list as JSON.
@@ -181,6 +214,14 @@ func (c Config) Reload(args []string, now Settings) (Reloaded, error) {
 	keep("label", func() { next.Labels = now.Labels })
 	keep("insecure-registry", func() { next.InsecureRegistries = now.InsecureRegistries })
 	keep("registry-mirror", func() { next.RegistryMirrors = now.RegistryMirrors })
+	keep("add-runtime", func() { next.Runtimes.Defined = now.Runtimes.Defined })
+	keep("default-runtime", func() { next.Runtimes.Default = now.Runtimes.Default })
+	keep("default-shm-size", func() { next.ShmSize = now.ShmSize })
+	keep("default-cgroupns-mode", func() { next.CgroupnsMode = now.CgroupnsMode })
+	next.Runtimes.Folder = now.Runtimes.Folder
+	if err := next.Runtimes.Check(); err != nil { // of what is kept and what is new
+		return Reloaded{}, err
+	}
 	out := Reloaded{Settings: next, Waiting: c.waiting(fresh)}
 	before, after := now.Attributes(), next.Attributes()
 	for _, name := range slices.Sorted(maps.Keys(after)) {

@@ -17,17 +17,20 @@ func TestReload(t *testing.T) {
 	}{
 		"the same": {file: start},
 		"all that can": {file: `{"debug": true, "labels": ["a=c", "d=e"], "live-restore": false, "shutdown-timeout": 30, "mtu": 1400, "insecure-registries": ["h:1"],
-			"registry-mirrors": ["http://m"], "max-concurrent-downloads": 1, "max-concurrent-uploads": 2, "max-download-attempts": 4, "features": {"y": false}}`,
-			changed: `debug=true features=map[y:false] insecure-registries=["h:1"] labels=["a=c","d=e"] live-restore=false max-concurrent-downloads=1 ` +
-				`max-concurrent-uploads=2 max-download-attempts=4 registry-mirrors=["http://m/"] shutdown-timeout=30`},
-		"no longer in the file": {file: `{"mtu": 1400}`, changed: "features=map[] max-concurrent-downloads=3"},
-		"an empty file":         {file: "", changed: "features=map[] max-concurrent-downloads=3", waiting: "mtu"},
-		"what has to wait":      {file: `{"labels": ["a=b"], "mtu": 1300, "bip": "10.0.0.1/8", "max-concurrent-downloads": 7, "features": {"x": true}}`, waiting: "bip mtu"},
-		"no JSON":               {file: `{"labels": ["x=y"], `, fails: "invalid JSON: unexpected end of JSON input"},
-		"an unknown key":        {file: `{"labels": ["x=y"], "odd": 1}`, fails: "don't match any configuration option: odd"},
-		"what a flag says":      {file: `{"labels": ["x=y"], "ipv6": false}`, fails: "both as a flag and in the configuration file: ipv6: (from flag: true, from file: false)"},
-		"what there is not":     {file: `{"labels": ["x=y"], "authorization-plugins": ["y"]}`, fails: "not supported by this version: --authorization-plugin"},
-		"a bad value":           {file: `{"labels": ["x=y", "x=z"]}`, fails: "conflict labels for x=z and x=y"},
+			"registry-mirrors": ["http://m"], "max-concurrent-downloads": 1, "max-concurrent-uploads": 2, "max-download-attempts": 4, "features": {"y": false},
+			"runtimes": {"crun": {"path": "/usr/bin/crun"}}, "default-runtime": "crun", "default-shm-size": "1M", "default-cgroupns-mode": "host"}`,
+			changed: `debug=true default-cgroupns-mode=host default-runtime=crun default-shm-size=1048576 features=map[y:false] insecure-registries=["h:1"] labels=["a=c","d=e"] live-restore=false max-concurrent-downloads=1 ` +
+				`max-concurrent-uploads=2 max-download-attempts=4 registry-mirrors=["http://m/"] runtimes=runc:runc crun:/usr/bin/crun shutdown-timeout=30`},
+		"a runtime that is not there": {file: `{"default-runtime": "crun"}`, fails: "specified default runtime 'crun' does not exist"},
+		"TLS has to wait":             {file: start[:1] + `"tlscert": "/x", ` + start[1:], waiting: "tlscert"},
+		"no longer in the file":       {file: `{"mtu": 1400}`, changed: "features=map[] max-concurrent-downloads=3"},
+		"an empty file":               {file: "", changed: "features=map[] max-concurrent-downloads=3", waiting: "mtu"},
+		"what has to wait":            {file: `{"labels": ["a=b"], "mtu": 1300, "bip": "10.0.0.1/8", "max-concurrent-downloads": 7, "features": {"x": true}}`, waiting: "bip mtu"},
+		"no JSON":                     {file: `{"labels": ["x=y"], `, fails: "invalid JSON: unexpected end of JSON input"},
+		"an unknown key":              {file: `{"labels": ["x=y"], "odd": 1}`, fails: "don't match any configuration option: odd"},
+		"what a flag says":            {file: `{"labels": ["x=y"], "ipv6": false}`, fails: "both as a flag and in the configuration file: ipv6: (from flag: true, from file: false)"},
+		"what there is not":           {file: `{"labels": ["x=y"], "authorization-plugins": ["y"]}`, fails: "not supported by this version: --authorization-plugin"},
+		"a bad value":                 {file: `{"labels": ["x=y", "x=z"]}`, fails: "conflict labels for x=z and x=y"},
 	} {
 		flag := withFile(t, start)
 		args := []string{flag, "--ipv6"}

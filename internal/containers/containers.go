@@ -97,10 +97,16 @@ type Defaults struct {
 	netfiles.Defaults        // of hosts and resolv.conf
 	LogDriver         string // "json-file" if empty
 	LogOptions        map[string]string
-	ShmSize           int64 // bytes; 0 means 64 MiB
 	Init              bool
-	Runtimes          ociruntimes.Set
-	CgroupnsMode      string // "private" or "host"; empty: as the cgroups have it
+	// Changing returns those of this moment; nil stands for none that is set.
+	Changing func() Changing
+}
+
+// Changing are the defaults that may be others while the daemon runs.
+type Changing struct {
+	ShmSize      int64 // bytes; 0 means 64 MiB
+	Runtimes     ociruntimes.Set
+	CgroupnsMode string // "private" or "host"; empty: as the cgroups have it
 }
 
 // HostFiles are the host's own files that containers' files are made from, and what
@@ -172,6 +178,9 @@ func New(o Options) (*Manager, error) {
 	}
 	if o.Defaults.LogDriver == "" {
 		o.Defaults.LogDriver = "json-file"
+	}
+	if o.Defaults.Changing == nil {
+		o.Defaults.Changing = func() Changing { return Changing{} }
 	}
 	m := &Manager{
 		o: o, log: o.Logger, records: records.Records{Engine: o.Engine, Log: o.Logger},

@@ -51,7 +51,7 @@ func (cr *creator) Create(ctx context.Context, r CreateRequest) (id string, rema
 	if err := containerspec.Validate(r, on); err != nil {
 		return "", nil, err
 	}
-	if _, err := cr.defaults.Runtimes.Find(r.Host.Runtime); err != nil {
+	if _, err := cr.defaults.Changing().Runtimes.Find(r.Host.Runtime); err != nil {
 		return "", nil, err
 	}
 	discarded := containerspec.Possible(&r.Host.Resources, on)
@@ -180,8 +180,8 @@ func (cr *creator) sandbox(rec record) model.Sandbox {
 
 // complete fills in what the client left out, and names other containers by their IDs.
 func (cr *creator) complete(r CreateRequest) (CreateRequest, error) {
-	d := cr.defaults
-	standard := containerspec.Defaults{LogDriver: d.LogDriver, LogOptions: d.LogOptions, ShmSize: d.ShmSize, Runtimes: d.Runtimes, Cgroup2: machine.Unified(), CgroupnsMode: d.CgroupnsMode}
+	d, now := cr.defaults, cr.defaults.Changing()
+	standard := containerspec.Defaults{LogDriver: d.LogDriver, LogOptions: d.LogOptions, ShmSize: now.ShmSize, Runtimes: now.Runtimes, Cgroup2: machine.Unified(), CgroupnsMode: now.CgroupnsMode}
 	if cr.confinement != nil {
 		standard.SystemPaths = cr.confinement.SystemPaths
 	}

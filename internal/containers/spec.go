@@ -36,7 +36,7 @@ func (s *specs) spec(r record, n netns, f containerfiles.Files) model.ContainerS
 		ShmSize: h.ShmSize, CgroupParent: h.CgroupParent,
 		Init: containerspec.WantsInit(h, s.defaults.Init), Annotations: h.Annotations,
 	}
-	out.Runtime, _ = s.defaults.Runtimes.Find(h.Runtime) // one that is no more is runc
+	out.Runtime, _ = s.defaults.Changing().Runtimes.Find(h.Runtime) // one that is no more is runc
 	s.shareSpec(&out, r)
 	return out
 }

@@ -2,6 +2,7 @@ package dockerapi
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
@@ -34,6 +36,9 @@ const maxHeader = 256 << 10
 
 // firstInherited is the first socket that systemd passes on (sd_listen_fds(3)).
 const firstInherited = 3
+
+// maxInherited bounds how many it passes on.
+const maxInherited = 1024
 
 // Serve answers on all listeners until ctx ends, and closes them. Requests under
 // way then have five seconds; endless answers are cut at once.
@@ -71,26 +76,66 @@ func Serve(ctx context.Context, h http.Handler, log *slog.Logger, listeners ...n
 	return err
 }
 
+// Access says who may use the sockets of the API: whoever can is the machine's master.
+type Access struct {
+	// Group may use unix sockets, by its name or number; empty: root alone. DefaultGroup need not exist.
+	Group string
+	// Certificates are what TCP is served with; nil: without TLS.
+	Certificates *Certificates
+	// Insecure lets whoever comes use TCP sockets that only this machine reaches. Others, and without it all, are refused
+	// unless clients are verified.
+	Insecure bool
+}
+
+// DefaultGroup is the group of the API's socket if there is such a group.
+const DefaultGroup = "docker"
+
 // Listen opens what one --host flag names: unix:///path, tcp://address:port, or
 // fd:// for the sockets that systemd opened, fd://N for one of them. A unix
-// socket gets mode 0660 and the given group if there is such a group; a socket
-// file that nobody listens on any more is replaced.
-func Listen(host, group string) ([]net.Listener, error) {
+// socket gets mode 0660 and the group; a socket file that nobody listens on any
+// more is replaced. Those of systemd have the mode and owner that it gave them.
+func Listen(host string, access Access) ([]net.Listener, error) {
 	proto, address, ok := strings.Cut(host, "://")
 	if !ok {
 		return nil, fmt.Errorf("invalid host %q: want unix://, tcp:// or fd://", host)
 	}
 	switch proto {
 	case "unix":
-		l, err := listenUnix(address, group)
-		return []net.Listener{l}, err
+		l, err := listenUnix(address, access.Group)
+		return opened(l, err)
 	case "tcp":
 		l, err := net.Listen("tcp", address)
-		return []net.Listener{l}, err
+		if err != nil {
+			return nil, err
+		}
+		return opened(access.secure(l))
 	case "fd":
-		return inherited(address)
+		return inherited(address, access)
 	}
 	return nil, fmt.Errorf("invalid host %q: protocol %q is not known", host, proto)
+}
+
+func opened(l net.Listener, err error) ([]net.Listener, error) {
+	if err != nil {
+		return nil, err
+	}
+	return []net.Listener{l}, nil
+}
+
+// secure returns a listener as it may be served, or closes it and says why not. What it is asked about is where the
+// socket is bound, whatever its name was.
+func (a Access) secure(l net.Listener) (net.Listener, error) {
+	at, tcp := l.Addr().(*net.TCPAddr)
+	if !tcp {
+		return l, nil
+	}
+	if !a.Certificates.verifies() && !(a.Insecure && at.IP.IsLoopback()) {
+		return nil, errors.Join(fmt.Errorf("%s: without --tlsverify whoever reaches it would be root of this machine: give --tlsverify, or --insecure and an address of this machine alone", at), l.Close())
+	}
+	if a.Certificates == nil {
+		return l, nil
+	}
+	return tls.NewListener(l, a.Certificates.config()), nil
 }
 
 func listenUnix(path, group string) (net.Listener, error) {
@@ -109,16 +154,34 @@ func listenUnix(path, group string) (net.Listener, error) {
 
 // own lets root and the group use a socket. Without the group it is root's.
 func own(path, group string) error {
-	if g, err := user.LookupGroup(group); err == nil {
-		gid, err := strconv.Atoi(g.Gid)
-		if err != nil {
-			return fmt.Errorf("group %s: %w", group, err)
-		}
+	gid, err := groupID(group)
+	if err != nil {
+		return err
+	}
+	if gid >= 0 {
 		if err := os.Chown(path, -1, gid); err != nil {
 			return err
 		}
 	}
 	return os.Chmod(path, 0o660)
+}
+
+// groupID returns the number of a group, or -1 for none: DefaultGroup need not be there.
+func groupID(group string) (int, error) {
+	if group == "" {
+		return -1, nil
+	}
+	g, err := user.LookupGroup(group)
+	if err == nil {
+		return strconv.Atoi(g.Gid)
+	}
+	if number, bad := strconv.ParseUint(group, 10, 31); bad == nil {
+		return int(number), nil
+	}
+	if group == DefaultGroup && errors.As(err, new(user.UnknownGroupError)) {
+		return -1, nil
+	}
+	return -1, fmt.Errorf("group %s not found: make it, or name another with --group", group)
 }
 
 // removeStale removes a socket that a dead daemon left. It refuses to take one
@@ -140,26 +203,44 @@ func removeStale(path string) error {
 }
 
 // inherited returns the sockets that systemd passed to this process, or one of
-// them by its number.
-func inherited(which string) ([]net.Listener, error) {
+// them by its number. Programs that the daemon starts get none.
+func inherited(which string, access Access) ([]net.Listener, error) {
 	count, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
-	if pid := os.Getenv("LISTEN_PID"); err != nil || count < 1 || pid != strconv.Itoa(os.Getpid()) {
-		return nil, errors.New("no sockets were passed by systemd (LISTEN_FDS, LISTEN_PID)")
+	if pid := os.Getenv("LISTEN_PID"); err != nil || count < 1 || count > maxInherited || pid != strconv.Itoa(os.Getpid()) {
+		return nil, errors.New("no sockets found via socket activation: make sure the service was started by systemd (LISTEN_FDS, LISTEN_PID)")
 	}
 	var out []net.Listener
+	var failed []error
 	for fd := firstInherited; fd < firstInherited+count; fd++ {
-		if which != "" && which != strconv.Itoa(fd) {
+		syscall.CloseOnExec(fd)
+		if which != "" && which != "*" && which != strconv.Itoa(fd) {
 			continue
 		}
-		file := os.NewFile(uintptr(fd), "listen-fd-"+strconv.Itoa(fd))
-		l, err := net.FileListener(file)
-		if err = errors.Join(err, file.Close()); err != nil {
-			return nil, fmt.Errorf("socket %d: %w", fd, err)
+		l, err := takeOver(fd, access)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("socket %d: %w", fd, err))
+			continue
 		}
 		out = append(out, l)
 	}
-	if len(out) == 0 {
+	switch {
+	case len(failed) > 0:
+		for _, l := range out {
+			l.Close()
+		}
+		return nil, errors.Join(failed...)
+	case len(out) == 0:
 		return nil, fmt.Errorf("systemd passed no socket %q", which)
 	}
 	return out, nil
+}
+
+// takeOver returns a copy of a socket, and closes it.
+func takeOver(fd int, access Access) (net.Listener, error) {
+	file := os.NewFile(uintptr(fd), "listen-fd-"+strconv.Itoa(fd))
+	l, err := net.FileListener(file)
+	if err = errors.Join(err, file.Close()); err != nil {
+		return nil, err
+	}
+	return access.secure(l)
 }

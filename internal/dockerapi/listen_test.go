@@ -26,7 +26,7 @@ func overSocket(path string) *http.Client {
 func serve(t *testing.T, h http.Handler) (socket string, stop func() error) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "docker.sock")
-	listeners, err := Listen("unix://"+socket, "no-such-group")
+	listeners, err := Listen("unix://"+socket, Access{Group: DefaultGroup})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestServe(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o660 {
 		t.Fatalf("%v %v", info.Mode(), err)
 	}
-	if _, err := Listen("unix://"+socket, ""); err == nil || !strings.Contains(err.Error(), "another daemon listens on") {
+	if _, err := Listen("unix://"+socket, Access{}); err == nil || !strings.Contains(err.Error(), "another daemon listens on") {
 		t.Errorf("a live daemon's socket was taken: %v", err)
 	}
 	answer, err := overSocket(socket).Get("http://engine/_ping")
@@ -90,7 +90,7 @@ func TestListen(t *testing.T) {
 	}
 	l.SetUnlinkOnClose(false)
 	l.Close()
-	fresh, err := Listen("unix://"+stale, "")
+	fresh, err := Listen("unix://"+stale, Access{})
 	if err != nil {
 		t.Fatalf("a dead daemon's socket was not replaced: %v", err)
 	}
@@ -101,16 +101,16 @@ func TestListen(t *testing.T) {
 	}
 	for host, want := range map[string]string{
 		"unix://" + file: "is not a socket", "docker.sock": "want unix://", "pipe://x": `protocol "pipe" is not known`,
-		"fd://": "no sockets were passed", "unix://" + dir + "/no/such/folder": "no such file",
+		"fd://": "no sockets found via socket activation", "tcp://127.0.0.1:0": "without --tlsverify whoever reaches it would be root of this machine", "unix://" + dir + "/no/such/folder": "no such file",
 	} {
-		if _, err := Listen(host, ""); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Listen(host, Access{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", host, err, want)
 		}
 	}
 	if raw, err := os.ReadFile(file); string(raw) != "precious" {
 		t.Errorf("file: %q %v", raw, err)
 	}
-	tcp, err := Listen("tcp://127.0.0.1:0", "")
+	tcp, err := Listen("tcp://127.0.0.1:0", Access{Insecure: true})
 	if err != nil {
 		t.Fatal(err)
 	}

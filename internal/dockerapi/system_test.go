@@ -122,11 +122,26 @@ func TestDiskUsage(t *testing.T) {
 	b.want(t, 400, "unknown object type: x", "GET", "/system/df?type=x")
 }
 
+// TestInfoShowsProxies: by way of whom registries are reached, and not with which password.
+func TestInfoShowsProxies(t *testing.T) {
+	b := newBench(t)
+	b.with(func(o *Options) {
+		o.Info.HTTPProxy, o.Info.HTTPSProxy, o.Info.NoProxy = "http://proxy.test:3128", "https://user:secret@proxy.test", "localhost"
+	})
+	var info system.Info
+	if err := json.Unmarshal(b.ask("GET", "/info", "").Body.Bytes(), &info); err != nil {
+		t.Fatal(err)
+	}
+	if info.HTTPProxy != "http://proxy.test:3128" || info.HTTPSProxy != "https://xxxxx:xxxxx@proxy.test" || info.NoProxy != "localhost" {
+		t.Errorf("%q %q %q", info.HTTPProxy, info.HTTPSProxy, info.NoProxy)
+	}
+}
+
 // TestInfoWarns: of what the machine cannot do, and of doors that are open.
 func TestInfoWarns(t *testing.T) {
 	b := newBench(t)
 	warnings := func(m facts.Machine, hosts ...string) []string {
-		b.with(func(o *Options) { o.Machine, o.Info.Hosts = func() facts.Machine { return m }, hosts })
+		b.with(func(o *Options) { o.Machine, o.Info.OpenHosts = func() facts.Machine { return m }, hosts })
 		var info system.Info
 		if err := json.Unmarshal(b.ask("GET", "/info", "").Body.Bytes(), &info); err != nil {
 			t.Fatal(err)
@@ -135,11 +150,11 @@ func TestInfoWarns(t *testing.T) {
 	}
 	all := facts.Machine{CgroupVersion: "2", MemoryControl: true, SwapControl: true, CPUControl: true, CPUSetControl: true, Forwarding4: true,
 		BlockControl: facts.BlockControl{ReadBytes: true, WriteBytes: true, ReadTimes: true, WriteTimes: true}}
-	if got := warnings(all, "unix:///run/docker.sock"); len(got) != 0 {
+	if got := warnings(all); len(got) != 0 {
 		t.Errorf("nothing is missing: %q", got)
 	}
-	got := strings.Join(warnings(facts.Machine{CgroupVersion: "1"}, "tcp://1.2.3.4:2375"), "\n")
-	for _, want := range []string{"API is accessible on http://1.2.3.4:2375 without encryption.", "WARNING: No swap limit support", "WARNING: No oom kill disable support",
+	got := strings.Join(warnings(facts.Machine{CgroupVersion: "1"}, "http://1.2.3.4:2375", "https://1.2.3.4:2376"), "\n")
+	for _, want := range []string{"API is accessible on http://1.2.3.4:2375 without encryption.", "API is accessible on https://1.2.3.4:2376 without TLS client verification.", "WARNING: No swap limit support", "WARNING: No oom kill disable support",
 		"WARNING: No blkio throttle.read_bps_device support", "WARNING: Support for cgroup v1 is deprecated", "WARNING: IPv4 forwarding is disabled"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in %s", want, got)

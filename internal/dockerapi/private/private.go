@@ -50,7 +50,10 @@ type Options struct {
 	Guests    Guests            // nil: no namespaces are attached
 	Daemon    privateapi.Daemon // who answers
 	Metrics   prometheus.Gatherer
-	Logger    *slog.Logger
+	// Teardown has the daemon end, its containers with it, and take away what it made of
+	// the host, once requests under way are answered.
+	Teardown func()
+	Logger   *slog.Logger
 }
 
 // looking is how long a look at the whole kernel may take.
@@ -61,6 +64,19 @@ type server struct {
 	Options
 	reader  *inspect.Reader
 	streams streams
+}
+
+const (
+	// scrapes is how many may read metrics at a time at an address that is anybody's, and scraping how long one may take.
+	scrapes  = 4
+	scraping = 10 * time.Second
+)
+
+// MetricsHandler returns the handler for an address at which whoever comes may read metrics, and nothing else: /metrics.
+func MetricsHandler(metrics prometheus.Gatherer) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{MaxRequestsInFlight: scrapes, Timeout: scraping}))
+	return mux
 }
 
 // Handler returns the handler for the private socket, which must be root's alone:
@@ -74,6 +90,7 @@ type server struct {
 //	/linkspan/v1/plan     GET: what the kernel shall have, a row a line
 //	/linkspan/v1/diff     GET: what the kernel has otherwise, a difference a line
 //	/linkspan/v1/resync   POST: repair that
+//	/linkspan/v1/teardown POST: end, and leave the host as it was
 //	/linkspan/v1/ports    GET: published ports, a stretch a line; with /N who has port N
 //	/linkspan/v1/drops    GET: what port security dropped, a kind a line; with
 //	                      /NAME what holds for that container, as JSON
@@ -117,6 +134,7 @@ func Handler(o Options) http.Handler {
 	mux.HandleFunc("GET /linkspan/v1/diff", d.report(o.Engine.Check, "differs"))
 	mux.HandleFunc("POST /linkspan/v1/volumes/import", d.importVolumes)
 	mux.HandleFunc("POST /linkspan/v1/resync", d.report(d.resync, "repaired"))
+	mux.HandleFunc("POST /linkspan/v1/teardown", d.teardown)
 	if o.Guests != nil {
 		d.handleAttachments(mux)
 	}
@@ -162,6 +180,12 @@ func (d *server) report(look func(context.Context) (desired.Report, error), verb
 		fmt.Fprintf(&out, "%d differences, %d writes\n", len(found.Drift), found.Writes)
 		d.text(w, r, out.String())
 	}
+}
+
+// teardown answers before the daemon ends: who asked waits for the end of its process.
+func (d *server) teardown(w http.ResponseWriter, r *http.Request) {
+	d.text(w, r, fmt.Sprintf("process %d stops all containers, takes away what it made of this host, and ends; data stays in %s\n", d.Daemon.Pid, d.Daemon.DataRoot))
+	d.Teardown()
 }
 
 // state prints the model, a record a line, and the plan.

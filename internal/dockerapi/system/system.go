@@ -9,6 +9,7 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"runtime"
 	"strings"
 	"time"
@@ -89,11 +90,10 @@ type Info struct {
 	OldestAPI  int
 	Pools      []AddressPool
 	Components []Component // "containerd", "runc": besides the daemon itself
-	Runtimes   ociruntimes.Set
-	// CgroupnsMode is that of containers which do not say; empty: as the machine's cgroups have it.
-	CgroupnsMode string
-	// Hosts are where the API listens.
-	Hosts []string
+	// OpenHosts are the addresses at which clients of the API are not verified: http:// or https://.
+	OpenHosts []string
+	// HTTPProxy, HTTPSProxy and NoProxy say by way of whom registries are reached.
+	HTTPProxy, HTTPSProxy, NoProxy string
 	// ContainerdAddress is the socket of the runtime in use.
 	ContainerdAddress string
 	Warnings          []string
@@ -127,6 +127,9 @@ type Settings struct {
 	LiveRestore        bool
 	InsecureRegistries []string // hosts, with or without a port, and subnets
 	RegistryMirrors    []string
+	Runtimes           ociruntimes.Set
+	// CgroupnsMode is that of containers which do not say; empty: as the machine's cgroups have it.
+	CgroupnsMode string
 	// Firewalld says that firewalld runs on this host; FirewallReloaded is when it was
 	// last seen to reload, zero if never.
 	Firewalld        bool
@@ -201,13 +204,13 @@ func (a *api) getInfo(w http.ResponseWriter, r *httpkit.Request) error {
 	if err != nil {
 		return err
 	}
-	host := a.machine()
-	info := a.hostInfo(host)
+	host, settings := a.machine(), a.settings()
+	info := a.hostInfo(host, settings.CgroupnsMode)
 	info.ContainersRunning, info.ContainersPaused, info.ContainersStopped = a.Containers.Counts()
 	info.Containers = info.ContainersRunning + info.ContainersPaused + info.ContainersStopped
 	info.Images = len(images)
-	info.Warnings = append(openHosts(a.Info.Hosts), missing(host, info)...)
-	a.describe(&info)
+	info.Warnings = append(openHosts(a.Info.OpenHosts), missing(host, info)...)
+	a.describe(&info, settings)
 	info.Swarm = a.Swarm.Info(r.Context())
 	if r.Version < 46 {
 		info.Containerd = nil
@@ -218,8 +221,16 @@ func (a *api) getInfo(w http.ResponseWriter, r *httpkit.Request) error {
 	return httpkit.WriteJSON(w, http.StatusOK, info)
 }
 
-// hostInfo fills in what is the machine's.
-func (a *api) hostInfo(host facts.Machine) system.Info {
+// settings are those of this moment.
+func (a *api) settings() Settings {
+	if a.Settings == nil {
+		return Settings{}
+	}
+	return a.Settings()
+}
+
+// hostInfo fills in what is the machine's. mode is that of containers' cgroups which do not say.
+func (a *api) hostInfo(host facts.Machine, mode string) system.Info {
 	info := system.Info{
 		MemoryLimit: host.MemoryControl, SwapLimit: host.SwapControl, PidsLimit: host.ProcessControl,
 		CPUCfsPeriod: host.CPUControl, CPUCfsQuota: host.CPUControl, CPUShares: host.CPUControl, CPUSet: host.CPUSetControl,
@@ -236,7 +247,7 @@ func (a *api) hostInfo(host facts.Machine) system.Info {
 	if host.Seccomp {
 		info.SecurityOptions = append(info.SecurityOptions, "name=seccomp,profile=builtin")
 	}
-	if private := a.Info.CgroupnsMode == "private" || a.Info.CgroupnsMode == "" && host.CgroupVersion == "2"; private && host.Cgroupns {
+	if private := mode == "private" || mode == "" && host.CgroupVersion == "2"; private && host.Cgroupns {
 		info.SecurityOptions = append(info.SecurityOptions, "name=cgroupns")
 	}
 	return info
@@ -255,11 +266,8 @@ func firewallInfo(own Info, now Settings) *system.FirewallInfo {
 }
 
 // describe fills in what is the daemon's.
-func (a *api) describe(info *system.Info) {
-	own, settings := a.Info, Settings{}
-	if a.Settings != nil {
-		settings = a.Settings()
-	}
+func (a *api) describe(info *system.Info, settings Settings) {
+	own := a.Info
 	info.ID, info.Debug, info.ServerVersion, info.DockerRootDir = own.ID, settings.Debug, own.Release(), own.DataRoot
 	info.Driver, info.DriverStatus = own.StorageDriver, [][2]string{{"driver-type", "io.containerd.snapshotter.v1"}}
 	info.LoggingDriver, info.LiveRestoreEnabled, info.Warnings = own.LogDriver, settings.LiveRestore, append(info.Warnings, own.Warnings...)
@@ -267,8 +275,8 @@ func (a *api) describe(info *system.Info) {
 	info.Plugins = system.PluginsInfo{
 		Volume: []string{"local"}, Network: a.Drivers(), Log: logoptions.Drivers(),
 	}
-	info.DefaultRuntime, info.InitBinary = own.Runtimes.Name(), cmp.Or(own.InitPath, "docker-init")
-	info.Runtimes = runtimes(own.Runtimes)
+	info.DefaultRuntime, info.InitBinary = settings.Runtimes.Name(), cmp.Or(own.InitPath, "docker-init")
+	info.Runtimes = runtimes(settings.Runtimes)
 	info.RuncCommit.ID, info.ContainerdCommit.ID, info.InitCommit.ID = "N/A", "N/A", "N/A"
 	for _, c := range own.Components {
 		switch c.Name {
@@ -291,6 +299,7 @@ func (a *api) describe(info *system.Info) {
 	info.IndexServerAddress = indexServer
 	info.RegistryConfig = registries(settings)
 	info.CDISpecDirs = []string{}
+	info.HTTPProxy, info.HTTPSProxy, info.NoProxy = masked(own.HTTPProxy), masked(own.HTTPSProxy), own.NoProxy
 	if info.Warnings == nil {
 		info.Warnings = []string{}
 	}
@@ -316,6 +325,16 @@ func registries(s Settings) *registry.ServiceConfig {
 		out.IndexConfigs[name] = &registry.IndexInfo{Name: name, Mirrors: []string{}}
 	}
 	return out
+}
+
+// masked returns a proxy's URL without the name and password in it, as Docker shows it.
+func masked(proxy string) string {
+	u, err := url.Parse(proxy)
+	if err != nil || u.User == nil {
+		return proxy
+	}
+	u.User = url.UserPassword("xxxxx", "xxxxx")
+	return u.String()
 }
 
 // machine is what is known of the host.

@@ -23,16 +23,18 @@ func runtimes(known ociruntimes.Set) map[string]system.RuntimeWithStatus {
 
 // openHosts warns of every place where whoever comes is the machine's master, in Docker's words.
 func openHosts(hosts []string) []string {
-	const warning = ` without encryption.
+	const warning = `.
          Access to the remote API is equivalent to root access on the host. Refer
          to the 'Docker daemon attack surface' section in the documentation for
          more information: https://docs.docker.com/go/attack-surface/
 In future versions this will be a hard failure preventing the daemon from starting! Learn more at: https://docs.docker.com/go/api-security/`
 	out := []string{}
 	for _, host := range hosts {
-		if address, ok := strings.CutPrefix(host, "tcp://"); ok {
-			out = append(out, "[DEPRECATION NOTICE]: API is accessible on http://"+address+warning)
+		lacks := " without encryption"
+		if strings.HasPrefix(host, "https://") {
+			lacks = " without TLS client verification"
 		}
+		out = append(out, "[DEPRECATION NOTICE]: API is accessible on "+host+lacks+warning)
 	}
 	return out
 }
