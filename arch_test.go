@@ -119,6 +119,7 @@ var layers = map[string][]string{
 
 	// cmd wires; lab and demo are outside and use the doors
 	"cmd":   {"internal"},
+	"build": {"internal"},
 	"lab":   {"lab"},
 	"demo":  {"lab"},
 	"bench": {"lab"},
@@ -266,7 +267,7 @@ var oneDoor = map[string][]string{
 	"github.com/godbus/dbus":                {"internal/firewalld"},
 	"github.com/miekg/dns":                  {"internal/resolver", "lab"},
 	"github.com/docker/cli":                 {"internal/cli"},
-	"github.com/moby/moby/api":              {"internal/events", "internal/networks", "internal/images", "internal/volumes", "internal/inspect", "internal/containerspec", "internal/containerrecord", "internal/containerview", "internal/containers", "internal/dockerapi", "internal/cluster", "internal/swarm", "internal/tasks"},
+	"github.com/moby/moby/api":              {"internal/cli/migrate", "internal/events", "internal/networks", "internal/images", "internal/volumes", "internal/inspect", "internal/containerspec", "internal/containerrecord", "internal/containerview", "internal/containers", "internal/dockerapi", "internal/cluster", "internal/swarm", "internal/tasks"},
 	"github.com/moby/swarmkit":              {"internal/cluster", "internal/tasks", "cmd"},
 	"github.com/prometheus/client_golang":   {"internal/dockerapi", "cmd"},
 	"github.com/hashicorp/go-immutable-rad": {"internal/facts", "internal/desired", "internal/state", "internal/resolver"},

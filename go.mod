@@ -31,6 +31,7 @@ require (
 	github.com/moby/docker-image-spec v1.3.1
 	github.com/moby/go-archive v0.3.3
 	github.com/moby/moby/api v1.56.1
+	github.com/moby/moby/client v0.6.0
 	github.com/moby/profiles/seccomp v0.3.0
 	github.com/moby/swarmkit/v2 v2.1.2
 	github.com/moby/sys/mount v0.3.5
@@ -106,7 +107,6 @@ require (
 	github.com/mattn/go-runewidth v0.0.29 // indirect
 	github.com/mdlayher/socket v0.6.0 // indirect
 	github.com/moby/locker v1.0.1 // indirect
-	github.com/moby/moby/client v0.6.0 // indirect
 	github.com/moby/patternmatcher v0.6.1 // indirect
 	github.com/moby/sys/atomicwriter v0.1.0 // indirect
 	github.com/moby/sys/capability v0.4.0 // indirect

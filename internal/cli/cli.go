@@ -88,6 +88,33 @@ func (p Program) execute(ctx context.Context, docker *command.DockerCli) error {
 	return root.ExecuteContext(ctx)
 }
 
+// Commands returns all commands, for those who describe them, and which of them are our own.
+func (p Program) Commands() (root *cobra.Command, own map[*cobra.Command]bool, err error) {
+	docker, err := command.NewDockerCli(p.Streams...)
+	if err != nil {
+		return nil, nil, err
+	}
+	theirs := &cobra.Command{}
+	commands.AddCommands(theirs, docker)
+	known := map[string]bool{}
+	var each func(c *cobra.Command, path string, visit func(c *cobra.Command, path string))
+	each = func(c *cobra.Command, path string, visit func(c *cobra.Command, path string)) {
+		for _, below := range c.Commands() {
+			visit(below, path+" "+below.Name())
+			each(below, path+" "+below.Name(), visit)
+		}
+	}
+	each(theirs, "", func(_ *cobra.Command, path string) { known[path] = true })
+	top := p.tree(docker)
+	top.SetArgs([]string{})
+	if root, _, err = top.HandleGlobalFlags(); err != nil {
+		return nil, nil, err
+	}
+	own = map[*cobra.Command]bool{}
+	each(root, "", func(c *cobra.Command, path string) { own[c] = !known[path] })
+	return root, own, nil
+}
+
 // tree is docker's commands with ours among them.
 func (p Program) tree(docker *command.DockerCli) *dockercli.TopLevelCommand {
 	root := &cobra.Command{
@@ -110,11 +137,11 @@ func (p Program) tree(docker *command.DockerCli) *dockercli.TopLevelCommand {
 	root.SetErr(docker.Err())
 	options, _ := dockercli.SetupRootCommand(root)
 	root.SetVersionTemplate("Linkspan version {{.Version}}\n")
-	root.Annotations["additionalHelp"] = "What is Linkspan's own: network plan, diff, repair; port ls, who, drops, inspect; firewall show, explain; doctor; trace; top; volume import; attach PID|PATH NETWORK, detach; state"
+	root.Annotations["additionalHelp"] = "What is Linkspan's own: network plan, diff, repair; port ls, who, drops, inspect; firewall show, explain; doctor; trace; top; volume import; attach PID|PATH NETWORK, detach; state; teardown; migrate docker"
 	root.Flags().BoolP("version", "v", false, "Print version information and quit")
 	commands.AddCommands(root, docker)
 	hideOthers(root)
-	p.addVerbs(root)
+	p.addVerbs(root, docker)
 	return dockercli.NewTopLevelCommand(root, docker, options, root.Flags())
 }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	dockercli "github.com/docker/cli/cli"
+	"github.com/docker/cli/cli/command"
 	"github.com/spf13/cobra"
 
 	"github.com/linkspan/linkspan/internal/privateapi"
@@ -43,6 +44,8 @@ type verb struct {
 	patient bool
 	// jsonPath is where it is answered as JSON; empty: at path, if that is asked for it.
 	jsonPath string
+	// textOnly says that there is no answer as JSON.
+	textOnly bool
 	// jsonOnly says that there is no answer but JSON.
 	jsonOnly bool
 }
@@ -63,6 +66,8 @@ func verbs() []verb {
 			method: http.MethodGet, path: "/linkspan/v1/drops"},
 		{parent: "port", use: "inspect CONTAINER", short: "Show how far a container is believed on its networks, and what was dropped of it",
 			method: http.MethodGet, path: "/linkspan/v1/drops/", argument: true, jsonOnly: true},
+		{use: "teardown", short: "End the daemon and all containers, and leave the host's network as it was before; data stays",
+			method: http.MethodPost, path: "/linkspan/v1/teardown", textOnly: true},
 		{use: "state", short: "Show everything the daemon knows, as text",
 			method: http.MethodGet, path: "/debug/state", jsonPath: "/linkspan/v1/state"},
 	}
@@ -70,9 +75,9 @@ func verbs() []verb {
 
 // addVerbs puts our commands among docker's, and the option that says where the
 // daemon is found.
-func (p Program) addVerbs(root *cobra.Command) {
+func (p Program) addVerbs(root *cobra.Command, docker *command.DockerCli) {
 	socket := root.Flags().String("socket", cmp.Or(os.Getenv("LINKSPAN_SOCKET"), DefaultSocket),
-		"The daemon's private socket, for network plan, diff, repair; port ls, who, drops, inspect; firewall show, explain; doctor; trace; top; attach PID|PATH NETWORK, detach; state")
+		"The daemon's private socket, for network plan, diff, repair; port ls, who, drops, inspect; firewall show, explain; doctor; trace; top; attach PID|PATH NETWORK, detach; state; teardown; migrate docker")
 	for _, v := range verbs() {
 		parent := root
 		if v.parent != "" {
@@ -81,7 +86,7 @@ func (p Program) addVerbs(root *cobra.Command) {
 		parent.AddCommand(v.command(socket))
 	}
 	dockers(root, "volume").AddCommand(volumeImport(socket))
-	root.AddCommand(firewall(socket), p.trace(socket), p.doctor(socket))
+	root.AddCommand(firewall(socket), p.trace(socket), p.doctor(socket), migration(docker, socket))
 	withGuests(root, socket)
 	top(root, socket)
 }
@@ -108,7 +113,9 @@ func (v verb) command(socket *string) *cobra.Command {
 			return v.formatted(cmd.Context(), *socket, args, out, cmd.OutOrStdout())
 		},
 	}
-	out.add(c)
+	if !v.textOnly {
+		out.add(c)
+	}
 	return c
 }
 
