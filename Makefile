@@ -35,7 +35,7 @@ export DOCKER = $(CURDIR)/bin/docker
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # what brings a thing comes before what needs it
-.PHONY: help deps build demo check test lab compose crash chaos many restart vm accept bench lint fuzz install uninstall clean
+.PHONY: help deps build demo check test lab compose crash chaos many restart vm accept bench lint fuzz install uninstall package clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -95,7 +95,7 @@ many: build bin/docker ## 500 containers under one alias (as root; minutes)
 restart: build bin/docker ## restart the daemon with 0, 10 and 300 containers, against the budgets (as root)
 	LINKSPAN_RESTART=full $(GO) test -timeout 20m -count 1 -v -run '^TestRestart$$' ./lab
 
-vm: ## install on a Debian 12 under QEMU: systemd, kernel 6.1, SCTP, reboots, a power cut; ufw, firewalld; VLANs, ipvlan: PLAY=firewalls (as root; minutes)
+vm: ## install on a Debian 12 under QEMU: systemd, kernel 6.1, SCTP, reboots, a power cut; ufw, firewalld; VLANs, ipvlan; the Debian package: PLAY=package (as root; minutes)
 	@build/deps.sh
 	@build/apt-install.sh qemu-system-x86 e2fsprogs
 	@$(MAKE) --no-print-directory build bin/labhost bin/docker
@@ -122,11 +122,14 @@ fuzz: ## run every fuzz test for T (30s) each
 install: build ## install the programs and the systemd unit under DESTDIR, PREFIX
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(UNITDIR)'
 	install -m 755 $(PROGRAMS:%=bin/%) '$(DESTDIR)$(PREFIX)/bin/'
-	sed 's|@BINDIR@|$(PREFIX)/bin|' build/linkspand.service >'$(DESTDIR)$(UNITDIR)/linkspand.service'
+	sed -e 's|@BINDIR@|$(PREFIX)/bin|; s| @LISTEN@||; /^@SOCKET@/d' build/linkspand.service >'$(DESTDIR)$(UNITDIR)/linkspand.service'
 	chmod 644 '$(DESTDIR)$(UNITDIR)/linkspand.service'
 
 uninstall: ## take away what install put there, under the same DESTDIR, PREFIX; stop nothing, and say what is left
 	@build/uninstall.sh '$(DESTDIR)' '$(PREFIX)/bin' '$(UNITDIR)' $(PROGRAMS)
+
+package: build ## make bin/linkspan_VERSION_ARCH.deb; the same source makes the same bytes
+	@GO='$(GO)' build/deb/package.sh bin '$(VERSION)'
 
 clean: ## remove bin/
 	rm -rf bin

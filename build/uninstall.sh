@@ -1,6 +1,7 @@
 #!/bin/bash
 # uninstall.sh DESTDIR BINDIR UNITDIR PROGRAM…   takes away what "make install" put there, and says what it leaves
 #
+# "linkspan teardown" before it leaves nothing for it to say.
 # It stops nothing: a container may be somebody's service, and what it wrote is nowhere else. Below a DESTDIR nothing runs.
 set -euo pipefail
 destdir=$1 bindir=$2 unitdir=$3

@@ -15,7 +15,7 @@ folder=$cached/$recipe
 
 booting=(systemd systemd-sysv udev dbus kmod linux-image-cloud-amd64 initramfs-tools zstd)
 engine=(containerd runc nftables iptables iproute2 procps util-linux)
-visitor=(socat) # it speaks SCTP
+visitor=(socat wget) # the first speaks SCTP
 firewalls=(firewalld ufw) # installed, and started by who plays with them
 
 # The mirror that this machine's own apt uses; none if it is no Debian 12: then mmdebstrap chooses.

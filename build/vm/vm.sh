@@ -1,7 +1,8 @@
 #!/bin/bash
-# vm.sh   boots a Debian 12 with this linkspand installed in an emulated machine, for each of three stories: guest/story.sh
+# vm.sh   boots a Debian 12 with this linkspand in an emulated machine, for each of three stories: guest/story.sh
 #         (the service, its restarts, a reboot, a power cut), guest/firewalls.sh (nftables.service, ufw, firewalld) and
-#         guest/parents.sh (VLANs, ipvlan).
+#         guest/parents.sh (VLANs, ipvlan). A fourth is played when it is named: PLAY=package, guest/package.sh (the Debian
+#         package: installed, upgraded while requests come, removed).
 #         PLAY=firewalls plays one alone. Prints the checks, ends with "N passed, N failed", and has status 0 if all
 #         passed. It needs a built bin/ (make vm), root, and no hardware virtualization (but uses it).
 #
@@ -24,7 +25,11 @@ make_disk() { # IMAGE STORY
   rm -f "$1"
   mkdir "$root"
   tar -C "$root" -xpf "$system/root.tar" --exclude './dev/*'
-  make --no-print-directory -s install DESTDIR="$root"
+  if [ "$2" = package ]; then
+    put_packages "$root/opt/story"
+  else
+    make --no-print-directory -s install DESTDIR="$root"
+  fi
   install -m 755 bin/docker "$root/usr/local/bin/docker"
   install -d "$root/opt/story"
   install -m 755 "$here"/guest/*.sh "$root/opt/story/"
@@ -35,6 +40,14 @@ make_disk() { # IMAGE STORY
   tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
   mkfs.ext4 -q -F -d "$root" "$1" 1800M >/dev/null
   rm -rf "$root"
+}
+
+# put_packages FOLDER: two versions, the older one first, and the guide that is followed with them
+put_packages() {
+  local version
+  install -d "$1"
+  for version in 1 2; do DEB_VERSION=$version make --no-print-directory -s package >/dev/null; done
+  cp bin/linkspan_[12]_amd64.deb docs/getting-started.md "$1/"
 }
 
 # virtualized: can this machine's processor itself run another machine? That /dev/kvm is there does not tell: one that
