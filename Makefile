@@ -35,7 +35,7 @@ export DOCKER = $(CURDIR)/bin/docker
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # what brings a thing comes before what needs it
-.PHONY: help deps build demo check test lab compose crash chaos many restart vm accept bench lint fuzz install uninstall package clean
+.PHONY: help deps build demo check test lab compose crash chaos many restart conformance vm accept bench lint fuzz install uninstall package clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -91,6 +91,9 @@ chaos: build bin/docker ## random commands while daemon, keeper and containerd a
 
 many: build bin/docker ## 500 containers under one alias (as root; minutes)
 	LINKSPAN_MANY=full $(GO) test -timeout 30m -count 1 -v -run '^TestNames$$/^Many' ./lab
+
+conformance: build bin/docker ## the conformance suite of CNI against linkspan-cni and the reference plugins, with reports (as root; minutes)
+	LINKSPAN_CONFORMANCE=reference $(GO) test -timeout 20m -count 1 -v -run '^TestCNIConformance$$' ./lab
 
 restart: build bin/docker ## restart the daemon with 0, 10 and 300 containers, against the budgets (as root)
 	LINKSPAN_RESTART=full $(GO) test -timeout 20m -count 1 -v -run '^TestRestart$$' ./lab

@@ -118,11 +118,12 @@ var layers = map[string][]string{
 	"internal/privateapi": {"internal/model"},
 
 	// cmd wires; lab and demo are outside and use the doors
-	"cmd":   {"internal"},
-	"build": {"internal"},
-	"lab":   {"lab"},
-	"demo":  {"lab"},
-	"bench": {"lab"},
+	"cmd":         {"internal"},
+	"build":       {"internal"},
+	"lab":         {"lab", "conformance"},
+	"conformance": {"conformance"},
+	"demo":        {"lab"},
+	"bench":       {"lab"},
 }
 
 // Groups of folders in the table.
@@ -261,7 +262,7 @@ var oneDoor = map[string][]string{
 	"github.com/mdlayher/netlink":           {"internal/kernel"},
 	"github.com/google/nftables":            {"internal/kernel/nft", "internal/kernel/hostfilter", "internal/kernel/iptables"},
 	"github.com/containerd/containerd":      {"internal/runtime"},
-	"os/exec":                               {"internal/process", "internal/runtime", "internal/kernel/xtables", "internal/kernel/firewalltest", "internal/keeper", "internal/portsocket/porttest", "lab", "demo"},
+	"os/exec":                               {"internal/process", "internal/runtime", "internal/kernel/xtables", "internal/kernel/firewalltest", "internal/keeper", "internal/portsocket/porttest", "lab", "demo", "conformance"},
 	"golang.org/x/sys/unix":                 {"internal/kernel", "internal/store", "internal/resolver", "internal/process", "internal/runtime", "internal/output", "internal/portsocket", "internal/hostports", "internal/userproxy", "internal/dhcp", "internal/localvolume", "internal/foldercopy", "internal/taskfiles", "lab"},
 	"go.etcd.io/bbolt":                      {"internal/store", "internal/localvolume"},
 	"github.com/godbus/dbus":                {"internal/firewalld"},
