@@ -18,6 +18,7 @@ import (
 	"github.com/linkspan/linkspan/internal/portsocket"
 	"github.com/linkspan/linkspan/internal/resolver"
 	"github.com/linkspan/linkspan/internal/userproxy"
+	"github.com/linkspan/linkspan/internal/wireguard"
 )
 
 const (
@@ -35,6 +36,7 @@ type estate struct {
 	ports   *hostports.Reserver
 	proxy   *userproxy.Server
 	outputs *output.Outputs
+	tunnels *wireguard.Server
 	// firewall is looked after while there is no daemon. It is no reason to go on: without
 	// containers, nothing has to be kept from them.
 	firewall *guard.Guard
@@ -55,7 +57,7 @@ func (e *estate) Empty() bool {
 			return false
 		}
 	}
-	return e.leases.Empty() && len(e.ports.Reserved()) == 0 && len(e.outputs.List()) == 0
+	return len(e.tunnels.Rows()) == 0 && e.leases.Empty() && len(e.ports.Reserved()) == 0 && len(e.outputs.List()) == 0
 }
 
 // Release implements serve.Estate.
@@ -67,7 +69,7 @@ func (e *estate) Release() (wire.Inventory, []wire.Descriptor, error) {
 			all = append(all, wire.Descriptor{File: f, Label: wire.Label{Kind: kind, For: whose}})
 		}
 	}
-	for _, row := range e.rows() {
+	for _, row := range append(e.rows(), e.tunnels.Release()...) {
 		if packed, ok := wire.PackRow("", row); ok {
 			i.Rows = append(i.Rows, packed)
 		}
@@ -143,7 +145,7 @@ func (e *estate) Adopt(i wire.Inventory, descriptors []wire.Descriptor) error {
 	defer cancel()
 	e.adoptFirewall(i)
 	all, err := unpack(i.Rows)
-	return errors.Join(err, e.adoptOutputs(i.Outputs, files), e.adoptNames(ctx, all, sockets), e.adoptPorts(ctx, all, ports))
+	return errors.Join(err, e.adoptOutputs(i.Outputs, files), e.adoptNames(ctx, all, sockets), e.adoptPorts(ctx, all, ports), e.tunnels.Adopt(ctx, all))
 }
 
 // unpack returns the rows of kinds that this release knows.
@@ -191,6 +193,7 @@ func (e *estate) adoptNames(ctx context.Context, rows []desired.Row, sockets map
 // keeper, which has taken over, knows nothing of, unless ctx ends.
 func (e *estate) close(ctx context.Context) {
 	e.firewall.Close()
+	e.tunnels.Close()
 	e.leases.Pause()
 	if e.away {
 		ctx, cancel := context.WithTimeout(ctx, lingerTime)
@@ -219,13 +222,14 @@ func (f follower) Follow(id model.ContainerID, stdout, stderr bool) serve.Client
 type rows struct {
 	names    *resolver.Server
 	proxy    *userproxy.Server
+	tunnels  *wireguard.Server
 	firewall *guard.Guard
 }
 
 // Apply implements serve.Rows.
 func (r rows) Apply(ctx context.Context, deltas []desired.Delta) error {
 	r.firewall.Apply(deltas)
-	return errors.Join(r.proxy.Apply(ctx, deltas), r.names.Apply(ctx, deltas))
+	return errors.Join(r.tunnels.Apply(ctx, deltas), r.proxy.Apply(ctx, deltas), r.names.Apply(ctx, deltas))
 }
 
 // Resync implements serve.Rows.
@@ -233,14 +237,16 @@ func (r rows) Resync(ctx context.Context, want desired.State) (desired.Report, e
 	r.firewall.Resync(want)
 	a, errA := r.proxy.Resync(ctx, want)
 	b, errB := r.names.Resync(ctx, want)
-	return sum(a, b), errors.Join(errA, errB)
+	c, errC := r.tunnels.Resync(ctx, want)
+	return sum(sum(a, b), c), errors.Join(errA, errB, errC)
 }
 
 // Check implements serve.Rows.
 func (r rows) Check(ctx context.Context, want desired.State) (desired.Report, error) {
 	a, errA := r.proxy.Check(ctx, want)
 	b, errB := r.names.Check(ctx, want)
-	return sum(a, b), errors.Join(errA, errB)
+	c, errC := r.tunnels.Check(ctx, want)
+	return sum(sum(a, b), c), errors.Join(errA, errB, errC)
 }
 
 func sum(a, b desired.Report) desired.Report {

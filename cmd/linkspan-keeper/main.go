@@ -29,6 +29,7 @@ import (
 	"github.com/linkspan/linkspan/internal/resolver"
 	"github.com/linkspan/linkspan/internal/resolver/upstream"
 	"github.com/linkspan/linkspan/internal/userproxy"
+	"github.com/linkspan/linkspan/internal/wireguard"
 )
 
 // version is set when the program is built.
@@ -96,14 +97,15 @@ func keep(ctx context.Context, s settings, log *slog.Logger) error {
 	ports := hostports.New(hostports.Options{Logger: log, Sockets: table, Proxy: proxy})
 	firewall := guard.New(guard.Options{Open: openFirewall(log), Hold: openHold(log), Logger: log})
 	leases := dhcp.New(dhcp.Options{File: filepath.Join(filepath.Dir(s.socket), "leases.json"), Logger: log})
-	e := &estate{leases: leases, names: names, ports: ports, proxy: proxy, outputs: outputs, firewall: firewall, log: log}
+	tunnels := wireguard.New(wireguard.Options{Namespaces: sockets.Opener{Namespaces: namespaces}, Logger: log})
+	e := &estate{tunnels: tunnels, leases: leases, names: names, ports: ports, proxy: proxy, outputs: outputs, firewall: firewall, log: log}
 	defer func() { e.close(ctx) }()
 	program, err := keeper.Identify("/proc/self/exe")
 	if err != nil {
 		return err
 	}
 	server := serve.New(serve.Options{
-		Rows: rows{names, proxy, firewall}, Guard: guardian{firewall}, Ports: ports, Outputs: outputs, Follower: follower{outputs}, Estate: e, Leases: leases, Logger: log,
+		Rows: rows{names, proxy, tunnels, firewall}, Guard: guardian{firewall}, Ports: ports, Outputs: outputs, Follower: follower{outputs}, Estate: e, Leases: leases, Logger: log,
 		Queries: func() wire.Queries { return queries(names.Stats()) },
 		Hello:   wire.Hello{Version: wire.Version, Program: program, Pid: os.Getpid(), Release: version},
 	})

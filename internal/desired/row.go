@@ -26,10 +26,13 @@ const (
 	KindBalance   Kind = "balance"
 	KindAnnounce  Kind = "announce"
 	KindUplink    Kind = "uplink"
+	KindWireGuard Kind = "wireguard"
 	KindName      Kind = "name"
 	KindResolver  Kind = "resolver"
 	KindForward   Kind = "forward"
 	KindReserve   Kind = "reserve" // held by whoever reserved them before the commit; nothing to apply
+
+	KindWireGuardPeer Kind = "wireguard-peer"
 )
 
 // Kinds returns every kind, in the order in which rows are applied; removal runs in
@@ -39,10 +42,10 @@ const (
 // there; a bridge that is ready is plugged into the outside; and names lead to it last.
 func Kinds() []Kind { o := order(); return o[:] }
 
-func order() [18]Kind {
+func order() [20]Kind {
 	return [...]Kind{
 		KindPolicy, KindNamespace, KindLink, KindSysctl, KindLoopback, KindFence, KindAddr, KindRoute, KindRule, KindFDB, KindNeigh, KindBalance, KindAnnounce, KindUplink,
-		KindName, KindResolver, KindForward, KindReserve,
+		KindWireGuard, KindWireGuardPeer, KindName, KindResolver, KindForward, KindReserve,
 	}
 }
 
@@ -85,7 +88,7 @@ func Types() []Row {
 	return []Row{
 		BridgePolicy{}, Masquerade{}, ForwardDrop{}, AcceptMark{}, Direct{}, DirectFrom{}, DirectICMP{}, Allow{}, PortSecurity{}, Identity{}, Elsewhere{}, Transparent{}, Publish{}, Served{},
 		Namespace{}, Link{}, Sysctl{}, Loopback{}, Fence{}, Addr{}, Route{}, Rule{}, FDB{}, Neigh{}, Balance{}, Hairpin{}, Announce{}, Uplink{},
-		Name{}, Resolver{}, Forward{}, Reserve{},
+		WireGuard{}, WireGuardPeer{}, Name{}, Resolver{}, Forward{}, Reserve{},
 	}
 }
 

@@ -16,6 +16,9 @@ type Row struct {
 	Reserve  *desired.Reserve      `json:"reserve,omitempty"` // between keepers only: the daemon reserves
 	Isolate  *desired.BridgePolicy `json:"isolate,omitempty"` // of internal networks
 	Policy   *Policy               `json:"policy,omitempty"`  // all others of the firewall's
+
+	WireGuard     *desired.WireGuard     `json:"wireguard,omitempty"`
+	WireGuardPeer *desired.WireGuardPeer `json:"wireguardPeer,omitempty"`
 }
 
 // PackRow returns the wire form of a row; false for kinds that are not the
@@ -31,6 +34,10 @@ func PackRow(owner desired.Owner, row desired.Row) (Row, bool) {
 		out.Forward = &r
 	case desired.Reserve:
 		out.Reserve = &r
+	case desired.WireGuard:
+		out.WireGuard = &r
+	case desired.WireGuardPeer:
+		out.WireGuardPeer = &r
 	case desired.BridgePolicy:
 		if r.Internal {
 			out.Isolate = &r
@@ -57,6 +64,10 @@ func (r Row) Unpack() (desired.Owned, error) {
 		return desired.Owned{Owner: r.Owner, Row: *r.Forward}, nil
 	case r.Reserve != nil:
 		return desired.Owned{Owner: r.Owner, Row: *r.Reserve}, nil
+	case r.WireGuard != nil:
+		return desired.Owned{Owner: r.Owner, Row: *r.WireGuard}, nil
+	case r.WireGuardPeer != nil:
+		return desired.Owned{Owner: r.Owner, Row: *r.WireGuardPeer}, nil
 	case r.Isolate != nil:
 		return desired.Owned{Owner: r.Owner, Row: *r.Isolate}, nil
 	case r.Policy != nil:

@@ -203,11 +203,12 @@ func (k *Kernel) keys() []desired.Key {
 	return slices.SortedFunc(maps.Keys(k.objects), desired.Key.Compare)
 }
 
-// ignored tells whether a row belongs to the resolver, the forwarder or whoever
+// ignored tells whether a row belongs to the resolver, the forwarder, whoever encrypts or
 // reserves ports, and not to a kernel.
 func ignored(r desired.Row) bool {
 	switch r.Key().Kind {
-	case desired.KindName, desired.KindResolver, desired.KindForward, desired.KindReserve, desired.KindAnnounce:
+	case desired.KindName, desired.KindResolver, desired.KindForward, desired.KindReserve, desired.KindAnnounce,
+		desired.KindWireGuard, desired.KindWireGuardPeer:
 		return true
 	}
 	return false
