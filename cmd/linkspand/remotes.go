@@ -22,17 +22,22 @@ import (
 	"github.com/linkspan/linkspan/internal/limits"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/remotes"
+	"github.com/linkspan/linkspan/internal/wireguard/key"
 )
 
 // newRemotes makes the part of the daemon that knows of other hosts' endpoints.
 func (d *daemon) newRemotes() {
 	d.remotes.Store(remotes.New(remotes.Options{
 		Engine: d.engine, Node: &swarmNode{daemon: d}, File: remotesFile(d.config), Logger: d.log,
+		Key: func() (string, error) { return key.LoadOrCreate(keyFile(d.config)) }, KeyFile: keyFile(d.config),
 	}))
 }
 
 // remotesFile is where what is known of other hosts is kept for the next daemon.
 func remotesFile(c config.Config) string { return filepath.Join(c.DataRoot, "remotes.json") }
+
+// keyFile is where this host's private key is for the tunnel of encrypted networks.
+func keyFile(c config.Config) string { return filepath.Join(c.DataRoot, "wireguard.key") }
 
 // knownRemotes returns what the daemon before knew of other hosts: the ways to them stay.
 func knownRemotes(c config.Config, log *slog.Logger) func() []facts.Fact {

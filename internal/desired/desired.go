@@ -20,8 +20,8 @@ import (
 )
 
 // Owner names the model object for whose sake a row exists: "network/<id>",
-// "endpoint/<id>", "sandbox/<id>", "parent/<interface>" for what several networks share,
-// or "host". Compiling works owner by owner.
+// "endpoint/<id>", "sandbox/<id>", "parent/<interface>" or "tunnel" for what several networks
+// share, or "host". Compiling works owner by owner.
 type Owner string
 
 // HostOwner owns what the engine needs of the host itself.

@@ -46,6 +46,10 @@ const (
 	// what hangs on it would have none.)
 	LinkDummy LinkType = "dummy"
 	LinkVXLAN LinkType = "vxlan" // RFC 7348
+	// LinkWireGuard encrypts what is sent through it, as a WireGuard row says. Where the
+	// kernel has none it is a tun (LinkTUN), and whoever applies that row encrypts.
+	LinkWireGuard LinkType = "wireguard"
+	LinkTUN       LinkType = "tun"
 	// LinkMoved is an interface of any type that somebody outside, such as a plugin, makes
 	// on the host for a container: the Parent. It is moved there, and given back under the
 	// name that it had.
@@ -81,6 +85,19 @@ type Link struct {
 // hang on.
 func (r Link) OnParent() bool {
 	return r.Type == LinkMacvlan || r.Type == LinkIPvlan || r.Type == LinkMoved
+}
+
+// Outside tells whether what the link carries leaves by another namespace than its own
+// (Home), where it has something to itself: a VNI or a UDP port.
+func (r Link) Outside() bool { return r.VXLAN != nil || r.Type == LinkWireGuard }
+
+// Home is the namespace by which the packets leave that carry what is sent through the link,
+// or that its parent is in.
+func (r Link) Home() string {
+	if r.VXLAN != nil {
+		return r.VXLAN.Home
+	}
+	return HostNamespace
 }
 
 func (r Link) Key() Key      { return key(KindLink, where(r.Namespace), r.Name) }
@@ -166,17 +183,22 @@ func (p Parent) String() string {
 }
 
 // VXLAN is a tunnel that carries frames to other hosts over UDP (RFC 7348). Wherever its
-// link is, its packets leave and come by the host's namespace. It learns nothing from
-// packets: where frames go, an FDB says.
+// link is, its packets leave and come by Home, and by no other namespace: the host's, or that
+// of a tunnel. It learns nothing from packets: where frames go, an FDB says.
 type VXLAN struct {
 	ID    uint32     // of the network (VNI)
 	Port  uint16     // UDP port of all hosts
 	Local netip.Addr // this host's address in its packets
+	Home  string
 }
 
 // String is how ip-link(8) says it, with a space before.
 func (v VXLAN) String() string {
-	return fmt.Sprintf(" id %d local %s dstport %d", v.ID, v.Local, v.Port)
+	s := fmt.Sprintf(" id %d local %s dstport %d", v.ID, v.Local, v.Port)
+	if v.Home != HostNamespace {
+		s += " by " + v.Home
+	}
+	return s
 }
 
 // Addr is an address on a link. Prefix holds the host's address and the length

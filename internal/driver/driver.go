@@ -51,6 +51,13 @@ type Multihomer interface {
 	Elsewhere(v View, addrs []netip.Addr) []desired.Row
 }
 
+// Tunneler is a Driver that has all its encrypted networks (model.Network.Encrypted) share one
+// tunnel to the other hosts.
+type Tunneler interface {
+	// Tunnel returns the tunnel's rows, from what is known of those networks.
+	Tunnel(of []facts.Overlay) []desired.Row
+}
+
 // LinkTarget is the far end of a link, which is up, and what it exposes.
 type LinkTarget struct {
 	Sandbox  model.Sandbox

@@ -38,6 +38,8 @@ func subjectOf(owner desired.Owner, s *state.Snapshot) string {
 		}
 	case "parent":
 		return "parent interface " + id
+	case string(desired.TunnelOwner):
+		return "tunnel of encrypted networks"
 	case "sandbox":
 		if sb, ok := s.Sandbox(model.SandboxID(id)); ok {
 			return "container " + sb.Name

@@ -15,11 +15,21 @@ type Overlay struct {
 	Local netip.Addr
 	Port  uint16
 	MTU   int // bytes; what a packet of the network may have
+	// Tunnel is how this host takes part in an encrypted network; without it, not at all.
+	Tunnel Tunnel
 	// Remotes are the endpoints on other hosts, in the order of their IDs. No two have one
 	// address.
 	Remotes []model.Remote
 	// Peers are the hosts that take part, this one included, by name.
 	Peers []Peer
+}
+
+// Tunnel is this host's end of the WireGuard tunnel between the hosts, which the packets of
+// encrypted networks take.
+type Tunnel struct {
+	Port      uint16 // UDP
+	PublicKey string // model.ValidKey
+	KeyFile   string // the private key is there, and nowhere else
 }
 
 // Peer is a host that takes part in a network.

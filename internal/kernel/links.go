@@ -148,11 +148,11 @@ func (h links) drift(s *space, owner desired.Owner, row desired.Link, have link.
 
 // want calls f with all that the link hand needs to know about a row.
 func (h links) want(s *space, owner desired.Owner, row desired.Link, f func(link.Want) error) error {
-	w := link.Want{Row: row, Instance: h.k.instance, Owner: owner, Conn: s.conn}
-	if row.Parent != nil || row.VXLAN != nil {
-		return h.in(desired.HostNamespace, func(host *space) error {
-			w.Parent, w.Home = host.conn, host.file
-			if s != host {
+	w := link.Want{Row: row, Instance: h.k.instance, Owner: owner, Conn: s.conn, Netns: h.k.netns}
+	if row.Parent != nil || row.Outside() {
+		return h.in(row.Home(), func(home *space) error {
+			w.Parent, w.Home = home.conn, home.file
+			if s != home {
 				w.File = s.file
 			}
 			return f(w)
@@ -179,7 +179,7 @@ func (h links) putSome(g group, which func(desired.Link) bool) {
 	}
 	h.each(g, func(s *space, d desired.Delta) error {
 		row := d.New.(desired.Link)
-		if row.VXLAN != nil { // of one number there is one on a host
+		if row.Outside() { // of one number there is one on a host
 			h.leave.Do(h.dropOnParents)
 		}
 		if err := h.makeRoom(row); err != nil {

@@ -14,7 +14,7 @@ import (
 // ipvlan its IP addresses), and whoever comes next may have that of one that leaves, be
 // it in this pass or in the next. So they do not wait for the end of their namespace,
 // and they leave before others come. So it is with a VXLAN, whose number nobody else on
-// the host can have.
+// the host can have, and WireGuard with its port.
 
 // putOnParents makes the links that hang on others, which are there now.
 func (h links) putOnParents(g group) {

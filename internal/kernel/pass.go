@@ -106,7 +106,7 @@ func (p *pass) markDoomed(deltas []desired.Delta) {
 		case desired.Namespace:
 			p.doomedSpaces[row.Name] = !model.IsGuest(row.Name) // a guest's goes on
 		case desired.Link:
-			if row.OnParent() || row.VXLAN != nil {
+			if row.OnParent() || row.Outside() {
 				p.leaving = append(p.leaving, d)
 			}
 			if !row.Adopt {

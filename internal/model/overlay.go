@@ -26,6 +26,9 @@ type Remote struct {
 	// says that the container is ready for requests.
 	Service *ServiceEndpoint `json:",omitempty"`
 	Serving bool             `json:",omitempty"`
+	// PublicKey is its host's key in the tunnel of encrypted networks (ValidKey); empty on
+	// other networks.
+	PublicKey string `json:",omitempty"`
 }
 
 // Equal tells whether two stand for the same; nil is nothing at all.

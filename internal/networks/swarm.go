@@ -65,8 +65,6 @@ func (m *Manager) createOverSwarm(ctx context.Context, r CreateRequest) (model.N
 		return n, model.Errorf(model.Forbidden, "Cannot create a multi-host network from a worker node. Please create the network from a manager node.")
 	case reaches && n.Scope == "local":
 		return n, model.Errorf(model.Forbidden, "cannot downgrade network scope for %s networks", n.Driver)
-	case n.Encrypted():
-		return n, model.NotEncrypted()
 	case n.Ingress && !reaches:
 		return n, model.Errorf(model.Forbidden, "Ingress network can only be global scope network")
 	}

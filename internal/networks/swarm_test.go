@@ -85,7 +85,7 @@ func TestWhoMayMakeANetworkOfTheSwarm(t *testing.T) {
 		{"of one host", true, true, local, "cannot downgrade network scope for overlay networks", model.Forbidden},
 		{"ingress of another kind", true, true, ingress, "Ingress network can only be global scope network", model.Forbidden},
 		{"without IPv4", true, true, off, "IPv4 cannot be disabled in a Swarm scoped network", model.Invalid},
-		{"one that would leave in clear", true, true, sealed, "encrypted overlay networks are not supported", model.NotImplemented},
+		{"an encrypted one", true, true, sealed, "", 0},
 		{"a name of the host's", true, true, over("host"), "operation is not permitted on predefined host network", model.Forbidden},
 		{"a name that is taken here", true, true, over("web"), "network with name web already exists", model.Conflict},
 		{"a name that is taken there", true, true, over("there"), "network with name there already exists", model.Conflict},

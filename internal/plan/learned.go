@@ -49,10 +49,14 @@ func ofEndpoint(s *state.Snapshot, old, now facts.Endpoint) []desired.Owner {
 // ofOverlay: ways to other hosts are the network's; how large packets are is also its
 // endpoints'.
 func ofOverlay(s *state.Snapshot, old, now facts.Overlay) []desired.Owner {
-	if _, ok := s.Network(now.ID); !ok {
+	n, ok := s.Network(now.ID)
+	if !ok {
 		return nil
 	}
 	owners := []desired.Owner{desired.OwnerOf("network", now.ID)}
+	if n.Encrypted() {
+		owners = append(owners, desired.TunnelOwner)
+	}
 	if old.MTU != now.MTU {
 		for e := range s.EndpointsOn(now.ID) {
 			owners = append(owners, desired.OwnerOf("endpoint", e.ID))
@@ -70,6 +74,9 @@ func All(s *state.Snapshot, drivers driver.Set) []desired.Owner {
 		parent, ok := drivers.ParentOf(n)
 		if o := desired.OwnerOf("parent", parent); ok && !slices.Contains(owners, o) {
 			owners = append(owners, o)
+		}
+		if n.Encrypted() && !slices.Contains(owners, desired.TunnelOwner) {
+			owners = append(owners, desired.TunnelOwner)
 		}
 	}
 	for sb := range s.Sandboxes() {

@@ -51,6 +51,8 @@ func (in Input) wanted(owner desired.Owner) ([]desired.Row, error) {
 		return in.endpoint(model.EndpointID(id))
 	case "parent":
 		return in.parent(id), nil
+	case string(desired.TunnelOwner):
+		return in.tunnel(), nil
 	}
 	return nil, model.Errorf(model.Internal, "plan: unknown owner %q", owner)
 }
@@ -104,6 +106,9 @@ func Owners(changes []state.Change, drivers driver.Set) []desired.Owner {
 				if n, ok := v.(model.Network); ok {
 					if parent, ok := drivers.ParentOf(n); ok {
 						add(desired.OwnerOf("parent", parent))
+					}
+					if n.Encrypted() {
+						add(desired.TunnelOwner)
 					}
 				}
 			}
@@ -163,6 +168,26 @@ func (in Input) parent(name string) []desired.Row {
 		}
 	}
 	return nil
+}
+
+// tunnel plans what all encrypted networks share.
+func (in Input) tunnel() []desired.Row {
+	var tunneler driver.Tunneler
+	var of []facts.Overlay
+	for n := range in.Snapshot.Networks() {
+		if !n.Encrypted() {
+			continue
+		}
+		if d, err := in.Drivers.Find(n.Driver); err == nil {
+			if t, ok := d.(driver.Tunneler); ok {
+				tunneler, of = t, append(of, in.Facts.Overlay(n.ID))
+			}
+		}
+	}
+	if tunneler == nil {
+		return nil
+	}
+	return tunneler.Tunnel(of)
 }
 
 func (in Input) endpoint(id model.EndpointID) ([]desired.Row, error) {

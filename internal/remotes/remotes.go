@@ -37,10 +37,11 @@ type Engine interface {
 type Self struct {
 	ID       string
 	Name     string
-	VTEP     netip.Addr // where it receives the networks' packets
-	Port     uint16     // UDP port of all nodes
-	Guessed  bool       // the swarm has not said yet which port
-	MTU      int        // of the interface with VTEP, in bytes
+	VTEP     netip.Addr   // where it receives the networks' packets
+	Port     uint16       // UDP port of all nodes
+	Guessed  bool         // the swarm has not said yet which port
+	MTU      int          // of the interface with VTEP, in bytes
+	Tunnel   facts.Tunnel // its end of the tunnel of encrypted networks; none while it is on no such network
 	Manager  bool
 	Managers []string // their addresses, without ports
 }
@@ -64,7 +65,11 @@ type Options struct {
 	Engine Engine
 	Node   Node
 	File   string // what was known last is kept there
-	Logger *slog.Logger
+	// Key returns the public key of this host, which is made when it is first asked for, and
+	// is another after Forget.
+	Key     func() (public string, err error)
+	KeyFile string // the private key is there
+	Logger  *slog.Logger
 }
 
 // Manager keeps this host's part. Its methods may be called from any goroutine.
@@ -87,15 +92,6 @@ const retryAfter = time.Second
 
 // byeTimeout bounds how long a host that leaves says so.
 const byeTimeout = 2 * time.Second
-
-// envelope is how many bytes of a packet between hosts are not the container's: over IPv4
-// 50, over IPv6 70 (RFC 7348).
-func envelope(a netip.Addr) int {
-	if a.Is6() {
-		return 70
-	}
-	return 50
-}
 
 // New returns a manager that does nothing before Start.
 func New(o Options) *Manager {
@@ -165,10 +161,12 @@ func (m *Manager) settle(ctx context.Context) {
 		self.Port = m.stored[0].Port
 	}
 	m.follow(ctx, self.Manager)
-	rows, networks := Local(m.o.Engine.Snapshot(), self)
+	now := m.o.Engine.Snapshot()
+	self.Tunnel = m.tunnel(now, self)
+	rows, networks := Local(now, self)
 	m.client.Publish(rows, networks)
 	m.client.SetManagers(self.Managers)
-	wanted := overlays(self, networks, rows, m.client.Table())
+	wanted := overlays(now, self, rows, m.client.Table())
 	m.learn(ctx, wanted)
 	var known []facts.Overlay
 	for _, id := range networks {
@@ -182,6 +180,26 @@ func (m *Manager) settle(ctx context.Context) {
 	}
 }
 
+// tunnelPort is the UDP port of all nodes' tunnel: the one behind that of VXLAN.
+func tunnelPort(data uint16) uint16 { return data + 1 }
+
+// tunnel returns this host's end of the tunnel, if it is on an encrypted network. Without a key
+// it takes no part in such networks.
+func (m *Manager) tunnel(s *state.Snapshot, self Self) facts.Tunnel {
+	for n := range s.Networks() {
+		if !n.Encrypted() {
+			continue
+		}
+		public, err := m.o.Key()
+		if err != nil {
+			m.o.Logger.Error("containers on encrypted networks do not reach other hosts", "op", "remotes.key", "err", err)
+			return facts.Tunnel{}
+		}
+		return facts.Tunnel{Port: tunnelPort(self.Port), PublicKey: public, KeyFile: m.o.KeyFile}
+	}
+	return facts.Tunnel{}
+}
+
 // part ends the sessions; with bye the host has left the swarm.
 func (m *Manager) part(ctx context.Context, bye bool) {
 	if m.client != nil {
@@ -191,6 +209,7 @@ func (m *Manager) part(ctx context.Context, bye bool) {
 		m.client = nil
 		if bye {
 			stream.Forget(m.o.File)
+			stream.Forget(m.o.KeyFile)
 		}
 	}
 	m.follow(ctx, false)
@@ -237,10 +256,14 @@ func (m *Manager) serve(ctx context.Context, r *stream.Reflector) {
 // wanted any more nothing is known.
 func (m *Manager) learn(ctx context.Context, wanted map[model.NetworkID]facts.Overlay) {
 	have := m.o.Engine.Facts()
-	var changed []facts.Fact
+	var changed, sealed []facts.Fact
 	for id, o := range wanted {
 		m.known[id] = true
-		if !reflect.DeepEqual(have.Overlay(id), o) {
+		switch {
+		case reflect.DeepEqual(have.Overlay(id), o):
+		case o.Tunnel != (facts.Tunnel{}):
+			sealed = append(sealed, o)
+		default:
 			changed = append(changed, o)
 		}
 	}
@@ -253,10 +276,16 @@ func (m *Manager) learn(ctx context.Context, wanted map[model.NetworkID]facts.Ov
 			}
 		}
 	}
-	if len(changed) == 0 {
+	m.tell(ctx, changed)
+	m.tell(ctx, sealed) // apart: a tunnel that cannot be made holds up nobody else
+}
+
+// tell has the engine learn facts, later if it cannot now.
+func (m *Manager) tell(ctx context.Context, learned []facts.Fact) {
+	if len(learned) == 0 {
 		return
 	}
-	if err := m.o.Engine.Learn(ctx, changed...); err != nil && ctx.Err() == nil {
+	if err := m.o.Engine.Learn(ctx, learned...); err != nil && ctx.Err() == nil {
 		m.o.Logger.Warn("what other hosts have is not reached yet", "op", "remotes.learn", "err", err)
 		if m.retrying != nil {
 			m.retrying.Stop()
@@ -279,6 +308,9 @@ func Local(s *state.Snapshot, self Self) (rows []model.Remote, networks []model.
 				continue
 			}
 			r := model.Remote{Network: n.ID, Endpoint: e.ID, Node: self.ID, Host: self.Name, VTEP: self.VTEP, Names: model.DNSNames(sb, e), Service: e.Service, Serving: sb.Serving}
+			if n.Encrypted() {
+				r.PublicKey = self.Tunnel.PublicKey
+			}
 			for _, f := range model.Families {
 				if a := e.Address(f); a.IsValid() {
 					r.Addrs = append(r.Addrs, a)
@@ -292,10 +324,18 @@ func Local(s *state.Snapshot, self Self) (rows []model.Remote, networks []model.
 }
 
 // overlays says what is to be known of each network.
-func overlays(self Self, networks []model.NetworkID, local, remote []model.Remote) map[model.NetworkID]facts.Overlay {
+func overlays(s *state.Snapshot, self Self, local, remote []model.Remote) map[model.NetworkID]facts.Overlay {
 	out := map[model.NetworkID]facts.Overlay{}
-	for _, id := range networks {
-		o := facts.Overlay{ID: id, Local: self.VTEP, Port: self.Port, MTU: self.MTU - envelope(self.VTEP)}
+	for n := range s.Networks() {
+		if !n.Overlay() {
+			continue
+		}
+		id := n.ID
+		o := facts.Overlay{ID: id, Local: self.VTEP, Port: self.Port, MTU: self.MTU - model.VXLANOverhead(self.VTEP)}
+		if n.Encrypted() {
+			o.Tunnel = self.Tunnel
+			o.MTU -= model.WireGuardOverhead(self.VTEP)
+		}
 		peers := map[facts.Peer]bool{}
 		for _, r := range local {
 			if r.Network == id {

@@ -1,11 +1,15 @@
 package remotes
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -133,6 +137,81 @@ func TestTwoHosts(t *testing.T) {
 		b.Close()
 		a.Close()
 	})
+}
+
+// TestEncrypted: hosts on an encrypted network tell one another their keys, and only there; a
+// key that changed is told, one that cannot be had keeps the host out, and the private one
+// goes with the swarm.
+func TestEncrypted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, two := host("one", 1), host("two", 2)
+		one.self.Manager, one.manager, two.manager = true, one, one
+		one.seal("secret", 1)
+		two.seal("secret", 2)
+		keys := map[*fakeHost]string{one: wgKey(1), two: wgKey(2)}
+		dir := t.TempDir()
+		start := func(h *fakeHost, name string) *Manager {
+			file := filepath.Join(dir, name)
+			if err := os.WriteFile(file+".key", nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			m := New(Options{Engine: h, Node: h, File: file, KeyFile: file + ".key", Logger: slog.New(slog.DiscardHandler), Key: func() (string, error) {
+				if keys[h] == "" {
+					return "", errors.New("no key")
+				}
+				return keys[h], nil
+			}})
+			m.Start(t.Context())
+			return m
+		}
+		a, b := start(one, "one"), start(two, "two")
+		pass(time.Second)
+		got := one.Facts().Overlay("secret")
+		if got.MTU != 1390 || got.Tunnel != (facts.Tunnel{Port: 4790, PublicKey: wgKey(1), KeyFile: filepath.Join(dir, "one.key")}) {
+			t.Errorf("one takes part by %+v", got)
+		}
+		if len(got.Remotes) != 1 || got.Remotes[0].PublicKey != wgKey(2) {
+			t.Errorf("one knows %+v", got.Remotes)
+		}
+		if o := one.Facts().Overlay("ov"); o.MTU != 1450 || o.Tunnel != (facts.Tunnel{}) || len(o.Remotes) != 1 || o.Remotes[0].PublicKey != "" {
+			t.Errorf("and in clear %+v", o)
+		}
+		b.Close()
+		keys[two] = wgKey(3)
+		b = start(two, "two")
+		pass(time.Second)
+		if o := one.Facts().Overlay("secret"); len(o.Remotes) != 1 || o.Remotes[0].PublicKey != wgKey(3) {
+			t.Errorf("another key is not followed: %+v", o.Remotes)
+		}
+		b.Close()
+		keys[two] = ""
+		b = start(two, "two")
+		pass(time.Second)
+		if o := two.Facts().Overlay("secret"); o.Tunnel != (facts.Tunnel{}) {
+			t.Errorf("without a key: %+v", o)
+		}
+		two.change(func() { two.member = false })
+		b.Wake()
+		pass(time.Second)
+		if _, err := os.Stat(filepath.Join(dir, "two.key")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the private key is still there: %v", err)
+		}
+		b.Close()
+		a.Close()
+	})
+}
+
+// wgKey is a public key, of no private one that is known.
+func wgKey(n byte) string { return base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{n}, 32)) }
+
+// seal adds an encrypted network, with the container on it.
+func (h *fakeHost) seal(id model.NetworkID, n byte) {
+	tx := state.Begin(h.now, facts.Set{})
+	tx.PutNetwork(model.Network{ID: id, Name: string(id), Driver: model.DriverOverlay, Scope: model.ScopeSwarm, IPv4: true, Options: map[string]string{model.OptionEncrypted: ""}})
+	for sb := range h.now.Sandboxes() {
+		tx.PutEndpoint(model.Endpoint{ID: model.EndpointID("e2" + sb.Name), Network: id, Sandbox: sb.ID, Up: true, Addr4: netip.AddrFrom4([4]byte{10, 0, 2, n})})
+	}
+	h.now, _ = tx.Commit()
 }
 
 // pass lets time go by, which costs none in a bubble.

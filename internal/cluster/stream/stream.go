@@ -62,12 +62,16 @@ func (r Row) id() ID { return ID{r.Node, r.Endpoint} }
 // same tells whether two rows say the same.
 func same(a, b model.Remote) bool {
 	return a.Network == b.Network && a.Endpoint == b.Endpoint && a.Node == b.Node && a.Host == b.Host && a.VTEP == b.VTEP &&
-		slices.Equal(a.Addrs, b.Addrs) && slices.Equal(a.Names, b.Names) && a.Serving == b.Serving && a.Service.Equal(b.Service)
+		slices.Equal(a.Addrs, b.Addrs) && slices.Equal(a.Names, b.Names) && a.Serving == b.Serving && a.Service.Equal(b.Service) &&
+		a.PublicKey == b.PublicKey
 }
 
 // valid tells whether a host may say such a thing.
 func valid(r model.Remote) bool {
 	if r.Network == "" || len(r.Network) > maxName || r.Endpoint == "" || len(r.Endpoint) > maxName || len(r.Host) > maxName || len(r.Node) > maxName {
+		return false
+	}
+	if r.PublicKey != "" && !model.ValidKey(r.PublicKey) {
 		return false
 	}
 	if !unicast(r.VTEP) || len(r.Addrs) == 0 || len(r.Addrs) > maxAddrs || len(r.Names) > maxNames {

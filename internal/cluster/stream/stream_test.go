@@ -410,9 +410,29 @@ func TestServiceOfARow(t *testing.T) {
 	}
 }
 
+// keyed is a row of a host that has a key.
+func keyed(r model.Remote, public string) model.Remote {
+	r.PublicKey = public
+	return r
+}
+
+// TestKeys: a row has a key of WireGuard or none, and is another when that is another.
+func TestKeys(t *testing.T) {
+	const key = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo="
+	plain := row("a", 1, 2, 3)
+	if !valid(plain) || !valid(keyed(plain, key)) || same(plain, keyed(plain, key)) {
+		t.Error("a key is not taken, or not seen")
+	}
+	for _, bad := range []string{"x", key[1:], key + "=", key + "\n", " " + key, strings.Repeat("A", 43) + "=", strings.ReplaceAll(key, "mo=", "mp=")} {
+		if valid(keyed(plain, bad)) {
+			t.Errorf("%q is taken for a key", bad)
+		}
+	}
+}
+
 func FuzzRead(f *testing.F) {
 	for _, m := range []message{
-		{}, {Hello: &hello{7}, Networks: &[]model.NetworkID{"a"}, Synced: true}, {Put: []Row{{row("a", 1, 2, 3, "x"), 9}}, Drop: []ID{{"n", "e"}}, Whole: []string{"n"}, Bye: true},
+		{}, {Hello: &hello{7}, Networks: &[]model.NetworkID{"a"}, Synced: true}, {Put: []Row{{row("a", 1, 2, 3, "x"), 9}, {keyed(row("b", 4, 5, 6), "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo="), 10}}, Drop: []ID{{"n", "e"}}, Whole: []string{"n"}, Bye: true},
 	} {
 		b, err := encode(m)
 		if err != nil {

@@ -33,12 +33,8 @@ import (
 // separated by commas. The first is that of all.
 const OptionVNIs = "com.docker.network.driver.overlay.vxlanid_list"
 
-// Envelope is how many bytes a VXLAN packet adds to a frame's payload over IPv4: Ethernet,
-// IP, UDP and VXLAN headers. Over IPv6 it is 20 more.
-const Envelope = 50
-
-// usualMTU is that of a network whose way over the hosts is not known yet.
-const usualMTU = 1500 - Envelope
+// usualWay is the MTU of a way between hosts that is not known yet.
+const usualWay = 1500
 
 // Driver is the overlay driver.
 type Driver struct{}
@@ -76,9 +72,6 @@ func (Driver) Validate(n model.Network, _ iter.Seq[model.Network]) error {
 	if _, err := driver.MTU(n); err != nil {
 		return err
 	}
-	if n.Encrypted() {
-		return model.NotEncrypted()
-	}
 	return driver.CheckPools(n)
 }
 
@@ -92,7 +85,12 @@ func mtu(v driver.View) (int, error) {
 	case v.Overlay.MTU != 0:
 		return v.Overlay.MTU, nil
 	}
-	return usualMTU, nil
+	var to netip.Addr // as over IPv4
+	size := usualWay - model.VXLANOverhead(to)
+	if v.Network.Encrypted() {
+		size -= model.WireGuardOverhead(to)
+	}
+	return size, nil
 }
 
 // Plan implements driver.Driver.
@@ -105,7 +103,7 @@ func (Driver) Plan(v driver.View) ([]desired.Row, error) {
 		return planEndpoint(v, size)
 	}
 	rows := planNamespace(v.Network)
-	if v.Overlay.Local.IsValid() {
+	if takesPart(v.Network, v.Overlay) {
 		more, err := planTunnel(v, size)
 		if err != nil {
 			return nil, err
@@ -136,8 +134,12 @@ func planNamespace(n model.Network) []desired.Row {
 
 // link is the name of a network's VXLAN. Of a VXLAN nothing can be changed but made anew,
 // and what was on it is gone then; so another one has another name.
-func link(vni uint32, o facts.Overlay) string {
-	which := driver.IfName("", o.Local.String(), strconv.Itoa(int(o.Port)))[:4]
+func link(vni uint32, o facts.Overlay, home string) string {
+	from := []string{o.Local.String(), strconv.Itoa(int(o.Port))}
+	if home != desired.HostNamespace {
+		from = append(from, home)
+	}
+	which := driver.IfName("", from...)[:4]
 	return "vx" + strconv.FormatUint(uint64(vni), 10) + "-" + which
 }
 
@@ -148,11 +150,15 @@ func planTunnel(v driver.View, size int) ([]desired.Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	ns, name := Namespace(v.Network.ID), link(vni, v.Overlay)
+	home := desired.HostNamespace
+	if v.Network.Encrypted() {
+		home = TunnelNamespace
+	}
+	ns, name := Namespace(v.Network.ID), link(vni, v.Overlay, home)
 	rows := []desired.Row{
 		desired.Link{
 			Namespace: ns, Name: name, Type: desired.LinkVXLAN, MTU: size, MAC: MAC(v.Overlay.Local),
-			VXLAN: &desired.VXLAN{ID: vni, Port: v.Overlay.Port, Local: v.Overlay.Local},
+			VXLAN: &desired.VXLAN{ID: vni, Port: v.Overlay.Port, Local: v.Overlay.Local, Home: home},
 		},
 		desired.Sysctl{Namespace: ns, Path: "net/ipv4/conf/" + name + "/send_redirects", Value: "0"},
 		desired.Sysctl{Namespace: ns, Path: "net/ipv4/conf/" + name + "/rp_filter", Value: "0"},

@@ -1,7 +1,6 @@
 package overlay
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -73,8 +72,8 @@ func TestRemotes(t *testing.T) {
 	if two == four || two == MAC(netip.MustParseAddr("192.0.2.1")) {
 		t.Fatal("hosts have one MAC address")
 	}
-	name := link(4097, view().Overlay)
-	if other := view().Overlay; len(link(1<<24-1, other)) > 15 || func() bool { other.Port++; return link(4097, other) == name }() {
+	name := link(4097, view().Overlay, "")
+	if other := view().Overlay; len(link(1<<24-1, other, "")) > 15 || func() bool { other.Port++; return link(4097, other, "") == name }() {
 		t.Errorf("%s is too long, or another's", name)
 	}
 	at := "ov-abcdefghijkl " + name + " "
@@ -141,14 +140,6 @@ func TestValidate(t *testing.T) {
 		n.Options = map[string]string{OptionVNIs: bad}
 		if err := (Driver{}).Validate(n, nil); model.KindOf(err) != model.Invalid {
 			t.Errorf("%q: %v", bad, err)
-		}
-	}
-	for _, value := range []string{"", "true", "false"} { // that it is there counts
-		n := network()
-		n.Options = maps.Clone(n.Options)
-		n.Options[model.OptionEncrypted] = value
-		if err := (Driver{}).Validate(n, nil); model.KindOf(err) != model.NotImplemented {
-			t.Errorf("encrypted=%s: %v", value, err)
 		}
 	}
 }

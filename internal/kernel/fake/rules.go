@@ -54,6 +54,9 @@ func (k *Kernel) admitLink(r desired.Link) error {
 			return fmt.Errorf("master: %w", err)
 		}
 	}
+	if err := k.needNamespace(r.Home()); err != nil {
+		return fmt.Errorf("home: %w", err)
+	}
 	if r.OnParent() {
 		return k.admitOnParent(r)
 	}
@@ -239,6 +242,9 @@ func hangsOn(r desired.Row) []place {
 		}
 		if r.Parent != nil {
 			out = append(out, place{desired.HostNamespace, r.Parent.Name})
+		}
+		if r.VXLAN != nil && r.Home() != desired.HostNamespace { // it ends with the namespace by which its packets leave
+			out = append(out, place{r.Home(), ""})
 		}
 		return out
 	case desired.Addr:

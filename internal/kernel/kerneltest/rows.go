@@ -139,6 +139,32 @@ func Hosts() []desired.Row {
 	}
 }
 
+// Secret is the namespace by which the packets of an encrypted network leave, SecretOverlay
+// that network's own, TunnelLink the interface that encrypts.
+const (
+	Secret        = "ov-secret"
+	SecretOverlay = "ov-test2"
+	TunnelLink    = "wg-test"
+	SecretOwner   = desired.Owner("tunnel")
+)
+
+// Encrypted returns the rows of an encrypted network that reaches over hosts, and of its
+// tunnel.
+func Encrypted() []desired.Row {
+	return []desired.Row{
+		desired.Namespace{Name: Secret},
+		desired.Link{Namespace: Secret, Name: TunnelLink, Type: desired.LinkWireGuard, MTU: 1440},
+		desired.Addr{Namespace: Secret, Link: TunnelLink, Prefix: netip.MustParsePrefix("192.0.2.1/32")},
+		desired.Route{Namespace: Secret, Link: TunnelLink, Destination: netip.MustParsePrefix("0.0.0.0/0")},
+		desired.Namespace{Name: SecretOverlay},
+		desired.Link{
+			Namespace: SecretOverlay, Name: "vx4098", Type: desired.LinkVXLAN, MTU: 1390, MAC: "02:42:00:02:00:01",
+			VXLAN: &desired.VXLAN{ID: 4098, Port: 4789, Local: netip.MustParseAddr("192.0.2.1"), Home: Secret},
+		},
+		desired.Addr{Namespace: SecretOverlay, Link: "vx4098", Prefix: netip.MustParsePrefix("10.6.0.1/16")},
+	}
+}
+
 // PlaceOwner owns the rows of Place(i).
 func PlaceOwner(i int) desired.Owner { return desired.Owner(fmt.Sprintf("endpoint/overlay%d", i)) }
 
@@ -186,11 +212,12 @@ func AttachBridged(t testing.TB, s desired.State, i int) desired.State {
 	return With(t, With(t, s, SandboxOwner(i), Sandbox(i)...), EndpointOwner(i), Endpoint(i)...)
 }
 
-// Attached returns the state in which Network, LAN and Hosts exist and n containers are on
-// all of them.
+// Attached returns the state in which Network, LAN, Hosts and Encrypted exist and n containers
+// are on the first three.
 func Attached(t testing.TB, n int) desired.State {
 	t.Helper()
-	s := With(t, With(t, With(t, desired.State{}, NetworkOwner, Network()...), LANOwner, LAN()...), OverlayOwner, Hosts()...)
+	s := With(t, With(t, desired.State{}, NetworkOwner, Network()...), LANOwner, LAN()...)
+	s = With(t, With(t, s, OverlayOwner, Hosts()...), SecretOwner, Encrypted()...)
 	for i := range n {
 		s = Attach(t, s, i)
 	}

@@ -1,5 +1,5 @@
 // Package link reads and writes network interfaces: bridges, veth pairs, macvlans,
-// ipvlans, VLANs, VXLANs, dummies and the links that are adopted (rtnetlink(7), RTM_*LINK).
+// ipvlans, VLANs, VXLANs, WireGuard, dummies and the links that are adopted (rtnetlink(7), RTM_*LINK).
 //
 // It must not touch a link that is not ours, except that an adopted one is
 // brought up and used as a master. Whether a link is a port of the right bridge
@@ -51,7 +51,8 @@ type Info struct {
 	Master    int            // index of the bridge it is a port of, or 0
 	PeerIndex int            // of the other end of a veth, or of what the link hangs on, in its own namespace
 	Parent    desired.Parent // how it hangs there, as far as it does; without the name
-	VXLAN     desired.VXLAN  // of a VXLAN
+	VXLAN     desired.VXLAN  // of a VXLAN, without Home
+	Space     int            // number of the namespace by which leaves what it carries, or that its other end is in; sameSpace for its own
 	Hairpin   bool           // of a bridge's port: see SetPort
 	Passes    uint16         // of a bridge's port: the reserved group addresses that it passes on (group_fwd_mask)
 	Up        bool
@@ -325,7 +326,7 @@ func header(index int, flags, mask uint32) []byte {
 func Parse(msg []byte) (Info, error) { return parse(msg) }
 
 func parse(msg []byte) (Info, error) {
-	var i Info
+	i := Info{Space: sameSpace}
 	err := rtnl.Attributes(msg, headerLen, func(ad *netlink.AttributeDecoder) {
 		switch ad.Type() {
 		case unix.IFLA_IFNAME:
@@ -344,6 +345,8 @@ func parse(msg []byte) (Info, error) {
 			i.Master = int(ad.Uint32())
 		case unix.IFLA_LINK:
 			i.PeerIndex = int(ad.Uint32())
+		case iflaLinkNetNSID:
+			i.Space = int(ad.Int32())
 		case unix.IFLA_LINKINFO:
 			ad.Nested(i.kind)
 		}
@@ -364,9 +367,11 @@ func (i *Info) kind(ad *netlink.AttributeDecoder) error {
 		case unix.IFLA_INFO_KIND:
 			i.Type = ad.String()
 		case unix.IFLA_INFO_DATA: // comes after the kind
-			if i.Type == string(desired.LinkVXLAN) {
+			switch desired.LinkType(i.Type) {
+			case desired.LinkVXLAN:
 				ad.Nested(i.carried)
-			} else {
+			case desired.LinkTUN:
+			default:
 				ad.Nested(i.hung)
 			}
 		case unix.IFLA_INFO_SLAVE_KIND: // comes before the data

@@ -79,5 +79,8 @@ func TestRetire(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add(make([]byte, headerLen))
-	f.Fuzz(func(t *testing.T, b []byte) { parse(b) })
+	f.Fuzz(func(_ *testing.T, b []byte) {
+		_, _ = parse(b)
+		_, _ = parseNSID(b)
+	})
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/netns"
 	"github.com/linkspan/linkspan/internal/kernel/rtnl"
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -30,11 +31,12 @@ type Want struct {
 	// and its file.
 	Peer     *rtnl.Conn
 	PeerFile *os.File
-	// For a VXLAN or a link that hangs on another, an open conversation with the host's namespace,
-	// where that is, and the file of the link's own.
+	// For a link whose packets leave elsewhere or that hangs on another, an open conversation with
+	// the namespace where that is, and the file of the link's own, if that is another.
 	Parent *rtnl.Conn
 	File   *os.File
-	Home   *os.File // the file of the host's namespace
+	Home   *os.File // the file of the host's namespace, or of the Home of its row
+	Netns  *netns.Dir
 }
 
 // State is what there is of a wanted link: both ends of a veth pair, Host alone
@@ -151,6 +153,9 @@ func halfMade(have Info, row desired.Link) bool {
 	}
 	if have.Alias != "" || !isA(row, have.Type) {
 		return false
+	}
+	if row.Type == desired.LinkWireGuard { // in a namespace of ours
+		return row.Namespace != desired.HostNamespace
 	}
 	if row.Group == desired.PortGroup {
 		return have.Group == desired.PortGroup
@@ -327,13 +332,17 @@ const noDummy = "ifb"
 
 // isA tells whether a link is of the type that a row wants.
 func isA(row desired.Link, kind string) bool {
-	return row.Type == desired.LinkMoved || kind == string(row.Type) || row.Type == desired.LinkDummy && kind == noDummy
+	return row.Type == desired.LinkMoved || kind == string(row.Type) || row.Type == desired.LinkDummy && kind == noDummy ||
+		row.Type == desired.LinkWireGuard && kind == string(desired.LinkTUN)
 }
 
 // create makes the link, down. The error is unix.EEXIST if either name is taken.
 func (w Want) create() error {
 	if w.Row.VXLAN != nil {
 		return w.createVXLAN()
+	}
+	if w.Row.Type == desired.LinkWireGuard {
+		return w.createWireGuard()
 	}
 	err := w.createAs(w.Row.Type)
 	if w.Row.Type == desired.LinkDummy && errors.Is(err, unix.EOPNOTSUPP) {

@@ -61,7 +61,7 @@ func notUp(row desired.Link, err error) error {
 	return out
 }
 
-// FreeParents removes what has something of the host to itself, a parent or a VNI, and is
+// FreeParents removes what has something to itself, a parent, a VNI or a UDP port, and is
 // the instance's in a namespace that nobody wants any more.
 func FreeParents(c *rtnl.Conn, instance string) error {
 	all, err := List(c)
@@ -70,7 +70,8 @@ func FreeParents(c *rtnl.Conn, instance string) error {
 	}
 	for _, i := range all {
 		row := desired.Link{Name: i.Name, Type: desired.LinkType(i.Type)}
-		if _, ours := Owner(instance, i); ours && (row.OnParent() || row.Type == desired.LinkVXLAN) {
+		has := row.OnParent() || row.Type == desired.LinkVXLAN || row.Type == desired.LinkWireGuard || row.Type == desired.LinkTUN
+		if _, ours := Owner(instance, i); ours && has {
 			err = errors.Join(err, Delete(c, instance, row))
 		}
 	}

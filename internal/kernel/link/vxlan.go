@@ -93,7 +93,14 @@ func (i *Info) carried(ad *netlink.AttributeDecoder) error {
 
 // carriesWrong says what is another VXLAN than is wanted: none of it can be changed.
 func (w Want) carriesWrong(have Info) string {
-	if have.VXLAN == *w.Row.VXLAN {
+	elsewhere, err := w.leavesElsewhere(have)
+	have.VXLAN.Home = w.Row.VXLAN.Home
+	switch {
+	case err != nil:
+		return err.Error()
+	case elsewhere:
+		return "its packets leave by another namespace"
+	case have.VXLAN == *w.Row.VXLAN:
 		return ""
 	}
 	return fmt.Sprintf("is%s instead of%s", have.VXLAN, *w.Row.VXLAN)
