@@ -177,7 +177,8 @@ func (m *Manager) Release(ctx context.Context, id model.ContainerID, remove []st
 	m.mu.Unlock()
 	var errs []error
 	for _, name := range remove {
-		if err := m.Remove(ctx, name, true); err != nil && m.users(name) == 0 {
+		// Who has it takes it along when he goes, which may be by now.
+		if err := m.Remove(ctx, name, true); err != nil && !errors.Is(err, errInUse) {
 			errs = append(errs, err)
 		}
 	}

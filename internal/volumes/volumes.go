@@ -15,6 +15,7 @@ package volumes
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"path/filepath"
@@ -30,6 +31,9 @@ import (
 	"github.com/linkspan/linkspan/internal/ids"
 	"github.com/linkspan/linkspan/internal/model"
 )
+
+// errInUse is the reason why a volume is not removed that a container has.
+var errInUse = errors.New("volume is in use")
 
 // Driver is the one driver of volumes that there is.
 const Driver = "local"
@@ -239,7 +243,7 @@ func (m *Manager) Remove(ctx context.Context, name string, force bool) error {
 	}
 	if len(users) > 0 {
 		slices.Sort(users)
-		return failed("remove", name, model.Errorf(model.Conflict, "volume is in use - [%s]", strings.Join(users, ", ")))
+		return failed("remove", name, model.Errorf(model.Conflict, "%w - [%s]", errInUse, strings.Join(users, ", ")))
 	}
 	if err := m.mounter.Unmount(v.Volume); err != nil {
 		return failed("remove", name, err)
