@@ -215,7 +215,7 @@ func atOnce(s *stage) error {
 // before is what another plugin has done, in the words of a version.
 func before(version string) json.RawMessage {
 	family := ""
-	if version == "0.3.1" || version == "0.4.0" {
+	if saysFamily(version) {
 		family = `"version": "4", `
 	}
 	return json.RawMessage(fmt.Sprintf(`{"cniVersion": %q, "interfaces": [{"name": "before0", "mac": "02:00:00:00:00:01", "sandbox": ""}],
@@ -234,12 +234,7 @@ func prevResult(s *stage) error {
 	}
 	lost := func(what string) error { return fmt.Errorf("%s of prevResult is lost: %s", what, o) }
 	has := func(name string) bool {
-		return slices.ContainsFunc(r.Interfaces, func(i struct {
-			Name, Mac, Sandbox string
-			MTU                int
-		}) bool {
-			return i.Name == name
-		})
+		return slices.ContainsFunc(r.Interfaces, func(i resultInterface) bool { return i.Name == name })
 	}
 	switch {
 	case !has("before0"):

@@ -168,11 +168,8 @@ type result struct {
 	Code         *uint
 	Msg, Details string
 
-	Interfaces []struct {
-		Name, Mac, Sandbox string
-		MTU                int
-	}
-	IPs []struct {
+	Interfaces []resultInterface
+	IPs        []struct {
 		Version, Address, Gateway string
 		Interface                 *int
 	}
@@ -181,6 +178,12 @@ type result struct {
 		Nameservers, Search, Options []string
 		Domain                       string
 	}
+}
+
+// resultInterface is an interface as a result has it.
+type resultInterface struct {
+	Name, Mac, Sandbox string
+	MTU                int
 }
 
 // parse reads the one object that is to be on stdout.

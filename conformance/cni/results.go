@@ -151,6 +151,9 @@ func (l link) has(p netip.Prefix) bool {
 	return false
 }
 
+// saysFamily tells whether addresses of results of a version say their family.
+func saysFamily(version string) bool { return version == "0.3.1" || version == "0.4.0" }
+
 // resultFamily: the key that went with 1.0.0.
 func resultFamily(s *stage) error {
 	_, r, o, err := s.attached("c1")
@@ -163,7 +166,7 @@ func resultFamily(s *stage) error {
 			return err
 		}
 		want := ""
-		if s.version == "0.3.1" || s.version == "0.4.0" {
+		if saysFamily(s.version) {
 			if want = "6"; p.Addr().Is4() {
 				want = "4"
 			}

@@ -15,11 +15,6 @@ import (
 // daemon answers on a socket like a daemon whose kernel has drift differences.
 func daemon(t *testing.T, drift int) (socket string) {
 	t.Helper()
-	socket = filepath.Join(t.TempDir(), "private.sock")
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /linkspan/v1/plan", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "the plan") })
 	mux.HandleFunc("GET /linkspan/v1/diff", func(w http.ResponseWriter, r *http.Request) {
@@ -39,7 +34,18 @@ func daemon(t *testing.T, drift int) (socket string) {
 	mux.HandleFunc("GET /linkspan/v1/ports/{port}", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "who has "+r.PathValue("port")) })
 	mux.HandleFunc("GET /linkspan/v1/drops", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "the drops") })
 	mux.HandleFunc("GET /linkspan/v1/drops/{container}", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "drops of "+r.PathValue("container")) })
-	server := &http.Server{Handler: mux}
+	return serve(t, mux)
+}
+
+// serve answers at a unix socket until the test ends.
+func serve(t *testing.T, h http.Handler) (socket string) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "test.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: h}
 	go server.Serve(l) //nolint:errcheck // it ends with the test
 	t.Cleanup(func() { server.Close() })
 	return socket
@@ -108,11 +114,6 @@ func words(command string) []string {
 // TestDockerCommands plays docker's commands against an engine that has one
 // container, which is named as a verb of ours is not.
 func TestDockerCommands(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "docker.sock")
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/_ping", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Api-Version", "1.44") })
 	mux.HandleFunc("/v1.44/containers/web/json", func(w http.ResponseWriter, _ *http.Request) {
@@ -124,9 +125,7 @@ func TestDockerCommands(t *testing.T) {
 		w.WriteHeader(http.StatusNotFound)
 		fmt.Fprintf(w, `{"message":"no %s"}`, r.URL.Path)
 	})
-	server := &http.Server{Handler: mux}
-	go server.Serve(l) //nolint:errcheck // it ends with the test
-	t.Cleanup(func() { server.Close() })
+	socket := serve(t, mux)
 
 	for _, c := range []struct {
 		command   string

@@ -3,9 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
-	"net"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -70,11 +68,6 @@ func TestTopRedraws(t *testing.T) {
 }
 
 func TestTop(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "private.sock")
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /linkspan/v1/top", func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Query().Get("interval") {
@@ -89,9 +82,7 @@ func TestTop(t *testing.T) {
 			json.NewEncoder(w).Encode(sample()) //nolint:errcheck // to a test
 		}
 	})
-	server := &http.Server{Handler: mux}
-	go server.Serve(l) //nolint:errcheck // it ends with the test
-	t.Cleanup(func() { server.Close() })
+	socket := serve(t, mux)
 	for _, c := range []struct {
 		command   string
 		status    int
