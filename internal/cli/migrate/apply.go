@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/containerd/errdefs"
@@ -32,7 +33,7 @@ func Look(ctx context.Context, at Target, d Definitions) (Here, error) {
 		here.Volumes[v.Name] = true
 	}
 	for _, c := range has.Containers {
-		here.Containers[trimmed(c.Name)] = true
+		here.Containers[strings.TrimPrefix(c.Name, "/")] = true
 	}
 	for _, c := range d.Containers {
 		name := c.Config.Image
@@ -46,13 +47,6 @@ func Look(ctx context.Context, at Target, d Definitions) (Here, error) {
 		here.Images[name] = err == nil
 	}
 	return here, nil
-}
-
-func trimmed(name string) string {
-	if name != "" && name[0] == '/' {
-		return name[1:]
-	}
-	return name
 }
 
 // Hands make what is asked for.

@@ -7,11 +7,8 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
-	"github.com/moby/moby/api/types/volume"
 	"github.com/moby/moby/client"
 )
-
-type volumeType = volume.Volume
 
 // translated is a container as it is asked for, made from what is shown of it.
 type translated struct {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/volume"
 	"github.com/moby/moby/client"
 )
 
@@ -56,7 +57,7 @@ func Plan(d Definitions, here Here) []Step {
 			out = append(out, networkStep(n, here))
 		}
 	}
-	slices.SortFunc(volumes, func(a, b volumeType) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(volumes, func(a, b volume.Volume) int { return cmp.Compare(a.Name, b.Name) })
 	for _, v := range volumes {
 		s := Step{Kind: KindVolume, Name: v.Name}
 		switch {
