@@ -43,7 +43,7 @@ func Look(path string) (*os.File, desired.Lent, error) {
 	if err != nil || kind != unix.CLONE_NEWNET {
 		return nil, none, errors.Join(notANamespace(path), file.Close())
 	}
-	lent, err := identify(file)
+	lent, err := IdentityOf(file)
 	lent.Path = path
 	return file, lent, err
 }
@@ -52,7 +52,9 @@ func notANamespace(path string) error {
 	return &model.Error{Op: "netns.look", Kind: model.Invalid, Err: fmt.Errorf("%s is no network namespace", path)}
 }
 
-func identify(file *os.File) (desired.Lent, error) {
+// IdentityOf tells an open namespace from all others that there are at the same time: by its
+// device and inode.
+func IdentityOf(file *os.File) (desired.Lent, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
 		return desired.Lent{}, &os.PathError{Op: "stat", Path: file.Name(), Err: err}
@@ -62,7 +64,7 @@ func identify(file *os.File) (desired.Lent, error) {
 
 // IsLent tells whether an open namespace is the one that is meant.
 func IsLent(file *os.File, of desired.Lent) bool {
-	have, err := identify(file)
+	have, err := IdentityOf(file)
 	return err == nil && have.Device == of.Device && have.Inode == of.Inode
 }
 

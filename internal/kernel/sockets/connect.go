@@ -107,13 +107,20 @@ func address(fd int, peer netip.AddrPort) (unix.Sockaddr, error) {
 	if a.Zone() == "" {
 		return to, nil
 	}
-	request, err := unix.NewIfreq(a.Zone())
-	if err == nil {
-		err = unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, request)
-	}
+	index, err := interfaceIndex(fd, a.Zone())
 	if err != nil {
 		return nil, fmt.Errorf("interface %s: %w", a.Zone(), err)
 	}
-	to.ZoneId = request.Uint32()
+	to.ZoneId = index
 	return to, nil
+}
+
+// interfaceIndex returns the index of an interface of the socket's namespace.
+func interfaceIndex(fd int, name string) (uint32, error) {
+	request, err := unix.NewIfreq(name)
+	if err != nil {
+		return 0, err
+	}
+	err = unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, request)
+	return request.Uint32(), err
 }

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/linkspan/linkspan/internal/kernel/netns"
 	"github.com/linkspan/linkspan/internal/kernel/tun"
 )
 
@@ -37,8 +38,8 @@ func there(link string) bool {
 		return false
 	}
 	defer unix.Close(fd) //nolint:errcheck // nothing was written through it
-	request, err := unix.NewIfreq(link)
-	return err == nil && unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, request) == nil
+	_, err = interfaceIndex(fd, link)
+	return err == nil
 }
 
 // Identity tells a namespace from others that have its name before or after it. The error is
@@ -49,9 +50,9 @@ func (o Opener) Identity(namespace string) (string, error) {
 		return "", err
 	}
 	defer file.Close()
-	var st unix.Stat_t
-	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
+	it, err := netns.IdentityOf(file)
+	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d:%d", st.Dev, st.Ino), nil
+	return fmt.Sprintf("%d:%d", it.Device, it.Inode), nil
 }
