@@ -336,6 +336,39 @@ func TestContainerdKilledAmidPause(t *testing.T) {
 	}
 }
 
+// TestHalfAPause: a pause of which containerd died after the processes were stopped and
+// before their shim knew is completed, as is such a resume.
+func TestHalfAPause(t *testing.T) {
+	e := newEngine(t)
+	c := e.start(e.spec("sleep 1000"))
+	_, spec, err := e.Tasks.processes.specs.load(t.Context(), c.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := freezerOf(e.Tasks.processes.cgroup2, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, change := range []struct {
+		frozen bool
+		to     model.TaskState
+		do     func(context.Context, model.ContainerID) error
+	}{{true, model.TaskPaused, e.Pause}, {false, model.TaskRunning, e.Resume}} {
+		if err := f.set(t.Context(), change.frozen); err != nil {
+			t.Fatal(err)
+		}
+		if err := change.do(t.Context(), c.ID); err != nil {
+			t.Errorf("frozen %t: %v", change.frozen, err)
+		}
+		if st, err := e.Status(t.Context(), c.ID); err != nil || st.State != change.to {
+			t.Errorf("status %+v %v, want %v", st, err, change.to)
+		}
+		if so, err := f.is(change.frozen); err != nil || !so {
+			t.Errorf("the cgroup: frozen is not %t, %v", change.frozen, err)
+		}
+	}
+}
+
 func TestReattach(t *testing.T) {
 	e := newEngine(t)
 	spec := e.spec("echo one; read x; echo two; read x; echo three; exit 9")

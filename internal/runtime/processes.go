@@ -156,14 +156,6 @@ func (ps *processes) allKnown(ctx context.Context, list []*tasktypes.Process) (m
 	return out, nil
 }
 
-// isIn tells whether a container is in a state, so that a request which was to bring
-// it there and failed has done so all the same: containerd may have died between
-// deed and answer, and the request was repeated.
-func (ps *processes) isIn(ctx context.Context, id model.ContainerID, want tasktypes.Status) bool {
-	p, err := ps.known(ctx, id)
-	return err == nil && p.Status == want
-}
-
 func (ps *processes) wait(ctx context.Context, key procKey) (<-chan model.Exit, error) {
 	look, cancel := ps.client.Call(ctx)
 	defer cancel()

@@ -154,9 +154,12 @@ func (t *Tasks) Pause(ctx context.Context, id model.ContainerID) error {
 		return err
 	}
 	defer open()
-	_, err = t.client.Tasks().Pause(ctx, &tasks.PauseTaskRequest{ContainerID: string(id)})
-	if err != nil && t.processes.isIn(ctx, id, tasktypes.Status_PAUSED) {
-		err = nil
+	pause := func() error {
+		_, err := t.client.Tasks().Pause(ctx, &tasks.PauseTaskRequest{ContainerID: string(id)})
+		return err
+	}
+	if err = pause(); err != nil {
+		err = t.finishFreeze(ctx, id, true, err, pause)
 	}
 	t.limiter.pause(id, err == nil)
 	return t.processes.faultOrEnd(ctx, "pause", id, err)
@@ -170,9 +173,13 @@ func (t *Tasks) Resume(ctx context.Context, id model.ContainerID) error {
 }
 
 func (t *Tasks) thaw(ctx context.Context, id model.ContainerID) error {
-	_, err := t.client.Tasks().Resume(ctx, &tasks.ResumeTaskRequest{ContainerID: string(id)})
-	if err != nil && t.processes.isIn(ctx, id, tasktypes.Status_RUNNING) {
-		err = nil
+	resume := func() error {
+		_, err := t.client.Tasks().Resume(ctx, &tasks.ResumeTaskRequest{ContainerID: string(id)})
+		return err
+	}
+	err := resume()
+	if err != nil {
+		err = t.finishFreeze(ctx, id, false, err, resume)
 	}
 	t.limiter.pause(id, false) // if it has failed, the shim must know
 	return err

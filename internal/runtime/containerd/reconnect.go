@@ -26,8 +26,8 @@ const (
 
 // repeatable are the requests that change nothing the second time: their answer is
 // asked for again if containerd dies before it gives it. Two SIGKILLs are as good
-// as one. A second pause is refused, and one that was lost may have happened, or may
-// be about to: see isIn.
+// as one. A second pause is refused, and one that was lost may have happened, wholly
+// or half: see runtime's finishFreeze.
 func repeatable(method string, request any) bool {
 	if kill, ok := request.(*tasks.KillRequest); ok {
 		return kill.Signal == uint32(unix.SIGKILL)
