@@ -62,6 +62,7 @@ func (y *family) look(ctx context.Context) error {
 	var err error
 	// Somebody filters there, whatever iptables is now; its commands may be gone.
 	loaded := y.legacy.loaded()
+	y.legacy.known.Store(loaded)
 	if variant == xtables.Legacy || loaded {
 		tool, err = y.commands.Tool(ctx, y.Family, xtables.Legacy)
 	}

@@ -421,7 +421,16 @@ func TestLegacyTableBesideNFT(t *testing.T) {
 	if out := b.sh("cat /proc/net/ip_tables_names"); out != "" {
 		t.Errorf("x_tables was loaded: %s", out)
 	}
+	poll := func(want bool) {
+		t.Helper()
+		if lost, err := b.Poll(t.Context()); lost != want || err != nil {
+			t.Errorf("poll: %t, %v; want %t", lost, err, want)
+		}
+	}
+	poll(false)
 	b.sh("iptables-legacy -P FORWARD DROP; ip6tables-legacy -P FORWARD DROP")
+	poll(true) // a table has come
+	poll(false)
 	b.resync(true, policies("br-0"))
 	b.want("-legacy", append([]string{"-P FORWARD DROP"}, append(slices.Clone(skeleton[1:]), accepting("br-0")...)...)...)
 }

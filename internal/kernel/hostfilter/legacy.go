@@ -22,6 +22,9 @@ type legacy struct {
 	enter func(func() error) error
 	tool  atomic.Pointer[xtables.Tool] // nil if it is not in use
 
+	// known says that the table was there at the last look.
+	known atomic.Bool
+
 	// want are the bridges that somebody waits to make it so for; nil if nobody does.
 	want atomic.Pointer[[]string]
 

@@ -20,10 +20,14 @@ func (l *legacy) shape() (s xtables.Shape, err error) {
 	return s, err
 }
 
-// changed tells whether rules have come or gone since the last look. Whether ours are
-// among them, only a comparison says.
+// changed tells whether rules have come or gone since the last look, or the table itself
+// has come, which is told once. Whether ours are among them, only a comparison says.
 func (l *legacy) changed() (bool, error) {
-	if !l.active() || !l.mu.TryLock() { // else somebody is at it
+	if !l.active() {
+		is := l.loaded()
+		return !l.known.Swap(is) && is, nil
+	}
+	if !l.mu.TryLock() { // somebody is at it
 		return false, nil
 	}
 	defer l.mu.Unlock()
