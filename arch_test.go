@@ -41,6 +41,7 @@ var layers = map[string][]string{
 	"internal/ops":           {words, "internal/ipam", "internal/ports", "internal/gateway", "internal/driver"},
 	"internal/plan":          {words, "internal/driver", "internal/firewall", "internal/gateway", "internal/names"},
 	"internal/plan/plantest": {words, thought}, // for tests
+	"internal/packetfilter":  {words},
 	"internal/query":         {"internal/model"},
 	"internal/containerview": {words, "internal/containerrecord", "internal/containerspec", "internal/driver", "internal/gateway", "internal/query"},
 	"internal/lifecycle":     {"internal/model"},
@@ -53,6 +54,15 @@ var layers = map[string][]string{
 
 	// which OCI runtimes there are
 	"internal/ociruntimes": {"internal/model"},
+
+	// what is taken out of what leaves the host
+	"internal/redact": {},
+
+	// what the daemon logged last
+	"internal/recentlog": {},
+
+	// the format in which captured packets are written: for doors
+	"internal/pcapng": {},
 
 	// what a process has little of: for all that act
 	"internal/limits": {},
@@ -112,7 +122,7 @@ var layers = map[string][]string{
 
 	// doors
 	"internal/config":    {"internal/model", "internal/logoptions", "internal/ociruntimes"},
-	"internal/dockerapi": {words, "internal/dockerapi", "internal/cluster/services", "internal/limits", "internal/events", hub, "internal/driver", "internal/query", "internal/logoptions", "internal/ociruntimes", "internal/containerview", "internal/privateapi"},
+	"internal/dockerapi": {words, "internal/dockerapi", "internal/cluster/services", "internal/limits", "internal/events", hub, "internal/driver", "internal/query", "internal/logoptions", "internal/ociruntimes", "internal/containerview", "internal/privateapi", "internal/pcapng", "internal/redact"},
 	"internal/cli":       {words, "internal/privateapi", "internal/diagnose"},
 	"internal/cni":       {words, "internal/privateapi"},
 
@@ -137,7 +147,7 @@ const (
 
 var groups = map[string][]string{
 	words:   {"internal/resolvconf", "internal/evidence", "internal/model", "internal/facts", "internal/desired", "internal/state"},
-	thought: {"internal/ipam", "internal/ports", "internal/balance", "internal/names", "internal/gateway", "internal/diagnose", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/query", "internal/logoptions", "internal/ociruntimes", "internal/containerspec", "internal/lifecycle", "internal/containerrecord", "internal/containerview"},
+	thought: {"internal/ipam", "internal/ports", "internal/balance", "internal/names", "internal/gateway", "internal/diagnose", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/packetfilter", "internal/query", "internal/logoptions", "internal/ociruntimes", "internal/containerspec", "internal/lifecycle", "internal/containerrecord", "internal/containerview"},
 	hub:     {"internal/engine", "internal/containers", "internal/networks", "internal/images", "internal/volumes", "internal/inspect", "internal/leases", "internal/guests", "internal/keeper", "internal/remotes", "internal/swarm", "internal/tasks"},
 }
 

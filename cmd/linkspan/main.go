@@ -19,7 +19,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the second signal ends what does not heed the first
 	looks := survey.New(survey.Options{Listeners: hostports.Listeners})
-	status := cli.Program{Version: version, Args: os.Args[1:], Surveyor: looks}.Run(ctx)
+	status := cli.Program{Version: version, Args: os.Args[1:], Surveyor: looks, Describer: looks, Tracer: looks}.Run(ctx)
 	looks.Close()
 	os.Exit(status)
 }

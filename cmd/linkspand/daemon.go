@@ -37,6 +37,7 @@ import (
 	"github.com/linkspan/linkspan/internal/networks"
 	"github.com/linkspan/linkspan/internal/plugins"
 	"github.com/linkspan/linkspan/internal/plugins/source"
+	"github.com/linkspan/linkspan/internal/recentlog"
 	"github.com/linkspan/linkspan/internal/remotes"
 	"github.com/linkspan/linkspan/internal/runtime"
 	"github.com/linkspan/linkspan/internal/runtime/registry"
@@ -61,6 +62,7 @@ type daemon struct {
 	settings atomic.Pointer[config.Settings]
 	told     *told
 	log      *slog.Logger
+	recent   *recentlog.Lines // the last that log was told
 	store    *bolt.Store
 	keeper   *keeper.Keeper
 	kernel   *kernel.Kernel

@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/linkspan/linkspan/internal/config"
+	"github.com/linkspan/linkspan/internal/recentlog"
 )
 
 // version is set when the program is built.
@@ -45,7 +47,8 @@ func run(args []string) error {
 	}
 	level := new(slog.LevelVar)
 	level.Set(levelOf(c, c.Settings))
-	log := logger(c, level)
+	lines := recentlog.New(os.Stderr)
+	log := logger(lines, c, level)
 	for _, line := range c.WithoutEffect() {
 		log.Info(line, "op", "daemon.start")
 	}
@@ -56,15 +59,16 @@ func run(args []string) error {
 	if err != nil {
 		return fmt.Errorf("failed to start daemon: %w", err)
 	}
+	d.recent = lines
 	return d.serve(ctx, reloader{daemon: d, args: args, level: level})
 }
 
-func logger(c config.Config, level slog.Leveler) *slog.Logger {
+func logger(to io.Writer, c config.Config, level slog.Leveler) *slog.Logger {
 	o := &slog.HandlerOptions{Level: level}
 	if c.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, o))
+		return slog.New(slog.NewJSONHandler(to, o))
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, o))
+	return slog.New(slog.NewTextHandler(to, o))
 }
 
 // levelOf returns the level that is logged from, under settings s.

@@ -11,13 +11,16 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/net/bpf"
 
 	"github.com/linkspan/linkspan/internal/dockerapi"
 	"github.com/linkspan/linkspan/internal/dockerapi/private"
 	"github.com/linkspan/linkspan/internal/dockerapi/system"
+	"github.com/linkspan/linkspan/internal/events"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/hostports"
 	"github.com/linkspan/linkspan/internal/inspect"
+	"github.com/linkspan/linkspan/internal/kernel/capture"
 	"github.com/linkspan/linkspan/internal/kernel/explain"
 	"github.com/linkspan/linkspan/internal/kernel/machine"
 	"github.com/linkspan/linkspan/internal/kernel/meter"
@@ -47,7 +50,11 @@ func (d *daemon) answer(ctx context.Context) error {
 	})
 	private := private.Handler(private.Options{
 		Engine: d.engine, Drivers: drivers(d.config), Containers: d.manager, Traffic: d.kernel, Listeners: hostports.Listeners,
-		Explainer: explain.New(explain.Options{IPTables: d.savedRules}), Links: meter.New(d.kernel.Netns()), Volumes: d.volumes, Guests: d.guests, Metrics: metrics, Logger: d.log,
+		Explainer: explain.New(explain.Options{IPTables: d.savedRules}), Links: meter.New(d.kernel.Netns()), Hear: hear(capture.New(d.kernel.Netns())), Volumes: d.volumes, Guests: d.guests, Metrics: metrics, Logger: d.log,
+		Recent: private.Recent{Settings: d.config, Lines: d.recent.Last, Events: func() []events.Message {
+			past, _ := d.events.Subscribe(ctx, time.Unix(1, 0), time.Now(), func(events.Message) bool { return true })
+			return past
+		}},
 		Teardown: d.told.leaveNothing,
 		Daemon: privateapi.Daemon{
 			Version: version, Pid: os.Getpid(), DataRoot: d.config.DataRoot, ExecRoot: d.config.ExecRoot,
@@ -60,6 +67,17 @@ func (d *daemon) answer(ctx context.Context) error {
 		go d.watchdog.run(ctx, d.notifier, alive(d.engine), d.log)
 	}
 	return serveDoors(ctx, doors(d.config, d.certificates, api, private, metrics), d.log, ready)
+}
+
+// hear is a capturer as the private socket sees it.
+func hear(c *capture.Capturer) private.Hear {
+	return func(ctx context.Context, taps []facts.Tap, program func([]facts.Place) ([]bpf.Instruction, error), snapLen int) (private.Hearing, error) {
+		source, err := c.Open(ctx, taps, program, snapLen)
+		if err != nil {
+			return nil, err
+		}
+		return source, nil
+	}
 }
 
 // register adds the daemon's metrics and returns what measures requests.

@@ -19,7 +19,7 @@ import (
 // trace says why one party does not reach another.
 func (p Program) trace(socket *string) *cobra.Command {
 	var out format
-	patience, quiet := time.Second, false
+	patience, quiet, live := time.Second, false, false
 	c := &cobra.Command{
 		Use: "trace [OPTIONS] FROM TO[:PORT[/PROTOCOL]]", Short: "Say why a container, the host or an address does not reach another, and whose fault it is",
 		Long: "Look at every step of the way from FROM to TO: name, addresses, routes, neighbours, the firewall, connection tracking, who listens, the way\n" +
@@ -30,6 +30,9 @@ func (p Program) trace(socket *string) *cobra.Command {
 		Example: "linkspan trace shop db:5432\nlinkspan trace outside host:8080\nlinkspan trace web example.org:443",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			i := investigate.Investigator{Daemon: privateapi.Client{Socket: *socket}, Surveyor: p.Surveyor, Patience: patience, Quiet: quiet}
+			if live {
+				return p.traceLive(cmd, i, privateapi.Client{Socket: *socket}, args, out)
+			}
 			path, err := i.Path(cmd.Context(), args[0], args[1])
 			if err != nil {
 				return failed(err)
@@ -47,6 +50,8 @@ func (p Program) trace(socket *string) *cobra.Command {
 	}
 	c.Flags().DurationVar(&patience, "timeout", patience, "How long the attempt, and each name server, may take")
 	c.Flags().BoolVar(&quiet, "no-attempt", false, "Look only: send nothing but questions to name servers")
+	c.Flags().BoolVar(&live, "live", false, "Follow the attempt through the kernel, and show every rule of nf_tables that it and the answer meet")
+	c.MarkFlagsMutuallyExclusive("live", "no-attempt")
 	out.add(c)
 	return c
 }

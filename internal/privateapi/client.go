@@ -118,6 +118,15 @@ func (c Client) stream(ctx context.Context, method, path string) (io.ReadCloser,
 
 // send sends one request, and returns the body of an answer that is no error.
 func (c Client) send(ctx context.Context, method, path string, content io.Reader) (io.ReadCloser, error) {
+	resp, err := c.do(ctx, method, path, content)
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
+}
+
+// do is send, with the whole answer.
+func (c Client) do(ctx context.Context, method, path string, content io.Reader) (*http.Response, error) {
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -134,7 +143,7 @@ func (c Client) send(ctx context.Context, method, path string, content io.Reader
 		return nil, c.away(err)
 	}
 	if resp.StatusCode/100 == 2 {
-		return resp.Body, nil
+		return resp, nil
 	}
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))

@@ -46,7 +46,9 @@ type Options struct {
 	Listeners func(ctx context.Context, port uint16) ([]facts.Listener, error)
 	Explainer inspect.Explainer  // nil: packets are not followed
 	Links     inspect.LinkReader // nil: what containers send and receive is not counted
+	Hear      Hear               // nil: nothing is captured
 	Volumes   VolumeImporter
+	Recent    Recent            // for a dump
 	Guests    Guests            // nil: no namespaces are attached
 	Daemon    privateapi.Daemon // who answers
 	Metrics   prometheus.Gatherer
@@ -62,8 +64,8 @@ const looking = time.Minute
 // server answers on the private socket.
 type server struct {
 	Options
-	reader  *inspect.Reader
-	streams streams
+	reader            *inspect.Reader
+	streams, captures streams
 }
 
 const (
@@ -96,6 +98,9 @@ func MetricsHandler(metrics prometheus.Gatherer) http.Handler {
 //	                      /NAME what holds for that container, as JSON
 //	/linkspan/v1/traffic  GET: the counters of ports and networks, as JSON
 //	/linkspan/v1/top      GET ?interval=&count=: what package privateapi calls Top, one a line
+//	/linkspan/v1/capture  POST ?target=&filter=&snaplen=&count=&duration=: the frames of a
+//	                      container or network, as pcapng; it ends when the body does
+//	/linkspan/v1/dump     GET: what package privateapi calls Dump: all of this, without secrets
 //	/linkspan/v1/volumes/import  POST ?root=&name=: copy volumes of a Docker data root,
 //	                      a line for each
 //	/linkspan/v1/firewall GET: what the firewall was asked for, by who asked, in words
@@ -111,7 +116,7 @@ func Handler(o Options) http.Handler {
 	d := &server{o, inspect.New(inspect.Options{
 		Engine: o.Engine, Drivers: o.Drivers, Containers: o.Containers, Traffic: o.Traffic, Listeners: o.Listeners, Explainer: o.Explainer,
 		Links: o.Links,
-	}), newStreams()}
+	}), newStreams(maxStreams), newStreams(maxCaptures)}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -129,6 +134,8 @@ func Handler(o Options) http.Handler {
 	mux.HandleFunc("GET /linkspan/v1/drops/{container}", d.inspect)
 	mux.HandleFunc("GET /linkspan/v1/traffic", d.traffic)
 	mux.HandleFunc("GET /linkspan/v1/top", d.top)
+	mux.HandleFunc("POST /linkspan/v1/capture", d.capture)
+	mux.HandleFunc("GET /linkspan/v1/dump", d.handleDump)
 	mux.HandleFunc("GET /linkspan/v1/firewall", d.firewall)
 	mux.HandleFunc("GET /linkspan/v1/firewall/explain", d.explain)
 	mux.HandleFunc("GET /linkspan/v1/diff", d.report(o.Engine.Check, "differs"))

@@ -18,7 +18,7 @@ const maxStreams = 16
 // streams are the places of answers that go on for long.
 type streams chan struct{}
 
-func newStreams() streams { return make(streams, maxStreams) }
+func newStreams(places int) streams { return make(streams, places) }
 
 // serve answers with what f writes, piece by piece, until f returns, the client goes away or
 // leaves a piece unread for httpkit.WritePatience, or the daemon ends. An error of f before
