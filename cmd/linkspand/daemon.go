@@ -31,6 +31,7 @@ import (
 	"github.com/linkspan/linkspan/internal/keeper"
 	"github.com/linkspan/linkspan/internal/kernel"
 	"github.com/linkspan/linkspan/internal/kernel/nft"
+	"github.com/linkspan/linkspan/internal/kernel/shape"
 	"github.com/linkspan/linkspan/internal/kernel/xtables"
 	"github.com/linkspan/linkspan/internal/localvolume"
 	"github.com/linkspan/linkspan/internal/model"
@@ -204,11 +205,12 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	shaper := shape.New(k.Netns())
 	d.engine, err = engine.Open(ctx, engine.Options{
-		Store: d.store, Hands: append([]engine.Hand{k, d.keeper}, d.openZones()...), PortReserver: d.keeper, Networks: networkMaker, Logger: d.log,
+		Store: d.store, Hands: append([]engine.Hand{k, d.keeper, shaper}, d.openZones()...), PortReserver: d.keeper, Networks: networkMaker, Logger: d.log,
 		Observer: observer{k, uniqueLocal(d.store.Instance()), ownPorts(d.config)}, Reached: reached,
 		Firewall: firewallSettings(d.config), Source: sources{servers: d.leaseSource(), plugins: d.source, hosts: knownRemotes(d.config, d.log)},
-		Watcher: k, Repaired: d.repaired, Published: d.wakeRemotes,
+		Watcher: repairers{k, shaper}, Repaired: d.repaired, Published: d.wakeRemotes,
 	})
 	if err != nil {
 		return err

@@ -50,7 +50,7 @@ func (d *daemon) answer(ctx context.Context) error {
 	})
 	private := private.Handler(private.Options{
 		Engine: d.engine, Drivers: drivers(d.config), Containers: d.manager, Traffic: d.kernel, Listeners: hostports.Listeners,
-		Explainer: explain.New(explain.Options{IPTables: d.savedRules}), Links: meter.New(d.kernel.Netns()), Hear: hear(capture.New(d.kernel.Netns())), Volumes: d.volumes, Guests: d.guests, Metrics: metrics, Logger: d.log,
+		Explainer: explain.New(explain.Options{IPTables: d.savedRules}), Links: meter.New(d.kernel.Netns()), Hear: hear(capture.New(d.kernel.Netns())), Shaper: d.networks, Volumes: d.volumes, Guests: d.guests, Metrics: metrics, Logger: d.log,
 		Recent: private.Recent{Settings: d.config, Lines: d.recent.Last, Events: func() []events.Message {
 			past, _ := d.events.Subscribe(ctx, time.Unix(1, 0), time.Now(), func(events.Message) bool { return true })
 			return past

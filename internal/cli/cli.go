@@ -141,7 +141,7 @@ func (p Program) tree(docker *command.DockerCli) *dockercli.TopLevelCommand {
 	root.SetErr(docker.Err())
 	options, _ := dockercli.SetupRootCommand(root)
 	root.SetVersionTemplate("Linkspan version {{.Version}}\n")
-	root.Annotations["additionalHelp"] = "What is Linkspan's own: network plan, diff, repair; port ls, who, drops, inspect; firewall show, explain; doctor; trace; top; capture; debug dump; volume import; attach PID|PATH NETWORK, detach; state; teardown; migrate docker"
+	root.Annotations["additionalHelp"] = "What is Linkspan's own: network plan, diff, repair, shape; port ls, who, drops, inspect; firewall show, explain; doctor; trace; top; capture; debug dump; volume import; attach PID|PATH NETWORK, detach; state; teardown; migrate docker"
 	root.Flags().BoolP("version", "v", false, "Print version information and quit")
 	commands.AddCommands(root, docker)
 	hideOthers(root)

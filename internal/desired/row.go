@@ -18,6 +18,7 @@ const (
 	KindSysctl    Kind = "sysctl"
 	KindLoopback  Kind = "loopback"
 	KindFence     Kind = "fence"
+	KindShape     Kind = "shape"
 	KindAddr      Kind = "addr"
 	KindRoute     Kind = "route"
 	KindRule      Kind = "rule"
@@ -42,9 +43,9 @@ const (
 // there; a bridge that is ready is plugged into the outside; and names lead to it last.
 func Kinds() []Kind { o := order(); return o[:] }
 
-func order() [20]Kind {
+func order() [21]Kind {
 	return [...]Kind{
-		KindPolicy, KindNamespace, KindLink, KindSysctl, KindLoopback, KindFence, KindAddr, KindRoute, KindRule, KindFDB, KindNeigh, KindBalance, KindAnnounce, KindUplink,
+		KindPolicy, KindNamespace, KindLink, KindSysctl, KindLoopback, KindFence, KindShape, KindAddr, KindRoute, KindRule, KindFDB, KindNeigh, KindBalance, KindAnnounce, KindUplink,
 		KindWireGuard, KindWireGuardPeer, KindName, KindResolver, KindForward, KindReserve,
 	}
 }
@@ -87,7 +88,7 @@ type Row interface {
 func Types() []Row {
 	return []Row{
 		BridgePolicy{}, Masquerade{}, ForwardDrop{}, AcceptMark{}, Direct{}, DirectFrom{}, DirectICMP{}, Allow{}, PortSecurity{}, Identity{}, Elsewhere{}, Transparent{}, Publish{}, Served{},
-		Namespace{}, Link{}, Sysctl{}, Loopback{}, Fence{}, Addr{}, Route{}, Rule{}, FDB{}, Neigh{}, Balance{}, Hairpin{}, Announce{}, Uplink{},
+		Namespace{}, Link{}, Sysctl{}, Loopback{}, Fence{}, Shape{}, Addr{}, Route{}, Rule{}, FDB{}, Neigh{}, Balance{}, Hairpin{}, Announce{}, Uplink{},
 		WireGuard{}, WireGuardPeer{}, Name{}, Resolver{}, Forward{}, Reserve{},
 	}
 }

@@ -45,13 +45,33 @@ func CheckCommon(n model.Network) error {
 	if prefix := n.Options[OptionInterfacePrefix]; prefix != "" && !ValidInterface(prefix+"00") {
 		complaints = append(complaints, Unparsable(OptionInterfacePrefix, prefix, "invalid beginning of an interface's name"))
 	}
-	if _, err := PortSecurityOf(n.Options, nil); err != nil {
+	if err := CheckInherited(n.Options); err != nil {
 		complaints = append(complaints, err)
 	}
 	if len(complaints) == 0 {
 		return nil
 	}
 	return model.Errorf(model.Invalid, "%w", errors.Join(complaints...))
+}
+
+// CheckInherited checks the options of a network that its endpoints have unless they say
+// otherwise. Errors are Invalid.
+func CheckInherited(options map[string]string) error {
+	_, security := PortSecurityOf(options, nil)
+	_, traffic := ShapeOf(options, nil)
+	return errors.Join(security, traffic)
+}
+
+// CheckEndpoint checks the options that mean the same for endpoints on networks of every
+// kind. Errors are Invalid.
+func CheckEndpoint(options map[string]string) (complaints []error) {
+	_, settings := EndpointSysctls(model.Endpoint{DriverOpts: options}, "")
+	for _, err := range []error{settings, CheckInherited(options)} {
+		if err != nil {
+			complaints = append(complaints, err)
+		}
+	}
+	return complaints
 }
 
 // CheckPools refuses a network that has no subnet of a family that it carries, in

@@ -82,6 +82,11 @@ func (r *Reader) endpoint(a driver.Attached, drops []facts.PortDrops) Endpoint {
 	return out
 }
 
+// Sandbox returns the network life of a container, by its name or ID. Errors: NotFound.
+func (r *Reader) Sandbox(ctx context.Context, ref string) (model.Sandbox, error) {
+	return r.sandbox(ctx, r.o.Engine.Snapshot(), ref)
+}
+
 func (r *Reader) sandbox(ctx context.Context, s *state.Snapshot, ref string) (model.Sandbox, error) {
 	if r.o.Containers != nil {
 		c, err := r.o.Containers.Inspect(ctx, ref)

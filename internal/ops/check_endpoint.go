@@ -43,12 +43,7 @@ func checkEndpoint(n model.Network, spec EndpointSpec) error {
 		complaints = append(complaints, errors.New("network-scoped aliases are only supported for user-defined networks"))
 	}
 	complaints = append(complaints, CheckNames(spec.Aliases, spec.Links)...)
-	if _, err := driver.EndpointSysctls(model.Endpoint{DriverOpts: spec.DriverOpts}, ""); err != nil {
-		complaints = append(complaints, err)
-	}
-	if _, err := driver.PortSecurityOf(nil, spec.DriverOpts); err != nil {
-		complaints = append(complaints, err)
-	}
+	complaints = append(complaints, driver.CheckEndpoint(spec.DriverOpts)...)
 	if len(complaints) == 0 {
 		return nil
 	}

@@ -46,7 +46,7 @@ func (m NetworkMaker) Create(n model.Network, explicit ...model.Family) Op {
 		if _, err := driver.DNSRoutes(n); err != nil {
 			return err
 		}
-		if _, err := driver.PortSecurityOf(n.Options, nil); err != nil {
+		if err := driver.CheckInherited(n.Options); err != nil {
 			return err
 		}
 		n.Driver = driver.Placeholder

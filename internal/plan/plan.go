@@ -205,6 +205,8 @@ func (in Input) endpoint(id model.EndpointID) ([]desired.Row, error) {
 	if err != nil {
 		return nil, err
 	}
+	traffic, _ := driver.ShapeOf(n.Options, e.DriverOpts) // what is none was refused when it was asked for
+	rows = append(rows, driver.Shapes(traffic, rows)...)
 	if d.Traits().Names && !e.WayOut {
 		rows = append(rows, names(n, sb, e)...)
 	}

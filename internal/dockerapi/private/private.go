@@ -48,6 +48,7 @@ type Options struct {
 	Links     inspect.LinkReader // nil: what containers send and receive is not counted
 	Hear      Hear               // nil: nothing is captured
 	Volumes   VolumeImporter
+	Shaper    Shaper            // nil: traffic is not shaped
 	Recent    Recent            // for a dump
 	Guests    Guests            // nil: no namespaces are attached
 	Daemon    privateapi.Daemon // who answers
@@ -100,6 +101,7 @@ func MetricsHandler(metrics prometheus.Gatherer) http.Handler {
 //	/linkspan/v1/top      GET ?interval=&count=: what package privateapi calls Top, one a line
 //	/linkspan/v1/capture  POST ?target=&filter=&snaplen=&count=&duration=: the frames of a
 //	                      container or network, as pcapng; it ends when the body does
+//	/linkspan/v1/networks/NAME/shape  PUT: what package privateapi calls Shape
 //	/linkspan/v1/dump     GET: what package privateapi calls Dump: all of this, without secrets
 //	/linkspan/v1/volumes/import  POST ?root=&name=: copy volumes of a Docker data root,
 //	                      a line for each
@@ -136,6 +138,7 @@ func Handler(o Options) http.Handler {
 	mux.HandleFunc("GET /linkspan/v1/top", d.top)
 	mux.HandleFunc("POST /linkspan/v1/capture", d.capture)
 	mux.HandleFunc("GET /linkspan/v1/dump", d.handleDump)
+	mux.HandleFunc("PUT /linkspan/v1/networks/{network}/shape", d.answer(d.shape))
 	mux.HandleFunc("GET /linkspan/v1/firewall", d.firewall)
 	mux.HandleFunc("GET /linkspan/v1/firewall/explain", d.explain)
 	mux.HandleFunc("GET /linkspan/v1/diff", d.report(o.Engine.Check, "differs"))

@@ -272,7 +272,7 @@ func TestKindsAreFrozen(t *testing.T) {
 			t.Errorf("%s does not survive", kind)
 		}
 	}
-	if got, want := strings.Join(kinds, ", "), "1 policy, 2 namespace, 3 link, 4 sysctl, 12 loopback, 13 fence, 5 addr, "+
+	if got, want := strings.Join(kinds, ", "), "1 policy, 2 namespace, 3 link, 4 sysctl, 12 loopback, 13 fence, 0 shape, 5 addr, "+
 		"6 route, 0 rule, 0 fdb, 7 neigh, 0 balance, 14 announce, 0 uplink, 0 wireguard, 0 wireguard-peer, 8 name, 9 resolver, 10 forward, 11 reserve"; got != want {
 		t.Errorf("kinds of rows %s, want %s", got, want)
 	}

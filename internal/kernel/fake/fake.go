@@ -203,12 +203,12 @@ func (k *Kernel) keys() []desired.Key {
 	return slices.SortedFunc(maps.Keys(k.objects), desired.Key.Compare)
 }
 
-// ignored tells whether a row belongs to the resolver, the forwarder, whoever encrypts or
-// reserves ports, and not to a kernel.
+// ignored tells whether a row belongs to the resolver, the forwarder, whoever encrypts,
+// shapes traffic or reserves ports, and not to a kernel.
 func ignored(r desired.Row) bool {
 	switch r.Key().Kind {
 	case desired.KindName, desired.KindResolver, desired.KindForward, desired.KindReserve, desired.KindAnnounce,
-		desired.KindWireGuard, desired.KindWireGuardPeer:
+		desired.KindWireGuard, desired.KindWireGuardPeer, desired.KindShape:
 		return true
 	}
 	return false
