@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/moby/moby/api/types/container"
 	dockerevents "github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/network"
 	"github.com/prometheus/client_golang/prometheus"
@@ -84,8 +83,7 @@ func seeded[T any](at string) (out T) {
 func dumped(t *testing.T) string {
 	t.Helper()
 	b := newBench(t)
-	record := containerrecord.Record{Config: &container.Config{}, Host: &container.HostConfig{}}
-	record = seeded[containerrecord.Record]("container")
+	record := seeded[containerrecord.Record]("container")
 	document, err := containerrecord.Encode(record)
 	if err != nil {
 		t.Fatal(err)

@@ -44,8 +44,9 @@ func (c Client) Capture(ctx context.Context, q Capture, file io.Writer) (got Cap
 	}
 	// The answer ends when the body of the request does.
 	body, enough := io.Pipe()
-	defer enough.Close()
-	defer context.AfterFunc(ctx, func() { enough.Close() })()
+	end := func() { _ = enough.Close() } // it has no failure
+	defer end()
+	defer context.AfterFunc(ctx, end)()
 	whole, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(patienceAtEnd, abandon) })()

@@ -9,9 +9,12 @@ package redact
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -154,12 +157,10 @@ type Scrubber struct{ replacer *strings.Replacer }
 // NewScrubber returns one that takes out these texts and, of "NAME=VALUE", the value. Short
 // ones stay.
 func NewScrubber(texts []string) Scrubber {
-	var pairs []string
 	seen := map[string]bool{}
 	add := func(text string) {
-		if len(text) >= minSecret && !seen[text] {
+		if len(text) >= minSecret {
 			seen[text] = true
-			pairs = append(pairs, text, Removed)
 		}
 	}
 	for _, t := range texts {
@@ -167,6 +168,12 @@ func NewScrubber(texts []string) Scrubber {
 		if _, value, ok := strings.Cut(t, "="); ok {
 			add(value)
 		}
+	}
+	// One that another begins with must not be taken out first: the rest of the other would stay.
+	longest := slices.SortedFunc(maps.Keys(seen), func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
+	var pairs []string
+	for _, text := range longest {
+		pairs = append(pairs, text, Removed)
 	}
 	return Scrubber{strings.NewReplacer(pairs...)}
 }

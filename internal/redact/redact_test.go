@@ -38,9 +38,9 @@ func TestTexts(t *testing.T) {
 }
 
 func TestScrubber(t *testing.T) {
-	s := NewScrubber([]string{"PASSWORD=correct horse", "battery-staple", "short", "A=b", ""})
-	got := s.Text(`start: "correct horse" PASSWORD=correct horse; battery-staples; short; A=b`)
-	if want := `start: "(removed)" (removed); (removed)s; short; A=b`; got != want {
+	s := NewScrubber([]string{"PASSWORD=correct horse", "battery-staple", "short", "A=b", "", "1234-5678", "1234-5678-9"})
+	got := s.Text(`start: "correct horse" PASSWORD=correct horse; battery-staples; short; A=b 1234-5678-9`)
+	if want := `start: "(removed)" (removed); (removed)s; short; A=b (removed)`; got != want {
 		t.Errorf("%q", got)
 	}
 }

@@ -154,7 +154,7 @@ func (w *walk) legacySteps(hook string, six bool, name string, c *ruleset.Chain,
 	comment := ""
 	for _, v := range r.Visits {
 		s := facts.TraceStep{
-			Hook: hook, Table: command + name, Chain: v.Chain, Verdict: v.Verdict, Doubt: v.Doubt, Ours: v.Rule != nil && oursByName(v.Chain, v.Verdict),
+			Hook: hook, Table: command + name, Chain: v.Chain, Verdict: v.Verdict, Doubt: v.Doubt, Ours: v.Rule != nil && trace.OursByName(v.Chain, v.Verdict),
 		}
 		if v.Rule != nil {
 			s.Rule = v.Rule.String()

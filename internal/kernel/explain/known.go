@@ -66,15 +66,5 @@ func (k known) rows(v trace.Visit) (out []string) {
 // ours tells whether a rule is the engine's: of its tables, its chains in tables of
 // iptables, or a jump there.
 func ours(v trace.Visit) bool {
-	return v.Table.Name == table || strings.HasPrefix(v.Table.Name, nft.HeldPrefix) || oursByName(v.Chain.Name, v.Verdict)
-}
-
-// oursByName tells whether a rule of iptables is the engine's, by the chain that it is in
-// or jumps to.
-func oursByName(in, verdict string) bool {
-	own := func(chain string) bool {
-		return strings.HasPrefix(chain, "LINKSPAN-") || chain != "DOCKER-USER" && strings.HasPrefix(chain, "DOCKER")
-	}
-	jump, isJump := strings.CutPrefix(verdict, "jump ")
-	return own(in) || isJump && (own(jump) || jump == "DOCKER-USER")
+	return v.Table.Name == table || strings.HasPrefix(v.Table.Name, nft.HeldPrefix) || trace.OursByName(v.Chain.Name, v.Verdict)
 }

@@ -95,7 +95,7 @@ func (r *eventReader) step(e livetrace.Event) evidence.LiveStep {
 	known := r.ends[e.ID]
 	out := evidence.LiveStep{
 		Place: r.place, In: r.links[known.In], Out: r.links[known.Out], Table: (&trace.Table{Family: e.Family, Name: e.Table}).String(), Chain: e.Chain,
-		Verdict: e.Verdict, Ours: strings.HasPrefix(e.Table, "linkspan"),
+		Verdict: e.Verdict, Ours: strings.HasPrefix(e.Table, "linkspan") || trace.OursByName(e.Chain, e.Verdict),
 		Answer: slices.ContainsFunc(r.targets, func(t netip.AddrPort) bool {
 			return t.Addr() == known.From.Addr() && (t.Port() == known.From.Port() || t.Port() == 0)
 		}),

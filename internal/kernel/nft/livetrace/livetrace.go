@@ -25,6 +25,9 @@ import (
 // maxEvents bounds what is kept: a packet meets some dozens of rules.
 const maxEvents = 4096
 
+// patience is how long Stop waits for what was told already.
+const patience = time.Second
+
 // Watch is under way from Start to Stop.
 type Watch struct {
 	rules    *wire.Conn
@@ -80,13 +83,18 @@ func (w *Watch) mark(ctx context.Context, family byte, q Question) error {
 // Stop ends it, and returns what was heard; lost says that there was more.
 func (w *Watch) Stop() (events []Event, lost bool) {
 	_ = w.rules.Close() // and the tables with it
-	_ = w.listener.SetReadDeadline(time.Unix(1, 0))
+	// What was told already stands in the socket before the answer to a question; the deadline
+	// is for a socket that is so full that it has no room for one.
+	_ = w.listener.SetReadDeadline(time.Now().Add(patience))
+	_, _ = w.listener.Send(netlink.Message{
+		Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETGEN, Flags: netlink.Request}, Data: make([]byte, headerLen),
+	})
 	w.done.Wait()
 	_ = w.listener.Close()
 	return w.events, w.lost
 }
 
-// listen reads until there is a deadline.
+// listen reads until the answer to Stop's question, or its deadline.
 func (w *Watch) listen() {
 	for {
 		messages, err := w.listener.Receive()
@@ -98,6 +106,9 @@ func (w *Watch) listen() {
 			return
 		}
 		for _, m := range messages {
+			if m.Header.Type == unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN {
+				return
+			}
 			w.take(uint16(m.Header.Type), m.Data)
 		}
 	}

@@ -123,7 +123,7 @@ func TestVerdicts(t *testing.T) {
 	}{
 		{wire.Attrs(nil).U32(traceType, typeRule).Nest(traceVerdict, wire.Attrs(nil).U32(verdictCode, 0xfffffffd).Str(verdictChain, "c")), "jump c"},
 		{wire.Attrs(nil).U32(traceType, typeRule).Nest(traceVerdict, wire.Attrs(nil).U32(verdictCode, 0)), "drop"},
-		{wire.Attrs(nil).U32(traceType, typeRule).Nest(traceVerdict, wire.Attrs(nil).U32(verdictCode, 0xffffffff)), "continue"},
+		{wire.Attrs(nil).U32(traceType, typeRule).Bytes(traceHandle, []byte{7: 1}).Nest(traceVerdict, wire.Attrs(nil).U32(verdictCode, 0xffffffff)), "continue"},
 		{wire.Attrs(nil).U32(traceType, typePolicy).U32(tracePolicy, 1), "accept"},
 		{wire.Attrs(nil).U32(traceType, typeReturn), "return"},
 	} {

@@ -155,7 +155,7 @@ func network(family byte, a netip.Addr, offset uint32) []expr.Any {
 }
 
 func transport(p model.Protocol, at netip.AddrPort) []expr.Any {
-	number := byte(p.Number())
+	number := p.Number()
 	if p == "" {
 		number = unix.IPPROTO_ICMP
 		if at.Addr().Is6() {
