@@ -10,8 +10,9 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// withLease adds what a DHCP server has said to what is shown of a membership.
-func withLease(options map[string]string, l *model.Lease) map[string]string {
+// withLease adds what a DHCP server or a router has said to what is shown of a membership,
+// under names that begin with prefix.
+func withLease(options map[string]string, prefix string, l *model.Lease) map[string]string {
 	if l == nil {
 		return options
 	}
@@ -21,10 +22,14 @@ func withLease(options map[string]string, l *model.Lease) map[string]string {
 	}
 	put := func(name, value string) {
 		if value != "" {
-			out["com.linkspan.dhcp."+name] = value
+			out[prefix+name] = value
 		}
 	}
-	put("server", l.Server.String())
+	if l.Stateless {
+		put("router", l.Server.String())
+	} else {
+		put("server", l.Server.String())
+	}
 	put("obtained", moment(l.From))
 	put("renew", moment(l.Renew))
 	put("rebind", moment(l.Rebind))

@@ -59,7 +59,8 @@ func settings(sb model.Sandbox, m gateway.Member, named bool) *network.EndpointS
 	}
 	out.EndpointID = string(e.ID)
 	out.MacAddress = HardwareAddr(e.MAC)
-	out.DriverOpts = withLease(out.DriverOpts, e.Lease4)
+	out.DriverOpts = withLease(out.DriverOpts, "com.linkspan.dhcp.", e.Lease4)
+	out.DriverOpts = withLease(out.DriverOpts, "com.linkspan.dhcp6.", e.Lease6)
 	out.IPAddress, out.Gateway, out.IPPrefixLen = addressing(m, model.IPv4)
 	out.GlobalIPv6Address, out.IPv6Gateway, out.GlobalIPv6PrefixLen = addressing(m, model.IPv6)
 	return out
@@ -71,7 +72,7 @@ func addressing(m gateway.Member, f model.Family) (address, via netip.Addr, bits
 	address = m.Endpoint.Address(f)
 	said := m.Learned.Address(f)
 	pool, ok := m.Network.PoolOf(address)
-	l := m.Endpoint.Lease4
+	l := m.Endpoint.Lease(f)
 	switch {
 	case l != nil && l.Prefix.Addr() == address:
 		return address, l.Gateway, l.Prefix.Bits()

@@ -1,5 +1,5 @@
-// Package dhcp gets IPv4 addresses for containers from DHCP servers (RFC 2131), keeps them
-// for as long as the containers live, and gives them back.
+// Package dhcp gets addresses for containers from DHCP servers (RFC 2131, RFC 8415) and
+// routers (RFC 4862), keeps them for as long as the containers live, and gives them back.
 //
 //	Ask ─▶ discover, offer, request, ack ─▶ held ─ renew ─ rebind ─▶ …      Return ─▶ release
 //	                                         │
@@ -16,7 +16,9 @@
 package dhcp
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"net"
@@ -45,8 +47,9 @@ const (
 type Options struct {
 	File   string // where leases are kept; empty: nowhere
 	Logger *slog.Logger
-	// Open opens a line to the network of an interface; Open of this package if nil.
-	Open func(device string) (Line, error)
+	// Open opens a line to the network of an interface, for one family; Open of this package
+	// if nil.
+	Open func(device string, f model.Family) (Line, error)
 	// Second is how long a second of waiting for servers is; a second if 0.
 	Second time.Duration
 }
@@ -58,11 +61,31 @@ type Client struct {
 	work      sync.WaitGroup
 
 	mu       sync.Mutex // guards what follows
-	leases   map[model.EndpointID]*held
+	leases   map[leaseKey]*held
 	revision uint64
 	changed  chan struct{} // closed when revision grows
 	stop     context.CancelFunc
 	ctx      context.Context // of those who renew; nil before Resume
+}
+
+// leaseKey is whose a lease is: an endpoint has one of each family.
+type leaseKey struct {
+	endpoint model.EndpointID
+	family   model.Family
+}
+
+func keyOf(r facts.LeaseRequest) leaseKey { return leaseKey{r.Endpoint, r.Family()} }
+
+// sorted returns what is held in an order that is always the same. The caller holds mu.
+func (c *Client) sorted() []*held {
+	keys := slices.SortedFunc(maps.Keys(c.leases), func(a, b leaseKey) int {
+		return cmp.Or(cmp.Compare(a.endpoint, b.endpoint), cmp.Compare(a.family, b.family))
+	})
+	out := make([]*held, 0, len(keys))
+	for _, k := range keys {
+		out = append(out, c.leases[k])
+	}
+	return out
 }
 
 // held is a lease of one endpoint. The client's mu guards it.
@@ -85,7 +108,7 @@ func New(o Options) *Client {
 	if o.Second == 0 {
 		o.Second = time.Second
 	}
-	return &Client{o: o, exchanges: make(chan struct{}, maxExchanges), leases: map[model.EndpointID]*held{},
+	return &Client{o: o, exchanges: make(chan struct{}, maxExchanges), leases: map[leaseKey]*held{},
 		// Who has watched another client before sees that this one is new.
 		revision: uint64(time.Now().UnixNano()), changed: make(chan struct{})}
 }
@@ -101,8 +124,8 @@ func (c *Client) Resume() error {
 	defer c.mu.Unlock()
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	for _, w := range all {
-		if _, known := c.leases[w.Request.Endpoint]; !known && len(c.leases) < maxLeases {
-			c.leases[w.Request.Endpoint] = &held{HeldLease: facts.HeldLease{Request: w.Request, Lease: w.Lease}, hop: w.Hop}
+		if _, known := c.leases[keyOf(w.Request)]; !known && len(c.leases) < maxLeases {
+			c.leases[keyOf(w.Request)] = &held{HeldLease: facts.HeldLease{Request: w.Request, Lease: w.Lease}, hop: w.Hop}
 		}
 	}
 	for _, h := range c.leases {
@@ -127,7 +150,7 @@ func (c *Client) Pause() {
 // Ask returns a lease for an endpoint: the one that it has, or a new one. It ends with ctx.
 func (c *Client) Ask(ctx context.Context, r facts.LeaseRequest) (model.Lease, error) {
 	c.mu.Lock()
-	h, known := c.leases[r.Endpoint]
+	h, known := c.leases[keyOf(r)]
 	full := len(c.leases) >= maxLeases
 	c.mu.Unlock()
 	switch {
@@ -135,20 +158,20 @@ func (c *Client) Ask(ctx context.Context, r facts.LeaseRequest) (model.Lease, er
 		return h.Lease, nil
 	case known && h.Lost == "":
 		// What cannot be given back runs out.
-		_ = c.Return(ctx, r.Endpoint)
+		_ = c.giveBack(ctx, keyOf(r))
 	case known:
-		c.forget(r.Endpoint)
+		c.forget(keyOf(r))
 	case full:
 		return model.Lease{}, model.Errorf(model.Unfit, "%d leases are held already", maxLeases)
 	}
-	g, err := c.exchange(ctx, r, (*dialog).acquire)
+	g, err := c.exchange(ctx, r, speaker.acquire)
 	if err != nil {
 		return model.Lease{}, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h = &held{HeldLease: facts.HeldLease{Request: r, Lease: g.lease}, hop: g.hop}
-	c.leases[r.Endpoint] = h
+	c.leases[keyOf(r)] = h
 	if c.ctx != nil {
 		c.keep(h)
 	}
@@ -156,27 +179,31 @@ func (c *Client) Ask(ctx context.Context, r facts.LeaseRequest) (model.Lease, er
 	return g.lease, nil
 }
 
-// Return gives a lease back. One that is not held is success.
+// Return gives the leases of an endpoint back. That it has none is success.
 func (c *Client) Return(ctx context.Context, id model.EndpointID) error {
-	h := c.forget(id)
+	return errors.Join(c.giveBack(ctx, leaseKey{id, model.IPv4}), c.giveBack(ctx, leaseKey{id, model.IPv6}))
+}
+
+func (c *Client) giveBack(ctx context.Context, key leaseKey) error {
+	h := c.forget(key)
 	if h == nil || h.Lost != "" {
 		return nil
 	}
-	_, err := c.exchange(ctx, h.Request, func(d *dialog, _ context.Context) (given, error) {
-		return given{}, d.release(given{h.Lease, h.hop})
+	_, err := c.exchange(ctx, h.Request, func(s speaker, _ context.Context) (given, error) {
+		return given{}, s.release(given{h.Lease, h.hop})
 	})
 	return err
 }
 
 // forget ends the holding of a lease.
-func (c *Client) forget(id model.EndpointID) *held {
+func (c *Client) forget(key leaseKey) *held {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h, known := c.leases[id]
+	h, known := c.leases[key]
 	if !known {
 		return nil
 	}
-	delete(c.leases, id)
+	delete(c.leases, key)
 	if h.cancel != nil {
 		h.cancel()
 	}
@@ -199,8 +226,8 @@ func (c *Client) Watch(ctx context.Context, seen uint64) (uint64, []facts.HeldLe
 		now, changed := c.revision, c.changed
 		var all []facts.HeldLease
 		if now != seen {
-			for _, id := range slices.Sorted(maps.Keys(c.leases)) {
-				all = append(all, c.leases[id].HeldLease)
+			for _, h := range c.sorted() {
+				all = append(all, h.HeldLease)
 			}
 		}
 		c.mu.Unlock()
@@ -224,8 +251,8 @@ func (c *Client) note() {
 		return
 	}
 	all := make([]written, 0, len(c.leases))
-	for _, id := range slices.Sorted(maps.Keys(c.leases)) {
-		if h := c.leases[id]; h.Lost == "" {
+	for _, h := range c.sorted() {
+		if h.Lost == "" {
 			all = append(all, written{h.Request, h.Lease, h.hop})
 		}
 	}
@@ -234,15 +261,24 @@ func (c *Client) note() {
 	}
 }
 
-// exchange opens a line and calls f on it.
-func (c *Client) exchange(ctx context.Context, r facts.LeaseRequest, f func(*dialog, context.Context) (given, error)) (given, error) {
+// speaker speaks for one endpoint: a dialog of either family.
+type speaker interface {
+	// acquire gets a lease; renew gets more time, with rebind from any server.
+	acquire(ctx context.Context) (given, error)
+	renew(ctx context.Context, g given, rebind bool) (given, error)
+	// release gives a lease back.
+	release(g given) error
+}
+
+// exchange opens a line and calls f with who speaks there.
+func (c *Client) exchange(ctx context.Context, r facts.LeaseRequest, f func(speaker, context.Context) (given, error)) (given, error) {
 	select {
 	case c.exchanges <- struct{}{}:
 		defer func() { <-c.exchanges }()
 	case <-ctx.Done():
 		return given{}, ctx.Err()
 	}
-	line, err := c.o.Open(r.Device)
+	line, err := c.o.Open(r.Device, r.Family())
 	if err != nil {
 		return given{}, &model.Error{Op: "dhcp.open", Kind: model.Unfit, Err: err, Who: "the DHCP server is behind that interface"}
 	}
@@ -251,5 +287,12 @@ func (c *Client) exchange(ctx context.Context, r facts.LeaseRequest, f func(*dia
 	if err != nil {
 		return given{}, err
 	}
-	return f(d, ctx)
+	if !r.IPv6 {
+		return f(d, ctx)
+	}
+	d6, err := newDialog6(d)
+	if err != nil {
+		return given{}, err
+	}
+	return f(d6, ctx)
 }

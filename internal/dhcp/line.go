@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/model"
 )
 
 // maxFrame is the largest frame that is read, in bytes: larger ones are cut, and then are
@@ -32,8 +34,9 @@ type rawConn interface {
 	Write(f func(fd uintptr) bool) error
 }
 
-// Open opens a line to the network of an interface of the namespace of the process.
-func Open(device string) (Line, error) {
+// Open opens a line to the network of an interface of the namespace of the process, that
+// hears what is about addresses of one family.
+func Open(device string, f model.Family) (Line, error) {
 	i, err := net.InterfaceByName(device)
 	if err != nil {
 		return nil, fmt.Errorf("interface %s: %w", device, err)
@@ -50,10 +53,17 @@ func Open(device string) (Line, error) {
 	}
 	file := os.NewFile(uintptr(fd), "dhcp "+device)
 	l := &line{file: file, device: i, address: unix.SockaddrLinklayer{Protocol: bigEndian(unix.ETH_P_ALL), Ifindex: i.Index, Halen: 6}}
-	if err := errors.Join(filter(fd), os.NewSyscallError("bind", unix.Bind(fd, &l.address))); err != nil {
+	hear := filter4
+	if f == model.IPv6 {
+		hear = filter6
+	}
+	if err := errors.Join(hear(fd), os.NewSyscallError("bind", unix.Bind(fd, &l.address))); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	if l.raw, err = file.SyscallConn(); err != nil {
+	if l.raw, err = file.SyscallConn(); err == nil && f == model.IPv6 {
+		err = hearAll(fd, i.Index)
+	}
+	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return l, nil
@@ -65,11 +75,47 @@ func bigEndian(v uint16) uint16 {
 	return binary.NativeEndian.Uint16(b[:])
 }
 
-// filter lets in what is for DHCP clients, and ARP. It is set before the socket is bound
+// hearAll has the interface hear frames for MAC addresses that are not its own, for as long
+// as the socket is open: answers of IPv6 are never broadcast, and the interface whose address
+// they are for may not be there yet.
+func hearAll(fd, index int) error {
+	m := unix.PacketMreq{Ifindex: int32(index), Type: unix.PACKET_MR_PROMISC}
+	return os.NewSyscallError("setsockopt", unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &m))
+}
+
+// filter6 lets in what is for DHCPv6 clients, and what routers and neighbours say. It is set
+// before the socket is bound, as filter4 is.
+func filter6(fd int) error {
+	const next = 0
+	return attach(fd, []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: 12},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: typeIPv6, Jt: next, Jf: 9},
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: etherLen + 6},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: protocolUDP, Jt: next, Jf: 2},
+		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: etherLen + ipLen6 + 2},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: clientPort6, Jt: 4, Jf: 5},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: protocolICMPv6, Jt: next, Jf: 4},
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: etherLen + ipLen6},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: routerAdvertisement, Jt: 1, Jf: next},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: neighborSolicitation, Jt: next, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: take},
+		{Code: unix.BPF_RET | unix.BPF_K, K: drop},
+	})
+}
+
+// What a filter answers: how many bytes to keep.
+const drop, take = 0, 0xffff
+
+func attach(fd int, program []unix.SockFilter) error {
+	return os.NewSyscallError("setsockopt", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}))
+}
+
+// filter4 lets in what is for DHCP clients, and ARP. It is set before the socket is bound
 // to anything, so nothing else is ever queued.
-func filter(fd int) error {
-	const next, drop, take = 0, 0, 0xffff
-	program := []unix.SockFilter{
+func filter4(fd int) error {
+	const next = 0
+	return attach(fd, []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: 12},
 		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: typeARP, Jt: 8, Jf: next},
 		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: typeIPv4, Jt: next, Jf: 8},
@@ -82,9 +128,7 @@ func filter(fd int) error {
 		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: clientPort, Jt: next, Jf: 1},
 		{Code: unix.BPF_RET | unix.BPF_K, K: take},
 		{Code: unix.BPF_RET | unix.BPF_K, K: drop},
-	}
-	return os.NewSyscallError("setsockopt", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-		&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}))
+	})
 }
 
 func (l *line) MAC() net.HardwareAddr { return l.device.HardwareAddr }

@@ -57,7 +57,7 @@ func (c *Client) extend(ctx context.Context, h *held) error {
 		}
 		rebind := !time.Now().Before(lease.Rebind)
 		try, cancel := context.WithTimeout(ctx, min(left, 4*c.o.Second))
-		renewed, err := c.exchange(try, r, func(d *dialog, ctx context.Context) (given, error) { return d.renew(ctx, g, rebind) })
+		renewed, err := c.exchange(try, r, func(s speaker, ctx context.Context) (given, error) { return s.renew(ctx, g, rebind) })
 		cancel()
 		switch {
 		case err == nil:
@@ -83,7 +83,7 @@ func (c *Client) regain(ctx context.Context, h *held) {
 		lease, _ := c.current(h)
 		r := h.Request
 		r.Want = lease.Prefix.Addr()
-		g, err := c.exchange(ctx, r, (*dialog).acquire)
+		g, err := c.exchange(ctx, r, speaker.acquire)
 		if err == nil {
 			c.update(ctx, h, func() { h.Lease, h.hop, h.Lost = g.lease, g.hop, "" })
 			return
@@ -107,7 +107,7 @@ func (c *Client) current(h *held) (model.Lease, given) {
 func (c *Client) update(ctx context.Context, h *held, change func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if ctx.Err() == nil && c.leases[h.Request.Endpoint] == h {
+	if ctx.Err() == nil && c.leases[keyOf(h.Request)] == h {
 		change()
 		c.note()
 	}

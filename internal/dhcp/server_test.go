@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"github.com/linkspan/linkspan/internal/model"
 )
 
 // server is a DHCP server, or what passes for one, on a line of its own.
@@ -117,7 +119,7 @@ const instant = 60 * time.Millisecond
 // clientOf returns a client that has just one server to ask.
 func clientOf(t *testing.T, s *server, file string) *Client {
 	t.Helper()
-	c := New(Options{File: file, Logger: discard, Second: instant, Open: func(string) (Line, error) { return s, nil }})
+	c := New(Options{File: file, Logger: discard, Second: instant, Open: func(string, model.Family) (Line, error) { return s, nil }})
 	if err := c.Resume(); err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ func InterfaceSettings(v View) ([]desired.Row, error) {
 
 // PrefixOf returns an address of an endpoint with the length of its subnet.
 func PrefixOf(n model.Network, e model.Endpoint, a netip.Addr) netip.Prefix {
-	if l := e.Lease4; l != nil && l.Prefix.Addr() == a {
+	if l := e.Lease(model.FamilyOf(a)); l != nil && l.Prefix.Addr() == a {
 		return l.Prefix
 	}
 	if pool, ok := n.PoolOf(a); ok {
@@ -57,14 +57,24 @@ func PrefixOf(n model.Network, e model.Endpoint, a netip.Addr) netip.Prefix {
 	return netip.PrefixFrom(a, a.BitLen())
 }
 
+// LeasedMTU is the least that came with an endpoint's leases, in bytes; 0 if none did.
+func LeasedMTU(e model.Endpoint) (mtu int) {
+	for _, f := range model.Families {
+		if l := e.Lease(f); l != nil && l.MTU != 0 && (mtu == 0 || l.MTU < mtu) {
+			mtu = l.MTU
+		}
+	}
+	return mtu
+}
+
 // OnLAN returns the rows of an endpoint's interface that hangs on one of the host: the
 // interface itself, which is made in the container and never seen on the host, its
 // settings and addresses. Others than IPAM give out addresses there, so the kernel looks
 // for duplicates.
 func OnLAN(v View, link desired.LinkType, parent desired.Parent, mtu int) ([]desired.Row, error) {
 	e, ns := *v.Endpoint, model.NamespaceOf(v.Sandbox.Container)
-	if mtu == 0 && e.Lease4 != nil {
-		mtu = e.Lease4.MTU
+	if mtu == 0 {
+		mtu = LeasedMTU(e)
 	}
 	rows := []desired.Row{desired.Link{
 		Namespace: ns, Name: e.Interface, Type: link, MTU: mtu, MAC: e.MAC, Parent: &parent,
@@ -102,7 +112,8 @@ func LANSettings(v View) []desired.Row {
 		return desired.Sysctl{Namespace: ns, Path: "net/ipv6/conf/" + v.Endpoint.Interface + "/" + name, Value: value}
 	}
 	rows := []desired.Row{set("accept_dad", "1")}
-	if v.Network.Internal {
+	// Where addresses are asked for, who asks hears the routers as well.
+	if v.Network.Internal || v.Network.Leased() {
 		rows = append(rows, set("accept_ra", "0"))
 	}
 	return rows

@@ -36,9 +36,6 @@ func CheckLeased(n model.Network, d Driver) error {
 			Err: model.Errorf(model.Invalid, "the IPAM driver %s takes no subnets, gateways and ranges", model.IPAMDHCP),
 			Who: "those are what the server gives", Way: "leave them out, or let Linkspan give out addresses: --ipam-driver default"}
 	}
-	if !n.IPv4 {
-		return model.Errorf(model.Invalid, "the IPAM driver %s gives IPv4 addresses, and the network has none", model.IPAMDHCP)
-	}
 	l, ok := d.(Leaser)
 	if !ok {
 		return &model.Error{Op: "network.create", Kind: model.Invalid,

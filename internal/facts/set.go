@@ -117,6 +117,8 @@ type Endpoint struct {
 	Joined *Joined
 	// Lease4 is all that the DHCP server has said that gave Addr4; nil if none did.
 	Lease4 *model.Lease
+	// Lease6 is the same of Addr6, or what a router has said of whose prefix that is.
+	Lease6 *model.Lease
 }
 
 // Address returns the address of family f that it was given, with the length of its
@@ -126,6 +128,28 @@ func (e Endpoint) Address(f model.Family) netip.Prefix {
 		return e.Addr4
 	}
 	return e.Addr6
+}
+
+// Lease returns what came with the address of family f; nil for nothing.
+func (e Endpoint) Lease(f model.Family) *model.Lease {
+	if f == model.IPv4 {
+		return e.Lease4
+	}
+	return e.Lease6
+}
+
+// WithLease returns e with what it was given in family f; with nil, without.
+func (e Endpoint) WithLease(f model.Family, l *model.Lease) Endpoint {
+	var given model.Lease
+	if l != nil {
+		given = *l
+	}
+	if f == model.IPv4 {
+		e.Addr4, e.Gateway4, e.Lease4 = given.Prefix, given.Gateway, l
+	} else {
+		e.Addr6, e.Gateway6, e.Lease6 = given.Prefix, given.Gateway, l
+	}
+	return e
 }
 
 // Gateway returns the router of family f; invalid if none was named.

@@ -46,8 +46,10 @@ func Members(s *state.Snapshot, known facts.Set, id model.SandboxID) []Member {
 // families counts those in which a member leads out.
 func (m Member) families() int {
 	count := 0
-	if _, ok := leased(m, model.IPv4); ok {
-		count++
+	for _, f := range model.Families {
+		if _, ok := leased(m, f); ok {
+			count++
+		}
 	}
 	if m.Network.Overlay() {
 		return count
@@ -102,10 +104,11 @@ func Of(members []Member, f model.Family) (Member, netip.Addr, bool) {
 	return Member{}, netip.Addr{}, false
 }
 
-// leased returns the gateway that a DHCP server has named.
+// leased returns the gateway that a DHCP server has named, or the router that has named
+// itself.
 func leased(m Member, f model.Family) (netip.Addr, bool) {
-	l := m.Endpoint.Lease4
-	if l == nil || f != model.IPv4 || m.Network.Internal || l.Prefix.Addr() != m.Endpoint.Addr4 {
+	l := m.Endpoint.Lease(f)
+	if l == nil || m.Network.Internal || l.Prefix.Addr() != m.Endpoint.Address(f) {
 		return netip.Addr{}, false
 	}
 	return l.Gateway, l.Gateway.IsValid()

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/events"
 	"github.com/linkspan/linkspan/internal/facts"
 	"github.com/linkspan/linkspan/internal/model"
@@ -18,6 +19,7 @@ import (
 // Engine is where what servers say takes effect.
 type Engine interface {
 	Snapshot() *state.Snapshot
+	Facts() facts.Set
 	Learn(ctx context.Context, learned ...facts.Fact) error
 	Do(ctx context.Context, op ops.Op) (*state.Snapshot, error)
 }
@@ -59,9 +61,13 @@ func (f *Follower) Follow(ctx context.Context) {
 
 // compare makes the model follow what is held.
 func (f *Follower) compare(ctx context.Context, held []facts.HeldLease) {
-	known := map[model.EndpointID]bool{}
+	type side struct {
+		id     model.EndpointID
+		family model.Family
+	}
+	known := map[side]bool{}
 	for _, h := range held {
-		known[h.Request.Endpoint] = true
+		known[side{h.Request.Endpoint, h.Request.Family()}] = true
 		e, there := f.Engine.Snapshot().Endpoint(h.Request.Endpoint)
 		if !there || !e.Up {
 			continue // not yet, or no more: the engine gives it back
@@ -72,35 +78,47 @@ func (f *Follower) compare(ctx context.Context, held []facts.HeldLease) {
 	}
 	for e := range f.Engine.Snapshot().Endpoints() {
 		n, _ := f.Engine.Snapshot().Network(e.Network)
-		if e.Up && n.Leased() && !known[e.ID] {
-			f.askAgain(ctx, n, e)
+		if !e.Up || !n.Leased() {
+			continue
+		}
+		sb, _ := f.Engine.Snapshot().Sandbox(e.Sandbox)
+		var lacking []model.Family
+		for _, family := range model.Families {
+			off := family == model.IPv6 && driver.IPv6Off(sb, e)
+			if n.Enabled(family) && !off && !known[side{e.ID, family}] {
+				lacking = append(lacking, family)
+			}
+		}
+		if len(lacking) > 0 {
+			f.askAgain(ctx, n, e, lacking)
 		}
 	}
 }
 
 // note has one endpoint follow its lease.
 func (f *Follower) note(ctx context.Context, e model.Endpoint, h facts.HeldLease) error {
-	lost, lease := h.Lost != "", h.Lease
+	lost, lease, family := h.Lost != "", h.Lease, h.Request.Family()
+	had := e.Lease(family)
 	switch {
-	case lost && e.Lease4 == nil, !lost && e.Lease4 != nil && same(*e.Lease4, lease):
+	case lost && had == nil, !lost && had != nil && same(*had, lease):
 		return nil
 	case lost:
-		if _, err := f.Engine.Do(ctx, ops.SetLease(e.ID, nil)); err != nil {
+		if _, err := f.Engine.Do(ctx, ops.SetLease(e.ID, family, nil)); err != nil {
 			return err
 		}
-		f.tell(e, "lease-lost", e.Addr4.String(), h.Lost)
+		f.tell(e, "lease-lost", e.Address(family).String(), h.Lost)
 		return nil
 	}
-	if err := f.Engine.Learn(ctx, fact(e.ID, lease)); err != nil {
+	if err := f.Engine.Learn(ctx, f.Engine.Facts().Endpoint(e.ID).WithLease(family, &lease)); err != nil {
 		return err
 	}
-	if _, err := f.Engine.Do(ctx, ops.SetLease(e.ID, &lease)); err != nil {
+	if _, err := f.Engine.Do(ctx, ops.SetLease(e.ID, family, &lease)); err != nil {
 		return err
 	}
 	switch {
-	case lease.Prefix.Addr() != e.Addr4:
+	case lease.Prefix.Addr() != e.Address(family):
 		f.tell(e, "lease-changed", lease.Prefix.Addr().String(), "")
-	case e.Lease4 == nil || !sameNames(*e.Lease4, lease):
+	case had == nil || !sameNames(*had, lease):
 		f.files(e)
 	}
 	return nil
@@ -128,14 +146,14 @@ func (f *Follower) tell(e model.Endpoint, action, address, why string) {
 	f.files(e)
 }
 
-// askAgain asks for a lease that the keeper has lost, in the background: it was started
+// askAgain asks for leases that the keeper has lost, in the background: it was started
 // anew, and its file is gone.
-func (f *Follower) askAgain(ctx context.Context, n model.Network, e model.Endpoint) {
+func (f *Follower) askAgain(ctx context.Context, n model.Network, e model.Endpoint, families []model.Family) {
 	sb, _ := f.Engine.Snapshot().Sandbox(e.Sandbox)
 	go func() {
 		ctx, cancel := context.WithTimeout(ctx, askTime)
 		defer cancel()
-		_, err := f.Source.Ask(ctx, facts.Question{Network: n, Endpoint: e, Sandbox: sb})
+		_, err := f.Source.Ask(ctx, facts.Question{Network: n, Endpoint: e, Sandbox: sb, Families: families})
 		now, there := f.Engine.Snapshot().Endpoint(e.ID)
 		if err == nil && (!there || !now.Up) {
 			err = f.Source.Keeper.ReturnLease(ctx, e.ID)

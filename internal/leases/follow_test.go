@@ -36,6 +36,7 @@ type rig struct {
 }
 
 func (r *rig) Snapshot() *state.Snapshot { return r.now }
+func (r *rig) Facts() facts.Set          { return r.known }
 
 func (r *rig) Learn(_ context.Context, learned ...facts.Fact) error {
 	r.known = r.known.With(learned...)
@@ -97,7 +98,7 @@ func started(t *testing.T, first model.Lease) (*rig, model.Endpoint) {
 	do(ops.NetworkMaker{Drivers: drivers}.Create(lan))
 	do(plantest.Request(t, drivers, []string{"container", "web", "@lan="}))
 	e := slices.Collect(r.now.Endpoints())[0]
-	if err := r.Learn(t.Context(), fact(e.ID, first)); err != nil {
+	if err := r.Learn(t.Context(), facts.Endpoint{ID: e.ID}.WithLease(model.IPv4, &first)); err != nil {
 		t.Fatal(err)
 	}
 	do(ops.StartSandbox(plantest.Sandbox("web").ID))

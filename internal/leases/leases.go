@@ -12,8 +12,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/facts"
@@ -35,24 +39,44 @@ type Source struct {
 	Drivers driver.Set
 }
 
-// Ask implements engine.Source.
+// Ask implements engine.Source. Both families are asked for at once, and an endpoint has all
+// or nothing.
 func (s Source) Ask(ctx context.Context, q facts.Question) (facts.Fact, error) {
 	r, err := s.request(q.Network, q.Endpoint, q.Sandbox)
 	if err != nil {
 		return nil, err
 	}
-	lease, err := s.Keeper.AskLease(ctx, r)
-	if err != nil {
+	given := make([]model.Lease, len(q.Families))
+	var work errgroup.Group
+	for i, f := range q.Families {
+		work.Go(func() (err error) {
+			given[i], err = s.Keeper.AskLease(ctx, inFamily(r, q.Endpoint, f))
+			return err
+		})
+	}
+	if err := work.Wait(); err != nil {
+		if len(q.Families) > 1 { // one may have been given
+			back, cancel := context.WithTimeout(context.WithoutCancel(ctx), returnTime)
+			defer cancel()
+			err = errors.Join(err, s.Keeper.ReturnLease(back, q.Endpoint.ID))
+		}
 		return nil, err
 	}
-	return fact(q.Endpoint.ID, lease), nil
+	e := facts.Endpoint{ID: q.Endpoint.ID}
+	for i, f := range q.Families {
+		e = e.WithLease(f, &given[i])
+	}
+	return e, nil
 }
+
+// returnTime bounds the giving back of what is half of an answer.
+const returnTime = 5 * time.Second
 
 // Return implements engine.Source. What stays known of the endpoint is the lease as it is
 // now.
 func (s Source) Return(ctx context.Context, f, kept facts.Fact) error {
 	e, ok := f.(facts.Endpoint)
-	if !ok || e.Lease4 == nil || kept != nil {
+	if !ok || e.Lease4 == nil && e.Lease6 == nil || kept != nil {
 		return nil
 	}
 	return s.Keeper.ReturnLease(ctx, e.ID)
@@ -63,25 +87,34 @@ func (s Source) Answers(ctx context.Context) ([]facts.Fact, error) {
 	_, held, err := s.Keeper.WatchLeases(ctx, 0)
 	var out []facts.Fact
 	for _, h := range held {
-		out = append(out, fact(h.Request.Endpoint, h.Lease))
+		e := facts.Endpoint{ID: h.Request.Endpoint}
+		if last := len(out) - 1; last >= 0 && out[last].Owner() == e.Owner() { // the other family's
+			e, out = out[last].(facts.Endpoint), out[:last]
+		}
+		out = append(out, e.WithLease(h.Request.Family(), &h.Lease))
 	}
 	return out, err
 }
 
-func fact(id model.EndpointID, l model.Lease) facts.Endpoint {
-	return facts.Endpoint{ID: id, Addr4: l.Prefix, Gateway4: l.Gateway, Lease4: &l}
-}
-
-// request says for whom a server is asked.
+// request says for whom a server is asked, whatever the family.
 func (s Source) request(n model.Network, e model.Endpoint, sb model.Sandbox) (facts.LeaseRequest, error) {
 	device, err := s.Drivers.LeaseDevice(n)
 	if err != nil {
 		return facts.LeaseRequest{}, err
 	}
 	r := facts.LeaseRequest{Endpoint: e.ID, Device: device, MAC: e.MAC, Hostname: sb.Hostname}
-	r.Want, r.Must = e.Wished4()
 	r.ClientID, err = clientID(e)
 	return r, err
+}
+
+// inFamily returns a request for an address of family f.
+func inFamily(r facts.LeaseRequest, e model.Endpoint, f model.Family) facts.LeaseRequest {
+	if f == model.IPv4 {
+		r.Want, r.Must = e.Wished4()
+		return r
+	}
+	r.IPv6, r.Want = true, e.Addr6
+	return r
 }
 
 // clientID returns what a server knows an endpoint by (option 61). With a MAC address that

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// IPAMDHCP is the IPAM driver of networks whose addresses come from a DHCP server (RFC
-// 2131) that serves the network of their parent.
+// IPAMDHCP is the IPAM driver of networks whose addresses come from DHCP servers (RFC 2131,
+// RFC 8415) and routers (RFC 4862) of the network of their parent.
 const IPAMDHCP = "dhcp"
 
-// Leased tells whether the network's IPv4 addresses come from a DHCP server.
+// Leased tells whether the network's addresses come from a DHCP server.
 func (n Network) Leased() bool { return n.IPAM.Driver == IPAMDHCP }
 
 // Lease is what a DHCP server has given to one endpoint. Values are never changed in
@@ -17,13 +17,18 @@ func (n Network) Leased() bool { return n.IPAM.Driver == IPAMDHCP }
 type Lease struct {
 	Prefix  netip.Prefix // the address, with the length of its subnet (option 1)
 	Gateway netip.Addr   // option 3, or the default route of option 121; invalid: none
-	Server  netip.Addr
-	DNS     []netip.Addr `json:",omitempty"` // option 6
-	Domain  string       `json:",omitempty"` // option 15
-	Search  []string     `json:",omitempty"` // option 119 (RFC 3397)
-	NTP     []netip.Addr `json:",omitempty"` // option 42
-	MTU     int          `json:",omitempty"` // option 26, in bytes; 0: not said
-	Routes  []LeaseRoute `json:",omitempty"` // option 121 (RFC 3442), without the default route
+	Server  netip.Addr   // in IPv6 link-local; of an address of a router's prefix, the router
+	// ServerID is by which a DHCPv6 server knows that it is meant (option 2).
+	ServerID []byte `json:",omitempty"`
+	// Stateless says that no server has given the address: it is of a prefix that a router
+	// has named.
+	Stateless bool         `json:",omitempty"`
+	DNS       []netip.Addr `json:",omitempty"` // option 6
+	Domain    string       `json:",omitempty"` // option 15
+	Search    []string     `json:",omitempty"` // option 119 (RFC 3397)
+	NTP       []netip.Addr `json:",omitempty"` // option 42
+	MTU       int          `json:",omitempty"` // option 26, in bytes; 0: not said
+	Routes    []LeaseRoute `json:",omitempty"` // option 121 (RFC 3442), without the default route
 	// From is when it was given or renewed last. At Renew its server is asked again, at
 	// Rebind any server, and at Until it ends; all are zero for one without end.
 	From, Renew, Rebind, Until time.Time
@@ -67,9 +72,23 @@ func (e Endpoint) Wished4() (a netip.Addr, static bool) {
 	return e.Addr4, e.Static4
 }
 
-// WithLease returns e with what a DHCP server has given it; with nil, without, but for what
+// Lease returns what came with the address of family f; nil for nothing.
+func (e Endpoint) Lease(f Family) *Lease {
+	if f == IPv4 {
+		return e.Lease4
+	}
+	return e.Lease6
+}
+
+// WithLease returns e with what it was given in family f; with nil, without, but for what
 // its user asked for.
-func (e Endpoint) WithLease(l *Lease) Endpoint {
+func (e Endpoint) WithLease(f Family, l *Lease) Endpoint {
+	if f == IPv6 {
+		if e.Lease6 = l; l == nil {
+			return e.WithAddress(IPv6, netip.Addr{}, false)
+		}
+		return e.WithAddress(IPv6, l.Prefix.Addr(), false)
+	}
 	wished, static := e.Wished4()
 	e.Lease4, e.Asked4 = l, netip.Addr{}
 	if l != nil {

@@ -10,19 +10,19 @@ import (
 func TestWhatTheUserAskedForIsKept(t *testing.T) {
 	asked, other := netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("192.0.2.8")
 	lease := func(a netip.Addr) *Lease { return &Lease{Prefix: netip.PrefixFrom(a, 24)} }
-	e := Endpoint{}.WithAddress(IPv4, asked, true).WithLease(lease(asked))
+	e := Endpoint{}.WithAddress(IPv4, asked, true).WithLease(IPv4, lease(asked))
 	if a, static := e.Wished4(); a != asked || !static || e.Addr4 != asked {
 		t.Errorf("given: %s %t, has %s", a, static, e.Addr4)
 	}
-	e = e.WithLease(nil)
+	e = e.WithLease(IPv4, nil)
 	if a, static := e.Wished4(); a != asked || !static || e.Addr4.IsValid() || e.Spec("lan").IPv4 != asked {
 		t.Errorf("lost: %s %t, has %s", a, static, e.Addr4)
 	}
-	e = e.WithLease(nil).WithLease(lease(asked))
+	e = e.WithLease(IPv4, nil).WithLease(IPv4, lease(asked))
 	if a, static := e.Wished4(); a != asked || !static || e.Addr4 != asked || e.Asked4.IsValid() {
 		t.Errorf("given again: %s %t, has %s", a, static, e.Addr4)
 	}
-	e = Endpoint{}.WithLease(lease(asked)).WithLease(lease(other))
+	e = Endpoint{}.WithLease(IPv4, lease(asked)).WithLease(IPv4, lease(other))
 	if a, static := e.Wished4(); a != other || static || e.Spec("lan").IPv4.IsValid() {
 		t.Errorf("of one that asks for none: %s %t", a, static)
 	}

@@ -267,6 +267,8 @@ type Endpoint struct {
 	DownSince  uint64 // revision at which it went down; orders soft claims by age
 	// Lease4 is what came with Addr4 from a DHCP server; nil if no server gave it.
 	Lease4 *Lease `json:",omitempty"`
+	// Lease6 is the same of Addr6, which may also be of a router's prefix.
+	Lease6 *Lease `json:",omitempty"`
 	// Asked4 is the address that the user asked for while a DHCP server gives it to nobody;
 	// invalid at all other times, when it is Addr4.
 	Asked4 netip.Addr `json:",omitzero"`

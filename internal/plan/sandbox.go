@@ -115,8 +115,14 @@ func staticRoutes(ns string, members []gateway.Member) []desired.Row {
 // a container leaves.
 func leasedServers(members []gateway.Member) []netip.Addr {
 	for _, m := range members {
-		if l := m.Endpoint.Lease4; l != nil && !m.Network.Internal && len(l.DNS) > 0 {
-			return l.DNS
+		var all []netip.Addr
+		for _, f := range model.Families {
+			if l := m.Endpoint.Lease(f); l != nil && !m.Network.Internal {
+				all = append(all, l.DNS...)
+			}
+		}
+		if len(all) > 0 {
+			return all
 		}
 	}
 	return nil

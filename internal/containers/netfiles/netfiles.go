@@ -277,8 +277,10 @@ func (nf *Files) resolvConf(r containerrecord.Record, s *state.Snapshot) ([]byte
 			f.Mode = names.ModeInternal
 		}
 		f.IPv6 = f.IPv6 || e.Addr6.IsValid()
-		if len(f.Overrides.Search) == 0 && e.Up {
-			f.Overrides.Search = e.Lease4.SearchDomains()
+		for _, family := range model.Families {
+			if len(f.Overrides.Search) == 0 && e.Up {
+				f.Overrides.Search = e.Lease(family).SearchDomains()
+			}
 		}
 	}
 	return names.Render(f).Text, nil

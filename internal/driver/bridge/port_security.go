@@ -35,8 +35,10 @@ func subnets(n model.Network) (out []netip.Prefix) {
 // or what a DHCP server has said.
 func subnetsOf(v driver.View) []netip.Prefix {
 	out := subnets(v.Network)
-	if l := v.Endpoint.Lease4; l != nil {
-		out = append(out, l.Prefix.Masked())
+	for _, f := range model.Families {
+		if l := v.Endpoint.Lease(f); l != nil {
+			out = append(out, l.Prefix.Masked())
+		}
 	}
 	return out
 }

@@ -114,10 +114,10 @@ func lanSettings(v driver.View) []desired.Row {
 // mtu returns that of an endpoint's interface in bytes: what the network has, or what came
 // with its lease; 0 is the kernel's default.
 func mtu(c config, e model.Endpoint) int {
-	if c.uplink == "" || e.Lease4 == nil {
+	if c.uplink == "" {
 		return c.mtu
 	}
-	return cmp.Or(c.mtu, e.Lease4.MTU)
+	return cmp.Or(c.mtu, driver.LeasedMTU(e))
 }
 
 // LeaseDevice implements driver.Leaser.
@@ -125,9 +125,6 @@ func (d Driver) LeaseDevice(n model.Network) (string, error) {
 	if d.Uplink(n) == "" {
 		return "", driver.NoLeases("a bridge network is the host's own, where no DHCP server is",
 			"name an interface that leads to the server: -o "+driver.OptionUplink+"=eth1, or share the host's: -d macvlan -o parent=eth0")
-	}
-	if n.IPv6 {
-		return "", driver.NoLeases("on a bridge, addresses of IPv6 are not asked for yet", "leave out --ipv6, or use a macvlan, where containers make their own: -d macvlan -o parent=eth0")
 	}
 	return d.Uplink(n), nil
 }
