@@ -88,7 +88,7 @@ type Row interface {
 func Types() []Row {
 	return []Row{
 		BridgePolicy{}, Masquerade{}, ForwardDrop{}, AcceptMark{}, Direct{}, DirectFrom{}, DirectICMP{}, Allow{}, PortSecurity{}, Identity{}, Elsewhere{}, Transparent{}, Publish{}, Served{},
-		Namespace{}, Link{}, Sysctl{}, Loopback{}, Fence{}, Shape{}, Addr{}, Route{}, Rule{}, FDB{}, Neigh{}, Balance{}, Hairpin{}, Announce{}, Uplink{},
+		Namespace{}, Link{}, Sysctl{}, Loopback{}, Fence{}, Shape{}, Addr{}, Route{}, Rule{}, Lookup{}, FDB{}, Neigh{}, Balance{}, Hairpin{}, IngressGuard{}, IngressNode{}, IngressSource{}, IngressTarget{}, Announce{}, Uplink{},
 		WireGuard{}, WireGuardPeer{}, Name{}, Resolver{}, Forward{}, Reserve{},
 	}
 }

@@ -73,7 +73,7 @@ func TestNameIsGivenBack(t *testing.T) {
 					// As `network disconnect` does: something inside changes.
 					var route desired.Row
 					for _, row := range kerneltest.Endpoint(0) {
-						if r, ok := row.(desired.Route); ok && r.Gateway.Is4() {
+						if r, ok := row.(desired.Route); ok && r.Table == 0 && r.Gateway.Is4() {
 							route = r
 						}
 					}

@@ -30,7 +30,7 @@ func (h routes) find(g group) (f found, err error) {
 		wanted := map[string]bool{}
 		for _, d := range g.deltas {
 			row := d.New.(desired.Route)
-			wanted[row.Destination.String()] = true
+			wanted[row.Key().Name] = true
 			spec, err := h.spec(s, row)
 			if err == nil && model.IsGuest(s.name) && h.hasOwn(s, spec, have) {
 				continue
@@ -40,10 +40,9 @@ func (h routes) find(g group) (f found, err error) {
 			}
 		}
 		for _, i := range have {
-			if !wanted[i.Destination.String()] {
-				f.stray(desired.HostOwner, desired.Route{
-					Namespace: g.space, Destination: i.Destination, Gateway: i.Gateway, Link: nameOf(s, i.Index),
-				})
+			row := desired.Route{Namespace: g.space, Table: i.Table, Destination: i.Destination, Gateway: i.Gateway, Link: nameOf(s, i.Index)}
+			if !wanted[row.Key().Name] {
+				f.stray(desired.HostOwner, row)
 			}
 		}
 		return nil
@@ -94,12 +93,12 @@ func (h routes) putOne(s *space, spec route.Spec) error {
 
 // hasOwn tells whether a guest has a route of its own to a destination.
 func (h routes) hasOwn(s *space, spec route.Spec, ours []route.Info) bool {
-	return !slices.ContainsFunc(ours, func(i route.Info) bool { return i.Destination == spec.Destination }) && route.Exists(s.conn, spec.Destination)
+	return !slices.ContainsFunc(ours, func(i route.Info) bool { return i.Destination == spec.Destination && i.Table == 0 }) && route.Exists(s.conn, spec.Destination)
 }
 
 // spec says what a row means to the kernel.
 func (h routes) spec(s *space, row desired.Route) (route.Spec, error) {
-	spec := route.Spec{Destination: row.Destination, Gateway: row.Gateway, Replace: s.name != desired.HostNamespace && !model.IsGuest(s.name)}
+	spec := route.Spec{Destination: row.Destination, Table: row.Table, Gateway: row.Gateway, Replace: s.name != desired.HostNamespace && !model.IsGuest(s.name)}
 	if row.Link == "" {
 		return spec, nil
 	}
@@ -114,6 +113,6 @@ func (h routes) drop(g group) {
 		if h.isDoomed(s, row.Link) {
 			return nil
 		}
-		return about(route.Delete(s.conn, row.Destination), "route to %s", row.Destination)
+		return about(route.Delete(s.conn, row.Destination, row.Table), "route to %s", row.Destination)
 	})
 }

@@ -31,10 +31,10 @@ func (k *Kernel) admit(r desired.Row) error {
 		if err := k.needLink(r.Namespace, r.Link); err != nil {
 			return err
 		}
-		if r.Gateway.IsValid() && !k.reachable(r) {
+		if r.Gateway.IsValid() && r.Table == 0 && !k.reachable(r) {
 			return fmt.Errorf("nexthop has invalid gateway: %w", syscall.ENETUNREACH)
 		}
-	case desired.Balance, desired.Hairpin:
+	case desired.Balance, desired.Hairpin, desired.Lookup, desired.IngressGuard, desired.IngressNode, desired.IngressSource, desired.IngressTarget:
 		return k.needNamespace(r.Space())
 	case desired.Namespace, desired.Loopback, desired.Rule:
 	default:

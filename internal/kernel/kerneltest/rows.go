@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/model"
 )
 
 // Bridge is the bridge of Network.
@@ -64,6 +65,11 @@ func Endpoint(i int) []desired.Row {
 		desired.Addr{Namespace: ns, Link: "eth0", Prefix: netip.PrefixFrom(a6, 64)},
 		desired.Route{Namespace: ns, Link: "eth0", Destination: netip.MustParsePrefix("0.0.0.0/0"), Gateway: netip.MustParseAddr("10.9.0.1")},
 		desired.Route{Namespace: ns, Link: "eth0", Destination: netip.MustParsePrefix("::/0"), Gateway: netip.MustParseAddr("fd00:9::1")},
+		desired.Route{Namespace: ns, Table: desired.AnswerTable, Link: "eth0", Destination: netip.MustParsePrefix("0.0.0.0/0"), Gateway: netip.MustParseAddr("10.9.0.1")},
+		desired.Lookup{Namespace: ns, Family: model.IPv4, From: netip.MustParseAddr("192.0.2.1"), Table: desired.AnswerTable},
+		desired.Lookup{Namespace: ns, Family: model.IPv6, Mark: 1 << 31, Table: 1 << 31},
+		desired.Lookup{Namespace: ns, Family: model.IPv4, Protocol: model.UDP, Port: 53},
+		desired.Lookup{Namespace: ns, Family: model.IPv4, Protocol: model.UDP, Port: 53, Table: desired.AnswerTable},
 		desired.Neigh{Namespace: ns, Link: "eth0", IP: netip.MustParseAddr("10.9.0.1"), MAC: "02:42:00:00:00:01"},
 	}
 }

@@ -53,15 +53,15 @@ const (
 func balanceTable(mark string) table {
 	const priorityNATDest, priorityFilter, priorityNATSource = -100, 0, 100
 	return table{
-		family: unix.NFPROTO_INET, name: balanceTableName, comment: mark, sets: balanceSets(),
-		chains: []chain{
+		family: unix.NFPROTO_INET, name: balanceTableName, comment: mark, sets: append(balanceSets(), ingressSets()...),
+		chains: append(ingressChains(), []chain{
 			{"prerouting", base{"nat", unix.NF_INET_PRE_ROUTING, priorityNATDest}, balanceRules()},
 			{"forward", base{"filter", unix.NF_INET_FORWARD, priorityFilter}, refuseRules()},
-			{"postrouting", base{"nat", unix.NF_INET_POST_ROUTING, priorityNATSource}, []rule{
+			{"postrouting", base{"nat", unix.NF_INET_POST_ROUTING, priorityNATSource}, append([]rule{
 				asFrontend(unix.NFPROTO_IPV4, ctDestination4, setHairpin4, part{ip4Source, 1}, ip4Part()),
 				asFrontend(unix.NFPROTO_IPV6, ctDestination6, setHairpin6, part{ip6Source, 4}, ip6Part()),
-			}},
-		},
+			}, gateRules()...)},
+		}...),
 	}
 }
 

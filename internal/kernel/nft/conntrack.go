@@ -66,6 +66,8 @@ func unmarshal(family byte, data []byte, e expr.Any) error {
 			ct.Key = expr.CtKey(ad.Uint32())
 		case unix.NFTA_CT_DREG:
 			ct.Register = ad.Uint32()
+		case unix.NFTA_CT_SREG:
+			ct.Register, ct.SourceRegister = ad.Uint32(), true
 		case unix.NFTA_CT_DIRECTION:
 			ct.Direction = uint32(ad.Uint8())
 		}

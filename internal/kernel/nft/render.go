@@ -59,6 +59,14 @@ func render(row desired.Row) ([]element, error) {
 		return renderBalance(r)
 	case desired.Hairpin:
 		return renderHairpin(r)
+	case desired.IngressGuard:
+		return renderIngressGuard(r)
+	case desired.IngressNode:
+		return renderIngressNode(r)
+	case desired.IngressSource:
+		return renderIngressSource(r)
+	case desired.IngressTarget:
+		return renderIngressTarget(r)
 	}
 	return nil, model.Errorf(model.NotImplemented, "nftables cannot express %q", row)
 }

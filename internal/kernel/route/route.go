@@ -1,5 +1,5 @@
-// Package route reads and writes unicast routes of the main table (rtnetlink(7),
-// RTM_*ROUTE).
+// Package route reads and writes unicast routes of the main table, and in namespaces of ours
+// of others (rtnetlink(7), RTM_*ROUTE).
 //
 // It must not remove a route of somebody else; it replaces one only where the
 // caller says that the namespace is ours.
@@ -8,6 +8,7 @@
 package route
 
 import (
+	"encoding/binary"
 	"errors"
 	"net/netip"
 	"slices"
@@ -25,6 +26,7 @@ const headerLen = unix.SizeofRtMsg
 // Spec is a route that is wanted.
 type Spec struct {
 	Destination netip.Prefix
+	Table       uint32     // 0: the main table; in others gateways are taken to be on the link
 	Gateway     netip.Addr // invalid for a destination on the link itself
 	Index       int        // of the link; 0 lets the kernel find it by the gateway
 	// Replace allows to replace a foreign route to the same destination.
@@ -34,6 +36,7 @@ type Spec struct {
 // Info is a route as the kernel has it.
 type Info struct {
 	Destination netip.Prefix
+	Table       uint32 // 0: the main table
 	Gateway     netip.Addr
 	Index       int
 	Protocol    byte
@@ -48,7 +51,7 @@ func (i Info) OnLink() bool {
 
 // Matches tells whether a route of ours is as wanted.
 func (i Info) Matches(s Spec) bool {
-	return i.Destination == s.Destination && i.Gateway == s.Gateway &&
+	return i.Destination == s.Destination && i.Table == s.Table && i.Gateway == s.Gateway &&
 		(s.Index == 0 || i.Index == s.Index) && i.Type == unix.RTN_UNICAST
 }
 
@@ -57,7 +60,7 @@ func Put(c *rtnl.Conn, s Spec) error {
 	return rtnl.Settle(
 		func(flags netlink.HeaderFlags) error { return add(c, s, flags) },
 		func() (bool, error) {
-			have, err := find(c, s.Destination, rtnl.Protocol)
+			have, err := find(c, s.Destination, s.Table, rtnl.Protocol)
 			if err == nil && len(have) == 0 && !s.Replace {
 				err = model.Errorf(model.Conflict, "a route to %s already exists and was not made by this engine", s.Destination)
 			}
@@ -65,11 +68,14 @@ func Put(c *rtnl.Conn, s Spec) error {
 		})
 }
 
-// Delete removes our route to the destination. One that is missing is no error.
-func Delete(c *rtnl.Conn, destination netip.Prefix) error {
+// Delete removes our route to the destination from a table. One that is missing is no error.
+func Delete(c *rtnl.Conn, destination netip.Prefix, at uint32) error {
 	err := c.Change(rtnl.Request{
 		Type: unix.RTM_DELROUTE, Header: header(destination, rtnl.Protocol, unix.RT_SCOPE_NOWHERE),
-		Attrs: func(ae *netlink.AttributeEncoder) { dst(ae, destination) },
+		Attrs: func(ae *netlink.AttributeEncoder) {
+			dst(ae, destination)
+			table(ae, at)
+		},
 	})
 	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENETUNREACH) {
 		return nil
@@ -89,7 +95,7 @@ func Connected(c *rtnl.Conn) ([]Info, error) { return list(c, unix.RTPROT_KERNEL
 
 // Exists tells whether the main table has a route to the destination, whosever.
 func Exists(c *rtnl.Conn, destination netip.Prefix) bool {
-	have, err := find(c, destination, unix.RTPROT_UNSPEC)
+	have, err := find(c, destination, 0, unix.RTPROT_UNSPEC)
 	return err == nil && len(have) > 0
 }
 
@@ -134,22 +140,24 @@ func list(c *rtnl.Conn, protocol byte) ([]Info, error) {
 	return out, nil
 }
 
-func find(c *rtnl.Conn, destination netip.Prefix, protocol byte) ([]Info, error) {
+func find(c *rtnl.Conn, destination netip.Prefix, at uint32, protocol byte) ([]Info, error) {
 	all, err := dump(c, destination, protocol)
 	var out []Info
 	for _, i := range all {
-		if i.Destination == destination {
+		if i.Destination == destination && i.Table == at {
 			out = append(out, i)
 		}
 	}
 	return out, err
 }
 
-// dump lists the main table of one family; the kernel filters by protocol
+// dump lists the main table of one family, and what is ours in others; the kernel filters by protocol
 // (NETLINK_GET_STRICT_CHK).
 func dump(c *rtnl.Conn, of netip.Prefix, protocol byte) ([]Info, error) {
 	h := header(netip.PrefixFrom(of.Addr(), 0), protocol, unix.RT_SCOPE_UNIVERSE)
-	h[7] = unix.RTN_UNSPEC
+	if h[7] = unix.RTN_UNSPEC; protocol == rtnl.Protocol {
+		h[4] = unix.RT_TABLE_UNSPEC
+	}
 	msgs, err := c.Dump(rtnl.Request{Type: unix.RTM_GETROUTE, Header: h})
 	if errors.Is(err, unix.ENOENT) { // the family has no main table yet
 		return nil, nil
@@ -163,7 +171,7 @@ func dump(c *rtnl.Conn, of netip.Prefix, protocol byte) ([]Info, error) {
 		if err != nil {
 			return nil, err
 		}
-		if msg[4] == unix.RT_TABLE_MAIN {
+		if i.Table == 0 || i.Protocol == rtnl.Protocol && i.Type == unix.RTN_UNICAST {
 			out = append(out, i)
 		}
 	}
@@ -175,10 +183,15 @@ func add(c *rtnl.Conn, s Spec, flags netlink.HeaderFlags) error {
 	if !s.Gateway.IsValid() && s.Destination.Addr().Is4() {
 		scope = unix.RT_SCOPE_LINK
 	}
+	h := header(s.Destination, rtnl.Protocol, scope)
+	if s.Table != 0 && s.Gateway.IsValid() {
+		binary.NativeEndian.PutUint32(h[8:], unix.RTNH_F_ONLINK)
+	}
 	return c.Change(rtnl.Request{
-		Type: unix.RTM_NEWROUTE, Flags: flags, Header: header(s.Destination, rtnl.Protocol, scope),
+		Type: unix.RTM_NEWROUTE, Flags: flags, Header: h,
 		Attrs: func(ae *netlink.AttributeEncoder) {
 			dst(ae, s.Destination)
+			table(ae, s.Table)
 			if s.Gateway.IsValid() {
 				ae.Bytes(unix.RTA_GATEWAY, s.Gateway.AsSlice())
 			}
@@ -195,7 +208,15 @@ func dst(ae *netlink.AttributeEncoder, p netip.Prefix) {
 	}
 }
 
-// header is a struct rtmsg for a unicast route of the main table.
+// table names a table, whose number has no place in a header.
+func table(ae *netlink.AttributeEncoder, at uint32) {
+	if at != 0 {
+		ae.Uint32(unix.RTA_TABLE, at)
+	}
+}
+
+// header is a struct rtmsg for a unicast route, of the main table if no attribute says
+// otherwise.
 func header(p netip.Prefix, protocol, scope byte) []byte {
 	b := make([]byte, headerLen)
 	b[0] = unix.AF_INET6
@@ -210,8 +231,16 @@ func header(p netip.Prefix, protocol, scope byte) []byte {
 // Parse reads a message about a route, without its netlink header.
 func Parse(msg []byte) (Info, error) { return parse(msg) }
 
+// tableOf is the table in a header; large numbers are in an attribute.
+func tableOf(msg []byte) byte {
+	if len(msg) < headerLen {
+		return 0
+	}
+	return msg[4]
+}
+
 func parse(msg []byte) (Info, error) {
-	var i Info
+	i := Info{Table: uint32(tableOf(msg))}
 	var to netip.Addr
 	err := rtnl.Attributes(msg, headerLen, func(ad *netlink.AttributeDecoder) {
 		switch ad.Type() {
@@ -221,6 +250,8 @@ func parse(msg []byte) (Info, error) {
 			i.Gateway, _ = netip.AddrFromSlice(ad.Bytes())
 		case unix.RTA_OIF:
 			i.Index = int(ad.Uint32())
+		case unix.RTA_TABLE:
+			i.Table = ad.Uint32()
 		case unix.RTA_MULTIPATH:
 			i.Multipath = true
 		}
@@ -236,5 +267,8 @@ func parse(msg []byte) (Info, error) {
 	}
 	i.Destination = netip.PrefixFrom(to, int(msg[1]))
 	i.Protocol, i.Type = msg[5], msg[7]
+	if i.Table == unix.RT_TABLE_MAIN {
+		i.Table = 0
+	}
 	return i, nil
 }

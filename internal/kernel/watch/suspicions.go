@@ -225,7 +225,7 @@ func (w *watcher) judge(e Event) (owner desired.Owner, lost bool) {
 		}
 	case unix.RTM_DELRULE:
 		if r, ours, err := rule.Parse(e.Body); err == nil && ours {
-			o, wanted := w.get(desired.Rule{Link: r.Link})
+			o, wanted := w.get(r.Row(desired.HostNamespace))
 			return o.Owner, wanted
 		}
 	case unix.RTM_DELQDISC, unix.RTM_NEWTFILTER, unix.RTM_DELTFILTER:
@@ -339,7 +339,7 @@ func (w *watcher) route(i route.Info) (owner desired.Owner, lost bool) {
 		return w.delivery(i.Destination.Addr().Is4())
 	}
 	if i.Protocol == rtnl.Protocol {
-		o, wanted := w.get(desired.Route{Destination: i.Destination})
+		o, wanted := w.get(desired.Route{Destination: i.Destination, Table: i.Table})
 		return o.Owner, wanted
 	}
 	_, owner, wanted := w.row(i.Index)
