@@ -81,7 +81,7 @@ func (cr *creator) Create(ctx context.Context, r CreateRequest) (id string, rema
 	if err != nil {
 		return "", nil, err
 	}
-	remarks = ops.PublishRemarks(cr.engine.Snapshot(), cr.drivers, b.rec.Sandbox)
+	remarks = driver.PublishRemarks(cr.engine.Snapshot(), cr.drivers, b.rec.Sandbox)
 	cr.mu.Lock()
 	cr.entries[b.id] = b
 	cr.mu.Unlock()

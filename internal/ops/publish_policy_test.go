@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/driver/all"
 	"github.com/linkspan/linkspan/internal/ops"
 )
@@ -44,7 +45,7 @@ func TestPublishPolicy(t *testing.T) {
 				w.facts.Host.Addrs = append(w.facts.Host.Addrs, netip.MustParseAddr(a))
 			}
 			w.must(six("net", c.options), w.publishing("a", c.publish, "net"))
-			remarks := ops.PublishRemarks(w.now, all.Drivers(), box("a"))
+			remarks := driver.PublishRemarks(w.now, all.Drivers(), box("a"))
 			if len(remarks) != c.remarks {
 				t.Errorf("%d remarks, want %d: %q", len(remarks), c.remarks, remarks)
 			}

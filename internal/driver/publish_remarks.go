@@ -1,10 +1,9 @@
-package ops
+package driver
 
 import (
 	"fmt"
 	"net/netip"
 
-	"github.com/linkspan/linkspan/internal/driver"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/state"
 )
@@ -12,7 +11,7 @@ import (
 // PublishRemarks says which ports of a sandbox are published at addresses of the host
 // that the policy of a network of it would not publish at by itself: its user named
 // them. The sandbox need not be up.
-func PublishRemarks(s *state.Snapshot, drivers driver.Set, id model.SandboxID) []string {
+func PublishRemarks(s *state.Snapshot, drivers Set, id model.SandboxID) []string {
 	sb, _ := s.Sandbox(id)
 	var out []string
 	for _, spec := range sb.Publish {
@@ -26,7 +25,7 @@ func PublishRemarks(s *state.Snapshot, drivers driver.Set, id model.SandboxID) [
 
 // beyondPolicy returns a network of the sandbox whose policy does not allow to publish
 // at an address, if there is one.
-func beyondPolicy(s *state.Snapshot, drivers driver.Set, id model.SandboxID, host netip.Addr) (n model.Network, policy driver.PublishPolicy, beyond bool) {
+func beyondPolicy(s *state.Snapshot, drivers Set, id model.SandboxID, host netip.Addr) (n model.Network, policy PublishPolicy, beyond bool) {
 	if !host.IsValid() {
 		return n, "", false
 	}
@@ -52,8 +51,8 @@ func shown(host netip.Addr) string {
 	return host.String()
 }
 
-func orPrivate(p driver.PublishPolicy) string {
-	if p == driver.PublishPrivate {
+func orPrivate(p PublishPolicy) string {
+	if p == PublishPrivate {
 		return " or of a private network"
 	}
 	return ""
