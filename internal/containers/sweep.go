@@ -41,7 +41,7 @@ func (sw *sweeper) sweepContainer(ctx context.Context, t model.TaskStatus) {
 func (sw *sweeper) sweepSandboxes(ctx context.Context) {
 	s := sw.engine.Snapshot()
 	for sb := range s.Sandboxes() {
-		if _, ok := s.Container(sb.Container); ok || sb.Container == "" || sb.Guest != nil {
+		if _, ok := s.Container(sb.Container); ok || sb.Container == "" || sb.Guest != nil || sb.Ingress != "" {
 			continue
 		}
 		sw.log.Info("removing a sandbox without a container", "container", model.Short(sb.Container), "op", "container.restore")

@@ -94,12 +94,19 @@ type View struct {
 	Overlay facts.Overlay
 	// Members are all who are on the network, if it reaches over hosts and is itself planned.
 	Members []Member
+	// Gates are the addresses in the network's namespace by which published ports of the
+	// swarm come in, if it is for those; one a family.
+	Gates []Gate
 	// Forward says that the host must forward between its networks (--ip-forward).
 	Forward bool
 	// DirectRouting lets the outside reach published ports at containers' own
 	// addresses, and whatever else somebody accepts (--allow-direct-routing).
 	DirectRouting bool
 }
+
+// Gate is an address in a network's namespace at which published ports of the swarm are, and
+// that of the host there, under which its own processes and containers beside it come.
+type Gate struct{ Addr, Host netip.Addr }
 
 // Option keys that every driver understands.
 const (

@@ -49,7 +49,7 @@ func Members(s *state.Snapshot, known facts.Overlay) (out []Member) {
 		}
 	}
 	for _, r := range known.Remotes {
-		if r.VTEP.IsValid() && r.VTEP != known.Local {
+		if r.VTEP.IsValid() && r.VTEP != known.Local && !r.Gate {
 			out = append(out, Elsewhere(r))
 		}
 	}

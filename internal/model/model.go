@@ -8,6 +8,7 @@ package model
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -221,6 +222,9 @@ type Sandbox struct {
 	// Guest is set where the namespace is somebody else's; Container is then no
 	// container's ID but begins with GuestPrefix.
 	Guest *Guest `json:",omitempty"`
+	// Ingress is set for what is no container: the namespace of this network, by which
+	// published ports of the swarm come in.
+	Ingress NetworkID `json:",omitempty"`
 	// Serving says that the container, which runs a service's task, is ready for requests.
 	Serving bool `json:",omitempty"`
 }
@@ -394,7 +398,12 @@ const NetnsDir = "/run/netns"
 
 // NamespaceOf returns the name, below NetnsDir, of a container's own network
 // namespace.
-func NamespaceOf(c ContainerID) string { return Short(c) }
+func NamespaceOf(c ContainerID) string {
+	if strings.HasPrefix(string(c), overlayPrefix) {
+		return string(c)
+	}
+	return Short(c)
+}
 
 // Host is what the engine does to the machine as a whole.
 type Host struct {

@@ -12,6 +12,19 @@ const DriverOverlay = "overlay"
 // leads them nowhere else.
 func (n Network) Overlay() bool { return n.Driver == DriverOverlay && !n.ConfigOnly }
 
+// overlayPrefix begins the names of namespaces of networks over hosts: no container's ID
+// begins so.
+const overlayPrefix = "ov-"
+
+// OverlayNamespace is the name, below NetnsDir, of a network's namespace on each host.
+func OverlayNamespace(id NetworkID) string { return overlayPrefix + Short(id) }
+
+// IngressSandbox returns the sandbox that stands for the namespace of an ingress network,
+// as Docker calls it.
+func IngressSandbox(n NetworkID) Sandbox {
+	return Sandbox{ID: SandboxID("ingress-" + n), Container: ContainerID(OverlayNamespace(n)), Name: "ingress-sbox", Ingress: n}
+}
+
 // Remote is an endpoint on another host of the swarm, as its host told of it.
 type Remote struct {
 	Network  NetworkID
@@ -29,6 +42,9 @@ type Remote struct {
 	// PublicKey is its host's key in the tunnel of encrypted networks (ValidKey); empty on
 	// other networks.
 	PublicKey string `json:",omitempty"`
+	// Gate says that it is no endpoint but the host itself, by which connections to published
+	// ports come in. It has no addresses, and no names.
+	Gate bool `json:",omitempty"`
 }
 
 // Equal tells whether two stand for the same; nil is nothing at all.

@@ -28,7 +28,10 @@ type Member struct {
 // Name returns what the member is called on its network: its container's name, or what
 // leads it out.
 func (m Member) Name() string {
-	if m.Endpoint.WayOut {
+	switch {
+	case m.Sandbox.Ingress != "":
+		return "gateway_" + m.Sandbox.Name
+	case m.Endpoint.WayOut:
 		return "gateway_" + model.Short(m.Sandbox.ID)
 	}
 	return m.Sandbox.Name

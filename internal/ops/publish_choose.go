@@ -215,6 +215,9 @@ func (p *publisher) why(spec model.PortSpec, hosts []netip.Addr) string {
 
 func (p *publisher) name(id model.SandboxID) string {
 	sb, _ := p.view.Sandbox(id)
+	if sb.Ingress != "" {
+		return "a service of the swarm publishes it: docker service ls"
+	}
 	return fmt.Sprintf("container %s (%s)", sb.Name, model.Short(sb.Container))
 }
 

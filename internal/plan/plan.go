@@ -100,6 +100,11 @@ func Owners(changes []state.Change, drivers driver.Set) []desired.Owner {
 			add(desired.HostOwner)
 		case state.KindSandbox:
 			add(desired.OwnerOf("sandbox", model.SandboxID(c.ID)))
+			for _, v := range []any{c.Old, c.New} {
+				if sb, ok := v.(model.Sandbox); ok && sb.Ingress != "" { // where its ports lead is the network's
+					add(desired.OwnerOf("network", sb.Ingress))
+				}
+			}
 		case state.KindNetwork:
 			add(desired.OwnerOf("network", model.NetworkID(c.ID)))
 			for _, v := range []any{c.Old, c.New} {
@@ -156,8 +161,27 @@ func (in Input) network(id model.NetworkID) ([]desired.Row, error) {
 	}
 	if d.Traits().Hosts {
 		v.Members = driver.Members(in.Snapshot, v.Overlay)
+		v.Gates = gates(in.Snapshot, n)
 	}
 	return d.Plan(v)
+}
+
+// gates returns the addresses by which published ports of the swarm come into a network's
+// namespace.
+func gates(s *state.Snapshot, n model.Network) (out []driver.Gate) {
+	if !n.Ingress {
+		return nil
+	}
+	for e := range s.EndpointsOf(model.IngressSandbox(n.ID).ID) {
+		on, _ := s.Network(e.Network)
+		for _, f := range model.Families {
+			if a := e.Address(f); e.Up && a.IsValid() {
+				pool, _ := on.PoolOf(a)
+				out = append(out, driver.Gate{Addr: a, Host: pool.Gateway})
+			}
+		}
+	}
+	return out
 }
 
 // parent plans what the networks share that hang on one interface of the host.

@@ -18,7 +18,10 @@ func (in Input) sandbox(id model.SandboxID) ([]desired.Row, error) {
 		return nil, nil
 	}
 	ns := model.NamespaceOf(sb.Container)
-	rows := []desired.Row{namespace(ns, sb)}
+	var rows []desired.Row
+	if sb.Ingress == "" { // else the network has made it
+		rows = append(rows, namespace(ns, sb))
+	}
 	members := gateway.Members(in.Snapshot, in.Facts, id)
 	if slices.ContainsFunc(members, func(m gateway.Member) bool { return m.Network.IPv6 }) {
 		rows = append(rows, ipv6Settings(ns)...)
@@ -27,11 +30,14 @@ func (in Input) sandbox(id model.SandboxID) ([]desired.Row, error) {
 		if r, ok := in.defaultRoute(members, f); ok && !hasWayOut(sb, f) {
 			r.Namespace = ns
 			rows = append(rows, r)
+			if sb.Ingress != "" {
+				rows = append(rows, answersByGate(r, f)...)
+			}
 		}
 	}
 	rows = append(rows, leasedRoutes(ns, members)...)
 	rows = append(rows, staticRoutes(ns, members)...)
-	if r, ok := in.resolver(sb, members); ok {
+	if r, ok := in.resolver(sb, members); ok && sb.Ingress == "" {
 		rows = append(rows, r)
 	}
 	linked, err := in.linked(sb, members)
@@ -49,6 +55,17 @@ func namespace(name string, sb model.Sandbox) desired.Namespace {
 		row.Of = desired.Lent{Path: g.Path, Device: g.Device, Inode: g.Inode}
 	}
 	return row
+}
+
+// answersByGate has answers of connections that came in by the gate leave by it, wherever
+// else their clients' addresses lead, and lets them come in though these lead elsewhere.
+func answersByGate(out desired.Route, f model.Family) []desired.Row {
+	rows := []desired.Row{desired.Lookup{Namespace: out.Namespace, Family: f, Mark: desired.GateMark, Table: desired.GateMark}}
+	if f == model.IPv4 {
+		rows = append(rows, desired.Sysctl{Namespace: out.Namespace, Path: "net/ipv4/conf/" + out.Link + "/rp_filter", Value: "0"})
+	}
+	out.Table = desired.GateMark
+	return append(rows, out)
 }
 
 // hasWayOut tells whether a sandbox is a guest's that had a way out of family f before.

@@ -302,6 +302,11 @@ func Local(s *state.Snapshot, self Self) (rows []model.Remote, networks []model.
 			continue
 		}
 		networks = append(networks, n.ID)
+		if n.Ingress {
+			rows = append(rows, model.Remote{
+				Network: n.ID, Endpoint: model.EndpointID("gate of " + self.ID), Node: self.ID, Host: self.Name, VTEP: self.VTEP, Gate: true,
+			})
+		}
 		for e := range s.EndpointsOn(n.ID) {
 			sb, ok := s.Sandbox(e.Sandbox)
 			if !ok || !e.Up {

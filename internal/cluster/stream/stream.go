@@ -63,7 +63,7 @@ func (r Row) id() ID { return ID{r.Node, r.Endpoint} }
 func same(a, b model.Remote) bool {
 	return a.Network == b.Network && a.Endpoint == b.Endpoint && a.Node == b.Node && a.Host == b.Host && a.VTEP == b.VTEP &&
 		slices.Equal(a.Addrs, b.Addrs) && slices.Equal(a.Names, b.Names) && a.Serving == b.Serving && a.Service.Equal(b.Service) &&
-		a.PublicKey == b.PublicKey
+		a.PublicKey == b.PublicKey && a.Gate == b.Gate
 }
 
 // valid tells whether a host may say such a thing.
@@ -73,6 +73,9 @@ func valid(r model.Remote) bool {
 	}
 	if r.PublicKey != "" && !model.ValidKey(r.PublicKey) {
 		return false
+	}
+	if r.Gate {
+		return unicast(r.VTEP) && len(r.Addrs)+len(r.Names) == 0 && r.Service == nil && !r.Serving
 	}
 	if !unicast(r.VTEP) || len(r.Addrs) == 0 || len(r.Addrs) > maxAddrs || len(r.Names) > maxNames {
 		return false

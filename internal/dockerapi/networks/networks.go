@@ -80,9 +80,9 @@ func show(n model.Network) network.Network {
 func showMembers(v hub.View) map[string]network.EndpointResource {
 	out := map[string]network.EndpointResource{}
 	for _, m := range v.Members() {
-		key := string(m.Sandbox.Container)
-		if key == "" {
-			key = "ep-" + string(m.Endpoint.ID)
+		key := cmp.Or(string(m.Sandbox.Container), "ep-"+string(m.Endpoint.ID))
+		if m.Sandbox.Ingress != "" {
+			key = m.Sandbox.Name // as with Docker: it is no container
 		}
 		out[key] = network.EndpointResource{
 			Name: m.Name(), EndpointID: string(m.Endpoint.ID), MacAddress: containerview.HardwareAddr(m.Endpoint.MAC),

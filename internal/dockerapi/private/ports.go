@@ -87,7 +87,11 @@ func (d *server) portUsers(w http.ResponseWriter, r *http.Request) {
 		if !u.Running {
 			verb = "will be wanted by"
 		}
-		fmt.Fprintf(&out, "%s/%s %s container %s (%s)\n", u.At, u.Protocol, verb, u.Sandbox.Name, model.Short(u.Sandbox.Container))
+		who := fmt.Sprintf("container %s (%s)", u.Sandbox.Name, model.Short(u.Sandbox.Container))
+		if u.Sandbox.Ingress != "" {
+			who = "a service of the swarm (docker service ls)"
+		}
+		fmt.Fprintf(&out, "%s/%s %s %s\n", u.At, u.Protocol, verb, who)
 	}
 	for _, l := range users.Processes {
 		fmt.Fprintf(&out, "%s/%s is held by %s\n", l.At, l.Protocol, cmp.Or(l.Who, "the kernel, or a process that cannot be seen"))
@@ -102,7 +106,11 @@ func (d *server) portUsers(w http.ResponseWriter, r *http.Request) {
 func usersAnswer(users inspect.PortUsers) []privateapi.PortUser {
 	out := []privateapi.PortUser{}
 	for _, u := range users.Containers {
-		out = append(out, privateapi.PortUser{Protocol: u.Protocol, At: u.At, Container: u.Sandbox.Name, ID: string(u.Sandbox.Container), Running: u.Running})
+		user := privateapi.PortUser{Protocol: u.Protocol, At: u.At, Container: u.Sandbox.Name, ID: string(u.Sandbox.Container), Running: u.Running}
+		if u.Sandbox.Ingress != "" {
+			user.Container, user.ID, user.Who = "", "", "a service of the swarm"
+		}
+		out = append(out, user)
 	}
 	for _, l := range users.Processes {
 		out = append(out, privateapi.PortUser{Protocol: l.Protocol, At: l.At, Running: true, Who: l.Who})

@@ -55,6 +55,7 @@ func planEndpoint(v driver.View, size int) ([]desired.Row, error) {
 			desired.Addr{Namespace: inside, Link: e.Interface, Prefix: own},
 			desired.Route{Namespace: inside, Link: e.Interface, Destination: driver.Prefix(v, f).Masked(), Gateway: router})
 	}
+	rows = append(rows, planAnswers(v)...)
 	settings, err := driver.InterfaceSettings(v)
 	if err != nil {
 		return nil, err

@@ -48,7 +48,7 @@ func (Driver) Traits() driver.Traits {
 }
 
 // Namespace is the name of a network's namespace on each host.
-func Namespace(id model.NetworkID) string { return "ov-" + model.Short(id) }
+func Namespace(id model.NetworkID) string { return model.OverlayNamespace(id) }
 
 // VNI returns the number of a network in VXLAN packets. Errors are Invalid.
 func VNI(n model.Network) (uint32, error) {
@@ -110,7 +110,7 @@ func (Driver) Plan(v driver.View) ([]desired.Row, error) {
 		}
 		rows = append(rows, more...)
 	}
-	return slices.Concat(rows, planServices(v), planNames(v)), nil
+	return slices.Concat(rows, planServices(v), planPublished(v), planNames(v)), nil
 }
 
 // planNamespace plans where a network's packets are routed. It sends no redirects: all
@@ -143,6 +143,14 @@ func link(vni uint32, o facts.Overlay, home string) string {
 	return "vx" + strconv.FormatUint(uint64(vni), 10) + "-" + which
 }
 
+// home is the namespace in which a network's VXLAN is made, where its packets come and go.
+func home(n model.Network) string {
+	if n.Encrypted() {
+		return TunnelNamespace
+	}
+	return desired.HostNamespace
+}
+
 // planTunnel plans the VXLAN. The gateway's address there makes the kernel route all of
 // the subnet to it that is not here, and so answer for it.
 func planTunnel(v driver.View, size int) ([]desired.Row, error) {
@@ -150,10 +158,7 @@ func planTunnel(v driver.View, size int) ([]desired.Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	home := desired.HostNamespace
-	if v.Network.Encrypted() {
-		home = TunnelNamespace
-	}
+	home := home(v.Network)
 	ns, name := Namespace(v.Network.ID), link(vni, v.Overlay, home)
 	rows := []desired.Row{
 		desired.Link{
@@ -174,7 +179,7 @@ func planTunnel(v driver.View, size int) ([]desired.Row, error) {
 		}
 		rows = append(rows, desired.Route{Namespace: ns, Link: name, Destination: p.Subnet.Masked()})
 	}
-	return append(rows, planRemotes(v, ns, name)...), nil
+	return slices.Concat(rows, planRemotes(v, ns, name), planWays(v, name)), nil
 }
 
 // ipv6Of switches IPv6 of an interface on or off.

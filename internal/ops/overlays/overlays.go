@@ -53,6 +53,9 @@ func Drop(id model.NetworkID) ops.Op {
 		if _, there := tx.View().Network(id); !there {
 			return nil
 		}
+		if err := ops.RemoveSandbox(model.IngressSandbox(id).ID)(tx); err != nil {
+			return err
+		}
 		return ops.RemoveNetwork(string(id))(tx)
 	}
 }
