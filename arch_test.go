@@ -112,6 +112,7 @@ var layers = map[string][]string{
 	"internal/leases":     {words, thought, "internal/events"},
 	"internal/guests":     {words, thought, "internal/events", "internal/ids"},
 	"internal/remotes":    {words, "internal/cluster/stream"},
+	"internal/ingress":    {words, thought},
 	"internal/keeper":     {words, "internal/limits", "internal/process", "internal/keeper/wire"},
 
 	// many hosts: the types of swarmkit stay in cluster and tasks
@@ -148,7 +149,7 @@ const (
 var groups = map[string][]string{
 	words:   {"internal/resolvconf", "internal/evidence", "internal/model", "internal/facts", "internal/desired", "internal/state"},
 	thought: {"internal/ipam", "internal/ports", "internal/balance", "internal/names", "internal/gateway", "internal/diagnose", "internal/firewall", "internal/driver", "internal/ops", "internal/plan", "internal/packetfilter", "internal/query", "internal/logoptions", "internal/ociruntimes", "internal/containerspec", "internal/lifecycle", "internal/containerrecord", "internal/containerview"},
-	hub:     {"internal/engine", "internal/containers", "internal/networks", "internal/images", "internal/volumes", "internal/inspect", "internal/leases", "internal/guests", "internal/keeper", "internal/remotes", "internal/swarm", "internal/tasks"},
+	hub:     {"internal/engine", "internal/containers", "internal/networks", "internal/images", "internal/volumes", "internal/inspect", "internal/leases", "internal/guests", "internal/keeper", "internal/remotes", "internal/ingress", "internal/swarm", "internal/tasks"},
 }
 
 // pure are packages that pure code must not import: effects, clocks, chance.

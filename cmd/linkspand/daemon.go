@@ -28,6 +28,7 @@ import (
 	"github.com/linkspan/linkspan/internal/firewalld"
 	"github.com/linkspan/linkspan/internal/guests"
 	"github.com/linkspan/linkspan/internal/images"
+	"github.com/linkspan/linkspan/internal/ingress"
 	"github.com/linkspan/linkspan/internal/keeper"
 	"github.com/linkspan/linkspan/internal/kernel"
 	"github.com/linkspan/linkspan/internal/kernel/nft"
@@ -83,7 +84,8 @@ type daemon struct {
 	volumes    *volumes.Manager
 	manager    *containers.Manager
 	swarm      *swarm.Manager
-	remotes    atomic.Pointer[remotes.Manager] // set once the engine is open
+	remotes    atomic.Pointer[remotes.Manager] // set once the engine is open, and so is
+	ingress    atomic.Pointer[ingress.Manager]
 	tasks      *tasks.Manager
 	// otherFirewall removes what the firewall backend that is not used has left.
 	otherFirewall func(context.Context) error

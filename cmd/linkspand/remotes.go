@@ -19,18 +19,21 @@ import (
 	cluster "github.com/linkspan/linkspan/internal/cluster/swarm"
 	"github.com/linkspan/linkspan/internal/config"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/ingress"
 	"github.com/linkspan/linkspan/internal/limits"
 	"github.com/linkspan/linkspan/internal/model"
 	"github.com/linkspan/linkspan/internal/remotes"
 	"github.com/linkspan/linkspan/internal/wireguard/key"
 )
 
-// newRemotes makes the part of the daemon that knows of other hosts' endpoints.
+// newRemotes makes the parts of the daemon that know of other hosts' endpoints, and that
+// publish what services want on all hosts.
 func (d *daemon) newRemotes() {
 	d.remotes.Store(remotes.New(remotes.Options{
 		Engine: d.engine, Node: &swarmNode{daemon: d}, File: remotesFile(d.config), Logger: d.log,
 		Key: func() (string, error) { return key.LoadOrCreate(keyFile(d.config)) }, KeyFile: keyFile(d.config),
 	}))
+	d.ingress.Store(ingress.New(d.engine, d.log))
 }
 
 // remotesFile is where what is known of other hosts is kept for the next daemon.
@@ -55,12 +58,17 @@ func (d *daemon) wakeRemotes() {
 	if r := d.remotes.Load(); r != nil {
 		r.Wake()
 	}
+	if m := d.ingress.Load(); m != nil {
+		m.Wake()
+	}
 }
 
-// openRemotes begins to tell of this host's endpoints.
+// openRemotes begins to tell of this host's endpoints, and to publish ports of services.
 func (d *daemon) openRemotes(ctx context.Context) error {
 	d.remotes.Load().Start(ctx)
 	d.later(func(context.Context) error { d.remotes.Load().Close(); return nil })
+	d.ingress.Load().Start(ctx)
+	d.later(func(context.Context) error { d.ingress.Load().Close(); return nil })
 	return nil
 }
 

@@ -4,14 +4,11 @@
 package services
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"net/http"
 	"strconv"
 
-	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/api/types/swarm"
 
@@ -133,7 +130,7 @@ func (a *api) createService(w http.ResponseWriter, r *httpkit.Request) error {
 	if err != nil {
 		return err
 	}
-	return httpkit.WriteJSON(w, http.StatusCreated, swarm.ServiceCreateResponse{ID: id, Warnings: unserved(body.ServiceSpec)})
+	return httpkit.WriteJSON(w, http.StatusCreated, swarm.ServiceCreateResponse{ID: id})
 }
 
 func (a *api) updateService(w http.ResponseWriter, r *httpkit.Request) error {
@@ -156,20 +153,7 @@ func (a *api) updateService(w http.ResponseWriter, r *httpkit.Request) error {
 	if err != nil {
 		return err
 	}
-	return httpkit.WriteJSON(w, http.StatusOK, swarm.ServiceUpdateResponse{Warnings: unserved(body.ServiceSpec)})
-}
-
-// unserved warns of what a service asks for and does not get.
-func unserved(s swarm.ServiceSpec) (warnings []string) {
-	if s.EndpointSpec == nil {
-		return nil
-	}
-	for _, p := range s.EndpointSpec.Ports {
-		if p.PublishMode != swarm.PortConfigPublishModeHost {
-			warnings = append(warnings, fmt.Sprintf("port %d/%s is not published: mode ingress is not supported; publish it with mode=host, on the nodes where the tasks run", p.TargetPort, cmp.Or(p.Protocol, network.TCP)))
-		}
-	}
-	return warnings
+	return httpkit.WriteJSON(w, http.StatusOK, swarm.ServiceUpdateResponse{})
 }
 
 func (a *api) removeService(w http.ResponseWriter, r *httpkit.Request) error {

@@ -1,13 +1,11 @@
 package services
 
 import (
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
-	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/swarm"
 
 	hub "github.com/linkspan/linkspan/internal/cluster/services"
@@ -82,22 +80,5 @@ func TestLine(t *testing.T) {
 		if string(got) != want {
 			t.Errorf("%q, want %q", got, want)
 		}
-	}
-}
-
-// TestUnserved: who publishes a port that nobody serves is told so, port by port.
-func TestUnserved(t *testing.T) {
-	port := func(mode swarm.PortConfigPublishMode, number uint32, protocol network.IPProtocol) swarm.PortConfig {
-		return swarm.PortConfig{PublishMode: mode, TargetPort: number, Protocol: protocol}
-	}
-	s := swarm.ServiceSpec{EndpointSpec: &swarm.EndpointSpec{Ports: []swarm.PortConfig{
-		port(swarm.PortConfigPublishModeHost, 1, network.TCP), port(swarm.PortConfigPublishModeIngress, 2, network.UDP), port("", 3, ""),
-	}}}
-	got := unserved(s)
-	if len(got) != 2 || !strings.HasPrefix(got[0], "port 2/udp is not published: ") || !strings.HasPrefix(got[1], "port 3/tcp is not published: ") {
-		t.Errorf("%q", got)
-	}
-	if got := unserved(swarm.ServiceSpec{}); got != nil {
-		t.Errorf("a service without ports: %q", got)
 	}
 }
