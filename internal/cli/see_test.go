@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -121,6 +122,9 @@ func (blind) View(context.Context, evidence.ViewQuestion) (evidence.View, error)
 func (blind) Probe(context.Context, evidence.ProbeQuestion) evidence.Probe { return evidence.Probe{} }
 func (blind) Ask(context.Context, evidence.NameQuestion) evidence.NameServer {
 	return evidence.NameServer{}
+}
+func (blind) Balanced(context.Context, string, netip.Addr) (map[netip.Addr]int, error) {
+	return nil, errors.New("blind")
 }
 func (blind) Host(context.Context, string, string) evidence.Host {
 	return evidence.Host{Settings: map[string]string{}, Lacks: map[string]string{}, Failed: map[string]string{}, Programs: map[string]bool{}}

@@ -64,7 +64,7 @@ type Report struct {
 func Trace(p evidence.Path) Report {
 	var steps []Step
 	for _, look := range []func(evidence.Path) []Step{
-		parties, names, sender, hostPorts, neighbour, firewall, connections, wayOut, receiver, wayBack, packetSize,
+		parties, names, sender, hostPorts, neighbour, firewall, balanced, connections, wayOut, receiver, wayBack, packetSize,
 	} {
 		found := look(p)
 		steps = append(steps, found...)
@@ -147,6 +147,7 @@ const (
 	aboutPorts    = "bridge"
 	aboutHop      = "neighbour"
 	aboutFirewall = "firewall"
+	aboutService  = "service"
 	aboutTable    = "connections"
 	aboutOut      = "way out"
 	aboutReceiver = "receiver"
@@ -185,6 +186,8 @@ func partyText(p evidence.Party) string {
 		return "the host"
 	case evidence.Container:
 		return "container " + p.Name
+	case evidence.AService:
+		return "service " + p.Name
 	}
 	if p.Name == "" {
 		return "another machine"

@@ -56,6 +56,25 @@ func outward() evidence.Path {
 	return p
 }
 
+// serviced is a way to a service with a task here, one elsewhere and one that is not ready, on
+// which nothing is wrong.
+func serviced() evidence.Path {
+	p := neighbours()
+	web := p.To
+	p.To, p.Target, p.Meet, p.Receiver, p.Host, p.Names = evidence.Party{Kind: evidence.AService, Name: "shop"}, addr("10.8.0.2"), "", nil, nil, evidence.Names{}
+	p.Firewall, p.Connections = evidence.Verdict{}, evidence.Connections{}
+	p.Sender.Route.Hop, p.Sender.Hop.Addr = p.Target, p.Target
+	p.Within = evidence.Within{Network: "blue", Namespace: "/ov-blue"}
+	p.Balanced = &evidence.Balanced{
+		Service: "shop", Network: "blue", Shares: map[netip.Addr]int{addr("10.8.0.9"): 32, addr("10.8.0.10"): 32},
+		Backends: []evidence.Backend{
+			{Name: "web", Addr: addr("10.8.0.9"), Ready: true, Here: &web, View: &evidence.View{Sockets: []evidence.Socket{{Protocol: model.TCP, At: netip.MustParseAddrPort("0.0.0.0:80")}}}},
+			{Name: "shop.2", Addr: addr("10.8.0.10"), Ready: true}, {Name: "shop.3", Addr: addr("10.8.0.11")},
+		},
+	}
+	return p
+}
+
 // answer is what a name server says of everything.
 func answer(server string, a evidence.NameAnswer, addrs ...netip.Addr) []evidence.NameServer {
 	return []evidence.NameServer{{Server: addr(server), Answer: a, Addrs: addrs}}
@@ -140,7 +159,17 @@ func TestTrace(t *testing.T) {
 		}, "it comes by eth0, the answer would leave by eth1, and net.ipv4.conf.all.rp_filter is 1", "container web"},
 		"small end":   {neighbours, func(p *evidence.Path) { p.Receiver.Links[0].MTU, p.Probe.Result = 1300, evidence.ProbeConnected }, "packets of more than 1300 bytes vanish", "container web"},
 		"large start": {neighbours, func(p *evidence.Path) { p.Sender.Links[0].MTU = 9000 }, "packets of more than 1500 bytes vanish without a word on network blue: eth0 of container a has an MTU of 9000", "container a"},
-		"refused":     {outward, func(p *evidence.Path) { p.Probe.Result = evidence.ProbeRefused }, "192.0.2.9:80/tcp refuses", "192.0.2.9"},
+		"nobody ready": {serviced, func(p *evidence.Path) {
+			p.Balanced.Backends, p.Balanced.Shares = p.Balanced.Backends[2:], nil
+		}, "service shop has no task that is ready: connections to 10.8.0.2 are refused", "service shop"},
+		"balanced elsewhere": {serviced, func(p *evidence.Path) {
+			p.Balanced.Shares = map[netip.Addr]int{addr("10.8.0.9"): 32, addr("10.8.0.11"): 32}
+		}, "do not lead to shop.2 10.8.0.10 (elsewhere), but to shop.3 10.8.0.11 (elsewhere)", "administrator"},
+		"not on its network": {serviced, func(p *evidence.Path) { p.Within = evidence.Within{} }, "10.8.0.2 is service shop on network blue", "networks"},
+		"a deaf task": {serviced, func(p *evidence.Path) {
+			p.Balanced.Backends[0].View.Sockets, p.Probe.Result = nil, evidence.ProbeConnected
+		}, "in container web nobody waits at port 80/tcp: one of 2 connections to service shop fails", "container web"},
+		"refused": {outward, func(p *evidence.Path) { p.Probe.Result = evidence.ProbeRefused }, "192.0.2.9:80/tcp refuses", "192.0.2.9"},
 	} {
 		p := c.base()
 		c.change(&p)
@@ -161,7 +190,7 @@ func TestTraceBlamesNobody(t *testing.T) {
 		"connections": func(p *evidence.Path) { p.Connections = evidence.Connections{} }, "attempt": func(p *evidence.Path) { p.Probe = evidence.Probe{} },
 		"hop": func(p *evidence.Path) { p.Sender.Hop = evidence.Neighbour{} },
 	}
-	for base, path := range map[string]func() evidence.Path{"neighbours": neighbours, "outward": outward} {
+	for base, path := range map[string]func() evidence.Path{"neighbours": neighbours, "outward": outward, "serviced": serviced} {
 		for hidden, f := range hide {
 			p := path()
 			f(&p)

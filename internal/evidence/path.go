@@ -21,6 +21,7 @@ const (
 	Container PartyKind = "container"
 	TheHost   PartyKind = "host"
 	Outside   PartyKind = "outside" // another machine
+	AService  PartyKind = "service" // of a swarm: whichever of its tasks
 )
 
 // Party is one end of a way.
@@ -213,8 +214,36 @@ type Path struct {
 	Firewall    Verdict
 	Connections Connections
 	Probe       Probe
+	// Within is the network that the way does not leave, whose traffic does not go through the
+	// host's own namespace; empty: there is none.
+	Within Within
+	// Balanced is what the target is if it is a service's address.
+	Balanced *Balanced
 	// Elsewhere are the containers that publish the host's port at other addresses.
 	Elsewhere []PublishedAt
+}
+
+// Within is a network over hosts, and the path of its namespace.
+type Within struct{ Network, Namespace string }
+
+// Balanced is an address of a service, and where the rules of the network's namespace lead
+// connections to it.
+type Balanced struct {
+	Service, Network string
+	Backends         []Backend
+	// Shares counts the buckets of the kernel's maps that lead to an address; nil with Err.
+	Shares map[netip.Addr]int
+	Err    string
+}
+
+// Backend is one task of a service.
+type Backend struct {
+	Name  string // empty if it is not known
+	Addr  netip.Addr
+	Ready bool
+	// Here is its container, if that is on this host, and View what is seen there.
+	Here *Party
+	View *View
 }
 
 // PublishedAt is a container that publishes a port, and at which addresses of the host.

@@ -36,13 +36,32 @@ type Daemon struct {
 type Network struct {
 	ID, Name, Driver string
 	Internal         bool
-	Device           string   `json:",omitempty"` // on the host, where there is one
-	Subnets          []Subnet `json:",omitempty"`
-	MTU              int      `json:",omitempty"` // bytes, where it was asked for
+	Device           string `json:",omitempty"` // on the host, where there is one
+	// Namespace is the path of that which its traffic goes through in place of the host's;
+	// Services are those that have addresses there.
+	Namespace string    `json:",omitempty"`
+	Services  []Service `json:",omitempty"`
+	Subnets   []Subnet  `json:",omitempty"`
+	MTU       int       `json:",omitempty"` // bytes, where it was asked for
 	// Named says that its members find each other by name, and Masquerades that they
 	// leave the host with its address.
 	Named, Masquerades bool
 	Options            map[string]string `json:",omitempty"`
+}
+
+// Service is an address of a service, and where it leads.
+type Service struct {
+	Address netip.Addr
+	Names   []string
+	Tasks   []Task
+}
+
+// Task is where a service's address leads, if it is ready; else it keeps the connections that
+// it has.
+type Task struct {
+	Name    string `json:",omitempty"`
+	Address netip.Addr
+	Ready   bool
 }
 
 // Subnet is a pool of addresses.

@@ -37,6 +37,9 @@ type Surveyor interface {
 	View(ctx context.Context, q evidence.ViewQuestion) (evidence.View, error)
 	Probe(ctx context.Context, q evidence.ProbeQuestion) evidence.Probe
 	Ask(ctx context.Context, q evidence.NameQuestion) evidence.NameServer
+	// Balanced counts the buckets by which a service's address leads to each of its tasks, in
+	// the namespace of a network over hosts.
+	Balanced(ctx context.Context, namespace string, service netip.Addr) (map[netip.Addr]int, error)
 	// Host looks at the machine as a whole. dataRoot is where its data will be, instance
 	// marks the engine's own interfaces; empty if they are not known.
 	Host(ctx context.Context, dataRoot, instance string) evidence.Host
@@ -136,6 +139,7 @@ func (i Investigator) Path(ctx context.Context, from, to string) (evidence.Path,
 	if err := t.findTarget(want); err != nil {
 		return evidence.Path{}, err
 	}
+	t.service()
 	if t.path.From.Running() && t.path.To.Running() {
 		t.look()
 	}

@@ -65,11 +65,20 @@ func member(network, address string) privateapi.Member {
 
 func (s *scene) State(context.Context) (privateapi.State, error) {
 	return privateapi.State{
-		Networks: []privateapi.Network{{ID: "blue", Name: "blue", Device: "br-blue", Named: true, Masquerades: true}},
+		Networks: []privateapi.Network{
+			{ID: "blue", Name: "blue", Device: "br-blue", Named: true, Masquerades: true},
+			{ID: "back", Name: "back", Named: true, Namespace: "/ov-back", Services: []privateapi.Service{{
+				Address: netip.MustParseAddr("10.78.0.2"), Names: []string{"shop"}, Tasks: []privateapi.Task{
+					{Name: "shop.1", Address: netip.MustParseAddr("10.78.0.5"), Ready: true}, {Name: "shop.2", Address: netip.MustParseAddr("10.78.0.6"), Ready: true},
+				},
+			}}},
+		},
 		Containers: []privateapi.Container{
 			{ID: "1", Name: "a", Up: true, Namespace: "/a", Networks: []privateapi.Member{member("blue", "10.8.0.8")}},
 			{ID: "2", Name: "web", Up: true, Namespace: "/web", Networks: []privateapi.Member{member("blue", "10.8.0.9")},
 				Ports: []privateapi.Binding{{Protocol: "tcp", Host: netip.MustParseAddr("127.0.0.1"), HostPort: 8080, ContainerPort: 80, Count: 1}}},
+			{ID: "3", Name: "b", Up: true, Namespace: "/b", Networks: []privateapi.Member{member("back", "10.78.0.4")}},
+			{ID: "4", Name: "shop.1", Up: true, Namespace: "/shop.1", Networks: []privateapi.Member{member("back", "10.78.0.5")}},
 		},
 	}, nil
 }
@@ -98,11 +107,19 @@ func (s *scene) Descriptors(string, int) (evidence.Descriptors, error) {
 	return evidence.Descriptors{}, nil
 }
 
+func (s *scene) Balanced(_ context.Context, namespace string, service netip.Addr) (map[netip.Addr]int, error) {
+	s.asked = append(s.asked, fmt.Sprintf("buckets of %s in %s", service, namespace))
+	return map[netip.Addr]int{netip.MustParseAddr("10.78.0.5"): 32, netip.MustParseAddr("10.78.0.6"): 32}, nil
+}
+
 func (s *scene) View(_ context.Context, q evidence.ViewQuestion) (evidence.View, error) {
 	s.views = append(s.views, q)
 	v := evidence.View{AddrsOn: map[netip.Addr]string{netip.MustParseAddr("192.0.2.1"): "up0", netip.MustParseAddr("10.8.0.1"): "br-blue"}, Addrs: []netip.Prefix{netip.MustParsePrefix("10.8.0.1/24"), netip.MustParsePrefix("192.0.2.1/24")}}
 	if q.Namespace == "/a" {
 		v.Route.Source = netip.MustParseAddr("10.8.0.8")
+	}
+	if q.Namespace == "/b" {
+		v.Route.Source, v.Route.Link = netip.MustParseAddr("10.78.0.4"), "eth0"
 	}
 	return v, nil
 }
@@ -138,6 +155,10 @@ func TestPath(t *testing.T) {
 		{"outside", "host:8080", "host , container web", "192.0.2.1", "", "192.0.2.1:8080/tcp from"},
 		{"outside", "192.0.2.1:8080", "host , container web", "192.0.2.1", "", "192.0.2.1:8080/tcp from"},
 		{"203.0.113.7", "web:80", "container web, container web", "10.8.0.9", "", "10.8.0.9:80/tcp from 203.0.113.7"},
+		// On a network over hosts the host's own rules are not asked.
+		{"b", "10.78.0.5:80", "container shop.1, container shop.1", "10.78.0.5", "tcp 10.78.0.5:80 from /b", ""},
+		{"b", "10.78.0.2:80", "service shop, service shop", "10.78.0.2", "tcp 10.78.0.2:80 from /b", "buckets of 10.78.0.2 in /ov-back"},
+		{"a", "10.78.0.2:80", "service shop, service shop", "10.78.0.2", "tcp 10.78.0.2:80 from /a", "10.78.0.2:80/tcp from 10.8.0.8"},
 		{"host", "web:80/udp", "container web, container web", "10.8.0.9", "udp 10.8.0.9:80 from ", "10.8.0.9:80/udp from localhost"},
 	} {
 		s := &scene{dir: t.TempDir()}

@@ -14,6 +14,9 @@ type Tracer interface {
 	Live(ctx context.Context, q evidence.LiveQuestion, attempt func()) evidence.Live
 }
 
+// maxPlaces bounds in how many namespaces an attempt is followed.
+const maxPlaces = 32
+
 // Live makes one attempt to get from one party to another, and follows it through the rules
 // of the sender, the host and the receiver. The path is what Path would have gathered.
 func (i Investigator) Live(ctx context.Context, tracer Tracer, from, to string) (evidence.Path, evidence.Live, error) {
@@ -31,6 +34,17 @@ func (i Investigator) Live(ctx context.Context, tracer Tracer, from, to string) 
 	if p.From.Kind == evidence.Container && p.From.Namespace != "" {
 		q.Places = slices.Insert(q.Places, 0, evidence.Place{Name: "container " + p.From.Name, Namespace: p.From.Namespace})
 		q.From = p.Source
+	}
+	if at := p.Within; at.Namespace != "" {
+		q.Places = slices.Insert(q.Places, len(q.Places)-1, evidence.Place{Name: "network " + at.Network, Namespace: at.Namespace})
+	}
+	if p.Balanced != nil {
+		for _, b := range p.Balanced.Backends {
+			q.Targets = append(q.Targets, netip.AddrPortFrom(b.Addr, p.Port))
+			if b.Here != nil && b.Here.Namespace != p.From.Namespace && len(q.Places) < maxPlaces {
+				q.Places = append(q.Places, evidence.Place{Name: "container " + b.Here.Name, Namespace: b.Here.Namespace})
+			}
+		}
 	}
 	if gets := p.Gets(); gets.Kind == evidence.Container && gets.Namespace != "" && gets.Namespace != p.From.Namespace {
 		q.Places = append(q.Places, evidence.Place{Name: "container " + gets.Name, Namespace: gets.Namespace})

@@ -26,8 +26,13 @@ func (t *trace) look() {
 	}
 	t.probe()
 	t.sender()
-	t.explain()
-	t.hostView()
+	if network, ok := t.within(); ok {
+		t.path.Within = evidence.Within{Network: network.Name, Namespace: network.Namespace}
+		t.backends()
+	} else {
+		t.explain()
+		t.hostView()
+	}
 	t.receiver()
 	if t.path.Gets().Kind == evidence.TheHost && t.path.Port != 0 {
 		t.elsewhere()
@@ -50,7 +55,7 @@ func (t *trace) elsewhere() {
 }
 
 // seen tells whether a party is on this host.
-func seen(p evidence.Party) bool { return p.Kind != evidence.Outside }
+func seen(p evidence.Party) bool { return p.Kind != evidence.Outside && p.Kind != evidence.AService }
 
 func (t *trace) probe() {
 	p := &t.path

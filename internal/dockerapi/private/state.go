@@ -80,11 +80,12 @@ type stateView struct {
 	drivers     driver.Set
 	masquerades map[string]bool // by bridge
 	servers     map[string][]netip.Addr
+	plan        desired.State
 }
 
 func (d *server) viewOf(s *state.Snapshot) stateView {
-	v := stateView{s, d.Drivers, map[string]bool{}, map[string][]netip.Addr{}}
 	plan := d.Engine.Plan()
+	v := stateView{s, d.Drivers, map[string]bool{}, map[string][]netip.Addr{}, plan}
 	for o := range plan.Kind(desired.KindPolicy) {
 		if m, ok := o.Row.(desired.Masquerade); ok {
 			v.masquerades[m.Bridge] = true
@@ -103,6 +104,8 @@ func (v stateView) network(n model.Network) privateapi.Network {
 	out.Device, _ = v.drivers.Device(n)
 	out.Masquerades = v.masquerades[out.Device]
 	out.MTU, _ = driver.MTU(n) // refused when it was created
+	own := apartOf(v.plan, n.ID)
+	out.Namespace, out.Services = own.namespace, own.services
 	for _, p := range n.IPAM.Pools {
 		out.Subnets = append(out.Subnets, privateapi.Subnet{Subnet: p.Subnet, Gateway: p.Gateway})
 	}
