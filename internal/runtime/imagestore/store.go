@@ -121,12 +121,21 @@ func namesTarget(rec images.Image, name string) bool {
 	return have == repo
 }
 
+// byPrefix finds an image by how its ID begins or, if there is none, the digest of its manifest
+// or index: what was built is called by that, by clients of engines whose images have it as ID.
 func byPrefix(all []imageEntry, ref, digits string) (imageEntry, string, error) {
-	var found []imageEntry
+	begins := func(d string) bool { return strings.HasPrefix(d, "sha256:"+digits) }
+	var found, targets []imageEntry
 	for _, e := range all {
-		if strings.HasPrefix(string(e.Image.ID), "sha256:"+digits) {
+		switch {
+		case begins(string(e.Image.ID)):
 			found = append(found, e)
+		case slices.ContainsFunc(e.records, func(i images.Image) bool { return begins(i.Target.Digest.String()) }):
+			targets = append(targets, e)
 		}
+	}
+	if len(found) == 0 {
+		found = targets
 	}
 	switch len(found) {
 	case 0:

@@ -28,6 +28,7 @@ func TestFindImage(t *testing.T) {
 		string(all[2].Image.ID):                                "ff00",
 		strings.TrimPrefix(string(all[0].Image.ID), "sha256:"): "abc1",
 		"web@" + digest.FromString("abc1").String():            "abc1",
+		digest.FromString("abd2").String():                     "abd2", // of its manifest
 	} {
 		e, _, err := findImage(all, ref)
 		if err != nil || !strings.HasPrefix(string(e.Image.ID), "sha256:"+want) {
