@@ -102,6 +102,11 @@ var layers = map[string][]string{
 	"internal/events": {"internal/model"},
 	"internal/ids":    {"internal/model"},
 
+	// image builds: a program of its own, what it is told, and who runs it
+	"internal/buildkitd":      {"internal/model", "internal/privateapi", "internal/runtime/registry", "internal/buildkitd/wire"},
+	"internal/buildkitd/wire": {},
+	"internal/builder":        {"internal/model", "internal/process", "internal/buildkitd/wire"},
+
 	// hub
 	"internal/engine":     {words, thought, "internal/limits"},
 	"internal/containers": {words, thought, "internal/containers", "internal/events", "internal/ids", "internal/engine"},
@@ -123,7 +128,7 @@ var layers = map[string][]string{
 
 	// doors
 	"internal/config":    {"internal/model", "internal/logoptions", "internal/ociruntimes"},
-	"internal/dockerapi": {words, "internal/dockerapi", "internal/cluster/services", "internal/limits", "internal/events", hub, "internal/driver", "internal/query", "internal/logoptions", "internal/ociruntimes", "internal/containerview", "internal/privateapi", "internal/pcapng", "internal/redact"},
+	"internal/dockerapi": {words, "internal/dockerapi", "internal/cluster/services", "internal/limits", "internal/events", hub, "internal/driver", "internal/query", "internal/logoptions", "internal/ociruntimes", "internal/containerview", "internal/privateapi", "internal/pcapng", "internal/redact", "internal/buildkitd/wire"},
 	"internal/cli":       {words, "internal/privateapi", "internal/diagnose"},
 	"internal/cni":       {words, "internal/privateapi"},
 
@@ -274,10 +279,11 @@ var oneDoor = map[string][]string{
 	"github.com/vishvananda/netlink":        {"internal/kernel", "lab"},
 	"github.com/mdlayher/netlink":           {"internal/kernel"},
 	"github.com/google/nftables":            {"internal/kernel/nft", "internal/kernel/hostfilter", "internal/kernel/iptables"},
-	"github.com/containerd/containerd":      {"internal/runtime"},
-	"os/exec":                               {"internal/process", "internal/runtime", "internal/kernel/xtables", "internal/kernel/firewalltest", "internal/keeper", "internal/portsocket/porttest", "lab", "demo", "conformance"},
-	"golang.org/x/sys/unix":                 {"internal/kernel", "internal/store", "internal/resolver", "internal/process", "internal/runtime", "internal/output", "internal/portsocket", "internal/hostports", "internal/userproxy", "internal/dhcp", "internal/localvolume", "internal/foldercopy", "internal/taskfiles", "lab"},
-	"go.etcd.io/bbolt":                      {"internal/store", "internal/localvolume"},
+	"github.com/containerd/containerd":      {"internal/runtime", "internal/buildkitd"},
+	"github.com/moby/buildkit":              {"internal/buildkitd", "lab"},
+	"os/exec":                               {"internal/process", "internal/builder", "internal/runtime", "internal/kernel/xtables", "internal/kernel/firewalltest", "internal/keeper", "internal/portsocket/porttest", "lab", "demo", "conformance"},
+	"golang.org/x/sys/unix":                 {"internal/kernel", "internal/store", "internal/resolver", "internal/process", "internal/runtime", "internal/output", "internal/portsocket", "internal/hostports", "internal/userproxy", "internal/dhcp", "internal/localvolume", "internal/foldercopy", "internal/taskfiles", "internal/buildkitd", "lab"},
+	"go.etcd.io/bbolt":                      {"internal/store", "internal/localvolume", "internal/buildkitd"},
 	"github.com/godbus/dbus":                {"internal/firewalld"},
 	"golang.zx2c4.com/wireguard":            {"internal/wireguard"},
 	"github.com/miekg/dns":                  {"internal/resolver", "lab"},

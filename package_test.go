@@ -16,7 +16,7 @@ func stand(t *testing.T) (bin, goCommand string) {
 		t.Skip(err)
 	}
 	bin = t.TempDir()
-	for _, program := range []string{"linkspan", "linkspand", "linkspan-keeper", "linkspan-cni"} {
+	for _, program := range []string{"linkspan", "linkspand", "linkspan-keeper", "linkspan-cni", "linkspan-buildkitd"} {
 		write(t, filepath.Join(bin, program), []byte("#!/bin/sh\necho \"$0 $*\" | sed 's|.*/||'\n"))
 	}
 	goCommand = filepath.Join(bin, "go")
@@ -63,7 +63,7 @@ func TestPackageHasAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"-rwxr-xr-x root/root", "./usr/bin/linkspand\n", "./usr/bin/linkspan-keeper\n", "./usr/lib/cni/linkspan-cni -> ../../bin/linkspan-cni\n",
+		"-rwxr-xr-x root/root", "./usr/bin/linkspand\n", "./usr/bin/linkspan-keeper\n", "./usr/bin/linkspan-buildkitd\n", "./usr/lib/cni/linkspan-cni -> ../../bin/linkspan-cni\n",
 		"./usr/lib/systemd/system/linkspand.service\n", "./usr/lib/systemd/system/linkspand.socket\n", "./etc/default/linkspan\n", "./usr/share/man/man8/linkspand.8.gz\n",
 		"./usr/share/bash-completion/completions/linkspan\n", "./usr/share/zsh/vendor-completions/_linkspan\n", "./usr/share/fish/vendor_completions.d/linkspan.fish\n",
 	} {

@@ -14,11 +14,11 @@ import (
 // TestUninstall takes away what "make install" puts there and nothing beside it.
 func TestUninstall(t *testing.T) {
 	top := t.TempDir()
-	installed := []string{"bin/linkspan", "bin/linkspand", "bin/linkspan-cni", "units/linkspand.service"}
+	installed := []string{"bin/linkspan", "bin/linkspand", "bin/linkspan-cni", "bin/linkspan-buildkitd", "units/linkspand.service"}
 	for _, path := range append([]string{"bin/linkspan-of-mine", "units/other.service"}, installed...) {
 		write(t, filepath.Join(top, path), []byte("x"))
 	}
-	if said := uninstall(t, top, "/bin", "/units", "linkspan", "linkspand", "linkspan-keeper", "linkspan-cni"); said != "" {
+	if said := uninstall(t, top, "/bin", "/units", "linkspan", "linkspand", "linkspan-keeper", "linkspan-cni", "linkspan-buildkitd"); said != "" {
 		t.Errorf("below a DESTDIR it says %q", said)
 	}
 	var left []string

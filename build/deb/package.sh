@@ -15,7 +15,7 @@ SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH
 deb_version=${DEB_VERSION:-0~$(date -d "@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M%S)+${version//[^A-Za-z0-9.+~]/.}}
 arch=$(dpkg --print-architecture)
-programs=(linkspan linkspand linkspan-keeper linkspan-cni)
+programs=(linkspan linkspand linkspan-keeper linkspan-cni linkspan-buildkitd)
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/linkspan-deb.XXXXXX")
 trap 'rm -rf "$work"' EXIT

@@ -44,6 +44,7 @@ func (d *daemon) answer(ctx context.Context) error {
 	hubs := dockerapi.Hubs{Containers: d.manager, Images: d.images, Networks: d.networks, Volumes: d.volumes, Swarm: d.swarm}
 	backends := dockerapi.BackendsOf(hubs, &d.events, d.registries)
 	backends.Plugins, backends.Services = d.plugins, dockerapi.ServicesOf(swarmWork{d}.serviceOptions())
+	backends.Builder = builds{d}.open()
 	api := dockerapi.New(dockerapi.Options{
 		Backends: backends, Info: d.info(ctx), Settings: d.shown,
 		Machine: func() facts.Machine { return machine.Read(os.DirFS("/")) }, Logger: d.log, Observe: observe,

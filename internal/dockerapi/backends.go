@@ -3,6 +3,7 @@ package dockerapi
 import (
 	servicehub "github.com/linkspan/linkspan/internal/cluster/services"
 	containerhub "github.com/linkspan/linkspan/internal/containers"
+	"github.com/linkspan/linkspan/internal/dockerapi/build"
 	"github.com/linkspan/linkspan/internal/dockerapi/containers"
 	"github.com/linkspan/linkspan/internal/dockerapi/exec"
 	"github.com/linkspan/linkspan/internal/dockerapi/images"
@@ -45,6 +46,9 @@ type Backends struct {
 	Drivers func() []string
 	Plugins plugins.Plugins // nil: there are none
 	Swarm   swarm.Backend
+	Builder build.Builder
+	// Publisher is told what becomes of the build cache.
+	Publisher build.Events
 	// Membership is what is shown of the swarm everywhere.
 	Membership system.Swarm
 	Services   services.Options
@@ -64,7 +68,7 @@ func BackendsOf(h Hubs, bus *events.Bus, r registries.Registries) Backends {
 	m, i, n, v := h.Containers, h.Images, h.Networks, h.Volumes
 	return Backends{
 		Containers: m, Lifecycle: m, Control: m, Archive: m.Archive, Stats: m.Stats, Commits: m.Commits, Endpoints: n, Execs: m.Execs(), Images: i, Transfer: i, Mover: i, Registries: r,
-		Networks: n, Memberships: m, Volumes: v, Usage: m, VolumeUsage: v, Events: bus, Drivers: n.Drivers,
+		Networks: n, Memberships: m, Volumes: v, Usage: m, VolumeUsage: v, Events: bus, Publisher: bus, Drivers: n.Drivers,
 		Swarm: h.Swarm, Membership: h.Swarm,
 	}
 }

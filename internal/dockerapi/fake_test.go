@@ -342,6 +342,7 @@ var maker = ops.NetworkMaker{Drivers: all.Drivers(), Bases: ipam.DefaultBases()}
 type bench struct {
 	*fakeManager
 	images *fakeImages
+	builds fakeBuilder
 	engine *fakeEngine
 	http.Handler
 	options Options
@@ -379,7 +380,7 @@ func newBench(t *testing.T) *bench {
 			Containers: b.fakeManager, Lifecycle: b.fakeManager, Control: b.fakeManager, Commits: b.fakeManager, Endpoints: listed, Execs: b.fakeManager,
 			Images: stored, Transfer: stored, Mover: stored, Registries: fakeRegistries{}, Networks: listed, Memberships: b.fakeManager,
 			Volumes: kept, VolumeUsage: kept, Usage: b.fakeManager, Events: b.fakeManager, Drivers: listed.Drivers,
-			Swarm: alone, Membership: alone, Services: ServicesOf(servicehub.Options{Manage: alone.Node().Manage}),
+			Swarm: alone, Membership: alone, Services: ServicesOf(servicehub.Options{Manage: alone.Node().Manage}), Builder: &b.builds, Publisher: b.fakeManager,
 		},
 		Info:     system.Info{Version: "0.1.0", FirewallBackend: "nftables"},
 		Settings: func() system.Settings { return system.Settings{LiveRestore: true} },

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/linkspan/linkspan/internal/dockerapi/build"
 	"github.com/linkspan/linkspan/internal/dockerapi/containers"
 	"github.com/linkspan/linkspan/internal/dockerapi/exec"
 	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
@@ -64,7 +65,7 @@ func (s *server) routes() []httpkit.Routes {
 	o := s.options
 	return []httpkit.Routes{
 		system.Routes(system.Options{
-			Info: o.Info, Settings: o.Settings, Machine: o.Machine, Containers: o.Usage, Images: o.Images, Volumes: o.VolumeUsage, Drivers: o.Drivers, Events: o.Events, Swarm: o.Membership,
+			Info: o.Info, Settings: o.Settings, Machine: o.Machine, Containers: o.Usage, Images: o.Images, Volumes: o.VolumeUsage, Drivers: o.Drivers, Events: o.Events, Swarm: o.Membership, BuildCache: o.Builder,
 		}),
 		containers.Routes(containers.Options{
 			Containers: o.Containers, Lifecycle: o.Lifecycle, Control: o.Control, Archive: o.Archive, Stats: o.Stats, Commits: o.Commits, Images: o.Images, Endpoints: o.Endpoints,
@@ -77,7 +78,7 @@ func (s *server) routes() []httpkit.Routes {
 		plugins.Routes(o.Plugins),
 		swarm.Routes(o.Swarm),
 		services.Routes(o.Backends.Services),
-		unsupportedRoutes(),
+		build.Routes(o.Builder, o.Publisher),
 	}
 }
 

@@ -189,8 +189,6 @@ func TestAbsentFeatures(t *testing.T) {
 	b.want(t, 404, `plugin \"x\" not found`, "GET", "/plugins/x/json")
 	b.want(t, 501, "managed plugins are not supported", "POST", "/plugins/pull")
 	b.want(t, 501, "managed plugins are not supported", "DELETE", "/plugins/x")
-	b.want(t, 200, `"CachesDeleted":[]`, "POST", "/build/prune")
-	b.want(t, 501, "not supported", "POST", "/build")
 }
 
 // TestWhoseFaultIsLogged: ours as an error, a user's that is answered like ours as

@@ -32,6 +32,11 @@ func Image(action events.Action, id model.ImageID, name string) Message {
 	return message(events.ImageEventType, action, string(id), map[string]string{"name": name}, nil)
 }
 
+// BuildCachePruned returns what is said when so many bytes of the build cache were removed.
+func BuildCachePruned(bytes int64) Message {
+	return message(events.BuilderEventType, events.ActionPrune, "", map[string]string{"reclaimed": strconv.FormatInt(bytes, 10)}, nil)
+}
+
 // Volume returns what is said when something happens to a volume. Attributes are pairs of
 // name and value besides the volume's driver.
 func Volume(action events.Action, v model.Volume, pairs ...string) Message {

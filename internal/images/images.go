@@ -138,6 +138,14 @@ func (m *Manager) Tag(ctx context.Context, ref, name string) error {
 	return nil
 }
 
+// Built says that an image was made by a build, with these names.
+func (m *Manager) Built(id model.ImageID, names []string) {
+	m.say(dockerevents.ActionCreate, id, string(id))
+	for _, name := range names {
+		m.say(dockerevents.ActionTag, id, familiar(name))
+	}
+}
+
 // say publishes what happened to an image.
 func (m *Manager) say(action dockerevents.Action, id model.ImageID, name string) {
 	m.events.Publish(events.Image(action, id, name))

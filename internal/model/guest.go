@@ -27,7 +27,7 @@ type Guest struct {
 
 // Claim says for whom an endpoint of a guest is held, in the words of whoever asked.
 type Claim struct {
-	Door      string // by which it came: DoorCNI, DoorAttach
+	Door      string // by which it came: DoorCNI, DoorAttach, DoorBuild
 	Config    string `json:",omitempty"` // CNI: the name of the network configuration
 	Container string `json:",omitempty"` // CNI: the runtime's ID for the container
 	// Publish are the ports of the sandbox that it brought.
@@ -38,4 +38,5 @@ type Claim struct {
 const (
 	DoorCNI    = "cni"
 	DoorAttach = "attach"
+	DoorBuild  = "build" // a step of docker build
 )

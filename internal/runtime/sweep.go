@@ -76,12 +76,28 @@ func (st *staleTasks) sweep(ctx context.Context, id model.ContainerID) error {
 		return nil
 	}
 	defer release()
+	if step, err := st.isStep(ctx, id); step || err != nil {
+		return err
+	}
 	_, err := st.client.Tasks().Get(ctx, &tasks.GetRequest{ContainerID: string(id)})
 	if !containerd.IsNotFound(err) {
 		return containerd.Fault("sweep", containerd.Describe(id), err)
 	}
 	st.log.Info("clearing away what is left of a task", "op", "runtime.sweep", "container", model.Short(id))
 	return st.clear(ctx, id)
+}
+
+// labelBuild is on the containers of build steps, which the builder makes and ends.
+const labelBuild = "linkspan/build"
+
+// isStep tells whether a container is a step of a build: its task may be about to be made, by
+// another process, whose locks are not ours.
+func (st *staleTasks) isStep(ctx context.Context, id model.ContainerID) (bool, error) {
+	rec, err := st.client.ContainerService().Get(ctx, string(id))
+	if err != nil && !containerd.IsNotFound(err) {
+		return false, containerd.Fault("sweep", containerd.Describe(id), err)
+	}
+	return err == nil && rec.Labels[labelBuild] != "", nil
 }
 
 // sweepLater sweeps again and again for a while, and once more so when containerd

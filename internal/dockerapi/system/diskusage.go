@@ -30,7 +30,7 @@ type legacyUsage struct {
 	Containers []container.Summary
 	Volumes    []volume.Volume
 	BuildCache []build.CacheRecord
-	// BuilderSize was dropped in 1.42; clients that look for it find nothing used.
+	// BuilderSize was dropped in 1.42.
 	BuilderSize int64
 }
 
@@ -56,12 +56,18 @@ func (a *api) diskUsage(w http.ResponseWriter, r *httpkit.Request) error {
 			return err
 		}
 	}
+	has := found{stored, layers, containers, kept, nil}
+	if wants("build-cache") {
+		if has.builds, err = a.buildCache(r); err != nil {
+			return err
+		}
+	}
 	answer := usage{}
 	if r.Version >= 52 {
-		answer.DiskUsage = newUsage(found{stored, layers, containers, kept}, wants, r.Flag("verbose"))
+		answer.DiskUsage = newUsage(has, wants, r.Flag("verbose"))
 	}
 	if r.Version <= 52 && !r.Flag("verbose") {
-		answer.legacyUsage = oldUsage(found{stored, layers, containers, kept}, wants)
+		answer.legacyUsage = oldUsage(has, wants)
 	}
 	return httpkit.WriteJSON(w, http.StatusOK, answer)
 }
@@ -81,12 +87,29 @@ func (a *api) volumes(r *httpkit.Request) ([]volume.Volume, error) {
 	return out, nil
 }
 
+// buildCache returns what builds have left to go faster the next time.
+func (a *api) buildCache(r *httpkit.Request) ([]build.CacheRecord, error) {
+	all, err := a.BuildCache.Usage(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	out := make([]build.CacheRecord, 0, len(all))
+	for _, one := range all {
+		out = append(out, build.CacheRecord{
+			ID: one.ID, Parents: one.Parents, Type: one.Type, Description: one.Description, InUse: one.InUse, Shared: one.Shared,
+			Size: one.Size, CreatedAt: one.Created, LastUsedAt: one.LastUsed, UsageCount: one.Uses,
+		})
+	}
+	return out, nil
+}
+
 // found is what takes room, and how much all layers of images together.
 type found struct {
 	images     []images.Summary
 	layers     int64
 	containers []container.Summary
 	volumes    []volume.Volume
+	builds     []build.CacheRecord
 }
 
 func newUsage(has found, wants func(string) bool, verbose bool) system.DiskUsage {
@@ -137,7 +160,19 @@ func newUsage(has found, wants func(string) bool, verbose bool) system.DiskUsage
 		out.VolumeUsage = u
 	}
 	if wants("build-cache") {
-		out.BuildCacheUsage = &build.DiskUsage{}
+		u := &build.DiskUsage{TotalCount: int64(len(has.builds))}
+		for _, b := range has.builds {
+			u.TotalSize += b.Size
+			if b.InUse {
+				u.ActiveCount++
+			} else if !b.Shared {
+				u.Reclaimable += b.Size
+			}
+		}
+		if verbose {
+			u.Items = has.builds
+		}
+		out.BuildCacheUsage = u
 	}
 	return out
 }
@@ -154,7 +189,10 @@ func oldUsage(has found, wants func(string) bool) *legacyUsage {
 		out.Volumes = has.volumes
 	}
 	if wants("build-cache") {
-		out.BuildCache = []build.CacheRecord{}
+		out.BuildCache = has.builds
+		for _, b := range has.builds {
+			out.BuilderSize += b.Size
+		}
 	}
 	return out
 }

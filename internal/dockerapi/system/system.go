@@ -19,6 +19,7 @@ import (
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/api/types/system"
 
+	"github.com/linkspan/linkspan/internal/buildkitd/wire"
 	containerhub "github.com/linkspan/linkspan/internal/containers"
 	"github.com/linkspan/linkspan/internal/dockerapi/httpkit"
 	"github.com/linkspan/linkspan/internal/dockerapi/images"
@@ -44,6 +45,13 @@ type Options struct {
 	Drivers func() []string
 	Events  Events
 	Swarm   Swarm
+	// BuildCache says what of builds is kept.
+	BuildCache BuildCache
+}
+
+// BuildCache is what builds keep.
+type BuildCache interface {
+	Usage(ctx context.Context) ([]wire.Record, error)
 }
 
 // Swarm is what this host is to a swarm.
@@ -167,7 +175,7 @@ func (a *api) ping(w http.ResponseWriter, r *httpkit.Request) error {
 	h := w.Header()
 	h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
 	h.Set("Pragma", "no-cache")
-	h.Set("Builder-Version", "1")
+	h.Set("Builder-Version", "2") // BuildKit
 	h.Set("Swarm", a.Swarm.Status())
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	if r.Method == http.MethodHead {

@@ -10,16 +10,16 @@ import (
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// anchorPrefix begins the names of records that are not tags: every image has
+// AnchorPrefix begins the names of records that are not tags: every image has
 // one, so that its content stays when its last tag moves to another image. No
 // reference that a user can write begins like this.
-const anchorPrefix = "keeper.linkspan.internal@"
+const AnchorPrefix = "keeper.linkspan.internal@"
 
 // anchorName returns the name of the anchor of a manifest or index.
-func anchorName(target digest.Digest) string { return anchorPrefix + target.String() }
+func anchorName(target digest.Digest) string { return AnchorPrefix + target.String() }
 
 // isAnchor tells an anchor from a tag.
-func isAnchor(name string) bool { return strings.HasPrefix(name, anchorPrefix) }
+func isAnchor(name string) bool { return strings.HasPrefix(name, AnchorPrefix) }
 
 // normalize brings a reference into the form in which it is stored:
 // "docker.io/library/busybox:latest" for "busybox". A reference with both tag

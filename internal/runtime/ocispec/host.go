@@ -82,3 +82,7 @@ func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
 }
+
+// AppArmorProfile returns the profile of containers that do not ask for another; empty
+// where there is none.
+func (h Host) AppArmorProfile() string { return h.apparmorProfile }

@@ -101,6 +101,12 @@ func (r *Registries) Resolver(ref reference.Named, auth model.RegistryAuth, trac
 	})
 }
 
+// Hosts is Resolver for who brings credentials of his own: it returns who serves a registry's
+// images, in the order in which they are asked.
+func (r *Registries) Hosts(name string) ([]docker.RegistryHost, error) {
+	return r.hosts(name, name, model.RegistryAuth{})
+}
+
 // hosts returns who serves the images of a registry, in the order in which they are asked. domain
 // is the registry's name in the reference that the credentials came with.
 func (r *Registries) hosts(name, domain string, auth model.RegistryAuth) ([]docker.RegistryHost, error) {
