@@ -40,6 +40,7 @@ func checks() []check {
 			{name: "ways", look: ways},
 			{name: "routes", needs: "links and routes", look: overlaps},
 			{name: "uplink", needs: "links and routes", look: uplink},
+			{name: "peers", look: peers},
 			{name: "ports", look: claimed},
 			{name: "descriptors", look: descriptors},
 		}},

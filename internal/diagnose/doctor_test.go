@@ -29,6 +29,15 @@ func sound() evidence.Host {
 	}
 }
 
+// withPeer adds another host of the swarm, with one thing changed.
+func withPeer(change func(p *evidence.Peer)) func(h *evidence.Host) {
+	return func(h *evidence.Host) {
+		p := evidence.Peer{Addr: addr("192.0.2.12"), Networks: []string{"back"}, Largest: 1500, MTU: 1500, Route: evidence.Route{Link: "eth0"}, Probe: evidence.Probe{Result: evidence.ProbeConnected}}
+		change(&p)
+		h.Daemon.Peers = []evidence.Peer{p}
+	}
+}
+
 // TestDoctor changes one thing on a sound host, and expects exactly that to be found.
 func TestDoctor(t *testing.T) {
 	drops := evidence.Verdict{Outcome: string(facts.OutcomeDropped), Decides: "rule x"}
@@ -68,6 +77,10 @@ func TestDoctor(t *testing.T) {
 		"between ours": {func(h *evidence.Host) {
 			h.Daemon.Claimed = []evidence.Claimed{{Container: "web", Protocol: model.TCP, At: netip.MustParseAddrPort("0.0.0.0:80"), Holder: "container b"}}
 		}, Note, "held by container b", "end that"},
+		"lost peer":    {withPeer(func(p *evidence.Peer) { p.Route.Err = "network is unreachable" }), Wrong, "no route to host 192.0.2.12 (on back): network is unreachable", "ip route"},
+		"small way":    {withPeer(func(p *evidence.Peer) { p.MTU = 1400 }), Wrong, "have up to 1500 bytes, and eth0 takes 1400", "MTU of eth0"},
+		"dead peer":    {withPeer(func(p *evidence.Peer) { p.Hop.State = "failed" }), Wrong, "192.0.2.12 (on back) cannot be reached", "docker node ls"},
+		"silent peer":  {withPeer(func(p *evidence.Peer) { p.Probe.Result = evidence.ProbeSilent }), Note, "does not answer an echo request", "4789/udp"},
 		"descriptors":  {func(h *evidence.Host) { h.Descriptors[0].Open = 900 }, Wrong, "linkspand has 900 of 1000 files open", "LimitNOFILE"},
 		"no servers":   {func(h *evidence.Host) { h.Resolvers = nil }, Note, "names no name server", "/etc/resolv.conf"},
 		"dead servers": {func(h *evidence.Host) { h.Resolvers[0].Answer = evidence.Silent }, Wrong, "name server 192.0.2.53 does not answer", "/etc/resolv.conf"},

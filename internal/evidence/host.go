@@ -50,6 +50,7 @@ type Daemon struct {
 	Drift   []string
 	Ways    []Way
 	Claimed []Claimed
+	Peers   []Peer
 }
 
 // Network is one of the engine's.
@@ -58,6 +59,18 @@ type Network struct {
 	Device   string
 	Subnets  []netip.Prefix
 	Internal bool
+}
+
+// Peer is another host on networks of this one.
+type Peer struct {
+	Addr     netip.Addr
+	Networks []string
+	Largest  int // bytes of the packets that are sent there
+	// Route and Hop are the way there, MTU what its first link takes, Probe an echo request.
+	Route Route
+	Hop   Neighbour
+	MTU   int
+	Probe Probe
 }
 
 // Way is what rules make of the packets of one container, or to one published port.

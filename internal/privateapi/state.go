@@ -37,6 +37,10 @@ type Network struct {
 	ID, Name, Driver string
 	Internal         bool
 	Device           string `json:",omitempty"` // on the host, where there is one
+	// Peers are the other hosts on the network, where they receive its packets; and Largest is
+	// how large these are on their way, in bytes.
+	Peers   []netip.Addr `json:",omitempty"`
+	Largest int          `json:",omitempty"`
 	// Namespace is the path of that which its traffic goes through in place of the host's;
 	// Services are those that have addresses there.
 	Namespace string    `json:",omitempty"`

@@ -3,10 +3,12 @@ package investigate
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/linkspan/linkspan/internal/evidence"
 	"github.com/linkspan/linkspan/internal/model"
@@ -20,6 +22,7 @@ const DefaultDataRoot = "/var/lib/linkspan"
 const (
 	maxWays    = 32
 	maxClaimed = 64
+	maxPeers   = 32
 )
 
 // outside is an address of another machine, as good as any (RFC 5737).
@@ -54,6 +57,7 @@ func (i Investigator) Host(ctx context.Context) evidence.Host {
 	}
 	h.Daemon.Ways = i.ways(ctx, state)
 	h.Daemon.Claimed = i.claimed(ctx, state)
+	h.Daemon.Peers = i.peers(ctx, state)
 	if open, err := i.Surveyor.Descriptors("linkspand", d.Pid); err == nil {
 		h.Descriptors = append(h.Descriptors, open)
 	}
@@ -98,6 +102,41 @@ func (i Investigator) ways(ctx context.Context, state privateapi.State) (out []e
 		}
 	}
 	return out
+}
+
+// peers looks at the ways to the other hosts on networks of this one, all at once.
+func (i Investigator) peers(ctx context.Context, state privateapi.State) []evidence.Peer {
+	at := map[netip.Addr]*evidence.Peer{}
+	for _, n := range state.Networks {
+		for _, a := range n.Peers {
+			if at[a] == nil {
+				at[a] = &evidence.Peer{Addr: a}
+			}
+			at[a].Networks = append(at[a].Networks, n.Name)
+			at[a].Largest = max(at[a].Largest, n.Largest)
+		}
+	}
+	addrs := slices.SortedFunc(maps.Keys(at), netip.Addr.Compare)
+	out := make([]evidence.Peer, min(len(addrs), maxPeers))
+	var wait sync.WaitGroup
+	for k := range out {
+		out[k] = *at[addrs[k]]
+		wait.Go(func() { i.wayTo(ctx, &out[k]) })
+	}
+	wait.Wait()
+	return out
+}
+
+func (i Investigator) wayTo(ctx context.Context, p *evidence.Peer) {
+	p.Probe = i.Surveyor.Probe(ctx, evidence.ProbeQuestion{To: netip.AddrPortFrom(p.Addr, 0), Timeout: i.patience()})
+	v, err := i.Surveyor.View(ctx, evidence.ViewQuestion{To: p.Addr})
+	if err != nil {
+		return
+	}
+	p.Route, p.Hop, p.MTU = v.Route, v.Hop, v.Route.MTU
+	if l, ok := v.Link(v.Route.Link); ok && p.MTU == 0 {
+		p.MTU = l.MTU
+	}
 }
 
 func networkOf(state privateapi.State, id string) privateapi.Network {

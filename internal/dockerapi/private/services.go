@@ -1,6 +1,7 @@
 package private
 
 import (
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -14,17 +15,22 @@ import (
 type apart struct {
 	namespace string // path
 	services  []privateapi.Service
+	peers     []netip.Addr
+	mtu       int
 }
 
 // apartOf reads that of a network; zero if it has no namespace of its own.
 func apartOf(plan desired.State, id model.NetworkID) (out apart) {
+	peers := map[netip.Addr]bool{}
 	var names map[netip.Addr][]string
 	for row := range plan.Owned(desired.OwnerOf("network", id)) {
 		switch r := row.(type) {
 		case desired.Link:
 			if r.Type == desired.LinkVXLAN {
-				out.namespace = filepath.Join(model.NetnsDir, r.Namespace)
+				out.namespace, out.mtu = filepath.Join(model.NetnsDir, r.Namespace), r.MTU
 			}
+		case desired.FDB:
+			peers[r.Remote] = true
 		case desired.Balance:
 			if r.To.Protocol != "" {
 				continue // a published port: nobody calls it by an address of the network
@@ -35,8 +41,22 @@ func apartOf(plan desired.State, id model.NetworkID) (out apart) {
 			out.services = append(out.services, serviceOf(r, names))
 		}
 	}
+	out.peers = slices.SortedFunc(maps.Keys(peers), netip.Addr.Compare)
 	slices.SortFunc(out.services, func(a, b privateapi.Service) int { return a.Address.Compare(b.Address) })
 	return out
+}
+
+// largest is how large packets of the network are between hosts: as large as those of its
+// containers, and what is put around them. 0 if that is not known.
+func (a apart) largest(n model.Network) int {
+	if len(a.peers) == 0 || a.mtu == 0 {
+		return 0
+	}
+	size := a.mtu + model.VXLANOverhead(a.peers[0])
+	if n.Encrypted() {
+		size += model.WireGuardOverhead(a.peers[0])
+	}
+	return size
 }
 
 func serviceOf(r desired.Balance, names map[netip.Addr][]string) privateapi.Service {

@@ -105,7 +105,7 @@ func (v stateView) network(n model.Network) privateapi.Network {
 	out.Masquerades = v.masquerades[out.Device]
 	out.MTU, _ = driver.MTU(n) // refused when it was created
 	own := apartOf(v.plan, n.ID)
-	out.Namespace, out.Services = own.namespace, own.services
+	out.Namespace, out.Services, out.Peers, out.Largest = own.namespace, own.services, own.peers, own.largest(n)
 	for _, p := range n.IPAM.Pools {
 		out.Subnets = append(out.Subnets, privateapi.Subnet{Subnet: p.Subnet, Gateway: p.Gateway})
 	}
