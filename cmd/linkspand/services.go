@@ -20,7 +20,7 @@ import (
 // newTasks makes what runs tasks of services. It does nothing until there are some.
 func (d swarmWork) newTasks() {
 	d.tasks = tasks.New(tasks.Options{
-		Lives: d.manager, Looks: d.manager, Events: &d.events, Images: d.images, Networks: d.swarm, Describe: d.describe,
+		Lives: d.manager, Looks: d.manager, Events: &d.events, Images: d.images, Networks: d.swarm, Describe: d.describe, Led: d.swarm.Led,
 		Files: taskfiles.New(filepath.Join(d.config.ExecRoot, "tasks")), Offline: os.Getenv("DOCKER_SERVICE_PREFER_OFFLINE_IMAGE") == "1", Drain: tasks.DefaultDrain, Logger: d.log,
 	})
 }

@@ -162,6 +162,9 @@ func (m *seats) drop(p *place) {
 	}
 }
 
+// Led tells whether the swarm has a leader that answers this host.
+func (m *Manager) Led(ctx context.Context) bool { return m.Node().Led(ctx) }
+
 func isClosed(c chan struct{}) bool {
 	select {
 	case <-c:

@@ -123,7 +123,12 @@ func (c *controller) Start(ctx context.Context) error {
 			return fmt.Errorf("starting container failed: %w", err)
 		}
 	}
-	if checked(found) {
+	return c.serve(ctx, checked(found), heard)
+}
+
+// serve has others led to the container that was started, once it is well if that is checked.
+func (c *controller) serve(ctx context.Context, checked bool, heard <-chan events.Message) error {
+	if checked {
 		if err := c.untilWell(ctx, heard); err != nil {
 			return err
 		}
@@ -194,6 +199,19 @@ func (c *controller) Wait(ctx context.Context) error {
 	if err := c.ensureNetworks(ctx); err != nil {
 		c.Logger.Warn("a network of a task that runs is not as it should be", "op", "task.wait", "task", c.want.task.ID, "err", err)
 	}
+	how := c.untilEnded(ctx)
+	for restarts := uint64(0); c.alone(ctx, how, restarts); restarts++ {
+		if again := c.startAgain(ctx); again != nil {
+			how = again
+			continue
+		}
+		how = c.untilEnded(ctx)
+	}
+	return how
+}
+
+// untilEnded waits for the end of the container; nil says that it ended without a fault.
+func (c *controller) untilEnded(ctx context.Context) error {
 	ended, err := c.Looks.Wait(ctx, c.want.name(), container.WaitConditionNotRunning)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -52,6 +53,26 @@ func (h *host) noted() string {
 	out := strings.Join(h.calls, "; ")
 	h.calls = nil
 	return out
+}
+
+// await waits for these calls. It is for a bubble of synctest.
+func (h *host) await(t *testing.T, want string) {
+	t.Helper()
+	for deadline := time.After(time.Minute); ; {
+		synctest.Wait()
+		h.mu.Lock()
+		got := strings.Join(h.calls, "; ")
+		h.mu.Unlock()
+		if got == want {
+			h.noted()
+			return
+		}
+		select {
+		case <-time.After(time.Second / 10):
+		case <-deadline:
+			t.Fatalf("%s\nwant %s", got, want)
+		}
+	}
 }
 
 // change changes a container, and says so.
@@ -204,10 +225,15 @@ func (h *host) Drop(task string) error {
 // newTasks returns a manager of tasks on a host in memory.
 func newTasks() (*Manager, *host) {
 	h := newHost()
-	return New(Options{Lives: h, Looks: h, Events: h, Images: h, Networks: h, Files: h, Logger: slog.New(slog.DiscardHandler),
+	return New(h.options()), h
+}
+
+// options are those of who runs tasks on it.
+func (h *host) options() Options {
+	return Options{Lives: h, Looks: h, Events: h, Images: h, Networks: h, Files: h, Logger: slog.New(slog.DiscardHandler),
 		Describe: func(context.Context) (cluster.Description, error) {
 			return cluster.Description{Hostname: "h1", Architecture: "x86_64"}, nil
-		}}), h
+		}}
 }
 
 // aTask returns a task of a service on one network; change may be nil.

@@ -79,7 +79,7 @@ type Files interface {
 	Drop(task string) error
 }
 
-// Options are what a Manager is made of. All but Offline and Drain are needed.
+// Options are what a Manager is made of. All but Led, Offline and Drain are needed.
 type Options struct {
 	Lives    Lives
 	Looks    Looks
@@ -89,6 +89,8 @@ type Options struct {
 	Files    Files
 	// Describe is what this host says of itself to a swarm.
 	Describe func(context.Context) (cluster.Description, error)
+	// Led tells whether the swarm has a leader that hears of this host, who replaces what ends; nil: always.
+	Led func(context.Context) bool
 	// Offline says that images are not looked for elsewhere.
 	Offline bool
 	// Drain is how long a container that others reach by its service goes on after it has said that it

@@ -230,3 +230,7 @@ func (n *Node) Detach(ctx context.Context, task string) error {
 	}
 	return err
 }
+
+// Led tells whether the swarm has a leader that answers this node: it is asked for a
+// place that there is not.
+func (n *Node) Led(ctx context.Context) bool { return n.Detach(ctx, "none") == nil }
