@@ -6,9 +6,13 @@
 # Found when first needed, so that "make deps" can bring it.
 GO = $(eval GO := $(shell build/go.sh find))$(GO)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# What the server says that it is built from, and when: the time of the commit, so that the same source makes the same bytes.
+COMMIT ?= $(shell git describe --always --exclude='*' --dirty 2>/dev/null || echo unknown)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
+BUILT := $(shell date -u -d '@$(SOURCE_DATE_EPOCH)' +%Y-%m-%dT%H:%M:%S.%N+00:00 2>/dev/null)
 # What looks at the code compiles it as "build" does: then it need not be compiled once more.
 AS_BUILT = CGO_ENABLED=0 GOFLAGS=-trimpath $(GO)
-LDFLAGS := -s -w -X main.version=$(VERSION)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.built=$(BUILT)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 COMPOSE := github.com/docker/compose/v5/cmd@v5.0.2
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0

@@ -17,8 +17,13 @@ import (
 	"github.com/linkspan/linkspan/internal/recentlog"
 )
 
-// version is set when the program is built.
-var version = "dev"
+// version is set when the program is built, and so are the commit that it is built from and when that was made
+// (RFC 3339): not when it was built, which says nothing of a program that others can build again.
+var (
+	version = "dev"
+	commit  string
+	built   string
+)
 
 func main() {
 	// The journal that reads what we say may go before we do.

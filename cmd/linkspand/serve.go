@@ -126,7 +126,7 @@ func (d *daemon) shown() system.Settings {
 // info is what the daemon says about itself.
 func (d *daemon) info(ctx context.Context) system.Info {
 	i := system.Info{
-		Version: version, ID: d.store.Instance(), DataRoot: d.config.DataRoot, StorageDriver: d.runtime.Snapshotter(),
+		Version: version, GitCommit: commit, BuildTime: built, ID: d.store.Instance(), DataRoot: d.config.DataRoot, StorageDriver: d.runtime.Snapshotter(),
 		FirewallBackend: d.config.Backend,
 		LogDriver:       d.config.LogDriver, InitPath: d.config.InitPath, OldestAPI: d.config.OldestAPI,
 		ContainerdAddress: d.config.Containerd, OpenHosts: openHosts(d.config),

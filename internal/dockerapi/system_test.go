@@ -89,12 +89,16 @@ func TestInfoNamesTheFirewalls(t *testing.T) {
 
 func TestVersionPage(t *testing.T) {
 	b := newBench(t)
+	b.with(func(o *Options) {
+		o.Info.GitCommit, o.Info.BuildTime = "d825a20", "2026-01-02T03:04:05.000000000+00:00"
+	})
 	var v system.VersionResponse
 	if err := json.Unmarshal(b.ask("GET", "/v1.24/version", "").Body.Bytes(), &v); err != nil {
 		t.Fatal(err)
 	}
 	if v.Version != "29.7.2+linkspan.0.1.0" || v.Platform.Name != "Linkspan 0.1.0" || v.APIVersion != "1.56" || v.MinAPIVersion != "1.24" || v.Os != "linux" || len(v.Components) != 1 ||
-		v.Components[0].Name != "Engine" || v.Components[0].Details["ApiVersion"] != "1.56" {
+		v.Components[0].Name != "Engine" || v.Components[0].Details["ApiVersion"] != "1.56" || v.GitCommit != "d825a20" || v.Components[0].Details["GitCommit"] != v.GitCommit ||
+		v.BuildTime != "2026-01-02T03:04:05.000000000+00:00" || v.Components[0].Details["BuildTime"] != v.BuildTime {
 		t.Errorf("%+v", v)
 	}
 }

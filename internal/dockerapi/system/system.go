@@ -84,8 +84,8 @@ type Events interface {
 // Info is what the daemon says about itself.
 type Info struct {
 	Version   string // "0.1.0"
-	GitCommit string
-	BuildTime string
+	GitCommit string // "d825a20"
+	BuildTime string // RFC 3339
 	// ID tells daemons apart; it outlives restarts.
 	ID              string
 	DataRoot        string
