@@ -39,7 +39,7 @@ export DOCKER = $(CURDIR)/bin/docker
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # what brings a thing comes before what needs it
-.PHONY: help deps build demo check test lab compose crash chaos many restart conformance vm accept bench lint fuzz install uninstall package clean
+.PHONY: help deps build demo check test lab compose crash chaos many restart web conformance vm accept bench lint fuzz install uninstall package clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -95,6 +95,10 @@ chaos: build bin/docker ## random commands while daemon, keeper and containerd a
 
 many: build bin/docker ## 500 containers under one alias (as root; minutes)
 	LINKSPAN_MANY=full $(GO) test -timeout 30m -count 1 -v -run '^TestNames$$/^Many' ./lab
+
+web: deps ## the page of "linkspan web" in a headless Chromium (as root)
+	@build/apt-install.sh chromium
+	LINKSPAN_CHROMIUM="$$(command -v chromium)" $(GO) test -timeout 10m -count 1 -v -run '^TestBrowser$$' ./internal/web
 
 conformance: build bin/docker ## the conformance suite of CNI against linkspan-cni and the reference plugins, with reports (as root; minutes)
 	LINKSPAN_CONFORMANCE=reference $(GO) test -timeout 20m -count 1 -v -run '^TestCNIConformance$$' ./lab

@@ -129,7 +129,8 @@ var layers = map[string][]string{
 	// doors
 	"internal/config":    {"internal/model", "internal/logoptions", "internal/ociruntimes"},
 	"internal/dockerapi": {words, "internal/dockerapi", "internal/cluster/services", "internal/limits", "internal/events", hub, "internal/driver", "internal/query", "internal/logoptions", "internal/ociruntimes", "internal/containerview", "internal/privateapi", "internal/pcapng", "internal/redact", "internal/buildkitd/wire"},
-	"internal/cli":       {words, "internal/privateapi", "internal/diagnose"},
+	"internal/cli":       {words, "internal/privateapi", "internal/diagnose", "internal/web"},
+	"internal/web":       {words, "internal/privateapi", "internal/diagnose"},
 	"internal/cni":       {words, "internal/privateapi"},
 
 	// what doors of ours say to one another over the private socket
@@ -288,7 +289,7 @@ var oneDoor = map[string][]string{
 	"golang.zx2c4.com/wireguard":            {"internal/wireguard"},
 	"github.com/miekg/dns":                  {"internal/resolver", "lab"},
 	"github.com/docker/cli":                 {"internal/cli"},
-	"github.com/moby/moby/api":              {"internal/cli/migrate", "internal/events", "internal/networks", "internal/images", "internal/volumes", "internal/inspect", "internal/containerspec", "internal/containerrecord", "internal/containerview", "internal/containers", "internal/dockerapi", "internal/cluster", "internal/swarm", "internal/tasks"},
+	"github.com/moby/moby/api":              {"internal/cli", "internal/events", "internal/networks", "internal/images", "internal/volumes", "internal/inspect", "internal/containerspec", "internal/containerrecord", "internal/containerview", "internal/containers", "internal/dockerapi", "internal/cluster", "internal/swarm", "internal/tasks"},
 	"github.com/moby/swarmkit":              {"internal/cluster", "internal/tasks", "cmd"},
 	"github.com/prometheus/client_golang":   {"internal/dockerapi", "cmd"},
 	"github.com/hashicorp/go-immutable-rad": {"internal/facts", "internal/desired", "internal/state", "internal/resolver"},

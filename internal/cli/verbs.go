@@ -77,7 +77,7 @@ func verbs() []verb {
 // daemon is found.
 func (p Program) addVerbs(root *cobra.Command, docker *command.DockerCli) {
 	socket := root.Flags().String("socket", cmp.Or(os.Getenv("LINKSPAN_SOCKET"), DefaultSocket),
-		"The daemon's private socket, for network plan, diff, repair, shape; port ls, who, drops, inspect; firewall show, explain; doctor; trace; top; capture; debug dump; attach PID|PATH NETWORK, detach; state; teardown; migrate docker")
+		"The daemon's private socket, for network plan, diff, repair, shape; port ls, who, drops, inspect; firewall show, explain; doctor; trace; top; capture; debug dump; web; attach PID|PATH NETWORK, detach; state; teardown; migrate docker")
 	for _, v := range verbs() {
 		parent := root
 		if v.parent != "" {
@@ -87,7 +87,7 @@ func (p Program) addVerbs(root *cobra.Command, docker *command.DockerCli) {
 	}
 	dockers(root, "network").AddCommand(shape(socket))
 	dockers(root, "volume").AddCommand(volumeImport(socket))
-	root.AddCommand(firewall(socket), p.trace(socket), p.doctor(socket), capture(socket), p.debug(socket), migration(docker, socket))
+	root.AddCommand(firewall(socket), p.trace(socket), p.doctor(socket), capture(socket), p.debug(socket), migration(docker, socket), p.web(docker, socket))
 	withGuests(root, socket)
 	top(root, socket)
 }

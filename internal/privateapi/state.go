@@ -163,6 +163,26 @@ type Row struct {
 	Text        string
 }
 
+// Asker is who has asked the firewall for something, and what: GET /linkspan/v1/firewall?format=json.
+type Asker struct {
+	Kind  string // "host", "network" or "container"
+	Name  string // empty for the host
+	ID    string
+	Rules []Rule
+}
+
+// Rule is one policy of the firewall.
+type Rule struct {
+	Text string // in words
+	Row  string // as the plan has it
+}
+
+// Rules returns what the firewall was asked for: by the host first, then by networks and containers, by name.
+func (c Client) Rules(ctx context.Context) (out []Asker, err error) {
+	err = c.ask(ctx, http.MethodGet, "/linkspan/v1/firewall?format=json", nil, &out)
+	return out, err
+}
+
 // State returns what the daemon knows.
 func (c Client) State(ctx context.Context) (out State, err error) {
 	err = c.ask(ctx, http.MethodGet, "/linkspan/v1/state", nil, &out)
