@@ -49,13 +49,13 @@ func (Driver) Tunnel(of []facts.Overlay) []desired.Row {
 	if o.MTU == 0 {
 		size = usualWay - model.WireGuardOverhead(o.Local)
 	}
-	noIPv6, everywhere := "1", netip.IPv4Unspecified()
+	forwarding, noIPv6, everywhere := "net/ipv4/ip_forward", "1", netip.IPv4Unspecified()
 	if o.Local.Is6() {
-		noIPv6, everywhere = "0", netip.IPv6Unspecified()
+		forwarding, noIPv6, everywhere = "net/ipv6/conf/all/forwarding", "0", netip.IPv6Unspecified()
 	}
 	rows := []desired.Row{
 		desired.Namespace{Name: ns},
-		desired.Sysctl{Namespace: ns, Path: "net/ipv4/ip_forward", Value: "0"}, // no host leads to another
+		desired.Sysctl{Namespace: ns, Path: forwarding, Value: "0"}, // no host leads to another
 		desired.Link{Namespace: ns, Name: TunnelLink, Type: desired.LinkWireGuard, MTU: size},
 		desired.Sysctl{Namespace: ns, Path: driver.DisableIPv6(TunnelLink), Value: noIPv6},
 		desired.Addr{Namespace: ns, Link: TunnelLink, Prefix: netip.PrefixFrom(o.Local, o.Local.BitLen())},

@@ -55,6 +55,7 @@ func TestTunnel(t *testing.T) {
 	}
 	got = tunnel(secret("2001:db8::1", keyed("b", "2001:db8::2", "B")))
 	for _, line := range []string{
+		"sysctl ov-wireguard net/ipv6/conf/all/forwarding = 0",
 		"link ov-wireguard wg-overlay type wireguard mtu 1420",
 		"sysctl ov-wireguard net/ipv6/conf/wg-overlay/disable_ipv6 = 0",
 		"addr ov-wireguard wg-overlay 2001:db8::1/128",
