@@ -100,7 +100,7 @@ func open(ctx context.Context, c wire.Config, log *slog.Logger) (*Server, error)
 			Proxy:     httpproxy.Config{HTTPProxy: c.Registries.HTTPProxy, HTTPSProxy: c.Registries.HTTPSProxy, NoProxy: c.Registries.NoProxy},
 			UserAgent: c.Registries.UserAgent, Logger: log,
 		}),
-		networks: &networks{daemon: privateapi.Client{Socket: c.Private}, name: c.Network, log: log},
+		networks: &networks{daemon: privateapi.Client{Socket: c.Private}, name: c.Network, search: c.DNS.Search, dir: filepath.Join(c.ExecRoot, "steps"), log: log},
 	}
 	for _, a := range c.HostGateways {
 		s.hostGateways = append(s.hostGateways, a.String())

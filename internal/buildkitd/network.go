@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,6 +38,9 @@ type Attacher interface {
 type networks struct {
 	daemon Attacher
 	name   string // of the network of steps that ask for none
+	named  namedNetworks
+	search []string // domains in which steps on named networks look for names
+	dir    string   // for files of steps
 	log    *slog.Logger
 
 	running sync.WaitGroup // steps
@@ -120,7 +125,7 @@ func (n *networks) sweep(ctx context.Context) error {
 	return n.daemon.Detach(ctx, privateapi.Ref{Door: model.DoorBuild})
 }
 
-// bridged puts each step into a namespace of its own, a guest of the default network.
+// bridged puts each step into a namespace of its own, a guest of the default network, or of the one that its build has named.
 type bridged struct{ *networks }
 
 // New implements network.Provider. The daemon finds the namespace by the descriptor of this
@@ -132,14 +137,23 @@ func (b bridged) New(ctx context.Context, hostname string, _ network.NamespaceOp
 		return nil, fmt.Errorf("make a network namespace: %w", err)
 	}
 	n := &namespace{networks: b.networks, id: "build-" + identity.NewID(), file: file}
+	on, isNamed := b.named.at(hostname)
+	if !isNamed {
+		on = b.name
+	}
 	joined, err := b.daemon.Attach(ctx, privateapi.Request{
-		Namespace: fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), file.Fd()), Network: b.networks.name,
+		Namespace: fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), file.Fd()), Network: on,
 		Door: model.DoorBuild, Container: n.id, Name: n.id, Hostname: hostname,
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("join network %s: %w (docker build --network=host or --network=none does without it)", b.networks.name, err), file.Close())
+		return nil, errors.Join(fmt.Errorf("join network %s: %w (docker build --network=host or --network=none does without it)", on, err), file.Close())
 	}
 	n.path = filepath.Join(netnsDir, joined.Sandbox)
+	if isNamed && len(joined.DNS) > 0 {
+		if err := n.writeResolvConf(joined.DNS); err != nil {
+			return nil, errors.Join(fmt.Errorf("name servers of network %s: %w", on, err), n.Close())
+		}
+	}
 	b.log.Debug("a build step is on the network", "op", "build.network", "container", n.id, "network", joined.Network)
 	return n, nil
 }
@@ -175,10 +189,31 @@ type namespace struct {
 	id   string
 	path string
 	file *os.File
+	// resolvConf is the path of a resolv.conf of the step's own; empty: as all have it.
+	resolvConf string
+}
+
+// writeResolvConf makes the step's resolv.conf(5), by which it finds the names of its network.
+func (n *namespace) writeResolvConf(servers []netip.Addr) error {
+	var text strings.Builder
+	for _, a := range servers {
+		fmt.Fprintf(&text, "nameserver %s\n", a)
+	}
+	if len(n.search) > 0 {
+		fmt.Fprintf(&text, "search %s\n", strings.Join(n.search, " "))
+	}
+	text.WriteString("options ndots:0\n")
+	n.resolvConf = filepath.Join(n.dir, n.id+".resolv.conf")
+	return os.WriteFile(n.resolvConf, []byte(text.String()), 0o644) //nolint:gosec // whoever the step runs as reads it
 }
 
 // Set implements network.Namespace.
 func (n *namespace) Set(s *specs.Spec) error {
+	for i, m := range s.Mounts {
+		if n.resolvConf != "" && m.Destination == "/etc/resolv.conf" {
+			s.Mounts[i].Source = n.resolvConf
+		}
+	}
 	return oci.WithLinuxNamespace(specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: n.path})(context.Background(), nil, nil, s)
 }
 
@@ -189,7 +224,11 @@ func (*namespace) Sample() (*types.NetworkSample, error) { return nil, nil }
 func (n *namespace) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
-	return errors.Join(n.daemon.Detach(ctx, privateapi.Ref{Door: model.DoorBuild, Container: n.id}), n.file.Close())
+	err := errors.Join(n.daemon.Detach(ctx, privateapi.Ref{Door: model.DoorBuild, Container: n.id}), n.file.Close())
+	if n.resolvConf != "" {
+		err = errors.Join(err, os.Remove(n.resolvConf))
+	}
+	return err
 }
 
 // unmountBelow takes down what a process before this one has left mounted in a folder.

@@ -22,6 +22,8 @@ const (
 	// outputNothing keeps the result in the cache alone.
 	outputNothing = "cacheonly"
 	hostGateway   = "host-gateway"
+	// argHostname is the argument by which the Dockerfile's frontend is told how the hosts of steps are called.
+	argHostname = "BUILDKIT_SANDBOX_HOSTNAME"
 )
 
 // solveRequest returns what the solver is asked for by a build with this context, of which
@@ -81,12 +83,14 @@ func frontendAttrs(b wire.Build, context string, gateways []string) (map[string]
 	if b.NoCache {
 		out["no-cache"] = ""
 	}
-	switch b.Network {
-	case "host", "none":
+	own := ownNetwork(b.Network)
+	switch {
+	case own != "" && b.Trace:
+		return nil, fmt.Errorf("network mode %q not supported by buildkit\nA build without BuildKit's progress can have it: DOCKER_BUILDKIT=0 docker build --network %s", own, own)
+	case own != "":
+		out["hostname"] = hostnameOn(own)
+	case b.Network == "host", b.Network == "none":
 		out["force-network-mode"] = b.Network
-	case "", "default", "bridge":
-	default:
-		return nil, fmt.Errorf("network mode %q not supported by buildkit", b.Network)
 	}
 	hosts, err := extraHosts(b.Hosts, gateways)
 	if err != nil {
@@ -106,6 +110,9 @@ func frontendAttrs(b wire.Build, context string, gateways []string) (map[string]
 		out["filename"] = b.Dockerfile
 	}
 	for name, value := range b.Args {
+		if own != "" && name == argHostname {
+			continue // the hostname says which network it is
+		}
 		out["build-arg:"+name] = value
 	}
 	for name, value := range b.Labels {

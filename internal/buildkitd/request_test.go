@@ -45,10 +45,19 @@ func TestPlainRequest(t *testing.T) {
 	}
 }
 
+// TestRequestOnANetwork: of a client that wants no messages of BuildKit's a network of the user's is known by the hostname, which
+// no argument changes.
+func TestRequestOnANetwork(t *testing.T) {
+	r, err := solveRequest(wire.Build{Network: "web", Args: map[string]string{"BUILDKIT_SANDBOX_HOSTNAME": "x"}}, "", nil)
+	if err != nil || !maps.Equal(r.FrontendAttrs, map[string]string{"image-resolve-mode": "local", "hostname": hostnameOn("web")}) {
+		t.Errorf("%v %v", r, err)
+	}
+}
+
 func TestBadRequests(t *testing.T) {
 	for want, b := range map[string]wire.Build{
 		"multiple outputs not supported":                 {Outputs: make([]wire.Output, 2)},
-		`network mode "web" not supported by buildkit`:   {Network: "web"},
+		`network mode "web" not supported by buildkit`:   {Network: "web", Trace: true},
 		"invalid host odd":                               {Hosts: []string{"odd"}},
 		"unable to derive the IP value for host-gateway": {Hosts: []string{"x:host-gateway"}},
 		"build tag cannot contain a digest":              {Tags: []string{"x@sha256:" + strings.Repeat("0", 64)}},

@@ -41,6 +41,9 @@ func (s *Server) serveBuild(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
+	if own := ownNetwork(b.Network); own != "" {
+		defer s.networks.named.hold(own)()
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusOK)
 	show := newProgress(w, b)
