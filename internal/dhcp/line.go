@@ -106,7 +106,23 @@ func filter6(fd int) error {
 // What a filter answers: how many bytes to keep.
 const drop, take = 0, 0xffff
 
+// untagged begins a program: frames of VLANs go by on their parent as well, without their tags,
+// and who is in one must have no say here. A tag with the number 0 is of none (IEEE 802.1Q).
+func untagged() []unix.SockFilter {
+	const next, number = 0, 0xfff
+	const offset, tag, present = 0xfffff000, 44, 48 // SKF_AD_… of linux/filter.h
+	return []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset + present},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 0, Jt: 4, Jf: next},
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset + tag},
+		{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: number},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 0, Jt: 1, Jf: next},
+		{Code: unix.BPF_RET | unix.BPF_K, K: drop},
+	}
+}
+
 func attach(fd int, program []unix.SockFilter) error {
+	program = append(untagged(), program...)
 	return os.NewSyscallError("setsockopt", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
 		&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}))
 }
