@@ -170,6 +170,9 @@ func (c *Client) Ask(ctx context.Context, r facts.LeaseRequest) (model.Lease, er
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if other := c.leases[keyOf(r)]; other != nil && other.cancel != nil {
+		other.cancel() // somebody has asked for the same meanwhile
+	}
 	h = &held{HeldLease: facts.HeldLease{Request: r, Lease: g.lease}, hop: g.hop}
 	c.leases[keyOf(r)] = h
 	if c.ctx != nil {

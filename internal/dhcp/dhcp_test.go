@@ -14,6 +14,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/model"
 )
 
 var discard = slog.New(slog.DiscardHandler)
@@ -205,6 +206,36 @@ func TestALeaseIsKept(t *testing.T) {
 	}
 	if types := s.types(); types[len(types)-1] != dhcpv4.MessageTypeRelease {
 		t.Errorf("messages %v, want a release at last", types)
+	}
+}
+
+// TestAskedTwiceAtOnce: of two who ask for one endpoint at once the last one's lease is kept,
+// and the other's renewed no more.
+func TestAskedTwiceAtOnce(t *testing.T) {
+	s := newServer(nil)
+	s.answer = func(m *dhcpv4.DHCPv4) []*dhcpv4.DHCPv4 { return []*dhcpv4.DHCPv4{given4(m, "192.0.2.7")} }
+	c := clientOf(t, s, "")
+	ended, first := false, true
+	c.o.Open = func(string, model.Family) (Line, error) {
+		if !first {
+			return s, nil
+		}
+		first = false
+		if _, err := c.Ask(t.Context(), request); err != nil {
+			t.Error(err)
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		h := c.leases[keyOf(request)]
+		end := h.cancel
+		h.cancel = func() { ended = true; end() }
+		return s, nil
+	}
+	if _, err := c.Ask(t.Context(), request); err != nil {
+		t.Fatal(err)
+	}
+	if !ended {
+		t.Error("the first lease is still renewed")
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/linkspan/linkspan/internal/driver"
@@ -39,6 +40,8 @@ type Follower struct {
 	Logger *slog.Logger
 	// Changed is called after a container's address has changed, or what its server says of names.
 	Changed func(id model.ContainerID)
+
+	asking sync.Map // endpoints for which a lease is asked for again
 }
 
 // Follow runs until ctx ends.
@@ -147,10 +150,15 @@ func (f *Follower) tell(e model.Endpoint, action, address, why string) {
 }
 
 // askAgain asks for leases that the keeper has lost, in the background: it was started
-// anew, and its file is gone.
+// anew, and its file is gone. While it waits for an answer others' leases may change often:
+// that is no reason to ask once more.
 func (f *Follower) askAgain(ctx context.Context, n model.Network, e model.Endpoint, families []model.Family) {
+	if _, waits := f.asking.LoadOrStore(e.ID, true); waits {
+		return
+	}
 	sb, _ := f.Engine.Snapshot().Sandbox(e.Sandbox)
 	go func() {
+		defer f.asking.Delete(e.ID)
 		ctx, cancel := context.WithTimeout(ctx, askTime)
 		defer cancel()
 		_, err := f.Source.Ask(ctx, facts.Question{Network: n, Endpoint: e, Sandbox: sb, Families: families})

@@ -194,6 +194,36 @@ func TestKeeperForgot(t *testing.T) {
 	}
 }
 
+// TestAskedOnce: while a lease that the keeper forgot is asked for, changes of others do not
+// have it asked for again; afterwards they do.
+func TestAskedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := started(t, lease("198.51.100.20/24"))
+		answer := make(chan bool)
+		f := &Follower{Source: Source{Keeper: slow{r, func() { <-answer }}, Drivers: all.Drivers()}, Engine: r, Events: &events.Bus{}, Logger: slog.New(slog.DiscardHandler)}
+		ctx, end := context.WithCancel(t.Context())
+		go f.Follow(ctx)
+		for _, want := range []int{1, 2} {
+			for range 3 {
+				r.holds()
+			}
+			for waits := true; waits; {
+				select {
+				case answer <- true:
+					synctest.Wait()
+				default:
+					waits = false
+				}
+			}
+			if len(r.asked) != want {
+				t.Errorf("asked %d times, want %d", len(r.asked), want)
+			}
+		}
+		end()
+		synctest.Wait()
+	})
+}
+
 // slow is a keeper during whose question something happens.
 type slow struct {
 	*rig
