@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/images"
@@ -39,10 +40,16 @@ func (e imageExporter) Resolve(ctx context.Context, id int, attrs map[string]str
 	if err != nil {
 		return nil, err
 	}
-	if attrs[string(exptypes.OptKeyStore)] == "false" {
+	if !isStored(attrs) {
 		return instance, nil
 	}
 	return imageExport{instance, e}, nil
+}
+
+// isStored tells whether an image is to be one of the engine's, as BuildKit reads it.
+func isStored(attrs map[string]string) bool {
+	stored, err := strconv.ParseBool(attrs[string(exptypes.OptKeyStore)])
+	return stored || err != nil
 }
 
 // imageAttributes returns what BuildKit's exporter is told, given what a client asked for.

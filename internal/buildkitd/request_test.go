@@ -79,6 +79,11 @@ func TestImageAttributes(t *testing.T) {
 	if err != nil || !maps.Equal(got, want) || asked["name"] != "app" {
 		t.Errorf("%v %v, want %v; asked %v", got, err, want, asked)
 	}
+	for text, want := range map[string]bool{"": true, "true": true, "1": true, "false": false, "0": false, "F": false} {
+		if got := isStored(map[string]string{"store": text}); got != want {
+			t.Errorf("store=%s: stored %t", text, got)
+		}
+	}
 	made := madeImage(map[string]string{"image.name": "docker.io/library/app:latest,anchor@sha256:1", "containerimage.digest": "sha256:2", "containerimage.config.digest": "sha256:3"})
 	if made.ID != "sha256:3" || !reflect.DeepEqual(made.Names, []string{"docker.io/library/app:latest"}) {
 		t.Errorf("made %+v", made)
