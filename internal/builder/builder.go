@@ -64,6 +64,7 @@ type Builder struct {
 	closed bool
 	now    *running
 	idle   *time.Timer
+	deaths int // in a row, each soon after a start
 	work   sync.WaitGroup
 	end    context.CancelFunc
 	life   context.Context
@@ -72,6 +73,7 @@ type Builder struct {
 // running is one run of the program.
 type running struct {
 	process Process
+	began   time.Time
 	config  wire.Config
 	users   int
 	ending  bool
@@ -170,7 +172,7 @@ func (b *Builder) start(ctx context.Context) (*running, error) {
 		go r.process.Stop(context.WithoutCancel(ctx))
 		return nil, model.Errorf(model.Unavailable, "the daemon is about to end")
 	}
-	b.now = r
+	b.now, r.began = r, time.Now()
 	b.work.Go(func() { b.watch(r) })
 	b.work.Go(func() { b.listen(r) })
 	return r, nil
@@ -222,12 +224,16 @@ func (b *Builder) watch(r *running) {
 	if b.now == r {
 		b.now = nil
 	}
+	wait := backoffFirst
+	if !asked {
+		wait = b.pause(time.Since(r.began))
+	}
 	b.mu.Unlock()
 	if asked {
 		return
 	}
 	b.o.Logger.Warn("the builder died; another is started to clear up", "op", "build.watch")
-	for wait := backoffFirst; ; wait = min(2*wait, backoffLast) {
+	for ; ; wait = min(2*wait, backoffLast) {
 		select {
 		case <-time.After(wait):
 		case <-b.life.Done():
@@ -240,4 +246,17 @@ func (b *Builder) watch(r *running) {
 		}
 		b.o.Logger.Error("the builder is not started", "op", "build.watch", "err", err)
 	}
+}
+
+// pause returns how long after a death another program is started: longer each time for one
+// that dies soon after every start. The caller holds mu.
+func (b *Builder) pause(lasted time.Duration) time.Duration {
+	if lasted > backoffLast {
+		b.deaths = 0
+	}
+	wait := backoffLast
+	if doubled := backoffFirst << b.deaths; doubled < backoffLast {
+		wait, b.deaths = doubled, b.deaths+1
+	}
+	return wait
 }

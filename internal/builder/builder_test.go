@@ -183,6 +183,18 @@ func TestDeath(t *testing.T) {
 	<-b.launched // by itself
 }
 
+// TestDeathAfterDeath: a program that dies soon after every start is started more and more
+// seldom; one that has lasted is started at once again.
+func TestDeathAfterDeath(t *testing.T) {
+	var b Builder
+	for i, lasted := range []time.Duration{time.Hour, 0, 0, 0, 0, 0, 0, 0, 2 * time.Minute, 0} {
+		want := []time.Duration{1, 2, 4, 8, 16, 32, 60, 60, 1, 2}[i] * time.Second
+		if got := b.pause(lasted); got != want {
+			t.Errorf("death %d: %s, want %s", i, got, want)
+		}
+	}
+}
+
 // TestNewSettings: what has changed since the program was started holds for the next build.
 func TestNewSettings(t *testing.T) {
 	b := newBench(t, time.Hour, nil)
