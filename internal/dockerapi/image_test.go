@@ -123,6 +123,7 @@ func TestLoadAndImport(t *testing.T) {
 	if got := send("/images/load", "junk"); got != `400 {"message":"archive/tar: invalid tar header"}`+"\n" {
 		t.Errorf("junk: %q", got)
 	}
+	b.want(t, 400, "failed to parse platform", "POST", "/images/load?platform=arm")
 	b.want(t, 501, `importing from a URL is not supported`, "POST", "/images/create?fromSrc=http://x/")
 	b.want(t, 400, `neither fromImage nor fromSrc`, "POST", "/images/create")
 }

@@ -105,6 +105,39 @@ func (s *said) want(t *testing.T, what ...string) {
 	*s = nil
 }
 
+// onlyArm has images for one platform.
+type onlyArm struct{ *fakeStore }
+
+func (onlyArm) FindFor(_ context.Context, ref, platform string) (model.Image, error) {
+	if platform != "linux/arm64" {
+		return model.Image{}, model.Errorf(model.NotFound, "%s is not for %s", ref, platform)
+	}
+	return model.Image{}, nil
+}
+
+func (onlyArm) Manifests(context.Context, string) ([]model.ImageManifest, error) { return nil, nil }
+
+// TestLoadForAPlatform: what has come and is for another platform is named.
+func TestLoadForAPlatform(t *testing.T) {
+	store := &fakeStore{images: []model.Image{{ID: "sha256:1", Tags: []string{"tools:1"}}}}
+	m := New(Options{Store: store, Variants: onlyArm{store}, Mover: fakeMover{}, Containers: users{}, Events: &said{}})
+	load := func(platforms ...string) error {
+		_, err := m.Load(t.Context(), platforms, strings.NewReader("archive"))
+		return err
+	}
+	if err := errors.Join(load(), load("linux/arm64"), load("linux/amd64", "linux/arm64")); err != nil {
+		t.Error(err)
+	}
+	err := load("linux/amd64")
+	if model.KindOf(err) != model.NotFound || !strings.Contains(err.Error(), "image tools:1 was loaded, but doesn't provide the requested platform ([linux/amd64])") {
+		t.Error(err)
+	}
+	store.images = append(store.images, model.Image{ID: "sha256:2"})
+	if err := load("linux/amd64"); err == nil || !strings.Contains(err.Error(), "images [tools:1, sha256:2] were loaded, but don't") {
+		t.Error(err)
+	}
+}
+
 func TestEventsOfImages(t *testing.T) {
 	heard := &said{}
 	store := &fakeStore{images: []model.Image{{ID: "sha256:1"}, {ID: "sha256:2"}}}
@@ -118,7 +151,7 @@ func TestEventsOfImages(t *testing.T) {
 	}
 	check(m.Tag(ctx, "sha256:1", "docker.io/library/tools:1"))
 	heard.want(t, "tag sha256:1 tools:1")
-	_, err := m.Load(ctx, strings.NewReader("archive"))
+	_, err := m.Load(ctx, nil, strings.NewReader("archive"))
 	check(err)
 	heard.want(t, "load sha256:1 sha256:1", "load sha256:2 sha256:2")
 	_, err = m.Import(ctx, strings.NewReader("files"), "", nil)

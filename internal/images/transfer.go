@@ -3,14 +3,16 @@ package images
 import (
 	"context"
 	"io"
+	"strings"
 
 	dockerevents "github.com/moby/moby/api/types/events"
 
 	"github.com/linkspan/linkspan/internal/model"
 )
 
-// Load stores the images of a `docker save` or OCI archive and returns them.
-func (m *Manager) Load(ctx context.Context, archive io.Reader) ([]model.Image, error) {
+// Load stores the images of a `docker save` or OCI archive and returns them. What the archive has of other platforms comes too.
+// Errors: NotFound if an image has come, but is for none of platforms ("linux/arm64"), if there are any.
+func (m *Manager) Load(ctx context.Context, platforms []string, archive io.Reader) ([]model.Image, error) {
 	loaded, err := m.store.Load(ctx, archive)
 	if err != nil {
 		return nil, err
@@ -18,7 +20,35 @@ func (m *Manager) Load(ctx context.Context, archive io.Reader) ([]model.Image, e
 	for _, i := range loaded {
 		m.say(dockerevents.ActionLoad, i.ID, string(i.ID))
 	}
-	return loaded, nil
+	return loaded, m.lacking(ctx, loaded, platforms)
+}
+
+// lacking returns an error that names the images that are for none of platforms.
+func (m *Manager) lacking(ctx context.Context, loaded []model.Image, platforms []string) error {
+	var lack []string
+	for _, i := range loaded {
+		suits := len(platforms) == 0
+		for _, p := range platforms {
+			_, err := m.FindFor(ctx, string(i.ID), p)
+			if err != nil && model.KindOf(err) != model.NotFound {
+				return err
+			}
+			suits = suits || err == nil
+		}
+		if name := string(i.ID); !suits {
+			if len(i.Tags) > 0 {
+				name = i.Tags[0]
+			}
+			lack = append(lack, name)
+		}
+	}
+	switch len(lack) {
+	case 0:
+		return nil
+	case 1:
+		return model.Errorf(model.NotFound, "image %s was loaded, but doesn't provide the requested platform (%s)", lack[0], platforms)
+	}
+	return model.Errorf(model.NotFound, "images [%s] were loaded, but don't provide the requested platform (%s)", strings.Join(lack, ", "), platforms)
 }
 
 // Import makes an image of one layer from a tar of a root file system. name may be

@@ -46,7 +46,8 @@ type Lister interface {
 
 // Transfer moves images into and out of the store.
 type Transfer interface {
-	Load(ctx context.Context, archive io.Reader) ([]model.Image, error)
+	// Load fails if an image is for none of platforms, if there are any.
+	Load(ctx context.Context, platforms []string, archive io.Reader) ([]model.Image, error)
 	Import(ctx context.Context, rootfs io.Reader, tag string, changes []string) (model.Image, error)
 	Save(ctx context.Context, refs, platforms []string, archive io.Writer) error
 }

@@ -12,9 +12,13 @@ import (
 // loadImages stores the images of an archive. There is no progress to tell, so
 // that "quiet" changes nothing.
 func (a *api) loadImages(w http.ResponseWriter, r *httpkit.Request) error {
+	platforms, err := platformList(r)
+	if err != nil {
+		return err
+	}
 	body := r.Stream()
 	defer body.Close() //nolint:errcheck // was read
-	images, err := a.Transfer.Load(r.Context(), body)
+	images, err := a.Transfer.Load(r.Context(), platforms, body)
 	if err != nil {
 		return err
 	}

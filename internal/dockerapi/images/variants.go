@@ -29,7 +29,7 @@ func manifestsOf(r *httpkit.Request, images Lister, i model.Image) ([]image.Mani
 	return out, nil
 }
 
-// platformList reads the platforms that images are to be saved for.
+// platformList reads the platforms that images are to be saved or loaded for.
 func platformList(r *httpkit.Request) ([]string, error) {
 	texts := r.Query["platform"]
 	switch {
