@@ -2,6 +2,7 @@ package linkspan_test
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -92,6 +93,111 @@ func TestTheTreeIsWhole(t *testing.T) {
 		}
 	}
 }
+
+// TestGuidesLeadSomewhere: every link of the README and of docs to a file, and to a heading of it, leads somewhere.
+func TestGuidesLeadSomewhere(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#:]*)(?:#([^)]*))?\)`)
+	heading := regexp.MustCompile(`(?m)^#+ (.*)$`)
+	for _, guide := range guides(t) {
+		for _, m := range link.FindAllStringSubmatch(read(t, guide), -1) {
+			to := guide
+			if m[1] != "" {
+				to = filepath.Join(filepath.Dir(guide), m[1])
+			}
+			if !exists(to) {
+				t.Errorf("%s leads to %s, which is not there", guide, to)
+				continue
+			}
+			var anchors []string
+			if m[2] != "" {
+				for _, h := range heading.FindAllStringSubmatch(read(t, to), -1) {
+					anchors = append(anchors, strings.ReplaceAll(regexp.MustCompile(`[^a-z0-9 _-]`).ReplaceAllString(strings.ToLower(h[1]), ""), " ", "-"))
+				}
+				if !slices.Contains(anchors, m[2]) {
+					t.Errorf("%s leads to #%s of %s, which has %v", guide, m[2], to, anchors)
+				}
+			}
+		}
+	}
+}
+
+// TestGuidesAreShown: what a guide says that it is shown by is a story or a test; and the stories of a recipe have its words that are settings, so that somebody does play it.
+func TestGuidesAreShown(t *testing.T) {
+	shown := regexp.MustCompile(`(?m)^Shown by (.*)$|\([Ss]tor(?:y|ies) (.*?)[;)]|\| ([^|]*) \|$`)
+	name := regexp.MustCompile("`([A-Za-z-]+)`")
+	setting := regexp.MustCompile(`--[a-z0-9-]+|com\.[a-z0-9._]+`)
+	for _, guide := range []string{"docs/networks.md", "docs/troubleshooting.md", "docs/from-docker.md", "docs/failures.md"} {
+		for _, part := range regexp.MustCompile(`(?m)^##`).Split(read(t, guide), -1) {
+			played := ""
+			for _, m := range shown.FindAllStringSubmatch(part, -1) {
+				for _, n := range name.FindAllStringSubmatch(m[1]+m[2]+onlyOf(guide == "docs/failures.md", m[3]), -1) {
+					if story := "lab/testdata/stories/" + n[1] + ".txtar"; exists(story) {
+						played += read(t, story)
+					} else if where, ok := testOf(t, n[1]); ok {
+						played += read(t, where)
+					} else {
+						t.Errorf("%s: %s is neither a story nor a test", guide, n[1])
+					}
+				}
+			}
+			if guide != "docs/networks.md" || strings.Contains(part, "no story plays it") {
+				continue
+			}
+			for _, line := range regexp.MustCompile(`(?m)^    (?:\w*[$#]) .*$`).FindAllString(part, -1) {
+				for _, s := range setting.FindAllString(line, -1) {
+					if !strings.Contains(played, s) {
+						t.Errorf("%s: nobody who shows it says %s: %s", guide, s, line)
+					}
+				}
+			}
+		}
+	}
+}
+
+func onlyOf(yes bool, text string) string {
+	if yes {
+		return text
+	}
+	return ""
+}
+
+// guides are the README and the pages of docs.
+func guides(t *testing.T) []string {
+	t.Helper()
+	out, err := filepath.Glob("docs/*.md")
+	if err != nil || len(out) < 7 {
+		t.Fatal(out, err)
+	}
+	return append(out, "README.md")
+}
+
+// testOf is the file that has a test.
+func testOf(t *testing.T, name string) (file string, ok bool) {
+	t.Helper()
+	if !strings.HasPrefix(name, "Test") {
+		return "", false
+	}
+	if testFiles == nil {
+		testFiles = map[string]string{}
+		function := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+		for _, top := range []string{"cmd", "internal", "lab"} {
+			if err := filepath.WalkDir(top, func(path string, _ os.DirEntry, err error) error {
+				if err == nil && strings.HasSuffix(path, "_test.go") {
+					for _, m := range function.FindAllStringSubmatch(read(t, path), -1) {
+						testFiles[m[1]] = path
+					}
+				}
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	file, ok = testFiles[name]
+	return file, ok
+}
+
+var testFiles map[string]string // where each test is
 
 func exists(path string) bool {
 	_, err := os.Stat(path)
