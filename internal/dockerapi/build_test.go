@@ -89,4 +89,7 @@ func TestBuildCache(t *testing.T) {
 	b.builds.cache = []wire.Record{{ID: "r1", Size: 5, Created: time.Unix(0, 0)}, {ID: "r2", Size: 3, InUse: true}, {ID: "r3", Size: 1, Shared: true}}
 	b.want(t, 200, `"BuildCacheUsage":{"ActiveCount":1,"Reclaimable":5,"TotalCount":3,"TotalSize":9}`, "GET", "/v1.53/system/df?type=build-cache")
 	b.want(t, 200, `"BuildCache":[{"ID":"r1"`, "GET", "/v1.51/system/df")
+	b.builds.cache, b.builds.err = nil, model.Errorf(model.Unavailable, "the builder does not start")
+	b.want(t, 200, `"BuildCache":`, "GET", "/v1.51/system/df") // the rest is told
+	b.want(t, 503, "the builder does not start", "GET", "/v1.53/system/df?type=build-cache")
 }

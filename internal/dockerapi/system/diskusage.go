@@ -1,8 +1,10 @@
 package system
 
 import (
+	"context"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/moby/moby/api/types/build"
 	"github.com/moby/moby/api/types/container"
@@ -58,9 +60,10 @@ func (a *api) diskUsage(w http.ResponseWriter, r *httpkit.Request) error {
 	}
 	has := found{stored, layers, containers, kept, nil}
 	if wants("build-cache") {
-		if has.builds, err = a.buildCache(r); err != nil {
+		has.builds, err = a.buildCache(r, len(asked) != 1)
+		if err != nil && len(asked) > 0 {
 			return err
-		}
+		} // else the rest is told all the same: why the builder does not answer is in the log
 	}
 	answer := usage{}
 	if r.Version >= 52 {
@@ -87,9 +90,19 @@ func (a *api) volumes(r *httpkit.Request) ([]volume.Volume, error) {
 	return out, nil
 }
 
+// builderTime is how long the builder, which may have to be started, is waited for by who asks for more than
+// its cache.
+const builderTime = 10 * time.Second
+
 // buildCache returns what builds have left to go faster the next time.
-func (a *api) buildCache(r *httpkit.Request) ([]build.CacheRecord, error) {
-	all, err := a.BuildCache.Usage(r.Context())
+func (a *api) buildCache(r *httpkit.Request, among bool) ([]build.CacheRecord, error) {
+	ctx := r.Context()
+	if among {
+		limited, cancel := context.WithTimeout(ctx, builderTime)
+		defer cancel()
+		ctx = limited
+	}
+	all, err := a.BuildCache.Usage(ctx)
 	if err != nil {
 		return nil, err
 	}

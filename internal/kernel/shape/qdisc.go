@@ -30,9 +30,9 @@ const (
 	netemLatency64                       = 10
 	headerLen                            = 20 // struct tcmsg
 	tbfParmsLen, netemLen                = 36, 24
-	linkEthernet                         = 1       // TC_LINKLAYER_ETHERNET
-	queueTime                            = 50      // ms that a packet waits at the most for its turn
-	netemQueue                           = 100_000 // packets that wait at a time
+	linkEthernet                         = 1      // TC_LINKLAYER_ETHERNET
+	queueTime                            = 50     // ms that a packet waits at the most for its turn
+	netemQueue                           = 10_000 // packets that wait at a time: of up to 64 KB each, which others may send
 	kindTBF, kindNetem                   = "tbf", "netem"
 	million                       uint64 = 1_000_000
 )
