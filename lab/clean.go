@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// cleanTime is how long what an engine removes off the request path (namespaces, veth pairs) may linger.
-const cleanTime = 5 * time.Second
+// cleanTime is how long what an engine removes off the request path (namespaces, veth pairs) may linger. The kernel has one worker for
+// all that end on the machine, other labs' too.
+const cleanTime = 15 * time.Second
 
 // pristine is what a host looked like when its engine had just started for the first time.
 type pristine struct {
