@@ -13,6 +13,9 @@ import (
 // self is the calling thread's own network namespace.
 const self = "/proc/thread-self/ns/net"
 
+// ErrHost is the error of a name of a sandbox at which the host's own namespace is.
+var ErrHost = errors.New("its name leads to the host's own")
+
 // Do runs f in the named namespace; the empty name is the host's, and no other name may
 // lead there: somebody has put it in another's place, and what is meant for a sandbox
 // would be done to the host. f runs on a
@@ -30,7 +33,7 @@ func (d *Dir) Do(ctx context.Context, name string, f func() error) error {
 	}
 	defer file.Close()
 	if name != "" && d.isHost(file) {
-		return fmt.Errorf("network namespace %s: its name leads to the host's own", name)
+		return fmt.Errorf("network namespace %s: %w", name, ErrHost)
 	}
 	return d.Enter(ctx, file, f)
 }

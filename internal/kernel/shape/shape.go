@@ -182,7 +182,7 @@ func spacesOf(want desired.State, of func(desired.Owner) bool) map[string]*space
 }
 
 // compare looks at namespaces, and repairs what differs if it is to. What is not there, an
-// interface or a namespace, is for whoever makes it to say.
+// interface or a namespace, or another in its place, is for whoever makes it to say.
 func (s *Shaper) compare(ctx context.Context, want desired.State, of func(desired.Owner) bool, repair bool) (desired.Report, error) {
 	var report desired.Report
 	var failed []error
@@ -194,7 +194,7 @@ func (s *Shaper) compare(ctx context.Context, want desired.State, of func(desire
 			report.Drift = append(report.Drift, drift...)
 			return err
 		}, func(err error) error {
-			if errors.Is(err, fs.ErrNotExist) {
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, netns.ErrHost) {
 				return nil
 			}
 			return err
