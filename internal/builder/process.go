@@ -37,7 +37,7 @@ type Launcher struct {
 
 // Launch starts the program and waits until it answers.
 func (l Launcher) Launch(ctx context.Context, c wire.Config) (Process, error) {
-	path, err := find()
+	path, err := process.Find(program)
 	if err != nil {
 		return nil, err
 	}
@@ -71,23 +71,6 @@ func (l Launcher) Launch(ctx context.Context, c wire.Config) (Process, error) {
 		return nil, fmt.Errorf("%w, see %s", err, l.Log)
 	}
 	return child, nil
-}
-
-// find returns the path of the program: beside our own, or else on PATH.
-func find() (string, error) {
-	own, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	beside := filepath.Join(filepath.Dir(own), program)
-	if _, err := os.Stat(beside); err == nil {
-		return beside, nil
-	}
-	path, err := exec.LookPath(program)
-	if err != nil {
-		return "", fmt.Errorf("%s is neither beside %s nor on PATH: install it with linkspand", program, own)
-	}
-	return path, nil
 }
 
 // environment is what the program has of the daemon's environment, with the proxies by

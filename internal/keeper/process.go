@@ -23,21 +23,7 @@ const (
 )
 
 // Find returns the path of the keeper's program: beside our own, or else on PATH.
-func Find() (string, error) {
-	own, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	beside := filepath.Join(filepath.Dir(own), program)
-	if _, err := os.Stat(beside); err == nil {
-		return beside, nil
-	}
-	path, err := exec.LookPath(program)
-	if err != nil {
-		return "", fmt.Errorf("%s is neither beside %s nor on PATH: install it with linkspand", program, own)
-	}
-	return path, nil
-}
+func Find() (string, error) { return process.Find(program) }
 
 // Identify tells one file of a program from another: an installation makes a new
 // one. It follows links, also those of /proc/PID/exe.
