@@ -162,21 +162,35 @@ func (c Client) away(err error) error {
 	return &Away{c.Socket, err}
 }
 
+// statuses are how HTTP says an error's kind on the private socket. What is not among them
+// is Internal.
+var statuses = map[model.Kind]int{
+	model.Invalid:        http.StatusBadRequest,
+	model.NotFound:       http.StatusNotFound,
+	model.Conflict:       http.StatusConflict,
+	model.Forbidden:      http.StatusForbidden,
+	model.Unavailable:    http.StatusServiceUnavailable,
+	model.NotImplemented: http.StatusNotImplemented,
+}
+
 // kindOf is what a status says of an error.
 func kindOf(status int) model.Kind {
-	switch status {
-	case http.StatusBadRequest:
-		return model.Invalid
-	case http.StatusNotFound:
-		return model.NotFound
-	case http.StatusConflict:
-		return model.Conflict
-	case http.StatusForbidden:
-		return model.Forbidden
-	case http.StatusServiceUnavailable:
-		return model.Unavailable
-	case http.StatusNotImplemented:
-		return model.NotImplemented
+	for kind, its := range statuses {
+		if its == status {
+			return kind
+		}
 	}
 	return model.Internal
+}
+
+// StatusOf is how whoever passes the daemon's answers on says an error of a Client.
+func StatusOf(err error) int {
+	var away *Away
+	if errors.As(err, &away) {
+		return http.StatusBadGateway
+	}
+	if status, ok := statuses[model.KindOf(err)]; ok {
+		return status
+	}
+	return http.StatusInternalServerError
 }

@@ -17,7 +17,6 @@ import (
 	"crypto/subtle"
 	"embed"
 	"encoding/json"
-	"errors"
 	"io/fs"
 	"net"
 	"net/http"
@@ -161,7 +160,7 @@ func (s *server) answer(f func(ctx context.Context, word func(string) string) (a
 		}
 		got, err := f(r.Context(), q.Get)
 		if err != nil {
-			http.Error(w, err.Error(), statusOf(err))
+			http.Error(w, err.Error(), privateapi.StatusOf(err))
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
@@ -183,28 +182,4 @@ func (s *server) trace(ctx context.Context, word func(string) string) (any, erro
 		return nil, errBusy
 	}
 	return s.Trace(ctx, word("from"), word("to"))
-}
-
-// statusOf is how HTTP says an error's kind.
-func statusOf(err error) int {
-	var away *privateapi.Away
-	if errors.As(err, &away) {
-		return http.StatusBadGateway
-	}
-	switch model.KindOf(err) {
-	case model.Invalid:
-		return http.StatusBadRequest
-	case model.NotFound:
-		return http.StatusNotFound
-	case model.Conflict:
-		return http.StatusConflict
-	case model.Forbidden:
-		return http.StatusForbidden
-	case model.Unavailable:
-		return http.StatusServiceUnavailable
-	case model.NotImplemented:
-		return http.StatusNotImplemented
-	default:
-		return http.StatusInternalServerError
-	}
 }
