@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/rfc1035label"
 
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -64,19 +65,13 @@ func (r reply) lease(now time.Time, mtu int) (model.Lease, error) {
 	if why := unusable(l.Prefix); why != "" {
 		return l, fmt.Errorf("%s: %s", l.Prefix, why)
 	}
-	if err := r.times(&l, now); err != nil {
+	if err := r.times(&l); err != nil {
 		return l, err
 	}
 	r.ways(&l)
 	l.DNS, l.NTP = addresses(r.DNS()), addresses(r.NTPServers())
 	l.Domain = domain(r.DomainName())
-	if labels := r.DomainSearch(); labels != nil {
-		for _, name := range labels.Labels {
-			if name = domain(name); name != "" && len(l.Search) < maxSearch {
-				l.Search = append(l.Search, name)
-			}
-		}
-	}
+	l.Search = domains(r.DomainSearch())
 	if raw := r.Options.Get(dhcpv4.OptionInterfaceMTU); len(raw) == 2 {
 		if m := int(raw[0])<<8 | int(raw[1]); m >= minMTU && m < mtu {
 			l.MTU = m
@@ -120,7 +115,7 @@ func unusable(p netip.Prefix) string {
 }
 
 // times reads how long a lease lives, and when it is renewed (RFC 2131, section 4.4.5).
-func (r reply) times(l *model.Lease, now time.Time) error {
+func (r reply) times(l *model.Lease) error {
 	const second = time.Second
 	life := r.IPAddressLeaseTime(0)
 	if life >= infinite*second {
@@ -129,16 +124,21 @@ func (r reply) times(l *model.Lease, now time.Time) error {
 	if life < shortest {
 		return fmt.Errorf("%s for %s, which is too short", l.Prefix, life)
 	}
-	renew, rebind := r.IPAddressRenewalTime(0), r.IPAddressRebindingTime(0)
+	schedule(l, life, r.IPAddressRenewalTime(0), r.IPAddressRebindingTime(0), life*7/8)
+	return nil
+}
+
+// schedule sets when a lease that lives for life from l.From on is renewed: when its server says,
+// where that is before its end; else at half of it, and late, which is when any server is asked.
+func schedule(l *model.Lease, life, renew, rebind, late time.Duration) {
 	if renew <= 0 || renew >= life {
 		renew = life / 2
 	}
 	if rebind <= renew || rebind >= life {
-		rebind = max(renew, life*7/8)
+		rebind = max(renew, late)
 	}
 	renew = max(renew, shortest/2)
-	l.Renew, l.Rebind, l.Until = now.Add(renew), now.Add(max(rebind, renew)), now.Add(life)
-	return nil
+	l.Renew, l.Rebind, l.Until = l.From.Add(renew), l.From.Add(max(rebind, renew)), l.From.Add(life)
 }
 
 // ways reads routers and routes. Where there are routes, routers do not count (RFC 3442).
@@ -202,6 +202,19 @@ func addresses(all []net.IP) (out []netip.Addr) {
 		a, ok := netip.AddrFromSlice(ip.To4())
 		if ok && len(out) < maxServers && unusable(netip.PrefixFrom(a, 32)) == "" {
 			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// domains returns those of a search list that can be used; none of nil.
+func domains(list *rfc1035label.Labels) (out []string) {
+	if list == nil {
+		return nil
+	}
+	for _, name := range list.Labels {
+		if name = domain(name); name != "" && len(out) < maxSearch {
+			out = append(out, name)
 		}
 	}
 	return out

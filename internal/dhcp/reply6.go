@@ -62,7 +62,7 @@ func (r reply6) lease(now time.Time, iaid [4]byte) (model.Lease, error) {
 			if a.ValidLifetime == 0 {
 				continue // it is taken back
 			}
-			if err := association(&l, ia, a, now); err != nil {
+			if err := association(&l, ia, a); err != nil {
 				return l, err
 			}
 			r.describe(&l)
@@ -73,7 +73,7 @@ func (r reply6) lease(now time.Time, iaid [4]byte) (model.Lease, error) {
 }
 
 // association reads one address and how long it lives (RFC 8415, sections 14.2 and 21.4).
-func association(l *model.Lease, ia *dhcpv6.OptIANA, a *dhcpv6.OptIAAddress, now time.Time) error {
+func association(l *model.Lease, ia *dhcpv6.OptIANA, a *dhcpv6.OptIAAddress) error {
 	addr, _ := netip.AddrFromSlice(a.IPv6Addr)
 	if why := unusable6(addr); why != "" {
 		return fmt.Errorf("%s: %s", addr, why)
@@ -89,15 +89,7 @@ func association(l *model.Lease, ia *dhcpv6.OptIANA, a *dhcpv6.OptIAAddress, now
 	if life >= infinite*time.Second {
 		return nil
 	}
-	renew, rebind := ia.T1, ia.T2
-	if renew <= 0 || renew >= life {
-		renew = life / 2
-	}
-	if rebind <= renew || rebind >= life {
-		rebind = max(renew, life*4/5)
-	}
-	renew = max(renew, shortest/2)
-	l.Renew, l.Rebind, l.Until = now.Add(renew), now.Add(max(rebind, renew)), now.Add(life)
+	schedule(l, life, ia.T1, ia.T2, life*4/5)
 	return nil
 }
 
@@ -108,11 +100,5 @@ func (r reply6) describe(l *model.Lease) {
 			l.DNS = append(l.DNS, a)
 		}
 	}
-	if labels := r.Options.DomainSearchList(); labels != nil {
-		for _, name := range labels.Labels {
-			if name = domain(name); name != "" && len(l.Search) < maxSearch {
-				l.Search = append(l.Search, name)
-			}
-		}
-	}
+	l.Search = domains(r.Options.DomainSearchList())
 }
