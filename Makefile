@@ -15,6 +15,7 @@ AS_BUILT = CGO_ENABLED=0 GOFLAGS=-trimpath $(GO)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.built=$(BUILT)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 COMPOSE := github.com/docker/compose/v5/cmd@v5.0.2
+BUILDX := github.com/docker/buildx/cmd/buildx@v0.38.2
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 PREFIX ?= /usr/local
@@ -39,7 +40,7 @@ export DOCKER = $(CURDIR)/bin/docker
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # what brings a thing comes before what needs it
-.PHONY: help deps build demo check test lab compose crash chaos many restart web conformance vm accept bench lint fuzz install uninstall package clean
+.PHONY: help deps build demo check test lab compose buildx crash chaos many restart web conformance vm accept bench lint fuzz install uninstall package clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -57,10 +58,14 @@ bin/docker: FORCE
 	@CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -gcflags='github.com/docker/cli/cmd/docker=-lang=go1.26' \
 	  -ldflags "-s -w -X github.com/docker/cli/cli/version.Version=$$($(GO) list -m -f '{{slice .Version 1}}' github.com/docker/cli | cut -d+ -f1)" \
 	  -o $@ github.com/docker/cli/cmd/docker
-# docker's compose plugin, of a version of its own. It takes minutes to build, for the first time.
+# docker's plugins, each of a version of its own. They take minutes to build, for the first time.
 bin/docker-compose:
 	@GOBIN='$(CURDIR)/bin/compose' GOFLAGS=-mod=mod CGO_ENABLED=0 $(GO) install $(COMPOSE)
 	@mv bin/compose/cmd $@ && rmdir bin/compose
+bin/docker-buildx:
+	@GOBIN='$(CURDIR)/bin/buildx' GOFLAGS=-mod=mod CGO_ENABLED=0 $(GO) install \
+	  -ldflags "-s -w -X github.com/docker/buildx/version.Version=$(lastword $(subst @, ,$(BUILDX)))" $(BUILDX)
+	@mv bin/buildx/buildx $@ && rmdir bin/buildx
 bin/labhost: FORCE
 	@CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -o $@ ./lab/cmd/labhost
 bin/peer: FORCE
@@ -82,10 +87,15 @@ test: deps build bin/docker ## vet, staticcheck and all tests with the race dete
 lab: build bin/docker ## only the lab and the stories that are played in it (as root)
 	@GO='$(GO)' build/test.sh -timeout 30m ./lab/...
 
-compose: build bin/docker bin/docker-compose ## the shapes that projects of docker compose have, and a Python script (as root; minutes)
+compose: build bin/docker bin/docker-compose bin/docker-buildx ## the shapes that projects of docker compose have, and a Python script (as root; minutes)
 	@build/deps.sh
 	@build/apt-install.sh python3-docker
-	@GO='$(GO)' COMPOSE='$(CURDIR)/bin/docker-compose' build/test.sh -timeout 20m -count 1 -run '^TestCompose$$' ./lab
+	@GO='$(GO)' COMPOSE='$(CURDIR)/bin/docker-compose' BUILDX='$(CURDIR)/bin/docker-buildx' build/test.sh -timeout 20m -count 1 -run '^TestCompose$$' ./lab
+
+buildx: build bin/docker bin/docker-buildx ## what people build with docker buildx: outputs, secrets, caches, platforms, bake (as root)
+	@build/deps.sh
+	@build/apt-install.sh docker-registry git openssh-client
+	@GO='$(GO)' BUILDX='$(CURDIR)/bin/docker-buildx' build/test.sh -timeout 10m -count 1 -run '^TestBuildx$$' ./lab
 
 crash: build bin/docker ## kill -9 at every stage and at 30 seeded moments, and the full disk (as root; minutes)
 	@GO='$(GO)' LINKSPAN_CRASH=full build/test.sh -timeout 30m -count 1 -run 'TestCrash|TestFullDisk' ./lab

@@ -37,7 +37,7 @@ const storyStep = time.Minute
 //	clean HOST                       all containers and networks are gone: nothing else may be left of them
 //
 // In the environment are H1, WORLD and the like (see cmdLab), DNSLOG, the file to which world's DNS server writes its
-// queries and answers, H1_LOG, the engine's on h1, and LINKSPAN, the linkspan command that lies beside the engine. Hosts
+// queries and answers, H1_LOG, the engine's on h1, H1_CLIENT, where docker keeps its configuration there, and LINKSPAN, the linkspan command that lies beside the engine. Hosts
 // have the docker client on their PATH.
 //
 // When a story ends its lab is closed, and what is then left over is an error.
@@ -136,6 +136,7 @@ func (s *story) tell(set func(name, value string)) {
 		set(name+"_6", h.Addr6.String())
 		set(name+"_SOCKET", "unix://"+h.Socket())
 		set(name+"_LOG", h.file("engine.log"))
+		set(name+"_CLIENT", h.file("client"))
 	}
 	set("LINKSPAN", filepath.Join(filepath.Dir(s.options.Engine), "linkspan"))
 	set("DNSLOG", s.lab.World().file("dns.log"))

@@ -68,6 +68,7 @@ type Server struct {
 
 // Run serves until ctx ends. Builds under way are then cut short, and their steps ended.
 func Run(ctx context.Context, c wire.Config, log *slog.Logger) error {
+	tellVersion()
 	s, err := open(ctx, c, log)
 	if err != nil {
 		return err

@@ -2,7 +2,7 @@
 //
 //	containers, networks, images ─▶ Publish ─▶ Bus ─▶ Subscribe ─▶ every client
 //	                                            │
-//	                                            ╰─ the last 256, for who asks later
+//	                                            ╰─ the last 1024, for who asks later
 //
 // It promises every subscriber all events in one order, without a gap between
 // those that were kept and those that come. Who publishes never waits: what a
@@ -22,8 +22,9 @@ import (
 type Message = events.Message
 
 const (
-	// kept is how many events can be asked for afterwards, as with Docker.
-	kept = 256
+	// kept is how many events can be asked for afterwards. Docker keeps 256, which a project of 20 services with health
+	// checks fills within a minute.
+	kept = 1024
 	// behind is how far a subscriber may lag before it is cut off.
 	behind = 1024
 	// maxBytes bounds the memory of the events that are kept, and of those that a
