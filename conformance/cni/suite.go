@@ -10,15 +10,6 @@ import (
 	"strings"
 )
 
-// Level says how binding a sentence of the specification is (RFC 2119).
-type Level string
-
-// Levels.
-const (
-	Must   Level = "MUST"
-	Should Level = "SHOULD"
-)
-
 // Case is one line of the table.
 type Case struct {
 	// Name is for people: "del/twice".
