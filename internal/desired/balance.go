@@ -19,6 +19,8 @@ type Balance struct {
 	// Draining get none any more, and keep those that they have. Connections with who is in
 	// neither list are forgotten.
 	Draining []netip.AddrPort
+	// Sticky has the address that a connection comes from decide which backend it gets, instead of whose turn it is.
+	Sticky bool
 	// Salt has hosts deal shares differently: else the first connection of each would go to
 	// the same backend.
 	Salt string
@@ -47,6 +49,9 @@ func (r Balance) String() string {
 	s := fmt.Sprintf("balance %s %s over %s", where(r.Namespace), r.To, backends(r.Backends))
 	if len(r.Draining) > 0 {
 		s += " draining " + backends(r.Draining)
+	}
+	if r.Sticky {
+		s += " by source"
 	}
 	return s + " salt " + r.Salt
 }

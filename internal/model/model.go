@@ -308,6 +308,10 @@ type IngressPort struct {
 	Name              string
 	Protocol          Protocol
 	Target, Published uint16
+	// Local has each host lead to its own tasks alone: one without any refuses.
+	Local bool `json:",omitempty"`
+	// Sticky has a client come to the same task again, by whichever host, while the tasks stay the same.
+	Sticky bool `json:",omitempty"`
 }
 
 // EndpointSpec is a membership as the user asks for it.

@@ -25,6 +25,37 @@ func IngressSandbox(n NetworkID) Sandbox {
 	return Sandbox{ID: SandboxID("ingress-" + n), Container: ContainerID(OverlayNamespace(n)), Name: "ingress-sbox", Ingress: n}
 }
 
+// What labels of a service say of the ports that all hosts publish for it.
+const (
+	// LabelIngressPolicy is which tasks a host leads to: "cluster", those of all hosts, as with Docker and without the
+	// label; or "local", its own.
+	LabelIngressPolicy = "com.linkspan.ingress.policy"
+	// LabelIngressAffinity is what a client's task follows from: "none", its turn, as with Docker and without the label;
+	// or "source", the client's address.
+	LabelIngressAffinity = "com.linkspan.ingress.affinity"
+)
+
+// IngressOptions reads what a service's labels say of its ports. Its error is Invalid, and names what can be chosen.
+func IngressOptions(labels map[string]string) (local, sticky bool, err error) {
+	if local, err = oneOfTwo(labels, LabelIngressPolicy, "cluster", "local"); err != nil {
+		return false, false, err
+	}
+	sticky, err = oneOfTwo(labels, LabelIngressAffinity, "none", "source")
+	return local, sticky, err
+}
+
+// oneOfTwo tells whether a label has its second value. Without it, it has the first.
+func oneOfTwo(labels map[string]string, label, first, second string) (bool, error) {
+	switch value, said := labels[label]; {
+	case !said || value == first:
+		return false, nil
+	case value == second:
+		return true, nil
+	default:
+		return false, Errorf(Invalid, "label %s is %q: it can be %q or %q", label, value, first, second)
+	}
+}
+
 // Remote is an endpoint on another host of the swarm, as its host told of it.
 type Remote struct {
 	Network  NetworkID

@@ -207,6 +207,7 @@ func TestRequest(t *testing.T) {
 		s.Privileges = &api.Privileges{NoNewPrivileges: true, Seccomp: &api.Privileges_SeccompOpts{Mode: api.Privileges_SeccompOpts_CUSTOM, Profile: []byte("{}")}}
 		s.StopGracePeriod = gogotypes.DurationProto(3 * time.Second)
 		task.Spec.Resources = &api.ResourceRequirements{Limits: &api.Resources{MemoryBytes: 100, NanoCPUs: 5}, SwapBytes: &gogotypes.Int64Value{Value: 20}}
+		task.ServiceAnnotations.Labels = map[string]string{model.LabelIngressPolicy: "local"}
 		task.Endpoint.Ports = []*api.PortConfig{
 			{PublishMode: api.PublishModeHost, TargetPort: 80, PublishedPort: 8080}, {PublishMode: api.PublishModeHost, TargetPort: 80}, {PublishMode: api.PublishModeHost, TargetPort: 70000},
 			{PublishMode: api.PublishModeIngress, TargetPort: 90, PublishedPort: 9090, Protocol: api.ProtocolUDP},
@@ -230,7 +231,7 @@ func TestRequest(t *testing.T) {
 	if back.Name != "web" || back.Task != "t1" || len(back.VIPs) != 1 || back.VIPs[0].String() != "10.0.1.2" || !slices.Equal(back.Aliases, []string{"shop"}) || len(back.Ingress) != 0 {
 		t.Errorf("on back it stands for %+v", back)
 	}
-	if len(in.Ingress) != 1 || in.Ingress[0] != (model.IngressPort{Protocol: model.UDP, Target: 90, Published: 9090}) || len(in.VIPs) != 0 {
+	if len(in.Ingress) != 1 || in.Ingress[0] != (model.IngressPort{Protocol: model.UDP, Target: 90, Published: 9090, Local: true}) || len(in.VIPs) != 0 {
 		t.Errorf("on ingress it stands for %+v", in)
 	}
 	if g := r.Task.Given; g["net1"][0].String() != "10.0.1.5" || g["in"][0].String() != "10.0.0.9" {

@@ -8,6 +8,8 @@ import (
 	gogotypes "github.com/gogo/protobuf/types"
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/swarmkit/v2/api"
+
+	"github.com/linkspan/linkspan/internal/model"
 )
 
 // Docker's words for specifications whose runtime and content do not fit together.
@@ -90,6 +92,9 @@ func ServiceSpec(s swarm.ServiceSpec) (api.ServiceSpec, error) {
 		return api.ServiceSpec{}, err
 	}
 	out := api.ServiceSpec{Annotations: api.Annotations{Name: s.Name, Labels: s.Labels}, Task: task}
+	if _, _, err := model.IngressOptions(s.Labels); err != nil {
+		return api.ServiceSpec{}, err
+	}
 	if out.Update, err = updateConfig(s.UpdateConfig); err != nil {
 		return api.ServiceSpec{}, err
 	}

@@ -209,6 +209,8 @@ func TestServiceRefusals(t *testing.T) {
 		"invalid Config: cannot specify both File and Runtime": func(s *swarm.ServiceSpec) {
 			s.TaskTemplate.ContainerSpec.Configs = []*swarm.ConfigReference{{File: &swarm.ConfigReferenceFileTarget{}, Runtime: &swarm.ConfigReferenceRuntimeTarget{}}}
 		},
+		`label com.linkspan.ingress.policy is "here": it can be "cluster" or "local"`:                     func(s *swarm.ServiceSpec) { s.Labels = map[string]string{"com.linkspan.ingress.policy": "here"} },
+		`label com.linkspan.ingress.affinity is "": it can be "none" or "source"`:                         func(s *swarm.ServiceSpec) { s.Labels = map[string]string{"com.linkspan.ingress.affinity": ""} },
 		"memory swap provided, but no memory-limit was set":                                               func(s *swarm.ServiceSpec) { s.TaskTemplate.Resources = &swarm.ResourceRequirements{SwapBytes: &one} },
 		`invalid CredentialSpec: must either provide "file", "registry", or "config" for credential spec`: func(s *swarm.ServiceSpec) { credentials(s, swarm.CredentialSpec{}) },
 		`invalid CredentialSpec: cannot specify both "config" and "file" credential specs`:                func(s *swarm.ServiceSpec) { credentials(s, swarm.CredentialSpec{Config: "c", File: "f"}) },

@@ -58,10 +58,12 @@ func StandsFor(t *api.Task, at *api.NetworkAttachment) *model.ServiceEndpoint {
 			out.VIPs = append(out.VIPs, p.Addr())
 		}
 	}
+	local, sticky, _ := model.IngressOptions(t.ServiceAnnotations.Labels) // of a service from before there were any: as without
 	for _, p := range t.Endpoint.Ports {
 		if p.PublishMode == api.PublishModeIngress && at.Network.Spec.Ingress && p.TargetPort <= math.MaxUint16 && p.PublishedPort <= math.MaxUint16 {
 			out.Ingress = append(out.Ingress, model.IngressPort{
 				Name: p.Name, Protocol: model.Protocol(strings.ToLower(p.Protocol.String())), Target: uint16(p.TargetPort), Published: uint16(p.PublishedPort),
+				Local: local, Sticky: sticky,
 			})
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -67,24 +68,29 @@ func planPublished(v driver.View) (rows []desired.Row) {
 	return rows
 }
 
-// lead is the row of one published port at one address of the namespace.
+// lead is the row of one published port at one address of the namespace. One that is sticky is dealt alike by all hosts:
+// a client may come by any of them. Who was led elsewhere before a port became local stays there.
 func lead(v driver.View, to desired.Frontend, all []driver.Member) desired.Balance {
 	row := desired.Balance{Namespace: Namespace(v.Network.ID), To: to}
-	if v.Overlay.Local.IsValid() {
-		row.Salt = v.Overlay.Local.String()
-	}
 	for _, m := range all {
-		list := &row.Draining
-		if m.Serving {
-			list = &row.Backends
-		}
 		for _, p := range m.Service.Ingress {
+			if p.Protocol != to.Protocol || p.Published != to.Port {
+				continue
+			}
+			row.Sticky = row.Sticky || p.Sticky
+			list := &row.Draining
+			if m.Serving && (!p.Local || m.VTEP == v.Overlay.Local) {
+				list = &row.Backends
+			}
 			for _, a := range m.Addrs {
-				if p.Protocol == to.Protocol && p.Published == to.Port && model.FamilyOf(a) == model.FamilyOf(to.Addr) {
+				if model.FamilyOf(a) == model.FamilyOf(to.Addr) {
 					*list = append(*list, netip.AddrPortFrom(a, p.Target))
 				}
 			}
 		}
+	}
+	if v.Overlay.Local.IsValid() && !row.Sticky {
+		row.Salt = v.Overlay.Local.String()
 	}
 	for _, list := range []*[]netip.AddrPort{&row.Backends, &row.Draining} {
 		slices.SortFunc(*list, netip.AddrPort.Compare)
@@ -99,14 +105,10 @@ func planWays(v driver.View, tunnel string) (rows []desired.Row) {
 		return nil
 	}
 	ns := Namespace(v.Network.ID)
-	seen := map[uint32]bool{desired.GateMark: true}
-	for _, r := range v.Overlay.Remotes {
-		mark := nodeMark(r.VTEP)
-		if r.VTEP == v.Overlay.Local || !r.VTEP.IsValid() || seen[mark] {
-			continue
-		}
-		seen[mark] = true
-		rows = append(rows, desired.IngressNode{Namespace: ns, MAC: MAC(r.VTEP), Mark: mark})
+	marks := nodeMarks(v)
+	for _, vtep := range slices.SortedFunc(maps.Keys(marks), netip.Addr.Compare) {
+		mark := marks[vtep]
+		rows = append(rows, desired.IngressNode{Namespace: ns, MAC: MAC(vtep), Mark: mark})
 		for _, f := range model.Families {
 			if !v.Network.Enabled(f) {
 				continue
@@ -115,7 +117,7 @@ func planWays(v driver.View, tunnel string) (rows []desired.Row) {
 			rows = append(rows,
 				desired.Lookup{Namespace: ns, Family: f, Mark: mark, Table: mark},
 				desired.Route{Namespace: ns, Table: mark, Destination: netip.PrefixFrom(f.Unspecified(), 0), Gateway: via, Link: tunnel},
-				desired.Neigh{Namespace: ns, Link: tunnel, IP: via, MAC: MAC(r.VTEP)})
+				desired.Neigh{Namespace: ns, Link: tunnel, IP: via, MAC: MAC(vtep)})
 		}
 	}
 	targets := map[desired.IngressTarget]bool{}
@@ -136,17 +138,41 @@ func planWays(v driver.View, tunnel string) (rows []desired.Row) {
 	return rows
 }
 
-// nodeMark is the mark of connections that another host has let in, and the number of the
-// routing table that leads their answers there. It follows from the address of the host, so
-// that it stays the same while connections go on.
-func nodeMark(vtep netip.Addr) uint32 {
-	if vtep.Is4() {
+// nodeMarks are the marks of connections that other hosts have let in, each the number of the
+// routing table that leads their answers there. A mark follows from the address of its host, so
+// that it stays the same while connections go on. Of two whose marks would mean the same router
+// the one with the higher address gets another.
+func nodeMarks(v driver.View) map[netip.Addr]uint32 {
+	var hosts []netip.Addr
+	for _, r := range v.Overlay.Remotes {
+		if r.VTEP != v.Overlay.Local && r.VTEP.IsValid() {
+			hosts = append(hosts, r.VTEP)
+		}
+	}
+	slices.SortFunc(hosts, netip.Addr.Compare)
+	taken, out := map[netip.Addr]bool{nodeRouter(desired.GateMark, model.IPv4): true}, map[netip.Addr]uint32{}
+	for _, host := range slices.Compact(hosts) {
+		mark := nodeMark(host, 0)
+		for again := byte(1); taken[nodeRouter(mark, model.IPv4)] && again != 0; again++ {
+			mark = nodeMark(host, again)
+		}
+		taken[nodeRouter(mark, model.IPv4)], out[host] = true, mark
+	}
+	return out
+}
+
+// nodeMark is the first mark that a host would have, or one of those to be tried after it.
+func nodeMark(vtep netip.Addr, again byte) uint32 {
+	if vtep.Is4() && again == 0 {
 		b := vtep.As4()
 		return desired.GateMark | binary.BigEndian.Uint32(b[:])
 	}
 	b := vtep.As16()
 	h := fnv.New32a()
 	_, _ = h.Write(b[:]) // it does not fail
+	if again > 0 {
+		_, _ = h.Write([]byte{again})
+	}
 	return desired.GateMark | h.Sum32()
 }
 

@@ -1,8 +1,10 @@
 package overlay
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -54,6 +56,26 @@ func TestPublished(t *testing.T) {
 	}
 }
 
+// TestLocalAndSticky: a port that is local leads to this host's own tasks, and keeps who was led elsewhere before; one that
+// is sticky is dealt alike by all hosts.
+func TestLocalAndSticky(t *testing.T) {
+	local, sticky := web[0], web[1]
+	local.Local, sticky.Sticky = true, true
+	got := of("balance", plan(t, ingress(task("s", "10.0.1.10", one, true, local, sticky), task("s", "10.0.1.11", two, true, local, sticky))))
+	for _, want := range []string{
+		"balance ov-abcdefghijkl tcp 172.18.0.2:8080 over [10.0.1.10:80] draining [10.0.1.11:80] salt 192.0.2.1",
+		"balance ov-abcdefghijkl udp 172.18.0.2:5353 over [10.0.1.10:53 10.0.1.11:53] by source salt ",
+	} {
+		if !slices.Contains(got, want) {
+			t.Errorf("no %s in\n%s", want, strings.Join(got, "\n"))
+		}
+	}
+	got = of("balance", plan(t, ingress(task("s", "10.0.1.11", two, true, local))))
+	if want := "balance ov-abcdefghijkl tcp 172.18.0.2:8080 over [] draining [10.0.1.11:80] salt 192.0.2.1"; !slices.Contains(got, want) {
+		t.Errorf("no %s in\n%s", want, strings.Join(got, "\n"))
+	}
+}
+
 // TestOnePortOneService: while a service that had a port is ending, the one that has it now
 // gets all of its connections; and there is one row for it.
 func TestOnePortOneService(t *testing.T) {
@@ -84,18 +106,33 @@ func TestWaysBack(t *testing.T) {
 	}
 }
 
-// TestNodeMarks: each host has its own, none that of the gate, and routers that nobody has.
+// TestNodeMarks: each host has its own, be it that addresses differ in their first bits alone; none that of the gate; and
+// routers that nobody has, a host its own.
 func TestNodeMarks(t *testing.T) {
-	seen := map[uint32]bool{desired.GateMark: true}
-	for _, text := range []string{"192.0.2.1", "192.0.2.2", "10.0.0.1", "2001:db8::1", "2001:db8::2"} {
-		mark := nodeMark(netip.MustParseAddr(text))
-		if seen[mark] || mark < desired.GateMark {
-			t.Errorf("%s has mark %#x", text, mark)
+	v := ingress()
+	for i, text := range []string{"192.0.2.1", "192.0.2.2", "64.0.2.2", "80.0.2.2", "10.0.0.1", "138.0.0.1", "26.0.0.1", "0.0.0.0", "2001:db8::1", "2001:db8::2"} {
+		v.Overlay.Remotes = append(v.Overlay.Remotes, model.Remote{Endpoint: model.EndpointID(strconv.Itoa(i)), VTEP: netip.MustParseAddr(text), Gate: true})
+	}
+	marks := nodeMarks(v)
+	if len(marks) != 9 || marks[netip.MustParseAddr("64.0.2.2")] != 0xc0000202 { // without this host; 192.0.2.2 is there twice
+		t.Fatalf("%d hosts have marks: %v", len(marks), marks)
+	}
+	seen := map[any]bool{desired.GateMark: true}
+	for host, mark := range marks {
+		four, six := nodeRouter(mark, model.IPv4), nodeRouter(mark, model.IPv6)
+		if seen[mark] || seen[four] || seen[six] || mark <= desired.GateMark {
+			t.Errorf("%s has mark %#x and the routers %s and %s", host, mark, four, six)
 		}
-		seen[mark] = true
-		if four, six := nodeRouter(mark, model.IPv4), nodeRouter(mark, model.IPv6); !netip.MustParsePrefix("240.0.0.0/4").Contains(four) || !six.IsLinkLocalUnicast() {
-			t.Errorf("%s is reached by %s and %s", text, four, six)
+		seen[mark], seen[four], seen[six] = true, true, true
+		if !netip.MustParsePrefix("240.0.0.0/4").Contains(four) || !six.IsLinkLocalUnicast() {
+			t.Errorf("%s is reached by %s and %s", host, four, six)
 		}
+	}
+	reversed := v
+	reversed.Overlay.Remotes = slices.Clone(v.Overlay.Remotes)
+	slices.Reverse(reversed.Overlay.Remotes)
+	if again := nodeMarks(reversed); !maps.Equal(marks, again) {
+		t.Errorf("in another order: %v, and %v", marks, again)
 	}
 }
 

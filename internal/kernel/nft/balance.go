@@ -24,7 +24,8 @@ const balanceTableName = "linkspan-balance"
 // A frontend is an address ("vip"), or a port of one ("port"). Its buckets are elements
 // of a map that leads to backends; of which of the two sizes follows from how many backends there are.
 //
-//	prerouting   counts on to the next bucket, and translates the destination
+//	prerouting   counts on to the next bucket, or hashes the source of who is to come to the same again, and translates
+//	             the destination
 //	forward      what was not translated has no backend, and is refused
 //	postrouting  a container that was led to itself finds the frontend behind it
 //
@@ -35,6 +36,9 @@ const (
 	setVIPs6  = "vips6"
 	setFront4 = "fronts4"
 	setFront6 = "fronts6"
+
+	setSticky4 = "sticky4"
+	setSticky6 = "sticky6"
 
 	setFewVIPs4   = "few_vips4"
 	setFewVIPs6   = "few_vips6"
@@ -48,6 +52,9 @@ const (
 	setHairpin4 = "hairpins4"
 	setHairpin6 = "hairpins6"
 )
+
+// stickySeed is the same on all hosts, which are to hash alike. The kernel draws one if it is 0.
+const stickySeed = 0x6c6e6b73
 
 // balanceTable is all of Options.Balance.
 func balanceTable(mark string) table {
@@ -66,14 +73,14 @@ func balanceTable(mark string) table {
 }
 
 func balanceSets() (out []set) {
-	const vips, fronts, few, many = "addresses of services", "ports of services",
+	const vips, fronts, sticky, few, many = "addresses of services", "ports of services", "those that lead a client to the same backend again",
 		"where buckets lead, of services with few backends", "where buckets lead, of services with many backends"
 	for _, f := range []struct {
-		addr                                                        datatype
-		vips, fronts, fewVIPs, manyVIPs, fewPorts, manyPorts, pairs string
+		addr                                                                datatype
+		vips, fronts, sticky, fewVIPs, manyVIPs, fewPorts, manyPorts, pairs string
 	}{
-		{typeIPv4, setVIPs4, setFront4, setFewVIPs4, setManyVIPs4, setFewPorts4, setManyPorts4, setHairpin4},
-		{typeIPv6, setVIPs6, setFront6, setFewVIPs6, setManyVIPs6, setFewPorts6, setManyPorts6, setHairpin6},
+		{typeIPv4, setVIPs4, setFront4, setSticky4, setFewVIPs4, setManyVIPs4, setFewPorts4, setManyPorts4, setHairpin4},
+		{typeIPv6, setVIPs6, setFront6, setSticky6, setFewVIPs6, setManyVIPs6, setFewPorts6, setManyPorts6, setHairpin6},
 	} {
 		vip, port := []datatype{f.addr}, []datatype{typeTransport, f.addr, typePort}
 		vipBucket, portBucket := []datatype{f.addr, datatypes.Mark}, []datatype{typeTransport, f.addr, typePort, datatypes.Mark}
@@ -81,6 +88,7 @@ func balanceSets() (out []set) {
 		out = append(out,
 			set{name: f.vips, comment: vips, key: vip},
 			set{name: f.fronts, comment: fronts, key: port},
+			set{name: f.sticky, comment: sticky, key: port},
 			set{name: f.fewVIPs, comment: few, key: vipBucket, data: to},
 			set{name: f.manyVIPs, comment: many, key: vipBucket, data: to},
 			set{name: f.fewPorts, comment: few, key: portBucket, data: toPort},
@@ -95,6 +103,10 @@ func balanceSets() (out []set) {
 func balanceRules() []rule {
 	port4, port6 := []part{transportPart(), ip4Part(), portPart()}, []part{transportPart(), ip6Part(), portPart()}
 	return []rule{
+		stick(unix.NFPROTO_IPV4, setSticky4, balance.Few, natTo{setFewPorts4, true, port4}),
+		stick(unix.NFPROTO_IPV4, setSticky4, balance.Many, natTo{setManyPorts4, true, port4}),
+		stick(unix.NFPROTO_IPV6, setSticky6, balance.Few, natTo{setFewPorts6, true, port6}),
+		stick(unix.NFPROTO_IPV6, setSticky6, balance.Many, natTo{setManyPorts6, true, port6}),
 		share(unix.NFPROTO_IPV4, setFront4, balance.Few, natTo{setFewPorts4, true, port4}),
 		share(unix.NFPROTO_IPV4, setFront4, balance.Many, natTo{setManyPorts4, true, port4}),
 		share(unix.NFPROTO_IPV6, setFront6, balance.Few, natTo{setFewPorts6, true, port6}),
@@ -109,12 +121,22 @@ func balanceRules() []rule {
 // share sends a connection to a frontend, which is an element of the set fronts, to where
 // its next bucket leads.
 func share(nfproto byte, fronts string, buckets uint32, to natTo) rule {
-	next := func(reg uint32) expr.Any {
-		return &expr.Numgen{Register: reg, Modulus: buckets, Type: unix.NFT_NG_INCREMENTAL}
-	}
+	next := &expr.Numgen{Register: register(words(to.parts)), Modulus: buckets, Type: unix.NFT_NG_INCREMENTAL}
 	asked := append(is(family, nfproto), inJoined(fronts, to.parts...)...)
-	to.parts = append(to.parts[:len(to.parts):len(to.parts)], part{next, 1})
-	r := dnat("to a backend", nfproto, to)
+	r := dnatTo("to a backend", nfproto, to.port, to.lookUp(next))
+	r.exprs = append(asked, r.exprs...)
+	return r
+}
+
+// stick sends a connection to a frontend in the set sticky to where the bucket of its source leads.
+func stick(nfproto byte, sticky string, buckets uint32, to natTo) rule {
+	source, bytes, at := load(ip4Source), uint32(4), register(words(to.parts))
+	if nfproto == unix.NFPROTO_IPV6 {
+		source, bytes = ip6Source, 16
+	}
+	bucket := &expr.Hash{SourceRegister: at, DestRegister: at, Length: bytes, Modulus: buckets, Seed: stickySeed, Type: expr.HashTypeJenkins}
+	asked := append(is(family, nfproto), inJoined(sticky, to.parts...)...)
+	r := dnatTo("to the backend of its source", nfproto, to.port, to.lookUp(source(at), bucket))
 	r.exprs = append(asked, r.exprs...)
 	return r
 }
@@ -172,6 +194,11 @@ func renderBalance(r desired.Balance) ([]element, error) {
 		buckets = many
 	}
 	out := []element{{set: fronts, key: key}}
+	if r.Sticky && number == 0 {
+		return nil, model.Errorf(model.Invalid, "balance: %s has no port that could lead to the same backend again", r.To)
+	} else if r.Sticky {
+		out = append(out, element{set: pick(to, setSticky4, setSticky6), key: key})
+	}
 	for bucket, i := range balance.Buckets(r.Salt, names, size) {
 		out = append(out, element{set: buckets, key: key + string(native32(uint32(bucket))), data: backendKey(r.Backends[i])})
 	}

@@ -164,6 +164,47 @@ func TestServicesAreBalanced(t *testing.T) {
 	}
 }
 
+// TestSticky: whoever comes to a port that is sticky comes to the same backend again, different clients to different ones;
+// and what another network's host makes of the same backends leads them alike.
+func TestSticky(t *testing.T) {
+	clients := []int{1, 4, 5, 6, 7, 8, 9, 10}
+	o := newOverlay(t, append([]int{2, 3}, clients...)...)
+	var rows []desired.Row
+	for _, f := range model.Families {
+		row := atPort(f, 2, 3)
+		row.Sticky = true
+		rows = append(rows, row)
+	}
+	for _, i := range []int{2, 3} {
+		o.serve(t, i, "8000")
+	}
+	o.resync(t, rows...)
+	if again := o.resync(t, rows...); again.Writes != 0 || len(again.Drift) > 0 {
+		t.Errorf("again: %+v", again)
+	}
+	for _, f := range model.Families {
+		seen := map[string]bool{}
+		for _, client := range clients {
+			first := o.ask(client, member(f, 201), "80")
+			for range 8 {
+				if got := o.ask(client, member(f, 201), "80"); got != first {
+					t.Errorf("%v: %d was led to %q, and then to %q", f, client, first, got)
+				}
+			}
+			seen[strings.Fields(first + " nobody")[0]] = true
+		}
+		if len(seen) != 2 || !seen["2"] || !seen["3"] {
+			t.Errorf("%v: %d clients were led to %v", f, len(clients), seen)
+		}
+	}
+	for _, f := range model.Families {
+		o.resync(t, atPort(f, 2, 3))
+	}
+	if left := o.NFT("list", "set", "inet", balanceTableName, setSticky4); strings.Contains(left, "elements") {
+		t.Errorf("no longer sticky:\n%s", left)
+	}
+}
+
 // TestServiceWithoutBackend refuses at once, both what is connected and what is not.
 func TestServiceWithoutBackend(t *testing.T) {
 	o := newOverlay(t, 1)
@@ -293,6 +334,7 @@ func TestBalancesThatCannotBe(t *testing.T) {
 		"no address":         func(r *desired.Balance) { r.To.Addr = netip.Addr{} },
 		"a port alone":       func(r *desired.Balance) { r.To.Protocol = "" },
 		"a protocol alone":   func(r *desired.Balance) { r.To.Port = 0 },
+		"sticky, no port":    func(r *desired.Balance) { r.Sticky, r.To.Protocol, r.To.Port = true, "", 0 },
 		"no protocol":        func(r *desired.Balance) { r.To.Protocol = "gre" },
 		"families":           func(r *desired.Balance) { r.Backends[0] = netip.MustParseAddrPort("[fd07::1]:80") },
 		"backend, no port":   func(r *desired.Balance) { r.Backends[0] = netip.MustParseAddrPort("10.7.0.1:0") },

@@ -139,12 +139,18 @@ func origPortPart() part  { return part{ctOriginal(expr.CtKeyPROTODST), 1} }
 
 // joined loads a concatenation.
 func joined(parts []part) (m match) {
-	word := uint32(0)
-	for _, p := range parts {
-		m = append(m, p.load(register(word)))
-		word += p.words
+	for i, p := range parts {
+		m = append(m, p.load(register(words(parts[:i]))))
 	}
 	return m
+}
+
+// words is how long a concatenation is.
+func words(parts []part) (n uint32) {
+	for _, p := range parts {
+		n += p.words
+	}
+	return n
 }
 
 // register is the register that starts at a 32-bit word, by the name that the

@@ -213,20 +213,29 @@ type natTo struct {
 	parts []part
 }
 
+// lookUp is where to, by the parts and what rest loads behind them.
+func (t natTo) lookUp(rest ...expr.Any) match {
+	first := register(0)
+	return append(append(joined(t.parts), rest...), &expr.Lookup{SourceRegister: first, SetName: t.set, DestRegister: first, IsDestRegSet: true})
+}
+
 func dnat(why string, nfproto byte, to natTo) rule {
+	return dnatTo(why, nfproto, to.port, to.lookUp())
+}
+
+// dnatTo translates the destination to what a look-up finds.
+func dnatTo(why string, nfproto byte, port bool, found match) rule {
 	addrWords := uint32(1)
 	if nfproto == unix.NFPROTO_IPV6 {
 		addrWords = 4
 	}
 	first := register(0)
 	nat := &expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(nfproto), RegAddrMin: first, RegAddrMax: first}
-	if to.port {
+	if port {
 		nat.RegProtoMin = register(addrWords)
 		nat.RegProtoMax, nat.Specified = nat.RegProtoMin, true
 	}
-	when := append(is(family, nfproto), joined(to.parts)...)
-	when = append(when, &expr.Lookup{SourceRegister: first, SetName: to.set, DestRegister: first, IsDestRegSet: true})
-	return decide(why, nat, []match{when})
+	return decide(why, nat, []match{is(family, nfproto), found})
 }
 
 // publication is a Publish that makes sense, in the form that elements have.
