@@ -14,6 +14,7 @@ import (
 	"github.com/linkspan/linkspan/internal/balance"
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/nft/datatypes"
+	"github.com/linkspan/linkspan/internal/kernel/nft/field"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -65,8 +66,8 @@ func balanceTable(mark string) table {
 			{"prerouting", base{"nat", unix.NF_INET_PRE_ROUTING, priorityNATDest}, balanceRules()},
 			{"forward", base{"filter", unix.NF_INET_FORWARD, priorityFilter}, refuseRules()},
 			{"postrouting", base{"nat", unix.NF_INET_POST_ROUTING, priorityNATSource}, append([]rule{
-				asFrontend(unix.NFPROTO_IPV4, ctDestination4, setHairpin4, part{ip4Source, 1}, ip4Part()),
-				asFrontend(unix.NFPROTO_IPV6, ctDestination6, setHairpin6, part{ip6Source, 4}, ip6Part()),
+				asFrontend(unix.NFPROTO_IPV4, ctDestination4, setHairpin4, part{field.IP4Source, 1}, ip4Part()),
+				asFrontend(unix.NFPROTO_IPV6, ctDestination6, setHairpin6, part{field.IP6Source, 4}, ip6Part()),
 			}, gateRules()...)},
 		}...),
 	}
@@ -122,7 +123,7 @@ func balanceRules() []rule {
 // its next bucket leads.
 func share(nfproto byte, fronts string, buckets uint32, to natTo) rule {
 	next := &expr.Numgen{Register: register(words(to.parts)), Modulus: buckets, Type: unix.NFT_NG_INCREMENTAL}
-	asked := append(is(family, nfproto), inJoined(fronts, to.parts...)...)
+	asked := append(is(field.Family, nfproto), inJoined(fronts, to.parts...)...)
 	r := dnatTo("to a backend", nfproto, to.port, to.lookUp(next))
 	r.exprs = append(asked, r.exprs...)
 	return r
@@ -130,12 +131,12 @@ func share(nfproto byte, fronts string, buckets uint32, to natTo) rule {
 
 // stick sends a connection to a frontend in the set sticky to where the bucket of its source leads.
 func stick(nfproto byte, sticky string, buckets uint32, to natTo) rule {
-	source, bytes, at := load(ip4Source), uint32(4), register(words(to.parts))
+	source, bytes, at := field.Load(field.IP4Source), uint32(4), register(words(to.parts))
 	if nfproto == unix.NFPROTO_IPV6 {
-		source, bytes = ip6Source, 16
+		source, bytes = field.IP6Source, 16
 	}
 	bucket := &expr.Hash{SourceRegister: at, DestRegister: at, Length: bytes, Modulus: buckets, Seed: stickySeed, Type: expr.HashTypeJenkins}
-	asked := append(is(family, nfproto), inJoined(sticky, to.parts...)...)
+	asked := append(is(field.Family, nfproto), inJoined(sticky, to.parts...)...)
 	r := dnatTo("to the backend of its source", nfproto, to.port, to.lookUp(source(at), bucket))
 	r.exprs = append(asked, r.exprs...)
 	return r
@@ -149,13 +150,13 @@ func refuseRules() []rule {
 	unreachable := &expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH}
 	out := []rule{drop("of no connection: nothing would translate it", stray())}
 	for _, to := range []match{
-		append(is(family, unix.NFPROTO_IPV4), inJoined(setVIPs4, ip4Part())...),
-		append(is(family, unix.NFPROTO_IPV6), inJoined(setVIPs6, ip6Part())...),
-		append(is(family, unix.NFPROTO_IPV4), inJoined(setFront4, transportPart(), ip4Part(), portPart())...),
-		append(is(family, unix.NFPROTO_IPV6), inJoined(setFront6, transportPart(), ip6Part(), portPart())...),
+		append(is(field.Family, unix.NFPROTO_IPV4), inJoined(setVIPs4, ip4Part())...),
+		append(is(field.Family, unix.NFPROTO_IPV6), inJoined(setVIPs6, ip6Part())...),
+		append(is(field.Family, unix.NFPROTO_IPV4), inJoined(setFront4, transportPart(), ip4Part(), portPart())...),
+		append(is(field.Family, unix.NFPROTO_IPV6), inJoined(setFront6, transportPart(), ip6Part(), portPart())...),
 	} {
 		out = append(out,
-			decide("a service without a backend", reset, []match{is(protocol, unix.IPPROTO_TCP), to}),
+			decide("a service without a backend", reset, []match{is(field.Protocol, unix.IPPROTO_TCP), to}),
 			decide("a service without a backend", unreachable, []match{to}))
 	}
 	return out
@@ -167,7 +168,7 @@ func asFrontend(nfproto byte, original expr.CtKey, pairs string, source, destina
 	first := register(0)
 	return decide("to itself, by a service",
 		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: uint32(nfproto), RegAddrMin: first, RegAddrMax: first},
-		[]match{is(family, nfproto), inJoined(pairs, source, destination), translated(), {ctOriginal(original)(first)}})
+		[]match{is(field.Family, nfproto), inJoined(pairs, source, destination), translated(), {ctOriginal(original)(first)}})
 }
 
 func renderBalance(r desired.Balance) ([]element, error) {

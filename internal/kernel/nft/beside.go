@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/kernel/nft/field"
 )
 
 // chainCount counts packets of published ports, and drops those of internal networks.
@@ -42,7 +44,7 @@ func besideTable(mark string) table {
 		{"input", filter(unix.NF_INET_LOCAL_IN, priorityFilter), append([]rule{strange(), counted}, hostRules()...)},
 		{"sent", filter(unix.NF_INET_LOCAL_OUT, priorityFilter), []rule{counted}},
 		{"forward", filter(unix.NF_INET_FORWARD, priorityFilter), append(newHops(), counted,
-			jump("out of a network", chainStrange, in(setBridges, iifName), notIn(setBridges, oifName), notAnswering()))},
+			jump("out of a network", chainStrange, in(setBridges, field.IIFName), notIn(setBridges, field.OIFName), notAnswering()))},
 	}
 	return out
 }
@@ -57,10 +59,10 @@ func besideSets() []string {
 // countRules have no verdict but for internal networks: to be found is to be counted.
 func countRules() []rule {
 	count := func(m match) rule { return rule{comment: "counted by port", exprs: m} }
-	isFour, isSix := is(family, unix.NFPROTO_IPV4), is(family, unix.NFPROTO_IPV6)
+	isFour, isSix := is(field.Family, unix.NFPROTO_IPV4), is(field.Family, unix.NFPROTO_IPV6)
 	return []rule{
-		drop("out of an internal network", in(setInternal, iifName)),
-		drop("into an internal network", in(setInternal, oifName)),
+		drop("out of an internal network", in(setInternal, field.IIFName)),
+		drop("into an internal network", in(setInternal, field.OIFName)),
 		count(inJoined(setOpenAny, familyPart(), transportPart(), origPortPart())),
 		count(inJoined(setOpenRange, familyPart(), transportPart(), origPortPart())),
 		count(slices.Concat(isFour, inJoined(setOpen4, transportPart(), orig4Part(), origPortPart()))),

@@ -1,6 +1,10 @@
 package nft
 
-import "golang.org/x/sys/unix"
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/kernel/nft/field"
+)
 
 // The border: every way that a frame or packet of a container has to the host's
 // stack, to another network or to the wire, and what closes it. A way is closed by
@@ -37,7 +41,7 @@ import "golang.org/x/sys/unix"
 // pass them on; in the hook input they would be on their way into the port's stack.
 func reservedGroup() rule {
 	group, mask := []byte{0x01, 0x80, 0xc2, 0, 0, 0}, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xf0}
-	return drop("to a reserved group address: LLDP, 802.1X, LACP ...", fromOurs(), under(etherDestination, group, mask))
+	return drop("to a reserved group address: LLDP, 802.1X, LACP ...", fromOurs(), under(field.EtherDestination, group, mask))
 }
 
 // byThePortItself matches packets that did not come by a bridge: the host's end of a
@@ -53,10 +57,10 @@ func byThePortItself() rule {
 // Of the host, an internal network has only what is on its own bridge, as with Docker.
 func hostRules() []rule {
 	return append(vouchedRules(), []rule{
-		jump("of no connection, from outside", chainShut, isNot(iifName, ifname("lo")...), stray()),
-		jump("from an internal network", chainShut, in(setInternal, iifName)),
-		drop("from an internal network to an address elsewhere on this host", in(setInternal, iifName),
-			is(destinationHere, native32(unix.RTN_UNICAST)...)),
+		jump("of no connection, from outside", chainShut, isNot(field.IIFName, ifname("lo")...), stray()),
+		jump("from an internal network", chainShut, in(setInternal, field.IIFName)),
+		drop("from an internal network to an address elsewhere on this host", in(setInternal, field.IIFName),
+			is(field.DestinationHere, native32(unix.RTN_UNICAST)...)),
 	}...)
 }
 
@@ -64,10 +68,10 @@ func hostRules() []rule {
 // to the container under a source address that somebody outside has made up.
 func vouchedRules() []rule {
 	const what = "a container's source address from outside"
-	elsewhere := append(isNot(iifName, ifname("lo")...), notIn(setBridges, iifName)...)
+	elsewhere := append(isNot(field.IIFName, ifname("lo")...), notIn(setBridges, field.IIFName)...)
 	return []rule{
-		jump(what, chainShut, elsewhere, is(family, unix.NFPROTO_IPV4), in(setMasq4, ip4Source)),
-		jump(what, chainShut, elsewhere, is(family, unix.NFPROTO_IPV6), in(setMasq6, ip6Source)),
+		jump(what, chainShut, elsewhere, is(field.Family, unix.NFPROTO_IPV4), in(setMasq4, field.IP4Source)),
+		jump(what, chainShut, elsewhere, is(field.Family, unix.NFPROTO_IPV6), in(setMasq6, field.IP6Source)),
 	}
 }
 
@@ -78,9 +82,9 @@ func shutRules() []rule {
 	return []rule{
 		drop(what, inJoined(setOpenAny, familyPart(), transportPart(), portPart())),
 		drop(what, inJoined(setOpenRange, familyPart(), transportPart(), portPart())),
-		drop(what, is(family, unix.NFPROTO_IPV4), inJoined(setOpen4, transportPart(), ip4Part(), portPart())),
-		drop(what, is(family, unix.NFPROTO_IPV6), inJoined(setOpen6, transportPart(), ip6Part(), portPart())),
-		drop(what, is(family, unix.NFPROTO_IPV4), inJoined(setOpen4Range, transportPart(), ip4Part(), portPart())),
-		drop(what, is(family, unix.NFPROTO_IPV6), inJoined(setOpen6Range, transportPart(), ip6Part(), portPart())),
+		drop(what, is(field.Family, unix.NFPROTO_IPV4), inJoined(setOpen4, transportPart(), ip4Part(), portPart())),
+		drop(what, is(field.Family, unix.NFPROTO_IPV6), inJoined(setOpen6, transportPart(), ip6Part(), portPart())),
+		drop(what, is(field.Family, unix.NFPROTO_IPV4), inJoined(setOpen4Range, transportPart(), ip4Part(), portPart())),
+		drop(what, is(field.Family, unix.NFPROTO_IPV6), inJoined(setOpen6Range, transportPart(), ip6Part(), portPart())),
 	}
 }

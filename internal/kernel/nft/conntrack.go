@@ -5,6 +5,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/linkspan/linkspan/internal/kernel/nft/field"
 	"github.com/linkspan/linkspan/internal/kernel/nft/wire"
 )
 
@@ -16,7 +17,7 @@ const (
 
 // ctOriginal is a property of the connection's first packet, as it was before
 // any translation.
-func ctOriginal(key expr.CtKey) load {
+func ctOriginal(key expr.CtKey) field.Load {
 	return func(reg uint32) expr.Any { return &expr.Ct{Register: reg, Key: key, Direction: 0} }
 }
 

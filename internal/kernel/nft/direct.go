@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/nft/field"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -45,14 +46,14 @@ func directRules() []rule {
 		whole, icmp = "to a container that is open to direct routing", "ICMP to a container that is routed to"
 		trusted     = "to a port that is open to this interface"
 	)
-	isFour, isSix := is(family, unix.NFPROTO_IPV4), is(family, unix.NFPROTO_IPV6)
+	isFour, isSix := is(field.Family, unix.NFPROTO_IPV4), is(field.Family, unix.NFPROTO_IPV6)
 	part4 := []part{iifPart(), transportPart(), ip4Part(), portPart()}
 	part6 := []part{iifPart(), transportPart(), ip6Part(), portPart()}
 	return []rule{
-		accept(whole, isFour, in(setDirect4, ip4Destination)),
-		accept(whole, isSix, in(setDirect6, ip6Destination)),
-		accept(icmp, isFour, is(protocol, unix.IPPROTO_ICMP), in(setICMP4, ip4Destination)),
-		accept(icmp, isSix, is(protocol, unix.IPPROTO_ICMPV6), in(setICMP6, ip6Destination)),
+		accept(whole, isFour, in(setDirect4, field.IP4Destination)),
+		accept(whole, isSix, in(setDirect6, field.IP6Destination)),
+		accept(icmp, isFour, is(field.Protocol, unix.IPPROTO_ICMP), in(setICMP4, field.IP4Destination)),
+		accept(icmp, isSix, is(field.Protocol, unix.IPPROTO_ICMPV6), in(setICMP6, field.IP6Destination)),
 		accept(trusted, isFour, inJoined(setTrusted4, part4...)),
 		accept(trusted, isSix, inJoined(setTrusted6, part6...)),
 		accept(trusted, isFour, inJoined(setTrusted4Range, part4...)),

@@ -10,6 +10,7 @@ import (
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
+	"github.com/linkspan/linkspan/internal/kernel/nft/field"
 	"github.com/linkspan/linkspan/internal/kernel/nft/wire"
 )
 
@@ -151,7 +152,7 @@ type rewrite struct {
 // correcting it would give it a wrong one.
 func rewrites() []rewrite {
 	const checksumUDP, checksumTCP = 6, 16
-	none := is(transportField(checksumUDP, 2), 0, 0)
+	none := is(field.Transport(checksumUDP, 2), 0, 0)
 	return []rewrite{
 		{name: "UDP without checksum", protocol: unix.IPPROTO_UDP, when: none},
 		{name: "UDP", protocol: unix.IPPROTO_UDP, checksum: checksumUDP, fixes: true},
@@ -165,11 +166,11 @@ func (w rewrite) rules(port uint16) []rule {
 	server := []byte{127, 0, 0, 11}
 	return []rule{
 		{w.name + ": query to our resolver", slices.Concat(
-			is(networkField(16, 4), server...), is(protocol, w.protocol),
-			is(transportField(portTo, 2), port16(dns)...), w.when, w.set(portTo, port))},
+			is(field.Network(16, 4), server...), is(field.Protocol, w.protocol),
+			is(field.Transport(portTo, 2), port16(dns)...), w.when, w.set(portTo, port))},
 		{w.name + ": answer of our resolver", slices.Concat(
-			is(networkField(12, 4), server...), is(protocol, w.protocol),
-			is(transportField(portFrom, 2), port16(port)...), w.when, w.set(portFrom, dns))},
+			is(field.Network(12, 4), server...), is(field.Protocol, w.protocol),
+			is(field.Transport(portFrom, 2), port16(port)...), w.when, w.set(portFrom, dns))},
 	}
 }
 

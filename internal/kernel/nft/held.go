@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/nft/field"
 )
 
 // tableOwner is the flag of tables that nobody else may change or flush, and that end with
@@ -99,22 +100,22 @@ func heldForwardRules(s shape) []rule {
 	const why = "what no rule lets in: the tables with the rules are gone"
 	rules := slices.Concat([]rule{
 		accept("answers to what was let through", answering()),
-		accept("within one network (frames that br_netfilter shows to this chain)", in(setIntra, iifName, oifName)),
-		drop("out of an internal network", in(setInternal, iifName)),
-		drop("into an internal network", in(setInternal, oifName)),
+		accept("within one network (frames that br_netfilter shows to this chain)", in(setIntra, field.IIFName, field.OIFName)),
+		drop("out of an internal network", in(setInternal, field.IIFName)),
+		drop("into an internal network", in(setInternal, field.OIFName)),
 		accept("translated, so by a rule that is there", translated()),
 	}, linkedPackets(), acceptMarked(s), []rule{
-		jump("to a container's own address", chainDirect, in(setBridges, oifName)),
+		jump("to a container's own address", chainDirect, in(setBridges, field.OIFName)),
 	})
 	if s.beside {
 		return append(rules,
-			drop(why, is(family, unix.NFPROTO_IPV4), in(setClosed4, oifName)),
-			drop(why, is(family, unix.NFPROTO_IPV6), in(setClosed6, oifName)))
+			drop(why, is(field.Family, unix.NFPROTO_IPV4), in(setClosed4, field.OIFName)),
+			drop(why, is(field.Family, unix.NFPROTO_IPV6), in(setClosed6, field.OIFName)))
 	}
 	return append(rules,
-		drop(why, in(setBridges, oifName)),
-		accept("out of a network", in(setBridges, iifName)),
-		drop("neither side is ours and forwarding is on only for us", in(setGuard, family)))
+		drop(why, in(setBridges, field.OIFName)),
+		accept("out of a network", in(setBridges, field.IIFName)),
+		drop("neither side is ours and forwarding is on only for us", in(setGuard, field.Family)))
 }
 
 // closedTo are the bridges' elements of the sets above.

@@ -3,6 +3,8 @@ package nft
 import (
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"github.com/linkspan/linkspan/internal/kernel/nft/field"
 )
 
 // Who sends to many addresses on one link by way of the host has the host look for
@@ -28,23 +30,23 @@ func hopSets() []set {
 	}
 }
 
-func oifPart() part  { return part{oifName, 4} }
+func oifPart() part  { return part{field.OIFName, 4} }
 func hop4Part() part { return part{nextHop(expr.RtNexthop4), 1} }
 func hop6Part() part { return part{nextHop(expr.RtNexthop6), 4} }
 
 // nextHop is who a packet is handed to: its destination, or the router on the way.
-func nextHop(key expr.RtKey) load {
+func nextHop(key expr.RtKey) field.Load {
 	return func(reg uint32) expr.Any { return &expr.Rt{Register: reg, Key: key} }
 }
 
 // newHops are rules for new connections from a network.
 func newHops() []rule {
 	const what = "by way of a next hop that is new"
-	from := append(in(setBridges, iifName), notAnswering()...)
+	from := append(in(setBridges, field.IIFName), notAnswering()...)
 	return []rule{
-		jump(what, chainHops4, from, is(family, unix.NFPROTO_IPV4), notUnder(ip4Destination, []byte{224, 0, 0, 0}, []byte{0xe0, 0, 0, 0}),
+		jump(what, chainHops4, from, is(field.Family, unix.NFPROTO_IPV4), notUnder(field.IP4Destination, []byte{224, 0, 0, 0}, []byte{0xe0, 0, 0, 0}),
 			notInJoined(setHome4, oifPart(), hop4Part()), notInJoined(setHops4, oifPart(), hop4Part())),
-		jump(what, chainHops6, from, is(family, unix.NFPROTO_IPV6), notUnder(ip6Destination, []byte{0xff, 15: 0}, []byte{0xff, 15: 0}),
+		jump(what, chainHops6, from, is(field.Family, unix.NFPROTO_IPV6), notUnder(field.IP6Destination, []byte{0xff, 15: 0}, []byte{0xff, 15: 0}),
 			notInJoined(setHome6, oifPart(), hop6Part()), notInJoined(setHops6, oifPart(), hop6Part())),
 	}
 }
@@ -53,7 +55,7 @@ func hopRules(hops string, hop part) []rule {
 	const etherWords = 2
 	ms := uint64(heardFor.Milliseconds())
 	return []rule{
-		drop("next hops faster than the host can look for them", learned(setHopPace, ms, []part{{etherSource, etherWords}}, &expr.Limit{
+		drop("next hops faster than the host can look for them", learned(setHopPace, ms, []part{{field.EtherSource, etherWords}}, &expr.Limit{
 			Type: expr.LimitTypePkts, Rate: hopsASecond, Unit: expr.LimitTimeSecond, Burst: hopsAtOnce, Over: true,
 		})),
 		learn("a next hop", hops, ms, []part{oifPart(), hop}),

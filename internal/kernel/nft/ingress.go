@@ -8,6 +8,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/kernel/nft/datatypes"
+	"github.com/linkspan/linkspan/internal/kernel/nft/field"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -46,15 +47,15 @@ func ingressSets() []set {
 
 func ingressChains() []chain {
 	const priorityMangle, priorityGuard = -150, 1 // the guard is behind what refuses
-	fromGate, toGate := is(iifName, ifname(desired.Gate)...), is(oifName, ifname(desired.Gate)...)
-	byTunnel, udp := in(setTunnels, iifName), is(protocol, unix.IPPROTO_UDP)
-	from4, from6 := part{ip4Source, 1}, part{ip6Source, 4}
-	port := part{sourcePort, 1}
+	fromGate, toGate := is(field.IIFName, ifname(desired.Gate)...), is(field.OIFName, ifname(desired.Gate)...)
+	byTunnel, udp := in(setTunnels, field.IIFName), is(field.Protocol, unix.IPPROTO_UDP)
+	from4, from6 := part{field.IP4Source, 1}, part{field.IP6Source, 4}
+	port := part{field.SourcePort, 1}
 	return []chain{
 		{"mark", base{"filter", unix.NF_INET_PRE_ROUTING, priorityMangle}, []rule{
 			markConnection("came in here", fromGate, match{&expr.Immediate{Register: unix.NFT_REG_1, Data: native32(desired.GateMark)}}),
 			markConnection("another host let it in", byTunnel, match{
-				etherSource(unix.NFT_REG_1), &expr.Lookup{SourceRegister: unix.NFT_REG_1, SetName: setNodes, DestRegister: unix.NFT_REG_1, IsDestRegSet: true},
+				field.EtherSource(unix.NFT_REG_1), &expr.Lookup{SourceRegister: unix.NFT_REG_1, SetName: setNodes, DestRegister: unix.NFT_REG_1, IsDestRegSet: true},
 			}),
 			{"an answer goes back there", append(append(isNot(connectionMark, native32(0)...), is(direction, 1)...),
 				connectionMark(unix.NFT_REG_1), &expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: unix.NFT_REG_1})},
@@ -62,11 +63,11 @@ func ingressChains() []chain {
 		{"guard", base{"filter", unix.NF_INET_FORWARD, priorityGuard}, []rule{
 			accept("of a connection that was let in", answering()),
 			accept("to a published port", translated()),
-			accept("to a published port, by another host", byTunnel, is(family, unix.NFPROTO_IPV4), inJoined(setTargets4, transportPart(), ip4Part(), portPart())),
-			accept("to a published port, by another host", byTunnel, is(family, unix.NFPROTO_IPV6), inJoined(setTargets6, transportPart(), ip6Part(), portPart())),
-			accept("out of a published port", toGate, udp, is(family, unix.NFPROTO_IPV4), inJoined(setTargets4, transportPart(), from4, port)),
-			accept("out of a published port", toGate, udp, is(family, unix.NFPROTO_IPV6), inJoined(setTargets6, transportPart(), from6, port)),
-			drop("this network is for published ports alone", in(setShut, family)),
+			accept("to a published port, by another host", byTunnel, is(field.Family, unix.NFPROTO_IPV4), inJoined(setTargets4, transportPart(), ip4Part(), portPart())),
+			accept("to a published port, by another host", byTunnel, is(field.Family, unix.NFPROTO_IPV6), inJoined(setTargets6, transportPart(), ip6Part(), portPart())),
+			accept("out of a published port", toGate, udp, is(field.Family, unix.NFPROTO_IPV4), inJoined(setTargets4, transportPart(), from4, port)),
+			accept("out of a published port", toGate, udp, is(field.Family, unix.NFPROTO_IPV6), inJoined(setTargets6, transportPart(), from6, port)),
+			drop("this network is for published ports alone", in(setShut, field.Family)),
 		}},
 		{"unmark", base{"filter", unix.NF_INET_POST_ROUTING, priorityMangle}, []rule{
 			{"for this namespace only", append(isNot(packetMark, native32(0)...),
@@ -80,17 +81,17 @@ func ingressChains() []chain {
 // other hosts have as well gets one that they do not: of two connections with the same source
 // and destination a task's host would take one for the other.
 func gateRules() []rule {
-	as := func(nfproto byte, set string, source load) rule {
+	as := func(nfproto byte, set string, source field.Load) rule {
 		first := register(0)
 		return decide("under an address that is this host's alone",
 			&expr.NAT{Type: expr.NATTypeSourceNAT, Family: uint32(nfproto), RegAddrMin: first, RegAddrMax: first},
-			[]match{is(iifName, ifname(desired.Gate)...), is(family, nfproto),
+			[]match{is(field.IIFName, ifname(desired.Gate)...), is(field.Family, nfproto),
 				{source(first), &expr.Lookup{SourceRegister: first, SetName: set, DestRegister: first, IsDestRegSet: true}}})
 	}
 	return []rule{
-		masquerade("leaves under this namespace's address", is(oifName, ifname(desired.Gate)...)),
-		as(unix.NFPROTO_IPV4, setSources4, ip4Source),
-		as(unix.NFPROTO_IPV6, setSources6, ip6Source),
+		masquerade("leaves under this namespace's address", is(field.OIFName, ifname(desired.Gate)...)),
+		as(unix.NFPROTO_IPV4, setSources4, field.IP4Source),
+		as(unix.NFPROTO_IPV6, setSources6, field.IP6Source),
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/kernel/nft/field"
 )
 
 // The host takes note of who is on a link with it, and its memory is small: 1024
@@ -49,11 +50,11 @@ func learnSets() []set {
 // learnChains judge frames on their way from a port of ours to the host's stack.
 func learnChains(priority int32) []chain {
 	return []chain{
-		{chainHearA, base{}, hearRules(setHeard4, setPinIP4, setNear4, part{arpSenderIP, 1})},
-		{chainHear4, base{}, hearRules(setHeard4, setPinIP4, setNear4, part{ip4Source, 1})},
-		{chainHear6, base{}, hearRules(setHeard6, setPinIP6, setNear6, part{ip6Source, 4})},
+		{chainHearA, base{}, hearRules(setHeard4, setPinIP4, setNear4, part{field.ARPSenderIP, 1})},
+		{chainHear4, base{}, hearRules(setHeard4, setPinIP4, setNear4, part{field.IP4Source, 1})},
+		{chainHear6, base{}, hearRules(setHeard6, setPinIP6, setNear6, part{field.IP6Source, 4})},
 		{chainHear, base{"filter", unix.NF_INET_LOCAL_IN, priority}, []rule{
-			accept("not from a port of ours", isNot(iifGroup, native32(desired.PortGroup)...)),
+			accept("not from a port of ours", isNot(field.IIFGroup, native32(desired.PortGroup)...)),
 			drop("router advertisement: the host takes none", icmp6(routerAdvertisement)),
 			drop("redirect: the host takes none", icmp6(icmp6Redirect)),
 			jump("ARP", chainHearA, isARP()),
@@ -73,7 +74,7 @@ func hearRules(heard, own, near string, address part) []rule {
 		Type: expr.LimitTypePkts, Rate: allNewASecond, Unit: expr.LimitTimeSecond, Burst: allNewAtOnce, Over: true,
 	}}
 	return []rule{
-		accept("an address of its own", in(own, iifName, address.load)),
+		accept("an address of its own", in(own, field.IIFName, address.load)),
 		accept("an address of a pinned port, or from elsewhere", notInJoined(near, both...)),
 		accept("an address that was heard before", again),
 		refuse(facts.DropFlood, "new addresses faster than the host can take note of them", overPace(setPace)),
@@ -93,13 +94,13 @@ func overPace(set string) match {
 // each for its ageing time, and its memory has no bound.
 func newMAC() rule {
 	return jump("a MAC address that the bridge does not know", chainMAC,
-		notIn(setPinMAC, iifName, etherSource), notIn(setHeardMAC, iifName, etherSource))
+		notIn(setPinMAC, field.IIFName, field.EtherSource), notIn(setHeardMAC, field.IIFName, field.EtherSource))
 }
 
 func newMACRules() []rule {
 	const etherWords = 2
 	return []rule{
 		refuse(facts.DropFlood, "new MAC addresses faster than the bridge can forget them", overPace(setPaceMAC)),
-		learn("a new MAC address", setHeardMAC, uint64(agingTime.Milliseconds()), []part{iifPart(), {etherSource, etherWords}}),
+		learn("a new MAC address", setHeardMAC, uint64(agingTime.Milliseconds()), []part{iifPart(), {field.EtherSource, etherWords}}),
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/nft/field"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -27,9 +28,9 @@ func linkSets(four, six string) []set {
 	}
 }
 
-func from4Part() part      { return part{ip4Source, 1} }
-func from6Part() part      { return part{ip6Source, 4} }
-func sourcePortPart() part { return part{sourcePort, 1} }
+func from4Part() part      { return part{field.IP4Source, 1} }
+func from6Part() part      { return part{field.IP6Source, 4} }
+func sourcePortPart() part { return part{field.SourcePort, 1} }
 
 // linkedFrames are rules for frames: without connections to remember, answers are
 // what comes from the port that a link opens. If they are pinned, both are for who has
@@ -39,8 +40,8 @@ func linkedFrames(pinned bool) []rule {
 	isIPv4, isIPv6 := isIPv4, isIPv6
 	if pinned {
 		four, six := isIPv4, isIPv6
-		isIPv4 = func() match { return append(four(), in(setPinIP4, iifName, ip4Source)...) }
-		isIPv6 = func() match { return append(six(), in(setPinIP6, iifName, ip6Source)...) }
+		isIPv4 = func() match { return append(four(), in(setPinIP4, field.IIFName, field.IP4Source)...) }
+		isIPv6 = func() match { return append(six(), in(setPinIP6, field.IIFName, field.IP6Source)...) }
 	}
 	return []rule{
 		accept(there, isIPv4(), inJoined(setLinked4, from4Part(), ip4Part(), transportPart(), portPart())),
@@ -53,10 +54,10 @@ func linkedFrames(pinned bool) []rule {
 // linkedPackets are rules for what br_netfilter shows of the same.
 func linkedPackets() []rule {
 	const what = "a link to an exposed port (frames that br_netfilter shows to this chain)"
-	inside := in(setSame, iifName, oifName)
+	inside := in(setSame, field.IIFName, field.OIFName)
 	return []rule{
-		accept(what, inside, is(family, unix.NFPROTO_IPV4), inJoined(setLink4, from4Part(), ip4Part(), transportPart(), portPart())),
-		accept(what, inside, is(family, unix.NFPROTO_IPV6), inJoined(setLink6, from6Part(), ip6Part(), transportPart(), portPart())),
+		accept(what, inside, is(field.Family, unix.NFPROTO_IPV4), inJoined(setLink4, from4Part(), ip4Part(), transportPart(), portPart())),
+		accept(what, inside, is(field.Family, unix.NFPROTO_IPV6), inJoined(setLink6, from6Part(), ip6Part(), transportPart(), portPart())),
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/nft/field"
 )
 
 // translatedMark is the bit of a packet's mark by which the table of family inet
@@ -24,14 +25,14 @@ const translatedMark = desired.AnswerMark
 func tellFence() rule {
 	loopback, mask := []byte{127, 0, 0, 0}, []byte{255, 0, 0, 0}
 	return setMark("an answer for this host's 127.0.0.1", translatedMark, translatedMark,
-		in(setBridges, iifName), is(family, unix.NFPROTO_IPV4), under(ip4Destination, loopback, mask))
+		in(setBridges, field.IIFName), is(field.Family, unix.NFPROTO_IPV4), under(field.IP4Destination, loopback, mask))
 }
 
 // tellBridge marks frames of published ports that br_netfilter shows to the
 // forward chain, both ways.
 func tellBridge() rule {
 	return setMark("to a published port of its own network, icc=false", translatedMark, translatedMark,
-		translated(), in(setSame, iifName, oifName), notIn(setIntra, iifName, oifName))
+		translated(), in(setSame, field.IIFName, field.OIFName), notIn(setIntra, field.IIFName, field.OIFName))
 }
 
 // toldByForward accepts what tellBridge has marked, and takes the mark off.
@@ -48,10 +49,10 @@ func acceptMarked(s shape) []rule {
 	if !s.marked {
 		return nil
 	}
-	return []rule{accept("by its mark", in(setBridges, oifName), under(packetMark, native32(s.accept.Mark), native32(s.accept.Mask)))}
+	return []rule{accept("by its mark", in(setBridges, field.OIFName), under(packetMark, native32(s.accept.Mark), native32(s.accept.Mask)))}
 }
 
-func packetMark(reg uint32) expr.Any { return meta(expr.MetaKeyMARK)(reg) }
+func packetMark(reg uint32) expr.Any { return field.Meta(expr.MetaKeyMARK)(reg) }
 
 // setMark makes a bit of the mark what is given, and leaves the others.
 func setMark(why string, bit, value uint32, when ...match) rule {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/linkspan/linkspan/internal/desired"
 	"github.com/linkspan/linkspan/internal/facts"
+	"github.com/linkspan/linkspan/internal/kernel/nft/field"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -101,9 +102,9 @@ func portSecurityChains() []chain {
 func portRules() []rule {
 	return slices.Concat(
 		[]rule{
-			accept("nobody looks: port_security=off", in(setUnchecked, iifName)),
-			jump("a container with NET_ADMIN", chainCapable, in(setCapable, iifName)),
-			refuse(facts.DropMAC, "MAC address that is not this port's", notIn(setPinMAC, iifName, etherSource)),
+			accept("nobody looks: port_security=off", in(setUnchecked, field.IIFName)),
+			jump("a container with NET_ADMIN", chainCapable, in(setCapable, field.IIFName)),
+			refuse(facts.DropMAC, "MAC address that is not this port's", notIn(setPinMAC, field.IIFName, field.EtherSource)),
 		},
 		portARPRules(),
 		portIPv4Rules(),
@@ -112,30 +113,30 @@ func portRules() []rule {
 	)
 }
 
-func isARP() match  { return is(etherType, 0x08, 0x06) }
-func isIPv4() match { return is(etherType, 0x08, 0x00) }
-func isIPv6() match { return is(etherType, 0x86, 0xdd) }
+func isARP() match  { return is(field.EtherType, 0x08, 0x06) }
+func isIPv4() match { return is(field.EtherType, 0x08, 0x00) }
+func isIPv6() match { return is(field.EtherType, 0x86, 0xdd) }
 
 // usualARP is Ethernet and IPv4 in their usual lengths: in any other form of ARP
 // the addresses would stand elsewhere than where the rules look.
 func usualARP() match {
-	return slices.Concat(isARP(), is(arpHardware, 0, 1), is(arpProtocol, 0x08, 0x00), is(arpLengths, 6, 4))
+	return slices.Concat(isARP(), is(field.ARPHardware, 0, 1), is(field.ARPProtocol, 0x08, 0x00), is(field.ARPLengths, 6, 4))
 }
 
 func udpFrom(port uint16) match {
-	return slices.Concat(is(protocol, unix.IPPROTO_UDP), is(sourcePort, byte(port>>8), byte(port)))
+	return slices.Concat(is(field.Protocol, unix.IPPROTO_UDP), is(field.SourcePort, byte(port>>8), byte(port)))
 }
 
 func icmp6(kind byte) match {
-	return slices.Concat(isIPv6(), is(protocol, unix.IPPROTO_ICMPV6), is(icmp6Type, kind))
+	return slices.Concat(isIPv6(), is(field.Protocol, unix.IPPROTO_ICMPV6), is(field.ICMP6Type, kind))
 }
 
 func portARPRules() []rule {
-	probe := slices.Concat(usualARP(), is(arpOperation, 0, 1), is(arpSenderIP, 0, 0, 0, 0))
+	probe := slices.Concat(usualARP(), is(field.ARPOperation, 0, 1), is(field.ARPSenderIP, 0, 0, 0, 0))
 	return []rule{
-		refuse(facts.DropARP, "ARP in the name of another MAC address", isARP(), notIn(setPinMAC, iifName, arpSenderMAC)),
-		accept("ARP in its own name", usualARP(), in(setPinIP4, iifName, arpSenderIP)),
-		accept("ARP probe for its own address (RFC 5227)", probe, in(setPinIP4, iifName, arpTargetIP)),
+		refuse(facts.DropARP, "ARP in the name of another MAC address", isARP(), notIn(setPinMAC, field.IIFName, field.ARPSenderMAC)),
+		accept("ARP in its own name", usualARP(), in(setPinIP4, field.IIFName, field.ARPSenderIP)),
+		accept("ARP probe for its own address (RFC 5227)", probe, in(setPinIP4, field.IIFName, field.ARPTargetIP)),
 		refuse(facts.DropARP, "ARP in the name of another, or of no usual form", isARP()),
 	}
 }
@@ -143,22 +144,22 @@ func portARPRules() []rule {
 func portIPv4Rules() []rule {
 	return []rule{
 		refuse(facts.DropService, "DHCP server", isIPv4(), udpFrom(bootps)),
-		accept("IPv4 from its own address", isIPv4(), in(setPinIP4, iifName, ip4Source)),
+		accept("IPv4 from its own address", isIPv4(), in(setPinIP4, field.IIFName, field.IP4Source)),
 		refuse(facts.DropSource, "IPv4 from another's address", isIPv4()),
 	}
 }
 
 func portIPv6Rules() []rule {
-	nobody := is(ip6Source, make([]byte, 16)...)
+	nobody := is(field.IP6Source, make([]byte, 16)...)
 	rules := []rule{
 		refuse(facts.DropService, "router advertisement", icmp6(routerAdvertisement)),
 		refuse(facts.DropService, "redirect", icmp6(icmp6Redirect)),
 		refuse(facts.DropService, "DHCPv6 server", isIPv6(), udpFrom(dhcp6Server)),
 		refuse(facts.DropDiscovery, "neighbour advertisement for another's address",
-			icmp6(neighbourAdvert), notIn(setPinIP6, iifName, ndTarget)),
-		accept("IPv6 from its own address", isIPv6(), in(setPinIP6, iifName, ip6Source)),
+			icmp6(neighbourAdvert), notIn(setPinIP6, field.IIFName, field.NDTarget)),
+		accept("IPv6 from its own address", isIPv6(), in(setPinIP6, field.IIFName, field.IP6Source)),
 		accept("duplicate address detection of its own address (RFC 4862)",
-			icmp6(neighbourSolicitation), nobody, in(setPinIP6, iifName, ndTarget)),
+			icmp6(neighbourSolicitation), nobody, in(setPinIP6, field.IIFName, field.NDTarget)),
 	}
 	// Before it has an address, a host says in nobody's name which groups it is in.
 	for _, kind := range []byte{mldReport, mldDone, mldReportOfV2} {
@@ -170,7 +171,7 @@ func portIPv6Rules() []rule {
 // capableRules decide all that comes from a capable port.
 func capableRules() []rule {
 	return []rule{
-		refuse(facts.DropMAC, "MAC address of a neighbour or the host", notIn(setPinMAC, iifName, etherSource), in(setKnownMAC, etherSource)),
+		refuse(facts.DropMAC, "MAC address of a neighbour or the host", notIn(setPinMAC, field.IIFName, field.EtherSource), in(setKnownMAC, field.EtherSource)),
 		newMAC(),
 		jump("ARP", chainCapableARP, isARP()),
 		jump("IPv4", chainCapable4, isIPv4()),
@@ -186,7 +187,7 @@ func notOthers(k facts.DropKind, what string, address part, when ...match) []rul
 	if address.words > 1 {
 		own, near, known, host = setPinIP6, setNear6, setKnownIP6, setHostIP6
 	}
-	foreign := append(slices.Concat(when...), notIn(own, iifName, address.load)...)
+	foreign := append(slices.Concat(when...), notIn(own, field.IIFName, address.load)...)
 	return []rule{
 		refuse(k, what+" of the host", foreign, in(host, address.load)),
 		refuse(k, what+" of a neighbour or the gateway", foreign, in(known, address.load), inJoined(near, iifPart(), address)),
@@ -196,11 +197,11 @@ func notOthers(k facts.DropKind, what string, address part, when ...match) []rul
 func capableARPRules() []rule {
 	return slices.Concat(
 		[]rule{refuse(facts.DropARP, "ARP with the MAC address of a neighbour or the host",
-			notIn(setPinMAC, iifName, arpSenderMAC), in(setKnownMAC, arpSenderMAC))},
-		notOthers(facts.DropARP, "ARP with the address", part{arpSenderIP, 1}),
+			notIn(setPinMAC, field.IIFName, field.ARPSenderMAC), in(setKnownMAC, field.ARPSenderMAC))},
+		notOthers(facts.DropARP, "ARP with the address", part{field.ARPSenderIP, 1}),
 		[]rule{
-			refuse(facts.DropARP, "ARP with a loopback address", prefix4(arpSenderIP, 127, 8)),
-			refuse(facts.DropARP, "ARP with a group's address or everybody's", prefix4(arpSenderIP, 224, 3)),
+			refuse(facts.DropARP, "ARP with a loopback address", prefix4(field.ARPSenderIP, 127, 8)),
+			refuse(facts.DropARP, "ARP with a group's address or everybody's", prefix4(field.ARPSenderIP, 224, 3)),
 			accept("ARP for an address that is nobody else's", usualARP()),
 			refuse(facts.DropARP, "ARP of no usual form"),
 		},
@@ -208,10 +209,10 @@ func capableARPRules() []rule {
 }
 
 func capableIPv4Rules() []rule {
-	from := func(first byte, bits int) match { return prefix4(ip4Source, first, bits) }
-	client := slices.Concat(is(ip4Source, 0, 0, 0, 0), udpFrom(bootpc), is(transportField(2, 2), 0, bootps))
+	from := func(first byte, bits int) match { return prefix4(field.IP4Source, first, bits) }
+	client := slices.Concat(is(field.IP4Source, 0, 0, 0, 0), udpFrom(bootpc), is(field.Transport(2, 2), 0, bootps))
 	return slices.Concat(
-		notOthers(facts.DropSource, "IPv4 from the address", part{ip4Source, 1}),
+		notOthers(facts.DropSource, "IPv4 from the address", part{field.IP4Source, 1}),
 		[]rule{
 			accept("DHCP client", client),
 			refuse(facts.DropSource, "IPv4 from nobody", from(0, 8)),
@@ -223,24 +224,24 @@ func capableIPv4Rules() []rule {
 }
 
 func capableIPv6Rules() []rule {
-	nobody := is(ip6Source, make([]byte, 16)...)
+	nobody := is(field.IP6Source, make([]byte, 16)...)
 	mapped := []byte{10: 0xff, 11: 0xff, 15: 0} // ::ffff:0:0/96
 	low, low96 := make([]byte, 16), append(slices.Repeat([]byte{0xff}, 12), 0, 0, 0, 0)
 	return slices.Concat(
-		notOthers(facts.DropSource, "IPv6 from the address", part{ip6Source, 4}),
-		notOthers(facts.DropDiscovery, "neighbour advertisement for the address", part{ndTarget, 4}, icmp6(neighbourAdvert)),
+		notOthers(facts.DropSource, "IPv6 from the address", part{field.IP6Source, 4}),
+		notOthers(facts.DropDiscovery, "neighbour advertisement for the address", part{field.NDTarget, 4}, icmp6(neighbourAdvert)),
 		[]rule{
-			accept("duplicate address detection, group membership", nobody, is(protocol, unix.IPPROTO_ICMPV6)),
-			refuse(facts.DropSource, "IPv6 from nobody, or a loopback address", under(ip6Source, low, low96)),
-			refuse(facts.DropSource, "IPv6 from an IPv4 address", under(ip6Source, mapped, low96)),
-			refuse(facts.DropSource, "IPv6 from a group", under(ip6Source, []byte{0xff, 15: 0}, []byte{0xff, 15: 0})),
+			accept("duplicate address detection, group membership", nobody, is(field.Protocol, unix.IPPROTO_ICMPV6)),
+			refuse(facts.DropSource, "IPv6 from nobody, or a loopback address", under(field.IP6Source, low, low96)),
+			refuse(facts.DropSource, "IPv6 from an IPv4 address", under(field.IP6Source, mapped, low96)),
+			refuse(facts.DropSource, "IPv6 from a group", under(field.IP6Source, []byte{0xff, 15: 0}, []byte{0xff, 15: 0})),
 			accept("IPv6 from an address that is nobody else's"),
 		},
 	)
 }
 
 // prefix4 matches IPv4 addresses that begin with the bits of first, at most eight.
-func prefix4(l load, first byte, bits int) match {
+func prefix4(l field.Load, first byte, bits int) match {
 	return under(l, []byte{first, 0, 0, 0}, []byte{0xff << (8 - bits), 0, 0, 0})
 }
 

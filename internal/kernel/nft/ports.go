@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/nft/field"
 	"github.com/linkspan/linkspan/internal/model"
 )
 
@@ -101,15 +102,15 @@ func portChains() []chain {
 		{"early", base{"filter", unix.NF_INET_PRE_ROUTING, priorityEarly}, earlyRules()},
 		{"prerouting", base{"nat", unix.NF_INET_PRE_ROUTING, priorityNATDest}, []rule{
 			accept("IPv6 link-local sources: the kernel does not forward them",
-				is(family, unix.NFPROTO_IPV6), under(ip6Source, linkLocal6(), linkLocal6Mask())),
+				is(field.Family, unix.NFPROTO_IPV6), under(field.IP6Source, linkLocal6(), linkLocal6Mask())),
 			jump("published ports", chainPublish),
 		}},
 		{"answered", base{"filter", unix.NF_INET_PRE_ROUTING, priorityNATDest + 1}, []rule{tellFence()}},
 		{"output", base{"nat", unix.NF_INET_LOCAL_OUT, priorityNATDest}, []rule{
 			accept("::1: the kernel does not route it, a forwarder in user space serves it",
-				is(family, unix.NFPROTO_IPV6), is(ip6Destination, netip.IPv6Loopback().AsSlice()...)),
+				is(field.Family, unix.NFPROTO_IPV6), is(field.IP6Destination, netip.IPv6Loopback().AsSlice()...)),
 			accept("link-local: the kernel does not forward it either",
-				is(family, unix.NFPROTO_IPV6), under(ip6Destination, linkLocal6(), linkLocal6Mask())),
+				is(field.Family, unix.NFPROTO_IPV6), under(field.IP6Destination, linkLocal6(), linkLocal6Mask())),
 			jump("published ports", chainPublish),
 		}},
 		{"input", base{"filter", unix.NF_INET_LOCAL_IN, priorityFilter}, append([]rule{strange(), counted}, hostRules()...)},
@@ -123,10 +124,10 @@ func portChains() []chain {
 func earlyRules() []rule {
 	loopback, mask := []byte{127, 0, 0, 0}, []byte{255, 0, 0, 0}
 	return []rule{
-		accept("within this host", is(iifName, ifname("lo")...)),
+		accept("within this host", is(field.IIFName, ifname("lo")...)),
 		byThePortItself(),
-		drop("127.0.0.0/8 is for this host alone", is(family, unix.NFPROTO_IPV4), under(ip4Source, loopback, mask)),
-		drop("127.0.0.0/8 is for this host alone", is(family, unix.NFPROTO_IPV4), under(ip4Destination, loopback, mask)),
+		drop("127.0.0.0/8 is for this host alone", is(field.Family, unix.NFPROTO_IPV4), under(field.IP4Source, loopback, mask)),
+		drop("127.0.0.0/8 is for this host alone", is(field.Family, unix.NFPROTO_IPV4), under(field.IP4Destination, loopback, mask)),
 	}
 }
 
@@ -135,8 +136,8 @@ func earlyRules() []rule {
 // by reverse path.
 func enteringRules() []rule {
 	return []rule{
-		drop("a container's source address from outside", is(family, unix.NFPROTO_IPV4), in(setMasq4, ip4Source)),
-		drop("a container's source address from outside", is(family, unix.NFPROTO_IPV6), in(setMasq6, ip6Source)),
+		drop("a container's source address from outside", is(field.Family, unix.NFPROTO_IPV4), in(setMasq4, field.IP4Source)),
+		drop("a container's source address from outside", is(field.Family, unix.NFPROTO_IPV6), in(setMasq6, field.IP6Source)),
 	}
 }
 
@@ -146,7 +147,7 @@ const toPublished = "a published port"
 // publishRules send a connection to where the host port leads.
 func publishRules() []rule {
 	return []rule{
-		accept("not addressed to this host", isNot(destinationType, native32(unix.RTN_LOCAL)...)),
+		accept("not addressed to this host", isNot(field.DestinationType, native32(unix.RTN_LOCAL)...)),
 		dnat4(setPorts4, true, transportPart(), ip4Part(), portPart()),
 		dnat6(setPorts6, true, transportPart(), ip6Part(), portPart()),
 		dnat4(setRanges4, false, transportPart(), ip4Part(), portPart()),
@@ -162,8 +163,8 @@ func publishRules() []rule {
 // They look at the destination as the client named it.
 func publishedRules() []rule {
 	return []rule{
-		drop("out of an internal network", in(setInternal, iifName)),
-		drop("into an internal network", in(setInternal, oifName)),
+		drop("out of an internal network", in(setInternal, field.IIFName)),
+		drop("into an internal network", in(setInternal, field.OIFName)),
 		accept("a published port", inJoined(setOpenAny, familyPart(), transportPart(), origPortPart())),
 		accept("a published range", inJoined(setOpenRange, familyPart(), transportPart(), origPortPart())),
 		jump("ports published on one address", chainOpen),
@@ -187,12 +188,12 @@ func hairpinRules() []rule {
 	loopback, mask := []byte{127, 0, 0, 0}, []byte{255, 0, 0, 0}
 	return []rule{
 		masquerade("from localhost to a published port",
-			is(family, unix.NFPROTO_IPV4), under(ip4Source, loopback, mask), in(setBridges, oifName), translated()),
-		masquerade(shared, translated(), in(setSame, iifName, oifName)),
+			is(field.Family, unix.NFPROTO_IPV4), under(field.IP4Source, loopback, mask), in(setBridges, field.OIFName), translated()),
+		masquerade(shared, translated(), in(setSame, field.IIFName, field.OIFName)),
 		// With br_netfilter such packets are bridged, and have no interface that
 		// they came in by.
-		masquerade(shared, is(family, unix.NFPROTO_IPV4), translated(), in(setHome4, oifName, ip4Source)),
-		masquerade(shared, is(family, unix.NFPROTO_IPV6), translated(), in(setHome6, oifName, ip6Source)),
+		masquerade(shared, is(field.Family, unix.NFPROTO_IPV4), translated(), in(setHome4, field.OIFName, field.IP4Source)),
+		masquerade(shared, is(field.Family, unix.NFPROTO_IPV6), translated(), in(setHome6, field.OIFName, field.IP6Source)),
 	}
 }
 
@@ -235,7 +236,7 @@ func dnatTo(why string, nfproto byte, port bool, found match) rule {
 		nat.RegProtoMin = register(addrWords)
 		nat.RegProtoMax, nat.Specified = nat.RegProtoMin, true
 	}
-	return decide(why, nat, []match{is(family, nfproto), found})
+	return decide(why, nat, []match{is(field.Family, nfproto), found})
 }
 
 // publication is a Publish that makes sense, in the form that elements have.

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/nft/field"
 )
 
 // tableName is the name of our tables, one of family inet and one of family
@@ -155,10 +156,10 @@ func (s shape) tables() []table {
 func (s shape) leaveAlone(t table) table {
 	var first []rule
 	if s.off4 {
-		first = append(first, accept("a family that is not looked after", is(family, unix.NFPROTO_IPV4)))
+		first = append(first, accept("a family that is not looked after", is(field.Family, unix.NFPROTO_IPV4)))
 	}
 	if s.off6 {
-		first = append(first, accept("a family that is not looked after", is(family, unix.NFPROTO_IPV6)))
+		first = append(first, accept("a family that is not looked after", is(field.Family, unix.NFPROTO_IPV6)))
 	}
 	for i, c := range t.chains {
 		if c.base.kind != "" {
@@ -198,35 +199,35 @@ func inetTable(mark string, s shape) table {
 // internal networks closed as well.
 func forwardRules(s shape) []rule {
 	return slices.Concat([]rule{
-		jump("into a network from elsewhere", chainEntering, in(setBridges, oifName), notIn(setBridges, iifName)),
+		jump("into a network from elsewhere", chainEntering, in(setBridges, field.OIFName), notIn(setBridges, field.IIFName)),
 		tellBridge(),
 	}, newHops(), []rule{
 		jump("published ports, both ways", chainPublished, translated()),
-		accept("within one network (frames that br_netfilter shows to this chain)", in(setIntra, iifName, oifName)),
-		drop("out of an internal network", in(setInternal, iifName)),
-		drop("into an internal network", in(setInternal, oifName)),
+		accept("within one network (frames that br_netfilter shows to this chain)", in(setIntra, field.IIFName, field.OIFName)),
+		drop("out of an internal network", in(setInternal, field.IIFName)),
+		drop("into an internal network", in(setInternal, field.OIFName)),
 		accept("answers to what was let through", answering()),
 	}, linkedPackets(), acceptMarked(s), []rule{
-		jump("to a container's own address", chainDirect, in(setBridges, oifName)),
-		drop("unpublished ports, other networks, direct routing", in(setBridges, oifName)),
-		drop("of no connection: nothing would translate its source", in(setBridges, iifName), stray()),
+		jump("to a container's own address", chainDirect, in(setBridges, field.OIFName)),
+		drop("unpublished ports, other networks, direct routing", in(setBridges, field.OIFName)),
+		drop("of no connection: nothing would translate its source", in(setBridges, field.IIFName), stray()),
 		drop("neighbour discovery, which is for its link and not translated either",
-			in(setBridges, iifName), is(family, unix.NFPROTO_IPV6), is(protocol, unix.IPPROTO_ICMPV6), untracked()),
+			in(setBridges, field.IIFName), is(field.Family, unix.NFPROTO_IPV6), is(field.Protocol, unix.IPPROTO_ICMPV6), untracked()),
 		drop("from a link-local address, which is for its link (RFC 3927, section 2.7)",
-			in(setBridges, iifName), is(family, unix.NFPROTO_IPV4), under(ip4Source, linkLocal4(), linkLocal4Mask())),
+			in(setBridges, field.IIFName), is(field.Family, unix.NFPROTO_IPV4), under(field.IP4Source, linkLocal4(), linkLocal4Mask())),
 		strange(),
-		accept("out of a network", in(setBridges, iifName)),
-		drop("neither side is ours and forwarding is on only for us", in(setGuard, family)),
+		accept("out of a network", in(setBridges, field.IIFName)),
+		drop("neither side is ours and forwarding is on only for us", in(setGuard, field.Family)),
 	})
 }
 
 func masqueradeRules() []rule {
-	return slices.Concat([]rule{accept("stays on this host", is(oifName, ifname("lo")...))}, hairpinRules(), []rule{
-		accept("stays in our networks, with its true source", in(setBridges, oifName)),
-		leaveAs(unix.NFPROTO_IPV4, setSource4, in(setMasq4, ip4Source)),
-		leaveAs(unix.NFPROTO_IPV6, setSource6, in(setMasq6, ip6Source)),
-		masquerade("leaves under the host's address", is(family, unix.NFPROTO_IPV4), in(setMasq4, ip4Source)),
-		masquerade("leaves under the host's address", is(family, unix.NFPROTO_IPV6), in(setMasq6, ip6Source)),
+	return slices.Concat([]rule{accept("stays on this host", is(field.OIFName, ifname("lo")...))}, hairpinRules(), []rule{
+		accept("stays in our networks, with its true source", in(setBridges, field.OIFName)),
+		leaveAs(unix.NFPROTO_IPV4, setSource4, in(setMasq4, field.IP4Source)),
+		leaveAs(unix.NFPROTO_IPV6, setSource6, in(setMasq6, field.IP6Source)),
+		masquerade("leaves under the host's address", is(field.Family, unix.NFPROTO_IPV4), in(setMasq4, field.IP4Source)),
+		masquerade("leaves under the host's address", is(field.Family, unix.NFPROTO_IPV6), in(setMasq6, field.IP6Source)),
 	})
 }
 
@@ -236,7 +237,7 @@ func leaveAs(nfproto byte, set string, from match) rule {
 	first := register(0)
 	return decide("leaves under an address of the host that was chosen",
 		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: uint32(nfproto), RegAddrMin: first, RegAddrMax: first},
-		[]match{is(family, nfproto), from, {iifName(first), &expr.Lookup{SourceRegister: first, SetName: set, DestRegister: first, IsDestRegSet: true}}})
+		[]match{is(field.Family, nfproto), from, {field.IIFName(first), &expr.Lookup{SourceRegister: first, SetName: set, DestRegister: first, IsDestRegSet: true}}})
 }
 
 // priorityICC is behind br_netfilter (NF_BR_PRI_BRNF, 0), which shows frames to the table of
@@ -278,22 +279,22 @@ func apartRules() []rule {
 }
 
 func betweenApart() rule {
-	return jump("between containers, icc=false", "apart", in(setNoICC, iifName), toOurs(), isNot(etherType, 0x08, 0x06))
+	return jump("between containers, icc=false", "apart", in(setNoICC, field.IIFName), toOurs(), isNot(field.EtherType, 0x08, 0x06))
 }
 
-func fromOurs() match { return is(iifGroup, native32(desired.PortGroup)...) }
-func toOurs() match   { return is(oifGroup, native32(desired.PortGroup)...) }
+func fromOurs() match { return is(field.IIFGroup, native32(desired.PortGroup)...) }
+func toOurs() match   { return is(field.OIFGroup, native32(desired.PortGroup)...) }
 
 func multicast() match {
 	group := []byte{1, 5: 0}
-	return under(etherDestination, group, group)
+	return under(field.EtherDestination, group, group)
 }
 
 // toItself matches what goes back to the port that it came from.
-func toItself() match { return in(setItself, iifName, oifName) }
+func toItself() match { return in(setItself, field.IIFName, field.OIFName) }
 
 func withoutPolicy() rule {
-	return drop("to a port that has no policy", toOurs(), notIn(setPinned, oifName))
+	return drop("to a port that has no policy", toOurs(), notIn(setPinned, field.OIFName))
 }
 
 // linkLocal4 and linkLocal4Mask are 169.254.0.0/16.

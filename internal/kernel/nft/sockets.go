@@ -5,6 +5,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/nft/field"
 )
 
 const setTransparent = "transparent"
@@ -24,7 +25,7 @@ func socketChains() []chain {
 	}
 	return []chain{{"sockets", base{"filter", unix.NF_INET_PRE_ROUTING, priorityMangle}, []rule{
 		setMark("an answer to a transparent socket of this host", desired.TransparentMark, desired.TransparentMark,
-			in(setTransparent, iifName), answering(), transparent),
+			in(setTransparent, field.IIFName), answering(), transparent),
 	}}}
 }
 

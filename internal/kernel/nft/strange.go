@@ -5,6 +5,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkspan/linkspan/internal/desired"
+	"github.com/linkspan/linkspan/internal/kernel/nft/field"
 )
 
 const (
@@ -41,10 +42,10 @@ func strangeRules() []rule {
 	astray := compare(wayBack, expr.CmpOpEq, make([]byte, 4))
 	linkLocal, mask := linkLocal6(), linkLocal6Mask()
 	return []rule{
-		drop(forged, is(family, unix.NFPROTO_IPV4), isNot(ip4Source, 0, 0, 0, 0),
-			notInJoined(setHome4, iifPart(), from4Part()), notIn(setAbroad4, ip4Source), notIn(setMasq4, ip4Source), astray),
-		drop(forged, is(family, unix.NFPROTO_IPV6), notUnder(ip6Source, linkLocal, mask), isNot(ip6Source, make([]byte, 16)...),
-			notInJoined(setHome6, iifPart(), from6Part()), notIn(setAbroad6, ip6Source), notIn(setMasq6, ip6Source), astray),
+		drop(forged, is(field.Family, unix.NFPROTO_IPV4), isNot(field.IP4Source, 0, 0, 0, 0),
+			notInJoined(setHome4, iifPart(), from4Part()), notIn(setAbroad4, field.IP4Source), notIn(setMasq4, field.IP4Source), astray),
+		drop(forged, is(field.Family, unix.NFPROTO_IPV6), notUnder(field.IP6Source, linkLocal, mask), isNot(field.IP6Source, make([]byte, 16)...),
+			notInJoined(setHome6, iifPart(), from6Part()), notIn(setAbroad6, field.IP6Source), notIn(setMasq6, field.IP6Source), astray),
 	}
 }
 
@@ -56,5 +57,5 @@ func wayBack(reg uint32) expr.Any {
 
 // strange is the rule that asks, of what comes from a network and is no answer.
 func strange() rule {
-	return jump("from a network", chainStrange, in(setBridges, iifName), notAnswering())
+	return jump("from a network", chainStrange, in(setBridges, field.IIFName), notAnswering())
 }
