@@ -253,7 +253,7 @@ var ipamDrivers = []string{"", "default", "null", model.IPAMDHCP}
 
 // openPlugins makes other people's drivers known.
 func (d *daemon) openPlugins(builtin driver.Set) (err error) {
-	d.plugins = plugins.New(plugins.Options{Places: plugins.Docker(), Logger: d.log})
+	d.plugins = plugins.New(plugins.Options{Places: plugins.Docker(), Logger: d.log, Changed: pluginWork{d}.changed})
 	d.source, err = source.Open(source.Options{
 		Plugins: d.plugins, Folder: filepath.Join(d.config.DataRoot, "plugins"), Drivers: builtin.Names(), IPAM: ipamDrivers, Logger: d.log,
 	})
@@ -261,6 +261,7 @@ func (d *daemon) openPlugins(builtin driver.Set) (err error) {
 		return err
 	}
 	d.later(func(context.Context) error { d.source.Close(); return nil })
+	pluginWork{d}.watch()
 	return nil
 }
 

@@ -84,6 +84,22 @@ func Leased(n model.Network, sb model.Sandbox, action, address, why string) Mess
 	return message(events.NetworkEventType, events.Action(action), string(n.ID), map[string]string{}, pairs)
 }
 
+// What is said of other people's plugins. Docker has no such words.
+const (
+	ActionLost     events.Action = "lost"
+	ActionReturned events.Action = "returned"
+)
+
+// Plugin returns what is said when a plugin that networks use cannot be reached any more,
+// and why, or is there again.
+func Plugin(action events.Action, name, address, why string) Message {
+	pairs := []string{"name", name, "address", address}
+	if why != "" {
+		pairs = append(pairs, "why", why)
+	}
+	return message(events.PluginEventType, action, name, map[string]string{}, pairs)
+}
+
 func message(kind events.Type, action events.Action, id string, attributes map[string]string, pairs []string) Message {
 	for i := 0; i+1 < len(pairs); i += 2 {
 		attributes[pairs[i]] = pairs[i+1]

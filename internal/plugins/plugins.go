@@ -41,6 +41,9 @@ type Options struct {
 	// Patience is for how long a plugin that is known is tried again while it cannot be
 	// reached; 0: DefaultPatience. One that was never there gets Patience/2.
 	Patience time.Duration
+	// Changed is told of plugins that were used and are away, or are there again; nil: nobody
+	// is. It must not wait.
+	Changed func(Change)
 }
 
 // DefaultPatience is about what a plugin takes to be started anew.
@@ -51,6 +54,7 @@ type Registry struct {
 	places   Places
 	log      *slog.Logger
 	patience time.Duration
+	changed  func(Change)
 
 	mu      sync.Mutex // guards what follows
 	plugins map[string]*entry
@@ -62,7 +66,7 @@ type Hook func(ctx context.Context, p *Plugin)
 
 // New returns a registry.
 func New(o Options) *Registry {
-	r := &Registry{places: o.Places, log: o.Logger, patience: o.Patience, plugins: map[string]*entry{}}
+	r := &Registry{places: o.Places, log: o.Logger, patience: o.Patience, changed: o.Changed, plugins: map[string]*entry{}}
 	if r.patience == 0 {
 		r.patience = DefaultPatience
 	}
@@ -97,7 +101,7 @@ type Plugin struct {
 	Implements []string
 	client     *client
 	entry      *entry
-	patience   time.Duration
+	registry   *Registry
 }
 
 func (r *Registry) entry(name string) *entry {
@@ -148,15 +152,6 @@ func (e *entry) get() *Plugin {
 	return e.active
 }
 
-// away notes that a plugin was not there.
-func (e *entry) away(p *Plugin) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.active == p {
-		e.active = nil
-	}
-}
-
 // forget drops the entry of a name that was never a plugin's, so that names cannot fill
 // the memory.
 func (r *Registry) forget(e *entry) {
@@ -183,7 +178,7 @@ func (r *Registry) activate(ctx context.Context, e *entry) (*Plugin, error) {
 	if err := c.call(ctx, r.patience, "Plugin.Activate", nil, &manifest); err != nil {
 		return nil, model.Errorf(model.Unfit, "legacy plugin: %w", err)
 	}
-	p := &Plugin{e.name, a, manifest.Implements, c, e, r.patience}
+	p := &Plugin{e.name, a, manifest.Implements, c, e, r}
 	r.log.Info("plugin is there", "op", "plugin.activate", "plugin", e.name, "address", a.URL, "implements", manifest.Implements)
 	r.mu.Lock()
 	hooks := slices.Clone(r.hooks)
@@ -192,8 +187,12 @@ func (r *Registry) activate(ctx context.Context, e *entry) (*Plugin, error) {
 		hook(ctx, p)
 	}
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	again := e.last != nil
 	e.active, e.last = p, p
+	e.mu.Unlock()
+	if again {
+		r.tell(Change{Plugin: p.fact(true)})
+	}
 	return p, nil
 }
 
@@ -218,7 +217,7 @@ func (r *Registry) await(ctx context.Context, e *entry) (Address, error) {
 // reads the answer into out. What cannot be reached is tried again for some seconds.
 // Errors: *UnreachableError; *StatusError; else the call may have had an effect.
 func (p *Plugin) Call(ctx context.Context, method string, in, out any) error {
-	return p.call(ctx, p.patience, method, in, out)
+	return p.call(ctx, p.registry.patience, method, in, out)
 }
 
 // CallOnce is Call without another attempt.
@@ -230,7 +229,7 @@ func (p *Plugin) call(ctx context.Context, patience time.Duration, method string
 	err := p.client.call(ctx, patience, method, in, out)
 	var away *UnreachableError
 	if errors.As(err, &away) {
-		p.entry.away(p)
+		p.registry.away(p.entry, p, err)
 	}
 	return err
 }
@@ -253,7 +252,7 @@ func (r *Registry) List() []facts.Plugin {
 	for _, e := range entries {
 		e.mu.Lock()
 		if p := e.last; p != nil {
-			found[e.name] = facts.Plugin{Name: e.name, Address: p.Address.URL, Implements: p.Implements, Active: e.active != nil}
+			found[e.name] = p.fact(e.active != nil)
 		}
 		e.mu.Unlock()
 	}
