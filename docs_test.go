@@ -45,6 +45,26 @@ func TestReadmeShowsTheWayIn(t *testing.T) {
 	}
 }
 
+// TestEveryLaneIsExplained: docs/testing.md has a row for each target of the Makefile by which something is tested, and none
+// for what is no target.
+func TestEveryLaneIsExplained(t *testing.T) {
+	others := []string{"help", "deps", "build", "demo", "install", "uninstall", "package", "clean"}
+	var lanes, explained []string
+	for _, m := range regexp.MustCompile(`(?m)^([a-z]+):.*## `).FindAllStringSubmatch(read(t, "Makefile"), -1) {
+		if !slices.Contains(others, m[1]) {
+			lanes = append(lanes, m[1])
+		}
+	}
+	for _, m := range regexp.MustCompile("(?m)^\\| `make ([a-z]+)` \\|").FindAllStringSubmatch(read(t, "docs/testing.md"), -1) {
+		explained = append(explained, m[1])
+	}
+	slices.Sort(lanes)
+	slices.Sort(explained)
+	if len(lanes) < 10 || !slices.Equal(lanes, explained) {
+		t.Errorf("lanes of the Makefile:      %v\nlanes of docs/testing.md: %v", lanes, explained)
+	}
+}
+
 // named are paths in what the documents say: `internal/ops`, `kernel/nft/border.go`,
 // `docs/adr`.
 var named = regexp.MustCompile("`([a-z][a-z0-9_.-]*(?:/[a-zA-Z0-9_.*-]+)+)/?`")
