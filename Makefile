@@ -110,8 +110,8 @@ web: deps ## the page of "linkspan web" in a headless Chromium (as root)
 	@build/apt-install.sh chromium
 	LINKSPAN_CHROMIUM="$$(command -v chromium)" $(GO) test -timeout 10m -count 1 -v -run '^TestBrowser$$' ./internal/web
 
-conformance: build bin/docker ## the conformance suite of CNI against linkspan-cni and the reference plugins, with reports (as root; minutes)
-	LINKSPAN_CONFORMANCE=reference $(GO) test -timeout 20m -count 1 -v -run '^TestCNIConformance$$' ./lab
+conformance: build bin/docker ## the conformance suites: of CNI against linkspan-cni and the reference plugins, of plugins for networks against one on Docker's helpers and our engine (as root; minutes)
+	LINKSPAN_CONFORMANCE=reference $(GO) test -timeout 20m -count 1 -v -run '^Test(CNI|Netplugin)Conformance$$' ./lab
 
 restart: build bin/docker ## restart the daemon with 0, 10 and 300 containers, against the budgets (as root)
 	LINKSPAN_RESTART=full $(GO) test -timeout 20m -count 1 -v -run '^TestRestart$$' ./lab
