@@ -58,6 +58,9 @@ var layers = map[string][]string{
 	// what is taken out of what leaves the host
 	"internal/redact": {},
 
+	// traces for a collector of OpenTelemetry's
+	"internal/tracing": {"internal/model"},
+
 	// what the daemon logged last
 	"internal/recentlog": {},
 
@@ -281,6 +284,7 @@ var oneDoor = map[string][]string{
 	"github.com/mdlayher/netlink":           {"internal/kernel"},
 	"github.com/google/nftables":            {"internal/kernel/nft", "internal/kernel/hostfilter", "internal/kernel/iptables"},
 	"github.com/containerd/containerd":      {"internal/runtime", "internal/buildkitd"},
+	"go.opentelemetry.io":                   {"internal/tracing"},
 	"github.com/moby/buildkit":              {"internal/buildkitd", "lab"},
 	"os/exec":                               {"internal/process", "internal/builder", "internal/runtime", "internal/kernel/xtables", "internal/kernel/firewalltest", "internal/keeper", "internal/portsocket/porttest", "lab", "demo", "conformance"},
 	"golang.org/x/sys/unix":                 {"internal/kernel", "internal/store", "internal/resolver", "internal/process", "internal/runtime", "internal/output", "internal/portsocket", "internal/hostports", "internal/userproxy", "internal/dhcp", "internal/localvolume", "internal/foldercopy", "internal/taskfiles", "internal/buildkitd", "lab"},

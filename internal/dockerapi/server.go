@@ -37,6 +37,8 @@ type Options struct {
 	// Observe, if set, is told how long each request took, by the route it
 	// matched: "GET /networks/{id...}".
 	Observe func(route string, status int, took time.Duration)
+	// Trace, if set, is called when a request begins; end, which it returns, like Observe.
+	Trace func(r *http.Request) (_ *http.Request, end func(route string, status int))
 }
 
 // server answers requests. It is safe for concurrent use.
@@ -90,6 +92,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	seen := &httpkit.Recorder{ResponseWriter: w}
 	pattern := ""
+	if s.options.Trace != nil {
+		traced, end := s.options.Trace(r)
+		r = traced
+		defer func() { end(pattern, seen.Status) }()
+	}
 	defer func() {
 		took := time.Since(began)
 		s.log.Debug(fmt.Sprintf("%s %.200q: %d in %s", r.Method, r.URL.Path, seen.Status, took), "op", "api.request")

@@ -66,6 +66,8 @@ type Options struct {
 	// Published, if set, is called when readers may see something new. It must not wait,
 	// nor call the engine.
 	Published func()
+	// Step, if set, is called when an op is submitted; end, which it returns, with what came of it. Both must not wait.
+	Step func(ctx context.Context, name string) (_ context.Context, end func(error))
 	// Compiled, if set, is told how many owners a turn compiled.
 	Compiled func(owners int)
 }
@@ -183,7 +185,12 @@ func (e *Engine) begin(ctx context.Context) error {
 // and names follow. If ctx ends while the op waits in the queue, or for an answer
 // that it asked for, it is not run; once it runs it is finished. What it gave up is
 // given back by then, unless that takes too long.
-func (e *Engine) Do(ctx context.Context, op ops.Op) (*state.Snapshot, error) {
+func (e *Engine) Do(ctx context.Context, op ops.Op) (_ *state.Snapshot, err error) {
+	if e.options.Step != nil {
+		var end func(error)
+		ctx, end = e.options.Step(ctx, "engine.Do")
+		defer func() { end(err) }()
+	}
 	asking := asking{asker: &e.asker}
 	defer func() { asking.end(ctx) }()
 	for {

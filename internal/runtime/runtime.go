@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/linkspan/linkspan/internal/runtime/containerd"
 	"github.com/linkspan/linkspan/internal/runtime/files"
 	"github.com/linkspan/linkspan/internal/runtime/imagestore"
@@ -44,7 +46,9 @@ type Options struct {
 	InitPath string
 	// Registries is the way to registries; nil means one without settings.
 	Registries *registry.Registries
-	Logger     *slog.Logger
+	// Call, if set, is what each request to containerd goes through.
+	Call   grpc.UnaryClientInterceptor
+	Logger *slog.Logger
 
 	patience time.Duration // for tests: see containerd.Options
 }
@@ -102,7 +106,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	defer cancel()
 	r.client, err = containerd.Open(ctx, containerd.Options{
 		Address: o.Address, Namespace: o.Namespace, DataRoot: o.DataRoot, ExecRoot: o.ExecRoot,
-		Program: o.ContainerdPath, Patience: o.patience, Logger: o.Logger,
+		Program: o.ContainerdPath, Patience: o.patience, Call: o.Call, Logger: o.Logger,
 	})
 	if err != nil {
 		return nil, errors.Join(err, r.Close())

@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	containerdlog "github.com/containerd/log"
+	"google.golang.org/grpc"
 
 	"github.com/linkspan/linkspan/internal/model"
 )
@@ -43,7 +44,9 @@ type Options struct {
 	Program string
 	// Patience is how long a child may take to say that it is well; 3 s if 0.
 	Patience time.Duration
-	Logger   *slog.Logger
+	// Call, if set, is what each request goes through.
+	Call   grpc.UnaryClientInterceptor
+	Logger *slog.Logger
 }
 
 // Client speaks with one containerd, in one of its namespaces. Its methods may be called
@@ -71,7 +74,7 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 		}
 		c.Address = c.child.socket()
 	}
-	if err := c.connect(ctx, o.Logger); err != nil {
+	if err := c.connect(ctx, o); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
@@ -79,13 +82,13 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 
 // connect makes the client and chooses the snapshotter. What the client's packages would write into
 // a log of their own comes back to us as errors.
-func (c *Client) connect(ctx context.Context, log *slog.Logger) (err error) {
+func (c *Client) connect(ctx context.Context, o Options) (err error) {
 	if err := containerdlog.SetLevel(containerdlog.FatalLevel.String()); err != nil { //nolint:forbidigo // that it does not log is what is asked for
 		return fmt.Errorf("silence the client of containerd: %w", err)
 	}
 	c.Client, err = client.New(c.Address,
 		client.WithDefaultNamespace(c.Namespace),
-		client.WithExtraDialOpts(dialOptions()))
+		client.WithExtraDialOpts(dialOptions(o.Call)))
 	if err != nil {
 		return Faultf("open", c.Address, "connect to containerd", err)
 	}
@@ -97,7 +100,7 @@ func (c *Client) connect(ctx context.Context, log *slog.Logger) (err error) {
 	if c.Snapshotter, err = chooseSnapshotter(ctx, c.Client); err != nil {
 		return err
 	}
-	log.Info(fmt.Sprintf("containerd %s answers, snapshots by %s", version.Version, c.Snapshotter),
+	o.Logger.Info(fmt.Sprintf("containerd %s answers, snapshots by %s", version.Version, c.Snapshotter),
 		"op", "runtime.open")
 	return nil
 }

@@ -40,8 +40,9 @@ func repeatable(method string, request any) bool {
 // dialOptions let requests outlive a restart of containerd: the connection is tried
 // again at once instead of after gRPC's usual second and more, and who asks
 // meanwhile waits for it, within limits, instead of being refused.
-func dialOptions() []grpc.DialOption {
-	return []grpc.DialOption{
+// Each attempt is called through call, unless that is nil.
+func dialOptions(call grpc.UnaryClientInterceptor) []grpc.DialOption {
+	out := []grpc.DialOption{
 		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: 5 * time.Second, Backoff: backoff.Config{
 			BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 250 * time.Millisecond}}),
 		grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, request, reply any,
@@ -59,6 +60,10 @@ func dialOptions() []grpc.DialOption {
 			return stream, err
 		}),
 	}
+	if call != nil {
+		out = append(out, grpc.WithChainUnaryInterceptor(call))
+	}
+	return out
 }
 
 // patiently asks once there is a connection, and again if the answer was lost and
