@@ -66,6 +66,7 @@ func failed(err error) error {
 	return dockercli.StatusError{Cause: fmt.Errorf("linkspan: %w", err), StatusCode: statusFailed}
 }
 
+//docker:added attach --alias, attach --ifname, attach --ip, attach --ip6, attach --mac-address, attach --name, attach --publish: of namespaces that are no containers', which `attach` with a network takes
 func attachGuest(c *cobra.Command, socket *string) {
 	containers := c.RunE
 	var f attachFlags

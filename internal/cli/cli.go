@@ -149,6 +149,8 @@ func (p Program) tree(docker *command.DockerCli) *dockercli.TopLevelCommand {
 	return dockercli.NewTopLevelCommand(root, docker, options, root.Flags())
 }
 
+//docker:partly bake: by docker's plugin buildx, where that is installed
+
 // hideOthers takes what needs a swarm or a builder out of the help. Called, it
 // says itself what it misses.
 func hideOthers(root *cobra.Command) {

@@ -21,6 +21,8 @@ import (
 
 // top shows live traffic. Docker's command of that name, for the processes of one
 // container, is what it is with an argument.
+//
+//docker:added top --format, top --interval, top --once, top --sort: of live traffic, which `top` without a container shows
 func top(root *cobra.Command, socket *string) {
 	c := dockers(root, "top")
 	processes := c.RunE

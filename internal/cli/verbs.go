@@ -75,6 +75,8 @@ func verbs() []verb {
 
 // addVerbs puts our commands among docker's, and the option that says where the
 // daemon is found.
+//
+//docker:added docker --socket: the daemon's private socket, by which Linkspan's own commands ask
 func (p Program) addVerbs(root *cobra.Command, docker *command.DockerCli) {
 	socket := root.Flags().String("socket", cmp.Or(os.Getenv("LINKSPAN_SOCKET"), DefaultSocket),
 		"The daemon's private socket, for network plan, diff, repair, shape; port ls, who, drops, inspect; firewall show, explain; doctor; trace; top; capture; debug dump; web; attach PID|PATH NETWORK, detach; state; teardown; migrate docker")

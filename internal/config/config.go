@@ -150,6 +150,17 @@ func Parse(args []string) (Config, error) {
 }
 
 // define declares the flags that have an effect.
+//
+//docker:partly dockerd --containerd: without it the daemon starts one of its own, also where a containerd runs
+//docker:partly dockerd --data-root: the default is /var/lib/linkspan
+//docker:partly dockerd --exec-root: the default is /run/linkspan
+//docker:partly dockerd --pidfile: the default is /run/linkspand.pid: Docker's own init script ends whoever is in docker.pid
+//docker:partly dockerd --firewall-backend: the default is nftables
+//docker:partly dockerd --host: TCP that verifies no client is refused; with `--insecure` it is allowed at 127.0.0.1 and ::1
+//docker:added dockerd --insecure: TCP without TLS at 127.0.0.1 and ::1
+//docker:added dockerd --default-bridge-dns: names work on the default bridge too
+//docker:added dockerd --firewall-respect: whether the host's own input rules judge published ports
+//docker:added dockerd --publish-policy: where ports are published that name no address
 func (c *Config) define(flags *pflag.FlagSet) (file *string) {
 	file = flags.String("config-file", DefaultConfigFile, "configuration file of the daemon")
 	flags.StringArrayVarP(&c.Hosts, "host", "H", nil, "socket to listen on: unix:///path, tcp://host:port, or fd:// for those of systemd")

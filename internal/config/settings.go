@@ -48,6 +48,8 @@ const (
 const defaultShmSize = 64 << 20
 
 // define declares the flags of what can change.
+//
+//docker:partly dockerd --live-restore: the default is on
 func (s *Settings) define(flags *pflag.FlagSet) {
 	s.Features = map[string]bool{}
 	flags.BoolVarP(&s.Debug, "debug", "D", false, "say in the log what is done")

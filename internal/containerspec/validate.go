@@ -205,6 +205,11 @@ func checkPolicies(r Request) error {
 func checkVariables(r Request) error { return CheckEnv(r.Config.Env) }
 
 // checkHost refuses what the machine or the one runtime does not have.
+//
+//docker:no container create --gpus, container run --gpus: no driver gives out devices by what they can; `--device` takes them by name
+//docker:partly container create --device, container run --device: devices of the host by name, not those of CDI (`vendor.com/class=name`)
+//docker:no container create --storage-opt, container run --storage-opt: the file system of a container cannot be limited
+//docker:partly container create --isolation, container run --isolation: `default`, as with Docker Engine on Linux
 func checkHost(r Request) error {
 	h := r.Host
 	switch {

@@ -32,6 +32,8 @@ const (
 func Drivers() []string { return []string{JSONFile, Journald, Local, None, Syslog} }
 
 // elsewhere are drivers of Docker's that are not here, and what does their work.
+//
+//docker:partly container create --log-driver, container run --log-driver, service create --log-driver, service update --log-driver: json-file, local, journald, syslog, none; of the others it says what does their work
 var elsewhere = map[string]string{
 	"fluentd": "a Fluentd that reads the files of json-file, or listens with its input syslog",
 	"gelf":    "syslog: Graylog has an input for it", "awslogs": "the CloudWatch agent on the files of json-file, or on the journal",

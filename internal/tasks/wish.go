@@ -246,6 +246,8 @@ func (w *wish) resources() container.Resources {
 	return out
 }
 
+//docker:no service create --credential-spec, service update --credential-spec: as with Docker Engine on Linux: tasks are rejected
+//docker:partly service create --isolation, service update --isolation: `default`, as with Docker Engine on Linux
 func securityOptions(p *swarm.Privileges) (out []string) {
 	if p == nil {
 		return nil

@@ -55,6 +55,8 @@ func (s *Secrets) Find(ctx context.Context, ref string) (out wire.Secret, err er
 }
 
 // Create makes a secret and returns its ID.
+//
+//docker:no secret create --driver: no plugin is asked for secrets
 func (s *Secrets) Create(ctx context.Context, spec wire.SecretSpec) (id string, err error) {
 	err = s.o.Manage(ctx, func(ctx context.Context, m swarm.Manager) error {
 		translated := convert.SecretSpec(spec)

@@ -131,6 +131,8 @@ func (p *parser) gnu(arg string) error {
 	return nil
 }
 
+//docker:partly GET /containers/{id}/top: without what `ps` has for its looks: -H, --forest, -L; processes are read without executing it
+//docker:partly container top, top: without what `ps` has for its looks: -H, --forest, -L; processes are read without executing it
 func unknown(option string) error {
 	return model.Errorf(model.NotImplemented, "ps: the option %s is not supported: processes are read without executing ps; "+
 		"use -ef, aux, or -o with a list of columns", option)

@@ -94,6 +94,8 @@ func (a *api) build(w http.ResponseWriter, r *httpkit.Request) error {
 
 // cancel is for clients that know a build by an ID, as none does that sends its context with
 // the request: who goes away has cancelled.
+//
+//docker:partly POST /build/cancel: a build is cancelled by who closes the connection of its request; no other has an ID: it answers so
 func (a *api) cancel(w http.ResponseWriter, r *httpkit.Request) error {
 	if r.Query.Get("id") == "" {
 		return model.Errorf(model.Invalid, "build ID not provided")

@@ -45,7 +45,11 @@ func parseOptions(r *httpkit.Request) (wire.Build, error) {
 	return out, parseJSON(q, &out)
 }
 
-// checkUnsupported refuses what would have an effect with Docker and has none here.
+// checkUnsupported refuses what has no effect here.
+//
+//docker:no image build --squash: as with a Docker Engine that is not experimental
+//docker:no image build --security-opt: as with Docker Engine on Linux
+//docker:partly image build --isolation: `default`, as with Docker Engine on Linux
 func checkUnsupported(r *httpkit.Request) error {
 	switch {
 	case r.Flag("squash"):

@@ -43,6 +43,7 @@ func Routes(o Options) httpkit.Routes {
 
 		"POST /commit": a.commit,
 
+		//docker:no checkpoint create, checkpoint ls, checkpoint rm: checkpoints are not supported
 		"GET /containers/{id}/checkpoints":  httpkit.Unsupported("checkpoints are not supported"),
 		"POST /containers/{id}/checkpoints": httpkit.Unsupported("checkpoints are not supported"),
 	}
@@ -110,6 +111,7 @@ func (a *api) startContainer(w http.ResponseWriter, r *httpkit.Request) error {
 	if r.ContentLength > 7 || r.ContentLength < 0 {
 		return model.Errorf(model.Invalid, "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24")
 	}
+	//docker:no container start --checkpoint, container start --checkpoint-dir: checkpoints are not supported
 	if r.Query.Get("checkpoint") != "" {
 		return model.Errorf(model.NotImplemented, "checkpoints are not supported")
 	}

@@ -25,6 +25,8 @@ func (a *api) removeImage(w http.ResponseWriter, r *httpkit.Request) error {
 
 // checkWhole refuses to remove an image of which only some of the platforms that are here are to go: the rest would go
 // with them.
+//
+//docker:partly image rm --platform: for all the platforms of an image that are here, or none; not for some of several
 func (a *api) checkWhole(r *httpkit.Request, name string) error {
 	texts := r.Query["platforms"]
 	if len(texts) == 0 || r.Version < 50 {

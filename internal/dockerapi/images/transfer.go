@@ -42,6 +42,8 @@ func (a *api) loadImages(w http.ResponseWriter, r *httpkit.Request) error {
 }
 
 // makeImage is `docker import` and `docker pull`.
+//
+//docker:partly POST /images/create, image import: from a file, not from a URL
 func (a *api) makeImage(w http.ResponseWriter, r *httpkit.Request) error {
 	switch source := r.Query.Get("fromSrc"); {
 	case r.Query.Get("fromImage") != "":

@@ -5,6 +5,7 @@ package plugins
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -39,12 +40,14 @@ func Routes(p Plugins) httpkit.Routes {
 }
 
 // managed refuses what only a managed plugin has.
+//
+//docker:no plugin create, plugin disable, plugin enable, plugin install, plugin push, plugin rm, plugin set, plugin upgrade: managed plugins are not supported; a plugin's own program is found by its socket
 func managed(http.ResponseWriter, *httpkit.Request) error {
 	return &model.Error{Kind: model.NotImplemented, Err: errManaged,
 		Way: "run the plugin's own program, on the host or in a container: it is found by its socket /run/docker/plugins/NAME.sock, or by a file NAME.spec or NAME.json in /etc/docker/plugins"}
 }
 
-var errManaged = model.Errorf(model.NotImplemented, "managed plugins are not supported")
+var errManaged = errors.New("managed plugins are not supported")
 
 func (a *api) list(w http.ResponseWriter, r *httpkit.Request) error {
 	f, err := r.Filters()

@@ -70,6 +70,8 @@ func (a *api) create(w http.ResponseWriter, r *httpkit.Request) error {
 	if err := r.Decode(&body); err != nil {
 		return err
 	}
+	//docker:partly POST /volumes/create: without volumes of a cluster (CSI)
+	//docker:no volume create --availability, volume create --group, volume create --limit-bytes, volume create --required-bytes, volume create --scope, volume create --secret, volume create --sharing, volume create --topology-preferred, volume create --topology-required, volume create --type: there are no volumes of a cluster (CSI)
 	if body.ClusterVolumeSpec != nil {
 		return model.Errorf(model.Unavailable, "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.")
 	}
@@ -93,6 +95,8 @@ func (a *api) remove(w http.ResponseWriter, r *httpkit.Request) error {
 }
 
 // noUpdate: only volumes of a cluster have anything to update.
+//
+//docker:no PUT /volumes/{name}, volume update: only volumes of a cluster (CSI) could be updated, and there are none
 func noUpdate(http.ResponseWriter, *httpkit.Request) error {
 	return model.Errorf(model.Unavailable, "volume update only valid for cluster volumes, but swarm is unavailable")
 }
