@@ -44,7 +44,7 @@ func (s *server) watch(w http.ResponseWriter, r *http.Request) {
 	var work sync.WaitGroup
 	work.Go(func() { s.watchState(ctx, out) })
 	work.Go(func() { s.watchTop(ctx, out) })
-	work.Go(func() { s.watchDrift(ctx, out) })
+	work.Go(func() { s.drift.follow(ctx, func(d privateapi.Drift) { out.send(Message{Drift: &d}) }) })
 	if s.Events != nil {
 		work.Go(func() {
 			again(ctx, meter, func() error { return s.Events(ctx, func(e Event) { out.send(Message{Event: &e}) }) })
@@ -113,15 +113,5 @@ func (s *server) watchTop(ctx context.Context, out *lines) {
 			out.send(Message{Top: &t})
 			return ctx.Err()
 		})
-	})
-}
-
-func (s *server) watchDrift(ctx context.Context, out *lines) {
-	again(ctx, compare, func() error {
-		d, err := s.Daemon.Diff(ctx)
-		if err == nil {
-			out.send(Message{Drift: &d})
-		}
-		return err
 	})
 }

@@ -77,6 +77,7 @@ type Options struct {
 type server struct {
 	Options
 	watchers, traces chan struct{}
+	drift            *comparison
 }
 
 // Handler returns what answers browsers.
@@ -84,7 +85,8 @@ func Handler(o Options) http.Handler {
 	if o.Refresh == 0 {
 		o.Refresh = refresh
 	}
-	s := &server{Options: o, watchers: make(chan struct{}, maxWatchers), traces: make(chan struct{}, maxTraces)}
+	s := &server{Options: o, watchers: make(chan struct{}, maxWatchers), traces: make(chan struct{}, maxTraces),
+		drift: newComparison(o.Daemon.Diff, compare)}
 	files, err := fs.Sub(page, "page")
 	if err != nil {
 		panic(err) // the folder is there, or this would not have been compiled
