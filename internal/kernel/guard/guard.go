@@ -179,10 +179,11 @@ func (g *Guard) Close() {
 	g.settleLocked()
 }
 
-// settleLocked begins or ends to look after the firewall.
+// settleLocked begins or ends to look after the firewall. A daemon that has taken all of it away leaves no policies: it is
+// not to be made again.
 func (g *Guard) settleLocked() {
 	g.holdLocked()
-	wanted := g.armed && g.daemons == 0 && !g.closed
+	wanted := g.armed && len(g.rows) > 0 && g.daemons == 0 && !g.closed
 	switch {
 	case wanted && g.stop == nil:
 		ctx, stop := context.WithCancel(context.Background())

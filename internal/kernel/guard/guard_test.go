@@ -133,6 +133,24 @@ func rows() []desired.Row {
 
 const bridges = "list set inet linkspan bridges"
 
+// TestNothingToGuard: a daemon that has taken away what it made, and ends, leaves nothing that the guard would make again.
+func TestNothingToGuard(t *testing.T) {
+	l := newLab(t)
+	l.Rest()
+	l.daemon(t, rows()...)
+	l.Resync(desired.State{})
+	l.must(t, "flush ruleset")
+	l.Resume()
+	if l.stop != nil {
+		t.Error("it looks after a firewall without policies")
+	}
+	l.Rest()
+	l.daemon(t, rows()...)
+	l.Resume()
+	l.must(t, "flush ruleset")
+	l.eventually(t, bridges, "br0")
+}
+
 // TestOnlyWithoutADaemon: the guard restores what others remove while there is no daemon,
 // and nothing while there is one.
 func TestOnlyWithoutADaemon(t *testing.T) {
