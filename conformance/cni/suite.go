@@ -8,13 +8,15 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/linkspan/linkspan/conformance/report"
 )
 
 // Case is one line of the table.
 type Case struct {
 	// Name is for people: "del/twice".
 	Name  string
-	Level Level
+	Level report.Level
 	// Spec is the sentence that it is taken from, or what follows from several.
 	Spec string
 	// since is the first version of the specification that has it; each plays the case in
@@ -31,14 +33,11 @@ type Case struct {
 // Versions of the specification that are played, the oldest first.
 var Versions = []string{"0.3.1", "0.4.0", "1.0.0", "1.1.0"}
 
-// Result of a case, in one version.
-type Result struct {
-	Case    Case
-	Version string
-	// Err is nil if it holds. Skipped says why it was not played.
-	Err     error
-	Skipped string
-}
+// Levels, by the names that the table has for them.
+const (
+	Must   = report.Must
+	Should = report.Should
+)
 
 // Cases returns the table.
 func Cases() []Case {
@@ -48,28 +47,33 @@ func Cases() []Case {
 
 // Run plays all cases whose names begin with prefix against a plugin. The error says that
 // it could not be played at all.
-func Run(ctx context.Context, p Plugin, prefix string) ([]Result, error) {
+func Run(ctx context.Context, p Plugin, prefix string) ([]report.Result, error) {
 	spoken, err := p.versions(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var out []Result
+	var out []report.Result
 	for _, c := range Cases() {
 		if !strings.HasPrefix(c.Name, prefix) {
 			continue
 		}
 		versions, why := c.versions(p, spoken)
 		if why != "" {
-			out = append(out, Result{Case: c, Skipped: why})
+			out = append(out, c.result("", nil, why))
 		}
 		for _, v := range versions {
-			out = append(out, Result{Case: c, Version: v, Err: play(ctx, p, c, v)})
+			out = append(out, c.result(v, play(ctx, p, c, v), ""))
 		}
 		if err := ctx.Err(); err != nil {
 			return out, err
 		}
 	}
 	return out, nil
+}
+
+// result is what came of the case in a version, if it was played.
+func (c Case) result(version string, err error, skipped string) report.Result {
+	return report.Result{Case: c.Name, Spec: c.Spec, Level: c.Level, Version: version, Err: err, Skipped: skipped}
 }
 
 // versions returns the versions that the case is played in, or why in none.

@@ -8,11 +8,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -37,28 +35,9 @@ func main() {
 	os.Exit(status)
 }
 
-// printer writes reports as the flags say.
-type printer struct{ all, json, strict bool }
-
-// print returns 1 if a MUST is broken, or with -strict anything, or nothing was played.
-func (p printer) print(w io.Writer, name string, results []report.Result) (status int, err error) {
-	if p.json {
-		err = report.PrintJSON(w, name, results)
-	} else {
-		err = report.Print(w, name, results, p.all)
-	}
-	if s := report.Sum(results); s.BrokenMust > 0 || s.Held == 0 || p.strict && s.BrokenShould > 0 {
-		status = 1
-	}
-	return status, err
-}
-
 func run(ctx context.Context) (status int, err error) {
-	var out printer
-	flag.BoolVar(&out.all, "all", false, "print what holds as well")
-	flag.BoolVar(&out.json, "json", false, "print an object for each result")
-	flag.BoolVar(&out.strict, "strict", false, "fail if a SHOULD is broken")
-	only := flag.String("only", "", "play the cases whose names begin like this")
+	var flags report.Flags
+	flags.Declare()
 	socket := flag.String("serve", "", "be a plugin at this socket and judge the engine that uses it, until interrupted")
 	before := flag.String("before", "", "with -serve: the socket of a plugin that does what the engine asks for")
 	flag.Usage = func() {
@@ -71,37 +50,25 @@ func run(ctx context.Context) (status int, err error) {
 		if err != nil {
 			return 0, err
 		}
-		return out.print(os.Stdout, "engine", results)
+		return flags.Print(os.Stdout, "engine", results)
 	}
 	if flag.NArg() == 0 {
 		flag.Usage()
 		return 2, nil
 	}
-	for _, file := range flag.Args() {
+	return flags.PrintEach(os.Stdout, flag.Args(), func(file string) (string, []report.Result, error) {
 		p, err := read(file)
 		if err != nil {
-			return 0, err
+			return "", nil, err
 		}
-		results, err := netplugin.Run(ctx, p, *only)
-		if err != nil {
-			return 0, err
-		}
-		one, err := out.print(os.Stdout, p.Name, results)
-		if err != nil {
-			return 0, err
-		}
-		status = max(status, one)
-	}
-	return status, nil
+		results, err := netplugin.Run(ctx, p, flags.Only)
+		return p.Name, results, err
+	})
 }
 
 func read(file string) (p netplugin.Plugin, err error) {
-	raw, err := os.ReadFile(file)
-	if err != nil {
+	if err := report.Read(file, &p); err != nil {
 		return p, err
-	}
-	if err := json.Unmarshal(raw, &p); err != nil {
-		return p, fmt.Errorf("%s: %w", file, err)
 	}
 	if p.Name == "" || p.Socket == "" {
 		return p, fmt.Errorf("%s: Name and Socket must be there", file)
