@@ -122,11 +122,8 @@ func balanceRules() []rule {
 // share sends a connection to a frontend, which is an element of the set fronts, to where
 // its next bucket leads.
 func share(nfproto byte, fronts string, buckets uint32, to natTo) rule {
-	next := &expr.Numgen{Register: register(words(to.parts)), Modulus: buckets, Type: unix.NFT_NG_INCREMENTAL}
-	asked := append(is(field.Family, nfproto), inJoined(fronts, to.parts...)...)
-	r := dnatTo("to a backend", nfproto, to.port, to.lookUp(next))
-	r.exprs = append(asked, r.exprs...)
-	return r
+	return toBackend("to a backend", nfproto, fronts, to,
+		&expr.Numgen{Register: register(words(to.parts)), Modulus: buckets, Type: unix.NFT_NG_INCREMENTAL})
 }
 
 // stick sends a connection to a frontend in the set sticky to where the bucket of its source leads.
@@ -135,10 +132,14 @@ func stick(nfproto byte, sticky string, buckets uint32, to natTo) rule {
 	if nfproto == unix.NFPROTO_IPV6 {
 		source, bytes = field.IP6Source, 16
 	}
-	bucket := &expr.Hash{SourceRegister: at, DestRegister: at, Length: bytes, Modulus: buckets, Seed: stickySeed, Type: expr.HashTypeJenkins}
-	asked := append(is(field.Family, nfproto), inJoined(sticky, to.parts...)...)
-	r := dnatTo("to the backend of its source", nfproto, to.port, to.lookUp(source(at), bucket))
-	r.exprs = append(asked, r.exprs...)
+	return toBackend("to the backend of its source", nfproto, sticky, to, source(at),
+		&expr.Hash{SourceRegister: at, DestRegister: at, Length: bytes, Modulus: buckets, Seed: stickySeed, Type: expr.HashTypeJenkins})
+}
+
+// toBackend translates what is for an element of fronts, by what bucket loads behind the parts of to.
+func toBackend(why string, nfproto byte, fronts string, to natTo, bucket ...expr.Any) rule {
+	r := dnatTo(why, nfproto, to.port, to.lookUp(bucket...))
+	r.exprs = slices.Concat(is(field.Family, nfproto), inJoined(fronts, to.parts...), r.exprs)
 	return r
 }
 
