@@ -46,6 +46,7 @@ import (
 	"github.com/linkspan/linkspan/internal/store/bolt"
 	"github.com/linkspan/linkspan/internal/swarm"
 	"github.com/linkspan/linkspan/internal/tasks"
+	"github.com/linkspan/linkspan/internal/tracing"
 	"github.com/linkspan/linkspan/internal/volumes"
 )
 
@@ -65,7 +66,7 @@ type daemon struct {
 	told     *told
 	log      *slog.Logger
 	recent   *recentlog.Lines // the last that log was told
-	traces   traces
+	traces   tracing.Hooks    // nil unless there are any
 	store    *bolt.Store
 	keeper   *keeper.Keeper
 	kernel   *kernel.Kernel
@@ -114,7 +115,7 @@ func start(ctx context.Context, c config.Config, heard *told, log *slog.Logger) 
 	if d.certificates, err = loadCertificates(c.TLS, log); err != nil {
 		return nil, err
 	}
-	if err := d.traces.open(ctx, d); err != nil {
+	if err := openTraces(ctx, d); err != nil {
 		return nil, err
 	}
 	for _, step := range []func(context.Context) error{d.openNotifier, d.ensureSingleInstance, d.openStore, d.openKeeper, d.openEngine, d.openRuntime, d.openVolumes, d.openManager, d.openSwarm, d.openRemotes} {
@@ -216,7 +217,7 @@ func (d *daemon) openEngine(ctx context.Context) error {
 		Store: d.store, Hands: append([]engine.Hand{k, d.keeper, shaper}, d.openZones()...), PortReserver: d.keeper, Networks: networkMaker, Logger: d.log,
 		Observer: observer{k, uniqueLocal(d.store.Instance()), ownPorts(d.config)}, Reached: reached,
 		Firewall: firewallSettings(d.config), Source: sources{servers: d.leaseSource(), plugins: d.source, hosts: knownRemotes(d.config, d.log)},
-		Watcher: repairers{k, shaper}, Repaired: d.repaired, Published: d.wakeRemotes, Step: d.traces.step(),
+		Watcher: repairers{k, shaper}, Repaired: d.repaired, Published: d.wakeRemotes, Step: d.traces.Step,
 	})
 	if err != nil {
 		return err
@@ -303,7 +304,7 @@ func (d *daemon) openRuntime(ctx context.Context) (err error) {
 		Registries: d.registries,
 		Instance:   d.store.Instance()[:instanceLen],
 		Address:    d.config.Containerd, DataRoot: d.config.DataRoot, ExecRoot: d.config.ExecRoot, Logger: d.log,
-		InitPath: d.config.InitPath, Call: d.traces.call(),
+		InitPath: d.config.InitPath, Call: d.traces.Call,
 	})
 	if err != nil {
 		return fmt.Errorf("open the container runtime: %w", err)

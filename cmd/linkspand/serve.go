@@ -47,7 +47,7 @@ func (d *daemon) answer(ctx context.Context) error {
 	backends.Builder = builds{d}.open()
 	api := dockerapi.New(dockerapi.Options{
 		Backends: backends, Info: d.info(ctx), Settings: d.shown,
-		Machine: func() facts.Machine { return machine.Read(os.DirFS("/")) }, Logger: d.log, Observe: observe, Trace: d.traces.request(),
+		Machine: func() facts.Machine { return machine.Read(os.DirFS("/")) }, Logger: d.log, Observe: observe, Trace: d.traces.Request,
 	})
 	private := private.Handler(private.Options{
 		Engine: d.engine, Drivers: drivers(d.config), Containers: d.manager, Traffic: d.kernel, Listeners: hostports.Listeners,

@@ -1,6 +1,6 @@
 // Package tracing sends traces of what the daemon does to a collector of OpenTelemetry's, if the environment asks for it:
 //
-//	API request ─▶ Request ─▶ engine ─▶ Step ─▶ containerd ─▶ Calls
+//	API request ─▶ Request ─▶ engine ─▶ Step ─▶ containerd ─▶ Call
 //	     ╰ traceparent of the client                              ╰─▶ batches ══OTLP══▶ collector
 //
 // The variables are those of OpenTelemetry's specification (Environment Variable Specification, OTLP exporter
@@ -101,6 +101,21 @@ func New(ctx context.Context, exporter sdk.SpanExporter, o Options) (*Tracing, e
 	return &Tracing{provider: p, tracer: p.Tracer("github.com/linkspan/linkspan")}, nil
 }
 
+// Hooks are what parts of the daemon are handed, who need not know what becomes of it.
+type Hooks struct {
+	Request func(*http.Request) (_ *http.Request, end func(route string, status int))
+	Step    func(ctx context.Context, name string) (_ context.Context, end func(error))
+	Call    grpc.UnaryClientInterceptor
+}
+
+// Hooks returns them; nil, all of them, of nil.
+func (t *Tracing) Hooks() Hooks {
+	if t == nil {
+		return Hooks{}
+	}
+	return Hooks{Request: t.Request, Step: t.Step, Call: t.Call()}
+}
+
 // Close sends what is left, until ctx ends.
 func (t *Tracing) Close(ctx context.Context) error { return t.provider.Shutdown(ctx) }
 
@@ -132,8 +147,8 @@ func (t *Tracing) Step(ctx context.Context, name string) (_ context.Context, end
 	return ctx, func(err error) { finish(span, err) }
 }
 
-// Calls returns what has a call that is made for a request be a step of it.
-func (t *Tracing) Calls() grpc.UnaryClientInterceptor {
+// Call returns what has a call that is made for a request be a step of it.
+func (t *Tracing) Call() grpc.UnaryClientInterceptor {
 	return func(ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 		ctx, end := t.Step(ctx, strings.TrimPrefix(method, "/"))
 		err := invoke(ctx, method, request, reply, conn, opts...)

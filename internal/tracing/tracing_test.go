@@ -44,6 +44,9 @@ func TestAsked(t *testing.T) {
 		if (got != nil) != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
 			t.Errorf("%v: %v, %v", c.env, got, err)
 		}
+		if h := got.Hooks(); (h.Request != nil) != c.want || (h.Step != nil) != c.want || (h.Call != nil) != c.want {
+			t.Errorf("%v: hooks %+v", c.env, h)
+		}
 		if got != nil {
 			if err := got.Close(t.Context()); err != nil {
 				t.Errorf("%v: %v", c.env, err)
@@ -78,7 +81,7 @@ func TestRequest(t *testing.T) {
 	ctx, done := tracing.Step(r.Context(), "engine.Do")
 	refused := errors.New("no")
 	for _, on := range []context.Context{ctx, t.Context()} {
-		err := tracing.Calls()(on, "/containerd.services.tasks.v1.Tasks/Start", nil, nil, nil, func(context.Context, string, any, any, *grpc.ClientConn, ...grpc.CallOption) error { return refused })
+		err := tracing.Call()(on, "/containerd.services.tasks.v1.Tasks/Start", nil, nil, nil, func(context.Context, string, any, any, *grpc.ClientConn, ...grpc.CallOption) error { return refused })
 		if !errors.Is(err, refused) {
 			t.Errorf("the call says %v", err)
 		}
