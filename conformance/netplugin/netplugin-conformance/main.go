@@ -100,7 +100,7 @@ func serve(ctx context.Context, socket, before string) ([]report.Result, error) 
 		return nil, err
 	}
 	s := &http.Server{Handler: checker, ReadHeaderTimeout: headerTime, ReadTimeout: headerTime, IdleTimeout: idleTime}
-	done := context.AfterFunc(ctx, func() { s.Close() })
+	done := context.AfterFunc(ctx, func() { s.Close() }) //nolint:errcheck // Serve says how it ended
 	defer done()
 	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return nil, err
