@@ -129,6 +129,21 @@ func start(ctx context.Context, c config.Config, heard *told, log *slog.Logger) 
 // later remembers how to end a part that was started.
 func (d *daemon) later(f func(context.Context) error) { d.closers = append(d.closers, f) }
 
+// whileOpen runs a function until the daemon ends.
+func whileOpen(d *daemon, run func(context.Context)) {
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		run(ctx)
+	}()
+	d.later(func(context.Context) error {
+		stop()
+		<-done
+		return nil
+	})
+}
+
 // close ends the parts, and the containers too if they do not outlive this daemon
 // or the machine.
 func (d *daemon) close(ctx context.Context) error {
@@ -240,17 +255,7 @@ func (d *daemon) openEngine(ctx context.Context) error {
 func (d *daemon) openGuests(ctx context.Context) {
 	d.guests = guests.New(guests.Options{Engine: d.engine, Namespaces: d.kernel.Guests(), Events: &d.events, Drivers: drivers(d.config), Logger: d.log})
 	d.guests.Sweep(ctx)
-	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		d.guests.Run(running)
-	}()
-	d.later(func(context.Context) error {
-		stop()
-		<-done
-		return nil
-	})
+	whileOpen(d, d.guests.Run)
 }
 
 // ipamDrivers are the ways to give out addresses that are no plugins'.
@@ -266,7 +271,7 @@ func (d *daemon) openPlugins(builtin driver.Set) (err error) {
 		return err
 	}
 	d.later(func(context.Context) error { d.source.Close(); return nil })
-	pluginWork{d}.watch()
+	whileOpen(d, d.plugins.Watch)
 	return nil
 }
 

@@ -1,29 +1,12 @@
 package main
 
 import (
-	"context"
-
 	"github.com/linkspan/linkspan/internal/events"
 	"github.com/linkspan/linkspan/internal/plugins"
 )
 
 // pluginWork is what the daemon does about other people's plugins.
 type pluginWork struct{ *daemon }
-
-// watch looks after them until the daemon ends.
-func (d pluginWork) watch() {
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		d.plugins.Watch(ctx)
-	}()
-	d.later(func(context.Context) error {
-		stop()
-		<-done
-		return nil
-	})
-}
 
 // changed tells of a plugin that is away, or there again. The registry has logged it.
 func (d pluginWork) changed(c plugins.Change) {
